@@ -1,0 +1,76 @@
+"""fastnn: train small neural networks on a CPU, fast, through an API thin enough to read.
+
+>>> import fastnn as fn
+>>> model = fn.Sequential(fn.Linear(784, 128), fn.ReLU(), fn.Linear(128, 10))
+>>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
+"""
+
+from fastnn import data, init, losses, optim
+from fastnn.checkpoint import CheckpointError, load, save
+from fastnn.data import DatasetError, DatasetNotFoundError
+from fastnn.gradcheck import gradcheck
+from fastnn.history import History
+from fastnn.kernels import backend
+from fastnn.layers import (
+    Dropout,
+    Flatten,
+    Identity,
+    Layer,
+    Linear,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squared_error
+from fastnn.optim import SGD, Adam, Optimizer
+from fastnn.param import Param
+from fastnn.rng import manual_seed
+from fastnn.config import get_num_threads, set_num_threads, show_config
+from fastnn.train import NonFiniteError, Trainer, evaluate, fit, gradients
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "CheckpointError",
+    "CrossEntropy",
+    "DatasetError",
+    "DatasetNotFoundError",
+    "Dropout",
+    "Flatten",
+    "History",
+    "Identity",
+    "Layer",
+    "Linear",
+    "Loss",
+    "NonFiniteError",
+    "Optimizer",
+    "Param",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Softmax",
+    "SquaredError",
+    "Tanh",
+    "Trainer",
+    "backend",
+    "cross_entropy",
+    "data",
+    "evaluate",
+    "fit",
+    "get_num_threads",
+    "gradcheck",
+    "gradients",
+    "init",
+    "load",
+    "losses",
+    "manual_seed",
+    "optim",
+    "save",
+    "set_num_threads",
+    "show_config",
+    "squared_error",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,153 @@
+"""Initial weights, by name or by object.
+
+An initialiser fills a shape from its fans: `fan_in` inputs and `fan_out` outputs of one unit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from fastnn._door import Array, choose
+
+
+class Initializer:
+    """Base class: `init(shape, fan_in, fan_out, rng)` gives a float64 array of that shape."""
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Constant(Initializer):
+    """Every weight equals `value`."""
+
+    value: float
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        return np.full(shape, self.value, np.float64)
+
+
+class Zeros(Constant):
+    """Every weight is 0."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+
+
+class Ones(Constant):
+    """Every weight is 1."""
+
+    def __init__(self) -> None:
+        super().__init__(1.0)
+
+
+@dataclass(frozen=True)
+class Normal(Initializer):
+    """N(mean, std^2), whatever the fans."""
+
+    std: float = 0.01
+    mean: float = 0.0
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        return rng.normal(self.mean, self.std, shape)
+
+
+@dataclass(frozen=True)
+class Uniform(Initializer):
+    """U[low, high), whatever the fans."""
+
+    low: float = -0.05
+    high: float = 0.05
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        return rng.uniform(self.low, self.high, shape)
+
+
+@dataclass(frozen=True)
+class Scaled(Initializer):
+    """Zero mean, the standard deviation `gain * std(fan_in, fan_out)`, and the normal or uniform law."""
+
+    gain: float = 1.0
+    uniform: ClassVar[bool] = False
+
+    def std(self, fan_in: int, fan_out: int) -> float:
+        raise NotImplementedError
+
+    def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        std = self.gain * self.std(fan_in, fan_out)
+        if self.uniform:
+            bound = math.sqrt(3.0) * std  # U(-a, a) has the variance a^2 / 3
+            return rng.uniform(-bound, bound, shape)
+        return rng.normal(0.0, std, shape)
+
+
+class XavierNormal(Scaled):
+    """N(0, 2 / (fan_in + fan_out)), keeping the variance forwards and backwards (Glorot & Bengio 2010)."""
+
+    def std(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(2.0 / max(fan_in + fan_out, 1))
+
+
+class XavierUniform(XavierNormal):
+    """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
+
+    uniform = True
+
+
+class HeNormal(Scaled):
+    """N(0, 2 / fan_in), for ReLU (He et al. 2015, equation 10)."""
+
+    def std(self, fan_in: int, fan_out: int) -> float:
+        return math.sqrt(2.0 / max(fan_in, 1))
+
+
+class HeUniform(HeNormal):
+    """U(-a, a) with a = sqrt(6 / fan_in), for ReLU (He et al. 2015)."""
+
+    uniform = True
+
+
+class FanInUniform(Scaled):
+    """U(-a, a) with a = 1 / sqrt(fan_in): the default, for weights and biases, as in PyTorch."""
+
+    uniform = True
+
+    def std(self, fan_in: int, fan_out: int) -> float:
+        return 1.0 / math.sqrt(3.0 * max(fan_in, 1))
+
+
+INITIALIZERS: dict[str, type[Initializer]] = {
+    "zeros": Zeros,
+    "ones": Ones,
+    "constant": Constant,
+    "normal": Normal,
+    "uniform": Uniform,
+    "xavier_normal": XavierNormal,
+    "xavier_uniform": XavierUniform,
+    "he_normal": HeNormal,
+    "he_uniform": HeUniform,
+    "fan_in_uniform": FanInUniform,
+}
+
+
+def initializer(init: str | Initializer) -> Initializer:
+    """The initialiser of that name (with its default arguments), or the object itself.
+
+    Raises ValueError for an unknown name, listing the valid ones, and for one that needs an argument.
+    """
+    if isinstance(init, Initializer):
+        return init
+    kind = choose(init, INITIALIZERS, "initializer")
+    missing = [
+        p.name
+        for p in inspect.signature(kind).parameters.values()
+        if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    if missing:
+        raise ValueError(f"initializer {init!r} needs a value: pass fn.init.{kind.__name__}({missing[0]}=...)")
+    return kind()

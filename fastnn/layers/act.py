@@ -1,0 +1,81 @@
+"""Activation layers."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from fastnn._door import Array, Shape
+from fastnn.kernels import empty, ops
+from fastnn.layers.base import Backward, Layer
+
+
+class Activation(Layer):
+    """An activation whose gradient follows from its output: y = f(x), dx = g(y, dy)."""
+
+    # The prefix of the kernels `<kernel>_forward(x, y)` and `<kernel>_dx(y, dy, dx)`.
+    kernel: ClassVar[str]
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        y = empty(x.shape, x.dtype)
+        getattr(ops, f"{self.kernel}_forward")(x, y)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            if not need_dx:
+                return None
+            dx = empty(x.shape, x.dtype)
+            getattr(ops, f"{self.kernel}_dx")(y, dy, dx)
+            return dx
+
+        return y, backward
+
+
+class ReLU(Activation):
+    """y = max(x, 0); the gradient at 0 is 0."""
+
+    kernel = "relu"
+
+
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x))."""
+
+    kernel = "sigmoid"
+
+
+class Tanh(Activation):
+    """y = tanh(x)."""
+
+    kernel = "tanh"
+
+
+class Softmax(Activation):
+    """y_c = exp(x_c) / sum_c exp(x_c), over the C values of a sample.
+
+    Not for the end of a model trained with "cross_entropy", which takes logits and does this itself.
+    """
+
+    kernel = "softmax"
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != 1:
+            raise ValueError(f"Softmax() wants samples of shape (classes,), got {shape}")
+        return shape
+
+
+class Identity(Layer):
+    """y = x."""
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            return dy if need_dx else None
+
+        return x, backward
+
+
+# The layers that a name like "relu" stands for.
+ACTIVATIONS: dict[str, type[Layer]] = {
+    "relu": ReLU,
+    "sigmoid": Sigmoid,
+    "tanh": Tanh,
+    "softmax": Softmax,
+    "identity": Identity,
+}

@@ -1,0 +1,118 @@
+"""What a layer is: a function that returns its output together with its own way back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._door import Array, Shape, features, float_type, positive_int
+from fastnn.kernels import empty, ops
+from fastnn.param import Param
+
+
+class Backward(Protocol):
+    """The way back: takes the gradient of the output, sets the gradients of the layer's parameters, and
+    returns the gradient of the input (None when it is not needed)."""
+
+    def __call__(self, dy: Array, *, need_dx: bool = True) -> Array | None: ...
+
+
+class Layer:
+    """Base class of all layers.
+
+    A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s
+    are its parameters; attributes that are layers are its children.
+    """
+
+    # The shape of one sample that the layer takes, where the layer alone knows it.
+    input_shape: Shape | None = None
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        """The output for the batch `x` (N, ...), and the function that goes the way back."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward(x, *, train=False)")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        """The shape of one output sample for an input sample of `shape`; ValueError if it does not fit."""
+        return shape
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
+        """All parameters with their names, e.g. "0.weight"."""
+        for name, value in vars(self).items():
+            if isinstance(value, Param):
+                yield prefix + name, value
+            elif isinstance(value, Layer):
+                yield from value.named_parameters(f"{prefix}{name}.")
+
+    def parameters(self) -> list[Param]:
+        """All parameters, in the order of the layers."""
+        return [param for _, param in self.named_parameters()]
+
+    def random_states(self) -> Iterator[Array]:
+        """The (key, count) pairs, uint64 (2,), of all layers that draw random numbers."""
+        for value in vars(self).values():
+            if isinstance(value, Layer):
+                yield from value.random_states()
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any parameter is not frozen."""
+        return any(not param.frozen for param in self.parameters())
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: the type of the parameters (float32 if there are none)."""
+        return next((param.dtype for param in self.parameters()), np.dtype(np.float32))
+
+    def to(self, dtype: npt.DTypeLike) -> Self:
+        """Convert all parameters to float32 or float64, in place; returns the layer."""
+        dtype = float_type(dtype)
+        for param in self.parameters():
+            param.to(dtype)
+        return self
+
+    def set_lr_scale(self, scale: float) -> Self:
+        """Multiply the learning rate of all parameters by `scale`; 0 freezes them. Returns the layer."""
+        for param in self.parameters():
+            param.lr_scale = scale
+        return self
+
+    def predict(
+        self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024
+    ) -> Array:
+        """The outputs of the last layer for the samples `x` (N, ...), N of any size.
+
+        uint8 input is multiplied by 1/255, other input is left alone; `scale` overrides both. A row has
+        the same bits whatever the rows around it. Raises ValueError where the shape does not fit.
+        """
+        rows = features(x, self.dtype)
+        shape = self.output_shape(rows.shape[1:])
+        positive_int(batch_size, "batch_size")
+        out = np.empty((len(rows), *shape), self.dtype)
+        for start in range(0, len(rows), batch_size):
+            stop = min(start + batch_size, len(rows))
+            batch = take(rows, np.arange(start, stop), scale, self.dtype)
+            out[start:stop] = self.forward(batch)[0]
+        return out
+
+    def summary(self, input_shape: Shape | None = None) -> str:
+        """A table of the layers: output shapes, trainable and fixed parameters."""
+        from fastnn.layers._summary import summary
+
+        return summary(self, input_shape)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def take(rows: Array, index: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
+    """The mini-batch `rows[index]` as floats: uint8 times 1/255 unless `scale` says otherwise."""
+    if scale is None:
+        scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
+    batch = empty((len(index), *rows.shape[1:]), dtype)
+    ops.gather(
+        rows.reshape(len(rows), -1), index.astype(np.int64, copy=False), scale, batch.reshape(len(index), -1)
+    )
+    return batch

@@ -1,0 +1,72 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import rng
+from fastnn._door import Array, Shape, float_type, positive_int
+from fastnn.init import Initializer, initializer
+from fastnn.kernels import empty, ops
+from fastnn.layers.base import Backward, Layer
+from fastnn.param import Param
+
+
+class Linear(Layer):
+    """y = x W + b, with W (in_features, out_features) and b (out_features,).
+
+    Both start as U(-a, a), a = 1 / sqrt(in_features), as in PyTorch, unless `weight_init` and `bias_init`
+    name another initialiser or are one (`fastnn.init`).
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: bool = True,
+        weight_init: str | Initializer = "fan_in_uniform",
+        bias_init: str | Initializer = "fan_in_uniform",
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        fans = (positive_int(in_features, "in_features"), positive_int(out_features, "out_features"))
+        dtype = float_type(dtype)
+        random = rng.default_generator()
+        self.weight = Param(initializer(weight_init)(fans, *fans, random).astype(dtype), name="weight")
+        self.bias = (
+            Param(initializer(bias_init)(fans[1:], *fans, random).astype(dtype), name="bias") if bias else None
+        )
+
+    @property
+    def input_shape(self) -> Shape:  # type: ignore[override]
+        return self.weight.shape[:1]
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape != self.input_shape:
+            flat = int(np.prod(shape))
+            hint = ": put fn.Flatten() in front" if len(shape) > 1 and (flat,) == self.input_shape else ""
+            raise ValueError(f"{self} wants samples of shape {self.input_shape}, got {shape}{hint}")
+        return self.weight.shape[1:]
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        weight, bias = self.weight, self.bias
+        y = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        ops.dense_forward(x, weight.master, None if bias is None else bias.master, y)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            if not weight.frozen:
+                ops.dense_dw(x, dy, weight.grad_buffer())
+            if bias is not None and not bias.frozen:
+                ops.dense_db(dy, bias.grad_buffer())
+            if not need_dx:
+                return None
+            dx = empty(x.shape, x.dtype)
+            ops.dense_dx(dy, weight.master, dx)
+            return dx
+
+        return y, backward
+
+    def __repr__(self) -> str:
+        fans = ", ".join(map(str, self.weight.shape))
+        return f"Linear({fans})" if self.bias is not None else f"Linear({fans}, bias=False)"

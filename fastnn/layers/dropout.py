@@ -1,0 +1,51 @@
+"""Dropout by counter-based random bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fastnn import rng
+from fastnn._door import Array, in_range
+from fastnn.kernels import empty, ops
+from fastnn.layers.base import Backward, Layer
+
+
+class Dropout(Layer):
+    """In training, y = x / (1 - rate) with probability 1 - rate, else 0; otherwise y = x.
+
+    Srivastava et al. 2014, in the inverted form that PyTorch uses. Which elements fall out is a function
+    of (key, count of draws, element), so no mask is stored: the way back draws the same bits again.
+    """
+
+    def __init__(self, rate: float = 0.5) -> None:
+        self.rate = in_range(rate, "rate", 0, 1)
+        # (key, count): read and advanced by the kernel `random_next`; `Trainer` sets the key.
+        self.state = np.array([rng.key(None), 0], np.uint64)
+
+    def random_states(self) -> Iterator[Array]:
+        yield self.state
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        def identity(dy: Array, *, need_dx: bool = True) -> Array | None:
+            return dy if need_dx else None
+
+        if not train or self.rate == 0:
+            return x, identity
+        bits = empty((1,), np.uint64)
+        ops.random_next(self.state, bits)
+        y = empty(x.shape, x.dtype)
+        ops.dropout(x, bits, self.rate, y)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            if not need_dx:
+                return None
+            dx = empty(x.shape, x.dtype)
+            ops.dropout(dy, bits, self.rate, dx)
+            return dx
+
+        return y, backward
+
+    def __repr__(self) -> str:
+        return f"Dropout({self.rate:g})"

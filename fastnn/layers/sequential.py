@@ -1,0 +1,81 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastnn._door import Array, Shape
+from fastnn.layers.base import Backward, Layer
+from fastnn.param import Param
+
+
+class Sequential(Layer):
+    """The composition of layers: the output of each is the input of the next.
+
+    Going back, it stops at the lowest layer that has something to train, unless the gradient of the
+    input is asked for. Raises TypeError for what is not a layer, ValueError when a parameter occurs twice
+    (gradients overwrite, so a shared one would lose all but one of its contributions).
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                hint = " (an instance is wanted: add parentheses)" if isinstance(layer, type) else ""
+                raise TypeError(f"Sequential takes layers, not {layer!r}{hint}")
+        self.layers = layers
+        seen: dict[int, str] = {}
+        for name, param in self.named_parameters():
+            if id(param) in seen:
+                raise ValueError(f"parameter {name!r} is the same object as {seen[id(param)]!r}: "
+                                 "a parameter may occur only once in a model")
+            seen[id(param)] = name
+            param.name = name
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        ways_back: list[Backward] = []
+        for layer in self.layers:
+            x, way_back = layer.forward(x, train=train)
+            ways_back.append(way_back)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            trainable = [index for index, layer in enumerate(self.layers) if layer.trainable]
+            lowest = 0 if need_dx else min(trainable, default=len(ways_back))
+            dx: Array | None = dy
+            for index in reversed(range(lowest, len(ways_back))):
+                assert dx is not None, "a layer was asked for the gradient of its input and gave None"
+                dx = ways_back[index](dx, need_dx=need_dx or index > lowest)
+            return dx if need_dx else None
+
+        return x, backward
+
+    @property
+    def input_shape(self) -> Shape | None:  # type: ignore[override]
+        return self.layers[0].input_shape if self.layers else None
+
+    def output_shape(self, shape: Shape) -> Shape:
+        for index, layer in enumerate(self.layers):
+            try:
+                shape = layer.output_shape(shape)
+            except ValueError as error:
+                raise ValueError(f"layer {index}: {error}") from None
+        return shape
+
+    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
+        for index, layer in enumerate(self.layers):
+            yield from layer.named_parameters(f"{prefix}{index}.")
+
+    def random_states(self) -> Iterator[Array]:
+        for layer in self.layers:
+            yield from layer.random_states()
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"

@@ -1,0 +1,148 @@
+"""Optimizers: one pass over value, gradient and moments for each parameter."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fastnn._door import Array, choose, in_range
+from fastnn.kernels import ops
+from fastnn.param import Param
+
+
+class State(dict[str, Array]):
+    """What an optimizer remembers of one parameter: arrays by name, and the number of updates."""
+
+    steps = 0
+
+    def array(self, name: str, like: Array) -> Array:
+        """The array `name`, zeros at first, of the shape and type of `like`."""
+        if name not in self:
+            self[name] = np.zeros_like(like)
+        elif self[name].dtype != like.dtype:
+            self[name] = self[name].astype(like.dtype)
+        return self[name]
+
+
+class Optimizer(ABC):
+    """Base class of all optimizers. A subclass defines `update` for one parameter.
+
+    `lr` may be changed between steps. What is remembered of a parameter (moments, number of updates)
+    stays with the optimizer, so that a second `fit` with the same one goes on where the first ended.
+    """
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+        self._states: WeakKeyDictionary[Param, State] = WeakKeyDictionary()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, at least 0."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = in_range(lr, "lr", 0)
+
+    @abstractmethod
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        """Change `value` in place, given its gradient; `state.steps` counts this update already."""
+
+    def step(self, params: Iterable[Param]) -> None:
+        """Update all parameters that are not frozen from the gradients of the last backward pass."""
+        for param in params:
+            if not param.frozen:
+                state = self.state(param)
+                state.steps += 1
+                self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+
+    def state(self, param: Param) -> State:
+        """What is remembered of `param`."""
+        return self._states.setdefault(param, State())
+
+    # Copies and pickles carry the states along: together with their model they go on exactly.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_states": dict(self._states)}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._states = WeakKeyDictionary(attributes["_states"])
+
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = momentum v + g, p -= lr v, with g including weight_decay p.
+
+    `nesterov` takes p -= lr (g + momentum v) (Sutskever et al. 2013). PyTorch's SGD with dampening 0.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.momentum = in_range(momentum, "momentum", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+        if nesterov and not momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        self.nesterov = nesterov
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        hyper = np.array([lr, self.momentum, self.weight_decay, self.nesterov])
+        ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
+
+
+class Adam(Optimizer):
+    """p -= lr m' / (sqrt(v') + eps), with bias-corrected moments m', v' of the gradient.
+
+    Kingma & Ba 2015, algorithm 1; `weight_decay` is added to the gradient, as in PyTorch's Adam.
+    """
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.betas = (_below_one(betas[0], "betas[0]"), _below_one(betas[1], "betas[1]"))
+        self.eps = in_range(eps, "eps", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        beta1, beta2 = self.betas
+        corrections = 1 - beta1**state.steps, 1 - beta2**state.steps
+        hyper = np.array([lr, beta1, beta2, self.eps, self.weight_decay, *corrections])
+        ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
+
+
+def _below_one(value: float, name: str) -> float:
+    if value >= 1:
+        raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
+    return in_range(value, name, 0, 1)
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+
+
+def optimizer_of(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of that name (with its defaults), or the object itself."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if inspect.isclass(optimizer) and issubclass(optimizer, Optimizer):
+        raise TypeError(f"pass an instance, {optimizer.__name__}(lr=...), not the class")
+    return choose(optimizer, OPTIMIZERS, "optimizer")()

@@ -1,0 +1,102 @@
+"""A trainable array of a layer: its value, its gradient, and how fast it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._door import Array, float_type, in_range
+
+
+class Param:
+    """A named array that training changes.
+
+    `value` is a read-only snapshot; assign to it to set the weights. `grad` is the gradient of the last
+    backward pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter: its gradient is then
+    not even computed. `lr_scale` multiplies the optimizer's learning rate.
+
+    Layers and optimizers work on `master` and `grad_buffer()`; nobody else should, because the layout of
+    the master weights is the kernels' business.
+    """
+
+    def __init__(
+        self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
+    ) -> None:
+        array = np.asarray(value)
+        self.master: Array = np.array(array, dtype=float_type(array.dtype), order="C")
+        self.name = name
+        self.trainable = trainable
+        self.lr_scale = lr_scale
+        self._grad: Array | None = None
+
+    @property
+    def value(self) -> Array:
+        """A read-only copy of the weights. Assigning checks the shape and copies."""
+        return _snapshot(self.master)
+
+    @value.setter
+    def value(self, value: npt.ArrayLike) -> None:
+        array = np.asarray(value)
+        if array.shape != self.shape:
+            raise ValueError(f"parameter {self.name!r} has the shape {self.shape}, the new value {array.shape}")
+        if array.dtype.kind not in "buif":
+            raise TypeError(f"parameter {self.name!r} holds real numbers, the new value {array.dtype}")
+        self.master[...] = array
+
+    @property
+    def grad(self) -> Array | None:
+        """A read-only copy of the last gradient; None before the first, and while frozen."""
+        return None if self._grad is None else _snapshot(self._grad)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.master.shape
+
+    @property
+    def size(self) -> int:
+        return self.master.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.master.dtype
+
+    @property
+    def lr_scale(self) -> float:
+        """The factor on the optimizer's learning rate, at least 0; 0 freezes."""
+        return self._lr_scale
+
+    @lr_scale.setter
+    def lr_scale(self, scale: float) -> None:
+        self._lr_scale = in_range(scale, "lr_scale", 0)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether training leaves this parameter alone."""
+        return not self.trainable or self.lr_scale == 0
+
+    def grad_buffer(self) -> Array:
+        """The array that the backward pass overwrites with the gradient."""
+        if self._grad is None:
+            self._grad = np.empty_like(self.master)
+        return self._grad
+
+    def drop_grad(self) -> None:
+        """Forget the gradient."""
+        self._grad = None
+
+    def to(self, dtype: npt.DTypeLike) -> None:
+        """Convert the weights to float32 or float64; the gradient is forgotten."""
+        self.master = self.master.astype(float_type(dtype), copy=False)
+        self.drop_grad()
+
+    def __repr__(self) -> str:
+        frozen = ", frozen" if self.frozen else ""
+        return f"Param({self.name!r}, shape={self.shape}, {self.dtype}{frozen})"
+
+
+def _snapshot(array: Array) -> Array:
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy

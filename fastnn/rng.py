@@ -1,0 +1,50 @@
+"""Where randomness starts: one seed, one generator per context.
+
+Everything random in fastnn is drawn from a key. A key comes from a `seed=` argument or else from the
+generator that `manual_seed` sets; the bits themselves are functions of (key, counter), so they depend
+neither on threads nor on the order of unrelated calls.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+import numpy as np
+
+_generator: ContextVar[np.random.Generator | None] = ContextVar("fastnn_generator", default=None)
+
+
+def manual_seed(seed: int) -> None:
+    """Seed the default generator of this context: initial weights, and `fit` without `seed=`.
+
+    The generator belongs to the current context, so threads do not disturb each other.
+    Raises ValueError for a negative seed.
+    """
+    _generator.set(counter_generator(seed))
+
+
+def default_generator() -> np.random.Generator:
+    """The generator of this context, seeded by the operating system unless `manual_seed` was called."""
+    generator = _generator.get()
+    if generator is None:
+        generator = np.random.Generator(np.random.Philox())
+        _generator.set(generator)
+    return generator
+
+
+def key(seed: int | None) -> int:
+    """A 63-bit key: the seed itself, or the next draw of the default generator when it is None."""
+    if seed is not None:
+        return _check(seed)
+    return int(default_generator().integers(2**63))
+
+
+def counter_generator(*words: int) -> np.random.Generator:
+    """A generator whose stream is a function of `words` alone (Philox, Salmon et al. 2011)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence([_check(word) for word in words])))
+
+
+def _check(seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
+        raise ValueError(f"a seed is a non-negative integer, not {seed!r}")
+    return int(seed)

@@ -1,0 +1,83 @@
+# distutils: language = c++
+"""Activations, compiled: argument checks around act.hpp. What they compute: act_ref.py."""
+
+cimport numpy as cnp
+
+from native cimport (
+    RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX, SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD,
+    Call, Execute, KernelId, executor, expect_shape, input, new_call, output, same_shape,
+)
+
+cnp.import_array()
+
+cdef Execute execute = executor()
+
+# About what an element costs, in FLOP.
+cdef double CHEAP = 4, TRANSCENDENTAL = 50
+
+
+def relu_forward(x, y):
+    """y = max(x, 0)."""
+    _forward(RELU_FORWARD, x, y, CHEAP)
+
+
+def relu_dx(y, dy, dx):
+    """dx = dy where y > 0, else 0."""
+    _gradient(RELU_DX, y, dy, dx)
+
+
+def sigmoid_forward(x, y):
+    """y = 1 / (1 + exp(-x))."""
+    _forward(SIGMOID_FORWARD, x, y, TRANSCENDENTAL)
+
+
+def sigmoid_dx(y, dy, dx):
+    """dx = dy y (1 - y)."""
+    _gradient(SIGMOID_DX, y, dy, dx)
+
+
+def tanh_forward(x, y):
+    """y = tanh(x)."""
+    _forward(TANH_FORWARD, x, y, TRANSCENDENTAL)
+
+
+def tanh_dx(y, dy, dx):
+    """dx = dy (1 - y^2)."""
+    _gradient(TANH_DX, y, dy, dx)
+
+
+def softmax_forward(x, y):
+    """y = softmax of the rows of x."""
+    _forward(SOFTMAX_FORWARD, x, y, TRANSCENDENTAL)
+
+
+def softmax_dx(y, dy, dx):
+    """dx = y (dy - sum of y dy over the row)."""
+    _gradient(SOFTMAX_DX, y, dy, dx)
+
+
+cdef int _forward(KernelId kernel, object x, object y, double cost) except -1:
+    cdef cnp.ndarray ax, ay
+    cdef Call call = new_call(kernel, x, "x")
+    ax, ay = input(x, "x", &call), output(y, "y", &call)
+    expect_shape(same_shape(ax, ay), "x and y of one shape are wanted")
+    call.array[0], call.array[1] = ax.data, ay.data
+    return _run(&call, ax, cost)
+
+
+cdef int _gradient(KernelId kernel, object y, object dy, object dx) except -1:
+    cdef cnp.ndarray ay, ady, adx
+    cdef Call call = new_call(kernel, y, "y")
+    ay, ady, adx = input(y, "y", &call), input(dy, "dy", &call), output(dx, "dx", &call)
+    expect_shape(same_shape(ay, ady) and same_shape(ay, adx), "y, dy and dx of one shape are wanted")
+    call.array[0], call.array[1], call.array[2] = ay.data, ady.data, adx.data
+    return _run(&call, ay, CHEAP)
+
+
+cdef int _run(Call *call, cnp.ndarray like, double cost) except -1:
+    call.size[0] = like.size
+    call.work = cost * like.size
+    if call.kernel == SOFTMAX_FORWARD or call.kernel == SOFTMAX_DX:
+        expect_shape(like.ndim == 2, "softmax wants (M, C)")
+        call.size[0], call.size[1] = like.shape[0], like.shape[1]
+    return execute(call)

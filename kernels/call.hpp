@@ -1,0 +1,73 @@
+// The one form in which every kernel is called: a plain record of pointers, sizes and scalars.
+//
+// A Call can be run at once, or kept and run again: a recorded training step is an array of them.
+#pragma once
+
+#include <cstdint>
+
+namespace fastnn {
+
+// Which kernel: the row of the table of an instruction set.
+enum KernelId : int {
+    DENSE_FORWARD,
+    DENSE_DX,
+    DENSE_DW,
+    DENSE_DB,
+    RELU_FORWARD,
+    RELU_DX,
+    SIGMOID_FORWARD,
+    SIGMOID_DX,
+    TANH_FORWARD,
+    TANH_DX,
+    SOFTMAX_FORWARD,
+    SOFTMAX_DX,
+    CROSS_ENTROPY_LABELS,
+    CROSS_ENTROPY_SOFT,
+    SQUARED_ERROR,
+    SGD,
+    ADAM,
+    DROPOUT,
+    GATHER_BYTES,
+    GATHER_FLOATS,
+    GATHER_DOUBLES,
+    KERNEL_COUNT
+};
+
+struct Call {
+    KernelId kernel{};
+    int is_double = 0;           // the float type: 0 float, 1 double
+    void *array[8] = {};         // inputs, then outputs, in the order of the Python signature; null if absent
+    std::int64_t size[6] = {};
+    double scalar[2] = {};
+    double work = 0;             // about how many FLOP, to decide on threads
+    std::int64_t scratch_rows = 0;   // scratch memory that each part needs, in rows of Table::row_bytes
+    std::int64_t scratch_bytes = 0;  // the same in bytes, and the memory: set by the executor;
+    char *scratch = nullptr;         // part p owns [p * scratch_bytes, (p + 1) * scratch_bytes)
+
+    template <class T> const T *in(int i) const { return static_cast<const T *>(array[i]); }
+    template <class T> T *out(int i) const { return static_cast<T *>(array[i]); }
+};
+
+// A kernel does part `part` of `parts` of its work; parts are independent and may run in any order.
+// What is computed, to the last bit, does not depend on `parts`.
+using Kernel = void (*)(const Call &call, int part, int parts);
+
+// The kernels of one instruction set: [kernel][is_double].
+struct Table {
+    const char *isa;
+    std::int64_t row_bytes;  // a row of a packed block of the matrix product
+    Kernel kernel[KERNEL_COUNT][2];
+};
+
+// The half-open range of `count` items that a part owns, split at multiples of `unit`.
+struct Range {
+    std::int64_t begin, end;
+};
+
+inline Range share(std::int64_t count, int part, int parts, std::int64_t unit = 1) {
+    const std::int64_t units = (count + unit - 1) / unit;
+    const std::int64_t begin = units * part / parts * unit, end = units * (part + 1) / parts * unit;
+    return {begin, end < count ? end : count};
+}
+
+}  // namespace fastnn

@@ -1,0 +1,84 @@
+# distutils: language = c++
+"""The executor: runs a kernel call on the thread team with the kernels of the chosen instruction set."""
+
+import importlib
+import os
+
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+
+from fastnn.kernels import cpu
+
+cdef extern from "call.hpp" namespace "fastnn" nogil:
+    ctypedef struct Call:
+        int kernel
+        int is_double
+        double work
+
+    ctypedef struct Table:
+        pass
+
+cdef extern from "executor.hpp" namespace "fastnn" nogil:
+    bint execute_call(const Table &table, Call &call, int threads)
+    const double WORK_PER_THREAD
+
+# Calls that take longer than about a microsecond let other Python threads run.
+cdef double WORK_TO_RELEASE_GIL = 1e5
+
+cdef const Table *table = NULL
+cdef int threads = 1
+_isa = None
+
+
+cdef int execute(Call *call) except -1:
+    cdef bint done
+    if call.work < WORK_TO_RELEASE_GIL:
+        done = execute_call(table[0], call[0], threads)
+    else:
+        with nogil:
+            done = execute_call(table[0], call[0], threads)
+    if not done:
+        raise MemoryError("no memory for the scratch buffer of a kernel")
+    return 0
+
+
+def select_isa(name):
+    """Use the kernels built for `name`, one of `cpu.supported()`; ValueError otherwise."""
+    global table, _isa
+    if name not in cpu.supported():
+        raise ValueError(f"this machine cannot run {name!r}: choose one of {', '.join(cpu.supported())}")
+    module = f"fastnn.kernels.isa_{name}"
+    capsule = importlib.import_module(module).table
+    table = <const Table *> PyCapsule_GetPointer(capsule, f"{module}.table".encode())
+    _isa = name
+
+
+def isa():
+    """The instruction set in use: "v4", "v3", "v2" or "any"."""
+    return _isa
+
+
+def set_num_threads(int count):
+    """Let a call use up to `count` threads."""
+    global threads
+    if count < 1:
+        raise ValueError(f"count must be at least 1, not {count}")
+    threads = count
+
+
+def get_num_threads():
+    """How many threads a call may use."""
+    return threads
+
+
+def _best_isa():
+    """The best instruction set of this machine, not above FASTNN_ISA."""
+    levels = ("v4", "v3", "v2", "any")
+    cap = os.environ.get("FASTNN_ISA") or levels[0]
+    if cap not in levels:
+        raise ValueError(f"FASTNN_ISA={cap!r}: choose one of {', '.join(levels)}")
+    return next(name for name in cpu.supported() if levels.index(name) >= levels.index(cap))
+
+
+select_isa(_best_isa())
+set_num_threads(cpu.available_threads())
+executor = PyCapsule_New(<void *> execute, "fastnn.kernels.core.executor", NULL)

@@ -1,0 +1,81 @@
+# distutils: language = c++
+"""What this machine can run: instruction sets, and how many threads this process is allowed.
+
+The three x86-64 levels are those of the x86-64 psABI; a level counts only if the operating system saves
+its registers, which the compiler's run-time check includes.
+"""
+
+import math
+import os
+from pathlib import Path
+
+cdef extern from *:
+    """
+    #if defined(__x86_64__)
+    static int runs_v2() {
+        return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
+               __builtin_cpu_supports("popcnt");
+    }
+    static int runs_v3() {
+        return runs_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
+    }
+    static int runs_v4() {
+        return runs_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl");
+    }
+    #else
+    static int runs_v2() { return 0; }
+    static int runs_v3() { return 0; }
+    static int runs_v4() { return 0; }
+    #endif
+    """
+    bint runs_v2()
+    bint runs_v3()
+    bint runs_v4()
+
+
+def supported():
+    """The instruction sets that CPU and operating system support, best first; "any" is always the last."""
+    levels = (("v4", runs_v4()), ("v3", runs_v3()), ("v2", runs_v2()), ("any", True))
+    return tuple(name for name, runs in levels if runs)
+
+
+def available_threads():
+    """OMP_NUM_THREADS if it is set, else the CPUs that affinity and cgroup quota leave to this process."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if wanted.isdigit() and int(wanted) > 0:
+        return int(wanted)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(cpus, *_cgroup_quotas(cpus)))
+
+
+def _cgroup_quotas(cpus):
+    """The CPU quotas of this process's control groups, in whole CPUs; `cpus` where there is none."""
+    quotas = [cpus]
+    try:
+        groups = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return quotas
+    for line in groups:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":  # version 2: one file, "quota period" or "max period", in each ancestor
+            folder = Path("/sys/fs/cgroup") / path.lstrip("/")
+            for group in (folder, *folder.parents):
+                quotas.append(_quota(group / "cpu.max", None, cpus))
+        elif "cpu" in controllers.split(","):  # version 1: two files
+            for group in (Path("/sys/fs/cgroup/cpu") / path.lstrip("/"), Path("/sys/fs/cgroup/cpu")):
+                quotas.append(_quota(group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us", cpus))
+    return quotas
+
+
+def _quota(quota_file, period_file, cpus):
+    try:
+        words = quota_file.read_text().split()
+        if period_file is not None:
+            words += period_file.read_text().split()
+        quota, period = int(words[0]), int(words[1])
+    except (OSError, ValueError, IndexError):  # no such file, or "max"
+        return cpus
+    return math.ceil(quota / period) if quota > 0 and period > 0 else cpus

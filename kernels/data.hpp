@@ -1,0 +1,27 @@
+// Gathering rows of a data set into a mini-batch.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "call.hpp"
+
+namespace fastnn {
+
+// out_m = source[index_m] * scale, the product in double and rounded once; indices are in range.
+// source (N, D) of type S, index (M,) -> out (M, D); size[0] = M, size[1] = D
+template <class T, class S> void gather(const Call &call, int part, int parts) {
+    const std::int64_t D = call.size[1];
+    const double scale = call.scalar[0];
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const S *source = call.in<S>(0) + call.in<std::int64_t>(1)[m] * D;
+        T *out = call.out<T>(2) + m * D;
+        if (std::is_same_v<S, T> && scale == 1)
+            std::memcpy(out, source, std::size_t(D) * sizeof(T));
+        else
+            for (std::int64_t d = 0; d < D; ++d) out[d] = T(double(source[d]) * scale);
+    }
+}
+
+}  // namespace fastnn

@@ -1,0 +1,67 @@
+"""Losses with their gradients in NumPy: the specification.
+
+`reduction` is 0 (none), 1 (sum) or 2 (mean). It scales the gradient and forms `loss`, a float64
+array of one element; `losses` always holds the unreduced values. With reduction 0 `loss` is the sum.
+A gradient array of None leaves the gradient out.
+"""
+
+import numpy as np
+
+
+def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) onehot(label_m) + s / C.
+
+    z (M, C), label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s
+    -> losses (M,), loss (1,) float64, dz (M, C) or None.
+    The mean divides by sum_m w[label_m], as PyTorch's does.
+    Raises ValueError for a label outside [0, C), before anything is written.
+    """
+    rows, classes = z.shape
+    if rows and (label.min() < 0 or label.max() >= classes):
+        raise ValueError("label out of range")
+    target = np.full_like(z, smoothing / classes) if classes else np.empty_like(z)
+    target[np.arange(rows), label] += 1 - smoothing
+    divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
+    _cross_entropy(z, target, weight, divisor, reduction, losses, loss, dz)
+
+
+def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) target_m + s / C.
+
+    As `cross_entropy_labels`, with target (M, C) of z's type; the mean divides by M.
+    """
+    rows, classes = z.shape
+    target = target * (1 - smoothing) + smoothing / max(classes, 1)
+    _cross_entropy(z, target, weight, float(rows), reduction, losses, loss, dz)
+
+
+def _cross_entropy(z, target, weight, divisor, reduction, losses, loss, dz):
+    shifted = z - z.max(axis=1, keepdims=True) if z.size else z
+    e = np.exp(shifted)
+    total = e.sum(axis=1, keepdims=True)
+    weighted = target if weight is None else target * weight
+    losses[...] = -(weighted * (shifted - np.log(total))).sum(axis=1)
+    if dz is not None:
+        dz[...] = weighted.sum(axis=1, keepdims=True) * (e / total) - weighted
+    _reduce(losses, divisor, reduction, loss, dz)
+
+
+def squared_error(y, target, reduction, losses, loss, dy):
+    """losses = (y - target)^2 / 2, elementwise; the mean divides by the number of elements.
+
+    y, target of any one shape -> losses and dy (or None) of that shape, loss (1,) float64.
+    """
+    np.subtract(y, target, out=losses)
+    if dy is not None:
+        dy[...] = losses
+    losses *= losses
+    losses *= 0.5
+    _reduce(losses, float(y.size), reduction, loss, dy)
+
+
+def _reduce(losses, divisor, reduction, loss, gradient):
+    loss[0] = losses.sum(dtype=np.float64)
+    if reduction == 2:
+        loss[0] = loss[0] / divisor if divisor else np.nan
+        if gradient is not None:
+            gradient *= 1 / divisor if divisor else np.nan

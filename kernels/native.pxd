@@ -1,0 +1,99 @@
+"""What the compiled families share: the Call record, the executor, and the checks of arguments.
+
+Only declarations and inline functions: there is no module of this name.
+"""
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int64_t
+
+
+cdef extern from "call.hpp" namespace "fastnn" nogil:
+    ctypedef enum KernelId:
+        DENSE_FORWARD
+        DENSE_DX
+        DENSE_DW
+        DENSE_DB
+        RELU_FORWARD
+        RELU_DX
+        SIGMOID_FORWARD
+        SIGMOID_DX
+        TANH_FORWARD
+        TANH_DX
+        SOFTMAX_FORWARD
+        SOFTMAX_DX
+        CROSS_ENTROPY_LABELS
+        CROSS_ENTROPY_SOFT
+        SQUARED_ERROR
+        SGD
+        ADAM
+        DROPOUT
+        GATHER_BYTES
+        GATHER_FLOATS
+        GATHER_DOUBLES
+
+    ctypedef struct Call:
+        KernelId kernel
+        int is_double
+        void *array[8]
+        int64_t size[6]
+        double scalar[2]
+        double work
+        int64_t scratch_rows
+
+# Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory.
+ctypedef int (*Execute)(Call *) except -1
+
+
+cdef inline Execute executor() except NULL:
+    from fastnn.kernels import core
+    return <Execute> PyCapsule_GetPointer(core.executor, "fastnn.kernels.core.executor")
+
+
+cdef inline cnp.ndarray expect(object array, str name, int type_number, bint output):
+    """`array` as an ndarray that a kernel can read, or, as an output, write."""
+    if not isinstance(array, cnp.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")
+    cdef cnp.ndarray checked = <cnp.ndarray> array
+    if cnp.PyArray_TYPE(checked) != type_number:
+        wanted = cnp.PyArray_DescrFromType(type_number)
+        raise TypeError(f"{name} must have the dtype {wanted}, not {checked.dtype}")
+    if not cnp.PyArray_ISCARRAY_RO(checked):
+        raise ValueError(f"{name} must be C-contiguous, aligned and of native byte order")
+    if output and not cnp.PyArray_ISWRITEABLE(checked):
+        raise ValueError(f"{name} is an output, but read-only")
+    return checked
+
+
+cdef inline Call new_call(KernelId kernel, object first, str name) except *:
+    """An empty call whose float type is that of its first array."""
+    cdef Call call  # its C++ members start at zero
+    if not isinstance(first, cnp.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(first).__name__}")
+    cdef int number = cnp.PyArray_TYPE(<cnp.ndarray> first)
+    if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE:
+        raise TypeError(f"{name} must be float32 or float64, not {first.dtype}")
+    call.kernel = kernel
+    call.is_double = number == cnp.NPY_DOUBLE
+    return call
+
+
+cdef inline cnp.ndarray input(object array, str name, Call *call):
+    """An input of the call's float type."""
+    return expect(array, name, cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT, False)
+
+
+cdef inline cnp.ndarray output(object array, str name, Call *call):
+    """An output of the call's float type."""
+    return expect(array, name, cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT, True)
+
+
+cdef inline int expect_shape(bint fits, str message) except -1:
+    """Raise ValueError with `message` unless the shapes fit."""
+    if not fits:
+        raise ValueError("shapes do not fit: " + message)
+    return 0
+
+
+cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
+    return cnp.PyArray_SAMESHAPE(a, b)

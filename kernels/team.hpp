@@ -1,0 +1,135 @@
+// A small team of threads that runs the parts of one kernel call.
+//
+// The caller is thread 0 and does part 0; worker i does part i, always, so that a thread finds in its cache
+// what it wrote before. A worker spins for a moment after its last job and then sleeps; a caller that finds
+// the team busy (another Python thread is using it) does all parts itself, with the same result. After
+// fork() the child starts a team of its own: threads do not survive a fork, and libgomp's team would
+// deadlock there.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+#include <vector>
+
+#include "call.hpp"
+
+namespace fastnn {
+
+// Tell the core that this is a spinning loop.
+inline void spin_pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+class Team {
+public:
+    // The team of this process; never destroyed, since its threads may outlive static destructors.
+    static Team &instance() {
+        static std::once_flag once;
+        std::call_once(once, [] {
+            current().store(new Team);
+            pthread_atfork(nullptr, nullptr, [] { current().store(new Team); });
+        });
+        return *current().load();
+    }
+
+    // Runs all parts of the call and returns when they are done.
+    void run(Kernel kernel, const Call &call, int parts) {
+        std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
+        const int helpers = alone.owns_lock() ? ensure_workers(parts - 1) : 0;
+        const Job job{kernel, &call, parts};
+        for (int i = 0; i < helpers; ++i) workers_[i]->start(job, i + 1);
+        kernel(call, 0, parts);
+        for (int part = helpers + 1; part < parts; ++part) kernel(call, part, parts);
+        for (int i = 0; i < helpers; ++i) workers_[i]->wait();
+    }
+
+private:
+    struct Job {
+        Kernel kernel;
+        const Call *call;
+        int parts;
+    };
+
+    // Pauses before a waiting thread stops spinning: some 20 us, longer than the gap between the kernels
+    // of a training step, short beside a time slice.
+    static constexpr int SPINS = 1000;
+
+    struct alignas(64) Worker {
+        std::atomic<const Job *> job{nullptr};
+        std::atomic<bool> asleep{false};
+        int part = 0;
+        std::mutex mutex;
+        std::condition_variable wake;
+
+        void start(const Job &next, int its_part) {
+            part = its_part;
+            job.store(&next);
+            if (asleep.load()) {
+                const std::lock_guard<std::mutex> lock(mutex);
+                wake.notify_one();
+            }
+        }
+
+        void wait() {
+            for (int spins = 0; job.load(std::memory_order_acquire); ++spins) {
+                spin_pause();
+                if (spins > SPINS) std::this_thread::yield();  // another process may hold the worker's core
+            }
+        }
+
+        void loop() {
+            for (;;) {
+                const Job *next = await_job();
+                next->kernel(*next->call, part, next->parts);
+                job.store(nullptr, std::memory_order_release);
+            }
+        }
+
+        const Job *await_job() {
+            for (int spins = 0; spins < SPINS; ++spins) {
+                if (const Job *next = job.load(std::memory_order_acquire)) return next;
+                spin_pause();
+            }
+            // Both sides store before they load: either start() sees `asleep`, or this sees `job`.
+            std::unique_lock<std::mutex> lock(mutex);
+            asleep.store(true);
+            wake.wait(lock, [this] { return job.load() != nullptr; });
+            asleep.store(false);
+            return job.load();
+        }
+    };
+
+    static std::atomic<Team *> &current() {
+        static std::atomic<Team *> team{nullptr};
+        return team;
+    }
+
+    // Starts workers until there are `count`; returns how many there are (fewer if the system refuses).
+    int ensure_workers(int count) {
+        while (int(workers_.size()) < count) {
+            auto worker = std::make_unique<Worker>();
+            try {
+                std::thread([w = worker.get()] { w->loop(); }).detach();
+            } catch (const std::system_error &) {
+                return int(workers_.size());
+            }
+            workers_.push_back(std::move(worker));
+        }
+        return count;
+    }
+
+    std::mutex busy_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+};
+
+}  // namespace fastnn
