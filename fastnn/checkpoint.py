@@ -45,7 +45,9 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     for name in params.keys() & arrays.keys():
         wanted, got = params[name], arrays[name]
         if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
-            problems.append(f"{name!r} is {got.dtype} {got.shape}, the model has {wanted.dtype} {wanted.shape}")
+            problems.append(
+                f"{name!r} is {got.dtype} {got.shape}, the model has {wanted.dtype} {wanted.shape}"
+            )
     if problems:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
     for name, param in params.items():

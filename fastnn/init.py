@@ -149,5 +149,7 @@ def initializer(init: str | Initializer) -> Initializer:
         if p.default is p.empty and p.kind is p.POSITIONAL_OR_KEYWORD
     ]
     if missing:
-        raise ValueError(f"initializer {init!r} needs a value: pass fn.init.{kind.__name__}({missing[0]}=...)")
+        raise ValueError(
+            f"initializer {init!r} needs a value: pass fn.init.{kind.__name__}({missing[0]}=...)"
+        )
     return kind()

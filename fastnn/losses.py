@@ -57,7 +57,7 @@ class Loss(ABC):
 
     def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]:
         """The reduced loss (1,) float64 and its gradient with respect to `y`."""
-        dy = empty(y.shape, y.dtype)
+        dy: Array = empty(y.shape, y.dtype)
         return self._evaluate(y, target, self.reduction, dy), dy
 
     def __call__(self, y: npt.ArrayLike, target: npt.ArrayLike) -> float | Array:
@@ -75,8 +75,8 @@ class Loss(ABC):
         return value if self.reduction == "none" else float(value[0])
 
     def _evaluate(self, y: Array, target: Array, reduction: str, dy: Array | None) -> Array:
-        losses = empty(self.losses_shape(y), y.dtype)
-        loss = empty((1,), np.float64)
+        losses: Array = empty(self.losses_shape(y), y.dtype)
+        loss: Array = empty((1,), np.float64)
         self.evaluate(y, target, reduction, losses, loss, dy)
         return losses if reduction == "none" else loss
 

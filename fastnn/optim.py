@@ -136,7 +136,7 @@ def _below_one(value: float, name: str) -> float:
     return in_range(value, name, 0, 1)
 
 
-OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
 def optimizer_of(optimizer: str | Optimizer) -> Optimizer:

@@ -40,7 +40,9 @@ class Param:
     def value(self, value: npt.ArrayLike) -> None:
         array = np.asarray(value)
         if array.shape != self.shape:
-            raise ValueError(f"parameter {self.name!r} has the shape {self.shape}, the new value {array.shape}")
+            raise ValueError(
+                f"parameter {self.name!r} has the shape {self.shape}, the new value {array.shape}"
+            )
         if array.dtype.kind not in "buif":
             raise TypeError(f"parameter {self.name!r} holds real numbers, the new value {array.dtype}")
         self.master[...] = array

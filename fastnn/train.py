@@ -56,14 +56,12 @@ def take_targets(target: Array, index: Array) -> Array:
     """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) of floats."""
     if target.ndim > 1:
         return take(target, index, 1.0, target.dtype)
-    batch = empty(index.shape, np.int64)
+    batch: Array = empty(index.shape, np.int64)
     ops.gather_labels(target, index, batch)
     return batch
 
 
-def check_data(
-    model: Layer, loss: Loss, data: Data, scale: float | None, *, finite: bool = True
-) -> Samples:
+def check_data(model: Layer, loss: Loss, data: Data, scale: float | None, *, finite: bool = True) -> Samples:
     """The data set (x, y) at the door: checked against the model and the loss, never written to."""
     try:
         x, y = data
@@ -121,9 +119,7 @@ class Trainer:
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
         """
-        samples = check_data(
-            self.model, self.loss, (x, y), self.scale, finite=self.on_nonfinite == "raise"
-        )
+        samples = check_data(self.model, self.loss, (x, y), self.scale, finite=self.on_nonfinite == "raise")
         loss, _ = self.update(*samples.all(self.model.dtype))
         return loss
 

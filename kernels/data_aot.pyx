@@ -11,7 +11,7 @@ from native cimport (
 
 cdef extern from "serial.hpp" namespace "fastnn" nogil:
     bint in_range(const int64_t *index, int64_t count, int64_t limit)
-    int64_t count_nonfinite_values "fastnn::count_nonfinite"(const void *values, int64_t count, bint is_double)
+    int64_t count_nonfinite_of "fastnn::count_nonfinite"(const void *, int64_t count, bint is_double)
 
 cnp.import_array()
 
@@ -74,7 +74,7 @@ def count_nonfinite(x, count):
     ax = input(x, "x", &call)
     acount = expect(count, "count", cnp.NPY_INT64, True)
     expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
-    (<int64_t *> acount.data)[0] = count_nonfinite_values(ax.data, ax.size, call.is_double)
+    (<int64_t *> acount.data)[0] = count_nonfinite_of(ax.data, ax.size, call.is_double)
 
 
 cdef int _check(cnp.ndarray index, cnp.ndarray source) except -1:

@@ -4,7 +4,8 @@
 cimport numpy as cnp
 
 from native cimport (
-    DENSE_DB, DENSE_DW, DENSE_DX, DENSE_FORWARD, Call, Execute, executor, expect_shape, input, new_call, output,
+    DENSE_DB, DENSE_DW, DENSE_DX, DENSE_FORWARD, Call, Execute, executor, expect_shape, input, new_call,
+    output,
 )
 
 cnp.import_array()

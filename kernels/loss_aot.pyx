@@ -74,7 +74,8 @@ cdef int _logits(Call *call, object z, object weight, double smoothing, object l
     cdef cnp.ndarray az, aweight, alosses, adz
     az, alosses = input(z, "z", call), output(losses, "losses", call)
     expect_shape(
-        az.ndim == 2 and alosses.ndim == 1 and alosses.shape[0] == az.shape[0], "z (M, C), losses (M,) are wanted"
+        az.ndim == 2 and alosses.ndim == 1 and alosses.shape[0] == az.shape[0],
+        "z (M, C), losses (M,) are wanted",
     )
     call.size[0], call.size[1] = az.shape[0], az.shape[1]
     call.array[0], call.array[3] = az.data, alosses.data

@@ -35,7 +35,8 @@ def adam(g, hyper, m, v, p):
     ag = input(g, "g", &call)
     am, av, ap = output(m, "m", &call), output(v, "v", &call), output(p, "p", &call)
     expect_shape(
-        same_shape(ag, am) and same_shape(ag, av) and same_shape(ag, ap), "g, m, v and p of one shape are wanted"
+        same_shape(ag, am) and same_shape(ag, av) and same_shape(ag, ap),
+        "g, m, v and p of one shape are wanted",
     )
     call.array[0], call.array[1], call.array[2] = ag.data, _hyper(hyper, 7), am.data
     call.array[3], call.array[4] = av.data, ap.data

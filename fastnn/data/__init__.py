@@ -1,0 +1,22 @@
+"""Data sets, and what prepares them for training: labels, splits, IDX files."""
+
+from fastnn.data.digits import digits
+from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.idx import read_idx, write_idx
+from fastnn.data.labels import one_hot
+from fastnn.data.mnist import mnist
+from fastnn.data.splits import holdout, stratified
+from fastnn.data.synthetic import two_classes
+
+__all__ = [
+    "DatasetError",
+    "DatasetNotFoundError",
+    "digits",
+    "holdout",
+    "mnist",
+    "one_hot",
+    "read_idx",
+    "stratified",
+    "two_classes",
+    "write_idx",
+]

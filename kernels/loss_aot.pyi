@@ -1,0 +1,29 @@
+from typing import Any
+
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+def cross_entropy_labels(
+    z: Array,
+    label: Array,
+    weight: Array | None,
+    smoothing: float,
+    reduction: int,
+    losses: Array,
+    loss: Array,
+    dz: Array | None,
+) -> None: ...
+def cross_entropy_soft(
+    z: Array,
+    target: Array,
+    weight: Array | None,
+    smoothing: float,
+    reduction: int,
+    losses: Array,
+    loss: Array,
+    dz: Array | None,
+) -> None: ...
+def squared_error(
+    y: Array, target: Array, reduction: int, losses: Array, loss: Array, dy: Array | None
+) -> None: ...

@@ -1,0 +1,38 @@
+"""What `import fastnn.data` loads: it must stay quick, and below the rest of fastnn."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import fastnn
+
+# Under an empty stand-in for the package fastnn, whose own imports are not the question here.
+PROGRAM = """
+import sys, types
+import numpy
+before = set(sys.modules)
+sys.modules["fastnn"] = types.ModuleType("fastnn")
+sys.modules["fastnn"].__path__ = [sys.argv[1]]
+import fastnn.data
+print(*set(sys.modules) - before)
+"""
+
+
+def test_import_loads_only_numpy_and_the_standard_library():
+    folder = str(Path(fastnn.__file__).parent)
+    output = subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder], capture_output=True, text=True, check=True
+    )
+    loaded = set(output.stdout.split())
+    assert "fastnn.data.mnist" in loaded
+    below = {
+        name for name in loaded if name == "fastnn" or name.startswith(("fastnn.data", "fastnn.kernels"))
+    }
+    others = {name.partition(".")[0] for name in loaded - below}
+    assert others <= {*sys.stdlib_module_names, "numpy"}
+
+
+def test_every_public_name_exists():
+    import fastnn.data
+
+    assert all(callable(getattr(fastnn.data, name)) for name in fastnn.data.__all__)

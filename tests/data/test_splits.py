@@ -1,0 +1,123 @@
+"""Splits: which example goes where."""
+
+import numpy as np
+import pytest
+
+from fastnn.data import holdout, stratified
+
+MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+@pytest.fixture
+def data():
+    """Ten examples: x (10, 2) tells which is which."""
+    return np.arange(20).reshape(10, 2), np.array([0, 0, 1, 0, 1, 0, 0, 2, 0, 0])
+
+
+def whole(parts):
+    """The examples of both parts, each with its label, in order."""
+    (xa, ya), (xb, yb) = parts
+    x, y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
+    order = np.argsort(x[:, 0])
+    return x[order], y[order]
+
+
+def test_holdout_is_the_tail_as_views(data):
+    x, y = data
+    (xa, ya), (xb, yb) = holdout(x, y, 3)
+    for part, expected, source in [(xa, x[:7], x), (ya, y[:7], y), (xb, x[7:], x), (yb, y[7:], y)]:
+        np.testing.assert_array_equal(part, expected)
+        assert np.shares_memory(part, source)
+
+
+def test_holdout_with_seed_shuffles_pairs(data):
+    x, y = data
+    parts = holdout(x, y, 3, seed=1)
+    assert [len(x) for x, _ in parts] == [7, 3]
+    for found, expected in zip(whole(parts), data, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    again, other = holdout(x, y, 3, seed=1), holdout(x, y, 3, seed=2)
+    np.testing.assert_array_equal(parts[1][0], again[1][0])
+    assert not np.array_equal(parts[1][0], other[1][0])
+    assert not np.array_equal(parts[1][0], x[7:])
+
+
+@pytest.mark.parametrize("n", [1, 9, np.uint8(3)])
+def test_holdout_takes_every_integer_that_leaves_two_parts(data, n):
+    parts = holdout(*data, n)
+    assert [len(x) for x, _ in parts] == [10 - int(n), n]
+
+
+def test_holdout_many_examples_by_a_small_integer_type():
+    first, last = holdout(np.zeros(300), np.zeros(300), np.uint8(5))
+    assert len(first[0]) == 295
+    assert len(last[0]) == 5
+
+
+@pytest.mark.parametrize("n", [0, -1, 10, 11, 0.2, 3.0])
+def test_holdout_refuses_n(data, n):
+    with pytest.raises(ValueError, match=rf"an integer from 1 to 9, not {n}"):
+        holdout(*data, n)
+
+
+def test_stratified_takes_the_first_of_each_class(data):
+    x, y = data
+    (xa, ya), (xb, yb) = stratified(x, y, 0.5)  # 3 of seven zeros, 1 of two ones, 0 of one two
+    first = [0, 1, 2, 3]
+    second = [4, 5, 6, 7, 8, 9]
+    np.testing.assert_array_equal(xa, x[first])
+    np.testing.assert_array_equal(ya, y[first])
+    np.testing.assert_array_equal(xb, x[second])
+    np.testing.assert_array_equal(yb, y[second])
+
+
+def test_stratified_with_seed_shuffles_pairs(data):
+    x, y = data
+    parts = stratified(x, y, 0.5, seed=1)
+    for found, expected in zip(whole(parts), data, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(np.bincount(parts[0][1]), [3, 1])
+    np.testing.assert_array_equal(parts[0][0], stratified(x, y, 0.5, seed=1)[0][0])
+    assert not np.array_equal(parts[0][0], stratified(x, y, 0.5, seed=2)[0][0])
+    assert not np.array_equal(parts[0][0], stratified(x, y, 0.5)[0][0])
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_stratified_of_mnist_sizes(seed):
+    y = np.random.default_rng(0).permutation(np.repeat(np.arange(10), MNIST_COUNTS))
+    (xa, ya), (xb, yb) = stratified(np.arange(60_000), y, 0.8, seed=seed)
+    assert (len(ya), len(yb)) == (47_995, 12_005)
+    assert np.bincount(ya).tolist() == [int(0.8 * n) for n in MNIST_COUNTS]
+    np.testing.assert_array_equal(np.sort(np.concatenate([xa, xb])), np.arange(60_000))
+    np.testing.assert_array_equal(ya, y[xa])
+    np.testing.assert_array_equal(yb, y[xb])
+
+
+def test_stratified_takes_negative_labels_and_small_types():
+    (_, ya), (_, yb) = stratified(np.zeros(4), np.array([-1, 1, -1, 1], np.int8), 0.5)
+    assert ya.tolist() == yb.tolist() == [-1, 1]
+    assert ya.dtype == np.int8
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
+def test_stratified_refuses_fraction(data, fraction):
+    with pytest.raises(ValueError, match=rf"between 0 and 1, not {fraction}"):
+        stratified(*data, fraction)
+
+
+def test_stratified_refuses_to_leave_the_first_part_empty(data):
+    with pytest.raises(ValueError, match=r"no class has enough examples to give 0\.1"):
+        stratified(*data, 0.1)
+
+
+@pytest.mark.parametrize("y", [np.eye(10), np.eye(10, dtype=int), np.zeros(10), np.array(["a"] * 10)])
+def test_stratified_refuses_what_are_no_labels(data, y):
+    with pytest.raises(ValueError, match=r"integer labels \(N,\)"):
+        stratified(data[0], y, 0.5)
+
+
+@pytest.mark.parametrize("function", [lambda x, y: holdout(x, y, 1), lambda x, y: stratified(x, y, 0.5)])
+@pytest.mark.parametrize(("x", "y"), [(np.zeros((3, 2)), np.zeros(4, int)), (np.zeros(()), np.zeros(()))])
+def test_lengths_must_agree(function, x, y):
+    with pytest.raises(ValueError, match="one entry per example each, not the shapes"):
+        function(x, y)
