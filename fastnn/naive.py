@@ -6,14 +6,14 @@ Three ways to the gradients of a model, each returning {parameter name: gradient
 - `path_gradients` of an MLP: the chain rule for each weight by itself, over every path to the loss;
 - `pure_python_gradients` of an MLP: backpropagation itself, but in lists and `math`.
 
-All take the model, the batch (x, y), and hold frozen parameters back, as `fn.gradients` does.
+All take the model and the batch (x, y), and leave out frozen parameters, as `fn.gradients` does.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def central_differences(
 
     The error is of the order h^2 (truncation) plus eps / h (rounding), smallest near h = eps^(1/3)
     (Press et al., Numerical Recipes, 5.7): 1e-5 suits float64 and gives about 1e-10. In float32 take
-    step=5e-3 and expect 1e-4 at best; better `copy.deepcopy(model).to(np.float64)`.
+    step=5e-3 and expect 1e-5 at best; better `copy.deepcopy(model).to(np.float64)`.
 
     Raises ValueError for a step that is not positive or that vanishes beside a weight, and for the
     reduction "none"; ValueError or TypeError for data that do not fit.
@@ -106,7 +106,7 @@ def pure_python_gradients(model: Layer, data: Data, *, scale: float | None = Non
     return _mean_over_samples(model, data, scale, MLP.gradients)
 
 
-def count_paths(widths: list[int]) -> int:
+def count_paths(widths: Sequence[int]) -> int:
     """How many paths `path_gradients` walks for one sample, from all weights and biases to the loss.
 
     `widths` are the layers of units, input and logits included: [n_0, n_1, ..., n_L]. A weight into
@@ -132,8 +132,8 @@ def pure_python_mlp(model: Layer) -> MLP:
     activations = [names[type(layer)] for layer in layers[1::2] if type(layer) in names]
     if len(linear) != len(activations) + 1 or len(linear) + len(activations) != len(layers):
         raise TypeError(
-            "only a plain MLP can be taken apart, fn.Sequential(Linear, activation, Linear, ..., Linear) with "
-            f"the activations {', '.join(kind.__name__ for kind in names)}; this is {model!r}"
+            "only a plain MLP can be taken apart, fn.Sequential(Linear, activation, Linear, ..., Linear), "
+            f"its activations among {', '.join(kind.__name__ for kind in names)}; this is {model!r}"
         )
     return MLP(
         [layer.weight.value.tolist() for layer in linear],

@@ -1,70 +1,92 @@
 // Activations and their gradients. size[0] is the number of elements; for softmax rows and classes.
+//
+// Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
+// kernels agree to the last bit.
 #pragma once
-
-#include <cmath>
 
 #include "call.hpp"
 #include "simd.hpp"
+#include "vmath.hpp"
 
 namespace fastnn {
 
 // relu(nan) = nan: a comparison with nan is false, so the form x < 0 ? 0 : x lets it through.
-template <class T> inline T relu(T x) { return x < 0 ? T(0) : x; }
-template <class T> inline T relu_gradient(T y, T dy) { return y <= 0 ? T(0) : dy; }
-
-// exp(-|x|) cannot overflow.
-template <class T> inline T sigmoid(T x) {
-    const T e = std::exp(-std::fabs(x));
-    return (x < 0 ? e : T(1)) / (T(1) + e);
+template <class T> inline Vec<T> relu(Vec<T> x) { return select<T>(x < T(0), Vec<T>{}, x); }
+template <class T> inline Vec<T> relu_gradient(Vec<T> y, Vec<T> dy) {
+    return select<T>(y <= T(0), Vec<T>{}, dy);
 }
-template <class T> inline T sigmoid_gradient(T y, T dy) { return dy * (y * (T(1) - y)); }
-template <class T> inline T tanh_gradient(T y, T dy) { return dy * (T(1) - y * y); }
+template <class T> inline Vec<T> sigmoid_gradient(Vec<T> y, Vec<T> dy) { return dy * (y * (T(1) - y)); }
+template <class T> inline Vec<T> tanh_gradient(Vec<T> y, Vec<T> dy) { return dy * (T(1) - y * y); }
 
-// y_e = f(x_e).  x, y of one shape
+// y = f(x), elementwise.  x, y of one shape
 template <class T, class F> inline void map(const Call &call, int part, int parts, F f) {
     const T *x = call.in<T>(0);
     T *y = call.out<T>(1);
     const Range range = share(call.size[0], part, parts, LANES<T>);
-    for (std::int64_t e = range.begin; e < range.end; ++e) y[e] = f(x[e]);
+    for_vectors<T>(range.begin, range.end,
+                   [=](std::int64_t e, int n) { store_n(y + e, f(load_n(x + e, n)), n); });
 }
 
-// dx_e = f(y_e, dy_e).  y, dy, dx of one shape
+// dx = f(y, dy), elementwise.  y, dy, dx of one shape
 template <class T, class F> inline void map_gradient(const Call &call, int part, int parts, F f) {
     const T *y = call.in<T>(0), *dy = call.in<T>(1);
     T *dx = call.out<T>(2);
     const Range range = share(call.size[0], part, parts, LANES<T>);
-    for (std::int64_t e = range.begin; e < range.end; ++e) dx[e] = f(y[e], dy[e]);
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        store_n(dx + e, f(load_n(y + e, n), load_n(dy + e, n)), n);
+    });
 }
 
 template <class T> void relu_forward(const Call &call, int part, int parts) {
-    map<T>(call, part, parts, [](T x) { return relu(x); });
+    map<T>(call, part, parts, [](Vec<T> x) { return relu<T>(x); });
+}
+template <class T> void sigmoid_forward(const Call &call, int part, int parts) {
+    map<T>(call, part, parts, [](Vec<T> x) { return sigmoid<T>(x); });
+}
+template <class T> void tanh_forward(const Call &call, int part, int parts) {
+    map<T>(call, part, parts, [](Vec<T> x) { return tanh<T>(x); });
+}
+template <class T> void exp_forward(const Call &call, int part, int parts) {
+    map<T>(call, part, parts, [](Vec<T> x) { return exp<T>(x); });
+}
+template <class T> void log_forward(const Call &call, int part, int parts) {
+    map<T>(call, part, parts, [](Vec<T> x) { return log<T>(x); });
 }
 
 template <class T> void relu_dx(const Call &call, int part, int parts) {
-    map_gradient<T>(call, part, parts, [](T y, T dy) { return relu_gradient(y, dy); });
+    map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return relu_gradient<T>(y, dy); });
 }
-
-template <class T> void sigmoid_forward(const Call &call, int part, int parts) {
-    map<T>(call, part, parts, [](T x) { return sigmoid(x); });
-}
-
 template <class T> void sigmoid_dx(const Call &call, int part, int parts) {
-    map_gradient<T>(call, part, parts, [](T y, T dy) { return sigmoid_gradient(y, dy); });
+    map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return sigmoid_gradient<T>(y, dy); });
 }
-
-template <class T> void tanh_forward(const Call &call, int part, int parts) {
-    map<T>(call, part, parts, [](T x) { return std::tanh(x); });
-}
-
 template <class T> void tanh_dx(const Call &call, int part, int parts) {
-    map_gradient<T>(call, part, parts, [](T y, T dy) { return tanh_gradient(y, dy); });
+    map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return tanh_gradient<T>(y, dy); });
 }
 
-// The largest of C > 0 values; nan if there is one.
+// max, but nan if either is; of vectors or of numbers.
+struct Maximum {
+    template <class V> V operator()(V a, V b) const { return (a > b) | (a != a) ? a : b; }
+};
+
+// The largest of C values; nan if there is one, -inf if there are none.
 template <class T> inline T largest(const T *x, std::int64_t C) {
-    T top = x[0];
-    for (std::int64_t c = 1; c < C; ++c) top = x[c] > top || x[c] != x[c] ? x[c] : top;
-    return top;
+    const T lowest = -T(__builtin_inf());
+    Vec<T> top = broadcast(lowest);
+    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+        top = Maximum()(top, keep_first<T>(load_n(x + c, n), n, lowest));
+    });
+    return fold_lanes<T>(top, Maximum());
+}
+
+// e_c = exp(x_c - top), unless e is null, and their sum.
+template <class T> inline T exponentials(const T *x, std::int64_t C, T top, T *e) {
+    Vec<T> sum{};
+    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+        const Vec<T> value = exp<T>(load_n(x + c, n) - top);
+        if (e) store_n(e + c, value, n);
+        sum += keep_first<T>(value, n, T(0));
+    });
+    return sum_lanes<T>(sum);
 }
 
 // y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).  x (M, C) -> y (M, C)
@@ -75,10 +97,8 @@ template <class T> void softmax_forward(const Call &call, int part, int parts) {
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *x = call.in<T>(0) + m * C;
         T *y = call.out<T>(1) + m * C;
-        const T top = largest(x, C);
-        T sum = 0;
-        for (std::int64_t c = 0; c < C; ++c) sum += y[c] = std::exp(x[c] - top);
-        for (std::int64_t c = 0; c < C; ++c) y[c] /= sum;
+        const T sum = exponentials(x, C, largest(x, C), y);
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(y + c, load_n(y + c, n) / sum, n); });
     }
 }
 
@@ -89,9 +109,14 @@ template <class T> void softmax_dx(const Call &call, int part, int parts) {
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *y = call.in<T>(0) + m * C, *dy = call.in<T>(1) + m * C;
         T *dx = call.out<T>(2) + m * C;
-        T dot = 0;
-        for (std::int64_t c = 0; c < C; ++c) dot += y[c] * dy[c];
-        for (std::int64_t c = 0; c < C; ++c) dx[c] = y[c] * (dy[c] - dot);
+        Vec<T> products{};
+        for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+            products = fma(load_n(y + c, n), load_n(dy + c, n), products);
+        });
+        const T dot = sum_lanes<T>(products);
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+            store_n(dx + c, load_n(y + c, n) * (load_n(dy + c, n) - dot), n);
+        });
     }
 }
 

@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from native cimport (
-    RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX, SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD,
+    EXP_FORWARD, LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX, SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD,
     Call, Execute, KernelId, executor, expect_shape, input, new_call, output, same_shape,
 )
 
@@ -54,6 +54,16 @@ def softmax_forward(x, y):
 def softmax_dx(y, dy, dx):
     """dx = y (dy - sum of y dy over the row)."""
     _gradient(SOFTMAX_DX, y, dy, dx)
+
+
+def _exp(x, y):
+    """y = exp(x): vmath.hpp's, for its test."""
+    _forward(EXP_FORWARD, x, y, TRANSCENDENTAL)
+
+
+def _log(x, y):
+    """y = log(x): vmath.hpp's, for its test."""
+    _forward(LOG_FORWARD, x, y, TRANSCENDENTAL)
 
 
 cdef int _forward(KernelId kernel, object x, object y, double cost) except -1:

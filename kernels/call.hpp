@@ -19,6 +19,8 @@ enum KernelId : int {
     SIGMOID_DX,
     TANH_FORWARD,
     TANH_DX,
+    EXP_FORWARD,
+    LOG_FORWARD,
     SOFTMAX_FORWARD,
     SOFTMAX_DX,
     CROSS_ENTROPY_LABELS,

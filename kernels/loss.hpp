@@ -2,36 +2,48 @@
 // scalar[0] is the label smoothing, scalar[1] the factor on the gradient (1 / divisor for the mean).
 #pragma once
 
-#include <cmath>
-
 #include "act.hpp"
 #include "call.hpp"
+#include "vmath.hpp"
 
 namespace fastnn {
 
 // One row: loss = -sum_c w_c t_c log softmax(z)_c and, unless dz is null, its gradient times `scale`.
-// target(c) is t_c; weight may be null.
+// target(c, n) is the vector of t_c, t_c+1, ...; weight may be null.
 template <class T, class Target>
 inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *weight, T scale, T *dz) {
     if (C == 0) return 0;
     const T top = largest(z, C);
-    T sum = 0;
-    for (std::int64_t c = 0; c < C; ++c) sum += std::exp(z[c] - top);
-    const T log_sum = std::log(sum);
-    T loss = 0, mass = 0;
-    for (std::int64_t c = 0; c < C; ++c) {
-        const T wanted = weight ? target(c) * weight[c] : target(c);
-        loss -= wanted * (z[c] - top - log_sum);
-        mass += wanted;
-    }
+    const T sum = exponentials(z, C, top, dz);  // the gradient's place holds the exponentials meanwhile
+    const T log_sum = log<T>(broadcast(sum))[0];
+    const auto weighted_target = [=](std::int64_t c, int n) {
+        return weight ? target(c, n) * load_n(weight + c, n) : target(c, n);
+    };
+    Vec<T> losses{}, targets{};
+    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+        const Vec<T> t = weighted_target(c, n);
+        losses -= keep_first<T>(t * ((load_n(z + c, n) - top) - log_sum), n, T(0));
+        targets += keep_first<T>(t, n, T(0));
+    });
     if (dz) {
-        const T per_sum = mass / sum;
-        for (std::int64_t c = 0; c < C; ++c) {
-            const T wanted = weight ? target(c) * weight[c] : target(c);
-            dz[c] = (std::exp(z[c] - top) * per_sum - wanted) * scale;
-        }
+        const T factor = sum_lanes<T>(targets) / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+            store_n(dz + c, (load_n(dz + c, n) * factor - weighted_target(c, n)) * scale, n);
+        });
     }
-    return loss;
+    return sum_lanes<T>(losses);
+}
+
+// The common case, a label without smoothing or weights: loss = log sum_c exp(z_c) - z_label.
+template <class T> inline T plain_label_row(const T *z, std::int64_t C, std::int64_t label, T scale, T *dz) {
+    const T top = largest(z, C);
+    const T sum = exponentials(z, C, top, dz);
+    if (dz) {
+        const T factor = scale / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
+        dz[label] -= scale;
+    }
+    return log<T>(broadcast(sum))[0] - (z[label] - top);
 }
 
 // z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
@@ -39,13 +51,17 @@ template <class T> void cross_entropy_labels(const Call &call, int part, int par
     const std::int64_t C = call.size[1];
     const T smoothing = T(call.scalar[0]), scale = T(call.scalar[1]);
     const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
+    const T *weight = call.in<T>(2);
     const Range rows = share(call.size[0], part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *z = call.in<T>(0) + m * C;
         const std::int64_t label = call.in<std::int64_t>(1)[m];
-        T *dz = call.out<T>(4);
-        call.out<T>(3)[m] = cross_entropy_row(
-            call.in<T>(0) + m * C, C, [=](std::int64_t c) { return c == label ? hit : other; }, call.in<T>(2),
-            scale, dz ? dz + m * C : nullptr);
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const auto target = [=](std::int64_t c, int) {
+            return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
+        };
+        call.out<T>(3)[m] = weight || smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                                                     : plain_label_row(z, C, label, scale, dz);
     }
 }
 
@@ -56,11 +72,10 @@ template <class T> void cross_entropy_soft(const Call &call, int part, int parts
     const T other = C ? smoothing / T(C) : T(0), kept = T(1) - smoothing;
     const Range rows = share(call.size[0], part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *target = call.in<T>(1) + m * C;
-        T *dz = call.out<T>(4);
-        call.out<T>(3)[m] = cross_entropy_row(
-            call.in<T>(0) + m * C, C, [=](std::int64_t c) { return target[c] * kept + other; }, call.in<T>(2),
-            scale, dz ? dz + m * C : nullptr);
+        const T *row = call.in<T>(1) + m * C;
+        const auto target = [=](std::int64_t c, int n) { return load_n(row + c, n) * kept + other; };
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        call.out<T>(3)[m] = cross_entropy_row(call.in<T>(0) + m * C, C, target, call.in<T>(2), scale, dz);
     }
 }
 
@@ -70,11 +85,11 @@ template <class T> void squared_error(const Call &call, int part, int parts) {
     T *losses = call.out<T>(2), *dy = call.out<T>(3);
     const T scale = T(call.scalar[1]);
     const Range range = share(call.size[0], part, parts, LANES<T>);
-    for (std::int64_t e = range.begin; e < range.end; ++e) {
-        const T difference = y[e] - target[e];
-        losses[e] = T(0.5) * (difference * difference);
-        if (dy) dy[e] = difference * scale;
-    }
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        const Vec<T> difference = load_n(y + e, n) - load_n(target + e, n);
+        store_n(losses + e, T(0.5) * (difference * difference), n);
+        if (dy) store_n(dy + e, difference * scale, n);
+    });
 }
 
 }  // namespace fastnn

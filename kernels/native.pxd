@@ -20,6 +20,8 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         SIGMOID_DX
         TANH_FORWARD
         TANH_DX
+        EXP_FORWARD
+        LOG_FORWARD
         SOFTMAX_FORWARD
         SOFTMAX_DX
         CROSS_ENTROPY_LABELS

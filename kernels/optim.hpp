@@ -1,4 +1,6 @@
 // Optimizer updates: one pass over value, gradient and moments. size[0] is the number of elements.
+//
+// The formulas are inline functions on vectors, which fused kernels share.
 #pragma once
 
 #include <cmath>
@@ -8,39 +10,77 @@
 
 namespace fastnn {
 
-// v = mu v + g', p -= lr (g' + mu v if nesterov else v), g' = g + wd p.  g, v or null, p of one shape
-template <class T> void sgd(const Call &call, int part, int parts) {
-    const T *g = call.in<T>(0);
-    const double *hyper = call.in<double>(1);
-    T *v = call.out<T>(2), *p = call.out<T>(3);
-    const T lr = T(hyper[0]), momentum = T(hyper[1]), decay = T(hyper[2]);
-    const bool nesterov = hyper[3] != 0;
-    const Range range = share(call.size[0], part, parts, LANES<T>);
-    for (std::int64_t e = range.begin; e < range.end; ++e) {
-        T step = decay != 0 ? g[e] + decay * p[e] : g[e];
-        if (v) {
-            v[e] = momentum * v[e] + step;
-            step = nesterov ? step + momentum * v[e] : v[e];
-        }
-        p[e] -= lr * step;
-    }
+// g' = g + wd p
+template <class T> inline Vec<T> decayed(Vec<T> g, Vec<T> p, T decay) {
+    return decay != 0 ? fma(broadcast(decay), p, g) : g;
 }
 
-// m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2, p -= lr/c1 m / (sqrt(v / c2) + eps), g' = g + wd p
+template <class T> struct SgdRule {
+    T lr, momentum, decay;
+    bool nesterov;
+
+    // hyper = (lr, mu, wd, nesterov)
+    explicit SgdRule(const double *hyper)
+        : lr(T(hyper[0])), momentum(T(hyper[1])), decay(T(hyper[2])), nesterov(hyper[3] != 0) {}
+
+    // The new p = p - lr g'.
+    Vec<T> plain(Vec<T> g, Vec<T> p) const { return fma(broadcast(-lr), decayed(g, p, decay), p); }
+
+    // v = mu v + g'; the new p = p - lr (g' + mu v if nesterov else v).
+    Vec<T> with_momentum(Vec<T> g, Vec<T> &v, Vec<T> p) const {
+        const Vec<T> step = decayed(g, p, decay);
+        v = fma(broadcast(momentum), v, step);
+        return fma(broadcast(-lr), nesterov ? fma(broadcast(momentum), v, step) : v, p);
+    }
+};
+
+template <class T> struct AdamRule {
+    T beta1, beta2, rest1, rest2, eps, decay, rate, per_root;
+
+    // hyper = (lr, b1, b2, eps, wd, c1, c2)
+    explicit AdamRule(const double *hyper)
+        : beta1(T(hyper[1])), beta2(T(hyper[2])), rest1(T(1 - hyper[1])), rest2(T(1 - hyper[2])),
+          eps(T(hyper[3])), decay(T(hyper[4])), rate(T(hyper[0] / hyper[5])),
+          per_root(T(1 / std::sqrt(hyper[6]))) {}
+
+    // m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2; the new p = p - lr/c1 m / (sqrt(v / c2) + eps).
+    Vec<T> update(Vec<T> g, Vec<T> &m, Vec<T> &v, Vec<T> p) const {
+        const Vec<T> step = decayed(g, p, decay);
+        m = fma(broadcast(beta1), m, rest1 * step);
+        v = fma(broadcast(beta2), v, rest2 * (step * step));
+        return p - rate * m / fma(square_root(v), broadcast(per_root), broadcast(eps));
+    }
+};
+
+// g, v or null, p of one shape
+template <class T> void sgd(const Call &call, int part, int parts) {
+    const T *g = call.in<T>(0);
+    const SgdRule<T> rule(call.in<double>(1));
+    T *v = call.out<T>(2), *p = call.out<T>(3);
+    const Range range = share(call.size[0], part, parts, LANES<T>);
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        if (v) {
+            Vec<T> velocity = load_n(v + e, n);
+            store_n(p + e, rule.with_momentum(load_n(g + e, n), velocity, load_n(p + e, n)), n);
+            store_n(v + e, velocity, n);
+        } else {
+            store_n(p + e, rule.plain(load_n(g + e, n), load_n(p + e, n)), n);
+        }
+    });
+}
+
+// g, m, v, p of one shape
 template <class T> void adam(const Call &call, int part, int parts) {
     const T *g = call.in<T>(0);
-    const double *hyper = call.in<double>(1);
+    const AdamRule<T> rule(call.in<double>(1));
     T *m = call.out<T>(2), *v = call.out<T>(3), *p = call.out<T>(4);
-    const T beta1 = T(hyper[1]), beta2 = T(hyper[2]), eps = T(hyper[3]), decay = T(hyper[4]);
-    const T rest1 = T(1 - hyper[1]), rest2 = T(1 - hyper[2]);
-    const T rate = T(hyper[0] / hyper[5]), per_root = T(1 / std::sqrt(hyper[6]));
     const Range range = share(call.size[0], part, parts, LANES<T>);
-    for (std::int64_t e = range.begin; e < range.end; ++e) {
-        const T step = decay != 0 ? g[e] + decay * p[e] : g[e];
-        m[e] = beta1 * m[e] + rest1 * step;
-        v[e] = beta2 * v[e] + rest2 * (step * step);
-        p[e] -= rate * m[e] / (std::sqrt(v[e]) * per_root + eps);
-    }
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        Vec<T> first = load_n(m + e, n), second = load_n(v + e, n);
+        store_n(p + e, rule.update(load_n(g + e, n), first, second, load_n(p + e, n)), n);
+        store_n(m + e, first, n);
+        store_n(v + e, second, n);
+    });
 }
 
 }  // namespace fastnn

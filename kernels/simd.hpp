@@ -4,10 +4,11 @@
 // vectors in an AVX2 build spill everything and run at a tenth of the speed.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#if defined(__AVX512F__) || defined(__FMA__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -23,15 +24,18 @@ constexpr int VECTOR_BYTES = 16;
 
 template <class T> struct VectorOf;
 template <> struct VectorOf<float> {
+    typedef std::int32_t integer __attribute__((vector_size(VECTOR_BYTES)));
     typedef float type __attribute__((vector_size(VECTOR_BYTES), may_alias));
     typedef float unaligned __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(4)));
 };
 template <> struct VectorOf<double> {
+    typedef std::int64_t integer __attribute__((vector_size(VECTOR_BYTES)));
     typedef double type __attribute__((vector_size(VECTOR_BYTES), may_alias));
     typedef double unaligned __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(8)));
 };
 
 template <class T> using Vec = typename VectorOf<T>::type;
+template <class T> using IntVec = typename VectorOf<T>::integer;  // of the same width, for bits and masks
 
 // Elements of a vector.
 template <class T> constexpr int LANES = VECTOR_BYTES / int(sizeof(T));
@@ -47,15 +51,75 @@ template <class T> inline void store(T *p, Vec<T> v) {
 // x - 0 is x for every x; x + 0 would turn -0 into +0.
 template <class T> inline Vec<T> broadcast(T x) { return x - Vec<T>{}; }
 
+// Elementwise mask ? yes : no, for the result of a comparison.
+template <class T, class Mask> inline Vec<T> select(Mask mask, Vec<T> yes, Vec<T> no) {
+    return mask ? yes : no;
+}
+
 // The first n elements, 0 <= n <= LANES, of memory that may end right behind them; the others are 0.
+#if defined(__AVX512F__)
+inline Vec<float> load_first(const float *p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
+inline Vec<double> load_first(const double *p, int n) { return _mm512_maskz_loadu_pd((1u << n) - 1, p); }
+inline void store_first(float *p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
+inline void store_first(double *p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, (1u << n) - 1, v); }
+#else
 template <class T> inline Vec<T> load_first(const T *p, int n) {
     Vec<T> v{};
     std::memcpy(&v, p, std::size_t(n) * sizeof(T));
     return v;
 }
-
 template <class T> inline void store_first(T *p, Vec<T> v, int n) {
     std::memcpy(p, &v, std::size_t(n) * sizeof(T));
+}
+#endif
+
+// 0, 1, 2, ...
+template <class T> inline IntVec<T> lane_numbers() {
+    IntVec<T> lane{};
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES<T>; ++i) lane[i] = i;
+    return lane;
+}
+
+// The first n elements of v, `filling` in the others.
+template <class T> inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
+    return n == LANES<T> ? v : select<T>(lane_numbers<T>() < n, v, broadcast(filling));
+}
+
+// The N lanes of v combined pairwise by f, halves first: an order that depends on N alone.
+template <int N, class V, class F> inline auto fold(V v, F f) {
+    if constexpr (N == 2) {
+        return f(v[0], v[1]);
+    } else {
+        typedef decltype(v[0] + v[0]) T;
+        typedef T Half __attribute__((vector_size(N / 2 * sizeof(T))));
+        Half low, high;
+        std::memcpy(&low, &v, sizeof low);
+        std::memcpy(&high, reinterpret_cast<const char *>(&v) + sizeof low, sizeof high);
+        return fold<N / 2>(f(low, high), f);
+    }
+}
+template <class T, class F> inline T fold_lanes(Vec<T> v, F f) { return fold<LANES<T>>(v, f); }
+template <class T> inline T sum_lanes(Vec<T> v) {
+    return fold_lanes<T>(v, [](auto a, auto b) { return a + b; });
+}
+
+// Calls body(e, n) for each vector's worth of elements: n = LANES, but what is left at the end.
+template <class T, class Body> inline void for_vectors(std::int64_t begin, std::int64_t end, Body body) {
+    std::int64_t e = begin;
+    for (; e + LANES<T> <= end; e += LANES<T>) body(e, LANES<T>);
+    if (e < end) body(e, int(end - e));
+}
+
+// `load` or `load_first`, `store` or `store_first`: n is a constant in the loop of `for_vectors`.
+template <class T> inline Vec<T> load_n(const T *p, int n) {
+    return n == LANES<T> ? load(p) : load_first(p, n);
+}
+template <class T> inline void store_n(T *p, Vec<T> v, int n) {
+    if (n == LANES<T>)
+        store(p, v);
+    else
+        store_first(p, v, n);
 }
 
 // a * b + c, in one rounding where the instruction set has it. Written out, because the compiler is told
@@ -68,6 +132,22 @@ inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
 #else
 template <class V> inline V fma(V a, V b, V c) { return a * b + c; }
+#endif
+
+#if defined(__AVX512F__)
+inline Vec<float> square_root(Vec<float> x) { return _mm512_sqrt_ps(x); }
+inline Vec<double> square_root(Vec<double> x) { return _mm512_sqrt_pd(x); }
+#elif defined(__AVX__)
+inline Vec<float> square_root(Vec<float> x) { return _mm256_sqrt_ps(x); }
+inline Vec<double> square_root(Vec<double> x) { return _mm256_sqrt_pd(x); }
+#elif defined(__SSE2__)
+inline Vec<float> square_root(Vec<float> x) { return _mm_sqrt_ps(x); }
+inline Vec<double> square_root(Vec<double> x) { return _mm_sqrt_pd(x); }
+#else
+template <class V> inline V square_root(V x) {
+    for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);
+    return x;
+}
 #endif
 
 }  // namespace fastnn

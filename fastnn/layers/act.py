@@ -16,13 +16,13 @@ class Activation(Layer):
     kernel: ClassVar[str]
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
-        y = empty(x.shape, x.dtype)
+        y: Array = empty(x.shape, x.dtype)
         getattr(ops, f"{self.kernel}_forward")(x, y)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             if not need_dx:
                 return None
-            dx = empty(x.shape, x.dtype)
+            dx: Array = empty(x.shape, x.dtype)
             getattr(ops, f"{self.kernel}_dx")(y, dy, dx)
             return dx
 

@@ -79,9 +79,7 @@ class Layer:
             param.lr_scale = scale
         return self
 
-    def predict(
-        self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024
-    ) -> Array:
+    def predict(self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024) -> Array:
         """The outputs of the last layer for the samples `x` (N, ...), N of any size.
 
         uint8 input is multiplied by 1/255, other input is left alone; `scale` overrides both. A row has
@@ -111,7 +109,7 @@ def take(rows: Array, index: Array, scale: float | None, dtype: np.dtype[Any]) -
     """The mini-batch `rows[index]` as floats: uint8 times 1/255 unless `scale` says otherwise."""
     if scale is None:
         scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
-    batch = empty((len(index), *rows.shape[1:]), dtype)
+    batch: Array = empty((len(index), *rows.shape[1:]), dtype)
     ops.gather(
         rows.reshape(len(rows), -1), index.astype(np.int64, copy=False), scale, batch.reshape(len(index), -1)
     )

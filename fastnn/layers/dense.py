@@ -32,11 +32,13 @@ class Linear(Layer):
     ) -> None:
         fans = (positive_int(in_features, "in_features"), positive_int(out_features, "out_features"))
         dtype = float_type(dtype)
-        random = rng.default_generator()
-        self.weight = Param(initializer(weight_init)(fans, *fans, random).astype(dtype), name="weight")
-        self.bias = (
-            Param(initializer(bias_init)(fans[1:], *fans, random).astype(dtype), name="bias") if bias else None
-        )
+
+        def start(init: str | Initializer, shape: Shape, name: str) -> Param:
+            values = initializer(init)(shape, *fans, rng.default_generator())
+            return Param(values.astype(dtype), name=name)
+
+        self.weight = start(weight_init, fans, "weight")
+        self.bias = start(bias_init, fans[1:], "bias") if bias else None
 
     @property
     def input_shape(self) -> Shape:  # type: ignore[override]
@@ -51,7 +53,7 @@ class Linear(Layer):
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         weight, bias = self.weight, self.bias
-        y = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
         ops.dense_forward(x, weight.master, None if bias is None else bias.master, y)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
@@ -61,7 +63,7 @@ class Linear(Layer):
                 ops.dense_db(dy, bias.grad_buffer())
             if not need_dx:
                 return None
-            dx = empty(x.shape, x.dtype)
+            dx: Array = empty(x.shape, x.dtype)
             ops.dense_dx(dy, weight.master, dx)
             return dx
 

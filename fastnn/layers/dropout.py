@@ -35,13 +35,13 @@ class Dropout(Layer):
             return x, identity
         bits = empty((1,), np.uint64)
         ops.random_next(self.state, bits)
-        y = empty(x.shape, x.dtype)
+        y: Array = empty(x.shape, x.dtype)
         ops.dropout(x, bits, self.rate, y)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             if not need_dx:
                 return None
-            dx = empty(x.shape, x.dtype)
+            dx: Array = empty(x.shape, x.dtype)
             ops.dropout(dy, bits, self.rate, dx)
             return dx
 

@@ -26,8 +26,10 @@ class Sequential(Layer):
         seen: dict[int, str] = {}
         for name, param in self.named_parameters():
             if id(param) in seen:
-                raise ValueError(f"parameter {name!r} is the same object as {seen[id(param)]!r}: "
-                                 "a parameter may occur only once in a model")
+                raise ValueError(
+                    f"parameter {name!r} is the same object as {seen[id(param)]!r}: "
+                    "a parameter may occur only once in a model"
+                )
             seen[id(param)] = name
             param.name = name
 

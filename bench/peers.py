@@ -1,0 +1,212 @@
+"""Whole training steps of fastnn beside PyTorch, JAX and scikit-learn, in one run on the same cores.
+
+    pip install -e '.[peers]' && python bench/peers.py --threads 1 2 --json peers.json
+
+A step is `Trainer.step(x, y)` and its like: one of eight prepared batches, float32 features, int64 labels,
+forward, loss, backward, update, and the loss back as a float. Every contestant starts from the same weights
+and must compute the same losses before its time counts. Each runs in a process of its own; they take turns,
+several rounds long, and whoever is not on is stopped (SIGSTOP), so that all see the same machine.
+A peer may use any number of threads up to the column's: its best counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from peers_worker import CONTESTANTS, NETS
+from tqdm import tqdm
+
+WORKER = Path(__file__).with_name("peers_worker.py")
+
+
+@dataclass
+class Worker:
+    """A contestant's process, pinned to as many cores as it has threads and stopped unless it is on."""
+
+    contestant: str
+    threads: int
+    process: subprocess.Popen[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        cores = sorted(os.sched_getaffinity(0))[: self.threads]
+        count = str(self.threads)
+        limits = {"OMP_NUM_THREADS": count, "OPENBLAS_NUM_THREADS": count, "MKL_NUM_THREADS": count}
+        self.process = subprocess.Popen(
+            [sys.executable, str(WORKER), self.contestant, count],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE if self.contestant != "fastnn" else None,
+            text=True,
+            env={**os.environ, **limits, "PYTHONWARNINGS": "ignore"},
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+        self.process.send_signal(signal.SIGSTOP)
+
+    def ask(self, net: str, seconds: float) -> dict[str, Any]:
+        """Let the worker run until it has answered. Raises RuntimeError if it died."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"net": net, "seconds": seconds}) + "\n")
+        self.process.stdin.flush()
+        self.process.send_signal(signal.SIGCONT)
+        line = self.process.stdout.readline()
+        if not line:
+            error = self.process.stderr.read() if self.process.stderr else ""
+            raise RuntimeError(f"{self.contestant} with {self.threads} threads died on {net}: {error[-800:]}")
+        self.process.send_signal(signal.SIGSTOP)
+        return json.loads(line)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+@dataclass
+class Result:
+    """What one contestant with so many threads did on one net, over all rounds."""
+
+    contestant: str
+    net: str
+    threads: int
+    times: list[list[float]] = field(default_factory=list)  # per round: seconds per step
+    peak_mib: float = 0
+
+    @property
+    def round_medians(self) -> list[float]:
+        return [statistics.median(times) for times in self.times]
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.round_medians)
+
+    @property
+    def best(self) -> float:
+        return min(min(times) for times in self.times)
+
+
+def race(
+    contestants: list[str], nets: list[str], threads: list[int], rounds: int, seconds: float
+) -> list[Result]:
+    """Every contestant on every net with every number of threads, in turn, `rounds` times."""
+    workers = [Worker(name, count) for count in threads for name in contestants]
+    results = {
+        (w.contestant, net, w.threads): Result(w.contestant, net, w.threads) for net in nets for w in workers
+    }
+    losses: dict[str, list[float]] = {}
+    try:
+        with tqdm(total=rounds * len(nets) * len(workers)) as bar:
+            for _ in range(rounds):
+                for net in nets:
+                    for worker in workers:
+                        bar.set_description(f"{net} {worker.contestant} {worker.threads}t")
+                        answer = worker.ask(net, seconds)
+                        check_losses(losses.setdefault(net, answer.get("losses", [])), answer, worker, net)
+                        result = results[worker.contestant, net, worker.threads]
+                        result.times.append(answer["times"])
+                        result.peak_mib = answer["peak_mib"]
+                        bar.update()
+    finally:
+        for worker in workers:
+            worker.close()
+    return list(results.values())
+
+
+def check_losses(wanted: list[float], answer: dict[str, Any], worker: Worker, net: str) -> None:
+    """Whoever computes something else does not take part."""
+    got = answer.get("losses", wanted)
+    if not np.allclose(got, wanted, rtol=2e-3):
+        raise RuntimeError(f"{worker.contestant} has the losses {got} on {net}, not {wanted}")
+
+
+def table(results: list[Result], threads: int, peak_gflops: float | None) -> str:
+    """Rows: nets; columns: time of each contestant, the ratio to the best peer, percent of the FMA peak."""
+    names = list(dict.fromkeys(result.contestant for result in results))
+    lines = [
+        f"{threads} thread{'s' if threads > 1 else ''}: median us per step (minimum; spread of the rounds), "
+        "ratio of the medians",
+        f"{'net':42}"
+        + "".join(f"{name:>26}" for name in names)
+        + f"{'best peer':>16}{'ratio':>7}{'% peak':>8}",
+    ]
+    for net in dict.fromkeys(result.net for result in results):
+        cells, best = "", {}
+        for name in names:
+            # fastnn runs with exactly the column's threads, a peer with what suits it best.
+            tried = [
+                r
+                for r in results
+                if (r.contestant, r.net) == (name, net)
+                and (r.threads == threads if name == "fastnn" else r.threads <= threads)
+            ]
+            best[name] = min(tried, key=lambda r: r.median)
+            low, high = min(best[name].round_medians), max(best[name].round_medians)
+            spread = (high - low) / best[name].median
+            cells += f"{best[name].median * 1e6:>12.1f} ({best[name].best * 1e6:.1f}; {spread:.0%})".rjust(26)
+        peer = min((r for name, r in best.items() if name != "fastnn"), key=lambda r: r.median, default=None)
+        line = f"{net + ' ' + str(NETS[net]):42}{cells}"
+        if peer is not None and "fastnn" in best:
+            line += f"{peer.contestant:>13} {peer.threads}t{peer.median / best['fastnn'].median:>6.2f}x"
+        if peak_gflops and "fastnn" in best:
+            share = NETS[net].flop / best["fastnn"].median / (peak_gflops * 1e9)
+            line += f"{share:>8.0%}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def as_json(results: list[Result]) -> dict[str, Any]:
+    """The form that `fastnn compare` reads: that of pytest-benchmark, reduced to what counts."""
+    return {
+        "machine_info": {"cpus": os.cpu_count()},
+        "benchmarks": [
+            {
+                "group": f"training step {r.threads}t",
+                "name": f"{r.net}-{r.contestant}-{r.threads}t",
+                "stats": {"median": r.median, "min": r.best},
+                "extra_info": {
+                    "race": f"training step, {r.threads} thread{'s' if r.threads > 1 else ''}",
+                    "shape": f"{r.net} {NETS[r.net]}",
+                    "contestant": r.contestant,
+                    "flop": NETS[r.net].flop,
+                    "threads": r.threads,
+                    "peak_mib": r.peak_mib,
+                },
+            }
+            for r in results
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="columns to measure")
+    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
+    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.3, help="per contestant, net and round")
+    parser.add_argument("--json", type=Path, help="where to write the figures for `fastnn compare`")
+    options = parser.parse_args()
+
+    from fastnn import probe
+
+    results = race(options.contestants, options.nets, options.threads, options.rounds, options.seconds)
+    peaks = {threads: probe.fma_gflops(threads) for threads in options.threads}
+    for threads in options.threads:
+        print(table(results, threads, peaks[threads]), end="\n\n")
+    if options.json:
+        options.json.write_text(json.dumps(as_json(results), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,208 @@
+"""Who won the benchmarks: a run of `pytest --benchmark-only` as a table and as a picture.
+
+The benchmarks of fastnn (`bench/`) are races: one piece of work at one shape, done by several contestants.
+The one that ran first is what the others of a race are compared with: NumPy, or the naive gradient.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# The contestants that must answer for not being faster than NumPy.
+KERNELS = ("jit", "aot")
+
+
+@dataclass(frozen=True)
+class Race:
+    """One piece of work at one shape: the median time in seconds of each contestant, in running order."""
+
+    name: str
+    shape: str
+    medians: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        return tuple(self.medians)
+
+    def factor(self, contestant: str) -> float:
+        """How many times faster it is than the first contestant."""
+        return self.medians[self.contestants[0]] / self.medians[contestant]
+
+
+def load(path: str | os.PathLike[str]) -> list[Race]:
+    """The races in a file that `pytest --benchmark-only --benchmark-json=<path>` wrote, as they ran.
+
+    Raises FileNotFoundError if there is none, ValueError where it is no such file: not JSON, or not from
+    the benchmarks of fastnn.
+    """
+    try:
+        report = json.loads(Path(path).read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    entries = report.get("benchmarks") if isinstance(report, dict) else None
+    if not isinstance(entries, list):
+        raise ValueError(f'{path} was not written by pytest-benchmark: it has no list "benchmarks"')
+    if not entries:
+        raise ValueError(f"{path} holds no benchmarks: did the run select any?")
+
+    races: dict[tuple[str, str], Race] = {}
+    for entry in entries:
+        try:
+            name, shape, contestant, median = _read(entry)
+            race = races.setdefault((name, shape), Race(name, shape))
+            if contestant in race.medians:
+                raise ValueError(f"{contestant} ran twice in the race {name} {shape}")
+        except ValueError as error:
+            test = entry.get("name", "?") if isinstance(entry, dict) else "?"
+            raise ValueError(f"{path}, benchmark {test}: {error}") from error
+        race.medians[contestant] = median
+    return list(races.values())
+
+
+def _read(entry: Any) -> tuple[str, str, str, float]:
+    """Race, shape, contestant and median of one benchmark. Raises ValueError."""
+    try:
+        info = entry["extra_info"]
+        name, shape, contestant = info["race"], info["shape"], info["contestant"]
+        median = entry["stats"]["median"]
+    except KeyError as error:
+        raise ValueError(f"it has no {error}, so it is none of fastnn's (the folder bench/)") from None
+    except TypeError:
+        raise ValueError("it is not built like a benchmark of pytest-benchmark") from None
+    if not all(isinstance(text, str) for text in (name, shape, contestant)):
+        raise ValueError("race, shape and contestant must be names")
+    if not (isinstance(median, float) and math.isfinite(median) and median > 0):
+        raise ValueError(f"its median must be a time in seconds, not {median!r}")
+    return name, shape, contestant, median
+
+
+def table(races: list[Race]) -> str:
+    """A row for each race: the contestants' median times, and how many times faster than the first.
+
+    Races of the same contestants share a table. Then each race in which a compiled kernel ("jit", "aot")
+    is not faster than "numpy" is named.
+    """
+    blocks = [_block(rows) for rows in _by_contestants(races)]
+    legend = "Median times, and how many times faster than the first contestant of the row."
+    return "\n\n".join([*blocks, legend, _not_faster(races)])
+
+
+def _by_contestants(races: list[Race]) -> list[list[Race]]:
+    """The races parted into those of the same contestants, each part in running order."""
+    parts: dict[tuple[str, ...], list[Race]] = {}
+    for race in races:
+        parts.setdefault(race.contestants, []).append(race)
+    return list(parts.values())
+
+
+def _block(races: list[Race]) -> str:
+    first, *others = races[0].contestants
+    rows = [["race", "shape", first, *(cell for name in others for cell in (name, ""))]]
+    for race in races:
+        times = [_time(race.medians[first])]
+        for name in others:
+            times += [_time(race.medians[name]), _factor(race.factor(name))]
+        rows.append([race.name, race.shape, *times])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if column < 2 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+
+
+def _not_faster(races: list[Race]) -> str:
+    pairs = [(race, name) for race in races for name in KERNELS if {"numpy", name} <= race.medians.keys()]
+    if not pairs:
+        return 'No race has both "numpy" and a compiled kernel.'
+    slow = [(race, name) for race, name in pairs if race.medians[name] >= race.medians["numpy"]]
+    if not slow:
+        return f"The compiled kernels are faster than numpy in all {len(pairs)} comparisons."
+    lines = [
+        f"  {name}  {race.name} {race.shape}: {_time(race.medians[name])} against {_time(race.medians['numpy'])}"
+        for race, name in slow
+    ]
+    return "\n".join([f"Not faster than numpy, in {len(slow)} of {len(pairs)} comparisons:", *lines])
+
+
+def _time(seconds: float) -> str:
+    """Three digits and a unit: "12.3 us"."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
+        if seconds >= size:
+            break
+    value = seconds / size
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def _factor(factor: float) -> str:
+    """Two digits, or all those before the point: "0.39x", "8.1x", "1,234x"."""
+    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x" if factor >= 1 else f"{factor:.2g}x"
+
+
+def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
+    """Draw all factors on logarithmic axes into the picture `path` (.png, .svg, .pdf); returns its path.
+
+    A row for each race, a dot for each contestant, and the fastest of the row named at its right.
+    Raises ImportError when matplotlib is missing.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("a picture needs matplotlib: pip install 'fastnn-kernels[demo]'") from error
+    parts = _by_contestants(races)
+    names = list(dict.fromkeys(name for race in races for name in race.contestants))
+    colours = {name: f"C{index}" for index, name in enumerate(names)}
+
+    heights = [len(part) + 2 for part in parts]
+    figure = Figure(figsize=(9, 0.26 * sum(heights) + 0.8), layout="constrained")
+    panels = figure.subplots(len(parts), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, part in zip(panels, parts, strict=True):
+        _draw(axes, part, colours)
+    target = Path(path)
+    figure.savefig(target, dpi=120)
+    return target
+
+
+def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
+    """One panel: the races of the same contestants, the first of them at the top."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    first, *others = races[0].contestants
+    rows = range(len(races))
+    factors = [race.factor(name) for race in races for name in others] + [1.0]
+    axes.set_xscale("log")
+    axes.set_xlim(min(factors) / 1.3, max(factors) * 1.3)
+    axes.axvline(1, color=colours[first], linewidth=1.5, label=first, zorder=1)
+    for name in others:
+        dots = [race.factor(name) for race in races]
+        axes.plot(dots, rows, "o", color=colours[name], label=name, markersize=6, zorder=2)
+    for row, race in enumerate(races):
+        fastest = min(race.medians, key=race.medians.__getitem__)
+        text = f"{fastest} {_factor(race.factor(fastest))}"
+        axes.text(1.01, row, text, va="center", fontsize=8, transform=axes.get_yaxis_transform())
+
+    # Whole decades on a wide axis, 1-2-5 steps on a narrow one.
+    narrow = max(factors) / min(factors) < 100
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:,.6g}x"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_yticks(rows, [f"{race.name}  {race.shape}" for race in races], fontsize=8)
+    axes.set_ylim(len(races) - 0.5, -0.5)
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="both", color="0.92", zorder=0)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.set_title(f"how many times faster than {first}", loc="left", fontsize=9)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(others) + 1, fontsize=8, frameon=False)

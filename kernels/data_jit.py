@@ -1,0 +1,51 @@
+"""Gathering a mini-batch from a data set in Numba: the twin of `data_ref.py`."""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.numba_cache import FLOATS, jit, kernel
+
+
+@kernel(source=(np.uint8, *FLOATS), index=np.int64)
+def gather(source, index, scale, out):
+    """out_m = source[index_m] * scale, the product taken in float64 and rounded once.
+
+    source (N, D) uint8, float32 or float64; index (M,) int64 -> out (M, D) float32 or float64.
+    """
+    rows, features = source.shape
+    if out.shape != (len(index), features):
+        raise ValueError("out must have one row for each index, as long as a row of source")
+    _check(index, rows)
+    for m in range(len(index)):
+        row = source[index[m]]
+        for d in range(features):
+            out[m, d] = row[d] * float(scale)
+
+
+@kernel(source=np.int64, index=np.int64, out=np.int64)
+def gather_labels(source, index, out):
+    """out_m = source[index_m].  source (N,), index (M,), out (M,), all int64."""
+    if out.shape != index.shape:
+        raise ValueError("out must have the shape of index")
+    _check(index, len(source))
+    for m in range(len(index)):
+        out[m] = source[index[m]]
+
+
+@jit
+def _check(index, rows):
+    for i in index:
+        if i < 0 or i >= rows:
+            raise IndexError("index out of range")
+
+
+@kernel(count=np.int64)
+def count_nonfinite(x, count):
+    """count_0 = number of nan and infinite elements of x.  x of any shape, count (1,) int64."""
+    if count.shape != (1,):
+        raise ValueError("count must have one element")
+    nonfinite = 0
+    for value in x.reshape(-1):
+        nonfinite += not math.isfinite(value)
+    count[0] = nonfinite

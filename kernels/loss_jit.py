@@ -1,0 +1,141 @@
+"""Losses with their gradients in Numba: the twin of `loss_ref.py`.
+
+The mean's divisor is known before the first row, so a gradient is scaled as it is written.
+"""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.numba_cache import jit, kernel
+
+
+@kernel(label=np.int64, loss=np.float64)
+def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) onehot(label_m) + s / C.
+
+    z (M, C), label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s
+    -> losses (M,), loss (1,) float64, dz (M, C) or None.
+    """
+    rows, classes = z.shape
+    _check(z, weight, losses, loss, dz)
+    if label.shape != (rows,):
+        raise ValueError("label must have one element for each row of z")
+    for m in range(rows):
+        if label[m] < 0 or label[m] >= classes:
+            raise ValueError("label out of range")
+    divisor = float(rows)
+    if weight is not None:
+        divisor = 0.0
+        for m in range(rows):
+            divisor += weight[label[m]]
+    T = z.dtype.type
+    own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
+    t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    for m in range(rows):
+        t[:] = others
+        t[label[m]] += own
+        _cross_entropy(z, m, t, weight, e, _scale(divisor, reduction), losses, dz)
+    _reduce(losses, divisor, reduction, loss)
+
+
+@kernel(loss=np.float64)
+def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) target_m + s / C.
+
+    As `cross_entropy_labels`, with target (M, C) of z's type; the mean divides by M.
+    """
+    rows, classes = z.shape
+    _check(z, weight, losses, loss, dz)
+    if target.shape != z.shape:
+        raise ValueError("target must have the shape of z")
+    T = z.dtype.type
+    own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
+    t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    for m in range(rows):
+        for c in range(classes):
+            t[c] = target[m, c] * own + others
+        _cross_entropy(z, m, t, weight, e, _scale(rows, reduction), losses, dz)
+    _reduce(losses, float(rows), reduction, loss)
+
+
+@jit
+def _check(z, weight, losses, loss, dz):
+    rows, classes = z.shape
+    if weight is not None and weight.shape != (classes,):
+        raise ValueError("weight must have one element for each class")
+    if losses.shape != (rows,) or loss.shape != (1,):
+        raise ValueError("losses must have one element for each row of z, loss a single one")
+    if dz is not None and dz.shape != z.shape:
+        raise ValueError("dz must have the shape of z")
+
+
+@jit
+def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
+    """Loss and gradient of row m with the targets t (C,), which are overwritten like the scratch e (C,)."""
+    T = z.dtype.type
+    classes = z.shape[1]
+    largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so loss and gradient
+    for c in range(classes):
+        largest = max(largest, z[m, c])
+    total = T(0)
+    for c in range(classes):
+        e[c] = math.exp(z[m, c] - largest)
+        total += e[c]
+    log_total = math.log(total)
+    loss, mass = T(0), T(0)
+    for c in range(classes):
+        if weight is not None:
+            t[c] *= weight[c]
+        loss -= t[c] * (z[m, c] - largest - log_total)
+        mass += t[c]
+    losses[m] = loss
+    if dz is not None:
+        for c in range(classes):
+            dz[m, c] = (mass * (e[c] / total) - t[c]) * T(scale)
+
+
+@kernel(loss=np.float64)
+def squared_error(y, target, reduction, losses, loss, dy):
+    """losses = (y - target)^2 / 2, elementwise; the mean divides by the number of elements.
+
+    y, target of any one shape -> losses and dy (or None) of that shape, loss (1,) float64.
+    """
+    if not y.shape == target.shape == losses.shape or loss.shape != (1,):
+        raise ValueError("y, target and losses must have one shape, loss a single element")
+    if dy is not None and dy.shape != y.shape:
+        raise ValueError("dy must have the shape of y")
+    flat = losses.reshape(-1)
+    flat_dy = None if dy is None else dy.reshape(-1)
+    _squared_error(y.reshape(-1), target.reshape(-1), _scale(y.size, reduction), flat, flat_dy)
+    _reduce(flat, float(y.size), reduction, loss)
+
+
+@jit
+def _squared_error(y, target, scale, losses, dy):
+    T = y.dtype.type
+    half, scale = T(0.5), T(scale)
+    for i in range(y.size):
+        difference = y[i] - target[i]
+        losses[i] = difference * difference * half
+        if dy is not None:
+            dy[i] = difference * scale
+
+
+@jit
+def _scale(divisor, reduction):
+    """What the reduction (2: mean) multiplies the gradient by."""
+    if reduction != 2:
+        return 1.0
+    return 1 / divisor if divisor != 0 else np.nan
+
+
+@jit
+def _reduce(losses, divisor, reduction, loss):
+    """Sum the unreduced losses in float64, as the specification does, for the mean over `divisor`."""
+    total = 0.0
+    for value in losses:
+        total += value
+    if reduction == 2:
+        total = total / divisor if divisor != 0 else np.nan
+    loss[0] = total

@@ -1,0 +1,149 @@
+// exp, expm1, log, sigmoid and tanh of whole vectors, to about an ulp or two over the whole range.
+//
+// The polynomials are Taylor series on a range reduced far enough that they need no fitted coefficients:
+// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172. The reductions are the classical ones
+// (Muller, Elementary Functions, 3rd ed., chapters 5 and 11). Bounds, found by tests/kernels/test_vmath.py
+// over all magnitudes, subnormals, infinities and nan: see there.
+#pragma once
+
+#include <cstdint>
+
+#include "simd.hpp"
+
+namespace fastnn {
+
+template <class T> struct FloatTraits;
+template <> struct FloatTraits<float> {
+    static constexpr int mantissa_bits = 23, bias = 127;
+    static constexpr int exp_terms = 7;   // r^8 / 8! < 0.1 ulp
+    static constexpr int log_terms = 4;   // s^10 / 11 < 0.1 ulp
+    static constexpr float round_magic = 0x1.8p23f;  // adding it rounds to an integer
+    static constexpr float log2_e = 0x1.715476p+0f;
+    static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high * n is exact
+    static constexpr float overflow = 88.8f, underflow = -104.0f;  // exp is inf above, 0 below
+    static constexpr float smallest_normal = 0x1p-126f, subnormal_scale = 0x1p25f;
+    static constexpr int subnormal_shift = 25;
+};
+template <> struct FloatTraits<double> {
+    static constexpr int mantissa_bits = 52, bias = 1023;
+    static constexpr int exp_terms = 13;  // r^14 / 14! < 0.1 ulp
+    static constexpr int log_terms = 10;  // s^22 / 23 < 0.1 ulp
+    static constexpr double round_magic = 0x1.8p52;
+    static constexpr double log2_e = 0x1.71547652b82fep+0;
+    static constexpr double ln2_high = 0x1.62e42fefa3800p-1, ln2_low = 0x1.ef35793c76730p-45;
+    static constexpr double overflow = 709.8, underflow = -745.2;
+    static constexpr double smallest_normal = 0x1p-1022, subnormal_scale = 0x1p54;
+    static constexpr int subnormal_shift = 54;
+};
+
+template <class T> constexpr T reciprocal_factorial(int n) {
+    T product = 1;
+    for (int i = 2; i <= n; ++i) product *= T(i);
+    return T(1) / product;
+}
+
+// 2^n for integers n (as floats) in the range of normal exponents.
+template <class T> inline Vec<T> power_of_two(Vec<T> n) {
+    using F = FloatTraits<T>;
+    const IntVec<T> exponent = __builtin_convertvector(n, IntVec<T>) + F::bias;
+    return (Vec<T>)(exponent << F::mantissa_bits);
+}
+
+// x = n ln(2) + r, |r| <= ln(2)/2; x within the range where n is a small integer.
+template <class T> struct Reduced {
+    Vec<T> n, r;
+};
+
+template <class T> inline Reduced<T> reduce(Vec<T> x) {
+    using F = FloatTraits<T>;
+    const Vec<T> magic = broadcast<T>(F::round_magic);
+    const Vec<T> n = fma(x, broadcast<T>(F::log2_e), magic) - magic;
+    const Vec<T> high = fma(n, broadcast<T>(-F::ln2_high), x);
+    return {n, fma(n, broadcast<T>(-F::ln2_low), high)};
+}
+
+// (exp(r) - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ...
+template <class T> inline Vec<T> exp_series(Vec<T> r) {
+    constexpr int terms = FloatTraits<T>::exp_terms;
+    Vec<T> sum = broadcast<T>(reciprocal_factorial<T>(terms));
+#pragma GCC unroll 16
+    for (int i = terms - 1; i >= 2; --i) sum = fma(sum, r, broadcast<T>(reciprocal_factorial<T>(i)));
+    return sum;
+}
+
+// exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan.
+template <class T> inline Vec<T> exp(Vec<T> x) {
+    using F = FloatTraits<T>;
+    const Vec<T> high = broadcast<T>(F::overflow), low = broadcast<T>(F::underflow);
+    // Clamped so that 2^n stays within two factors; a nan fails both comparisons and goes through.
+    const Vec<T> clamped = select<T>(x > high, high, select<T>(x < low, low, x));
+    const auto [n, r] = reduce<T>(clamped);
+    const Vec<T> series = fma(exp_series<T>(r), r * r, r) + T(1);
+    // In two factors, since n reaches beyond the exponents of normal numbers on both sides.
+    const Vec<T> magic = broadcast<T>(F::round_magic);
+    const Vec<T> half = (n * T(0.5) + magic) - magic;
+    return series * power_of_two<T>(half) * power_of_two<T>(n - half);
+}
+
+// exp(x) - 1 for x <= 0, accurate near 0 as well.
+template <class T> inline Vec<T> expm1_of_negative(Vec<T> x) {
+    using F = FloatTraits<T>;
+    const Vec<T> low = broadcast<T>(-T(F::mantissa_bits + 3));  // below, the result rounds to -1
+    const auto [n, r] = reduce<T>(select<T>(x < low, low, x));
+    const Vec<T> series = fma(exp_series<T>(r), r * r, r);
+    const Vec<T> scale = power_of_two<T>(n);
+    return fma(series, scale, scale - T(1));
+}
+
+template <class T> inline IntVec<T> sign_bit() { return (IntVec<T>)broadcast(-T(0)); }
+
+template <class T> inline Vec<T> absolute(Vec<T> x) {
+    return (Vec<T>)((IntVec<T>)x & ~sign_bit<T>());
+}
+
+// |x| with the sign of y.
+template <class T> inline Vec<T> copy_sign(Vec<T> x, Vec<T> y) {
+    return (Vec<T>)(((IntVec<T>)x & ~sign_bit<T>()) | ((IntVec<T>)y & sign_bit<T>()));
+}
+
+// 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow and keeps the relative accuracy on both sides.
+template <class T> inline Vec<T> sigmoid(Vec<T> x) {
+    const Vec<T> e = exp<T>(-absolute<T>(x));
+    return select<T>(x < T(0), e, broadcast<T>(1)) / (e + T(1));
+}
+
+// tanh|x| = -m / (m + 2) with m = exp(-2|x|) - 1.
+template <class T> inline Vec<T> tanh(Vec<T> x) {
+    const Vec<T> m = expm1_of_negative<T>(absolute<T>(x) * T(-2));
+    return copy_sign<T>(m / (m + T(2)), x);
+}
+
+// log(x): -inf for 0, nan for what is negative, inf for inf.
+template <class T> inline Vec<T> log(Vec<T> x) {
+    using F = FloatTraits<T>;
+    const IntVec<T> subnormal = x < F::smallest_normal;
+    const Vec<T> scaled = select<T>(subnormal, x * F::subnormal_scale, x);
+    // x = 2^e m with sqrt(1/2) <= m < sqrt(2): the exponent of x / sqrt(1/2), found in its bits.
+    const IntVec<T> bits = (IntVec<T>)scaled;
+    const IntVec<T> root_half = (IntVec<T>)broadcast<T>(T(0.70710678118654752440));
+    const IntVec<T> exponent = (bits - root_half) >> F::mantissa_bits;
+    const Vec<T> m = (Vec<T>)(bits - (exponent << F::mantissa_bits));
+    Vec<T> e = __builtin_convertvector(exponent, Vec<T>);
+    e = select<T>(subnormal, e - T(F::subnormal_shift), e);
+
+    // log(m) = 2 atanh(s) = 2 s (1 + s^2/3 + s^4/5 + ...), s = f / (2 + f), f = m - 1; written as
+    // f - s (f - 2 s^2 (1/3 + s^2/5 + ...)) so that the leading term f is exact.
+    const Vec<T> f = m - T(1), s = f / (f + T(2)), s2 = s * s;
+    Vec<T> series = broadcast<T>(T(1) / T(2 * F::log_terms + 1));
+#pragma GCC unroll 16
+    for (int i = F::log_terms - 1; i >= 1; --i) series = fma(series, s2, broadcast<T>(T(1) / T(2 * i + 1)));
+    const Vec<T> rest = s * (f - T(2) * s2 * series);
+    const Vec<T> low = fma(e, broadcast<T>(F::ln2_low), -rest);
+    const Vec<T> result = fma(e, broadcast<T>(F::ln2_high), f + low);
+
+    const Vec<T> infinity = broadcast<T>(T(__builtin_inf())), nan = broadcast<T>(T(__builtin_nan("")));
+    const Vec<T> special = select<T>(x == T(0), -infinity, select<T>(x == infinity, infinity, nan));
+    return select<T>((x > T(0)) & (x < infinity), result, special);
+}
+
+}  // namespace fastnn
