@@ -32,6 +32,9 @@ enum KernelId : int {
     GATHER_BYTES,
     GATHER_FLOATS,
     GATHER_DOUBLES,
+    PROBE_FMA,
+    PROBE_READ,
+    PROBE_UPDATE,
     KERNEL_COUNT
 };
 
@@ -50,6 +53,11 @@ struct Call {
     template <class T> T *out(int i) const { return static_cast<T *>(array[i]); }
 };
 
+// The scratch memory of a part.
+template <class T> inline T *scratch_of(const Call &call, int part) {
+    return reinterpret_cast<T *>(call.scratch + part * call.scratch_bytes);
+}
+
 // A kernel does part `part` of `parts` of its work; parts are independent and may run in any order.
 // What is computed, to the last bit, does not depend on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
@@ -58,6 +66,7 @@ using Kernel = void (*)(const Call &call, int part, int parts);
 struct Table {
     const char *isa;
     std::int64_t row_bytes;  // a row of a packed block of the matrix product
+    double probe_flop[2];    // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
 };
 

@@ -15,7 +15,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         double work
 
     ctypedef struct Table:
-        pass
+        double probe_flop[2]
 
 cdef extern from "executor.hpp" namespace "fastnn" nogil:
     bint execute_call(const Table &table, Call &call, int threads)
@@ -55,6 +55,11 @@ def select_isa(name):
 def isa():
     """The instruction set in use: "v4", "v3", "v2" or "any"."""
     return _isa
+
+
+def probe_flop(dtype):
+    """FLOP of one round of the probe of the peak, on one thread, in "float32" or "float64"."""
+    return table.probe_flop[("float32", "float64").index(str(dtype))]
 
 
 def set_num_threads(int count):

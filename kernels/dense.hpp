@@ -2,51 +2,106 @@
 #pragma once
 
 #include "gemm.hpp"
+#include "transpose.hpp"
 
 namespace fastnn {
 
+// Scratch rows that dense_dx needs beside the packed dy: a block of dx before it is transposed. A multiple
+// of every tile's rows and of the lanes.
+constexpr int DX_ROWS = 48;
+
+// Stores a tile into a matrix.
+template <class T> struct StoreTile {
+    T *c;
+    std::int64_t row;
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
+        store_n(c + i * row + j * LANES<T>, value, n);
+    }
+};
+
+// Adds a bias to each row of a tile and stores it.
+template <class T> struct StoreTilePlusBias {
+    T *c;
+    std::int64_t row;
+    const T *bias;
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
+        store_n(c + i * row + j * LANES<T>, value + load_n(bias + j * LANES<T>, n), n);
+    }
+};
+
 // y = x w + b.  x (B, M, K), w (B, K, N), b (B, N) or null -> y (B, M, N)
 template <class T> void dense_forward(const Call &call, int part, int parts) {
-    const auto [batch, M, K, N, unused0, unused1] = call.size;
-    gemm<T>(batch, [&, M = M, K = K, N = N](std::int64_t i) {
-        const T *bias = call.in<T>(2);
-        return Product<T>{M, N, K, {call.in<T>(0) + i * M * K, K, 1}, {call.in<T>(1) + i * K * N, N, 1},
-                          bias ? bias + i * N : nullptr, call.out<T>(3) + i * M * N};
-    }, call, part, parts);
-}
-
-// dx = dy w^T.  dy (B, M, N), w (B, K, N) -> dx (B, M, K)
-template <class T> void dense_dx(const Call &call, int part, int parts) {
-    const auto [batch, M, K, N, unused0, unused1] = call.size;
-    gemm<T>(batch, [&, M = M, K = K, N = N](std::int64_t i) {
-        return Product<T>{M, K, N, {call.in<T>(0) + i * M * N, N, 1}, {call.in<T>(1) + i * K * N, 1, N},
-                          nullptr, call.out<T>(2) + i * M * K};
-    }, call, part, parts);
+    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    for (std::int64_t i = 0; i < call.size[0]; ++i) {
+        const T *x = call.in<T>(0) + i * M * K, *w = call.in<T>(1) + i * K * N;
+        const T *b = call.in<T>(2);
+        T *y = call.out<T>(3) + i * M * N, *scratch = scratch_of<T>(call, part);
+        if (b)
+            multiply<T>(M, N, K, {x, K, 1}, w, scratch, part, parts, [=](std::int64_t row, std::int64_t column) {
+                return StoreTilePlusBias<T>{y + row * N + column, N, b + i * N + column};
+            });
+        else
+            multiply<T>(M, N, K, {x, K, 1}, w, scratch, part, parts, [=](std::int64_t row, std::int64_t column) {
+                return StoreTile<T>{y + row * N + column, N};
+            });
+    }
 }
 
 // dw = x^T dy.  x (B, M, K), dy (B, M, N) -> dw (B, K, N)
 template <class T> void dense_dw(const Call &call, int part, int parts) {
-    const auto [batch, M, K, N, unused0, unused1] = call.size;
-    gemm<T>(batch, [&, M = M, K = K, N = N](std::int64_t i) {
-        return Product<T>{K, N, M, {call.in<T>(0) + i * M * K, 1, K}, {call.in<T>(1) + i * M * N, N, 1},
-                          nullptr, call.out<T>(2) + i * K * N};
-    }, call, part, parts);
+    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    for (std::int64_t i = 0; i < call.size[0]; ++i) {
+        const T *x = call.in<T>(0) + i * M * K, *dy = call.in<T>(1) + i * M * N;
+        T *dw = call.out<T>(2) + i * K * N;
+        multiply<T>(K, N, M, {x, 1, K}, dy, scratch_of<T>(call, part), part, parts,
+                    [=](std::int64_t row, std::int64_t column) {
+                        return StoreTile<T>{dw + row * N + column, N};
+                    });
+    }
+}
+
+// dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
+// batch are transposed (transposing panels of w instead is half as fast at M = 32).
+// dy (B, M, N), w (B, K, N) -> dx (B, M, K)
+template <class T> void dense_dx(const Call &call, int part, int parts) {
+    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    T *const result = scratch_of<T>(call, part), *const packed = result + DX_ROWS * BLOCK<T>;
+    for (std::int64_t i = 0; i < call.size[0]; ++i) {
+        const T *dy = call.in<T>(0) + i * M * N, *w = call.in<T>(1) + i * K * N;
+        T *dx = call.out<T>(2) + i * M * K;
+        const std::int64_t groups = (K + DX_ROWS - 1) / DX_ROWS;
+        const Range units = share(ColumnBlock<T>::count(M) * groups, part, parts);
+        for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
+            const ColumnBlock<T> batch(M, unit / groups);
+            if (unit == units.begin || unit % groups == 0)
+                transpose<T, true>(dy + batch.begin * N, N, batch.width, N, packed, BLOCK<T>);
+            const std::int64_t k = unit % groups * DX_ROWS, rows = K - k < DX_ROWS ? K - k : DX_ROWS;
+            const Tiles tiles(rows, tile_rows(batch.vectors));
+            for (std::int64_t index = 0; index < tiles.count; ++index) {
+                const std::int64_t row = tiles.begin(index);
+                tile_of_size<T>(tiles.length(index), batch.vectors, {w + (k + row) * N, N, 1},
+                                {packed, BLOCK<T>, batch.last, true}, N,
+                                StoreTile<T>{result + row * BLOCK<T>, BLOCK<T>});
+            }
+            transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + batch.begin * K + k, K);
+        }
+    }
 }
 
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
 template <class T> void dense_db(const Call &call, int part, int parts) {
-    const auto [batch, M, K, N, unused0, unused1] = call.size;
-    for (std::int64_t i = 0; i < batch; ++i) {
+    const std::int64_t M = call.size[1], N = call.size[3];
+    const Range columns = share(N, part, parts, LANES<T>);
+    for (std::int64_t i = 0; i < call.size[0]; ++i) {
         const T *dy = call.in<T>(0) + i * M * N;
         T *db = call.out<T>(1) + i * N;
-        const Range columns = share(N, part, parts, LANES<T>);
-        for (std::int64_t n = columns.begin; n < columns.end; n += LANES<T>) {
-            const int width = int(columns.end - n < LANES<T> ? columns.end - n : LANES<T>);
+        for_vectors<T>(columns.begin, columns.end, [=](std::int64_t column, int n) {
             Vec<T> sum{};
-            for (std::int64_t m = 0; m < M; ++m)
-                sum += width == LANES<T> ? load(dy + m * N + n) : load_first(dy + m * N + n, width);
-            store_first(db + n, sum, width);
-        }
+            for (std::int64_t m = 0; m < M; ++m) sum += load_n(dy + m * N + column, n);
+            store_n(db + column, sum, n);
+        });
     }
 }
 

@@ -8,6 +8,9 @@ from native cimport (
     output,
 )
 
+cdef enum:
+    DX_ROWS = 48  # as in dense.hpp
+
 cnp.import_array()
 
 cdef Execute execute = executor()
@@ -35,7 +38,7 @@ def dense_dx(dy, w, dx):
     ady, aw, adx = input(dy, "dy", &call), input(w, "w", &call), output(dx, "dx", &call)
     _sizes(&call, adx, aw, ady, "dy (M, N), w (K, N), dx (M, K)")
     call.array[0], call.array[1], call.array[2] = ady.data, aw.data, adx.data
-    call.scratch_rows = call.size[3]
+    call.scratch_rows = call.size[3] + DX_ROWS
     execute(&call)
 
 

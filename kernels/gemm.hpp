@@ -1,8 +1,12 @@
-// The matrix product behind all dense kernels: C = A B, one register tile at a time.
+// The matrix product behind all dense kernels: one register tile at a time, C = A B.
 //
 // Each output element has one accumulator, which takes its K products in ascending order. The bits of a
-// result therefore depend on K, the type and the instruction set alone: not on M, on the tiling, or on
-// the number of threads.
+// result therefore depend on K, the type and the instruction set alone: not on M, not on the tiling, and
+// not on the number of threads.
+//
+// What is done with a finished tile (add a bias, store it, store it transposed) is the caller's: an
+// epilogue, called as epilogue(i, j, value, n) for the vector j of row i of the tile, whose first n
+// elements exist.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +16,19 @@
 
 namespace fastnn {
 
-// The register tile: ROWS x COLUMNS accumulators, COLUMNS counted in vectors, leaving room for one row of
-// B and one broadcast element of A (32 vector registers with AVX-512, 16 below).
+// Columns of a tile, in vectors, and its rows: as many accumulators as leave registers for a row of B and a
+// broadcast element of A (32 vector registers with AVX-512, 16 below).
 #if defined(__AVX512F__)
-constexpr int TILE_ROWS = 6, TILE_COLUMNS = 4;
+constexpr int TILE_COLUMNS = 4;
+constexpr int tile_rows(int columns) { return columns >= 4 ? 6 : columns == 3 ? 8 : 12; }
 #else
-constexpr int TILE_ROWS = 6, TILE_COLUMNS = 2;
+constexpr int TILE_COLUMNS = 2;
+constexpr int tile_rows(int columns) { return columns >= 2 ? 6 : 12; }
 #endif
+
+// Columns of a block of C, and the bytes of one row of it.
+template <class T> constexpr std::int64_t BLOCK = TILE_COLUMNS * LANES<T>;
+constexpr std::int64_t BLOCK_ROW_BYTES = TILE_COLUMNS * VECTOR_BYTES;
 
 // Element (m, k) of A is data[m * row + k * step]: rows of A have step 1, rows of its transpose have row 1.
 template <class T> struct Operand {
@@ -26,118 +36,109 @@ template <class T> struct Operand {
     std::int64_t row, step;
 };
 
-// c (ROWS x COLUMNS vectors) = a b + bias for K products; `last` is how many elements of the last vector
-// exist in c and bias. All loads of b are whole vectors.
-template <class T, int ROWS, int COLUMNS>
-inline void tile(Operand<T> a, const T *b, std::int64_t b_row, std::int64_t K, const T *bias, T *c,
-                 std::int64_t c_row, int last) {
+// Rows of B: whole vectors but for the last one, of which only `last` elements count. With `padded` there
+// is memory behind them, so that it can be loaded whole.
+template <class T> struct Rows {
+    const T *data;
+    std::int64_t row;
+    int last;
+    bool padded;
+};
+
+template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
+inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
     Vec<T> sum[ROWS][COLUMNS] = {};
-    for (std::int64_t k = 0; k < K; ++k) {
+    const T *b_row = b.data, *a_column = a.data;
+    for (std::int64_t k = 0; k < K; ++k, b_row += b.row, a_column += a.step) {
         Vec<T> row[COLUMNS];
 #pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS; ++j) row[j] = load(b + k * b_row + j * LANES<T>);
-#pragma GCC unroll 8
+        for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
+        const T *end = b_row + (COLUMNS - 1) * LANES<T>;
+        row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
+#pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
-            const Vec<T> element = broadcast(a.data[i * a.row + k * a.step]);
+            const Vec<T> element = broadcast(a_column[i * a.row]);
 #pragma GCC unroll 4
             for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
         }
     }
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 4
-    for (int j = 0; j < COLUMNS; ++j) {
-        const int n = j == COLUMNS - 1 ? last : LANES<T>;
-        const Vec<T> add = bias ? load_first(bias + j * LANES<T>, n) : Vec<T>{};
-#pragma GCC unroll 8
-        for (int i = 0; i < ROWS; ++i) {
-            const Vec<T> value = bias ? sum[i][j] + add : sum[i][j];
-            if (n == LANES<T>)
-                store(c + i * c_row + j * LANES<T>, value);
-            else
-                store_first(c + i * c_row + j * LANES<T>, value, n);
-        }
+        for (int j = 0; j < COLUMNS; ++j) epilogue(i, j, sum[i][j], j < COLUMNS - 1 ? LANES<T> : b.last);
     }
 }
 
-// `tile` for a number of rows that is known only now; tile sizes must be compile-time constants, or the
-// accumulators live on the stack (35 instead of 197 GFLOP/s).
-template <class T, int COLUMNS, int ROWS = TILE_ROWS>
-inline void tile_of_rows(int rows, Operand<T> a, const T *b, std::int64_t b_row, std::int64_t K, const T *bias,
-                         T *c, std::int64_t c_row, int last) {
-    if (rows == ROWS)
-        tile<T, ROWS, COLUMNS>(a, b, b_row, K, bias, c, c_row, last);
-    else if constexpr (ROWS > 1)
-        tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, b_row, K, bias, c, c_row, last);
+// The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
+// constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
+template <class T, int COLUMNS, int ROWS, class Epilogue>
+inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
+    if (rows != ROWS) {
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, K, epilogue);
+    } else if (b.padded || b.last == LANES<T>) {
+        tile<T, ROWS, COLUMNS, true>(a, b, K, epilogue);
+    } else {
+        tile<T, ROWS, COLUMNS, false>(a, b, K, epilogue);
+    }
 }
 
-template <class T, int COLUMNS = TILE_COLUMNS>
-inline void tile_of_size(int rows, int columns, Operand<T> a, const T *b, std::int64_t b_row, std::int64_t K,
-                         const T *bias, T *c, std::int64_t c_row, int last) {
+template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
+inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
     if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS>(rows, a, b, b_row, K, bias, c, c_row, last);
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, K, epilogue);
     else if constexpr (COLUMNS > 1)
-        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, b_row, K, bias, c, c_row, last);
+        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, K, epilogue);
 }
 
-// One product of a batch: C (M, N) = A (M, K) B (K, N) + bias (N,) or null.
-template <class T> struct Product {
-    std::int64_t M, N, K;
-    Operand<T> a, b;  // element (k, n) of B is b.data[k * b.row + n * b.step]
-    const T *bias;
-    T *c;
+// How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
+// than eight of 6 and one of 2.
+struct Tiles {
+    std::int64_t size, count;
+
+    Tiles(std::int64_t size, std::int64_t most) : size(size), count((size + most - 1) / most) {}
+    std::int64_t begin(std::int64_t index) const { return size * index / count; }
+    int length(std::int64_t index) const { return int(begin(index + 1) - begin(index)); }
 };
 
-template <class T> constexpr std::int64_t BLOCK = TILE_COLUMNS * LANES<T>;  // columns of a block of C
+// The columns [begin, begin + width) of a matrix with N columns, as vectors.
+template <class T> struct ColumnBlock {
+    std::int64_t begin, width;
+    int vectors, last;
 
-// `gemm` needs K rows of this size as scratch: one block of B.
-constexpr std::int64_t BLOCK_ROW_BYTES = TILE_COLUMNS * VECTOR_BYTES;
+    ColumnBlock(std::int64_t N, std::int64_t index)
+        : begin(index * BLOCK<T>), width(N - begin < BLOCK<T> ? N - begin : BLOCK<T>),
+          vectors(int((width + LANES<T> - 1) / LANES<T>)), last(int(width - (vectors - 1) * LANES<T>)) {}
+    static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
+};
 
-// A block of B as rows of whole vectors, padded by zeros, where its own rows cannot be loaded as such:
-// because B is given transposed, or because the last vector would reach behind the row.
-template <class T>
-inline void pack(Operand<T> b, std::int64_t K, std::int64_t column, std::int64_t width, std::int64_t padded,
-                 T *packed) {
+// Rows that end within a vector, copied to where whole vectors can be loaded.
+template <class T> inline Rows<T> pad(Rows<T> b, std::int64_t width, std::int64_t K, T *scratch) {
     for (std::int64_t k = 0; k < K; ++k) {
-        const T *source = b.data + k * b.row + column * b.step;
-        T *row = packed + k * padded;
-        for (std::int64_t j = 0; j < width; ++j) row[j] = source[j * b.step];
-        for (std::int64_t j = width; j < padded; ++j) row[j] = 0;
+        const T *source = b.data + k * b.row;
+        T *row = scratch + k * BLOCK<T>;
+        for_vectors<T>(0, width, [=](std::int64_t e, int n) { store(row + e, load_n(source + e, n)); });
     }
+    return {scratch, BLOCK<T>, b.last, true};
 }
 
-// Part `part` of `batch` products; product(i) describes the i-th. The unit of sharing is a register tile.
-template <class T, class ProductOf>
-inline void gemm(std::int64_t batch, ProductOf product, const Call &call, int part, int parts) {
-    if (batch == 0) return;
-    const Product<T> shape = product(0);
-    if (shape.M == 0 || shape.N == 0) return;
-    const std::int64_t row_tiles = (shape.M + TILE_ROWS - 1) / TILE_ROWS;
-    const std::int64_t blocks = (shape.N + BLOCK<T> - 1) / BLOCK<T>;
-    T *packed = reinterpret_cast<T *>(call.scratch + part * call.scratch_bytes);
-
-    const Range units = share(batch * blocks * row_tiles, part, parts);
+// C (M, N) = A (M, K) B (K, N), B by rows: part `part` of `parts`. epilogue_at(row, column) gives the epilogue of
+// the tile that begins there. `scratch` has room for K rows of a block.
+template <class T, class EpilogueAt>
+inline void multiply(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, T *scratch,
+                     int part, int parts, EpilogueAt epilogue_at) {
+    // Narrow outputs have tall tiles, but all blocks of one product share their cut into rows.
+    const Tiles rows(M, tile_rows(ColumnBlock<T>(N, 0).vectors));
+    const Range units = share(ColumnBlock<T>::count(N) * rows.count, part, parts);
     std::int64_t unit = units.begin;
     while (unit < units.end) {
-        // One block of columns of one product, and as many of its row tiles as this part owns.
-        const Product<T> p = product(unit / (blocks * row_tiles));
-        const std::int64_t column = unit / row_tiles % blocks * BLOCK<T>;
-        const std::int64_t width = p.N - column < BLOCK<T> ? p.N - column : BLOCK<T>;
-        const int columns = int((width + LANES<T> - 1) / LANES<T>);
-        const std::int64_t padded = columns * LANES<T>;
-        const T *b = p.b.data + column * p.b.step;
-        std::int64_t b_row = p.b.row;
-        if (p.b.step != 1 || width != padded) {
-            pack(p.b, p.K, column, width, padded, packed);
-            b = packed;
-            b_row = padded;
-        }
-        std::int64_t tile_index = unit % row_tiles;
-        const std::int64_t stop = tile_index + (units.end - unit);
-        for (; tile_index < row_tiles && tile_index < stop; ++tile_index, ++unit) {
-            // M is split evenly: 50 rows are nine tiles of 5 or 6, not eight of 6 and one of 2.
-            const std::int64_t row = p.M * tile_index / row_tiles, next = p.M * (tile_index + 1) / row_tiles;
-            tile_of_size<T>(int(next - row), columns, {p.a.data + row * p.a.row, p.a.row, p.a.step}, b, b_row,
-                            p.K, p.bias ? p.bias + column : nullptr, p.c + row * p.N + column, p.N,
-                            int(width - (columns - 1) * LANES<T>));
+        const ColumnBlock<T> block(N, unit / rows.count);
+        Rows<T> b_rows{b + block.begin, N, block.last, false};
+        if (!MASKED_LOADS && block.last != LANES<T>) b_rows = pad(b_rows, block.width, K, scratch);
+        std::int64_t index = unit % rows.count;
+        for (; index < rows.count && unit < units.end; ++index, ++unit) {
+            const std::int64_t row = rows.begin(index);
+            tile_of_size<T>(rows.length(index), block.vectors, {a.data + row * a.row, a.row, a.step}, b_rows, K,
+                            epilogue_at(row, block.begin));
         }
     }
 }

@@ -33,6 +33,9 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         GATHER_BYTES
         GATHER_FLOATS
         GATHER_DOUBLES
+        PROBE_FMA
+        PROBE_READ
+        PROBE_UPDATE
 
     ctypedef struct Call:
         KernelId kernel

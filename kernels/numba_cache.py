@@ -64,7 +64,8 @@ def kernel(**dtypes):
 
 class Kernel(CPUDispatcher):
     """A compiled kernel. It checks types only when a combination of them comes for the first time:
-    for a known one Numba's dispatcher goes straight to the machine code.
+    for a known one Numba's dispatcher goes straight to the machine code. That dispatcher does not tell
+    a byte-swapped array from a native one (and reads wrong numbers, though never outside the array).
     """
 
     dtypes = {}  # noqa: RUF012 (set by `kernel` on each instance)
@@ -82,8 +83,8 @@ class Kernel(CPUDispatcher):
         for name, value in zip(self.__code__.co_varnames, args, strict=False):  # locals follow the arguments
             if not isinstance(value, np.ndarray):
                 continue
-            if not (value.flags.c_contiguous and value.flags.aligned and value.dtype.isnative):
-                raise TypeError(f"{self.__name__}: {name} must be C-contiguous, aligned, of native byte order")
+            if not value.flags.c_contiguous:
+                raise TypeError(f"{self.__name__}: {name} must be C-contiguous")
             wanted = self.dtypes.get(name, FLOATS)
             if value.dtype not in (wanted if isinstance(wanted, tuple) else (wanted,)):
                 raise TypeError(f"{self.__name__}: {name} has the wrong type, {value.dtype}")

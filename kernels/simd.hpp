@@ -56,12 +56,40 @@ template <class T, class Mask> inline Vec<T> select(Mask mask, Vec<T> yes, Vec<T
     return mask ? yes : no;
 }
 
+// 0, 1, 2, ...
+template <class T> inline IntVec<T> lane_numbers() {
+    IntVec<T> lane{};
+#pragma GCC unroll 16
+    for (int i = 0; i < LANES<T>; ++i) lane[i] = i;
+    return lane;
+}
+
+// Whether the first elements of a vector can be loaded as fast as a whole one.
+#if defined(__AVX2__)
+constexpr bool MASKED_LOADS = true;
+#else
+constexpr bool MASKED_LOADS = false;
+#endif
+
 // The first n elements, 0 <= n <= LANES, of memory that may end right behind them; the others are 0.
 #if defined(__AVX512F__)
 inline Vec<float> load_first(const float *p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
 inline Vec<double> load_first(const double *p, int n) { return _mm512_maskz_loadu_pd((1u << n) - 1, p); }
 inline void store_first(float *p, Vec<float> v, int n) { _mm512_mask_storeu_ps(p, (1u << n) - 1, v); }
 inline void store_first(double *p, Vec<double> v, int n) { _mm512_mask_storeu_pd(p, (1u << n) - 1, v); }
+#elif defined(__AVX2__)
+inline Vec<float> load_first(const float *p, int n) {
+    return _mm256_maskload_ps(p, (__m256i)(lane_numbers<float>() < n));
+}
+inline Vec<double> load_first(const double *p, int n) {
+    return _mm256_maskload_pd(p, (__m256i)(lane_numbers<double>() < n));
+}
+inline void store_first(float *p, Vec<float> v, int n) {
+    _mm256_maskstore_ps(p, (__m256i)(lane_numbers<float>() < n), v);
+}
+inline void store_first(double *p, Vec<double> v, int n) {
+    _mm256_maskstore_pd(p, (__m256i)(lane_numbers<double>() < n), v);
+}
 #else
 template <class T> inline Vec<T> load_first(const T *p, int n) {
     Vec<T> v{};
@@ -72,14 +100,6 @@ template <class T> inline void store_first(T *p, Vec<T> v, int n) {
     std::memcpy(p, &v, std::size_t(n) * sizeof(T));
 }
 #endif
-
-// 0, 1, 2, ...
-template <class T> inline IntVec<T> lane_numbers() {
-    IntVec<T> lane{};
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES<T>; ++i) lane[i] = i;
-    return lane;
-}
 
 // The first n elements of v, `filling` in the others.
 template <class T> inline Vec<T> keep_first(Vec<T> v, int n, T filling) {

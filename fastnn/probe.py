@@ -1,0 +1,111 @@
+"""How fast this machine is at best: the peak of multiply-adds, and the bandwidth of each memory level.
+
+All percentages of fastnn's tables refer to these figures. They are measured with the instruction set in
+use and kept in the user's cache folder, since they take a few seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from fastnn._door import Array
+from fastnn.checkpoint import write_atomic
+
+# Sizes that lie well within the first, second and third level of cache, and beyond all of them.
+LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 2**20}
+
+Figures = dict[str, float]
+
+
+def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 5) -> float:
+    """The peak of fused multiply-adds on `threads` threads, in GFLOP/s: the best of several runs."""
+    from fastnn.kernels import core, probe
+
+    sink, rounds = np.zeros(64, dtype), 400_000
+    with _threads(threads):
+        seconds = min(probe.fma_seconds(sink, rounds) for _ in range(repeats))
+    return core.probe_flop(dtype) * rounds * threads / seconds / 1e9
+
+
+def bandwidth(size: int, threads: int = 1, *, update: bool = False, repeats: int = 5) -> float:
+    """GB/s at which `threads` threads together read `size` bytes over and over: the best of several runs.
+
+    With `update` they are also written back, and each byte counts twice.
+    """
+    from fastnn.kernels import probe
+
+    data = np.ones(size // 4, np.float32)
+    rounds = max(1, 2**26 // size)
+    run: Callable[[Array, int], float] = probe.update_seconds if update else probe.read_seconds
+    with _threads(threads):
+        run(data, rounds)
+        seconds = min(run(data, rounds) for _ in range(repeats))
+    return (2 if update else 1) * data.nbytes * rounds / seconds / 1e9
+
+
+def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
+    """All figures for `threads` threads: "fma float32", "read L1", "update L2", ...; kept for next time.
+
+    `fresh` measures again. A cache file that cannot be read or written is passed over.
+    """
+    from fastnn.kernels import core
+
+    path = _cache_file(core.isa(), threads)
+    if not fresh:
+        try:
+            kept = json.loads(path.read_text())
+            if isinstance(kept, dict) and all(isinstance(value, float) for value in kept.values()):
+                return kept
+        except (OSError, ValueError):
+            pass
+    found = {f"fma {dtype}": fma_gflops(threads, dtype=dtype) for dtype in ("float32", "float64")}
+    for level, size in LEVELS.items():
+        found[f"read {level}"] = bandwidth(size * threads, threads)
+        found[f"update {level}"] = bandwidth(size * threads, threads, update=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, json.dumps(found, indent=1).encode())
+    except OSError:
+        pass
+    return found
+
+
+def table(counts: list[int], *, fresh: bool = False) -> str:
+    """The figures for each of the thread counts, side by side."""
+    columns = {threads: figures(threads, fresh=fresh) for threads in counts}
+    lines = [f"{'':16}" + "".join(f"{f'{threads} thread' + 's' * (threads > 1):>14}" for threads in counts)]
+    for name in columns[counts[0]]:
+        unit = "GFLOP/s" if name.startswith("fma") else "GB/s"
+        lines.append(f"{name:16}" + "".join(f"{columns[t][name]:>14.1f}" for t in counts) + f"  {unit}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    from fastnn.kernels import core
+
+    before = core.get_num_threads()
+    core.set_num_threads(count)
+    try:
+        yield
+    finally:
+        core.set_num_threads(before)
+
+
+def _cache_file(isa: str, threads: int) -> Path:
+    """One file per machine, instruction set and thread count."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        cpu = platform.processor() or platform.machine()
+    name = "-".join("".join(c if c.isalnum() else " " for c in cpu).split())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
+    return folder / f"probe-{name}-{isa}-{threads}.json"
