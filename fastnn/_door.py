@@ -7,6 +7,8 @@ array is never written to.
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -30,6 +32,11 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
     return wanted
 
 
+def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
+    """`array` itself if a kernel can read it as `dtype`, else a copy: contiguous, aligned, native."""
+    return np.require(array, dtype, ["C", "A", "E"])
+
+
 def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Array:
     """`x` as a contiguous array of at least two dimensions, of `dtype` or uint8.
 
@@ -46,7 +53,7 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Arra
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} is an empty batch of shape {array.shape}: pass at least one sample")
-    return np.ascontiguousarray(array, np.uint8 if array.dtype == np.uint8 else dtype)
+    return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
 
 
 def labels(target: Array, classes: int) -> Array:
@@ -59,7 +66,7 @@ def labels(target: Array, classes: int) -> Array:
             f"labels must lie in 0..{classes - 1} because the model has {classes} outputs, "
             f"but there is a label {wrong}{hint}"
         )
-    return np.ascontiguousarray(target, np.int64)
+    return contiguous(target, np.int64)
 
 
 def same_length(x: Array, target: Array) -> None:
@@ -92,6 +99,14 @@ def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> f
         wanted = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be a finite number, {wanted}, not {value!r}")
     return number
+
+
+def warn(message: str) -> None:
+    """A UserWarning that names the user's line: the first frame outside the package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "fastnn":
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)
 
 
 def choose(name: str, table: Mapping[str, T], kind: str) -> T:

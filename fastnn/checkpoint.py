@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from fastnn._door import Array
@@ -56,7 +57,7 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a crash leaves either the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(content)

@@ -7,8 +7,10 @@ docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from fastnn.data import DatasetNotFoundError
 from fastnn.optim import OPTIMIZERS, optimizer_of
 from fastnn.train import NonFiniteError
 
-OK, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
+DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,37 +30,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 3 a data set is missing, 130 interrupted by Ctrl-C. Usage errors raise SystemExit
     with the code 2, as --help and --version do with 0.
     """
+    call = _parse([_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)])
     try:
-        _run(_with_underscores(sys.argv[1:] if argv is None else argv))
+        call()
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except DatasetNotFoundError as error:
-        return _failed(error, MISSING_DATA)
+        return _failed(f"error: {error}", MISSING_DATA)
     # What users can mend; any other exception is a bug and keeps its traceback.
     except (ValueError, OSError, ImportError, NonFiniteError) as error:
-        return _failed(error, FAILED)
-    return OK
+        return _failed(f"error: {error}", FAILED)
+    return DONE
 
 
-def _run(words: list[str]) -> None:
+def _failed(message: str, code: int) -> int:
+    print(f"fastnn: {message}", file=sys.stderr)
+    return code
+
+
+def _parse(words: list[str]) -> Callable[[], object]:
+    """What the command line asks for, to be called. Leaves with SystemExit as `main` says."""
     shorthands, words = _shorthands(words)
     parser = _parser(shorthands)
     options = parser.parse_args(words)
-    match options.command:
-        case "train":
-            dataset = options.train.dataset
-            arguments = options.train[dataset].as_dict()
-            files = {name: arguments.pop(name) for name in ("out", "overwrite", "download")}
-            try:
-                chosen = parser.instantiate(options).train[dataset]
-                settings = runs.Settings(dataset, **{name: chosen[name] for name in arguments})
-            except ValueError as error:  # e.g. an unknown activation, a negative learning rate
-                parser.error(str(error))
-            runs.train(settings, **files)
-        case "compare":
-            _compare(options.compare.run, options.compare.plot)
-        case "config":
-            show_config()
+    if options.command == "config":
+        return show_config
+    if options.command == "compare":
+        return partial(_compare, **options.compare.as_dict())
+    dataset = options.train.dataset
+    try:
+        chosen = parser.instantiate(options).train[dataset].as_dict()
+        out, overwrite, no_download = map(chosen.pop, ("out", "overwrite", "no_download"))
+        settings = runs.Settings(dataset, **chosen)
+    except ValueError as error:  # an unknown activation, a negative learning rate, ...
+        parser.error(str(error))
+    return partial(runs.train, settings, out=out, overwrite=overwrite, download=not no_download)
 
 
 def _compare(run: Path, plot: Path | None = None) -> None:
@@ -78,45 +84,44 @@ def _compare(run: Path, plot: Path | None = None) -> None:
 
 def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     """The parser; `shorthands` are settings to take as defaults in place of a preset's."""
-    parser = ArgumentParser("fastnn", description="Train small neural networks on a CPU.", version=__version__)
+    parser = ArgumentParser(
+        "fastnn", description="Train small neural networks on a CPU.", version=__version__
+    )
     commands = parser.add_subcommands(dest="command")
 
-    train = ArgumentParser(description="Train a network and write what came out into a folder.")
+    train = ArgumentParser(description="Train a network and write what comes out into a folder.")
+    commands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(dest="dataset")
     for name, preset in runs.PRESETS.items():
-        options = ArgumentParser(description=f"Train on {name}: see `fastnn.runs` for the files written.")
-        options.add_class_arguments(runs.Settings, skip={"dataset"})
-        defaults = {**vars(preset), "optimizer": runs.describe(preset.optimizer), **shorthands}
-        del defaults["dataset"]
-        options.set_defaults(defaults)
-        files = options.add_argument_group("Files")
-        files.add_argument(
-            "--out", type=Path | None, help="The folder to write to; by default a new one, runs/DATASET-NUMBER."
-        )
-        files.add_argument("--overwrite", action="store_true", help="Replace the run that --out holds.")
-        files.add_argument(
-            "--no_download", dest="download", action="store_false", help="Do not download missing data."
-        )
-        datasets.add_subcommand(name, options, help=f"Train on {name}.")
-    commands.add_subcommand("train", train, help="Train a network.")
+        datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
 
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
     comparison.add_function_arguments(_compare, as_positional=True)
     commands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
 
     config = ArgumentParser(description="Print versions, backend, instruction set and threads.")
-    commands.add_subcommand("config", config, help="Print versions, backend and threads.")
+    commands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")
     return parser
 
 
-def _with_underscores(words: Sequence[str]) -> list[str]:
-    """--batch-size is --batch_size, the spelling of the setting."""
-    spelled = []
-    for word in words:
-        option, equals, value = word.partition("=")
-        spelled.append(option.replace("-", "_").replace("__", "--", 1) + equals + value
-                       if word.startswith("--") else word)
-    return spelled
+def _train_parser(dataset: str, preset: runs.Settings, shorthands: dict[str, Any]) -> ArgumentParser:
+    parser = ArgumentParser(
+        description=f"Train on {dataset}; the folder it writes is described in fastnn/runs.py."
+    )
+    parser.add_class_arguments(runs.Settings, skip={"dataset"})
+    defaults = {**vars(preset), "optimizer": runs.describe(preset.optimizer), **shorthands}
+    del defaults["dataset"]
+    parser.set_defaults(defaults)
+    files = parser.add_argument_group("Files")
+    files.add_argument("--out", type=Path, help="The folder to write to; by default a new one in runs/.")
+    files.add_argument("--overwrite", action="store_true", help="Replace the run that --out holds.")
+    files.add_argument("--no_download", action="store_true", help="Do not download missing data.")
+    return parser
+
+
+def _with_underscores(word: str) -> str:
+    """--batch-size as --batch_size, the name of the setting."""
+    return re.sub("^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), word)
 
 
 def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -127,7 +132,9 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """
     if words[:1] != ["train"]:
         return {}, words
-    parser = argparse.ArgumentParser("fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
+    )
     parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(words)
@@ -151,8 +158,3 @@ def _optimizer(name: str) -> dict[str, Any]:
     except ValueError as error:
         names = ", ".join(kind.__name__ for kind in OPTIMIZERS.values())
         raise argparse.ArgumentTypeError(f"{name!r} is none of {names}, nor an import path") from error
-
-
-def _failed(reason: object, code: int) -> int:
-    print(f"fastnn: {'' if code == INTERRUPTED else 'error: '}{reason}", file=sys.stderr)
-    return code

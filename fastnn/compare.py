@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 # The contestants that must answer for not being faster than NumPy.
 KERNELS = ("jit", "aot")
 
+# From here on a time says more about the machine than about the contestant: alone on a machine, a process
+# is preempted a few times per second, beside another one 50 to 300 times.
+PREEMPTIONS_PER_SECOND = 20
+
+UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
 
 @dataclass(frozen=True)
 class Race:
@@ -27,6 +33,7 @@ class Race:
     name: str
     shape: str
     medians: dict[str, float] = field(default_factory=dict)
+    disturbed: set[str] = field(default_factory=set)
 
     @property
     def contestants(self) -> tuple[str, ...]:
@@ -56,51 +63,59 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     races: dict[tuple[str, str], Race] = {}
     for entry in entries:
         try:
-            name, shape, contestant, median = _read(entry)
+            name, shape, contestant = _names(entry)
             race = races.setdefault((name, shape), Race(name, shape))
             if contestant in race.medians:
                 raise ValueError(f"{contestant} ran twice in the race {name} {shape}")
+            race.medians[contestant] = _median(entry)
+            if entry["extra_info"].get("preemptions_per_second", 0) > PREEMPTIONS_PER_SECOND:
+                race.disturbed.add(contestant)
         except ValueError as error:
             test = entry.get("name", "?") if isinstance(entry, dict) else "?"
             raise ValueError(f"{path}, benchmark {test}: {error}") from error
-        race.medians[contestant] = median
     return list(races.values())
 
 
-def _read(entry: Any) -> tuple[str, str, str, float]:
-    """Race, shape, contestant and median of one benchmark. Raises ValueError."""
+def _names(entry: Any) -> tuple[str, str, str]:
+    """Race, shape and contestant of a benchmark. Raises ValueError."""
     try:
         info = entry["extra_info"]
-        name, shape, contestant = info["race"], info["shape"], info["contestant"]
-        median = entry["stats"]["median"]
-    except KeyError as error:
-        raise ValueError(f"it has no {error}, so it is none of fastnn's (the folder bench/)") from None
-    except TypeError:
-        raise ValueError("it is not built like a benchmark of pytest-benchmark") from None
-    if not all(isinstance(text, str) for text in (name, shape, contestant)):
-        raise ValueError("race, shape and contestant must be names")
-    if not (isinstance(median, float) and math.isfinite(median) and median > 0):
-        raise ValueError(f"its median must be a time in seconds, not {median!r}")
-    return name, shape, contestant, median
+        names = info["race"], info["shape"], info["contestant"]
+    except (KeyError, TypeError):
+        names = None, None, None
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("its extra_info does not name race, shape and contestant, as those of bench/ do")
+    return names
+
+
+def _median(entry: Any) -> float:
+    """The median time of a benchmark in seconds. Raises ValueError."""
+    try:
+        seconds = entry["stats"]["median"]
+    except (KeyError, TypeError):
+        seconds = None
+    if not (isinstance(seconds, float) and math.isfinite(seconds) and seconds > 0):
+        raise ValueError(f"its stats hold no median in seconds, but {seconds!r}")
+    return seconds
 
 
 def table(races: list[Race]) -> str:
     """A row for each race: the contestants' median times, and how many times faster than the first.
 
-    Races of the same contestants share a table. Then each race in which a compiled kernel ("jit", "aot")
-    is not faster than "numpy" is named.
+    Races of the same contestants share a table. Below it stands where a compiled kernel ("jit", "aot") is
+    not faster than "numpy", and whether other work on the machine disturbed the run.
     """
-    blocks = [_block(rows) for rows in _by_contestants(races)]
+    blocks = [_block(group) for group in _by_contestants(races)]
     legend = "Median times, and how many times faster than the first contestant of the row."
-    return "\n\n".join([*blocks, legend, _not_faster(races)])
+    return "\n\n".join([*blocks, legend, _not_faster(races), *_disturbed(races)])
 
 
 def _by_contestants(races: list[Race]) -> list[list[Race]]:
-    """The races parted into those of the same contestants, each part in running order."""
-    parts: dict[tuple[str, ...], list[Race]] = {}
+    """The races grouped by their contestants, each group in running order."""
+    groups: dict[tuple[str, ...], list[Race]] = {}
     for race in races:
-        parts.setdefault(race.contestants, []).append(race)
-    return list(parts.values())
+        groups.setdefault(race.contestants, []).append(race)
+    return list(groups.values())
 
 
 def _block(races: list[Race]) -> str:
@@ -127,27 +142,36 @@ def _not_faster(races: list[Race]) -> str:
     if not pairs:
         return 'No race has both "numpy" and a compiled kernel.'
     slow = [(race, name) for race, name in pairs if race.medians[name] >= race.medians["numpy"]]
-    if not slow:
-        return f"The compiled kernels are faster than numpy in all {len(pairs)} comparisons."
     lines = [
-        f"  {name}  {race.name} {race.shape}: {_time(race.medians[name])} against {_time(race.medians['numpy'])}"
+        f"  {name}  {race.name} {race.shape}: "
+        f"{_time(race.medians[name])} against {_time(race.medians['numpy'])}"
         for race, name in slow
     ]
-    return "\n".join([f"Not faster than numpy, in {len(slow)} of {len(pairs)} comparisons:", *lines])
+    heading = f"Not faster than numpy in {len(slow)} of {len(pairs)} comparisons"
+    return "\n".join([f"{heading}:" if slow else f"{heading}.", *lines])
+
+
+def _disturbed(races: list[Race]) -> list[str]:
+    """A warning, if there is reason for one."""
+    disturbed, total = sum(len(race.disturbed) for race in races), sum(len(race.medians) for race in races)
+    if not disturbed:
+        return []
+    return [
+        f"Other work on the machine disturbed {disturbed} of {total} times: do not trust the factors, "
+        "run again when it is idle."
+    ]
 
 
 def _time(seconds: float) -> str:
     """Three digits and a unit: "12.3 us"."""
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6), ("ns", 1e-9)):
-        if seconds >= size:
-            break
+    unit, size = next((pair for pair in UNITS.items() if seconds >= pair[1]), ("ns", 1e-9))
     value = seconds / size
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
 
 
 def _factor(factor: float) -> str:
     """Two digits, or all those before the point: "0.39x", "8.1x", "1,234x"."""
-    return f"{factor:,.0f}x" if factor >= 10 else f"{factor:.1f}x" if factor >= 1 else f"{factor:.2g}x"
+    return f"{factor:,.0f}x" if factor >= 9.95 else f"{factor:.1f}x" if factor >= 1 else f"{factor:.2g}x"
 
 
 def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
@@ -158,17 +182,21 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
     """
     try:
         from matplotlib.figure import Figure
+        from matplotlib.lines import Line2D
     except ImportError as error:
         raise ImportError("a picture needs matplotlib: pip install 'fastnn-kernels[demo]'") from error
-    parts = _by_contestants(races)
-    names = list(dict.fromkeys(name for race in races for name in race.contestants))
+    groups = _by_contestants(races)
+    names = dict.fromkeys(name for race in races for name in race.contestants)
     colours = {name: f"C{index}" for index, name in enumerate(names)}
 
-    heights = [len(part) + 2 for part in parts]
-    figure = Figure(figsize=(9, 0.26 * sum(heights) + 0.8), layout="constrained")
-    panels = figure.subplots(len(parts), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, part in zip(panels, parts, strict=True):
-        _draw(axes, part, colours)
+    # In rows: above and below its dots, a panel needs room for title and axis, the picture for the legend.
+    heights = [len(group) + 2.5 for group in groups]
+    figure = Figure(figsize=(9, 0.26 * (sum(heights) + 1)), layout="constrained")
+    panels = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, group in zip(panels, groups, strict=True):
+        _draw(axes, group, colours)
+    dots = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in colours.values()]
+    figure.legend(dots, list(colours), loc="outside upper center", ncols=7, fontsize=9, frameon=False)
     target = Path(path)
     figure.savefig(target, dpi=120)
     return target
@@ -176,27 +204,27 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
 
 def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
     """One panel: the races of the same contestants, the first of them at the top."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator
 
     first, *others = races[0].contestants
     rows = range(len(races))
     factors = [race.factor(name) for race in races for name in others] + [1.0]
     axes.set_xscale("log")
     axes.set_xlim(min(factors) / 1.3, max(factors) * 1.3)
-    axes.axvline(1, color=colours[first], linewidth=1.5, label=first, zorder=1)
+    axes.axvline(1, color=colours[first], linewidth=1.5, zorder=1)
     for name in others:
         dots = [race.factor(name) for race in races]
-        axes.plot(dots, rows, "o", color=colours[name], label=name, markersize=6, zorder=2)
+        axes.plot(dots, rows, "o", color=colours[name], alpha=0.85, markersize=6, zorder=2)
     for row, race in enumerate(races):
         fastest = min(race.medians, key=race.medians.__getitem__)
         text = f"{fastest} {_factor(race.factor(fastest))}"
         axes.text(1.01, row, text, va="center", fontsize=8, transform=axes.get_yaxis_transform())
 
     # Whole decades on a wide axis, 1-2-5 steps on a narrow one.
-    narrow = max(factors) / min(factors) < 100
+    narrow = max(factors) / min(factors) < 300
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:,.6g}x"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()
     axes.set_yticks(rows, [f"{race.name}  {race.shape}" for race in races], fontsize=8)
     axes.set_ylim(len(races) - 0.5, -0.5)
     axes.tick_params(axis="x", labelsize=8)
@@ -205,4 +233,3 @@ def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.set_title(f"how many times faster than {first}", loc="left", fontsize=9)
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=len(others) + 1, fontsize=8, frameon=False)

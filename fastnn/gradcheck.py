@@ -6,10 +6,11 @@ import copy
 
 import numpy as np
 
-from fastnn import naive
 from fastnn.layers import Layer
 from fastnn.losses import Loss
-from fastnn.train import Data, gradients
+from fastnn.naive import central_differences
+from fastnn.samples import Data
+from fastnn.train import gradients
 
 
 def gradcheck(model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", step: float = 1e-5) -> float:
@@ -22,7 +23,7 @@ def gradcheck(model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", s
     """
     twin = copy.deepcopy(model).to(np.float64)
     gradients(twin, data, loss=loss)
-    numeric = naive.central_differences(twin, data, loss=loss, step=step)
+    numeric = central_differences(twin, data, loss=loss, step=step)
     worst = 0.0
     for name, param in twin.named_parameters():
         if param.grad is not None:

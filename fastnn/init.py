@@ -142,6 +142,8 @@ def initializer(init: str | Initializer) -> Initializer:
     """
     if isinstance(init, Initializer):
         return init
+    if inspect.isclass(init) and issubclass(init, Initializer):
+        raise TypeError(f"pass an instance, fn.init.{init.__name__}(), not the class")
     kind = choose(init, INITIALIZERS, "initializer")
     missing = [
         p.name

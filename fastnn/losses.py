@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, choose, in_range, labels
+from fastnn._door import Array, Shape, choose, contiguous, in_range, labels
 from fastnn.kernels import REDUCTIONS, empty, ops
 
 
@@ -65,7 +65,7 @@ class Loss(ABC):
         outputs = np.asarray(y)
         if outputs.dtype not in (np.float32, np.float64):
             outputs = outputs.astype(np.float64)
-        outputs = np.ascontiguousarray(outputs, outputs.dtype.newbyteorder("="))
+        outputs = contiguous(outputs, outputs.dtype.newbyteorder("="))
         if outputs.ndim < 2 or len(outputs) == 0:
             raise ValueError(f"outputs must have the shape (samples, ...), at least one, got {outputs.shape}")
         checked = self.targets(target, outputs.shape[1:], outputs.dtype)
@@ -119,12 +119,13 @@ class CrossEntropy(Loss):
         if array.ndim == 1 and array.size and array.dtype.kind in "ui":
             return labels(array, classes)
         if array.ndim == 2 and array.shape[1] == classes and array.dtype.kind in "buif":
-            return np.ascontiguousarray(array, dtype)
+            return contiguous(array, dtype)
         if array.ndim == 1 and array.dtype.kind not in "ui":
             raise TypeError(
                 f"labels must be integers, not {array.dtype}: use y.astype(int), or rows of shape "
                 f"(N, {classes}) for soft targets"
             )
+        _check_numbers(array)
         raise ValueError(
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}"
         )
@@ -147,8 +148,7 @@ class SquaredError(Loss):
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = np.asarray(target)
-        if array.dtype.kind not in "buif":
-            raise TypeError(f"targets must hold real numbers, but their dtype is {array.dtype}")
+        _check_numbers(array)
         if outputs == (1,) and array.ndim == 1:
             array = array[:, None]
         if array.shape[1:] != outputs or array.ndim == 0:
@@ -159,7 +159,7 @@ class SquaredError(Loss):
             )
             wanted = ", ".join(["N", *map(str, outputs)])
             raise ValueError(f"squared_error wants targets of shape ({wanted}), got {array.shape}{hint}")
-        return np.ascontiguousarray(array, dtype)
+        return contiguous(array, dtype)
 
     def losses_shape(self, y: Array) -> Shape:
         return y.shape
@@ -171,6 +171,11 @@ class SquaredError(Loss):
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
     ) -> None:
         ops.squared_error(y, target, REDUCTIONS[reduction], losses, loss, dy)
+
+
+def _check_numbers(target: Array) -> None:
+    if target.dtype.kind not in "buif":
+        raise TypeError(f"targets must hold real numbers, but their dtype is {target.dtype}")
 
 
 LOSSES: dict[str, type[Loss]] = {"cross_entropy": CrossEntropy, "squared_error": SquaredError}

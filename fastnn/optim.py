@@ -56,7 +56,7 @@ class Optimizer(ABC):
     def step(self, params: Iterable[Param]) -> None:
         """Update all parameters that are not frozen from the gradients of the last backward pass."""
         for param in params:
-            if not param.frozen:
+            if param.has_grad and not param.frozen:
                 state = self.state(param)
                 state.steps += 1
                 self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
@@ -119,6 +119,8 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(lr)
+        if np.shape(betas) != (2,):
+            raise ValueError(f"betas must be a pair of numbers, not {betas!r}")
         self.betas = (_below_one(betas[0], "betas[0]"), _below_one(betas[1], "betas[1]"))
         self.eps = in_range(eps, "eps", 0)
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)

@@ -50,7 +50,7 @@ class Param:
     @property
     def grad(self) -> Array | None:
         """A read-only copy of the last gradient; None before the first, and while frozen."""
-        return None if self._grad is None else _snapshot(self._grad)
+        return None if self._grad is None or self.frozen else _snapshot(self._grad)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -83,6 +83,11 @@ class Param:
         if self._grad is None:
             self._grad = np.empty_like(self.master)
         return self._grad
+
+    @property
+    def has_grad(self) -> bool:
+        """Whether a backward pass has filled `grad_buffer()`."""
+        return self._grad is not None
 
     def drop_grad(self) -> None:
         """Forget the gradient."""

@@ -30,8 +30,9 @@ def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 5) ->
 
     sink, rounds = np.zeros(64, dtype), 400_000
     with _threads(threads):
-        seconds = min(probe.fma_seconds(sink, rounds) for _ in range(repeats))
-    return core.probe_flop(dtype) * rounds * threads / seconds / 1e9
+        seconds: float = min(probe.fma_seconds(sink, rounds) for _ in range(repeats))
+    flop: float = core.probe_flop(dtype)
+    return flop * rounds * threads / seconds / 1e9
 
 
 def bandwidth(size: int, threads: int = 1, *, update: bool = False, repeats: int = 5) -> float:

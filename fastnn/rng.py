@@ -39,9 +39,13 @@ def key(seed: int | None) -> int:
     return int(default_generator().integers(2**63))
 
 
-def counter_generator(*words: int) -> np.random.Generator:
-    """A generator whose stream is a function of `words` alone (Philox, Salmon et al. 2011)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([_check(word) for word in words])))
+def counter_generator(key: int, *path: int) -> np.random.Generator:
+    """A generator whose stream is a function of `key` and `path` alone (Philox, Salmon et al. 2011).
+
+    Different paths give independent streams, also of different lengths: (), (0,) and (0, 0).
+    """
+    words = np.random.SeedSequence(_check(key), spawn_key=tuple(map(_check, path)))
+    return np.random.Generator(np.random.Philox(words))
 
 
 def _check(seed: int) -> int:

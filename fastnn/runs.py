@@ -1,7 +1,7 @@
 """One training run, from its settings to a folder of files: what `fastnn train` does.
 
     config.json           the settings, and the versions, backend and threads that they met
-    history.json          the curves, the seconds that training took, the result on the test data
+    history.json          the result on the test data, the seconds that training took, the curves
     weights.safetensors   the trained weights, for `fn.load`
     curves.png            loss and accuracy during training
     weights.png           the weights of the first layer, an image for each unit
@@ -62,7 +62,8 @@ class Settings:
         activation: What follows each hidden layer: relu, sigmoid, tanh, softmax or identity.
         weight_init: How the weights start: an initializer of fastnn.init by its name, e.g. he_uniform.
         loss: What is minimised: cross_entropy or squared_error.
-        optimizer: How the weights follow the gradient: SGD, Adam, or the import path of a class.
+        optimizer: How the weights follow the gradient: SGD, Adam, or the import path of a class. Its
+            arguments are --optimizer.lr and so on: see --optimizer.help SGD.
         batch_size: The number of images in an update.
         epochs: How often training goes through all images.
         validation: The share of the training images, in [0, 1), that is held out of training to report
@@ -127,7 +128,9 @@ class PrintedHistory(History):
     def add_epoch(self, values: dict[str, float]) -> None:
         super().add_epoch(values)
         now = time.perf_counter()
-        shown = "  ".join(f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items())
+        shown = "  ".join(
+            f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items()
+        )
         # Flushed, because a run is also watched through a pipe.
         print(f"epoch {self.epochs}/{self._total}  {shown}  {now - self._started:.1f} s", flush=True)
         self._started = now
@@ -149,7 +152,8 @@ def train(
     if out is not None and (out / CONFIG).exists() and not overwrite:
         raise FileExistsError(f"{out} holds a run already: choose another --out, or --overwrite it")
     (x, y), (x_test, y_test) = DATASETS[settings.dataset](download)
-    _check_layers(settings.layers, x.shape[1:], int(y.max()) + 1)
+    image = x.shape[1:]
+    _check_layers(settings.layers, image, int(y.max()) + 1)
 
     if settings.threads is not None:
         set_num_threads(settings.threads)
@@ -157,7 +161,7 @@ def train(
         training, validation = _split((x, _targets(settings, y)), y, settings)
         model = build(settings)
         folder = _new_folder(settings.dataset) if out is None else _emptied(out)
-        _write_json(folder / CONFIG, {"settings": _plain(settings), "environment": _environment()})
+        _write_json(folder / CONFIG, {"settings": _plain(settings), "environment": _environment()}, indent=2)
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
         history = PrintedHistory(settings.epochs)
@@ -174,14 +178,17 @@ def train(
                 seed=settings.seed,
                 history=history,
             )
+            seconds = time.perf_counter() - started
+            test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
-            _write_results(folder, model, x.shape[1:], history, time.perf_counter() - started, None)
+            print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
+            _write_results(folder, model, image, history, time.perf_counter() - started, None)
             raise
-        seconds = time.perf_counter() - started
-        test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
-        print(f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  ({seconds:.1f} s of training)")
-        _write_results(folder, model, x.shape[1:], history, seconds, test)
+        print(
+            f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
+        )
+        _write_results(folder, model, image, history, seconds, test)
     return folder
 
 
@@ -258,22 +265,20 @@ def _announce(settings: Settings, model: Layer, trained_on: int, held_out: int) 
 def _write_results(
     folder: Path,
     model: Sequential,
-    image: tuple[int, ...],
+    image: tuple[int, int],
     history: History,
     seconds: float,
     test: dict[str, float] | None,
 ) -> None:
     """Write all but config.json, and say where. `image` is the shape of a sample."""
-    _write_json(folder / HISTORY, {**history.as_dict(), "seconds": seconds, "test": test})
+    _write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
     save(model, folder / WEIGHTS)
     first = next(iter(model.parameters())).value
-    height, width = image
     try:
         if history.updates["loss"]:
             _draw(folder / CURVES, lambda path: viz.save_curves(history, path))
-        _draw(
-            folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=(height, width))
-        )
+        if np.isfinite(first).all():  # after too large a step they may have no colour
+            _draw(folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
     except ImportError as error:
         print(f"no pictures: {error}")
     print(f"written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}", flush=True)
@@ -285,8 +290,8 @@ def _draw(path: Path, draw: Callable[[Path], Path]) -> None:
         draw(Path(folder, path.name)).replace(path)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    write_atomic(path, (json.dumps(content, indent=2) + "\n").encode())
+def _write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
+    write_atomic(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def _plain(settings: Settings) -> dict[str, Any]:
@@ -295,11 +300,14 @@ def _plain(settings: Settings) -> dict[str, Any]:
 
 def _environment() -> dict[str, Any]:
     """What else a result may depend on, to the last bit."""
+    from fastnn.kernels import core
+
     return {
         "fastnn": metadata.version("fastnn-kernels"),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "machine": platform.machine(),
+        "instruction_set": core.isa(),
         "backend": active_backend(),
         "threads": get_num_threads(),
     }

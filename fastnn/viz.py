@@ -37,8 +37,9 @@ class Curves(Protocol):
 def save_curves(history: Curves, path: str | os.PathLike[str]) -> Path:
     """Draw a training into the picture `path` (.png, .svg, .pdf); returns its path.
 
-    On the left the loss of every update and its mean over blocks of updates; on the right loss and, where there is one,
-    accuracy of every epoch, for the training and the validation data. A part without data is left out.
+    On the left the loss of every update and its mean over blocks of updates; on the right loss and
+    accuracy of every epoch, for the training data (the mean over the epoch's updates) and the validation
+    data. What the history lacks is left out.
 
     Raises ValueError for a history without a single update, ImportError when matplotlib is missing.
     """

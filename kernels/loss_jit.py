@@ -31,11 +31,12 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
             divisor += weight[label[m]]
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
+    scale = T(_scale(divisor, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
         t[:] = others
         t[label[m]] += own
-        _cross_entropy(z, m, t, weight, e, _scale(divisor, reduction), losses, dz)
+        _cross_entropy(z, m, t, weight, e, scale, losses, dz)
     _reduce(losses, divisor, reduction, loss)
 
 
@@ -51,11 +52,12 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
         raise ValueError("target must have the shape of z")
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
+    scale = T(_scale(rows, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
         for c in range(classes):
             t[c] = target[m, c] * own + others
-        _cross_entropy(z, m, t, weight, e, _scale(rows, reduction), losses, dz)
+        _cross_entropy(z, m, t, weight, e, scale, losses, dz)
     _reduce(losses, float(rows), reduction, loss)
 
 
@@ -92,7 +94,7 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
     losses[m] = loss
     if dz is not None:
         for c in range(classes):
-            dz[m, c] = (mass * (e[c] / total) - t[c]) * T(scale)
+            dz[m, c] = (mass * (e[c] / total) - t[c]) * scale
 
 
 @kernel(loss=np.float64)

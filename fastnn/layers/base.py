@@ -63,8 +63,14 @@ class Layer:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64: the type of the parameters (float32 if there are none)."""
-        return next((param.dtype for param in self.parameters()), np.dtype(np.float32))
+        """float32 or float64: the type of the parameters (float32 if there are none).
+
+        Raises ValueError for a mixture.
+        """
+        types = {param.dtype for param in self.parameters()}
+        if len(types) > 1:
+            raise ValueError("the parameters mix float32 and float64: choose one by model.to(...)")
+        return next(iter(types), np.dtype(np.float32))
 
     def to(self, dtype: npt.DTypeLike) -> Self:
         """Convert all parameters to float32 or float64, in place; returns the layer."""
@@ -83,7 +89,8 @@ class Layer:
         """The outputs of the last layer for the samples `x` (N, ...), N of any size.
 
         uint8 input is multiplied by 1/255, other input is left alone; `scale` overrides both. A row has
-        the same bits whatever the rows around it. Raises ValueError where the shape does not fit.
+        the same bits whatever the rows around it, except with the backend "ref". Raises ValueError where
+        the shape does not fit.
         """
         rows = features(x, self.dtype)
         shape = self.output_shape(rows.shape[1:])

@@ -35,6 +35,8 @@ class Linear(Layer):
 
         def start(init: str | Initializer, shape: Shape, name: str) -> Param:
             values = initializer(init)(shape, *fans, rng.default_generator())
+            if values.shape != shape:
+                raise ValueError(f"{init!r} gave the shape {values.shape} for a {name} of shape {shape}")
             return Param(values.astype(dtype), name=name)
 
         self.weight = start(weight_init, fans, "weight")

@@ -1,0 +1,195 @@
+"""The arguments that every kernel is tried with: `CASES`, walked by test_grid.py.
+
+A case is a kernel, a builder of its arguments and what the builder needs to know. A builder gets `a`, a
+maker of arrays: `a(rows, columns)` holds numbers, `a.poison(rows, columns)` what a kernel must overwrite.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fastnn.kernels import load
+
+SUM, MEAN = 1, 2
+
+
+class Arrays:
+    """Makes arrays of one floating type: normal numbers, or whole ones that float32 adds up exactly."""
+
+    def __init__(self, dtype, *, whole):
+        self.dtype = np.dtype(dtype)
+        self.whole = whole
+        self.rng = np.random.default_rng(0)
+
+    def __call__(self, *shape, terms=1):
+        """An input. `terms`: how many products a kernel adds up for one element of its output."""
+        if not self.whole:
+            return self.rng.standard_normal(shape).astype(self.dtype)
+        # Large values, so that a truncated input shows; about three products per sum are not 0, so that
+        # all of them stay below 2^24 (test_grid.py checks it) and a lost tail shows all the same.
+        kept = self.rng.random(shape) < math.sqrt(3 / max(terms, 3))
+        return (self.rng.integers(-1000, 1001, shape) * kept).astype(self.dtype)
+
+    def poison(self, *shape):
+        return np.full(shape, np.nan, self.dtype)
+
+
+@dataclass(frozen=True)
+class Case:
+    kernel: str
+    build: Callable[..., tuple[Any, ...]]
+    parameters: tuple[Any, ...]
+    whole: bool = False
+
+    def __str__(self):
+        words = ("x".join(map(str, p)) if isinstance(p, tuple) else str(p) for p in self.parameters)
+        return "-".join((self.kernel, *words, *(("whole",) if self.whole else ())))
+
+    def arguments(self, dtype):
+        """Fresh arguments by name, the same ones at every call."""
+        arguments = self.build(Arrays(dtype, whole=self.whole), *self.parameters)
+        names = inspect.signature(load("ref")[self.kernel]).parameters
+        return dict(zip(names, arguments, strict=True))
+
+
+def dense_forward(a, batch, M, K, N, bias):
+    b = a(*batch, N) if bias else None
+    return a(*batch, M, K, terms=K), a(*batch, K, N, terms=K), b, a.poison(*batch, M, N)
+
+
+def dense_dx(a, batch, M, K, N):
+    return a(*batch, M, N, terms=N), a(*batch, K, N, terms=N), a.poison(*batch, M, K)
+
+
+def dense_dw(a, batch, M, K, N):
+    return a(*batch, M, K, terms=M), a(*batch, M, N, terms=M), a.poison(*batch, K, N)
+
+
+def dense_db(a, batch, M, N):
+    return a(*batch, M, N), a.poison(*batch, N)
+
+
+def forward(a, shape):
+    return a(*shape), a.poison(*shape)
+
+
+def backward(a, shape):
+    return a(*shape), a(*shape), a.poison(*shape)
+
+
+def cross_entropy(a, target, classes, weighted, smoothing, reduction, gradient):
+    rows = len(target)
+    weight = np.abs(a(classes)) if weighted else None
+    dz = a.poison(rows, classes) if gradient else None
+    return a(rows, classes), target, weight, smoothing, reduction, a.poison(rows), np.full(1, np.nan), dz
+
+
+def cross_entropy_labels(a, shape, *options):
+    rows, classes = shape
+    return cross_entropy(a, a.rng.integers(0, classes, rows), classes, *options)
+
+
+def cross_entropy_soft(a, shape, *options):
+    return cross_entropy(a, np.abs(a(*shape)), shape[1], *options)
+
+
+def squared_error(a, shape, reduction, gradient):
+    dy = a.poison(*shape) if gradient else None
+    return a(*shape), a(*shape), reduction, a.poison(*shape), np.full(1, np.nan), dy
+
+
+def sgd(a, shape, momentum, decay, nesterov):
+    hyper = np.array([0.1, momentum, decay, nesterov])
+    return a(*shape), hyper, a(*shape) if momentum else None, a(*shape)
+
+
+def adam(a, shape, decay, step):
+    hyper = np.array([0.01, 0.9, 0.999, 1e-8, decay, 1 - 0.9**step, 1 - 0.999**step])
+    return a(*shape), hyper, a(*shape), np.abs(a(*shape)), a(*shape)
+
+
+def random_next(a, count):
+    return np.array([a.rng.integers(2**63), count], np.uint64), np.full(1, 7, np.uint64)
+
+
+def dropout(a, shape, rate):
+    return a(*shape), a.rng.integers(2**63, size=1, dtype=np.uint64), rate, a.poison(*shape)
+
+
+def gather(a, shape, source_type, scale):
+    N, D, M = shape
+    source = a.rng.integers(0, 256, (N, D)).astype(source_type)
+    return source, a.rng.integers(0, max(N, 1), M), scale, a.poison(M, D)
+
+
+def gather_labels(a, N, M):
+    return a.rng.integers(0, 1000, N), a.rng.integers(0, max(N, 1), M), np.full(M, -7)
+
+
+def count_nonfinite(a, shape):
+    x = a(*shape)
+    x[a.rng.random(shape) < 0.1] = np.nan
+    x[a.rng.random(shape) < 0.1] = -np.inf
+    return x, np.full(1, -7)
+
+
+# Unit, odd, around the 4 x 4 blocks of jit and the vectors of 4, 8 and 16, larger, empty.
+MATRICES = (
+    *(((), *sides) for sides in ((1, 1, 1), (2, 3, 5), (4, 4, 4), (15, 16, 17), (16, 17, 33), (17, 33, 15))),
+    *(((), *sides) for sides in ((33, 15, 16), (65, 130, 67), (0, 3, 5), (3, 0, 5), (3, 5, 0))),
+    *(((B,), *sides) for B, sides in ((1, (1, 1, 1)), (3, (5, 7, 9)), (2, (17, 16, 33)))),
+    *(((B,), *sides) for B, sides in ((0, (3, 4, 5)), (2, (0, 4, 5)), (2, (3, 0, 5)), (2, (3, 4, 0)))),
+)
+# Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.
+SHAPES = ((1, 1), (1, 15), (4, 4), (1, 17), (3, 11), (65, 67), (2, 3, 5, 7), (0, 5), (5, 0))
+# Rows and classes.
+ROWS = ((1, 1), (5, 2), (4, 15), (3, 16), (2, 17), (2, 33), (65, 67), (0, 5))
+# Rows and features of a data set, rows of a batch.
+GATHERED = ((1, 1, 1), (50, 15, 7), (50, 16, 33), (50, 17, 5), (300, 67, 65), (5, 0, 3), (5, 3, 0), (0, 3, 0))
+
+
+def cases():
+    for matrices in MATRICES:
+        batch, M, _, N = matrices
+        for whole in (True, False):
+            yield Case("dense_forward", dense_forward, (*matrices, True), whole)
+            yield Case("dense_forward", dense_forward, (*matrices, False), whole)
+            yield Case("dense_dx", dense_dx, matrices, whole)
+            yield Case("dense_dw", dense_dw, matrices, whole)
+            yield Case("dense_db", dense_db, (batch, M, N), whole)
+    for shape in SHAPES:
+        yield Case("relu_forward", forward, (shape,), whole=True)
+        yield Case("relu_dx", backward, (shape,), whole=True)
+        for name in ("relu", "sigmoid", "tanh"):
+            yield Case(f"{name}_forward", forward, (shape,))
+            yield Case(f"{name}_dx", backward, (shape,))
+        yield Case("squared_error", squared_error, (shape, MEAN, True))
+        yield Case("squared_error", squared_error, (shape, SUM, False))
+        for options in ((0.0, 0.0, 0), (0.0, 0.1, 0), (0.9, 0.0, 0), (0.9, 0.1, 1)):
+            yield Case("sgd", sgd, (shape, *options))
+        yield Case("adam", adam, (shape, 0.0, 1))
+        yield Case("adam", adam, (shape, 0.1, 10))
+        for rate in (0.0, 0.3, 0.5, 1.0):
+            yield Case("dropout", dropout, (shape, rate))
+        yield Case("count_nonfinite", count_nonfinite, (shape,))
+    for shape in (*ROWS, (5, 0)):
+        yield Case("softmax_forward", forward, (shape,))
+        yield Case("softmax_dx", backward, (shape,))
+    for shape in ROWS:
+        for build in (cross_entropy_labels, cross_entropy_soft):
+            for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (True, 0.1, SUM, False)):
+                yield Case(build.__name__, build, (shape, *options))
+    for count in (0, 1, 2**63):
+        yield Case("random_next", random_next, (count,))
+    for shape in GATHERED:
+        for source_type, scale in (("uint8", 1 / 255), ("float32", 1.0), ("float64", 0.3)):
+            yield Case("gather", gather, (shape, source_type, scale))
+    for sizes in ((1, 1), (50, 33), (5, 0), (0, 0)):
+        yield Case("gather_labels", gather_labels, sizes)
+
+
+CASES = tuple(cases())

@@ -1,0 +1,405 @@
+"""What kernels/README.md promises beyond the numbers: signatures, nan, refusals, gradients, dispatch."""
+
+import importlib
+import inspect
+import threading
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import BACKENDS, FAMILIES, active_backend, backend, load, ops
+
+from .cases import CASES
+
+KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
+
+every_backend = pytest.mark.parametrize("name", BACKENDS)
+every_compiled_backend = pytest.mark.parametrize("name", [name for name in BACKENDS if name != "ref"])
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+nan, inf = np.nan, np.inf
+
+
+def parameters(name, kernel):
+    return list(inspect.signature(load(name)[kernel]).parameters)
+
+
+@every_compiled_backend
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_signature_is_that_of_the_specification(name, kernel):
+    assert parameters(name, kernel) == parameters("ref", kernel)
+
+
+@every_backend
+@pytest.mark.parametrize("family", FAMILIES)
+def test_family_holds_the_kernels_of_the_table(name, family):
+    module = importlib.import_module(f"fastnn.kernels.{family}_{name}")
+    public = {
+        key
+        for key, value in vars(module).items()
+        if callable(value) and not key.startswith("_") and value.__module__ == module.__name__
+    }
+    assert public == set(FAMILIES[family])
+
+
+def test_every_kernel_has_cases():
+    assert {case.kernel for case in CASES} == set(KERNELS)
+
+
+# --- nan and infinity ---
+
+# Kernel, inputs, expected outputs. Lists become arrays of the type under test.
+SPECIAL = [
+    ("relu_forward", ([nan, inf, -inf, 2],), ([nan, inf, 0, 2],)),
+    ("relu_dx", ([nan, inf, 0, 0], [1, -inf, nan, inf]), ([1, -inf, 0, 0],)),
+    ("sigmoid_forward", ([nan, inf, -inf, 0],), ([nan, 1, 0, 0.5],)),
+    ("sigmoid_dx", ([nan, 1, 0, 0.5], [1, inf, nan, 2]), ([nan, nan, nan, 0.5],)),
+    ("tanh_forward", ([nan, inf, -inf, 0],), ([nan, 1, -1, 0],)),
+    ("tanh_dx", ([nan, 1, 0, 0.5], [1, inf, nan, 4]), ([nan, nan, nan, 3],)),
+    ("softmax_forward", ([[nan, 0], [0, nan], [inf, 0]],), ([[nan, nan], [nan, nan], [nan, nan]],)),
+    ("softmax_forward", ([[-inf, 0], [-inf, -inf], [7, 7]],), ([[0, 1], [nan, nan], [0.5, 0.5]],)),
+    ("softmax_dx", ([[0.5, 0.5], [0.5, 0.5]], [[nan, 0], [4, 0]]), ([[nan, nan], [1, -1]],)),
+    ("softmax_dx", ([[0, 1], [nan, 1]], [[inf, 1], [1, 1]]), ([[nan, nan], [nan, nan]],)),
+    (
+        "cross_entropy_labels",
+        ([[nan, 0], [inf, 0], [5, 5]], np.array([1, 0, 1]), None, 0.0, 1),
+        ([nan, nan, np.log(2)], np.array([nan]), [[nan, nan], [nan, nan], [0.5, -0.5]]),
+    ),
+    (
+        "cross_entropy_soft",
+        ([[nan, 0], [5, 5], [5, 5]], [[1, 0], [1, 0], [nan, 1]], None, 0.0, 1),
+        ([nan, np.log(2), nan], np.array([nan]), [[nan, nan], [-0.5, 0.5], [nan, nan]]),
+    ),
+    ("squared_error", ([nan, inf, 3], [0, inf, 1], 1), ([nan, nan, 2], np.array([nan]), [nan, nan, 2])),
+    # The mean of nothing is nan, the sum 0; without any weight there is nothing to average either.
+    ("squared_error", ([[], []], [[], []], 2), ([[], []], np.array([nan]), [[], []])),
+    ("squared_error", ([[], []], [[], []], 1), ([[], []], np.array([0.0]), [[], []])),
+    (
+        "cross_entropy_labels",
+        ([[5, 5]], np.array([0]), [0, 1], 0.0, 2),
+        ([0], np.array([nan]), [[nan, nan]]),
+    ),
+    ("gather", ([[1, 2], [nan, -inf]], np.array([1, 0]), 0.5), ([[nan, -inf], [0.5, 1]],)),
+    ("gather", ([[inf]], np.array([0]), 0.0), ([[nan]],)),
+    ("count_nonfinite", ([nan, inf, -inf, 0, 1],), (np.array([3]),)),
+    ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 0.0), ([nan, inf, 2],)),
+    ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 1.0), ([nan, nan, 0],)),
+]
+
+
+@every_backend
+@both_types
+@pytest.mark.parametrize(("kernel", "inputs", "expected"), SPECIAL, ids=[row[0] for row in SPECIAL])
+def test_nan_and_infinity(name, dtype, kernel, inputs, expected):
+    inputs, expected = (
+        [np.array(value, dtype) if isinstance(value, list) else value for value in values]
+        for values in (inputs, expected)
+    )
+    outputs = [np.full_like(value, 9) for value in expected]
+    with np.errstate(all="ignore"):
+        load(name)[kernel](*inputs, *outputs)
+    for output, value in zip(outputs, expected, strict=True):
+        np.testing.assert_allclose(output, value, rtol=1e-6)
+
+
+@every_backend
+@both_types
+@pytest.mark.parametrize("value", [nan, inf])
+@pytest.mark.parametrize("spot", [(0, 0), (5, 6)], ids=["in a block", "in the tail"])
+def test_zero_times_nan_in_products(name, dtype, value, spot):
+    """x (5, 6) is 0 but w (6, 7) is not finite at (k, n): so is column n of y, and column k of dx."""
+    k, n = spot
+    w, y, dw = np.zeros((6, 7), dtype), np.zeros((5, 7), dtype), np.zeros((6, 7), dtype)
+    x, dx, db = np.zeros((5, 6), dtype), np.zeros((5, 6), dtype), np.zeros(7, dtype)
+    w[k, n] = value
+    kernel = load(name)
+    with np.errstate(all="ignore"):
+        kernel["dense_forward"](x, w, None, y)
+        kernel["dense_dx"](np.zeros_like(y), w, dx)
+        kernel["dense_dw"](x, y, dw)
+        kernel["dense_db"](y, db)
+    for array, column in ((y, n), (dx, k), (dw, n), (db, n)):
+        assert np.isnan(array[..., column]).all()
+        assert (np.delete(array, column, axis=-1) == 0).all()
+
+
+@every_backend
+@both_types
+def test_nan_and_infinity_reach_the_weights(name, dtype):
+    kernel = load(name)
+    g = np.array([nan, inf, 1], dtype)
+    for v in (None, np.zeros(3, dtype)):
+        p = np.ones(3, dtype)
+        kernel["sgd"](g, np.array([0.5, 0.9 * (v is not None), 0, 0]), v, p)
+        np.testing.assert_array_equal(p, [nan, -inf, 0.5])
+    np.testing.assert_array_equal(v, [nan, inf, 1])
+    m, v, p = np.zeros(3, dtype), np.zeros(3, dtype), np.ones(3, dtype)
+    with np.errstate(all="ignore"):
+        kernel["adam"](g, np.array([0.5, 0.5, 0.5, 0, 0, 0.5, 0.5]), m, v, p)
+    np.testing.assert_allclose(p, [nan, nan, 0.5], rtol=1e-6)  # inf / inf is nan
+    np.testing.assert_array_equal(m, [nan, inf, 0.5])
+    np.testing.assert_array_equal(v, [nan, inf, 0.5])
+
+
+# --- refusals ---
+
+
+def arrays(arguments):
+    return {key: value for key, value in arguments.items() if isinstance(value, np.ndarray)}
+
+
+def sample(kernel):
+    """Arguments with no array left out, each of more than one row and column if it has any."""
+
+    def rank(case):
+        values = arrays(case.arguments(np.float64)).values()
+        full = all(min(value.shape) > 1 for value in values if value.ndim > 1)
+        size = sum(value.size for value in values)
+        return len(values), full, size if size < 2000 else 0
+
+    return max((case for case in CASES if case.kernel == kernel), key=rank).arguments(np.float64)
+
+
+def outputs(kernel):
+    """The arrays that the specification writes."""
+    before, after = sample(kernel), sample(kernel)
+    load("ref")[kernel](**after)
+    return {key for key, value in arrays(after).items() if value.tobytes() != before[key].tobytes()}
+
+
+HALF = {"float64": "float16", "int64": "int32", "uint64": "uint32", "uint8": "int8"}
+
+# What can be wrong with an array, and the arrays that it can be wrong with.
+SPOILS = {
+    "one column more": (lambda a: np.concatenate((a, a[..., :1]), axis=-1), lambda a: True),
+    "one column less": (lambda a: a[..., :-1].copy(), lambda a: True),
+    "one row more": (lambda a: np.concatenate((a, a[:1])), lambda a: a.ndim > 1),
+    "one row less": (lambda a: a[:-1].copy(), lambda a: a.ndim > 1),
+    "one axis more": (lambda a: a[None], lambda a: True),
+    "strided": (lambda a: np.repeat(a, 2, axis=-1)[..., ::2], lambda a: a.size > 1),
+    "transposed in memory": (np.asfortranarray, lambda a: a.ndim > 1),
+    "of no type of ours": (lambda a: a.astype(HALF[a.dtype.name]), lambda a: True),
+    "float32 among float64": (lambda a: a.astype(np.float32), lambda a: a.dtype == np.float64),
+    "missing": (lambda a: None, lambda a: True),
+    "read-only": (lambda a: np.broadcast_to(a, a.shape), lambda a: True),
+}
+# What is nevertheless right: optional arrays, data sets of any length, types that are independent.
+RIGHT = {
+    *(("dense_forward", "b", "missing"), ("sgd", "v", "missing"), ("squared_error", "dy", "missing")),
+    *((f"cross_entropy_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
+    *(("gather", "source", f"one row {more}") for more in ("more", "less")),
+    *(("gather", name, "float32 among float64") for name in ("source", "out")),
+    *(("gather_labels", "source", f"one column {more}") for more in ("more", "less")),
+    *(("count_nonfinite", "x", spoil) for spoil in (*list(SPOILS)[:5], "float32 among float64")),
+}
+WRONG = [
+    (kernel, key, spoil)
+    for kernel in KERNELS
+    for key, array in arrays(sample(kernel)).items()
+    for spoil, (_, applies) in SPOILS.items()
+    if applies(array) and (kernel, key, spoil) not in RIGHT
+    if spoil != "read-only" or key in outputs(kernel)
+]
+
+
+def assert_refused(name, kernel, arguments, error):
+    before = {key: value.tobytes() for key, value in arrays(arguments).items()}
+    with pytest.raises(error):
+        load(name)[kernel](**arguments)
+    assert {key: value.tobytes() for key, value in arrays(arguments).items()} == before
+
+
+@every_compiled_backend
+@pytest.mark.parametrize(("kernel", "key", "spoil"), WRONG)
+def test_wrong_array_is_refused(name, kernel, key, spoil):
+    arguments = sample(kernel)
+    arguments[key] = SPOILS[spoil][0](arguments[key])
+    assert_refused(name, kernel, arguments, (TypeError, ValueError))
+
+
+@every_compiled_backend
+@pytest.mark.parametrize("kernel", FAMILIES["dense"])
+def test_wrong_batch_of_matrices_is_refused(name, kernel):
+    case = next(case for case in CASES if case.kernel == kernel and case.parameters[0] == (3,))
+    for key, array in arrays(case.arguments(np.float64)).items():
+        assert_refused(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
+
+
+@every_backend
+@pytest.mark.parametrize("row", [0, -1])
+@pytest.mark.parametrize(
+    ("kernel", "key", "limit", "error"),
+    [
+        ("cross_entropy_labels", "label", lambda arguments: arguments["z"].shape[1], ValueError),
+        ("gather", "index", lambda arguments: len(arguments["source"]), IndexError),
+        ("gather_labels", "index", lambda arguments: len(arguments["source"]), IndexError),
+    ],
+    ids=["cross_entropy_labels", "gather", "gather_labels"],
+)
+def test_index_out_of_range_is_refused(name, kernel, key, limit, error, row):
+    for wrong in (-1, limit(sample(kernel)), -(2**62), 2**62):
+        arguments = sample(kernel)
+        arguments[key][row] = wrong
+        assert_refused(name, kernel, arguments, error)
+
+
+# --- the order of sums ---
+
+
+@every_compiled_backend
+@both_types
+def test_row_does_not_depend_on_the_rows_around_it(name, dtype):
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((37, 130), (130, 67), (67,)))
+    y, dx = np.empty((37, 67), dtype), np.empty((37, 130), dtype)
+    kernel = load(name)
+    kernel["dense_forward"](x, w, b, y)
+    kernel["dense_dx"](y, w, dx)
+    for start, stop in ((0, 1), (36, 37), (3, 5), (1, 8), (5, 37)):
+        part, part_dx = np.empty_like(y[start:stop]), np.empty_like(dx[start:stop])
+        kernel["dense_forward"](x[start:stop], w, b, part)
+        kernel["dense_dx"](y[start:stop], w, part_dx)
+        assert part.tobytes() == y[start:stop].tobytes()
+        assert part_dx.tobytes() == dx[start:stop].tobytes()
+
+
+# --- random bits ---
+
+# The first words of SplitMix64 from the seed 1234567, as published (Rosetta Code, "Pseudo-random numbers").
+SEED, WORDS = 1234567, np.array([6457827717110365317, 3203168211198807973, 9817491932198370423], np.uint64)
+
+
+@every_backend
+def test_random_bits_are_those_of_splitmix64(name):
+    golden = 0x9E3779B97F4A7C15
+    state, bits = np.array([SEED + golden, 0], np.uint64), np.zeros(1, np.uint64)
+    load(name)["random_next"](state, bits)
+    assert bits == WORDS[:1]
+    assert state.tolist() == [SEED + golden, 1]
+
+    uniform = np.stack([WORDS & np.uint64(2**32 - 1), WORDS >> np.uint64(32)], axis=1).ravel() / 2.0**32
+    x, y = np.ones(6), np.empty(6)
+    for rate in uniform:  # so that one element lies exactly at the threshold
+        load(name)["dropout"](x, np.array([SEED], np.uint64), float(rate), y)
+        np.testing.assert_array_equal(y, np.where(uniform >= rate, 1 / (1 - rate), 0))
+
+
+# --- gradients ---
+
+
+@every_backend
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["2-D", "3-D"])
+def test_dense_gradients_are_adjoint(name, batch):
+    """<x w + b, dy> = <x, dx> + <b, db> = <w, dw> + <b, db>, exact in whole numbers."""
+    M, K, N = 9, 13, 18
+    rng = np.random.default_rng(0)
+    x, w, b, dy = (
+        rng.integers(-9, 10, (*batch, *shape)).astype(float) for shape in ((M, K), (K, N), (N,), (M, N))
+    )
+    y, dx, dw, db = (np.full_like(array, nan) for array in (dy, x, w, b))
+    kernel = load(name)
+    kernel["dense_forward"](x, w, b, y)
+    kernel["dense_dx"](dy, w, dx)
+    kernel["dense_dw"](x, dy, dw)
+    kernel["dense_db"](dy, db)
+    assert np.vdot(y, dy) == np.vdot(x, dx) + np.vdot(b, db) == np.vdot(w, dw) + np.vdot(b, db)
+
+
+@every_backend
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "softmax"])
+def test_activation_gradient(name, activation, finite_differences):
+    rng = np.random.default_rng(0)
+    x, dy, y, dx = rng.standard_normal((4, 5, 7))
+    kernel = load(name)
+
+    def weighted_sum():
+        kernel[f"{activation}_forward"](x, y)
+        return np.vdot(y, dy)
+
+    weighted_sum()
+    kernel[f"{activation}_dx"](y, dy, dx)
+    np.testing.assert_allclose(dx, finite_differences(weighted_sum, x), atol=1e-8)
+
+
+@every_backend
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("loss", FAMILIES["loss"])
+def test_loss_gradient(name, loss, reduction, finite_differences):
+    rng = np.random.default_rng(0)
+    z, target, dz = rng.random((3, 6, 5))
+    inputs = {
+        "cross_entropy_labels": (rng.integers(0, 5, 6), rng.random(5), 0.1, reduction),
+        "cross_entropy_soft": (target, rng.random(5), 0.1, reduction),
+        "squared_error": (target, reduction),
+    }[loss]
+    losses, total = np.empty(z.shape if loss == "squared_error" else 6), np.empty(1)
+
+    def reduced():
+        load(name)[loss](z, *inputs, losses, total, dz)
+        return total[0]
+
+    gradient = finite_differences(reduced, z)
+    reduced()
+    np.testing.assert_allclose(dz, gradient, atol=1e-8)
+
+
+# --- dispatch ---
+
+
+@pytest.fixture
+def default(monkeypatch):
+    monkeypatch.delenv("FASTNN_BACKEND", raising=False)
+    return BACKENDS[0]
+
+
+def test_backends_nest(default):
+    assert active_backend() == default
+    with backend("ref"):
+        assert ops.relu_forward is load("ref")["relu_forward"]
+        with backend("jit"):
+            assert ops.relu_forward is load("jit")["relu_forward"]
+        assert active_backend() == "ref"
+        with pytest.raises(KeyError), backend("jit"):
+            raise KeyError
+        assert active_backend() == "ref"
+    assert active_backend() == default
+
+
+def test_threads_choose_for_themselves(default):
+    seen = {}
+    meet = threading.Barrier(2, timeout=60)
+
+    def work(name):
+        seen[f"{name} before"] = active_backend()
+        with backend(name):
+            meet.wait()
+            seen[name] = active_backend()
+            meet.wait()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("ref", "jit")]
+    with backend("ref"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == {"ref before": default, "jit before": default, "ref": "ref", "jit": "jit"}
+
+
+def test_environment_chooses_the_default(monkeypatch):
+    monkeypatch.setenv("FASTNN_BACKEND", "jit")
+    assert ops.dense_db is load("jit")["dense_db"]
+    with backend("ref"):
+        assert ops.dense_db is load("ref")["dense_db"]
+    monkeypatch.setenv("FASTNN_BACKEND", "fast")
+    with pytest.raises(ValueError, match="unknown backend 'fast': choose one of aot, jit, ref"):
+        _ = ops.dense_db
+
+
+def test_unknown_names_are_refused():
+    with (
+        pytest.raises(ValueError, match="unknown backend 'cuda': choose one of aot, jit, ref"),
+        backend("cuda"),
+    ):
+        pass
+    with backend("ref"), pytest.raises(AttributeError, match="'no_such_kernel'"):
+        _ = ops.no_such_kernel

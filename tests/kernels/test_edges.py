@@ -1,0 +1,293 @@
+"""Every edge of every block, exactly, and no byte beyond: sizes, offsets, and arrays that end at a wall.
+
+A wall is a protected page directly before or behind an array. Whoever reads or writes one byte too many
+dies there; so that this is a failed test and not the end of pytest, it happens in a child process.
+"""
+
+import inspect
+import pickle
+import signal
+import subprocess
+import sys
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import FAMILIES, core, cpu, load
+
+from . import cases
+from .cases import Case
+
+KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
+
+every_isa = pytest.mark.parametrize("isa", cpu.supported())
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+only_linux = pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mprotect")
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    """Leaves the instruction set and the number of threads as they were."""
+    isa, threads = core.isa(), core.get_num_threads()
+    yield
+    core.select_isa(isa)
+    core.set_num_threads(threads)
+
+
+# --- sizes around every block ---
+
+# Lanes are 2, 4, 8 or 16, tiles 6, 8 or 12 rows and up to 64 columns, groups of dense_dx 48 rows.
+BLOCKS = (2, 4, 6, 8, 12, 16, 32, 48, 64)
+EDGES = sorted({0, 1, *(size for B in BLOCKS for size in (B - 1, B, B + 1, 2 * B + 1))})
+# How many products an element adds up: in a product no block cuts this dimension, so a few are enough
+# beside all pairs of the other two. The long ones are work for several threads.
+TERMS = (1, 7, 65, 0, 2, 129, 16)
+# Pairs of the other two beside all EDGES of the terms.
+PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65))
+BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
+
+
+def sides():
+    """(rows, columns, terms): all pairs of edges of the first two, then all edges of the third."""
+    for number, (rows, columns) in enumerate(product(EDGES, EDGES)):
+        yield rows, columns, TERMS[number % len(TERMS)]
+    for (rows, columns), terms in product(PAIRS, EDGES):
+        yield rows, columns, terms
+
+
+# Per kernel: its parameters from the sides; the inputs whose products it sums, each with the axis of the sum.
+DENSE = {
+    "dense_forward": (lambda M, N, K: (M, K, N, (M + N) % 2 == 0), {"x": -1, "w": -2}),
+    "dense_dx": (lambda M, K, N: (M, K, N), {"dy": -1, "w": -1}),
+    "dense_dw": (lambda K, N, M: (M, K, N), {"x": -2, "dy": -2}),
+    "dense_db": (lambda M, N, _: (M, N), {"dy": -2}),
+}
+
+
+def dense_cases(kernel):
+    parameters, _ = DENSE[kernel]
+    build = getattr(cases, kernel)
+    for number, rows_columns_terms in enumerate(sides()):
+        yield Case(
+            kernel, build, (BATCHES[number % len(BATCHES)], *parameters(*rows_columns_terms)), whole=True
+        )
+
+
+class Place:
+    """Memory in which an array is put at any distance from a cache line, surrounded by nan."""
+
+    MARGIN = 64
+
+    def __init__(self, size):
+        memory = np.empty(size + 4 * self.MARGIN, np.uint8)
+        self.memory = memory[-memory.ctypes.data % 64 :]
+        self.begin = self.end = 0
+
+    def put(self, array, offset):
+        """A copy of `array`, `offset` bytes behind a cache line; a float read beside it is nan."""
+        self.begin = self.MARGIN + offset
+        self.end = self.begin + array.nbytes
+        self.memory[: self.end + self.MARGIN] = 0xFF
+        copy = self.memory[self.begin : self.end].view(array.dtype).reshape(array.shape)
+        copy[...] = array
+        return copy
+
+    def is_intact(self):
+        """Whether nothing was written beside the array."""
+        margins = self.memory[: self.begin], self.memory[self.end : self.end + self.MARGIN]
+        return all((margin == 0xFF).all() for margin in margins)
+
+
+@lru_cache(maxsize=1)  # the instruction sets take turns at the same arguments
+def arguments_and_results(kernel, dtype):
+    """(case, arguments, the same after the specification's call) of all cases; not to be written to."""
+    found = []
+    for case in dense_cases(kernel):
+        arguments = case.arguments(dtype)
+        for name, axis in DENSE[kernel][1].items():  # the first and the last product of a sum are never 0
+            terms = np.moveaxis(arguments[name], axis, 0)
+            for end, filling in ((terms[:1], 3), (terms[-1:], -7)):
+                end[end == 0] = filling
+        results = {name: array if array is None else array.copy() for name, array in arguments.items()}
+        load("ref")[kernel](**results)
+        found.append((case, arguments, results))
+    return found
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("kernel", DENSE)
+def test_dense_is_exact_around_every_block(kernel, dtype, isa):
+    core.select_isa(isa)
+    core.set_num_threads(3)
+    call = load("aot")[kernel]
+    itemsize = np.dtype(dtype).itemsize
+    places = [Place(3 * max(EDGES) ** 2 * itemsize) for _ in range(4)]
+    for number, (case, arguments, results) in enumerate(arguments_and_results(kernel, dtype)):
+        placed = {
+            name: array if array is None else place.put(array, (5 * which + 3 * number) * itemsize % 64)
+            for which, (place, (name, array)) in enumerate(zip(places, arguments.items(), strict=False))
+        }
+        call(**placed)
+        for place, (name, wanted) in zip(places, results.items(), strict=False):
+            if wanted is not None:
+                assert np.array_equal(placed[name], wanted), f"{case}: {name}"
+                assert place.is_intact(), f"{case}: written beside {name}"
+
+
+@pytest.mark.parametrize("kernel", DENSE)
+def test_sums_are_exact_in_float32(kernel):
+    """The sums of absolute values stay below 2^24, so that no order of the terms rounds."""
+    for case in dense_cases(kernel):
+        arguments = {
+            name: None if array is None else np.abs(array)
+            for name, array in case.arguments(np.float64).items()
+        }
+        load("ref")[kernel](**arguments)
+        # Less what the filled ends can add: two products of up to 7 * 1000.
+        assert all(a is None or a.max(initial=0) < 2**24 - 14000 for a in arguments.values()), str(case)
+
+
+# --- walls ---
+
+# Around vectors of 2, 4, 8 and 16, and the 64 columns of a block.
+SIZES = (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 63, 65)
+MEAN, SUM = 2, 1
+
+
+def walled_cases():
+    for M, K, N in sorted(
+        {t for n in SIZES for a, b in product((1, 5, 17), repeat=2) for t in rotations(n, a, b)}
+    ):
+        for batch in ((), (2,)) if max(M, K, N) < 10 else ((),):
+            yield Case("dense_forward", cases.dense_forward, (batch, M, K, N, True))
+            yield Case("dense_forward", cases.dense_forward, (batch, M, K, N, False))
+            yield Case("dense_dx", cases.dense_dx, (batch, M, K, N))
+            yield Case("dense_dw", cases.dense_dw, (batch, M, K, N))
+            yield Case("dense_db", cases.dense_db, (batch, M, N))
+    for kernel in ("dense_forward", "dense_dx", "dense_dw"):  # on several threads
+        bias = (True,) if kernel == "dense_forward" else ()
+        yield Case(kernel, getattr(cases, kernel), ((), 63, 99, 71, *bias))
+    for n in (*SIZES, 40003):  # the last one on several threads, as is the last shape below
+        for name in ("relu", "sigmoid", "tanh"):
+            yield Case(f"{name}_forward", cases.forward, ((n,),))
+            yield Case(f"{name}_dx", cases.backward, ((n,),))
+        for reduction, gradient in ((MEAN, True), (SUM, False)):
+            yield Case("squared_error", cases.squared_error, ((n,), reduction, gradient))
+        for momentum in (0.0, 0.9):
+            yield Case("sgd", cases.sgd, ((n,), momentum, 0.1, 0))
+        yield Case("adam", cases.adam, ((n,), 0.1, 3))
+        yield Case("dropout", cases.dropout, ((n,), 0.5))
+        yield Case("count_nonfinite", cases.count_nonfinite, ((n,),))
+    for shape in (*product((1, 3), SIZES), (1009, 13)):
+        yield Case("softmax_forward", cases.forward, (shape,))
+        yield Case("softmax_dx", cases.backward, (shape,))
+        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft):
+            for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (False, 0.0, SUM, False)):
+                yield Case(build.__name__, build, (shape, *options))
+        for source_type, scale in (("uint8", 1 / 255), ("float32", 1.0), ("float64", 1.0), ("float64", 0.3)):
+            yield Case("gather", cases.gather, ((5, shape[1], shape[0]), source_type, scale))
+    for n in SIZES:
+        yield Case("gather_labels", cases.gather_labels, (n, n))
+    yield Case("random_next", cases.random_next, (1,))
+
+
+def rotations(*sizes):
+    return (sizes[i:] + sizes[:i] for i in range(len(sizes)))
+
+
+def run_at_walls(isa):
+    """Make the calls pickled in stdin with each array at a wall, telling on stdout which one is next.
+
+    A child process runs the source of this function.
+    """
+    import ctypes
+    import mmap
+    import os
+    import pickle
+    import resource
+    import sys
+
+    import numpy as np
+
+    from fastnn.kernels import core, load
+
+    PAGE, ROOM, NO_ACCESS = mmap.PAGESIZE, 1 << 20, 0
+
+    def walled_memory():
+        """ROOM bytes between two pages that nobody may touch."""
+        memory = mmap.mmap(-1, ROOM + 2 * PAGE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        protect = ctypes.CDLL(None, use_errno=True).mprotect
+        protect.argtypes = ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int
+        for wall in (start, start + PAGE + ROOM):
+            if protect(wall, PAGE, NO_ACCESS):
+                raise OSError(ctypes.get_errno(), "mprotect")
+        return memory
+
+    def at_wall(memory, array, at_end):
+        if not isinstance(array, np.ndarray):
+            return array
+        offset = PAGE + (ROOM - array.nbytes if at_end else 0)
+        copy = np.ndarray(array.shape, array.dtype, buffer=memory, offset=offset)
+        copy[...] = array
+        return copy
+
+    calls = {
+        **load("aot"),
+        "read before": lambda x: ctypes.string_at(x.ctypes.data - 1, 1),
+        "read behind": lambda x: ctypes.string_at(x.ctypes.data + x.nbytes, 1),
+    }
+    memories = [walled_memory() for _ in range(8)]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    core.select_isa(isa)
+    core.set_num_threads(3)
+    for label, kernel, arguments in pickle.load(sys.stdin.buffer):
+        expected = {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+        calls[kernel](**expected)
+        for at_end in (False, True):
+            os.write(1, f"{label}, arrays at the {'end' if at_end else 'beginning'}\n".encode())
+            walled = {
+                name: at_wall(memory, array, at_end)
+                for memory, (name, array) in zip(memories, arguments.items(), strict=False)
+            }
+            calls[kernel](**walled)
+            for name, array in expected.items():
+                if isinstance(array, np.ndarray) and walled[name].tobytes() != array.tobytes():
+                    sys.exit(f"{name} differs from that of a call elsewhere")
+
+
+def assert_survives(isa, calls):
+    """Make the calls, (label, kernel, arguments by name), at walls in a child; fail with its last words."""
+    code = f"{inspect.getsource(run_at_walls)}\nrun_at_walls({isa!r})"
+    child = subprocess.run(
+        [sys.executable, "-c", code], input=pickle.dumps(calls), capture_output=True, timeout=120
+    )
+    if child.returncode:
+        case = (child.stdout.decode().splitlines() or ["no case"])[-1]
+        reason = signal.Signals(-child.returncode).name if child.returncode < 0 else child.stderr.decode()
+        pytest.fail(f"{isa}, {case}: {reason}")
+
+
+@only_linux
+@both_types
+@every_isa
+def test_nothing_is_touched_beyond_the_arrays(isa, dtype):
+    assert_survives(isa, [(str(case), case.kernel, case.arguments(dtype)) for case in walled_cases()])
+
+
+@only_linux
+def test_every_kernel_is_tried_at_walls():
+    assert {case.kernel for case in walled_cases()} == set(KERNELS)
+
+
+@only_linux
+@pytest.mark.parametrize(("kernel", "where"), [("read before", "beginning"), ("read behind", "end")])
+def test_walls_are_walls(kernel, where):
+    calls = [("first", "gather_labels", dict.fromkeys(("source", "index", "out"), np.zeros(5, np.int64)))]
+    calls.append(("second", kernel, {"x": np.zeros(3)}))
+    message = f"any, second, arrays at the {where}: SIG(SEGV|BUS)"
+    with pytest.raises(pytest.fail.Exception, match=message):
+        assert_survives("any", calls)

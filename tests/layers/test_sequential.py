@@ -1,0 +1,199 @@
+"""Layers one after the other, and a user's own among them."""
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+
+
+class Square(fn.Layer):
+    """A layer as a user might write it: y = s x^2 with a trainable scalar s."""
+
+    def __init__(self):
+        self.scale = fn.Param(np.array([3.0], np.float32))
+
+    def forward(self, x, *, train=False):
+        def backward(dy, *, need_dx=True):
+            if not self.scale.frozen:
+                self.scale.grad_buffer()[...] = (dy * x**2).sum()
+            return 2 * self.scale.value * x * dy if need_dx else None
+
+        return self.scale.value * x**2, backward
+
+
+@pytest.fixture
+def model():
+    """Three linear layers (numbers 0, 2 and 4) with activations between them, in float64."""
+    return fn.Sequential(
+        fn.Linear(4, 5), fn.Tanh(), fn.Linear(5, 6), fn.Sigmoid(), fn.Linear(6, 3, bias=False)
+    ).to(np.float64)
+
+
+def test_gradients_are_those_of_finite_differences(check_gradients, model, normal):
+    check_gradients(model, normal(5, 4))
+
+
+def test_gradcheck_passes(model, normal):
+    assert fn.gradcheck(model, (normal(5, 4), np.arange(5) % 3)) < 1e-7
+
+
+def test_gradcheck_finds_a_wrong_gradient(normal):
+    class Wrong(Square):
+        def forward(self, x, *, train=False):
+            y, backward = super().forward(x, train=train)
+            return y, lambda dy, *, need_dx=True: backward(1.01 * dy, need_dx=need_dx)
+
+    x, targets = normal(5, 4), normal(5, 3)
+    for layer, low, high in [(Square(), 0, 1e-7), (Wrong(), 1e-3, 1)]:
+        model = fn.Sequential(fn.Linear(4, 3), layer)
+        assert low <= fn.gradcheck(model, (x, targets), loss="squared_error") < high
+
+
+def test_identity_net_is_one_affine_map(normal):
+    first, second, third = fn.Linear(4, 6), fn.Linear(6, 2), fn.Linear(2, 3)
+    model = fn.Sequential(first, fn.Identity(), second, fn.Identity(), third).to(np.float64)
+    weight = first.weight.value @ second.weight.value @ third.weight.value
+    bias = (
+        first.bias.value @ second.weight.value + second.bias.value
+    ) @ third.weight.value + third.bias.value
+    single = fn.Linear(4, 3, dtype=np.float64)
+    single.weight.value, single.bias.value = weight, bias
+    x = normal(9, 4)
+    np.testing.assert_allclose(model.predict(x), single.predict(x), rtol=1e-12, atol=1e-14)
+
+
+def test_user_layer_trains(normal):
+    model = fn.Sequential(fn.Linear(4, 3), Square())
+    x, y = normal(20, 4), normal(20, 3)
+    history = fn.fit(model, (x, y), loss="squared_error", optimizer=fn.SGD(lr=0.05), epochs=20, seed=0)
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
+    assert model[1].scale.value[0] != 3
+
+
+def test_layer_without_forward_says_so():
+    with pytest.raises(NotImplementedError, match="Layer must define forward"):
+        fn.Sequential(fn.Layer()).predict(np.ones((1, 2)))
+
+
+# What runs on the way back, by the layers that are frozen.
+ALL_GRADIENTS = ["dense_dw"] * 3 + ["dense_db"] * 2
+BACKWARD_CALLS = {
+    (): [*ALL_GRADIENTS, "dense_dx", "dense_dx", "tanh_dx", "sigmoid_dx"],
+    (0,): ["dense_dw", "dense_dw", "dense_db", "dense_dx", "sigmoid_dx"],
+    (0, 2): ["dense_dw"],
+    (2,): ["dense_dw", "dense_dw", "dense_db", "dense_dx", "dense_dx", "tanh_dx", "sigmoid_dx"],
+    (0, 2, 4): [],
+}
+
+
+@pytest.mark.parametrize("frozen", BACKWARD_CALLS, ids=str)
+def test_nothing_is_computed_below_the_lowest_trainable_layer(model, normal, kernel_calls, frozen):
+    for index in frozen:
+        model[index].set_lr_scale(0)
+    y, backward = model.forward(normal(5, 4), train=True)
+    kernel_calls.clear()
+    assert backward(y, need_dx=False) is None
+    assert sorted(kernel_calls) == sorted(BACKWARD_CALLS[frozen])
+    without = {name for name, param in model.named_parameters() if param.grad is None}
+    assert without == {name for name, _ in model.named_parameters() if int(name[0]) in frozen}
+
+
+def test_dx_passes_through_frozen_layers(model, normal, finite_differences):
+    model.set_lr_scale(0)
+    x, dy = normal(5, 4), normal(5, 3)
+    dx = model.forward(x)[1](dy)
+    expected = finite_differences(lambda: float((model.forward(x)[0] * dy).sum()), x)
+    np.testing.assert_allclose(dx, expected, rtol=1e-6, atol=1e-9)
+
+
+def test_frozen_and_slowed_parameters_in_training(make_model, blobs):
+    model, whole = make_model(), make_model()
+    model[0].weight.trainable = False
+    model[3].bias.lr_scale = 0.5
+    start = [param.value for param in model.parameters()]
+    for net in (model, whole):
+        fn.Trainer(net, optimizer=fn.SGD(lr=0.5)).step(*blobs)
+    moves = [param.value - old for param, old in zip(model.parameters(), start, strict=True)]
+    wanted = [param.value - old for param, old in zip(whole.parameters(), start, strict=True)]
+    for move, want, factor in zip(moves, wanted, [0, 1, 1, 0.5], strict=True):
+        np.testing.assert_allclose(move, factor * want, atol=1e-6)
+
+
+def test_names_of_parameters(model):
+    names = ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight"]
+    assert [name for name, _ in model.named_parameters()] == names
+    assert [param.name for param in model.parameters()] == names
+    outer = fn.Sequential(fn.Flatten(), model)
+    assert [param.name for param in outer.parameters()] == [f"1.{name}" for name in names]
+
+
+def test_shared_parameter_is_refused():
+    layer = fn.Linear(4, 4)
+    with pytest.raises(ValueError, match=r"parameter '2.weight' is the same object as '0.weight'"):
+        fn.Sequential(layer, fn.ReLU(), layer)
+
+
+def test_parameter_shared_by_two_layers_is_refused():
+    first, second = fn.Linear(4, 4), fn.Linear(4, 4)
+    second.bias = first.bias
+    with pytest.raises(ValueError, match=r"parameter '1.0.bias' is the same object as '0.bias'"):
+        fn.Sequential(first, fn.Sequential(second))
+
+
+def test_a_layer_without_parameters_may_occur_twice(check_gradients, normal):
+    act = fn.Tanh()
+    check_gradients(fn.Sequential(act, fn.Linear(4, 4, dtype=np.float64), act), normal(3, 4))
+
+
+def test_class_instead_of_an_instance_is_refused():
+    with pytest.raises(TypeError, match=r"takes layers, not .*ReLU.*\(an instance is wanted: add parenth"):
+        fn.Sequential(fn.Linear(4, 4), fn.ReLU)
+
+
+@pytest.mark.parametrize("wrong", ["relu", None, np.tanh, [fn.ReLU()]], ids=repr)
+def test_what_is_no_layer_is_refused(wrong):
+    with pytest.raises(TypeError, match="Sequential takes layers, not"):
+        fn.Sequential(wrong)
+
+
+def test_shapes(model):
+    assert model.input_shape == (4,)
+    assert model.output_shape((4,)) == (3,)
+    assert fn.Sequential().input_shape is None
+    with pytest.raises(
+        ValueError, match=r"^layer 2: Linear\(5, 2\) wants samples of shape \(5,\), got \(3,\)$"
+    ):
+        fn.Sequential(fn.Linear(4, 3), fn.ReLU(), fn.Linear(5, 2)).output_shape((4,))
+
+
+def test_layers_by_number():
+    layers = fn.Linear(4, 4), fn.ReLU()
+    model = fn.Sequential(*layers)
+    assert len(model) == 2
+    assert tuple(model) == layers
+    assert model[1] is layers[1] is model[-1]
+    assert repr(model) == "Sequential(Linear(4, 4), ReLU())"
+
+
+def test_empty_sequence_passes_everything_on(normal):
+    x = normal(3, 4)
+    np.testing.assert_array_equal(fn.Sequential().predict(x.astype(np.float32)), x.astype(np.float32))
+
+
+def test_to_converts_all_parameters_in_place(model):
+    assert model.to(np.float32) is model
+    assert {param.dtype for param in model.parameters()} == {np.dtype(np.float32)} == {model.dtype}
+
+
+def test_summary_counts_trainable_and_fixed(model):
+    model[2].bias.trainable = False
+    rows = [line.split() for line in model.summary().splitlines() if "-" not in line]
+    assert rows[1] == ["0", "Linear(4,", "5)", "(5,)", "25", "0"]
+    assert rows[3] == ["2", "Linear(5,", "6)", "(6,)", "30", "6"]
+    assert rows[-1] == ["total", "73", "6"]
+
+
+def test_summary_needs_a_shape_only_before_the_first_linear_layer():
+    model = fn.Sequential(fn.Flatten(), fn.Linear(12, 3))
+    assert [line.split()[2] for line in model.summary().splitlines()[2:3]] == ["?"]
+    assert "(12,)" in model.summary((3, 4))

@@ -1,0 +1,192 @@
+"""Weight files: round trip, damage, atomic writing."""
+
+import os
+import stat
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import fastnn as fn
+
+
+@pytest.fixture
+def model(make_model):
+    return make_model(rate=0.5)
+
+
+@pytest.fixture
+def other(make_model):
+    """A model of the same shapes with other weights."""
+    return make_model(rate=0.5, seed=1)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "net.safetensors"
+
+
+def weights(model):
+    return {name: param.value for name, param in model.named_parameters()}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", [str, lambda path: path], ids=["str", "Path"])
+def test_round_trip_is_exact(model, other, path, dtype, kind):
+    model.to(dtype)
+    model[0].bias.value = [0.0, -0.0, np.nan, np.inf, 1e-40, *range(11)]
+    assert fn.save(model, kind(path)) == path
+    fn.load(other.to(dtype), kind(path))
+    for name, value in weights(other).items():
+        assert value.tobytes() == weights(model)[name].tobytes()
+        assert value.dtype == dtype
+
+
+def test_file_holds_plain_arrays_by_name(model, path):
+    fn.save(model, path)
+    arrays = load_file(path)
+    assert sorted(arrays) == ["0.bias", "0.weight", "3.bias", "3.weight"]
+    for name, value in weights(model).items():
+        np.testing.assert_array_equal(arrays[name], value)
+
+
+def test_saving_and_loading_change_nothing_else(model, other, path, unchanged):
+    with unchanged(model):
+        fn.save(model, path)
+    counters = [state.tobytes() for state in other.random_states()]
+    fn.load(other, path)
+    assert [state.tobytes() for state in other.random_states()] == counters
+
+
+def test_training_goes_on_from_a_file(model, other, path, blobs):
+    fn.save(model, path)
+    fn.load(other, path)
+    histories = [fn.fit(net, blobs, epochs=2, seed=0) for net in (model, other)]
+    assert histories[0].as_dict() == histories[1].as_dict()
+
+
+def test_truncated_file_is_refused_whatever_is_left(model, other, path, unchanged):
+    fn.save(model, path)
+    content = path.read_bytes()
+    header = 8 + int.from_bytes(content[:8], "little")
+    lengths = {*range(16), *range(header - 4, header + 5), *range(0, len(content), 37), len(content) - 1}
+    for length in sorted(lengths):
+        path.write_bytes(content[:length])
+        with unchanged(other), pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
+            fn.load(other, path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"garbage",
+        bytes(1000),
+        b"\xff" * 1000,
+        np.random.default_rng(0).bytes(1000),
+        b"\x02" + bytes(7) + b"[]",
+        b"\x02" + bytes(7) + b"{}" + b"more",
+        b'\x40\0\0\0\0\0\0\0{"0.weight":{"dtype":"F7","shape":[1],"data_offsets":[0,4]}}    ' + bytes(4),
+    ],
+    ids=["text", "zeros", "ones", "random", "list", "appended", "type"],
+)
+def test_garbage_is_refused(model, path, content, unchanged):
+    path.write_bytes(content)
+    with (
+        unchanged(model),
+        pytest.raises(fn.CheckpointError, match=f"{path.name} is not a readable safetensors"),
+    ):
+        fn.load(model, path)
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F16", "I64", "BOOL"])
+def test_type_that_no_model_has_is_refused(model, path, dtype, unchanged):
+    width = {"BF16": 2, "F8_E4M3": 1, "F16": 2, "I64": 8, "BOOL": 1}[dtype]
+    header = f'{{"0.weight":{{"dtype":"{dtype}","shape":[2],"data_offsets":[0,{2 * width}]}}}}'.encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2 * width))
+    with unchanged(model), pytest.raises(fn.CheckpointError, match=path.name):
+        fn.load(model, path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda a: a.pop("3.bias"), "it lacks '3.bias'"),
+        (lambda a: a.update(more=a["3.bias"]), "it has 'more', which the model lacks"),
+        (
+            lambda a: a.update({"3.bias": a["3.bias"][:2]}),
+            r"'3.bias' is float32 \(2,\), the model has float32 \(3,\)",
+        ),
+        (lambda a: a.update({"3.weight": a["3.weight"].T.copy()}), r"'3.weight' is float32 \(3, 16\)"),
+        (
+            lambda a: a.update({"3.bias": a["3.bias"].astype("f8")}),
+            r"'3.bias' is float64 \(3,\), the model has float32",
+        ),
+        (lambda a: a.update({"3.bias": a["3.bias"].astype("i4")}), "'3.bias' is int32"),
+        (
+            lambda a: a.clear(),
+            "it lacks '0.bias'; it lacks '0.weight'; it lacks '3.bias'; it lacks '3.weight'",
+        ),
+    ],
+    ids=["lacks", "extra", "shape", "transposed", "float64", "int32", "empty"],
+)
+def test_file_that_does_not_fit_is_refused(model, other, path, change, message, unchanged):
+    arrays = weights(model)
+    change(arrays)
+    save_file(arrays, path)
+    with unchanged(other), pytest.raises(fn.CheckpointError, match=f"does not fit the model: .*{message}"):
+        fn.load(other, path)
+
+
+def test_missing_file(model, path, unchanged):
+    with unchanged(model), pytest.raises(FileNotFoundError):
+        fn.load(model, path)
+
+
+def test_missing_folder(model, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        fn.save(model, tmp_path / "missing" / "net.safetensors")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checkpoint_error_is_a_value_error():
+    assert issubclass(fn.CheckpointError, ValueError)
+
+
+def test_saving_replaces_an_older_file(model, other, path):
+    fn.save(model, path)
+    fn.save(other, path)
+    np.testing.assert_array_equal(load_file(path)["0.weight"], weights(other)["0.weight"])
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()], ids=["OSError", "Ctrl-C"])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_failing_write_leaves_the_old_file_and_no_other(model, other, path, monkeypatch, call, error):
+    def fail(*arguments):
+        raise error
+
+    fn.save(model, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error)):
+        fn.save(other, path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(model, path, monkeypatch):
+    events = []
+    for call in ("fsync", "replace"):
+        original = getattr(os, call)
+        monkeypatch.setattr(
+            os, call, lambda *args, f=original, c=call: (events.append((c, path.exists())), f(*args))[1]
+        )
+    fn.save(model, path)
+    assert events == [("fsync", False), ("replace", False)]
+
+
+def test_file_has_the_usual_permissions(model, path):
+    plain = path.with_name("plain")
+    plain.touch()
+    fn.save(model, path)
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)

@@ -1,0 +1,133 @@
+"""The shape of the package: imports point down, quick to import, small files, complete exports."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fastnn as fn
+
+PACKAGE = Path(fn.__file__).parent
+ROOT = PACKAGE.parent
+
+# Modules may import those of lower rows, and the files of their own package; the rest is above all of these.
+ORDER = [
+    {"kernels"},
+    {"rng", "_door"},
+    {"param"},
+    {"init"},
+    {"layers"},
+    {"losses"},
+    {"optim"},
+    {"data"},
+    {"metrics"},
+    {"viz"},
+    {"history"},
+    {"samples", "interrupts"},
+    {"train"},
+]
+
+MODULES = sorted(PACKAGE.rglob("*.py")) + sorted((ROOT / "kernels").glob("*.py"))
+
+
+def parts(path):
+    """The names below fastnn: ("layers", "dense") of fastnn/layers/dense.py, () of fastnn/__init__.py."""
+    folder = PACKAGE if path.is_relative_to(PACKAGE) else ROOT
+    return tuple(part for part in path.relative_to(folder).with_suffix("").parts if part != "__init__")
+
+
+def imports(path):
+    """The part of fastnn that each import in a file names, wherever it stands ("" is fastnn itself)."""
+    package = ("fastnn", *(parts(path) if path.stem == "__init__" else parts(path)[:-1]))
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [base, node.module]))
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.split(".")[0] == "fastnn":
+                yield (*name.split("."), "")[1]
+
+
+def rank(part):
+    return next((row for row, names in enumerate(ORDER) if part in names), len(ORDER))
+
+
+def exists(part):
+    return part == "kernels" or (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").exists()
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if parts(path)], ids=lambda p: str(p.relative_to(ROOT))
+)
+def test_imports_point_down(path):
+    own = parts(path)[0]
+    if rank(own) < len(ORDER):
+        for part in imports(path):
+            assert exists(part), f"takes {part!r} from the package, which is above it: name its module"
+            assert part == own or rank(part) < rank(own), f"{own} imports {part}, which is not below it"
+
+
+def test_the_imports_of_this_test_are_found():
+    """Known ones, at the top and inside of functions: the walk above does see them."""
+    assert {"_door", "rng", "layers", "losses", "optim", "samples"} <= set(imports(PACKAGE / "train.py"))
+    assert "viz" in set(imports(PACKAGE / "history.py"))
+    assert all(exists(part) for names in ORDER for part in names)
+
+
+HEAVY = {"numba", "matplotlib", "sklearn", "scipy", "torch", "tqdm", "jsonargparse", "safetensors", "pooch"}
+
+
+def test_import_loads_nothing_heavy():
+    program = "import sys, fastnn; print(*{name.partition('.')[0] for name in sys.modules})"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.split())
+    assert "fastnn" in loaded
+    assert not HEAVY & loaded
+
+
+SOURCES = {".py", ".pyx", ".pxd", ".pyi", ".hpp", ".cpp", ".inc"}
+
+
+@pytest.mark.parametrize("folder", ["fastnn", "kernels", "tests", "bench"])
+def test_no_file_is_above_400_lines(folder):
+    lines = {
+        str(path.relative_to(ROOT)): path.read_text().count("\n")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in SOURCES and not (path.suffix == ".cpp" and path.with_suffix(".pyx").exists())
+    }
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+@pytest.mark.parametrize("name", ["fastnn", "fastnn.layers", "fastnn.data"])
+def test_exports_are_complete_sorted_and_importable(name):
+    module = importlib.import_module(name)
+    assert list(module.__all__) == sorted(
+        set(module.__all__), key=lambda n: (not n.isupper(), not n[0].isupper(), n)
+    )
+    imported = {
+        alias.asname or alias.name
+        for node in ast.parse(Path(module.__file__).read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == set(module.__all__)
+    assert all(hasattr(module, exported) for exported in module.__all__)
+
+
+# The names that scripts rely on (section 6 of the design), as far as they exist.
+SCRIPTS_USE = """
+    Adam CheckpointError CrossEntropy Dropout Flatten Layer Linear Loss NonFiniteError Optimizer Param ReLU
+    SGD Sequential Sigmoid SquaredError Tanh Trainer backend cross_entropy data evaluate fit gradcheck
+    gradients init load manual_seed save set_num_threads show_config squared_error
+"""
+
+
+def test_names_that_scripts_rely_on():
+    assert set(SCRIPTS_USE.split()) <= set(fn.__all__)
