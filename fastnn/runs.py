@@ -113,7 +113,11 @@ class Settings:
 
 PRESETS = {
     "digits": Settings(),
-    "mnist": Settings("mnist", layers=(784, 128, 64, 10), optimizer=SGD(lr=0.1), epochs=5),
+    # Chosen by the mean accuracy of four seeds on 5,000 held-out training images, 0.977; 128 and 64 hidden
+    # units had 0.973.
+    "mnist": Settings(
+        "mnist", layers=(784, 256, 128, 10), weight_init="he_uniform", optimizer=SGD(lr=0.1), epochs=5
+    ),
 }
 
 

@@ -301,7 +301,7 @@ def test_config_is_what_show_config_prints(command, tmp_path):
                 *("--epochs", "--validation", "--seed", "--backend", "--threads"),
                 *("--out", "--overwrite", "--no_download"),
                 "How often training goes through all images.",  # from the docstring
-                "default: (784, 128, 64, 10)",  # from the preset
+                "default: (784, 256, 128, 10)",  # from the preset
             ],
         ),
         (["compare"], ["run", "--plot", "The JSON file that the benchmarks wrote."]),

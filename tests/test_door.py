@@ -326,7 +326,7 @@ def after_first_batch(trained, snapshot):
 @ignore_overflow
 def test_infinite_loss_raises_and_its_batch_changes_nothing(overflow, trained, after_first_batch, snapshot):
     with pytest.raises(
-        fn.NonFiniteError, match=r"the loss is inf: lower the learning rate .* changed nothing"
+        fn.NonFiniteError, match=r"the loss is inf at update 2: lower the learning rate .* changed nothing"
     ):
         overflow("raise")
     assert snapshot(*trained) == after_first_batch
