@@ -34,16 +34,19 @@ inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *w
     return sum_lanes<T>(losses);
 }
 
-// The common case, a label without smoothing or weights: loss = log sum_c exp(z_c) - z_label.
-template <class T> inline T plain_label_row(const T *z, std::int64_t C, std::int64_t label, T scale, T *dz) {
+// The common case, a label without smoothing: loss = w_label (log sum_c exp(z_c) - z_label). The other
+// classes' terms do not even count as 0, so that they may have the logit -inf.
+template <class T>
+inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weight, T scale, T *dz) {
     const T top = largest(z, C);
     const T sum = exponentials(z, C, top, dz);
+    const T own = weight ? weight[label] : T(1);
     if (dz) {
-        const T factor = scale / sum;
+        const T factor = own * scale / sum;
         for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
-        dz[label] -= scale;
+        dz[label] -= own * scale;
     }
-    return log<T>(broadcast(sum))[0] - (z[label] - top);
+    return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
 }
 
 // z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
@@ -60,8 +63,8 @@ template <class T> void cross_entropy_labels(const Call &call, int part, int par
         const auto target = [=](std::int64_t c, int) {
             return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
         };
-        call.out<T>(3)[m] = weight || smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
-                                                     : plain_label_row(z, C, label, scale, dz);
+        call.out<T>(3)[m] = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                                           : label_row(z, C, label, weight, scale, dz);
     }
 }
 

@@ -37,6 +37,8 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
         t[:] = others
         t[label[m]] += own
         _cross_entropy(z, m, t, weight, e, scale, losses, dz)
+        if smoothing == 0:  # only the label's own term: another class may have the logit -inf
+            losses[m] = -t[label[m]] * e[label[m]]
     _reduce(losses, divisor, reduction, loss)
 
 
@@ -74,7 +76,10 @@ def _check(z, weight, losses, loss, dz):
 
 @jit
 def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
-    """Loss and gradient of row m with the targets t (C,), which are overwritten like the scratch e (C,)."""
+    """Loss and gradient of row m with the targets t (C,).
+
+    Leaves the weighted targets in t, and the logarithms of the softmax in e (C,).
+    """
     T = z.dtype.type
     classes = z.shape[1]
     largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so loss and gradient
@@ -85,16 +90,19 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
         e[c] = math.exp(z[m, c] - largest)
         total += e[c]
     log_total = math.log(total)
-    loss, mass = T(0), T(0)
+    mass = T(0)
     for c in range(classes):
         if weight is not None:
             t[c] *= weight[c]
-        loss -= t[c] * (z[m, c] - largest - log_total)
         mass += t[c]
-    losses[m] = loss
     if dz is not None:
         for c in range(classes):
             dz[m, c] = (mass * (e[c] / total) - t[c]) * scale
+    loss = T(0)
+    for c in range(classes):
+        e[c] = z[m, c] - largest - log_total
+        loss -= t[c] * e[c]
+    losses[m] = loss
 
 
 @kernel(loss=np.float64)

@@ -13,7 +13,8 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
 
     z (M, C), label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s
     -> losses (M,), loss (1,) float64, dz (M, C) or None.
-    The mean divides by sum_m w[label_m], as PyTorch's does.
+    The mean divides by sum_m w[label_m], as PyTorch's does. Without smoothing only the label's own term
+    counts, so that another class may have the logit -inf.
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows, classes = z.shape
@@ -22,7 +23,10 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     target = np.full_like(z, smoothing / classes) if classes else np.empty_like(z)
     target[np.arange(rows), label] += 1 - smoothing
     divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
-    _cross_entropy(z, target, weight, divisor, reduction, losses, loss, dz)
+    weighted = target if weight is None else target * weight
+    log_p = _log_softmax(z)
+    terms = weighted * log_p if smoothing else (weighted * log_p)[np.arange(rows), label][:, None]
+    _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz)
 
 
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
@@ -31,18 +35,22 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
     As `cross_entropy_labels`, with target (M, C) of z's type; the mean divides by M.
     """
     rows, classes = z.shape
-    target = target * (1 - smoothing) + smoothing / max(classes, 1)
-    _cross_entropy(z, target, weight, float(rows), reduction, losses, loss, dz)
-
-
-def _cross_entropy(z, target, weight, divisor, reduction, losses, loss, dz):
-    shifted = z - z.max(axis=1, keepdims=True) if z.size else z
-    e = np.exp(shifted)
-    total = e.sum(axis=1, keepdims=True)
+    target = target * z.dtype.type(1 - smoothing) + z.dtype.type(smoothing / max(classes, 1))
     weighted = target if weight is None else target * weight
-    losses[...] = -(weighted * (shifted - np.log(total))).sum(axis=1)
+    log_p = _log_softmax(z)
+    _cross_entropy(weighted * log_p, weighted, log_p, float(rows), reduction, losses, loss, dz)
+
+
+def _log_softmax(z):
+    shifted = z - z.max(axis=1, keepdims=True) if z.size else z
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz):
+    """losses = -sum of the terms of a row;  dz = (sum_c w_c t_c) p - w t."""
+    losses[...] = -terms.sum(axis=1)
     if dz is not None:
-        dz[...] = weighted.sum(axis=1, keepdims=True) * (e / total) - weighted
+        dz[...] = weighted.sum(axis=1, keepdims=True) * np.exp(log_p) - weighted
     _reduce(losses, divisor, reduction, loss, dz)
 
 

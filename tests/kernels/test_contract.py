@@ -66,6 +66,11 @@ SPECIAL = [
         ([nan, nan, np.log(2)], np.array([nan]), [[nan, nan], [nan, nan], [0.5, -0.5]]),
     ),
     (
+        "cross_entropy_labels",
+        ([[0, -inf], [0, -inf]], np.array([0, 1]), None, 0.0, 1),
+        ([0, inf], np.array([inf]), [[0, 0], [1, -1]]),
+    ),
+    (
         "cross_entropy_soft",
         ([[nan, 0], [5, 5], [5, 5]], [[1, 0], [1, 0], [nan, 1]], None, 0.0, 1),
         ([nan, np.log(2), nan], np.array([nan]), [[nan, nan], [-0.5, 0.5], [nan, nan]]),
