@@ -1,0 +1,66 @@
+"""Which backend a call of `ops` runs on."""
+
+import threading
+
+import pytest
+
+from fastnn.kernels import BACKENDS, active_backend, backend, load, ops
+
+
+@pytest.fixture
+def default(monkeypatch):
+    monkeypatch.delenv("FASTNN_BACKEND", raising=False)
+    return BACKENDS[0]
+
+
+def test_backends_nest(default):
+    assert active_backend() == default
+    with backend("ref"):
+        assert ops.relu_forward is load("ref")["relu_forward"]
+        with backend("jit"):
+            assert ops.relu_forward is load("jit")["relu_forward"]
+        assert active_backend() == "ref"
+        with pytest.raises(KeyError), backend("jit"):
+            raise KeyError
+        assert active_backend() == "ref"
+    assert active_backend() == default
+
+
+def test_threads_choose_for_themselves(default):
+    seen = {}
+    meet = threading.Barrier(2, timeout=60)
+
+    def work(name):
+        seen[f"{name} before"] = active_backend()
+        with backend(name):
+            meet.wait()
+            seen[name] = active_backend()
+            meet.wait()
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in ("ref", "jit")]
+    with backend("ref"):
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert seen == {"ref before": default, "jit before": default, "ref": "ref", "jit": "jit"}
+
+
+def test_environment_chooses_the_default(monkeypatch):
+    monkeypatch.setenv("FASTNN_BACKEND", "jit")
+    assert ops.dense_db is load("jit")["dense_db"]
+    with backend("ref"):
+        assert ops.dense_db is load("ref")["dense_db"]
+    monkeypatch.setenv("FASTNN_BACKEND", "fast")
+    with pytest.raises(ValueError, match="unknown backend 'fast': choose one of aot, jit, ref"):
+        _ = ops.dense_db
+
+
+def test_unknown_names_are_refused():
+    with (
+        pytest.raises(ValueError, match="unknown backend 'cuda': choose one of aot, jit, ref"),
+        backend("cuda"),
+    ):
+        pass
+    with backend("ref"), pytest.raises(AttributeError, match="'no_such_kernel'"):
+        _ = ops.no_such_kernel
