@@ -1,5 +1,8 @@
 """Which backend a call of `ops` runs on."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -8,9 +11,8 @@ from fastnn.kernels import BACKENDS, active_backend, backend, load, ops
 
 
 @pytest.fixture
-def default(monkeypatch):
-    monkeypatch.delenv("FASTNN_BACKEND", raising=False)
-    return BACKENDS[0]
+def default():
+    return os.environ.get("FASTNN_BACKEND") or BACKENDS[0]
 
 
 def test_backends_nest(default):
@@ -46,14 +48,21 @@ def test_threads_choose_for_themselves(default):
     assert seen == {"ref before": default, "jit before": default, "ref": "ref", "jit": "jit"}
 
 
-def test_environment_chooses_the_default(monkeypatch):
-    monkeypatch.setenv("FASTNN_BACKEND", "jit")
-    assert ops.dense_db is load("jit")["dense_db"]
-    with backend("ref"):
-        assert ops.dense_db is load("ref")["dense_db"]
-    monkeypatch.setenv("FASTNN_BACKEND", "fast")
-    with pytest.raises(ValueError, match="unknown backend 'fast': choose one of aot, jit, ref"):
-        _ = ops.dense_db
+@pytest.mark.parametrize(("value", "printed"), [("jit", "jit"), ("ref", "ref"), ("", BACKENDS[0])])
+def test_environment_chooses_the_default(value, printed):
+    assert run_with_environment(value, "active_backend()").stdout.strip() == printed
+
+
+def test_environment_with_an_unknown_name():
+    run = run_with_environment("fast", "ops.dense_db")
+    assert "ValueError: unknown backend 'fast': choose one of aot, jit, ref" in run.stderr
+
+
+def run_with_environment(value, expression):
+    """Print an expression in a process that was started with FASTNN_BACKEND=value."""
+    script = f"from fastnn.kernels import active_backend, ops; print({expression})"
+    environment = {**os.environ, "FASTNN_BACKEND": value}
+    return subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
 
 
 def test_unknown_names_are_refused():
