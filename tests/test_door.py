@@ -177,22 +177,6 @@ def test_unknown_backend_lists_the_valid_ones():
         pass
 
 
-def test_unknown_backend_of_the_environment(make_model, monkeypatch):
-    monkeypatch.setenv("FASTNN_BACKEND", "cuda")
-    with pytest.raises(ValueError, match=UNKNOWN_BACKEND):
-        make_model().predict(X)
-
-
-def test_backend_ends_with_its_block(monkeypatch):
-    monkeypatch.setenv("FASTNN_BACKEND", "jit")
-    assert fn.kernels.active_backend() == "jit"
-    with fn.backend("ref"):
-        assert fn.kernels.active_backend() == "ref"
-    with pytest.raises(ZeroDivisionError), fn.backend("ref"):
-        raise ZeroDivisionError
-    assert fn.kernels.active_backend() == "jit"
-
-
 # ---- warnings ----------------------------------------------------------------------------------------
 
 
