@@ -46,9 +46,10 @@ def extension(name, source, flags=()):
 
 
 levels = [extension(f"isa_{level}", f"kernels/isa_{level}.cpp", flags) for level, flags in LEVELS.items()]
+FAMILIES = ("dense", "act", "loss", "optim", "random", "data")
 checked = [
     extension(name, f"kernels/{name}.pyx")
-    for name in ("core", "cpu", "probe", "dense_aot", "act_aot", "loss_aot", "optim_aot", "random_aot", "data_aot")
+    for name in ("core", "cpu", "probe", *(f"{family}_aot" for family in FAMILIES))
 ]
 
 setup(

@@ -4,8 +4,9 @@
 cimport numpy as cnp
 
 from native cimport (
-    EXP_FORWARD, LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX, SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD,
-    Call, Execute, KernelId, executor, expect_shape, input, new_call, output, same_shape,
+    EXP_FORWARD, LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX,
+    SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD, Call, Execute, KernelId, executor, expect_shape, input, new_call,
+    output, same_shape,
 )
 
 cnp.import_array()

@@ -32,6 +32,7 @@ enum KernelId : int {
     GATHER_BYTES,
     GATHER_FLOATS,
     GATHER_DOUBLES,
+    COUNT_NONFINITE,
     PROBE_FMA,
     PROBE_READ,
     PROBE_UPDATE,

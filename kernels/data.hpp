@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "call.hpp"
+#include "simd.hpp"
 
 namespace fastnn {
 
@@ -22,6 +23,20 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
         else
             for (std::int64_t d = 0; d < D; ++d) out[d] = T(double(source[d]) * scale);
     }
+}
+
+// count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.
+template <class T> void count_nonfinite(const Call &call, int, int) {
+    const T *x = call.in<T>(0);
+    Vec<T> any{};  // becomes nan, in its lane, with the first such element
+    for_vectors<T>(0, call.size[0], [&](std::int64_t e, int n) {
+        const Vec<T> v = load_n(x + e, n);
+        any += v - v;
+    });
+    std::int64_t count = 0;
+    if (sum_lanes<T>(any) != 0)  // rare enough to count them one by one
+        for (std::int64_t e = 0; e < call.size[0]; ++e) count += x[e] - x[e] != 0;
+    *call.out<std::int64_t>(1) = count;
 }
 
 }  // namespace fastnn

@@ -5,13 +5,12 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from native cimport (
-    GATHER_BYTES, GATHER_DOUBLES, GATHER_FLOATS, Call, Execute, executor, expect, expect_shape, input,
-    new_call,
+    COUNT_NONFINITE, GATHER_BYTES, GATHER_DOUBLES, GATHER_FLOATS, Call, Execute, executor, expect,
+    expect_shape, input, new_call,
 )
 
 cdef extern from "serial.hpp" namespace "fastnn" nogil:
     bint in_range(const int64_t *index, int64_t count, int64_t limit)
-    int64_t count_nonfinite_of "fastnn::count_nonfinite"(const void *, int64_t count, bint is_double)
 
 cnp.import_array()
 
@@ -70,11 +69,13 @@ def gather_labels(source, index, out):
 def count_nonfinite(x, count):
     """count_0 = number of nan and infinite elements of x."""
     cdef cnp.ndarray ax, acount
-    cdef Call call = new_call(GATHER_FLOATS, x, "x")
+    cdef Call call = new_call(COUNT_NONFINITE, x, "x")
     ax = input(x, "x", &call)
     acount = expect(count, "count", cnp.NPY_INT64, True)
     expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
-    (<int64_t *> acount.data)[0] = count_nonfinite_of(ax.data, ax.size, call.is_double)
+    call.array[0], call.array[1] = ax.data, acount.data
+    call.size[0] = ax.size
+    execute(&call)
 
 
 cdef int _check(cnp.ndarray index, cnp.ndarray source) except -1:

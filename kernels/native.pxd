@@ -33,6 +33,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         GATHER_BYTES
         GATHER_FLOATS
         GATHER_DOUBLES
+        COUNT_NONFINITE
         PROBE_FMA
         PROBE_READ
         PROBE_UPDATE

@@ -8,8 +8,6 @@ from libc.stdint cimport int64_t
 
 from native cimport PROBE_FMA, PROBE_READ, PROBE_UPDATE, Call, Execute, KernelId, executor, new_call, output
 
-from fastnn.kernels import core
-
 cnp.import_array()
 
 cdef Execute execute = executor()

@@ -1,7 +1,6 @@
 // The serial ends of kernels: range checks before the first write, the sum over losses after the last.
 #pragma once
 
-#include <cmath>
 #include <cstdint>
 
 namespace fastnn {
@@ -35,16 +34,6 @@ inline double weight_of_labels(const void *weight, bool is_double, const std::in
         total += is_double ? static_cast<const double *>(weight)[label[m]]
                            : static_cast<const float *>(weight)[label[m]];
     return total;
-}
-
-template <class T> inline std::int64_t count_nonfinite(const void *values, std::int64_t count) {
-    std::int64_t bad = 0;
-    for (std::int64_t i = 0; i < count; ++i) bad += !std::isfinite(static_cast<const T *>(values)[i]);
-    return bad;
-}
-
-inline std::int64_t count_nonfinite(const void *values, std::int64_t count, bool is_double) {
-    return is_double ? count_nonfinite<double>(values, count) : count_nonfinite<float>(values, count);
 }
 
 }  // namespace fastnn
