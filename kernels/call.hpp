@@ -7,6 +7,12 @@
 
 namespace fastnn {
 
+// What dense kernels ask for as scratch memory, in rows of a packed block: enough for every instruction set.
+enum Scratch : int {
+    MOST_PACKED_ROWS = 512,  // for a block of the right-hand matrix
+    DX_ROWS = 48,            // for a block of dx before it is transposed: a multiple of all tile heights and lanes
+};
+
 // Which kernel: the row of the table of an instruction set.
 enum KernelId : int {
     DENSE_FORWARD,

@@ -6,10 +6,6 @@
 
 namespace fastnn {
 
-// Scratch rows that dense_dx needs beside the packed dy: a block of dx before it is transposed. A multiple
-// of every tile's rows and of the lanes.
-constexpr int DX_ROWS = 48;
-
 // Stores a tile into a matrix.
 template <class T> struct StoreTile {
     T *c;
@@ -38,14 +34,16 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         const T *x = call.in<T>(0) + i * M * K, *w = call.in<T>(1) + i * K * N;
         const T *b = call.in<T>(2);
         T *y = call.out<T>(3) + i * M * N, *scratch = scratch_of<T>(call, part);
+        const auto store = [=](std::int64_t row, std::int64_t column) {
+            return StoreTile<T>{y + row * N + column, N};
+        };
+        const auto add_bias = [=](std::int64_t row, std::int64_t column) {
+            return StoreTilePlusBias<T>{y + row * N + column, N, b + i * N + column};
+        };
         if (b)
-            multiply<T>(M, N, K, {x, K, 1}, w, scratch, part, parts, [=](std::int64_t row, std::int64_t column) {
-                return StoreTilePlusBias<T>{y + row * N + column, N, b + i * N + column};
-            });
+            multiply<T>(M, N, K, {x, K, 1}, w, y, scratch, part, parts, store, add_bias);
         else
-            multiply<T>(M, N, K, {x, K, 1}, w, scratch, part, parts, [=](std::int64_t row, std::int64_t column) {
-                return StoreTile<T>{y + row * N + column, N};
-            });
+            multiply<T>(M, N, K, {x, K, 1}, w, y, scratch, part, parts, store, store);
     }
 }
 
@@ -55,10 +53,10 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
         const T *x = call.in<T>(0) + i * M * K, *dy = call.in<T>(1) + i * M * N;
         T *dw = call.out<T>(2) + i * K * N;
-        multiply<T>(K, N, M, {x, 1, K}, dy, scratch_of<T>(call, part), part, parts,
-                    [=](std::int64_t row, std::int64_t column) {
-                        return StoreTile<T>{dw + row * N + column, N};
-                    });
+        const auto store = [=](std::int64_t row, std::int64_t column) {
+            return StoreTile<T>{dw + row * N + column, N};
+        };
+        multiply<T>(K, N, M, {x, 1, K}, dy, dw, scratch_of<T>(call, part), part, parts, store, store);
     }
 }
 
@@ -82,7 +80,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
             for (std::int64_t index = 0; index < tiles.count; ++index) {
                 const std::int64_t row = tiles.begin(index);
                 tile_of_size<T>(tiles.length(index), batch.vectors, {w + (k + row) * N, N, 1},
-                                {packed, BLOCK<T>, batch.last, true}, N,
+                                {packed, BLOCK<T>, batch.last, true}, N, {nullptr, 0},
                                 StoreTile<T>{result + row * BLOCK<T>, BLOCK<T>});
             }
             transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + batch.begin * K + k, K);

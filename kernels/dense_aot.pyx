@@ -8,8 +8,9 @@ from native cimport (
     output,
 )
 
-cdef enum:
-    DX_ROWS = 48  # as in dense.hpp
+cdef extern from "call.hpp" namespace "fastnn":
+    const int MOST_PACKED_ROWS
+    const int DX_ROWS
 
 cnp.import_array()
 
@@ -27,7 +28,7 @@ def dense_forward(x, w, b, y):
         ab = input(b, "b", &call)
         _vector_per_matrix(ab, aw, "b (N,)")
         call.array[2] = ab.data
-    call.scratch_rows = call.size[2]
+    call.scratch_rows = min(call.size[2], MOST_PACKED_ROWS)
     execute(&call)
 
 
@@ -49,7 +50,7 @@ def dense_dw(x, dy, dw):
     ax, ady, adw = input(x, "x", &call), input(dy, "dy", &call), output(dw, "dw", &call)
     _sizes(&call, ax, adw, ady, "x (M, K), dy (M, N), dw (K, N)")
     call.array[0], call.array[1], call.array[2] = ax.data, ady.data, adw.data
-    call.scratch_rows = call.size[1]
+    call.scratch_rows = min(call.size[1], MOST_PACKED_ROWS)
     execute(&call)
 
 

@@ -12,9 +12,9 @@ namespace fastnn {
 constexpr double WORK_PER_THREAD = 2e5;
 
 // Scratch memory of a calling thread; it only grows.
-class Scratch {
+class ScratchMemory {
 public:
-    ~Scratch() { std::free(memory_); }
+    ~ScratchMemory() { std::free(memory_); }
 
     // At least `bytes`, aligned to a cache line, or null.
     char *get(std::int64_t bytes) {
@@ -34,7 +34,7 @@ private:
 
 // False if there is no memory for the scratch buffer; then nothing was run.
 inline bool execute_call(const Table &table, Call &call, int threads) {
-    static thread_local Scratch scratch;
+    static thread_local ScratchMemory scratch;
     const double worth = call.work / WORK_PER_THREAD;
     const int parts = worth < 1 ? 1 : worth < threads ? int(worth) : threads;
     if (call.scratch_rows) {

@@ -45,9 +45,24 @@ template <class T> struct Rows {
     bool padded;
 };
 
+// The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
+template <class T> struct Partial {
+    const T *data;
+    std::int64_t row;
+};
+
 template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
-inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
+inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Epilogue epilogue) {
     Vec<T> sum[ROWS][COLUMNS] = {};
+    if (partial.data) {
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+            for (int j = 0; j < COLUMNS; ++j)
+                sum[i][j] = load_n(partial.data + i * partial.row + j * LANES<T>,
+                                   j < COLUMNS - 1 ? LANES<T> : b.last);
+        }
+    }
     const T *b_row = b.data, *a_column = a.data;
     for (std::int64_t k = 0; k < K; ++k, b_row += b.row, a_column += a.step) {
         Vec<T> row[COLUMNS];
@@ -72,22 +87,24 @@ inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
 // constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
 template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
+inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
+                         Epilogue epilogue) {
     if (rows != ROWS) {
-        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, K, epilogue);
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, K, partial, epilogue);
     } else if (b.padded || b.last == LANES<T>) {
-        tile<T, ROWS, COLUMNS, true>(a, b, K, epilogue);
+        tile<T, ROWS, COLUMNS, true>(a, b, K, partial, epilogue);
     } else {
-        tile<T, ROWS, COLUMNS, false>(a, b, K, epilogue);
+        tile<T, ROWS, COLUMNS, false>(a, b, K, partial, epilogue);
     }
 }
 
 template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
-inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::int64_t K, Epilogue epilogue) {
+inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
+                         Epilogue epilogue) {
     if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, K, epilogue);
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, K, partial, epilogue);
     else if constexpr (COLUMNS > 1)
-        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, K, epilogue);
+        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, K, partial, epilogue);
 }
 
 // How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
@@ -95,7 +112,8 @@ inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::in
 struct Tiles {
     std::int64_t size, count;
 
-    Tiles(std::int64_t size, std::int64_t most) : size(size), count((size + most - 1) / most) {}
+    // At least one, even if it is empty.
+    Tiles(std::int64_t size, std::int64_t most) : size(size), count(size ? (size + most - 1) / most : 1) {}
     std::int64_t begin(std::int64_t index) const { return size * index / count; }
     int length(std::int64_t index) const { return int(begin(index + 1) - begin(index)); }
 };
@@ -111,34 +129,56 @@ template <class T> struct ColumnBlock {
     static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
 };
 
-// Rows that end within a vector, copied to where whole vectors can be loaded.
-template <class T> inline Rows<T> pad(Rows<T> b, std::int64_t width, std::int64_t K, T *scratch) {
-    for (std::int64_t k = 0; k < K; ++k) {
-        const T *source = b.data + k * b.row;
-        T *row = scratch + k * BLOCK<T>;
-        for_vectors<T>(0, width, [=](std::int64_t e, int n) { store(row + e, load_n(source + e, n)); });
-    }
-    return {scratch, BLOCK<T>, b.last, true};
+// Rows of a packed block: 128 KiB, an eighth to a half of a second-level cache, at most MOST_PACKED_ROWS. On
+// Zen 5 smaller blocks, for the first level, were slower: rows of A that are 4 KiB apart displace them.
+constexpr std::int64_t PACKED_ROWS =
+    131072 / BLOCK_ROW_BYTES < MOST_PACKED_ROWS ? 131072 / BLOCK_ROW_BYTES : MOST_PACKED_ROWS;
+
+// From so many row tiles on it pays to pack B, since the copy is read that often (dense_dw at 256x1024x1024,
+// where rows of B are 4 KiB apart: 166 -> 205 GFLOP/s); with 22 of them, 128x784x512 lost (225 -> 176).
+constexpr std::int64_t TILES_TO_PACK = 40;
+
+// Rows of B, copied to where they lie side by side and can be loaded by whole vectors.
+template <class T>
+inline Rows<T> pack(const T *b, std::int64_t row, const ColumnBlock<T> &block, std::int64_t K, T *scratch) {
+    for (std::int64_t k = 0; k < K; ++k)
+        for_vectors<T>(0, block.width, [=](std::int64_t e, int n) {
+            store(scratch + k * BLOCK<T> + e, load_n(b + k * row + e, n));
+        });
+    return {scratch, BLOCK<T>, block.last, true};
 }
 
-// C (M, N) = A (M, K) B (K, N), B by rows: part `part` of `parts`. epilogue_at(row, column) gives the epilogue of
-// the tile that begins there. `scratch` has room for K rows of a block.
-template <class T, class EpilogueAt>
-inline void multiply(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, T *scratch,
-                     int part, int parts, EpilogueAt epilogue_at) {
+// C (M, N) = A (M, K) B (K, N), with B and C by rows: part `part` of `parts`. `finish(row, column)` gives the
+// epilogue of the tile that begins there, `store(row, column)` one that only stores the sums in C.
+// `scratch` has room for PACKED_ROWS rows of a block.
+template <class T, class Store, class Finish>
+inline void multiply(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, T *c, T *scratch,
+                     int part, int parts, Store store, Finish finish) {
     // Narrow outputs have tall tiles, but all blocks of one product share their cut into rows.
     const Tiles rows(M, tile_rows(ColumnBlock<T>(N, 0).vectors));
     const Range units = share(ColumnBlock<T>::count(N) * rows.count, part, parts);
-    std::int64_t unit = units.begin;
-    while (unit < units.end) {
+    for (std::int64_t unit = units.begin; unit < units.end;) {
         const ColumnBlock<T> block(N, unit / rows.count);
-        Rows<T> b_rows{b + block.begin, N, block.last, false};
-        if (!MASKED_LOADS && block.last != LANES<T>) b_rows = pad(b_rows, block.width, K, scratch);
-        std::int64_t index = unit % rows.count;
-        for (; index < rows.count && unit < units.end; ++index, ++unit) {
-            const std::int64_t row = rows.begin(index);
-            tile_of_size<T>(rows.length(index), block.vectors, {a.data + row * a.row, a.row, a.step}, b_rows, K,
-                            epilogue_at(row, block.begin));
+        const std::int64_t first = unit % rows.count;
+        const std::int64_t left = units.end - unit, stop = rows.count < first + left ? rows.count : first + left;
+        unit += stop - first;
+
+        const bool packed = stop - first >= TILES_TO_PACK || (!MASKED_LOADS && block.last != LANES<T>);
+        const Tiles depths(K, packed && K > 0 ? PACKED_ROWS : K + 1);
+        for (std::int64_t round = 0; round < depths.count; ++round) {
+            const std::int64_t k = depths.begin(round), depth = depths.length(round);
+            Rows<T> b_rows{b + k * N + block.begin, N, block.last, false};
+            if (packed) b_rows = pack(b_rows.data, N, block, depth, scratch);
+            for (std::int64_t index = first; index < stop; ++index) {
+                const std::int64_t row = rows.begin(index);
+                const int height = rows.length(index);
+                const Operand<T> a_rows{a.data + row * a.row + k * a.step, a.row, a.step};
+                const Partial<T> partial{k ? c + row * N + block.begin : nullptr, N};
+                if (round < depths.count - 1)
+                    tile_of_size<T>(height, block.vectors, a_rows, b_rows, depth, partial, store(row, block.begin));
+                else
+                    tile_of_size<T>(height, block.vectors, a_rows, b_rows, depth, partial, finish(row, block.begin));
+            }
         }
     }
 }
