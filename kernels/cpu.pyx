@@ -45,8 +45,8 @@ def supported():
 def available_threads():
     """OMP_NUM_THREADS if it is set, else the CPUs that affinity and cgroup quota leave to this process."""
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdigit() and int(wanted) > 0:
-        return int(wanted)
+    if wanted.isdecimal() and int(wanted) > 0:
+        return min(int(wanted), 1024)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cpus, *_cgroup_quotas(cpus)))
 
@@ -65,7 +65,8 @@ def _cgroup_quotas(cpus):
             for group in (folder, *folder.parents):
                 quotas.append(_quota(group / "cpu.max", None, cpus))
         elif "cpu" in controllers.split(","):  # version 1: two files
-            for group in (Path("/sys/fs/cgroup/cpu") / path.lstrip("/"), Path("/sys/fs/cgroup/cpu")):
+            folder = Path("/sys/fs/cgroup/cpu") / path.lstrip("/")
+            for group in (folder, *folder.parents):
                 quotas.append(_quota(group / "cpu.cfs_quota_us", group / "cpu.cfs_period_us", cpus))
     return quotas
 
@@ -75,7 +76,7 @@ def _quota(quota_file, period_file, cpus):
         words = quota_file.read_text().split()
         if period_file is not None:
             words += period_file.read_text().split()
-        quota, period = int(words[0]), int(words[1])
-    except (OSError, ValueError, IndexError):  # no such file, or "max"
+        quota, period = map(int, words)
+    except (OSError, ValueError):  # no such file, "max", or not two numbers
         return cpus
     return math.ceil(quota / period) if quota > 0 and period > 0 else cpus

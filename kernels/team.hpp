@@ -1,13 +1,15 @@
 // A small team of threads that runs the parts of one kernel call.
 //
 // The caller is thread 0 and does part 0; worker i does part i, always, so that a thread finds in its cache
-// what it wrote before. A worker spins for a moment after its last job and then sleeps; a caller that finds
-// the team busy (another Python thread is using it) does all parts itself, with the same result. After
-// fork() the child starts a team of its own: threads do not survive a fork, and libgomp's team would
+// what it wrote before. Only a worker that has not begun when the caller is ready loses its part to it: one
+// that must be woken first (30 us), or whose core another process holds. A worker spins for a moment after
+// its last job and then sleeps; a caller that finds the team busy (another Python thread is using it) does
+// all parts itself. The result is the same in every case. After fork() the child starts a team of its own: threads do not survive a fork, and libgomp's team would
 // deadlock there.
 #pragma once
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -45,11 +47,14 @@ public:
     // Runs all parts of the call and returns when they are done.
     void run(Kernel kernel, const Call &call, int parts) {
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
-        const int helpers = alone.owns_lock() ? ensure_workers(parts - 1) : 0;
+        int helpers = alone.owns_lock() ? ensure_workers(parts - 1) : 0;
+        if (helpers && call.work < WORK_TO_WAKE && asleep(helpers) && ++unhelped_ % CALLS_TO_WAKE) helpers = 0;
         const Job job{kernel, &call, parts};
         for (int i = 0; i < helpers; ++i) workers_[i]->start(job, i + 1);
         kernel(call, 0, parts);
         for (int part = helpers + 1; part < parts; ++part) kernel(call, part, parts);
+        for (int i = 0; i < helpers; ++i)
+            if (workers_[i]->revoke(job)) kernel(call, i + 1, parts);
         for (int i = 0; i < helpers; ++i) workers_[i]->wait();
     }
 
@@ -64,7 +69,13 @@ private:
     // of a training step, short beside a time slice.
     static constexpr int SPINS = 1000;
 
+    // Waking a thread costs its caller 13 us (a system call, measured on a virtual machine). A call of less
+    // FLOP than this does without; but every so many of them one wakes the team, since more seem to follow.
+    static constexpr double WORK_TO_WAKE = 8e6;
+    static constexpr int CALLS_TO_WAKE = 8;
+
     struct alignas(64) Worker {
+        // What there is to do; null: nothing, busy(): it is being done.
         std::atomic<const Job *> job{nullptr};
         std::atomic<bool> asleep{false};
         int part = 0;
@@ -78,6 +89,12 @@ private:
                 const std::lock_guard<std::mutex> lock(mutex);
                 wake.notify_one();
             }
+        }
+
+        // Takes back a job that the worker has not begun; false if it has.
+        bool revoke(const Job &given) {
+            const Job *expected = &given;
+            return job.compare_exchange_strong(expected, nullptr);
         }
 
         void wait() {
@@ -96,16 +113,28 @@ private:
         }
 
         const Job *await_job() {
-            for (int spins = 0; spins < SPINS; ++spins) {
-                if (const Job *next = job.load(std::memory_order_acquire)) return next;
-                spin_pause();
+            for (;;) {
+                for (int spins = 0; spins < SPINS; ++spins) {
+                    if (const Job *next = begin()) return next;
+                    spin_pause();
+                }
+                // Both sides store before they load: either start() sees `asleep`, or this sees `job`.
+                std::unique_lock<std::mutex> lock(mutex);
+                asleep.store(true);
+                wake.wait(lock, [this] { return job.load() != nullptr; });
+                asleep.store(false);
             }
-            // Both sides store before they load: either start() sees `asleep`, or this sees `job`.
-            std::unique_lock<std::mutex> lock(mutex);
-            asleep.store(true);
-            wake.wait(lock, [this] { return job.load() != nullptr; });
-            asleep.store(false);
-            return job.load();
+        }
+
+        // The job that waits, marked as begun; null if there is none or the caller has taken it back.
+        const Job *begin() {
+            const Job *next = job.load(std::memory_order_relaxed);
+            return next && job.compare_exchange_strong(next, busy()) ? next : nullptr;
+        }
+
+        static const Job *busy() {
+            static const Job mark{};
+            return &mark;
         }
     };
 
@@ -116,19 +145,32 @@ private:
 
     // Starts workers until there are `count`; returns how many there are (fewer if the system refuses).
     int ensure_workers(int count) {
-        while (int(workers_.size()) < count) {
-            auto worker = std::make_unique<Worker>();
-            try {
+        if (int(workers_.size()) >= count) return count;
+        // Threads inherit the signal mask: signals are the business of the program's own threads.
+        sigset_t all, before;
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        try {
+            while (int(workers_.size()) < count) {
+                auto worker = std::make_unique<Worker>();
                 std::thread([w = worker.get()] { w->loop(); }).detach();
-            } catch (const std::system_error &) {
-                return int(workers_.size());
+                workers_.push_back(std::move(worker));
             }
-            workers_.push_back(std::move(worker));
+        } catch (const std::system_error &) {
         }
-        return count;
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+        return int(workers_.size());
+    }
+
+    // Whether any of the first `count` workers sleeps.
+    bool asleep(int count) const {
+        for (int i = 0; i < count; ++i)
+            if (workers_[i]->asleep.load(std::memory_order_relaxed)) return true;
+        return false;
     }
 
     std::mutex busy_;
+    unsigned unhelped_ = 0;
     std::vector<std::unique_ptr<Worker>> workers_;
 };
 
