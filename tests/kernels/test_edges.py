@@ -27,34 +27,30 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["fl
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mprotect")
 
 
-@pytest.fixture(autouse=True)
-def restored():
-    """Leaves the instruction set and the number of threads as they were."""
-    isa, threads = core.isa(), core.get_num_threads()
-    yield
-    core.select_isa(isa)
-    core.set_num_threads(threads)
-
-
 # --- sizes around every block ---
 
 # Lanes are 2, 4, 8 or 16, tiles 6, 8 or 12 rows and up to 64 columns, groups of dense_dx 48 rows.
 BLOCKS = (2, 4, 6, 8, 12, 16, 32, 48, 64)
 EDGES = sorted({0, 1, *(size for B in BLOCKS for size in (B - 1, B, B + 1, 2 * B + 1))})
-# How many products an element adds up: in a product no block cuts this dimension, so a few are enough
-# beside all pairs of the other two. The long ones are work for several threads.
+# How many products an element adds up: a few are enough beside all pairs of the other two dimensions. The
+# long ones are work for several threads.
 TERMS = (1, 7, 65, 0, 2, 129, 16)
 # Pairs of the other two beside all EDGES of the terms.
-PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65))
+PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65), (2, 129), (16, 3), (33, 8))
+# Sums so long that packed blocks cut them, by powers of 2, beside outputs of one tile and of many.
+DEEP = (127, 128, 255, 256, 257, 511, 512, 513, 1025)
+DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
 
 def sides():
-    """(rows, columns, terms): all pairs of edges of the first two, then all edges of the third."""
-    for number, (rows, columns) in enumerate(product(EDGES, EDGES)):
-        yield rows, columns, TERMS[number % len(TERMS)]
-    for (rows, columns), terms in product(PAIRS, EDGES):
-        yield rows, columns, terms
+    """(batch, rows, columns, terms): all pairs of edges of rows and columns, then all edges of the terms."""
+    for (i, rows), (j, columns) in product(enumerate(EDGES), enumerate(EDGES)):
+        yield BATCHES[(i + 3 * j) % len(BATCHES)], rows, columns, TERMS[(i + j) % len(TERMS)]
+    for (i, (rows, columns)), (j, terms) in product(enumerate(PAIRS), enumerate(EDGES)):
+        yield BATCHES[(i + j) % len(BATCHES)], rows, columns, terms
+    for (rows, columns), terms in product(DEEP_PAIRS, DEEP):
+        yield (), rows, columns, terms
 
 
 # Per kernel: its parameters from the sides; the inputs whose products it sums, each with the axis of the sum.
@@ -68,11 +64,8 @@ DENSE = {
 
 def dense_cases(kernel):
     parameters, _ = DENSE[kernel]
-    build = getattr(cases, kernel)
-    for number, rows_columns_terms in enumerate(sides()):
-        yield Case(
-            kernel, build, (BATCHES[number % len(BATCHES)], *parameters(*rows_columns_terms)), whole=True
-        )
+    for batch, *rows_columns_terms in sides():
+        yield Case(kernel, getattr(cases, kernel), (batch, *parameters(*rows_columns_terms)), whole=True)
 
 
 class Place:
@@ -124,17 +117,28 @@ def test_dense_is_exact_around_every_block(kernel, dtype, isa):
     core.set_num_threads(3)
     call = load("aot")[kernel]
     itemsize = np.dtype(dtype).itemsize
-    places = [Place(3 * max(EDGES) ** 2 * itemsize) for _ in range(4)]
-    for number, (case, arguments, results) in enumerate(arguments_and_results(kernel, dtype)):
+    rng = np.random.default_rng(0)
+    places = [Place(133 * 1025 * itemsize) for _ in range(4)]
+    for case, arguments, results in arguments_and_results(kernel, dtype):
+        offsets = rng.integers(64 // itemsize, size=4) * itemsize
         placed = {
-            name: array if array is None else place.put(array, (5 * which + 3 * number) * itemsize % 64)
-            for which, (place, (name, array)) in enumerate(zip(places, arguments.items(), strict=False))
+            name: array if array is None else place.put(array, offset)
+            for place, offset, (name, array) in zip(places, offsets, arguments.items(), strict=False)
         }
         call(**placed)
         for place, (name, wanted) in zip(places, results.items(), strict=False):
             if wanted is not None:
                 assert np.array_equal(placed[name], wanted), f"{case}: {name}"
                 assert place.is_intact(), f"{case}: written beside {name}"
+
+
+def test_every_edge_is_tried_in_earnest():
+    """With rows, columns and terms of which none is 0, as a matrix and in a batch, two or more times each."""
+    for dimension in range(3):
+        for edge in EDGES[1:]:
+            found = [batch for batch, *shape in sides() if shape[dimension] == edge and all(shape)]
+            assert found.count(()) > 1, (dimension, edge)
+            assert sum(batch not in ((), (0,)) for batch in found) > 1, (dimension, edge)
 
 
 @pytest.mark.parametrize("kernel", DENSE)
@@ -167,9 +171,10 @@ def walled_cases():
             yield Case("dense_dx", cases.dense_dx, (batch, M, K, N))
             yield Case("dense_dw", cases.dense_dw, (batch, M, K, N))
             yield Case("dense_db", cases.dense_db, (batch, M, N))
-    for kernel in ("dense_forward", "dense_dx", "dense_dw"):  # on several threads
+    for kernel in ("dense_forward", "dense_dx", "dense_dw"):  # on several threads, and long sums
         bias = (True,) if kernel == "dense_forward" else ()
-        yield Case(kernel, getattr(cases, kernel), ((), 63, 99, 71, *bias))
+        for shape in ((63, 99, 71), (67, 257, 9), (9, 67, 257), (257, 9, 67), (1, 513, 3)):
+            yield Case(kernel, getattr(cases, kernel), ((), *shape, *bias))
     for n in (*SIZES, 40003):  # the last one on several threads, as is the last shape below
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", cases.forward, ((n,),))

@@ -28,15 +28,6 @@ every_function = pytest.mark.parametrize("function", LIMITS)
 
 
 @pytest.fixture(autouse=True)
-def restored():
-    """Leaves the instruction set and the number of threads as they were."""
-    isa, threads = core.isa(), core.get_num_threads()
-    yield
-    core.select_isa(isa)
-    core.set_num_threads(threads)
-
-
-@pytest.fixture(autouse=True)
 def quiet():
     """NumPy does not report infinities and nans, which are what some of these tests are about."""
     with np.errstate(all="ignore"):

@@ -1,0 +1,39 @@
+"""Functions tried in a process of their own: what a process does to itself would end the tests with it.
+
+The source of a function `in_child_*` runs there on its own, within a time limit, and fails by an exception.
+"""
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+
+def run_child(function, *arguments, limit=60, **environment):
+    """Call a self-contained function in a new interpreter; returns what it printed.
+
+    `environment` is set, the settings of this process are not inherited. After `limit` seconds the child and
+    its children are killed and the test fails.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "FASTNN_ISA")}
+    code = f"{inspect.getsource(function)}\n{function.__name__}(*{arguments!r})"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**inherited, **environment},
+        start_new_session=True,
+    )
+    with child:
+        try:
+            output, errors = child.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            output, errors = child.communicate()
+            pytest.fail(f"still running after {limit} s; so far: {output}{errors}")
+    assert child.returncode == 0, f"status {child.returncode}: {output}{errors}"
+    return output

@@ -1,0 +1,171 @@
+"""The builds for all instruction sets: each meets the specification, they agree, none leaks into another."""
+
+import inspect
+import platform
+import shutil
+import subprocess
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import FAMILIES, core, cpu, load
+
+from .cases import CASES
+from .test_grid import TOLERANCE
+from .test_grid import test_kernel_meets_specification as meets_specification
+
+EXTENSIONS = {
+    file.name.partition(".")[0]: file
+    for file in sorted(Path(core.__file__).parent.iterdir())
+    if file.name[file.name.find(".") :] in EXTENSION_SUFFIXES
+}
+
+every_isa = pytest.mark.parametrize("isa", cpu.supported())
+both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.__name__)
+
+
+# --- results ---
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+@both_types
+@every_isa
+def test_every_build_meets_the_specification(isa, dtype, case):
+    core.select_isa(isa)
+    meets_specification("aot", dtype, case)
+
+
+# Kernels that fuse no multiplication with an addition and add up nothing across the lanes of a vector: their
+# bits are the same in all builds. (With the compiler's own contraction they would not be.)
+SAME_BITS = {
+    *("dense_db", "relu_forward", "relu_dx", "sigmoid_dx", "tanh_dx", "squared_error"),
+    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite"),
+}
+# How far others may be apart, in units of the last place of the array's largest element. The worst are 2.6.
+APART = 6
+
+
+@pytest.mark.parametrize("isa", [isa for isa in cpu.supported() if isa != "any"])
+@both_types
+@pytest.mark.parametrize("kernel", [kernel for family in FAMILIES.values() for kernel in family])
+def test_builds_agree(kernel, dtype, isa):
+    call = load("aot")[kernel]
+    for case in (case for case in CASES if case.kernel == kernel):
+        expected, actual = case.arguments(dtype), case.arguments(dtype)
+        core.select_isa("any")
+        call(**expected)
+        core.select_isa(isa)
+        call(**actual)
+        for name, wanted in expected.items():
+            if not isinstance(wanted, np.ndarray):
+                continue
+            if kernel in SAME_BITS or case.whole:
+                assert actual[name].tobytes() == wanted.tobytes(), f"{case}: {name}"
+            else:
+                largest = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
+                tolerance = APART * np.finfo(dtype).eps * largest
+                np.testing.assert_allclose(actual[name], wanted, 0, tolerance, err_msg=f"{case}: {name}")
+
+
+def test_builds_are_different():
+    """Or the tests above would compare a build with itself. (v2 and "any" may give the same bits.)"""
+    rng = np.random.default_rng(0)
+    x, w, y, z = rng.standard_normal((4, 200, 200)).astype(np.float32)
+    results = set()
+    for isa in cpu.supported():
+        core.select_isa(isa)
+        assert core.isa() == isa
+        load("aot")["dense_forward"](x, w, None, y)
+        load("aot")["softmax_forward"](x, z)
+        results.add((y.tobytes(), z.tobytes()))
+    assert len(results) >= len(cpu.supported()) - 1
+
+
+# --- machine code ---
+
+
+def first_bytes(module):
+    """(first byte, text) of all instructions of an extension module."""
+    listing = subprocess.run(
+        ["objdump", "--disassemble", "--wide", EXTENSIONS[module]], capture_output=True, text=True, check=True
+    )
+    for line in listing.stdout.splitlines():
+        fields = line.split("\t")
+        if len(fields) == 3:  # address, bytes, instruction
+            yield int(fields[1].split()[0], 16), fields[2]
+
+
+VEX, EVEX = {0xC4, 0xC5}, {0x62}  # in 64-bit code these begin AVX, BMI and AVX-512 instructions, nothing else
+
+disassembled = pytest.mark.skipif(
+    sys.platform != "linux" or platform.machine() != "x86_64" or not shutil.which("objdump"),
+    reason="disassembles x86-64 code with objdump",
+)
+
+
+@disassembled
+@pytest.mark.parametrize("module", [name for name in EXTENSIONS if name not in ("isa_v3", "isa_v4")])
+def test_baseline_has_no_avx_instruction(module):
+    instructions = list(first_bytes(module))
+    assert len(instructions) > 100
+    for byte, text in instructions:
+        assert byte not in VEX | EVEX, text
+        assert "%ymm" not in text, text
+        assert "%zmm" not in text, text
+
+
+@disassembled
+def test_v3_has_no_avx512_instruction():
+    found = list(first_bytes("isa_v3"))
+    assert not [text for byte, text in found if byte in EVEX or "%zmm" in text]
+    assert any(byte in VEX and "%ymm" in text for byte, text in found)
+
+
+@disassembled
+def test_v4_uses_whole_registers():
+    assert any(byte in EVEX and "%zmm" in text for byte, text in first_bytes("isa_v4"))
+
+
+# --- subnormal numbers ---
+
+
+def in_child_subnormals(modules):
+    """Load everything; neither NumPy nor a thread of the team may flush small numbers to zero."""
+    import importlib
+
+    import numpy as np
+
+    def flushed():
+        with np.errstate(all="ignore"):
+            small = [np.full(33, limit.tiny) / 4 for limit in map(np.finfo, (np.float32, np.float64))]
+            return [(number * number.dtype.type(0.5) == 0).any() for number in small]
+
+    assert flushed() == [False, False]
+    for module in modules:
+        importlib.import_module(f"fastnn.kernels.{module}")
+        assert flushed() == [False, False], module
+
+    from fastnn.kernels import core, cpu, load
+
+    core.set_num_threads(4)
+    for isa in cpu.supported():
+        core.select_isa(isa)
+        for dtype in (np.float32, np.float64):
+            x = np.full(200_000, np.finfo(dtype).tiny) / 8
+            y = np.empty_like(x)
+            load("aot")["dropout"](x, np.ones(1, np.uint64), 0.0, y)  # x * 1
+            assert (y == x).all(), (isa, dtype)
+            load("aot")["squared_error"](x, -x, 1, y, np.empty(1), dy := np.empty_like(x))
+            assert (dy == 2 * x).all(), (isa, dtype)
+            load("aot")["tanh_forward"](x, y)
+            assert (y == x).all(), (isa, dtype)
+    assert flushed() == [False, False]
+
+
+def test_nothing_flushes_subnormal_numbers_to_zero():
+    code = f"{inspect.getsource(in_child_subnormals)}\nin_child_subnormals({list(EXTENSIONS)})"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert child.returncode == 0, child.stderr

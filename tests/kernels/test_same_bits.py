@@ -1,0 +1,339 @@
+"""The same bits, whatever else changes: threads, the rows around a row, places in memory and in vectors."""
+
+import inspect
+import pickle
+import subprocess
+import sys
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import FAMILIES, core, cpu, load
+
+from . import cases
+from .cases import CASES, MEAN, SUM, Case
+
+KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
+SERIAL = {"random_next", "gather_labels", "count_nonfinite"}  # never on several threads
+MOST_THREADS = 7
+
+every_isa = pytest.mark.parametrize("isa", cpu.supported())
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+
+def kernel_of(name):
+    """An aot kernel, or one of the two functions that act_aot has for the tests' sake."""
+    if name in KERNELS:
+        return load("aot")[name]
+    return getattr(sys.modules[load("aot")["relu_forward"].__module__], name)
+
+
+def copied(arguments):
+    return {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+
+
+def arrays(arguments):
+    return {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
+
+
+def bits(array):
+    """The bytes of an array, all nans taken for the same one: which it is, IEEE 754 leaves open."""
+    if array.dtype.kind == "f":
+        array = np.where(np.isnan(array), np.nan, array).astype(array.dtype)
+    return array.tobytes()
+
+
+# --- threads ---
+
+# Work for at least MOST_THREADS; odd sizes, so that no share is like the other.
+LARGE = (
+    *(
+        Case(kernel, getattr(cases, kernel), (*matrices, *((True,) if kernel == "dense_forward" else ())))
+        for kernel in ("dense_forward", "dense_dx", "dense_dw")
+        for matrices in (
+            *(((), 50, 301, 203), ((), 1, 1503, 1001), ((), 1001, 203, 10), ((3,), 33, 151, 71)),
+            *(((), 133, 601, 65), ((), 601, 65, 133), ((), 65, 133, 601)),  # long sums, some in packed blocks
+        )
+    ),
+    Case("dense_db", cases.dense_db, ((), 1501, 1003)),
+    Case("dense_db", cases.dense_db, ((3,), 701, 703)),
+    *(Case(f"{name}_forward", cases.forward, ((n,),)) for name, n in (("relu", 400003), ("sigmoid", 40003))),
+    Case("tanh_forward", cases.forward, ((40003,),)),
+    *(Case(f"{name}_dx", cases.backward, ((400003,),)) for name in ("relu", "sigmoid", "tanh")),
+    *(Case("softmax_forward", cases.forward, (shape,)) for shape in ((4001, 10), (41, 1003))),
+    *(Case("softmax_dx", cases.backward, (shape,)) for shape in ((40001, 10), (401, 1003))),
+    *(
+        Case(build.__name__, build, (shape, *options))
+        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft)
+        for shape in ((2001, 10), (19, 1003))
+        for options in ((False, 0.0, MEAN, True), (True, 0.1, SUM, True), (False, 0.0, MEAN, False))
+    ),
+    *(Case("squared_error", cases.squared_error, ((400003,), MEAN, gradient)) for gradient in (True, False)),
+    *(Case("sgd", cases.sgd, ((200003,), momentum, 0.1, 1)) for momentum in (0.0, 0.9)),
+    Case("adam", cases.adam, ((100003,), 0.1, 3)),
+    Case("dropout", cases.dropout, ((200003,), 0.3)),
+    *(
+        Case("gather", cases.gather, ((400, 785, 601), source_type, 0.3))
+        for source_type in ("uint8", "float32", "float64")
+    ),
+    Case("random_next", cases.random_next, (1,)),
+    Case("gather_labels", cases.gather_labels, (50, 100003)),
+    Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
+)
+
+
+@lru_cache(maxsize=1)  # the instruction sets take turns at the same arguments
+def arguments_of(case, dtype):
+    return case.arguments(dtype)
+
+
+def test_every_kernel_has_a_large_case():
+    assert {case.kernel for case in LARGE} == set(KERNELS)
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("case", LARGE, ids=str)
+def test_threads_do_not_show(case, dtype, isa):
+    core.select_isa(isa)
+    results = {}
+    for threads in (1, 2, 3, MOST_THREADS):
+        core.set_num_threads(threads)
+        arguments = copied(arguments_of(case, dtype))
+        load("aot")[case.kernel](**arguments)
+        results[threads] = {name: array.tobytes() for name, array in arrays(arguments).items()}
+    for threads, result in results.items():
+        for name, array in result.items():
+            assert array == results[1][name], f"{name} with {threads} threads"
+
+
+def print_threads_used(threads):
+    """Print how many threads a team has after each of the calls pickled in stdin.
+
+    A child process runs the source of this function. Each call has a process of its own: teams only grow.
+    """
+    import os
+    import pickle
+    import sys
+
+    import numpy as np
+
+    from fastnn.kernels import core, load
+
+    core.set_num_threads(threads)
+    for kernel, arguments in pickle.load(sys.stdin.buffer):
+        pid = os.fork()
+        if not pid:
+            arrays = [np.zeros(*a) if isinstance(a, tuple) else a for a in arguments]
+            before = len(os.listdir("/proc/self/task"))
+            load("aot")[kernel](*arrays)
+            os._exit(1 + len(os.listdir("/proc/self/task")) - before)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in Linux's /proc")
+def test_large_cases_use_all_threads():
+    """Or the test above would compare one thread with one thread."""
+    calls = [
+        (
+            case.kernel,
+            [
+                (a.shape, a.dtype) if isinstance(a, np.ndarray) else a
+                for a in case.arguments(np.float32).values()
+            ],
+        )
+        for case in LARGE
+    ]
+    child = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"{inspect.getsource(print_threads_used)}\nprint_threads_used({MOST_THREADS})",
+        ],
+        input=pickle.dumps(calls),
+        capture_output=True,
+        timeout=120,
+    )
+    assert child.returncode == 0, child.stderr.decode()
+    used = list(map(int, child.stdout.split()))
+    for case, threads in zip(LARGE, used, strict=True):
+        assert threads == (1 if case.kernel in SERIAL else MOST_THREADS), str(case)
+
+
+# --- the rows around a row ---
+
+# M, K, N: narrow outputs, one block, several blocks and a tail, a long sum.
+MATRICES = ((37, 130, 67), (50, 33, 1), (64, 65, 10), (13, 17, 130), (200, 100, 40), (133, 601, 20))
+# Which rows, of how many.
+ROWS = ((0, 1), (-1, None), (3, 5), (1, 8), (5, None))
+
+
+@every_isa
+@both_types
+def test_row_of_a_product_does_not_depend_on_other_rows(dtype, isa):
+    core.select_isa(isa)
+    rng = np.random.default_rng(0)
+    forward, gradient = load("aot")["dense_forward"], load("aot")["dense_dx"]
+    for M, K, N in MATRICES:
+        x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in ((M, K), (K, N), (N,)))
+        y, dx = np.empty((M, N), dtype), np.empty((M, K), dtype)
+        core.set_num_threads(3)
+        forward(x, w, b, y)
+        gradient(y, w, dx)
+        core.set_num_threads(1)
+        for rows in (slice(*ends) for ends in ROWS):
+            some_y, some_dx = np.empty_like(y[rows]), np.empty_like(dx[rows])
+            forward(x[rows], w, b, some_y)
+            gradient(y[rows], w, some_dx)
+            assert some_y.tobytes() == y[rows].tobytes(), (M, K, N, rows)
+            assert some_dx.tobytes() == dx[rows].tobytes(), (M, K, N, rows)
+
+
+@every_isa
+@both_types
+def test_matrix_does_not_depend_on_other_matrices(dtype, isa):
+    core.select_isa(isa)
+    core.set_num_threads(3)
+    for kernel in FAMILIES["dense"]:
+        sizes = {"dense_forward": (33, 71, 53, True), "dense_db": (33, 53)}.get(kernel, (33, 71, 53))
+        whole = Case(kernel, getattr(cases, kernel), ((3,), *sizes)).arguments(dtype)
+        alone = copied(whole)
+        load("aot")[kernel](**whole)
+        for matrix in range(3):
+            one = {name: array[matrix].copy() for name, array in alone.items()}
+            load("aot")[kernel](**one)
+            for name, array in one.items():
+                assert array.tobytes() == whole[name][matrix].tobytes(), (kernel, name, matrix)
+
+
+# A kernel, its builder and options behind the shape, and the arguments that have a row for each row.
+BY_ROWS = (
+    ("softmax_forward", cases.forward, (), {"x", "y"}),
+    ("softmax_dx", cases.backward, (), {"y", "dy", "dx"}),
+    *(
+        (build.__name__, build, (weighted, smoothing, SUM, True), {"z", "label", "target", "losses", "dz"})
+        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft)
+        for weighted, smoothing in ((False, 0.0), (True, 0.1))
+    ),
+)
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize(
+    ("kernel", "build", "options", "by_rows"), BY_ROWS, ids=[f"{row[0]}{row[2]}" for row in BY_ROWS]
+)
+def test_row_does_not_depend_on_other_rows(kernel, build, options, by_rows, dtype, isa):
+    core.select_isa(isa)
+    for shape in ((300, 10), (37, 67), (9, 1), (5, 16)):
+        before = Case(kernel, build, (shape, *options)).arguments(dtype)
+        whole = copied(before)
+        core.set_num_threads(3)
+        load("aot")[kernel](**whole)
+        core.set_num_threads(1)
+        for rows in (slice(*ends) for ends in ROWS):
+            some = {name: a[rows].copy() if name in by_rows else a for name, a in before.items()}
+            load("aot")[kernel](**some)
+            for name in by_rows & set(some):
+                assert bits(some[name]) == bits(whole[name][rows]), (shape, rows, name)
+
+
+# --- the place in a vector ---
+
+ELEMENTWISE = {
+    **{f"{name}_forward": (cases.forward, ()) for name in ("relu", "sigmoid", "tanh")},
+    **{f"{name}_dx": (cases.backward, ()) for name in ("relu", "sigmoid", "tanh")},
+    "_exp": (cases.forward, ()),
+    "_log": (cases.forward, ()),
+    "squared_error": (cases.squared_error, (SUM, True)),
+    "sgd": (cases.sgd, (0.9, 0.1, 1)),
+    "adam": (cases.adam, (0.1, 3)),
+    # Not dropout: there an element's place decides whether it is kept.
+}
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("kernel", ELEMENTWISE)
+def test_element_does_not_depend_on_its_place(kernel, dtype, isa):
+    core.select_isa(isa)
+    build, options = ELEMENTWISE[kernel]
+    size = 101  # several vectors of 16, and a tail of each length as the slices begin later
+    inputs = build(cases.Arrays(dtype, whole=False), (size,), *options)
+    limits = np.finfo(dtype)
+    special = [0.0, -0.0, np.inf, -np.inf, np.nan, limits.tiny / 3, -limits.smallest_subnormal, limits.max]
+    for which, array in enumerate(inputs):
+        if isinstance(array, np.ndarray) and array.shape == (size,):
+            array[3 + 2 * which :: 11] = np.resize(special, len(array[3 + 2 * which :: 11]))
+
+    def run(elements):
+        """The arrays of `elements` after a call with nothing but them."""
+        some = [
+            (a[elements] if a.shape == (size,) else a).copy() if isinstance(a, np.ndarray) else a
+            for a in inputs
+        ]
+        kernel_of(kernel)(*some)
+        return [
+            a for a, b in zip(some, inputs, strict=True) if isinstance(b, np.ndarray) and b.shape == (size,)
+        ]
+
+    whole = run(slice(None))
+    for begin in range(0, 18):
+        for end in (*range(begin + 1, begin + 18), size):
+            for a, b in zip(run(slice(begin, end)), whole, strict=True):
+                assert bits(a) == bits(b[begin:end]), (begin, end)
+
+
+# --- the place in memory ---
+
+
+def put(array, offset):
+    """A copy that begins `offset` elements behind a cache line."""
+    memory = np.zeros(array.nbytes + 128 + offset * array.itemsize, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset * array.itemsize
+    copy = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    assert not copy.size or copy.ctypes.data % 64 == offset * array.itemsize % 64
+    return copy
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_alignment_does_not_show(kernel, dtype, isa):
+    core.select_isa(isa)
+    core.set_num_threads(3)
+    for case in (case for case in CASES if case.kernel == kernel and not case.whole):
+        arguments = case.arguments(dtype)
+        results = []
+        for offset, step in ((0, 0), (1, 0), (0, 1), (5, 3)):  # all aligned, all alike, each different
+            placed = {
+                name: put(a, offset + step * which) if isinstance(a, np.ndarray) else a
+                for which, (name, a) in enumerate(arguments.items())
+            }
+            load("aot")[kernel](**placed)
+            results.append({name: bits(array) for name, array in arrays(placed).items()})
+        for result in results[1:]:
+            assert result == results[0], str(case)
+
+
+IN_PLACE = [
+    *((f"{name}_forward", "x", "y") for name in ("relu", "sigmoid", "tanh")),
+    *((f"{name}_dx", other, "dx") for name in ("relu", "sigmoid", "tanh") for other in ("y", "dy")),
+    ("dropout", "x", "y"),
+]
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize(("kernel", "source", "target"), IN_PLACE)
+def test_work_in_place_does_not_show(kernel, source, target, dtype, isa):
+    core.select_isa(isa)
+    for case in (case for case in CASES if case.kernel == kernel and not case.whole):
+        apart = case.arguments(dtype)
+        in_place = copied(apart)
+        in_place[target] = in_place[source]
+        load("aot")[kernel](**apart)
+        load("aot")[kernel](**in_place)
+        assert bits(in_place[target]) == bits(apart[target]), str(case)
