@@ -52,7 +52,7 @@ def central_differences(
     if chosen.reduction == "none":
         raise ValueError('a gradient is that of one number: choose the reduction "mean" or "sum"')
     twin = copy.deepcopy(model)
-    x, target = check_data(twin, chosen, data, scale).all(twin.dtype)
+    x, target = check_data(twin, chosen, data, scale).all()
     random_states = [(state, state.copy()) for state in twin.random_states()]
 
     def loss_with(param: Param, weights: Array) -> float:
@@ -153,7 +153,7 @@ def _mean_over_samples(
     model: Layer, data: Data, scale: float | None, sample_gradients: SampleGradients
 ) -> dict[str, Array]:
     mlp = pure_python_mlp(model)
-    x, labels = check_data(model, CrossEntropy(), data, scale).all(model.dtype)
+    x, labels = check_data(model, CrossEntropy(), data, scale).all()
     if labels.ndim != 1:
         raise ValueError(f"labels of shape (N,) are wanted, got targets of shape {labels.shape}")
     per_sample = [

@@ -24,17 +24,18 @@ class Samples:
     x: Array
     target: Array
     scale: float | None
+    dtype: np.dtype[Any]  # that of the model
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, index: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-        """The mini-batch of the samples `index`: features of type `dtype`, targets."""
-        return take(self.x, index, self.scale, dtype), _take_targets(self.target, index)
+    def batch(self, index: Array) -> tuple[Array, Array]:
+        """The mini-batch of the samples `index`: features of the model's type, targets."""
+        return take(self.x, index, self.scale, self.dtype), _take_targets(self.target, index)
 
-    def all(self, dtype: np.dtype[Any]) -> tuple[Array, Array]:
+    def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch."""
-        return self.batch(np.arange(len(self)), dtype)
+        return self.batch(np.arange(len(self)))
 
     def nonfinite(self) -> str | None:
         """What is wrong if there is a nan or an infinity among the numbers, else None."""
@@ -61,11 +62,12 @@ def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Sam
         x, y = data
     except (TypeError, ValueError):
         raise TypeError("data must be a pair of arrays (x, y)") from None
-    rows = features(x, model.dtype)
+    dtype = model.dtype
+    rows = features(x, dtype)
     same_length(rows, np.asarray(y))
     outputs = model.output_shape(rows.shape[1:])
-    target = loss.targets(y, outputs, model.dtype)
-    return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0))
+    target = loss.targets(y, outputs, dtype)
+    return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0), dtype)
 
 
 def _take_targets(target: Array, index: Array) -> Array:

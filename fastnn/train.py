@@ -71,7 +71,7 @@ class Trainer:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
         try:
             _check_finite([samples], self.on_nonfinite)
-            loss, _ = self.update(*samples.all(self.model.dtype))
+            loss, _ = self.update(*samples.all())
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
@@ -186,7 +186,7 @@ def _epoch(
     bar = tqdm(batches, title, disable=None if progress is None else not progress, leave=False)
     with bar, ctrl_c_between_updates() as raise_if_interrupted:
         for index in bar:
-            x, target = samples.batch(index, trainer.model.dtype)
+            x, target = samples.batch(index)
             loss, outputs = trainer.update(x, target)
             history.updates["loss"].append(loss)
             raise_if_interrupted()
@@ -215,7 +215,7 @@ def _evaluate(model: Layer, loss: Loss, samples: Samples, batch_size: int = 1024
     total, correct = 0.0, 0
     for start in range(0, len(samples), batch_size):
         index = np.arange(start, min(start + batch_size, len(samples)))
-        x, target = samples.batch(index, model.dtype)
+        x, target = samples.batch(index)
         outputs, _ = model.forward(x)
         total += float(loss.value(outputs, target, "sum")[0])
         correct += metrics.count_correct(outputs, target) if with_accuracy else 0
@@ -239,7 +239,7 @@ def gradients(
     samples = check_data(model, chosen, data, scale)
     before = _copy_random_states(model)
     try:
-        outputs, backward = model.forward(samples.all(model.dtype)[0], train=True)
+        outputs, backward = model.forward(samples.all()[0], train=True)
         value, dy = chosen.value_and_gradient(outputs, samples.target)
         backward(dy, need_dx=False)
     finally:

@@ -40,8 +40,8 @@ class Sequential(Layer):
             ways_back.append(way_back)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
-            trainable = [index for index, layer in enumerate(self.layers) if layer.trainable]
-            lowest = 0 if need_dx else min(trainable, default=len(ways_back))
+            trainable = (index for index, layer in enumerate(self.layers) if layer.trainable)
+            lowest = 0 if need_dx else next(trainable, len(ways_back))
             dx: Array | None = dy
             for index in reversed(range(lowest, len(ways_back))):
                 assert dx is not None, "a layer was asked for the gradient of its input and gave None"
