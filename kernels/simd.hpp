@@ -25,17 +25,20 @@ constexpr int VECTOR_BYTES = 16;
 template <class T> struct VectorOf;
 template <> struct VectorOf<float> {
     typedef std::int32_t integer __attribute__((vector_size(VECTOR_BYTES)));
+    typedef std::uint32_t bits __attribute__((vector_size(VECTOR_BYTES)));
     typedef float type __attribute__((vector_size(VECTOR_BYTES), may_alias));
     typedef float unaligned __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(4)));
 };
 template <> struct VectorOf<double> {
     typedef std::int64_t integer __attribute__((vector_size(VECTOR_BYTES)));
+    typedef std::uint64_t bits __attribute__((vector_size(VECTOR_BYTES)));
     typedef double type __attribute__((vector_size(VECTOR_BYTES), may_alias));
     typedef double unaligned __attribute__((vector_size(VECTOR_BYTES), may_alias, aligned(8)));
 };
 
 template <class T> using Vec = typename VectorOf<T>::type;
-template <class T> using IntVec = typename VectorOf<T>::integer;  // of the same width, for bits and masks
+template <class T> using IntVec = typename VectorOf<T>::integer;  // of the same width, for masks
+template <class T> using Bits = typename VectorOf<T>::bits;  // the same; may overflow and be shifted
 
 // Elements of a vector.
 template <class T> constexpr int LANES = VECTOR_BYTES / int(sizeof(T));

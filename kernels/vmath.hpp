@@ -45,7 +45,7 @@ template <class T> constexpr T reciprocal_factorial(int n) {
 // 2^n for integers n (as floats) in the range of normal exponents.
 template <class T> inline Vec<T> power_of_two(Vec<T> n) {
     using F = FloatTraits<T>;
-    const IntVec<T> exponent = __builtin_convertvector(n, IntVec<T>) + F::bias;
+    const Bits<T> exponent = (Bits<T>)__builtin_convertvector(n, IntVec<T>) + F::bias;
     return (Vec<T>)(exponent << F::mantissa_bits);
 }
 
@@ -124,10 +124,10 @@ template <class T> inline Vec<T> log(Vec<T> x) {
     const IntVec<T> subnormal = x < F::smallest_normal;
     const Vec<T> scaled = select<T>(subnormal, x * F::subnormal_scale, x);
     // x = 2^e m with sqrt(1/2) <= m < sqrt(2): the exponent of x / sqrt(1/2), found in its bits.
-    const IntVec<T> bits = (IntVec<T>)scaled;
-    const IntVec<T> root_half = (IntVec<T>)broadcast<T>(T(0.70710678118654752440));
-    const IntVec<T> exponent = (bits - root_half) >> F::mantissa_bits;
-    const Vec<T> m = (Vec<T>)(bits - (exponent << F::mantissa_bits));
+    const Bits<T> bits = (Bits<T>)scaled;
+    const Bits<T> root_half = (Bits<T>)broadcast<T>(T(0.70710678118654752440));
+    const IntVec<T> exponent = (IntVec<T>)(bits - root_half) >> F::mantissa_bits;
+    const Vec<T> m = (Vec<T>)(bits - ((Bits<T>)exponent << F::mantissa_bits));
     Vec<T> e = __builtin_convertvector(exponent, Vec<T>);
     e = select<T>(subnormal, e - T(F::subnormal_shift), e);
 

@@ -1,0 +1,58 @@
+// The kernels of the instruction set that this is compiled for, by number. Included by isa.inc, and by
+// tests/native/driver.cpp, which needs no Python.
+#pragma once
+
+#include "act.hpp"
+#include "call.hpp"
+#include "data.hpp"
+#include "dense.hpp"
+#include "loss.hpp"
+#include "optim.hpp"
+#include "probe.hpp"
+#include "random.hpp"
+
+namespace fastnn {
+
+template <class T> void fill(Table &table) {
+    constexpr int type = sizeof(T) == sizeof(double);
+    const auto set = [&table](KernelId id, Kernel kernel) { table.kernel[id][type] = kernel; };
+    set(DENSE_FORWARD, dense_forward<T>);
+    set(DENSE_DX, dense_dx<T>);
+    set(DENSE_DW, dense_dw<T>);
+    set(DENSE_DB, dense_db<T>);
+    set(RELU_FORWARD, relu_forward<T>);
+    set(RELU_DX, relu_dx<T>);
+    set(SIGMOID_FORWARD, sigmoid_forward<T>);
+    set(SIGMOID_DX, sigmoid_dx<T>);
+    set(TANH_FORWARD, tanh_forward<T>);
+    set(TANH_DX, tanh_dx<T>);
+    set(EXP_FORWARD, exp_forward<T>);
+    set(LOG_FORWARD, log_forward<T>);
+    set(SOFTMAX_FORWARD, softmax_forward<T>);
+    set(SOFTMAX_DX, softmax_dx<T>);
+    set(CROSS_ENTROPY_LABELS, cross_entropy_labels<T>);
+    set(CROSS_ENTROPY_SOFT, cross_entropy_soft<T>);
+    set(SQUARED_ERROR, squared_error<T>);
+    set(SGD, sgd<T>);
+    set(ADAM, adam<T>);
+    set(DROPOUT, dropout<T>);
+    set(GATHER_BYTES, gather<T, std::uint8_t>);
+    set(GATHER_FLOATS, gather<T, float>);
+    set(GATHER_DOUBLES, gather<T, double>);
+    set(COUNT_NONFINITE, count_nonfinite<T>);
+    set(PROBE_FMA, probe_fma<T>);
+    set(PROBE_READ, probe_read<T>);
+    set(PROBE_UPDATE, probe_update<T>);
+    table.probe_flop[type] = PROBE_FLOP<T>;
+}
+
+inline Table make_table(const char *isa) {
+    Table table{};
+    table.isa = isa;
+    table.row_bytes = BLOCK_ROW_BYTES;
+    fill<float>(table);
+    fill<double>(table);
+    return table;
+}
+
+}  // namespace fastnn

@@ -1,0 +1,308 @@
+"""The mistakes that `planted_mistakes.py` plants: what to replace where, and the tests that must notice."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mistake:
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+GRID = "tests/kernels/test_grid.py"
+CONTRACT = "tests/kernels/test_contract.py"
+EDGES = "tests/kernels/test_edges.py"
+BITS = "tests/kernels/test_same_bits.py"
+LAYERS = "tests/layers"
+LOSSES = "tests/test_losses.py"
+OPTIM = "tests/test_optim.py"
+TRAIN = "tests/test_train.py"
+DOOR = "tests/test_door.py"
+PARAM = "tests/test_param.py"
+
+MISTAKES = (
+    # --- products ---
+    Mistake(
+        "lost K tail",
+        "kernels/gemm.hpp",
+        "for (std::int64_t k = 0; k < K; ++k, b_row",
+        "for (std::int64_t k = 0; k < K / 4 * 4; ++k, b_row",
+        (GRID,),
+    ),
+    Mistake(
+        "lost last term of a long sum",
+        "kernels/gemm.hpp",
+        "for (std::int64_t k = 0; k < K; ++k, b_row",
+        "for (std::int64_t k = 0; k < K - (K > 64); ++k, b_row",
+        (GRID,),
+    ),
+    Mistake(
+        "lost M tail",
+        "kernels/gemm.hpp",
+        "return size * index / count;",
+        "return size / count * index;",
+        (GRID,),
+    ),
+    Mistake(
+        "lost N tail",
+        "kernels/gemm.hpp",
+        "return (N + BLOCK<T> - 1) / BLOCK<T>;",
+        "return N < BLOCK<T> ? N > 0 : N / BLOCK<T>;",
+        (GRID,),
+    ),
+    Mistake(
+        "lost rounds of a packed product",
+        "kernels/gemm.hpp",
+        "{k ? c + row * N + block.begin : nullptr, N}",
+        "{nullptr, N}",
+        (GRID, EDGES, BITS),
+    ),
+    Mistake(
+        "input truncated to bfloat16",
+        "kernels/gemm.hpp",
+        "broadcast(a_column[i * a.row]);",
+        "(Vec<T>)((IntVec<T>)broadcast(a_column[i * a.row]) & (sizeof(T) == 4 ? -0x10000 : -1));",
+        (GRID,),
+    ),
+    Mistake(
+        "dropped bias",
+        "kernels/dense.hpp",
+        "part, parts, store, add_bias);",
+        "part, parts, store, store);",
+        (GRID,),
+    ),
+    Mistake(
+        "bias of the first matrix for the whole batch",
+        "kernels/dense.hpp",
+        "b + i * N + column",
+        "b + column",
+        (GRID,),
+    ),
+    Mistake(
+        "wrong stride in dense_dx",
+        "kernels/dense.hpp",
+        "{w + (k + row) * N, N, 1}",
+        "{w + (k + row) * N, K, 1}",
+        (GRID,),
+    ),
+    Mistake(
+        "order of a sum depends on the threads",
+        "kernels/dense.hpp",
+        "sum += load_n(dy + m * N + column, n);",
+        "sum += load_n(dy + (m + parts - 1) % M * N + column, n);",
+        (BITS,),
+    ),
+    # --- activations and losses ---
+    Mistake(
+        "nan swallowed by relu",
+        "kernels/act.hpp",
+        "select<T>(x < T(0), Vec<T>{}, x)",
+        "select<T>(x > T(0), x, Vec<T>{})",
+        (CONTRACT,),
+    ),
+    Mistake(
+        "softmax without the shift by its largest input",
+        "kernels/act.hpp",
+        "exponentials(x, C, largest(x, C), y)",
+        "exponentials(x, C, T(0), y)",
+        (LAYERS,),
+    ),
+    Mistake(
+        "cross entropy without the shift by its largest input",
+        "kernels/loss.hpp",
+        "const T top = largest(z, C);\n    const T sum = exponentials(z, C, top, dz);\n    const T own",
+        "const T top = 0;\n    const T sum = exponentials(z, C, top, dz);\n    const T own",
+        (LOSSES,),
+    ),
+    Mistake(
+        "label smoothing ignored",
+        "kernels/loss.hpp",
+        "= smoothing != 0 ? cross_entropy_row",
+        "= false ? cross_entropy_row",
+        (LOSSES,),
+    ),
+    Mistake(
+        "label smoothing ignored with soft targets",
+        "kernels/loss.hpp",
+        "load_n(row + c, n) * kept + other",
+        "load_n(row + c, n)",
+        (LOSSES,),
+    ),
+    Mistake(
+        "class weight ignored in the gradient",
+        "kernels/loss.hpp",
+        "const T factor = own * scale / sum;",
+        "const T factor = scale / sum;",
+        (LOSSES,),
+    ),
+    Mistake(
+        "class weight ignored in the gradient of smoothed targets",
+        "kernels/loss.hpp",
+        "- weighted_target(c, n)) * scale",
+        "- target(c, n)) * scale",
+        (LOSSES,),
+    ),
+    Mistake(
+        "label check removed",
+        "kernels/loss_aot.pyx",
+        "if not in_range(<int64_t *> alabel.data, call.size[0], call.size[1]):",
+        "if False:",
+        (CONTRACT,),
+    ),
+    Mistake(
+        "negative labels and indices accepted",
+        "kernels/serial.hpp",
+        "largest = value > largest ? value : largest;",
+        "largest = index[i] > std::int64_t(largest) ? value : largest;",
+        (CONTRACT,),
+    ),
+    # --- optimizers, data, randomness ---
+    Mistake(
+        "momentum not applied",
+        "kernels/optim.hpp",
+        "v = fma(broadcast(momentum), v, step);",
+        "v = step;",
+        (OPTIM,),
+    ),
+    Mistake(
+        "weight decay ignored",
+        "kernels/optim.hpp",
+        "return decay != 0 ? fma(broadcast(decay), p, g) : g;",
+        "return g;",
+        (OPTIM,),
+    ),
+    Mistake(
+        "Adam without bias correction",
+        "kernels/optim.hpp",
+        "rate(T(hyper[0] / hyper[5]))",
+        "rate(T(hyper[0]))",
+        (OPTIM,),
+    ),
+    Mistake(
+        "Adam's count of steps stands still",
+        "fastnn/optim.py",
+        "corrections = 1 - beta1**state.steps, 1 - beta2**state.steps",
+        "corrections = 1 - beta1, 1 - beta2",
+        (OPTIM,),
+    ),
+    Mistake(
+        "gather ignores the index",
+        "kernels/data.hpp",
+        "call.in<S>(0) + call.in<std::int64_t>(1)[m] * D",
+        "call.in<S>(0) + m * D",
+        (GRID,),
+    ),
+    Mistake(
+        "gather ignores the scale",
+        "kernels/data.hpp",
+        "T(double(source[d]) * scale)",
+        "T(source[d])",
+        (GRID,),
+    ),
+    Mistake(
+        "gather copies floats whatever the scale",
+        "kernels/data.hpp",
+        "if (std::is_same_v<S, T> && scale == 1)",
+        "if (std::is_same_v<S, T>)",
+        (CONTRACT,),
+    ),
+    Mistake(
+        "count_nonfinite misses infinities",
+        "kernels/data.hpp",
+        "count += x[e] - x[e] != 0;",
+        "count += x[e] != x[e];",
+        (CONTRACT,),
+    ),
+    Mistake(
+        "another dropout mask on the way back",
+        "fastnn/layers/dropout.py",
+        "ops.dropout(dy, bits, self.rate, dx)",
+        "ops.random_next(self.state, bits), ops.dropout(dy, bits, self.rate, dx)",
+        (LAYERS,),
+    ),
+    # --- layers and training ---
+    Mistake(
+        "frozen parameter updated",
+        "fastnn/optim.py",
+        "if param.has_grad and not param.frozen:",
+        "if param.has_grad:",
+        (LAYERS, TRAIN),
+    ),
+    Mistake(
+        "gradient of a frozen weight computed",
+        "fastnn/layers/dense.py",
+        "if not weight.frozen:",
+        "if True:",
+        (LAYERS,),
+    ),
+    Mistake(
+        "lr_scale ignored",
+        "fastnn/optim.py",
+        "self.lr * param.lr_scale",
+        "self.lr",
+        (LAYERS, OPTIM),
+    ),
+    Mistake(
+        "gradient of the input taken with the new weights",
+        "fastnn/layers/dense.py",
+        "ops.dense_dw(x, dy, weight.grad_buffer())",
+        "ops.dense_dw(x, dy, weight.grad_buffer())\n"
+        "                ops.sgd(weight.grad_buffer(), np.array([0.01, 0, 0, 0]), None, weight.master)",
+        (LAYERS,),
+    ),
+    Mistake(
+        "last batch dropped",
+        "fastnn/train.py",
+        "range(0, len(order), batch_size)",
+        "range(0, len(order) // batch_size * batch_size, batch_size)",
+        (TRAIN,),
+    ),
+    Mistake(
+        "every epoch in the same order",
+        "fastnn/train.py",
+        "ORDER_OF_SAMPLES, epoch)",
+        "ORDER_OF_SAMPLES, 0)",
+        (TRAIN,),
+    ),
+    Mistake(
+        "validation on the training data",
+        "fastnn/train.py",
+        "_evaluate(model, chosen, held_out)",
+        "_evaluate(model, chosen, samples)",
+        (TRAIN,),
+    ),
+    Mistake(
+        "evaluation with dropout",
+        "fastnn/train.py",
+        "outputs, _ = model.forward(x)",
+        "outputs, _ = model.forward(x, train=True)",
+        (TRAIN,),
+    ),
+    Mistake(
+        "failed step advances the random counters",
+        "fastnn/train.py",
+        "_restore_random_states(self.model, before)",
+        "pass",
+        (DOOR,),
+    ),
+    Mistake(
+        "labels not checked at the door",
+        "fastnn/_door.py",
+        "if low < 0 or high >= classes:",
+        "if False:",
+        (DOOR,),
+    ),
+    Mistake(
+        "snapshot is not a copy",
+        "fastnn/param.py",
+        "copy = array.copy()",
+        "copy = array.view()",
+        (PARAM,),
+    ),
+)
+
+# Printed as JSON by a child process: the command that compiles each extension module, from setup.py.
+# setup.py also brings the C++ behind the .pyx files up to date.

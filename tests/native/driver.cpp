@@ -1,0 +1,326 @@
+// The native core without Python, to be run under sanitizers: sanitize.py compiles and runs this file.
+//
+// Part one calls every kernel with edge sizes in both float types, on 1 to 4 threads. A kernel must write all
+// of its outputs, leave its inputs alone, and give the same bits on any number of threads and at any
+// alignment; the dense kernels must agree with a plain triple loop on whole numbers, for which both are
+// exact. Every array is a heap block of exactly its size, so that AddressSanitizer sees a step beyond it;
+// and since GCC's does not see masked loads and stores, every array is also put right in front of a page
+// that may not be touched.
+//
+// Part two does to the thread team what a process may do to it: several callers at once, another number of
+// threads at each call, falling asleep, fork, running out of memory.
+//
+//     driver [no-fork] [verbose]
+//
+// "no-fork" leaves fork out, which ThreadSanitizer cannot follow. "verbose" names each case before it runs,
+// for the one in which a sanitizer or a guard page ends the run. Exit code 0, or 1 after a message that names
+// the case.
+
+#include "cases.hpp"
+
+namespace {
+
+// --- part one: every kernel ---
+
+// The product of a (M, K) and b (K, N), given as functions of two indices, term by term.
+template <class T, class A, class B> std::vector<T> product(int64_t M, int64_t N, int64_t K, A a, B b) {
+    std::vector<T> c;
+    for (int64_t i = 0; i < M; ++i)
+        for (int64_t j = 0; j < N; ++j) {
+            T sum = 0;
+            for (int64_t k = 0; k < K; ++k) sum += a(i, k) * b(k, j);
+            c.push_back(sum);
+        }
+    return c;
+}
+
+template <class T> void append(std::vector<T> &to, const std::vector<T> &from) {
+    to.insert(to.end(), from.begin(), from.end());
+}
+
+template <class T> void check_dense(int64_t batch, int64_t M, int64_t K, int64_t N) {
+    const auto x = whole<T>(batch * M * K), w = whole<T>(batch * K * N), b = whole<T>(batch * N);
+    const auto dy = whole<T>(batch * M * N);
+    std::vector<T> y, y_plus_b, dx, dw, db;
+    for (int64_t i = 0; i < batch; ++i) {
+        const auto x_at = [&, i](int64_t m, int64_t k) { return x[std::size_t((i * M + m) * K + k)]; };
+        const auto w_at = [&, i](int64_t k, int64_t n) { return w[std::size_t((i * K + k) * N + n)]; };
+        const auto dy_at = [&, i](int64_t m, int64_t n) { return dy[std::size_t((i * M + m) * N + n)]; };
+        const auto x_transposed_at = [&](int64_t k, int64_t m) { return x_at(m, k); };
+        const auto w_transposed_at = [&](int64_t n, int64_t k) { return w_at(k, n); };
+        const auto ones = [](int64_t, int64_t) { return T(1); };
+        append(y, product<T>(M, N, K, x_at, w_at));
+        append(dx, product<T>(M, K, N, dy_at, w_transposed_at));
+        append(dw, product<T>(K, N, M, x_transposed_at, dy_at));
+        append(db, product<T>(1, N, M, ones, dy_at));
+    }
+    for (std::size_t i = 0; i < y.size(); ++i)
+        y_plus_b.push_back(y[i] + b[i / std::size_t(M * N) * std::size_t(N) + i % std::size_t(N)]);
+    const std::vector<int64_t> sizes{batch, M, K, N};
+    const Argument y_only = output(y), y_and_bias = output(y_plus_b);
+    // The rows of scratch memory are those that dense_aot.pyx asks for.
+    const int64_t rows_of_w = std::min<int64_t>(K, MOST_PACKED_ROWS);
+    const int64_t rows_of_dy = std::min<int64_t>(M, MOST_PACKED_ROWS);
+    for (const bool with_bias : {false, true})
+        check(make<T>("dense_forward", DENSE_FORWARD, sizes,
+                      {input(x), input(w), with_bias ? input(b) : Argument{}, with_bias ? y_and_bias : y_only}, {},
+                      rows_of_w));
+    check(make<T>("dense_dx", DENSE_DX, sizes, {input(dy), input(w), output(dx)}, {}, N + DX_ROWS));
+    check(make<T>("dense_dw", DENSE_DW, sizes, {input(x), input(dy), output(dw)}, {}, rows_of_dy));
+    check(make<T>("dense_db", DENSE_DB, sizes, {input(dy), output(db)}));
+}
+
+template <class T> void check_dense() {
+    // Every combination of nothing, one, just below a vector, and a block with a tail.
+    const int64_t edges[] = {0, 1, LANES<T> - 1, BLOCK<T> + 1};
+    for (const int64_t M : edges)
+        for (const int64_t K : edges)
+            for (const int64_t N : edges)
+                for (const int64_t batch : {1, 3}) check_dense<T>(batch, M, K, N);
+    check_dense<T>(0, 2, 3, 4);
+    // Every register tile, whole and with a tail, of y and of dx; and one cut into two.
+    for (int64_t rows = 1; rows <= tile_rows(1) + 1; ++rows)
+        for (int64_t vectors = 1; vectors <= TILE_COLUMNS; ++vectors)
+            for (const int64_t missing : {0, 1}) {
+                const int64_t columns = vectors * LANES<T> - missing;
+                check_dense<T>(1, rows, 3, columns);
+                check_dense<T>(1, columns, rows, 3);
+            }
+    // Every length of a tail, and the groups of rows of dense_dx.
+    for (int64_t size = 1; size <= BLOCK<T> + LANES<T>; ++size) check_dense<T>(1, 2, 3, size);
+    for (const int64_t groups : {1, 2})
+        for (const int64_t more : {-1, 0, 1}) check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, 2);
+    // Sums in two rounds, over K, N and M; with few tiles, and with so many that each thread packs.
+    const int64_t terms = PACKED_ROWS + 3, enough = MAX_THREADS * TILES_TO_PACK * tile_rows(1);
+    for (const int64_t rows : {int64_t(3), enough}) {
+        check_dense<T>(1, rows, terms, 5);
+        check_dense<T>(1, terms, rows, 5);
+    }
+    check_dense<T>(1, 3, 5, terms);
+}
+
+template <class T> void check_elementwise_kernels(int64_t count) {
+    const auto x = numbers<T>(count), dy = numbers<T>(count), target = numbers<T>(count);
+    const std::pair<const char *, KernelId> forward[] = {{"relu_forward", RELU_FORWARD},
+                                                         {"sigmoid_forward", SIGMOID_FORWARD},
+                                                         {"tanh_forward", TANH_FORWARD},
+                                                         {"exp_forward", EXP_FORWARD},
+                                                         {"log_forward", LOG_FORWARD}};
+    for (const auto &[name, kernel] : forward)
+        check_elementwise(make<T>(name, kernel, {count}, {input(x), output<T>(count)}), 1);
+    const std::pair<const char *, KernelId> backward[] = {
+        {"relu_dx", RELU_DX}, {"sigmoid_dx", SIGMOID_DX}, {"tanh_dx", TANH_DX}};
+    for (const auto &[name, kernel] : backward)
+        check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}), 2);
+
+    const std::vector<std::uint64_t> bits{random_bits()};
+    for (const double rate : {0.0, 0.3, 1.0})
+        check_elementwise(
+            make<T>("dropout", DROPOUT, {count}, {input(x), input(bits), output<T>(count)}, {rate}), 1);
+
+    check(make<T>("squared_error", SQUARED_ERROR, {count},
+                  {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
+    check(make<T>("squared_error without dy", SQUARED_ERROR, {count},
+                  {input(x), input(target), output<T>(count), {}}, {0, 0.5}));
+
+    const int64_t nonfinite =
+        std::count_if(x.begin(), x.end(), [](T value) { return !std::isfinite(value); });
+    check(serial(make<T>("count_nonfinite", COUNT_NONFINITE, {count},
+                         {input(x), output(std::vector<int64_t>{nonfinite})})));
+
+    const std::vector<double> sgd{0.1, 0.9, 0.01, 1}, adam{0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001};
+    check(make<T>("sgd", SGD, {count}, {input(dy), input(sgd), updated(x), updated(target)}));
+    check(make<T>("sgd without momentum", SGD, {count}, {input(dy), input(sgd), {}, updated(target)}));
+    check(make<T>("adam", ADAM, {count},
+                  {input(dy), input(adam), updated(x), updated(numbers<T>(count)), updated(target)}));
+
+    check(make<T>("probe_fma", PROBE_FMA, {3}, {updated(whole<T>(1))}));
+    if (count) check(make<T>("probe_read", PROBE_READ, {count, 3}, {updated(whole<T>(count))}));
+    check(make<T>("probe_update", PROBE_UPDATE, {count, 3}, {updated(x)}));
+}
+
+template <class T> void check_kernels_on_rows(int64_t M, int64_t C) {
+    const std::vector<int64_t> sizes{M, C};
+    const auto z = numbers<T>(M * C), other = numbers<T>(M * C);
+    check(make<T>("softmax_forward", SOFTMAX_FORWARD, sizes, {input(z), output<T>(M * C)}));
+    check(make<T>("softmax_dx", SOFTMAX_DX, sizes, {input(z), input(other), output<T>(M * C)}));
+    for (const bool weighted : {false, true})
+        for (const double smoothing : {0.0, 0.1})
+            for (const bool gradient : {false, true}) {
+                const Argument weight = weighted ? input(numbers<T>(C)) : Argument{};
+                const Argument dz = gradient ? output<T>(M * C) : Argument{};
+                const std::vector<double> scalars{smoothing, 0.5};
+                if (C)  // there is no label in an empty range
+                    check(make<T>("cross_entropy_labels", CROSS_ENTROPY_LABELS, sizes,
+                                  {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
+                check(make<T>("cross_entropy_soft", CROSS_ENTROPY_SOFT, sizes,
+                              {input(z), input(other), weight, output<T>(M), dz}, scalars));
+            }
+}
+
+template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_t D) {
+    constexpr int64_t ROWS = 7;
+    std::vector<S> source;
+    for (int64_t i = 0; i < ROWS * D; ++i) source.push_back(S(random_below(256)));
+    for (const double scale : {1.0, 0.5}) {
+        const std::vector<int64_t> index = indices(M, ROWS);
+        std::vector<T> expected;
+        for (const int64_t row : index)
+            for (int64_t d = 0; d < D; ++d)
+                expected.push_back(T(double(source[std::size_t(row * D + d)]) * scale));
+        check(make<T>("gather", kernel, {M, D}, {input(source), input(index), output(expected)}, {scale}));
+    }
+}
+
+template <class T> void check_serial_ends() {
+    const std::vector<int64_t> labels{0, 2, 1, 2};
+    const bool is_double = sizeof(T) == sizeof(double);
+    if (!in_range(labels.data(), 4, 3) || in_range(labels.data(), 4, 2) || !in_range(nullptr, 0, 0))
+        fail("in_range");
+    if (weight_of_labels(std::vector<T>{1, 2, 4}.data(), is_double, labels.data(), 4) != 11)
+        fail("weight_of_labels");
+    if (sum(std::vector<T>{1, 2, 4}.data(), 3, is_double) != 7) fail("sum");
+}
+
+template <class T> void check_every_kernel() {
+    check_dense<T>();
+    for (int64_t count = 0; count <= 2 * LANES<T> + 1; ++count) check_elementwise_kernels<T>(count);
+    check_elementwise_kernels<T>(1003);
+    for (const int64_t M : {0, 1, 5})
+        for (int64_t C = 0; C <= 2 * LANES<T> + 1; ++C) check_kernels_on_rows<T>(M, C);
+    for (const int64_t M : {0, 1, 5})
+        for (const int64_t D : {0, 1, 3, 64, 67}) {
+            check_gather<T, std::uint8_t>(GATHER_BYTES, M, D);
+            check_gather<T, float>(GATHER_FLOATS, M, D);
+            check_gather<T, double>(GATHER_DOUBLES, M, D);
+        }
+    check_serial_ends<T>();
+    for (int kernel = 0; kernel < KERNEL_COUNT; ++kernel)
+        if (!has_run[kernel][sizeof(T) == sizeof(double)])
+            fail("no case for kernel " + std::to_string(kernel));
+}
+
+// --- part two: the thread team ---
+
+// Some cases with and without scratch memory, and their results.
+struct Expected {
+    Case c;
+    std::vector<Bytes> result;
+};
+
+std::vector<Expected> some_cases() {
+    std::vector<Expected> some;
+    const auto add = [&some](const Case &c) { some.push_back({c, result_of(c, 1)}); };
+    for (const int64_t size : {5, 40, 130}) {
+        const int64_t area = size * size;
+        const std::vector<int64_t> sizes{1, size, size, size};
+        add(make<float>("dense_forward", DENSE_FORWARD, sizes,
+                        {input(whole<float>(area)), input(whole<float>(area)), {}, output<float>(area)}, {},
+                        size));
+        add(make<double>("dense_dx", DENSE_DX, sizes,
+                         {input(whole<double>(area)), input(whole<double>(area)), output<double>(area)}, {},
+                         size + DX_ROWS));
+        add(make<float>("softmax_forward", SOFTMAX_FORWARD, {size, size},
+                        {input(numbers<float>(area)), output<float>(area)}));
+    }
+    return some;
+}
+
+void check_again(const Expected &expected, int threads) {
+    if (result_of(expected.c, threads) != expected.result)
+        fail(expected.c.name + ": wrong beside other callers, or in a child");
+}
+
+// Longer than a worker spins before it sleeps.
+void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
+
+// Four callers at once: one has the team, the others do their parts alone. All of them change the number of
+// threads from call to call, and pause now and then, so that the workers fall asleep and are woken.
+void check_callers(const std::vector<Expected> &some) {
+    constexpr int ROUNDS = 200;
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 4; ++caller)
+        callers.emplace_back([&some, caller] {
+            for (int round = 0; round < ROUNDS; ++round) {
+                check_again(some[std::size_t(caller + round) % some.size()],
+                            1 + (caller + round) % (MAX_THREADS + 2));
+                if (round % 20 == 0) pause();
+            }
+        });
+    for (std::thread &caller : callers) caller.join();
+}
+
+// Runs `body` in a child process, which has a minute.
+template <class Body> void in_child(Body body) {
+    const pid_t child = fork();
+    if (child < 0) fail("fork");
+    if (child == 0) {
+        alarm(60);
+        body();
+        std::_Exit(0);
+    }
+    int status = -1;
+    if (waitpid(child, &status, 0) != child || status != 0)
+        fail("a child process failed or hung, wait status " + std::to_string(status));
+}
+
+// A child has the team's memory, but not its threads.
+void check_fork(const std::vector<Expected> &some) {
+    const auto check_all = [&some] {
+        for (const Expected &expected : some) check_again(expected, MAX_THREADS);
+    };
+    in_child([&] {
+        check_all();
+        in_child(check_all);  // and so has the child of a child
+        check_callers(some);
+    });
+    check_all();
+
+    // The same while another thread uses the team, which to the child looks busy for ever.
+    std::atomic<bool> started{false}, stop{false};
+    std::thread busy([&] {
+        const Prepared prepared(some.back().c);
+        while (!stop) {
+            prepared.run(MAX_THREADS);
+            started = true;
+        }
+    });
+    while (!started) pause();
+    for (int i = 0; i < 10; ++i) in_child(check_all);
+    stop = true;
+    busy.join();
+    check_all();
+}
+
+// A call whose scratch memory cannot be had runs nothing, and the next one runs as ever.
+void check_out_of_memory(const std::vector<Expected> &some) {
+    Case huge = some.front().c;
+    huge.call.scratch_rows = int64_t(1) << 50;
+    const Prepared prepared(huge);
+    if (prepared.run(MAX_THREADS)) fail("a petabyte of scratch memory was found");
+    if (prepared.contents().back() != huge.arguments.back().before)
+        fail("a call without scratch memory was run");
+    check_again(some.front(), MAX_THREADS);
+}
+
+}  // namespace
+
+int main(int argc, char **argv) {
+    bool with_fork = true;
+    for (int i = 1; i < argc; ++i) {
+        const std::string argument = argv[i];
+        if (argument == "no-fork")
+            with_fork = false;
+        else if (argument == "verbose")
+            verbose = true;
+        else
+            fail("unknown argument " + argument);
+    }
+    check_every_kernel<float>();
+    check_every_kernel<double>();
+    const std::vector<Expected> some = some_cases();
+    check_callers(some);
+    if (with_fork) check_fork(some);
+    check_out_of_memory(some);
+    return 0;
+}

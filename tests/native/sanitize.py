@@ -1,0 +1,127 @@
+"""Build driver.cpp under sanitizers and run it, for every instruction set that this machine has.
+
+    python tests/native/sanitize.py [another kernels/ folder]
+
+AddressSanitizer together with UndefinedBehaviorSanitizer on each instruction set; ThreadSanitizer on the
+portable build, since the thread team is the same for all, and masked loads and stores would escape it.
+Prints a line per configuration, two of which are built and run at a time; the exit code is 1 if one fails.
+The compiler is $CXX, or g++.
+"""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+KERNELS = HERE.parents[1] / "kernels"
+
+# What setup.py compiles the kernels with, as far as it changes what they compute, and enough for a readable
+# report. -O1: the vectors stay in registers, and building takes a third of the time.
+FLAGS = ("-std=c++17", "-O1", "-g1", "-fno-omit-frame-pointer", "-pthread")
+FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-D_GLIBCXX_ASSERTIONS")
+
+ADDRESS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+THREAD = ("-fsanitize=thread",)
+
+# A flag of /proc/cpuinfo that tells the level: all processors that have it have the rest of the level.
+LEVELS = {"v4": "avx512vl", "v3": "avx2", "v2": "sse4_2"}
+
+# The driver asks for more memory than there is, on purpose.
+OPTIONS = "allocator_may_return_null=1:halt_on_error=1"
+TIMEOUT = 300  # seconds
+
+
+@dataclass(frozen=True)
+class Configuration:
+    name: str
+    flags: tuple[str, ...]
+    command: tuple[str, ...] = ()  # in front of the driver
+    arguments: tuple[str, ...] = ()
+
+    def run(self, compiler: str, kernels: Path, folder: Path) -> tuple[str, str]:
+        """Build and run; returns a line for the table, and what went wrong ("" if nothing did)."""
+        driver = folder / self.name.replace(" ", "-")
+        start = time.perf_counter()
+        build = [compiler, *FLAGS, *self.flags, f"-I{kernels}", str(HERE / "driver.cpp"), "-o", str(driver)]
+        trouble = execute(build)
+        built = time.perf_counter()
+        if not trouble:
+            trouble = execute([*self.command, str(driver), *self.arguments])
+        done = time.perf_counter()
+        times = f"built in {built - start:2.0f} s, ran {done - built:2.0f} s"
+        return f"{self.name:12} {'FAILED' if trouble else 'ok':6}  {times}", trouble
+
+
+def configurations() -> list[Configuration]:
+    """All of them, those that take longest first."""
+    levels = {name: (f"-march=x86-64-{name}",) for name in runnable_levels()} | {"any": ()}
+    return [
+        *(Configuration(f"address {name}", (*ADDRESS, *flags)) for name, flags in levels.items()),
+        Configuration("thread any", THREAD, unshuffled(), ("no-fork",)),
+    ]
+
+
+def runnable_levels() -> list[str]:
+    """The x86-64 levels of this machine, best first."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return []
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return [level for level, flag in LEVELS.items() if flag in flags]
+
+
+def unshuffled() -> tuple[str, ...]:
+    """The command in front of a program under ThreadSanitizer.
+
+    Its shadow memory has fixed places, which a system that shuffles addresses by more than 28 bits may have
+    taken ("unexpected memory mapping").
+    """
+    bits = Path("/proc/sys/vm/mmap_rnd_bits")
+    if bits.exists() and int(bits.read_text()) > 28 and shutil.which("setarch"):
+        return ("setarch", "-R")
+    return ()
+
+
+def execute(command: list[str]) -> str:
+    """Run it; returns "" or all that it said."""
+    options = {f"{name}_OPTIONS": OPTIONS for name in ("ASAN", "TSAN")}
+    options["UBSAN_OPTIONS"] = "print_stacktrace=1"
+    try:
+        done = subprocess.run(
+            command,
+            env={**os.environ, **options},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no end after {TIMEOUT} s: {' '.join(command)}"
+    return f"exit code {done.returncode}\n{done.stdout}" if done.returncode else ""
+
+
+def main() -> int:
+    kernels = Path(sys.argv[1]) if len(sys.argv) > 1 else KERNELS
+    compiler = os.environ.get("CXX", "g++")
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(c.run, compiler, kernels, Path(folder)) for c in configurations()]
+        for run in runs:
+            line, trouble = run.result()
+            print(line, flush=True)
+            if trouble:
+                pool.shutdown(cancel_futures=True)
+                print(trouble)
+                return 1
+    print(f"clean, after {time.perf_counter() - start:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
