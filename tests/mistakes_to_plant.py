@@ -229,7 +229,7 @@ MISTAKES = (
         "fastnn/optim.py",
         "if param.has_grad and not param.frozen:",
         "if param.has_grad:",
-        (LAYERS, TRAIN),
+        (LAYERS, TRAIN, OPTIM),
     ),
     Mistake(
         "gradient of a frozen weight computed",

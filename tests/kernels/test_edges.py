@@ -296,3 +296,20 @@ def test_walls_are_walls(kernel, where):
     message = f"any, second, arrays at the {where}: SIG(SEGV|BUS)"
     with pytest.raises(pytest.fail.Exception, match=message):
         assert_survives("any", calls)
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize(
+    ("kernel", "sizes"), [("dense_forward", (1000, 1100, 17, True)), ("dense_dw", (1100, 1000, 17))]
+)
+def test_sums_in_several_packed_rounds_are_exact(kernel, sizes, dtype, isa):
+    """Tall enough that B is packed, deep enough that it is packed in several rounds."""
+    core.select_isa(isa)
+    core.set_num_threads(2)
+    case = Case(kernel, getattr(cases, kernel), ((), *sizes), whole=True)
+    expected, actual = case.arguments(dtype), case.arguments(dtype)
+    load("ref")[kernel](**expected)
+    load("aot")[kernel](**actual)
+    for name, wanted in expected.items():
+        np.testing.assert_array_equal(actual[name], wanted, name)

@@ -1,0 +1,39 @@
+"""What the README shows works as it stands there."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import fastnn as fn
+from fastnn import cli
+
+README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def test_script_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (script,) = blocks("python")
+    names = {}
+    exec(script, names)
+    assert names["history"]["val_accuracy"][-1] > 0.9
+    assert (tmp_path / "digits.safetensors").stat().st_size > 4 * 9000
+    assert "Linear(64, 128)" in capsys.readouterr().out
+
+
+def test_names_exist():
+    used = set(re.findall(r"\bfn\.(\w+)", README))
+    assert {"Sequential", "fit", "evaluate"} <= used
+    assert used <= set(fn.__all__)
+
+
+@pytest.mark.parametrize(
+    "command", re.findall(r"fastnn (?:train|compare|config)[^\n`|&]*", "\n".join(blocks("bash")))
+)
+def test_commands_are_understood(command):
+    assert callable(cli._parse([cli._with_underscores(word) for word in shlex.split(command)[1:]]))
