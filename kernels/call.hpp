@@ -7,12 +7,6 @@
 
 namespace fastnn {
 
-// What dense kernels ask for as scratch memory, in rows of a packed block: enough for every instruction set.
-enum Scratch : int {
-    MOST_PACKED_ROWS = 512,  // for a block of the right-hand matrix
-    DX_ROWS = 48,            // for a block of dx before it is transposed: a multiple of all tile heights and lanes
-};
-
 // Which kernel: the row of the table of an instruction set.
 enum KernelId : int {
     DENSE_FORWARD,
@@ -52,8 +46,7 @@ struct Call {
     std::int64_t size[6] = {};
     double scalar[2] = {};
     double work = 0;             // about how many FLOP, to decide on threads
-    std::int64_t scratch_rows = 0;   // scratch memory that each part needs, in rows of Table::row_bytes
-    std::int64_t scratch_bytes = 0;  // the same in bytes, and the memory: set by the executor;
+    std::int64_t scratch_bytes = 0;  // of each part, and the memory: set by the executor;
     char *scratch = nullptr;         // part p owns [p * scratch_bytes, (p + 1) * scratch_bytes)
 
     template <class T> const T *in(int i) const { return static_cast<const T *>(array[i]); }
@@ -69,12 +62,15 @@ template <class T> inline T *scratch_of(const Call &call, int part) {
 // What is computed, to the last bit, does not depend on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
 
+// The bytes of scratch memory that each part of a call needs.
+using ScratchBytes = std::int64_t (*)(const Call &call);
+
 // The kernels of one instruction set: [kernel][is_double].
 struct Table {
     const char *isa;
-    std::int64_t row_bytes;  // a row of a packed block of the matrix product
-    double probe_flop[2];    // FLOP of one round of probe_fma, [is_double]
+    double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
+    ScratchBytes scratch[KERNEL_COUNT][2];  // null: none
 };
 
 // The half-open range of `count` items that a part owns, split at multiples of `unit`.

@@ -6,26 +6,13 @@
 
 namespace fastnn {
 
-// Stores a tile into a matrix.
-template <class T> struct StoreTile {
-    T *c;
-    std::int64_t row;
-
-    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
-        store_n(c + i * row + j * LANES<T>, value, n);
-    }
-};
-
-// Adds a bias to each row of a tile and stores it.
-template <class T> struct StoreTilePlusBias {
-    T *c;
-    std::int64_t row;
-    const T *bias;
-
-    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
-        store_n(c + i * row + j * LANES<T>, value + load_n(bias + j * LANES<T>, n), n);
-    }
-};
+template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
+    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    return {M, N, K, {x, K, 1}, RightHand<T>::by_rows(w, N)};
+}
+template <class T> std::int64_t dense_forward_scratch(const Call &call) {
+    return forward_product<T>(call, nullptr, nullptr).scratch_bytes();
+}
 
 // y = x w + b.  x (B, M, K), w (B, K, N), b (B, N) or null -> y (B, M, N)
 template <class T> void dense_forward(const Call &call, int part, int parts) {
@@ -38,13 +25,22 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
             return StoreTile<T>{y + row * N + column, N};
         };
         const auto add_bias = [=](std::int64_t row, std::int64_t column) {
-            return StoreTilePlusBias<T>{y + row * N + column, N, b + i * N + column};
+            return StoreTilePlusBias<T>{store(row, column), b + i * N + column};
         };
+        const Product<T> product = forward_product(call, x, w);
         if (b)
-            multiply<T>(M, N, K, {x, K, 1}, w, y, scratch, part, parts, store, add_bias);
+            multiply(product, scratch, part, parts, store, add_bias);
         else
-            multiply<T>(M, N, K, {x, K, 1}, w, y, scratch, part, parts, store, store);
+            multiply(product, scratch, part, parts, store, store);
     }
+}
+
+template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
+    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    return {K, N, M, {x, 1, K}, RightHand<T>::by_rows(dy, N)};
+}
+template <class T> std::int64_t dense_dw_scratch(const Call &call) {
+    return dw_product<T>(call, nullptr, nullptr).scratch_bytes();
 }
 
 // dw = x^T dy.  x (B, M, K), dy (B, M, N) -> dw (B, K, N)
@@ -56,8 +52,15 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{dw + row * N + column, N};
         };
-        multiply<T>(K, N, M, {x, 1, K}, dy, dw, scratch_of<T>(call, part), part, parts, store, store);
+        multiply(dw_product(call, x, dy), scratch_of<T>(call, part), part, parts, store, store);
     }
+}
+
+// Rows of dx^T before they are transposed: a multiple of all tile heights and lanes.
+constexpr std::int64_t DX_ROWS = 48;
+
+template <class T> std::int64_t dense_dx_scratch(const Call &call) {
+    return (DX_ROWS + call.size[3]) * BLOCK_ROW_BYTES;
 }
 
 // dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the

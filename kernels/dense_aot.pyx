@@ -8,10 +8,6 @@ from native cimport (
     output,
 )
 
-cdef extern from "call.hpp" namespace "fastnn":
-    const int MOST_PACKED_ROWS
-    const int DX_ROWS
-
 cnp.import_array()
 
 cdef Execute execute = executor()
@@ -28,7 +24,6 @@ def dense_forward(x, w, b, y):
         ab = input(b, "b", &call)
         _vector_per_matrix(ab, aw, "b (N,)")
         call.array[2] = ab.data
-    call.scratch_rows = min(call.size[2], MOST_PACKED_ROWS)
     execute(&call)
 
 
@@ -39,7 +34,6 @@ def dense_dx(dy, w, dx):
     ady, aw, adx = input(dy, "dy", &call), input(w, "w", &call), output(dx, "dx", &call)
     _sizes(&call, adx, aw, ady, "dy (M, N), w (K, N), dx (M, K)")
     call.array[0], call.array[1], call.array[2] = ady.data, aw.data, adx.data
-    call.scratch_rows = call.size[3] + DX_ROWS
     execute(&call)
 
 
@@ -50,7 +44,6 @@ def dense_dw(x, dy, dw):
     ax, ady, adw = input(x, "x", &call), input(dy, "dy", &call), output(dw, "dw", &call)
     _sizes(&call, ax, adw, ady, "x (M, K), dy (M, N), dw (K, N)")
     call.array[0], call.array[1], call.array[2] = ax.data, ady.data, adw.data
-    call.scratch_rows = min(call.size[1], MOST_PACKED_ROWS)
     execute(&call)
 
 

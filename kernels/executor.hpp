@@ -37,10 +37,10 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
     static thread_local ScratchMemory scratch;
     const double worth = call.work / WORK_PER_THREAD;
     const int parts = worth < 1 ? 1 : worth < threads ? int(worth) : threads;
-    if (call.scratch_rows) {
-        call.scratch_bytes = (call.scratch_rows * table.row_bytes + 63) / 64 * 64;  // whole cache lines
+    if (const ScratchBytes needed = table.scratch[call.kernel][call.is_double]) {
+        call.scratch_bytes = (needed(call) + 63) / 64 * 64;  // whole cache lines
         call.scratch = scratch.get(call.scratch_bytes * parts);
-        if (!call.scratch) return false;
+        if (call.scratch_bytes && !call.scratch) return false;
     }
     const Kernel kernel = table.kernel[call.kernel][call.is_double];
     if (parts == 1)

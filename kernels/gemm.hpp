@@ -1,185 +1,114 @@
-// The matrix product behind all dense kernels: one register tile at a time, C = A B.
-//
-// Each output element has one accumulator, which takes its K products in ascending order. The bits of a
-// result therefore depend on K, the type and the instruction set alone: not on M, not on the tiling, and
-// not on the number of threads.
-//
-// What is done with a finished tile (add a bias, store it, store it transposed) is the caller's: an
-// epilogue, called as epilogue(i, j, value, n) for the vector j of row i of the tile, whose first n
-// elements exist.
+// The matrix product C = A B, by register tiles (tile.hpp), with copies of A and B where they pay (pack.hpp).
 #pragma once
 
-#include <cstdint>
-
 #include "call.hpp"
-#include "simd.hpp"
+#include "pack.hpp"
 
 namespace fastnn {
 
-// Columns of a tile, in vectors, and its rows: as many accumulators as leave registers for a row of B and a
-// broadcast element of A (32 vector registers with AVX-512, 16 below).
-#if defined(__AVX512F__)
-constexpr int TILE_COLUMNS = 4;
-constexpr int tile_rows(int columns) { return columns >= 4 ? 6 : columns == 3 ? 8 : 12; }
-#else
-constexpr int TILE_COLUMNS = 2;
-constexpr int tile_rows(int columns) { return columns >= 2 ? 6 : 12; }
-#endif
-
-// Columns of a block of C, and the bytes of one row of it.
-template <class T> constexpr std::int64_t BLOCK = TILE_COLUMNS * LANES<T>;
-constexpr std::int64_t BLOCK_ROW_BYTES = TILE_COLUMNS * VECTOR_BYTES;
-
-// Element (m, k) of A is data[m * row + k * step]: rows of A have step 1, rows of its transpose have row 1.
-template <class T> struct Operand {
-    const T *data;
-    std::int64_t row, step;
-};
-
-// Rows of B: whole vectors but for the last one, of which only `last` elements count. With `padded` there
-// is memory behind them, so that it can be loaded whole.
-template <class T> struct Rows {
-    const T *data;
-    std::int64_t row;
-    int last;
-    bool padded;
-};
-
-// The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
-template <class T> struct Partial {
-    const T *data;
-    std::int64_t row;
-};
-
-template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
-inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Epilogue epilogue) {
-    Vec<T> sum[ROWS][COLUMNS] = {};
-    if (partial.data) {
-#pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; ++j)
-                sum[i][j] = load_n(partial.data + i * partial.row + j * LANES<T>,
-                                   j < COLUMNS - 1 ? LANES<T> : b.last);
-        }
-    }
-    const T *b_row = b.data, *a_column = a.data;
-    for (std::int64_t k = 0; k < K; ++k, b_row += b.row, a_column += a.step) {
-        Vec<T> row[COLUMNS];
-#pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
-        const T *end = b_row + (COLUMNS - 1) * LANES<T>;
-        row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
-#pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-            const Vec<T> element = broadcast(a_column[i * a.row]);
-#pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
-        }
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS; ++j) epilogue(i, j, sum[i][j], j < COLUMNS - 1 ? LANES<T> : b.last);
-    }
-}
-
-// The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
-// constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
-template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
-                         Epilogue epilogue) {
-    if (rows != ROWS) {
-        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, K, partial, epilogue);
-    } else if (b.padded || b.last == LANES<T>) {
-        tile<T, ROWS, COLUMNS, true>(a, b, K, partial, epilogue);
-    } else {
-        tile<T, ROWS, COLUMNS, false>(a, b, K, partial, epilogue);
-    }
-}
-
-template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
-inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
-                         Epilogue epilogue) {
-    if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, K, partial, epilogue);
-    else if constexpr (COLUMNS > 1)
-        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, K, partial, epilogue);
-}
-
-// How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
-// than eight of 6 and one of 2.
-struct Tiles {
-    std::int64_t size, count;
-
-    // At least one, even if it is empty.
-    Tiles(std::int64_t size, std::int64_t most) : size(size), count(size ? (size + most - 1) / most : 1) {}
-    std::int64_t begin(std::int64_t index) const { return size * index / count; }
-    int length(std::int64_t index) const { return int(begin(index + 1) - begin(index)); }
-};
-
-// The columns [begin, begin + width) of a matrix with N columns, as vectors.
-template <class T> struct ColumnBlock {
-    std::int64_t begin, width;
-    int vectors, last;
-
-    ColumnBlock(std::int64_t N, std::int64_t index)
-        : begin(index * BLOCK<T>), width(N - begin < BLOCK<T> ? N - begin : BLOCK<T>),
-          vectors(int((width + LANES<T> - 1) / LANES<T>)), last(int(width - (vectors - 1) * LANES<T>)) {}
-    static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
-};
-
-// Rows of a packed block: 128 KiB, an eighth to a half of a second-level cache, at most MOST_PACKED_ROWS. On
-// Zen 5 smaller blocks, for the first level, were slower: rows of A that are 4 KiB apart displace them.
-constexpr std::int64_t PACKED_ROWS =
-    131072 / BLOCK_ROW_BYTES < MOST_PACKED_ROWS ? 131072 / BLOCK_ROW_BYTES : MOST_PACKED_ROWS;
-
 // From so many row tiles on it pays to pack B, since the copy is read that often (dense_dw at 256x1024x1024,
-// where rows of B are 4 KiB apart: 166 -> 205 GFLOP/s); with 22 of them, 128x784x512 lost (225 -> 176).
+// where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s); with 22 of them, 128x784x512 lost (225 -> 176).
 constexpr std::int64_t TILES_TO_PACK = 40;
 
-// Rows of B, copied to where they lie side by side and can be loaded by whole vectors.
-template <class T>
-inline Rows<T> pack(const T *b, std::int64_t row, const ColumnBlock<T> &block, std::int64_t K, T *scratch) {
-    for (std::int64_t k = 0; k < K; ++k)
-        for_vectors<T>(0, block.width, [=](std::int64_t e, int n) {
-            store(scratch + k * BLOCK<T> + e, load_n(b + k * row + e, n));
-        });
-    return {scratch, BLOCK<T>, block.last, true};
+// With so many products per sum and so many blocks of columns besides, it pays to copy A too (on Zen 4, with
+// the packing of B that fetches ahead: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw
+// 67 -> 88 %; dense_dw of 256x1024x1024, with 256 products per sum, lost 3 %).
+constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
+
+// Rows of A that are copied at a time: with PACKED_ROWS columns 1.5 MiB.
+constexpr std::int64_t COPIED_ROWS = 768;
+
+// A matrix B whose block of columns i begins at data + i * block and whose rows are `row` apart: plain rows, or
+// panels of BLOCK columns, one after the other. With `padded` all blocks can be loaded by whole vectors.
+template <class T> struct RightHand {
+    const T *data;
+    std::int64_t row, block;
+    bool padded;
+
+    static RightHand by_rows(const T *data, std::int64_t N) { return {data, N, BLOCK<T>, false}; }
+};
+
+// C (M, N) = A (M, K) B (K, N), and how it is done.
+template <class T> struct Product {
+    std::int64_t M, N, K;
+    Operand<T> a;
+    RightHand<T> b;
+    int height;  // of a tile; narrow outputs have tall tiles, but all blocks share their cut into rows
+    Tiles rows;
+    bool packs_all, packs_last, copies;
+
+    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, RightHand<T> b)
+        : M(M), N(N), K(K), a(a), b(b), height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
+          packs_all(!b.padded && rows.count >= TILES_TO_PACK),
+          packs_last(!b.padded && !MASKED_LOADS && N % LANES<T> != 0),
+          copies(rows.count >= TILES_TO_PACK && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
+
+    std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
+    bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
+    // Sums over more than PACKED_ROWS products are cut into rounds, which begin with what C holds.
+    Tiles rounds() const { return {K, packs_all || packs_last || copies ? PACKED_ROWS : K + 1}; }
+    // Row tiles whose copies are made at a time.
+    std::int64_t group() const { return copies ? COPIED_ROWS / height : rows.count; }
+    std::int64_t packed_elements() const {
+        return packs_all || packs_last ? (K < PACKED_ROWS ? K : PACKED_ROWS) * BLOCK<T> : 0;
+    }
+    // Scratch memory that each part of `multiply` needs.
+    std::int64_t scratch_bytes() const {
+        const std::int64_t tiles = rows.count < group() ? rows.count : group();
+        const std::int64_t depth = K < PACKED_ROWS ? K : PACKED_ROWS;
+        const std::int64_t copied = copies ? CopiedTiles<T>::elements(tiles, height, depth) : 0;
+        return (packed_elements() + copied) * std::int64_t(sizeof(T));
+    }
+};
+
+// Part `part` of `parts` of the product of the row tiles [begin, begin + count) over the K range of a round.
+template <class T, class Store, class Finish>
+inline void multiply_round(const Product<T> &p, std::int64_t begin, std::int64_t count, std::int64_t k,
+                           std::int64_t depth, T *scratch, int part, int parts, Store store, Finish finish) {
+    const Range units = share(p.blocks() * count, part, parts);
+    if (units.begin >= units.end) return;
+    const auto in_place = [&](std::int64_t tile) {
+        return Operand<T>{p.a.data + p.rows.begin(begin + tile) * p.a.row + k * p.a.step, p.a.row, p.a.step};
+    };
+    const CopiedTiles<T> copied{scratch + p.packed_elements(), depth, p.height, p.a.step == 1};
+    if (p.copies) {
+        const bool one_block = units.begin / count == (units.end - 1) / count;
+        const std::int64_t first = one_block ? units.begin % count : 0;
+        const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
+        for (std::int64_t tile = first; tile < stop; ++tile)
+            copied.fill(tile, p.rows.length(begin + tile), in_place(tile));
+    }
+    for (std::int64_t unit = units.begin; unit < units.end;) {
+        const std::int64_t index = unit / count, first = unit % count, left = units.end - unit;
+        const std::int64_t stop = count < first + left ? count : first + left;
+        unit += stop - first;
+        const ColumnBlock<T> block(p.N, index);
+        Rows<T> b{p.b.data + index * p.b.block + k * p.b.row, p.b.row, block.last, p.b.padded};
+        if (p.packs(index)) b = pack(b, block, depth, scratch);
+        for (std::int64_t tile = first; tile < stop; ++tile) {
+            const std::int64_t row = p.rows.begin(begin + tile);
+            const int rows = p.rows.length(begin + tile);
+            const Operand<T> a = p.copies ? copied[tile] : in_place(tile);
+            const StoreTile<T> place = store(row, block.begin);
+            const Partial<T> partial{k ? place.c : nullptr, place.row};
+            if (k + depth < p.K)
+                tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
+            else
+                tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
+        }
+    }
 }
 
-// C (M, N) = A (M, K) B (K, N), with B and C by rows: part `part` of `parts`. `finish(row, column)` gives the
-// epilogue of the tile that begins there, `store(row, column)` one that only stores the sums in C.
-// `scratch` has room for PACKED_ROWS rows of a block.
+// Part `part` of `parts` of a product: `finish(row, column)` gives the epilogue of the tile that begins there,
+// `store(row, column)` one that only stores the sums in C.
 template <class T, class Store, class Finish>
-inline void multiply(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, T *c, T *scratch,
-                     int part, int parts, Store store, Finish finish) {
-    // Narrow outputs have tall tiles, but all blocks of one product share their cut into rows.
-    const Tiles rows(M, tile_rows(ColumnBlock<T>(N, 0).vectors));
-    const Range units = share(ColumnBlock<T>::count(N) * rows.count, part, parts);
-    for (std::int64_t unit = units.begin; unit < units.end;) {
-        const ColumnBlock<T> block(N, unit / rows.count);
-        const std::int64_t first = unit % rows.count;
-        const std::int64_t left = units.end - unit, stop = rows.count < first + left ? rows.count : first + left;
-        unit += stop - first;
-
-        const bool packed = stop - first >= TILES_TO_PACK || (!MASKED_LOADS && block.last != LANES<T>);
-        const Tiles depths(K, packed && K > 0 ? PACKED_ROWS : K + 1);
-        for (std::int64_t round = 0; round < depths.count; ++round) {
-            const std::int64_t k = depths.begin(round), depth = depths.length(round);
-            Rows<T> b_rows{b + k * N + block.begin, N, block.last, false};
-            if (packed) b_rows = pack(b_rows.data, N, block, depth, scratch);
-            for (std::int64_t index = first; index < stop; ++index) {
-                const std::int64_t row = rows.begin(index);
-                const int height = rows.length(index);
-                const Operand<T> a_rows{a.data + row * a.row + k * a.step, a.row, a.step};
-                const Partial<T> partial{k ? c + row * N + block.begin : nullptr, N};
-                if (round < depths.count - 1)
-                    tile_of_size<T>(height, block.vectors, a_rows, b_rows, depth, partial, store(row, block.begin));
-                else
-                    tile_of_size<T>(height, block.vectors, a_rows, b_rows, depth, partial, finish(row, block.begin));
-            }
-        }
+inline void multiply(const Product<T> &p, T *scratch, int part, int parts, Store store, Finish finish) {
+    const Tiles rounds = p.rounds();
+    for (std::int64_t begin = 0; begin < p.rows.count; begin += p.group()) {
+        const std::int64_t left = p.rows.count - begin, count = left < p.group() ? left : p.group();
+        for (std::int64_t round = 0; round < rounds.count; ++round)
+            multiply_round(p, begin, count, rounds.begin(round), rounds.length(round), scratch, part, parts,
+                           store, finish);
     }
 }
 

@@ -45,7 +45,6 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         int64_t size[6]
         double scalar[2]
         double work
-        int64_t scratch_rows
 
 # Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory.
 ctypedef int (*Execute)(Call *) except -1

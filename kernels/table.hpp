@@ -15,10 +15,13 @@ namespace fastnn {
 
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
-    const auto set = [&table](KernelId id, Kernel kernel) { table.kernel[id][type] = kernel; };
-    set(DENSE_FORWARD, dense_forward<T>);
-    set(DENSE_DX, dense_dx<T>);
-    set(DENSE_DW, dense_dw<T>);
+    const auto set = [&table](KernelId id, Kernel kernel, ScratchBytes scratch = nullptr) {
+        table.kernel[id][type] = kernel;
+        table.scratch[id][type] = scratch;
+    };
+    set(DENSE_FORWARD, dense_forward<T>, dense_forward_scratch<T>);
+    set(DENSE_DX, dense_dx<T>, dense_dx_scratch<T>);
+    set(DENSE_DW, dense_dw<T>, dense_dw_scratch<T>);
     set(DENSE_DB, dense_db<T>);
     set(RELU_FORWARD, relu_forward<T>);
     set(RELU_DX, relu_dx<T>);
@@ -49,7 +52,6 @@ template <class T> void fill(Table &table) {
 inline Table make_table(const char *isa) {
     Table table{};
     table.isa = isa;
-    table.row_bytes = BLOCK_ROW_BYTES;
     fill<float>(table);
     fill<double>(table);
     return table;

@@ -40,6 +40,8 @@ PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65), (2, 129), (16, 3), (33, 8))
 # Sums so long that packed blocks cut them, by powers of 2, beside outputs of one tile and of many.
 DEEP = (127, 128, 255, 256, 257, 511, 512, 513, 1025)
 DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
+# Rows, columns and terms from which on a copy of the left-hand matrix is made, in one group of rows and in two.
+COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
 
@@ -51,6 +53,8 @@ def sides():
         yield BATCHES[(i + j) % len(BATCHES)], rows, columns, terms
     for (rows, columns), terms in product(DEEP_PAIRS, DEEP):
         yield (), rows, columns, terms
+    for sizes in COPIED:
+        yield (), *sizes
 
 
 # Per kernel: its parameters from the sides; the inputs whose products it sums, each with the axis of the sum.
@@ -118,7 +122,7 @@ def test_dense_is_exact_around_every_block(kernel, dtype, isa):
     call = load("aot")[kernel]
     itemsize = np.dtype(dtype).itemsize
     rng = np.random.default_rng(0)
-    places = [Place(133 * 1025 * itemsize) for _ in range(4)]
+    places = [Place(769 * 513 * itemsize) for _ in range(4)]
     for case, arguments, results in arguments_and_results(kernel, dtype):
         offsets = rng.integers(64 // itemsize, size=4) * itemsize
         placed = {

@@ -53,7 +53,8 @@ LARGE = (
         for kernel in ("dense_forward", "dense_dx", "dense_dw")
         for matrices in (
             *(((), 50, 301, 203), ((), 1, 1503, 1001), ((), 1001, 203, 10), ((3,), 33, 151, 71)),
-            *(((), 133, 601, 65), ((), 601, 65, 133), ((), 65, 133, 601)),  # long sums, some in packed blocks
+            *(((), 133, 601, 65), ((), 601, 65, 133), ((), 65, 133, 601)),  # long sums
+            *(((), 777, 601, 203), ((), 601, 777, 203)),  # from packed blocks and copies, in several rounds
         )
     ),
     Case("dense_db", cases.dense_db, ((), 1501, 1003)),
@@ -164,7 +165,7 @@ def test_large_cases_use_all_threads():
 # --- the rows around a row ---
 
 # M, K, N: narrow outputs, one block, several blocks and a tail, a long sum.
-MATRICES = ((37, 130, 67), (50, 33, 1), (64, 65, 10), (13, 17, 130), (200, 100, 40), (133, 601, 20))
+MATRICES = ((37, 130, 67), (50, 33, 1), (64, 65, 10), (13, 17, 130), (200, 100, 40), (133, 601, 20), (600, 301, 203))
 # Which rows, of how many.
 ROWS = ((0, 1), (-1, None), (3, 5), (1, 8), (5, None))
 

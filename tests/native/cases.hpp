@@ -88,13 +88,11 @@ template <class S> Argument output(const std::vector<S> &expected) {
 }
 
 template <class T> Case make(std::string name, KernelId kernel, const std::vector<int64_t> &sizes,
-                             std::vector<Argument> arguments, const std::vector<double> &scalars = {},
-                             int64_t scratch_rows = 0) {
+                             std::vector<Argument> arguments, const std::vector<double> &scalars = {}) {
     Call call;
     call.kernel = kernel;
     call.is_double = sizeof(T) == sizeof(double);
     call.work = 1e18;  // worth any number of threads
-    call.scratch_rows = scratch_rows;
     name += call.is_double ? ", double, sizes" : ", float, sizes";
     for (std::size_t i = 0; i < sizes.size(); ++i) name += " " + std::to_string(call.size[i] = sizes[i]);
     for (std::size_t i = 0; i < scalars.size(); ++i) call.scalar[i] = scalars[i];

@@ -58,15 +58,11 @@ template <class T> void check_dense(int64_t batch, int64_t M, int64_t K, int64_t
         y_plus_b.push_back(y[i] + b[i / std::size_t(M * N) * std::size_t(N) + i % std::size_t(N)]);
     const std::vector<int64_t> sizes{batch, M, K, N};
     const Argument y_only = output(y), y_and_bias = output(y_plus_b);
-    // The rows of scratch memory are those that dense_aot.pyx asks for.
-    const int64_t rows_of_w = std::min<int64_t>(K, MOST_PACKED_ROWS);
-    const int64_t rows_of_dy = std::min<int64_t>(M, MOST_PACKED_ROWS);
     for (const bool with_bias : {false, true})
         check(make<T>("dense_forward", DENSE_FORWARD, sizes,
-                      {input(x), input(w), with_bias ? input(b) : Argument{}, with_bias ? y_and_bias : y_only}, {},
-                      rows_of_w));
-    check(make<T>("dense_dx", DENSE_DX, sizes, {input(dy), input(w), output(dx)}, {}, N + DX_ROWS));
-    check(make<T>("dense_dw", DENSE_DW, sizes, {input(x), input(dy), output(dw)}, {}, rows_of_dy));
+                      {input(x), input(w), with_bias ? input(b) : Argument{}, with_bias ? y_and_bias : y_only}));
+    check(make<T>("dense_dx", DENSE_DX, sizes, {input(dy), input(w), output(dx)}));
+    check(make<T>("dense_dw", DENSE_DW, sizes, {input(x), input(dy), output(dw)}));
     check(make<T>("dense_db", DENSE_DB, sizes, {input(dy), output(db)}));
 }
 
@@ -90,11 +86,17 @@ template <class T> void check_dense() {
     for (int64_t size = 1; size <= BLOCK<T> + LANES<T>; ++size) check_dense<T>(1, 2, 3, size);
     for (const int64_t groups : {1, 2})
         for (const int64_t more : {-1, 0, 1}) check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, 2);
-    // Sums in two rounds, over K, N and M; with few tiles, and with so many that each thread packs.
-    const int64_t terms = PACKED_ROWS + 3, enough = MAX_THREADS * TILES_TO_PACK * tile_rows(1);
+    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed.
+    const int64_t terms = PACKED_ROWS + 3, enough = TILES_TO_PACK * tile_rows(1);
     for (const int64_t rows : {int64_t(3), enough}) {
         check_dense<T>(1, rows, terms, 5);
         check_dense<T>(1, terms, rows, 5);
+    }
+    // With A copied, in one group of rows and in two, of y and of dw.
+    const int64_t columns = (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1;
+    for (const int64_t rows : {TILES_TO_PACK * tile_rows(TILE_COLUMNS), COPIED_ROWS + 1}) {
+        check_dense<T>(1, rows, DEPTH_TO_COPY, columns);
+        check_dense<T>(1, DEPTH_TO_COPY, rows, columns);
     }
     check_dense<T>(1, 3, 5, terms);
 }
@@ -215,11 +217,9 @@ std::vector<Expected> some_cases() {
         const int64_t area = size * size;
         const std::vector<int64_t> sizes{1, size, size, size};
         add(make<float>("dense_forward", DENSE_FORWARD, sizes,
-                        {input(whole<float>(area)), input(whole<float>(area)), {}, output<float>(area)}, {},
-                        size));
+                        {input(whole<float>(area)), input(whole<float>(area)), {}, output<float>(area)}));
         add(make<double>("dense_dx", DENSE_DX, sizes,
-                         {input(whole<double>(area)), input(whole<double>(area)), output<double>(area)}, {},
-                         size + DX_ROWS));
+                         {input(whole<double>(area)), input(whole<double>(area)), output<double>(area)}));
         add(make<float>("softmax_forward", SOFTMAX_FORWARD, {size, size},
                         {input(numbers<float>(area)), output<float>(area)}));
     }
@@ -294,8 +294,8 @@ void check_fork(const std::vector<Expected> &some) {
 
 // A call whose scratch memory cannot be had runs nothing, and the next one runs as ever.
 void check_out_of_memory(const std::vector<Expected> &some) {
-    Case huge = some.front().c;
-    huge.call.scratch_rows = int64_t(1) << 50;
+    Case huge = some[1].c;  // dense_dx, which needs memory for each of the N
+    huge.call.size[3] = int64_t(1) << 50;
     const Prepared prepared(huge);
     if (prepared.run(MAX_THREADS)) fail("a petabyte of scratch memory was found");
     if (prepared.contents().back() != huge.arguments.back().before)
