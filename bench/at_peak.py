@@ -4,7 +4,9 @@
 
 Three tables for each number of threads: matrix products in GFLOP/s and percent of the FMA peak, softmax
 cross-entropy (loss and gradient) and optimizer updates against PyTorch's. Contestants take turns, a few
-milliseconds each, many rounds long; the figures are medians over the rounds. The peak is measured among them.
+milliseconds each, many rounds long; the figures are medians over the rounds. With more than one thread a
+turn begins with a pause and some calls that do not count: the threads of OpenBLAS and of OpenMP spin for up
+to 30 ms after their last job, on the cores of whoever comes next.
 """
 
 from __future__ import annotations
@@ -59,7 +61,11 @@ class Contestant:
             self.call()
         self.repeats = max(1, round(seconds / ((time.perf_counter() - start) / 3)))
 
-    def take_turn(self) -> None:
+    def take_turn(self, pause: float) -> None:
+        if pause:
+            time.sleep(pause)
+            for _ in range(max(1, self.repeats // 4)):
+                self.call()
         start = time.perf_counter()
         for _ in range(self.repeats):
             self.call()
@@ -73,15 +79,15 @@ class Contestant:
 Race = dict[str, Contestant]
 
 
-def run(races: list[Race], rounds: int, seconds: float) -> None:
-    """All contestants in turn, `rounds` times, each for about `seconds`."""
+def run(races: list[Race], rounds: int, seconds: float, pause: float) -> None:
+    """All contestants in turn, `rounds` times, each for about `seconds` after a pause."""
     for race in races:
         for contestant in race.values():
             contestant.calibrate(seconds)
-    for _ in tqdm(range(rounds)):
+    for _ in tqdm(range(rounds), leave=False):
         for race in races:
             for contestant in race.values():
-                contestant.take_turn()
+                contestant.take_turn(pause)
 
 
 def normal(*shape: int) -> np.ndarray:
@@ -162,7 +168,9 @@ def updates(name: str, size: int) -> Race:
 
 def product_table(results: dict[tuple[int, int, int], dict[str, Race]], peak: float) -> str:
     """GFLOP/s and percent of the peak of the three products, and the ratio to the faster peer."""
-    lines = [f"{'M x K x N':>14}" + "".join(f"{f'{name}: GFLOP/s, peak, ratio':>32}" for name in PRODUCT_NAMES)]
+    lines = [
+        f"{'M x K x N':>14}" + "".join(f"{f'{name}: GFLOP/s, peak, ratio':>32}" for name in PRODUCT_NAMES)
+    ]
     for shape, by_name in results.items():
         line = f"{'x'.join(map(str, shape)):>14}"
         for race in by_name.values():
@@ -210,7 +218,7 @@ def measure(threads: int, rounds: int, seconds: float) -> dict[str, Any]:
     with threadpool_limits(threads, user_api="blas"):
         before = probe.fma_gflops(threads)
         races = [race for by_name in by_product.values() for race in by_name.values()]
-        run([*races, *by_loss.values(), *by_update.values()], rounds, seconds)
+        run([*races, *by_loss.values(), *by_update.values()], rounds, seconds, 0.04 if threads > 1 else 0.0)
         peak = max(before, probe.fma_gflops(threads))
     print(f"\n{threads} thread{'s' if threads > 1 else ''}, {kernels.core.isa()}: peak {peak:.0f} GFLOP/s\n")
     print(product_table(by_product, peak), loss_table(by_loss), update_table(by_update), sep="\n\n")

@@ -24,7 +24,7 @@ LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 
 Figures = dict[str, float]
 
 
-def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 5) -> float:
+def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 20) -> float:
     """The peak of fused multiply-adds on `threads` threads, in GFLOP/s: the best of several runs."""
     from fastnn.kernels import core, probe
 

@@ -63,30 +63,23 @@ template <class T> void tanh_dx(const Call &call, int part, int parts) {
     map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return tanh_gradient<T>(y, dy); });
 }
 
-// max, but nan if either is; of vectors or of numbers.
-struct Maximum {
-    template <class V> V operator()(V a, V b) const { return (a > b) | (a != a) ? a : b; }
-};
-
-// The largest of C values; nan if there is one, -inf if there are none.
+// The largest of C values that are not nan; -inf if there are none. (Softmax need not look for nan here:
+// their exponentials are nan, and so is the sum.)
 template <class T> inline T largest(const T *x, std::int64_t C) {
     const T lowest = -T(__builtin_inf());
-    Vec<T> top = broadcast(lowest);
-    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
-        top = Maximum()(top, keep_first<T>(load_n(x + c, n), n, lowest));
+    const Vec<T> top = accumulate<T>(0, C, broadcast(lowest), [=](Vec<T> top, std::int64_t c, int n) {
+        return larger(keep_first<T>(load_n(x + c, n), n, lowest), top);
     });
-    return fold_lanes<T>(top, Maximum());
+    return fold_lanes<T>(top, [](auto a, auto b) { return a > b ? a : b; });
 }
 
 // e_c = exp(x_c - top), unless e is null, and their sum.
 template <class T> inline T exponentials(const T *x, std::int64_t C, T top, T *e) {
-    Vec<T> sum{};
-    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+    return sum_lanes<T>(accumulate<T>(0, C, Vec<T>{}, [=](Vec<T> sum, std::int64_t c, int n) {
         const Vec<T> value = exp<T>(load_n(x + c, n) - top);
         if (e) store_n(e + c, value, n);
-        sum += keep_first<T>(value, n, T(0));
-    });
-    return sum_lanes<T>(sum);
+        return sum + keep_first<T>(value, n, T(0));
+    }));
 }
 
 // y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).  x (M, C) -> y (M, C)
@@ -109,11 +102,9 @@ template <class T> void softmax_dx(const Call &call, int part, int parts) {
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *y = call.in<T>(0) + m * C, *dy = call.in<T>(1) + m * C;
         T *dx = call.out<T>(2) + m * C;
-        Vec<T> products{};
-        for_vectors<T>(0, C, [&](std::int64_t c, int n) {
-            products = fma(load_n(y + c, n), load_n(dy + c, n), products);
-        });
-        const T dot = sum_lanes<T>(products);
+        const T dot = sum_lanes<T>(accumulate<T>(0, C, Vec<T>{}, [=](Vec<T> sum, std::int64_t c, int n) {
+            return fma(load_n(y + c, n), load_n(dy + c, n), sum);
+        }));
         for_vectors<T>(0, C, [=](std::int64_t c, int n) {
             store_n(dx + c, load_n(y + c, n) * (load_n(dy + c, n) - dot), n);
         });

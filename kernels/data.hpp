@@ -26,12 +26,13 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
 }
 
 // count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.
-template <class T> void count_nonfinite(const Call &call, int, int) {
+template <class T> void count_nonfinite(const Call &call, int part, int) {
+    if (part != 0) return;
     const T *x = call.in<T>(0);
-    Vec<T> any{};  // becomes nan, in its lane, with the first such element
-    for_vectors<T>(0, call.size[0], [&](std::int64_t e, int n) {
+    // Becomes nan, in its lane, with the first such element.
+    const Vec<T> any = accumulate<T>(0, call.size[0], Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
         const Vec<T> v = load_n(x + e, n);
-        any += v - v;
+        return sum + (v - v);
     });
     std::int64_t count = 0;
     if (sum_lanes<T>(any) != 0)  // rare enough to count them one by one

@@ -19,11 +19,13 @@ inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *w
     const auto weighted_target = [=](std::int64_t c, int n) {
         return weight ? target(c, n) * load_n(weight + c, n) : target(c, n);
     };
-    Vec<T> losses{}, targets{};
-    for_vectors<T>(0, C, [&](std::int64_t c, int n) {
+    struct Sums {
+        Vec<T> losses{}, targets{};
+    };
+    const auto [losses, targets] = accumulate<T>(0, C, Sums{}, [=](Sums sums, std::int64_t c, int n) -> Sums {
         const Vec<T> t = weighted_target(c, n);
-        losses -= keep_first<T>(t * ((load_n(z + c, n) - top) - log_sum), n, T(0));
-        targets += keep_first<T>(t, n, T(0));
+        return {sums.losses - keep_first<T>(t * ((load_n(z + c, n) - top) - log_sum), n, T(0)),
+                sums.targets + keep_first<T>(t, n, T(0))};
     });
     if (dz) {
         const T factor = sum_lanes<T>(targets) / sum;

@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
+#include <utility>
 
 #if defined(__SSE2__)
 #include <immintrin.h>
@@ -109,17 +111,30 @@ template <class T> inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
     return n == LANES<T> ? v : select<T>(lane_numbers<T>() < n, v, broadcast(filling));
 }
 
+// Lanes FROM... of the vectors a and b, as if b followed a.
+template <int... FROM, class V> inline auto lanes(V a, V b) {
+#if __has_builtin(__builtin_shufflevector)
+    return __builtin_shufflevector(a, b, FROM...);
+#else  // GCC before 12
+    typedef std::decay_t<decltype(a[0])> T;
+    constexpr int N = sizeof(V) / sizeof(T);
+    typedef T Result __attribute__((vector_size(sizeof...(FROM) * sizeof(T))));
+    return Result{(FROM < N ? a[FROM % N] : b[FROM % N])...};
+#endif
+}
+
+// Half `HALF` (0 or 1) of a vector. (Copying it out of memory would keep the vector there from the start.)
+template <int HALF, class V, int... I> inline auto half_of(V v, std::integer_sequence<int, I...>) {
+    return lanes<(HALF * int(sizeof...(I)) + I)...>(v, v);
+}
+
 // The N lanes of v combined pairwise by f, halves first: an order that depends on N alone.
 template <int N, class V, class F> inline auto fold(V v, F f) {
     if constexpr (N == 2) {
         return f(v[0], v[1]);
     } else {
-        typedef decltype(v[0] + v[0]) T;
-        typedef T Half __attribute__((vector_size(N / 2 * sizeof(T))));
-        Half low, high;
-        std::memcpy(&low, &v, sizeof low);
-        std::memcpy(&high, reinterpret_cast<const char *>(&v) + sizeof low, sizeof high);
-        return fold<N / 2>(f(low, high), f);
+        const auto half = std::make_integer_sequence<int, N / 2>();
+        return fold<N / 2>(f(half_of<0>(v, half), half_of<1>(v, half)), f);
     }
 }
 template <class T, class F> inline T fold_lanes(Vec<T> v, F f) { return fold<LANES<T>>(v, f); }
@@ -132,6 +147,15 @@ template <class T, class Body> inline void for_vectors(std::int64_t begin, std::
     std::int64_t e = begin;
     for (; e + LANES<T> <= end; e += LANES<T>) body(e, LANES<T>);
     if (e < end) body(e, int(end - e));
+}
+
+// The accumulator after accumulator = f(accumulator, e, n) for each vector's worth of elements. (With one that
+// a body captures by reference GCC 12 goes through memory in every round.)
+template <class T, class Accumulator, class F>
+inline Accumulator accumulate(std::int64_t begin, std::int64_t end, Accumulator accumulator, F f) {
+    std::int64_t e = begin;
+    for (; e + LANES<T> <= end; e += LANES<T>) accumulator = f(accumulator, e, LANES<T>);
+    return e < end ? f(accumulator, e, int(end - e)) : accumulator;
 }
 
 // `load` or `load_first`, `store` or `store_first`: n is a constant in the loop of `for_vectors`.
@@ -172,5 +196,24 @@ template <class V> inline V square_root(V x) {
     return x;
 }
 #endif
+
+// a > b ? a : b and a < b ? a : b: what the instructions do, which is b where one of them is nan.
+#if defined(__AVX512F__)
+inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
+inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
+inline Vec<float> smaller(Vec<float> a, Vec<float> b) { return _mm512_min_ps(a, b); }
+inline Vec<double> smaller(Vec<double> a, Vec<double> b) { return _mm512_min_pd(a, b); }
+#elif defined(__AVX__)
+inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm256_max_ps(a, b); }
+inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm256_max_pd(a, b); }
+inline Vec<float> smaller(Vec<float> a, Vec<float> b) { return _mm256_min_ps(a, b); }
+inline Vec<double> smaller(Vec<double> a, Vec<double> b) { return _mm256_min_pd(a, b); }
+#else
+template <class V> inline V larger(V a, V b) { return a > b ? a : b; }
+template <class V> inline V smaller(V a, V b) { return a < b ? a : b; }
+#endif
+
+// x within [low, high]; nan stays nan.
+template <class V> inline V clamp(V x, V low, V high) { return smaller(high, larger(low, x)); }
 
 }  // namespace fastnn

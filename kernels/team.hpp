@@ -4,11 +4,12 @@
 // what it wrote before. Only a worker that has not begun when the caller is ready loses its part to it: one
 // that must be woken first (30 us), or whose core another process holds. A worker spins for a moment after
 // its last job and then sleeps; a caller that finds the team busy (another Python thread is using it) does
-// all parts itself. The result is the same in every case. After fork() the child starts a team of its own: threads do not survive a fork, and libgomp's team would
-// deadlock there.
+// all parts itself. The result is the same in every case. After fork() the child starts a team of its own:
+// threads do not survive a fork, and libgomp's team would deadlock there.
 #pragma once
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <atomic>
@@ -48,7 +49,12 @@ public:
     void run(Kernel kernel, const Call &call, int parts) {
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
         int helpers = alone.owns_lock() ? ensure_workers(parts - 1) : 0;
-        if (helpers && call.work < WORK_TO_WAKE && asleep(helpers) && ++unhelped_ % CALLS_TO_WAKE) helpers = 0;
+        if (helpers && asleep(helpers)) {
+            if (call.work < WORK_TO_WAKE && ++unhelped_ % CALLS_TO_WAKE)
+                helpers = 0;
+            else
+                keep_off_this_core(helpers);
+        }
         const Job job{kernel, &call, parts};
         for (int i = 0; i < helpers; ++i) workers_[i]->start(job, i + 1);
         kernel(call, 0, parts);
@@ -79,6 +85,10 @@ private:
         std::atomic<const Job *> job{nullptr};
         std::atomic<bool> asleep{false};
         int part = 0;
+        pthread_t thread{};
+#if defined(__linux__)
+        cpu_set_t cores{};  // where it may run, as far as this team has said so
+#endif
         std::mutex mutex;
         std::condition_variable wake;
 
@@ -153,13 +163,34 @@ private:
         try {
             while (int(workers_.size()) < count) {
                 auto worker = std::make_unique<Worker>();
-                std::thread([w = worker.get()] { w->loop(); }).detach();
+                std::thread thread([w = worker.get()] { w->loop(); });
+                worker->thread = thread.native_handle();
+                thread.detach();
                 workers_.push_back(std::move(worker));
             }
         } catch (const std::system_error &) {
         }
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
         return int(workers_.size());
+    }
+
+    // Lets the first `count` workers run where the caller may, but not where it does. Left to itself, Linux
+    // may wake a worker on the core of its waker although another one is idle, and then the two take turns,
+    // call after call (dense_forward of 128x784x512: 940 us on two threads, 455 with this).
+    void keep_off_this_core(int count) {
+#if defined(__linux__)
+        cpu_set_t cores;
+        const int here = sched_getcpu();
+        if (here < 0 || sched_getaffinity(0, sizeof cores, &cores) != 0) return;
+        if (CPU_COUNT(&cores) > 1) CPU_CLR(here, &cores);
+        for (int i = 0; i < count; ++i) {
+            Worker &worker = *workers_[i];
+            if (CPU_EQUAL(&cores, &worker.cores)) continue;
+            if (pthread_setaffinity_np(worker.thread, sizeof cores, &cores) == 0) worker.cores = cores;
+        }
+#else
+        (void)count;
+#endif
     }
 
     // Whether any of the first `count` workers sleeps.

@@ -6,17 +6,11 @@
 namespace fastnn {
 
 // a0 b0 a1 b1 ... of the lower halves (FROM = 0) or of the upper ones (FROM = LANES / 2).
+template <class T, int FROM, int... I> inline Vec<T> zip(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+    return lanes<(FROM + I / 2 + I % 2 * LANES<T>)...>(a, b);
+}
 template <class T, int FROM> inline Vec<T> zip(Vec<T> a, Vec<T> b) {
-    IntVec<T> order{};
-#pragma GCC unroll 16
-    for (int i = 0; i < LANES<T>; ++i) order[i] = FROM + i / 2 + (i % 2) * LANES<T>;
-#if defined(__clang__)
-    Vec<T> zipped{};
-    for (int i = 0; i < LANES<T>; ++i) zipped[i] = order[i] < LANES<T> ? a[order[i]] : b[order[i] - LANES<T>];
-    return zipped;
-#else
-    return __builtin_shuffle(a, b, order);
-#endif
+    return zip<T, FROM>(a, b, std::make_integer_sequence<int, LANES<T>>());
 }
 
 // The transpose of LANES vectors: every round halves the distance between elements of one column.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "simd.hpp"
 
@@ -71,18 +72,25 @@ template <class T> inline Vec<T> exp_series(Vec<T> r) {
     return sum;
 }
 
+// v 2^n for integers n (as floats) of at most twice the range of exponents, with gradual underflow.
+#if defined(__AVX512F__)
+inline Vec<float> scale(Vec<float> v, Vec<float> n) { return _mm512_scalef_ps(v, n); }
+inline Vec<double> scale(Vec<double> v, Vec<double> n) { return _mm512_scalef_pd(v, n); }
+#else
+template <class V> inline V scale(V v, V n) {
+    typedef std::decay_t<decltype(v[0])> T;
+    // In two factors, since n reaches beyond the exponents of normal numbers on both sides.
+    const V magic = broadcast<T>(FloatTraits<T>::round_magic);
+    const V half = (n * T(0.5) + magic) - magic;
+    return v * power_of_two<T>(half) * power_of_two<T>(n - half);
+}
+#endif
+
 // exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan.
 template <class T> inline Vec<T> exp(Vec<T> x) {
     using F = FloatTraits<T>;
-    const Vec<T> high = broadcast<T>(F::overflow), low = broadcast<T>(F::underflow);
-    // Clamped so that 2^n stays within two factors; a nan fails both comparisons and goes through.
-    const Vec<T> clamped = select<T>(x > high, high, select<T>(x < low, low, x));
-    const auto [n, r] = reduce<T>(clamped);
-    const Vec<T> series = fma(exp_series<T>(r), r * r, r) + T(1);
-    // In two factors, since n reaches beyond the exponents of normal numbers on both sides.
-    const Vec<T> magic = broadcast<T>(F::round_magic);
-    const Vec<T> half = (n * T(0.5) + magic) - magic;
-    return series * power_of_two<T>(half) * power_of_two<T>(n - half);
+    const auto [n, r] = reduce<T>(clamp(x, broadcast<T>(F::underflow), broadcast<T>(F::overflow)));
+    return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
 }
 
 // exp(x) - 1 for x <= 0, accurate near 0 as well.

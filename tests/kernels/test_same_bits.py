@@ -165,7 +165,15 @@ def test_large_cases_use_all_threads():
 # --- the rows around a row ---
 
 # M, K, N: narrow outputs, one block, several blocks and a tail, a long sum.
-MATRICES = ((37, 130, 67), (50, 33, 1), (64, 65, 10), (13, 17, 130), (200, 100, 40), (133, 601, 20), (600, 301, 203))
+MATRICES = (
+    (37, 130, 67),
+    (50, 33, 1),
+    (64, 65, 10),
+    (13, 17, 130),
+    (200, 100, 40),
+    (133, 601, 20),
+    (600, 301, 203),
+)
 # Which rows, of how many.
 ROWS = ((0, 1), (-1, None), (3, 5), (1, 8), (5, None))
 
