@@ -49,7 +49,7 @@ levels = [extension(f"isa_{level}", f"kernels/isa_{level}.cpp", flags) for level
 FAMILIES = ("dense", "act", "loss", "optim", "random", "data")
 checked = [
     extension(name, f"kernels/{name}.pyx")
-    for name in ("core", "cpu", "probe", *(f"{family}_aot" for family in FAMILIES))
+    for name in ("core", "cpu", "plan", "probe", *(f"{family}_aot" for family in FAMILIES))
 ]
 
 setup(

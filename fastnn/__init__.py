@@ -9,6 +9,7 @@ from fastnn import data, init, losses, optim
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
+from fastnn.evaluation import evaluate, gradients
 from fastnn.gradcheck import gradcheck
 from fastnn.history import History
 from fastnn.kernels import backend
@@ -28,7 +29,8 @@ from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squar
 from fastnn.optim import SGD, Adam, Optimizer
 from fastnn.param import Param
 from fastnn.rng import manual_seed
-from fastnn.train import NonFiniteError, Trainer, evaluate, fit, gradients
+from fastnn.train import fit
+from fastnn.trainer import NonFiniteError, Trainer
 
 __all__ = [
     "SGD",

@@ -19,7 +19,7 @@ from jsonargparse import ArgumentParser
 from fastnn import __version__, runs, show_config
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim import OPTIMIZERS, optimizer_of
-from fastnn.train import NonFiniteError
+from fastnn.trainer import NonFiniteError
 
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 

@@ -6,10 +6,10 @@ import copy
 
 import numpy as np
 
+from fastnn.evaluation import gradients
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.samples import Data
-from fastnn.train import gradients
 
 
 def gradcheck(model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", step: float = 1e-5) -> float:

@@ -13,16 +13,20 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, Shape, choose, contiguous, in_range, labels
+from fastnn.changes import Noted
 from fastnn.kernels import REDUCTIONS, empty, ops
+from fastnn.recording import run_function
 
 
-class Loss(ABC):
+class Loss(Noted, ABC):
     """Base class of all losses.
 
     `targets` checks what the user gave, once; `value` and `value_and_gradient` are then given only
     targets that passed. A user's own loss defines `targets` and `evaluate`.
     """
 
+    # As for layers: whether `evaluate` does nothing but call kernels on arrays from `kernels.empty`.
+    recordable = False
     # Whether the outputs are logits, so that a Softmax layer before this loss is a mistake.
     expects_logits = False
 
@@ -77,7 +81,7 @@ class Loss(ABC):
     def _evaluate(self, y: Array, target: Array, reduction: str, dy: Array | None) -> Array:
         losses: Array = empty(self.losses_shape(y), y.dtype)
         loss: Array = empty((1,), np.float64)
-        self.evaluate(y, target, reduction, losses, loss, dy)
+        run_function(self, lambda: self.evaluate(y, target, reduction, losses, loss, dy))
         return losses if reduction == "none" else loss
 
     def __repr__(self) -> str:
@@ -92,6 +96,7 @@ class CrossEntropy(Loss):
     replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
     """
 
+    recordable = True
     expects_logits = True
 
     def __init__(
@@ -106,6 +111,7 @@ class CrossEntropy(Loss):
         self.weight: Array | None = None
         if weight is not None:
             self.weight = np.array(weight, np.float64)
+            self.weight.flags.writeable = False  # so that nobody changes it unnoticed
             if self.weight.ndim != 1 or not (np.isfinite(self.weight).all() and (self.weight >= 0).all()):
                 raise ValueError("class weights must be a list of finite numbers, at least 0, one per class")
 
@@ -145,6 +151,8 @@ class CrossEntropy(Loss):
 
 class SquaredError(Loss):
     """(y - t)^2 / 2, the mean taken over all elements. Targets have the shape of the outputs."""
+
+    recordable = True
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = np.asarray(target)
@@ -188,6 +196,14 @@ def loss_function(loss: str | Loss) -> Loss:
     if inspect.isclass(loss) and issubclass(loss, Loss):
         raise TypeError(f"pass an instance, {loss.__name__}(), not the class")
     return choose(loss, LOSSES, "loss")()
+
+
+def reducing_loss(loss: str | Loss) -> Loss:
+    """The loss, if it gives one number."""
+    chosen = loss_function(loss)
+    if chosen.reduction == "none":
+        raise ValueError('one number is wanted here: choose the reduction "mean" or "sum"')
+    return chosen
 
 
 def cross_entropy(

@@ -11,30 +11,51 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from fastnn._door import Array, choose, in_range
-from fastnn.kernels import ops
+from fastnn.changes import Noted
+from fastnn.kernels import aligned_empty, ops
 from fastnn.param import Param
+from fastnn.recording import run_function
 
 
 class State(dict[str, Array]):
     """What an optimizer remembers of one parameter: arrays by name, and the number of updates."""
 
-    steps = 0
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = np.zeros(1, np.int64)
+        # What the kernels read as their hyper-parameters, the learning rate first.
+        self.hyper = np.empty(0)
+
+    @property
+    def steps(self) -> int:
+        """The number of updates, this one included."""
+        return int(self.counter[0])
 
     def array(self, name: str, like: Array) -> Array:
         """The array `name`, zeros at first, of the shape and type of `like`."""
-        if name not in self:
-            self[name] = np.zeros_like(like)
-        elif self[name].dtype != like.dtype:
-            self[name] = self[name].astype(like.dtype)
+        if name not in self or self[name].dtype != like.dtype:
+            before = self.get(name, 0)
+            self[name] = aligned_empty(like.shape, like.dtype)
+            self[name][...] = before
         return self[name]
 
+    def set_hyper(self, *values: float) -> Array:
+        """The hyper-parameters at the place where plans find them."""
+        if len(self.hyper) != len(values):
+            self.hyper = np.empty(len(values))
+        self.hyper[:] = values
+        return self.hyper
 
-class Optimizer(ABC):
+
+class Optimizer(Noted, ABC):
     """Base class of all optimizers. A subclass defines `update` for one parameter.
 
     `lr` may be changed between steps. What is remembered of a parameter (moments, number of updates)
     stays with the optimizer, so that a second `fit` with the same one goes on where the first ended.
     """
+
+    # As for layers: whether `update` does nothing but call kernels, with `state.hyper` as hyper-parameters.
+    recordable = False
 
     def __init__(self, lr: float) -> None:
         self.lr = lr
@@ -49,6 +70,12 @@ class Optimizer(ABC):
     def lr(self, lr: float) -> None:
         self._lr = in_range(lr, "lr", 0)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("lr", "_lr"):  # plans look at it before every step, so schedules need not be noted
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
     @abstractmethod
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
         """Change `value` in place, given its gradient; `state.steps` counts this update already."""
@@ -57,9 +84,18 @@ class Optimizer(ABC):
         """Update all parameters that are not frozen from the gradients of the last backward pass."""
         for param in params:
             if param.has_grad and not param.frozen:
-                state = self.state(param)
-                state.steps += 1
-                self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+                self._step(param, self.state(param))
+
+    def _step(self, param: Param, state: State) -> None:
+        ops.advance(state.counter)
+        value, grad = param.master, param.grad_buffer()
+        run_function(self, lambda: self.update(value, grad, state, self.lr * param.lr_scale))
+
+    def refresh_rates(self, params: Iterable[Param]) -> None:
+        """Put the learning rate where recorded updates read it."""
+        for param in params:
+            if len(hyper := self.state(param).hyper):
+                hyper[0] = self.lr * param.lr_scale
 
     def state(self, param: Param) -> State:
         """What is remembered of `param`."""
@@ -84,6 +120,8 @@ class SGD(Optimizer):
     `nesterov` takes p -= lr (g + momentum v) (Sutskever et al. 2013). PyTorch's SGD with dampening 0.
     """
 
+    recordable = True
+
     def __init__(
         self,
         lr: float = 0.01,
@@ -100,7 +138,7 @@ class SGD(Optimizer):
         self.nesterov = nesterov
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = np.array([lr, self.momentum, self.weight_decay, self.nesterov])
+        hyper = state.set_hyper(lr, self.momentum, self.weight_decay, self.nesterov)
         ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
 
 
@@ -109,6 +147,8 @@ class Adam(Optimizer):
 
     Kingma & Ba 2015, algorithm 1; `weight_decay` is added to the gradient, as in PyTorch's Adam.
     """
+
+    recordable = True
 
     def __init__(
         self,
@@ -127,8 +167,8 @@ class Adam(Optimizer):
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
         beta1, beta2 = self.betas
-        corrections = 1 - beta1**state.steps, 1 - beta2**state.steps
-        hyper = np.array([lr, beta1, beta2, self.eps, self.weight_decay, *corrections])
+        hyper = state.set_hyper(lr, beta1, beta2, self.eps, self.weight_decay, 1.0, 1.0)
+        ops.adam_corrections(state.counter, hyper)
         ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
 
 

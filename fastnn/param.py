@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, float_type, in_range
+from fastnn.changes import Noted
+from fastnn.kernels import aligned_empty
 
 
-class Param:
+class Param(Noted):
     """A named array that training changes.
 
     `value` is a read-only snapshot; assign to it to set the weights. `grad` is the gradient of the last
@@ -25,7 +27,8 @@ class Param:
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
     ) -> None:
         array = np.asarray(value)
-        self.master: Array = np.array(array, dtype=float_type(array.dtype), order="C")
+        self.master: Array = aligned_empty(array.shape, float_type(array.dtype))
+        self.master[...] = array
         self.name = name
         self.trainable = trainable
         self.lr_scale = lr_scale
@@ -81,7 +84,7 @@ class Param:
     def grad_buffer(self) -> Array:
         """The array that the backward pass overwrites with the gradient."""
         if self._grad is None:
-            self._grad = np.empty_like(self.master)
+            self._grad = aligned_empty(self.shape, self.dtype)
         return self._grad
 
     @property
@@ -91,11 +94,15 @@ class Param:
 
     def drop_grad(self) -> None:
         """Forget the gradient."""
-        self._grad = None
+        if self._grad is not None:
+            self._grad = None
 
     def to(self, dtype: npt.DTypeLike) -> None:
         """Convert the weights to float32 or float64; the gradient is forgotten."""
-        self.master = self.master.astype(float_type(dtype), copy=False)
+        if float_type(dtype) != self.dtype:
+            master = aligned_empty(self.shape, dtype)
+            master[...] = self.master
+            self.master = master
         self.drop_grad()
 
     def __repr__(self) -> str:

@@ -31,6 +31,7 @@ from fastnn import data, viz
 from fastnn._door import Array, choose, in_range, positive_int
 from fastnn.checkpoint import save, write_atomic
 from fastnn.config import get_num_threads, set_num_threads
+from fastnn.evaluation import evaluate
 from fastnn.history import History
 from fastnn.init import initializer
 from fastnn.kernels import BACKENDS, active_backend, backend
@@ -38,7 +39,8 @@ from fastnn.layers import ACTIVATIONS, Flatten, Layer, Linear, Sequential
 from fastnn.losses import loss_function
 from fastnn.optim import SGD, Optimizer
 from fastnn.rng import manual_seed
-from fastnn.train import NonFiniteError, evaluate, fit
+from fastnn.train import fit
+from fastnn.trainer import NonFiniteError
 
 Part = tuple[Array, Array]
 

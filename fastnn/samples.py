@@ -34,8 +34,9 @@ class Samples:
         return take(self.x, index, self.scale, self.dtype), _take_targets(self.target, index)
 
     def all(self) -> tuple[Array, Array]:
-        """All samples as one mini-batch."""
-        return self.batch(np.arange(len(self)))
+        """All samples as one mini-batch: the arrays themselves where they need not be converted."""
+        as_it_is = self.x.dtype == self.dtype and self.scale in (None, 1)
+        return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
 
     def nonfinite(self) -> str | None:
         """What is wrong if there is a nan or an infinity among the numbers, else None."""

@@ -7,10 +7,12 @@ environment variable FASTNN_BACKEND, or else the first of `BACKENDS`. See README
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -29,8 +31,14 @@ FAMILIES = {
         "softmax_forward",
         "softmax_dx",
     ),
-    "loss": ("cross_entropy_labels", "cross_entropy_soft", "squared_error"),
-    "optim": ("sgd", "adam"),
+    "loss": (
+        "cross_entropy_labels",
+        "cross_entropy_soft",
+        "squared_error",
+        "count_correct_labels",
+        "count_correct_soft",
+    ),
+    "optim": ("sgd", "adam", "advance", "adam_corrections"),
     "random": ("random_next", "dropout"),
     "data": ("gather", "gather_labels", "count_nonfinite"),
 }
@@ -38,6 +46,9 @@ FAMILIES = {
 # The codes of a loss kernel's `reduction` argument.
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
+CACHE_LINE = 64  # bytes
+
+Array = np.typing.NDArray[Any]
 Kernel = Callable[..., None]
 
 _tables: dict[str, dict[str, Kernel]] = {}
@@ -88,19 +99,59 @@ def backend(name: str) -> Iterator[None]:
         _active.reset(token)
 
 
+class Recorder(Protocol):
+    """Who records the kernel calls of a training step, and where the buffers of these calls lie."""
+
+    def recording(self, kernel: Kernel) -> Kernel:
+        """A function that runs the kernel and records the call."""
+        ...
+
+    def empty(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array: ...
+
+
+# Set while a training step is recorded in this context (fastnn/plan.py).
+_recorder: ContextVar[Recorder | None] = ContextVar("fastnn_recorder", default=None)
+
+
+def active_recorder() -> Recorder | None:
+    """Who records the kernels called here and now, if they are recorded."""
+    return _recorder.get()
+
+
+@contextmanager
+def record_with(recorder: Recorder | None) -> Iterator[None]:
+    """Record the kernels called inside the `with` block (None: do not)."""
+    token = _recorder.set(recorder)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)
+
+
 class _Ops:
     """The kernels as attributes, looked up in the active backend at every call."""
 
     def __getattr__(self, kernel: str) -> Kernel:
         try:
-            return load(active_backend())[kernel]
+            function = load(active_backend())[kernel]
         except KeyError:
             raise AttributeError(f"there is no kernel {kernel!r}") from None
+        recorder = _recorder.get()
+        return function if recorder is None else recorder.recording(function)
 
 
 ops = _Ops()
 
 
-def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> np.typing.NDArray[np.generic]:
+def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array:
     """An uninitialised buffer for a kernel to write to: the one place where layers get memory."""
-    return np.empty(shape, dtype)
+    recorder = _recorder.get()
+    return np.empty(shape, dtype) if recorder is None else recorder.empty(shape, dtype)
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array:
+    """An uninitialised array that begins at a cache line: for what lives long and is used in every step."""
+    nbytes = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(nbytes + CACHE_LINE, np.uint8)
+    begin = -memory.ctypes.data % CACHE_LINE
+    return memory[begin : begin + nbytes].view(dtype).reshape(shape)

@@ -18,6 +18,45 @@ template <class T> inline Vec<T> relu_gradient(Vec<T> y, Vec<T> dy) {
 template <class T> inline Vec<T> sigmoid_gradient(Vec<T> y, Vec<T> dy) { return dy * (y * (T(1) - y)); }
 template <class T> inline Vec<T> tanh_gradient(Vec<T> y, Vec<T> dy) { return dy * (T(1) - y * y); }
 
+// f(v) and g(y, dy) of a block of `rows` by `width` elements in place, whose rows are `stride` apart.
+template <class T, class F>
+inline void map_block(T *block, std::int64_t stride, std::int64_t rows, std::int64_t width, F f) {
+    for (std::int64_t i = 0; i < rows; ++i)
+        for_vectors<T>(0, width, [=](std::int64_t e, int n) {
+            const std::int64_t at = i * stride + e;
+            store_n(block + at, f(at, load_n(block + at, n), n), n);
+        });
+}
+
+// y = f(y) for a block of a fused kernel's output.
+template <class T>
+inline void activate(int activation, T *y, std::int64_t stride, std::int64_t rows, std::int64_t width) {
+    if (activation == RELU)
+        map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return relu<T>(v); });
+    else if (activation == SIGMOID)
+        map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return sigmoid<T>(v); });
+    else if (activation == TANH)
+        map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return tanh<T>(v); });
+}
+
+// dx = f'(x) dx for a block of a fused kernel's output, from y = f(x) at the same place.
+template <class T>
+inline void deactivate(int activation, const T *y, T *dx, std::int64_t stride, std::int64_t rows,
+                       std::int64_t width) {
+    if (activation == RELU)
+        map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
+            return relu_gradient<T>(load_n(y + at, n), v);
+        });
+    else if (activation == SIGMOID)
+        map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
+            return sigmoid_gradient<T>(load_n(y + at, n), v);
+        });
+    else if (activation == TANH)
+        map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
+            return tanh_gradient<T>(load_n(y + at, n), v);
+        });
+}
+
 // y = f(x), elementwise.  x, y of one shape
 template <class T, class F> inline void map(const Call &call, int part, int parts, F f) {
     const T *x = call.in<T>(0);

@@ -7,6 +7,9 @@
 
 namespace fastnn {
 
+// A weight gradient that sums over more rows of a batch is not fused with the update.
+constexpr std::int64_t MOST_FUSED_ROWS = 512;
+
 // Which kernel: the row of the table of an instruction set.
 enum KernelId : int {
     DENSE_FORWARD,
@@ -29,15 +32,36 @@ enum KernelId : int {
     SGD,
     ADAM,
     DROPOUT,
+    RANDOM_NEXT,
     GATHER_BYTES,
     GATHER_FLOATS,
     GATHER_DOUBLES,
+    GATHER_LABELS,
     COUNT_NONFINITE,
+    LABEL_DIVISOR,
+    REDUCE_LOSS,
+    COUNT_CORRECT,
+    ADVANCE,
+    ADAM_CORRECTIONS,
+    // Only in plans: fused kernels (fusion.hpp),
+    DENSE_DW_SGD,
+    DENSE_DW_ADAM,
+    DENSE_DB_SGD,
+    DENSE_DB_ADAM,
+    // and what is no kernel (plan.hpp): checks that end a step before it has changed anything, a call-back.
+    CHECK_INDEX,
+    CHECK_ZERO,
+    CHECK_FINITE,
+    CALL_BACK,
+    // Only for fastnn.probe.
     PROBE_FMA,
     PROBE_READ,
     PROBE_UPDATE,
     KERNEL_COUNT
 };
+
+// The activation that a fused dense kernel applies.
+enum Activation : int { NO_ACTIVATION, RELU, SIGMOID, TANH };
 
 struct Call {
     KernelId kernel{};

@@ -1,4 +1,7 @@
 executor: object
+noter: object
+runner: object
+recorder: object
 
 def select_isa(name: str) -> None: ...
 def isa() -> str: ...

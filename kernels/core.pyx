@@ -5,6 +5,7 @@ import importlib
 import os
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libcpp.vector cimport vector
 
 from fastnn.kernels import cpu
 
@@ -17,9 +18,12 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
     ctypedef struct Table:
         double probe_flop[2]
 
+cdef extern from "recording.hpp" namespace "fastnn" nogil:
+    void record(const Call &call) except +
+    void record_into(vector[Call] *calls)
+
 cdef extern from "executor.hpp" namespace "fastnn" nogil:
     bint execute_call(const Table &table, Call &call, int threads)
-    const double WORK_PER_THREAD
 
 # Calls that take longer than about a microsecond let other Python threads run.
 cdef double WORK_TO_RELEASE_GIL = 1e5
@@ -38,7 +42,17 @@ cdef int execute(Call *call) except -1:
             done = execute_call(table[0], call[0], threads)
     if not done:
         raise MemoryError("no memory for the scratch buffer of a kernel")
+    record(call[0])
     return 0
+
+
+cdef int note(Call *call) except -1:
+    record(call[0])
+    return 0
+
+
+cdef bint run(Call *call) noexcept nogil:
+    return execute_call(table[0], call[0], threads)
 
 
 def select_isa(name):
@@ -87,3 +101,7 @@ def _best_isa():
 select_isa(_best_isa())
 set_num_threads(cpu.available_threads())
 executor = PyCapsule_New(<void *> execute, "fastnn.kernels.core.executor", NULL)
+noter = PyCapsule_New(<void *> note, "fastnn.kernels.core.noter", NULL)
+# For plan.pyx: run a call without the GIL; record this thread's calls.
+runner = PyCapsule_New(<void *> run, "fastnn.kernels.core.runner", NULL)
+recorder = PyCapsule_New(<void *> record_into, "fastnn.kernels.core.recorder", NULL)

@@ -25,6 +25,13 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
     }
 }
 
+// out_m = source[index_m].  source (N,), index (M,), out (M,), all int64; indices are in range
+inline void gather_labels(const Call &call, int part, int parts) {
+    const std::int64_t *source = call.in<std::int64_t>(0), *index = call.in<std::int64_t>(1);
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) call.out<std::int64_t>(2)[m] = source[index[m]];
+}
+
 // count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.
 template <class T> void count_nonfinite(const Call &call, int part, int) {
     if (part != 0) return;

@@ -2,19 +2,16 @@
 """Gathering mini-batches, compiled: argument checks around data.hpp. What they compute: data_ref.py."""
 
 cimport numpy as cnp
-from libc.stdint cimport int64_t
 
 from native cimport (
-    COUNT_NONFINITE, GATHER_BYTES, GATHER_DOUBLES, GATHER_FLOATS, Call, Execute, executor, expect,
-    expect_shape, input, new_call,
+    COUNT_NONFINITE, GATHER_BYTES, GATHER_DOUBLES, GATHER_FLOATS, GATHER_LABELS, Call, Execute, Note,
+    executor, expect, expect_shape, index_check, input, new_call, noter, passes,
 )
-
-cdef extern from "serial.hpp" namespace "fastnn" nogil:
-    bint in_range(const int64_t *index, int64_t count, int64_t limit)
 
 cnp.import_array()
 
 cdef Execute execute = executor()
+cdef Note note = noter()
 
 
 def gather(source, index, scale, out):
@@ -53,7 +50,7 @@ def gather(source, index, scale, out):
 def gather_labels(source, index, out):
     """out_m = source[index_m]."""
     cdef cnp.ndarray asource, aindex, aout
-    cdef int64_t m
+    cdef Call call
     asource = expect(source, "source", cnp.NPY_INT64, False)
     aindex = expect(index, "index", cnp.NPY_INT64, False)
     aout = expect(out, "out", cnp.NPY_INT64, True)
@@ -62,8 +59,10 @@ def gather_labels(source, index, out):
         "source (N,), index (M,), out (M,) are wanted",
     )
     _check(aindex, asource)
-    for m in range(aindex.shape[0]):
-        (<int64_t *> aout.data)[m] = (<int64_t *> asource.data)[(<int64_t *> aindex.data)[m]]
+    call.kernel = GATHER_LABELS
+    call.array[0], call.array[1], call.array[2] = asource.data, aindex.data, aout.data
+    call.size[0] = aindex.shape[0]
+    execute(&call)
 
 
 def count_nonfinite(x, count):
@@ -79,6 +78,8 @@ def count_nonfinite(x, count):
 
 
 cdef int _check(cnp.ndarray index, cnp.ndarray source) except -1:
-    if not in_range(<int64_t *> index.data, index.shape[0], source.shape[0]):
+    cdef Call check = index_check(index, source.shape[0])
+    if not passes(check):
         raise IndexError("index out of range")
+    note(&check)
     return 0

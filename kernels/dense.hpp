@@ -1,6 +1,8 @@
-// Dense kernels: y = x w + b and its gradients. Sizes: batch, M, K, N.
+// Dense kernels: y = x w + b and its gradients. Sizes: batch, M, K, N; in a plan also the Activation that
+// follows y = x w + b, or that dx goes back through.
 #pragma once
 
+#include "act.hpp"
 #include "gemm.hpp"
 #include "transpose.hpp"
 
@@ -27,11 +29,15 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         const auto add_bias = [=](std::int64_t row, std::int64_t column) {
             return StoreTilePlusBias<T>{store(row, column), b + i * N + column};
         };
+        const auto apply = [=, activation = int(call.size[4])](std::int64_t row, int rows,
+                                                               const ColumnBlock<T> &block) {
+            activate(activation, y + row * N + block.begin, N, rows, block.width);
+        };
         const Product<T> product = forward_product(call, x, w);
         if (b)
-            multiply(product, scratch, part, parts, store, add_bias);
+            multiply(product, scratch, part, parts, store, add_bias, apply);
         else
-            multiply(product, scratch, part, parts, store, store);
+            multiply(product, scratch, part, parts, store, store, apply);
     }
 }
 
@@ -65,7 +71,7 @@ template <class T> std::int64_t dense_dx_scratch(const Call &call) {
 
 // dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
 // batch are transposed (transposing panels of w instead is half as fast at M = 32).
-// dy (B, M, N), w (B, K, N) -> dx (B, M, K)
+// dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
     T *const result = scratch_of<T>(call, part), *const packed = result + DX_ROWS * BLOCK<T>;
@@ -86,23 +92,31 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
                                 {packed, BLOCK<T>, batch.last, true}, N, {nullptr, 0},
                                 StoreTile<T>{result + row * BLOCK<T>, BLOCK<T>});
             }
-            transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + batch.begin * K + k, K);
+            const std::int64_t begin = batch.begin * K + k;
+            transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + begin, K);
+            deactivate(int(call.size[4]), call.in<T>(3) + i * M * K + begin, dx + begin, K, batch.width, rows);
         }
     }
+}
+
+// Calls body(column, sum, n) for each vector of the sum of dy (M, N) over its rows.
+template <class T, class Body>
+inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int parts, Body body) {
+    const Range columns = share(N, part, parts, LANES<T>);
+    for_vectors<T>(columns.begin, columns.end, [=](std::int64_t column, int n) {
+        Vec<T> sum{};
+        for (std::int64_t m = 0; m < M; ++m) sum += load_n(dy + m * N + column, n);
+        body(column, sum, n);
+    });
 }
 
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
 template <class T> void dense_db(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], N = call.size[3];
-    const Range columns = share(N, part, parts, LANES<T>);
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
-        const T *dy = call.in<T>(0) + i * M * N;
         T *db = call.out<T>(1) + i * N;
-        for_vectors<T>(columns.begin, columns.end, [=](std::int64_t column, int n) {
-            Vec<T> sum{};
-            for (std::int64_t m = 0; m < M; ++m) sum += load_n(dy + m * N + column, n);
-            store_n(db + column, sum, n);
-        });
+        sum_rows(call.in<T>(0) + i * M * N, M, N, part, parts,
+                 [=](std::int64_t column, Vec<T> sum, int n) { store_n(db + column, sum, n); });
     }
 }
 

@@ -1,5 +1,6 @@
 // Losses with their gradients in one pass over the outputs.
-// scalar[0] is the label smoothing, scalar[1] the factor on the gradient (1 / divisor for the mean).
+// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in memory where it
+// depends on the labels (array 5: factors), else scalar[1].
 #pragma once
 
 #include "act.hpp"
@@ -51,10 +52,14 @@ inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weig
     return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
 }
 
+template <class T> inline T gradient_factor(const Call &call) {
+    return T(call.in<double>(5) ? call.in<double>(5)[1] : call.scalar[1]);
+}
+
 // z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
 template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
     const std::int64_t C = call.size[1];
-    const T smoothing = T(call.scalar[0]), scale = T(call.scalar[1]);
+    const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
     const T *weight = call.in<T>(2);
     const Range rows = share(call.size[0], part, parts);
@@ -73,7 +78,7 @@ template <class T> void cross_entropy_labels(const Call &call, int part, int par
 // z (M, C), target (M, C), weight (C,) or null -> losses (M,), dz (M, C) or null
 template <class T> void cross_entropy_soft(const Call &call, int part, int parts) {
     const std::int64_t C = call.size[1];
-    const T smoothing = T(call.scalar[0]), scale = T(call.scalar[1]);
+    const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T other = C ? smoothing / T(C) : T(0), kept = T(1) - smoothing;
     const Range rows = share(call.size[0], part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
@@ -88,7 +93,7 @@ template <class T> void cross_entropy_soft(const Call &call, int part, int parts
 template <class T> void squared_error(const Call &call, int part, int parts) {
     const T *y = call.in<T>(0), *target = call.in<T>(1);
     T *losses = call.out<T>(2), *dy = call.out<T>(3);
-    const T scale = T(call.scalar[1]);
+    const T scale = gradient_factor<T>(call);
     const Range range = share(call.size[0], part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         const Vec<T> difference = load_n(y + e, n) - load_n(target + e, n);

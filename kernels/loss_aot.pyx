@@ -3,40 +3,38 @@
 
 cimport numpy as cnp
 from libc.math cimport NAN
-from libc.stdint cimport int64_t
 
 from native cimport (
-    CROSS_ENTROPY_LABELS, CROSS_ENTROPY_SOFT, SQUARED_ERROR, Call, Execute, executor, expect, expect_shape,
-    input, new_call, output, same_shape,
+    COUNT_CORRECT, CROSS_ENTROPY_LABELS, CROSS_ENTROPY_SOFT, LABEL_DIVISOR, REDUCE_LOSS, SQUARED_ERROR, Call,
+    Execute, Note, executor, expect, expect_shape, index_check, input, new_call, noter, output,
+    passes, same_shape,
 )
 
-cdef extern from "serial.hpp" namespace "fastnn" nogil:
-    bint in_range(const int64_t *index, int64_t count, int64_t limit)
-    double sum(const void *values, int64_t count, bint is_double)
-    double weight_of_labels(const void *weight, bint is_double, const int64_t *label, int64_t count)
+from fastnn.kernels import empty
 
 cnp.import_array()
 
 cdef Execute execute = executor()
+cdef Note note = noter()
 
 cdef double COST = 100  # about what a logit costs, in FLOP
 
 
 def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
     """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with integer labels, and its gradient."""
-    cdef cnp.ndarray alabel
-    cdef double divisor
-    cdef Call call = new_call(CROSS_ENTROPY_LABELS, z, "z")
+    cdef cnp.ndarray alabel, factors = None
+    cdef Call check, call = new_call(CROSS_ENTROPY_LABELS, z, "z")
     alabel = expect(label, "label", cnp.NPY_INT64, False)
     _logits(&call, z, weight, smoothing, losses, dz)
     expect_shape(alabel.ndim == 1 and alabel.shape[0] == call.size[0], "z (M, C), label (M,) are wanted")
     call.array[1] = alabel.data
-    if not in_range(<int64_t *> alabel.data, call.size[0], call.size[1]):
+    check = index_check(alabel, call.size[1])
+    if not passes(check):
         raise ValueError("label out of range")
-    divisor = <double> call.size[0]
-    if call.array[2]:
-        divisor = weight_of_labels(call.array[2], call.is_double, <int64_t *> alabel.data, call.size[0])
-    _reduce(&call, reduction, divisor, losses, loss)
+    note(&check)
+    if call.array[2] != NULL and reduction == 2:
+        factors = _divide_by_weights(&call)
+    _reduce(&call, reduction, <double> call.size[0], factors, losses, loss)
 
 
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
@@ -47,7 +45,7 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
     _logits(&call, z, weight, smoothing, losses, dz)
     expect_shape(same_shape(atarget, <cnp.ndarray> z), "z and target of one shape (M, C) are wanted")
     call.array[1] = atarget.data
-    _reduce(&call, reduction, <double> call.size[0], losses, loss)
+    _reduce(&call, reduction, <double> call.size[0], None, losses, loss)
 
 
 def squared_error(y, target, reduction, losses, loss, dy):
@@ -66,7 +64,37 @@ def squared_error(y, target, reduction, losses, loss, dy):
         call.array[3] = ady.data
     call.size[0] = ay.size
     call.work = 4.0 * ay.size
-    _reduce(&call, reduction, <double> ay.size, losses, loss)
+    _reduce(&call, reduction, <double> ay.size, None, losses, loss)
+
+
+def count_correct_labels(y, label, count):
+    """count += number of rows m whose largest output y_mc is at c = label_m."""
+    cdef cnp.ndarray alabel
+    cdef Call call = new_call(COUNT_CORRECT, y, "y")
+    alabel = expect(label, "label", cnp.NPY_INT64, False)
+    expect_shape(alabel.ndim == 1 and alabel.shape[0] == len(y), "y (M, C), label (M,) are wanted")
+    call.array[1] = alabel.data
+    _count(&call, y, count)
+
+
+def count_correct_soft(y, target, count):
+    """count += number of rows m whose largest output y_mc is where target_mc is largest."""
+    cdef cnp.ndarray atarget
+    cdef Call call = new_call(COUNT_CORRECT, y, "y")
+    atarget = input(target, "target", &call)
+    expect_shape(same_shape(atarget, <cnp.ndarray> y), "y and target of one shape (M, C) are wanted")
+    call.array[2] = atarget.data
+    _count(&call, y, count)
+
+
+cdef int _count(Call *call, object y, object count) except -1:
+    cdef cnp.ndarray ay = input(y, "y", call), acount = expect(count, "count", cnp.NPY_INT64, True)
+    expect_shape(ay.ndim == 2 and ay.shape[1] > 0, "y (M, C) is wanted, C at least 1")
+    expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
+    call.array[0], call.array[3] = ay.data, acount.data
+    call.size[0], call.size[1] = ay.shape[0], ay.shape[1]
+    execute(call)
+    return 0
 
 
 cdef int _logits(Call *call, object z, object weight, double smoothing, object losses, object dz) except -1:
@@ -92,15 +120,36 @@ cdef int _logits(Call *call, object z, object weight, double smoothing, object l
     return 0
 
 
-cdef int _reduce(Call *call, int reduction, double divisor, cnp.ndarray losses, object loss) except -1:
+cdef cnp.ndarray _divide_by_weights(Call *call):
+    """Let the call divide by the sum of its labels' weights, which is computed anew whenever it runs."""
+    cdef cnp.ndarray factors = empty((2,), "float64")
+    cdef Call divisor
+    divisor.kernel, divisor.is_double = LABEL_DIVISOR, call.is_double
+    divisor.array[0], divisor.array[1], divisor.array[2] = call.array[2], call.array[1], factors.data
+    divisor.size[0] = call.size[0]
+    execute(&divisor)
+    call.array[5] = factors.data
+    return factors
+
+
+cdef int _reduce(
+    Call *call, int reduction, double divisor, cnp.ndarray factors, cnp.ndarray losses, object loss
+) except -1:
     """Run the call with the gradient's factor, then reduce its losses."""
     cdef cnp.ndarray aloss = expect(loss, "loss", cnp.NPY_DOUBLE, True)
-    cdef double total
+    cdef Call total
     expect_shape(aloss.ndim == 1 and aloss.shape[0] == 1, "loss (1,) is wanted")
-    if divisor == 0:
+    if reduction != 2:
+        divisor = 1
+    elif divisor == 0:
         divisor = NAN  # the mean of nothing
-    call.scalar[1] = 1 / divisor if reduction == 2 else 1
+    call.scalar[1] = 1 / divisor
     execute(call)
-    total = sum(losses.data, losses.size, call.is_double)
-    (<double *> aloss.data)[0] = total / divisor if reduction == 2 else total
+    total.kernel, total.is_double = REDUCE_LOSS, call.is_double
+    total.array[0], total.array[1] = losses.data, aloss.data
+    if factors is not None:
+        total.array[2] = factors.data
+    total.scalar[0] = divisor
+    total.size[0] = losses.size
+    execute(&total)
     return 0

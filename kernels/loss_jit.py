@@ -149,3 +149,45 @@ def _reduce(losses, divisor, reduction, loss):
     if reduction == 2:
         total = total / divisor if divisor != 0 else np.nan
     loss[0] = total
+
+
+@kernel(label=np.int64, count=np.int64)
+def count_correct_labels(y, label, count):
+    """count += number of rows m whose largest output y_mc is at c = label_m.
+
+    y (M, C), C at least 1, label (M,) int64, count (1,) int64, changed.
+    """
+    _check_count(y, label.shape == y.shape[:1], count)
+    for m in range(len(y)):
+        if _first_largest(y[m]) == label[m]:
+            count[0] += 1
+
+
+@kernel(count=np.int64)
+def count_correct_soft(y, target, count):
+    """count += number of rows m whose largest output y_mc is where target_mc is largest.
+
+    As `count_correct_labels`, with target (M, C).
+    """
+    _check_count(y, target.shape == y.shape, count)
+    for m in range(len(y)):
+        if _first_largest(y[m]) == _first_largest(target[m]):
+            count[0] += 1
+
+
+@jit
+def _check_count(y, fits, count):
+    if y.shape[1] < 1 or not fits or count.shape != (1,):
+        raise ValueError("y (M, C), a label or a row of targets for each row, and count (1,) are wanted")
+
+
+@jit
+def _first_largest(row):
+    """The index of the first largest value, or of the first nan."""
+    best = 0
+    for c in range(1, len(row)):
+        if math.isnan(row[best]):
+            break
+        if not row[c] <= row[best]:
+            best = c
+    return best

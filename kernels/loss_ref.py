@@ -41,6 +41,23 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
     _cross_entropy(weighted * log_p, weighted, log_p, float(rows), reduction, losses, loss, dz)
 
 
+def count_correct_labels(y, label, count):
+    """count += number of rows m whose largest output y_mc is at c = label_m.
+
+    y (M, C), C at least 1, label (M,) int64, count (1,) int64, changed. Of several largest outputs the first
+    one counts, and nan is the largest.
+    """
+    count[0] += np.count_nonzero(y.argmax(axis=1) == label)
+
+
+def count_correct_soft(y, target, count):
+    """count += number of rows m whose largest output y_mc is where target_mc is largest.
+
+    As `count_correct_labels`, with target (M, C).
+    """
+    count_correct_labels(y, target.argmax(axis=1), count)
+
+
 def _log_softmax(z):
     shifted = z - z.max(axis=1, keepdims=True) if z.size else z
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

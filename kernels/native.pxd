@@ -30,10 +30,18 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         SGD
         ADAM
         DROPOUT
+        RANDOM_NEXT
         GATHER_BYTES
         GATHER_FLOATS
         GATHER_DOUBLES
+        GATHER_LABELS
         COUNT_NONFINITE
+        LABEL_DIVISOR
+        REDUCE_LOSS
+        COUNT_CORRECT
+        ADVANCE
+        ADAM_CORRECTIONS
+        CHECK_INDEX
         PROBE_FMA
         PROBE_READ
         PROBE_UPDATE
@@ -46,13 +54,33 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         double scalar[2]
         double work
 
-# Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory.
+cdef extern from "serial.hpp" namespace "fastnn" nogil:
+    bint passes(const Call &check)
+
+# Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory. While
+# this thread records a plan, the call becomes part of it.
 ctypedef int (*Execute)(Call *) except -1
+# Makes a check, which has been made, a part of the plan that this thread records, if it does.
+ctypedef int (*Note)(Call *) except -1
 
 
 cdef inline Execute executor() except NULL:
     from fastnn.kernels import core
     return <Execute> PyCapsule_GetPointer(core.executor, "fastnn.kernels.core.executor")
+
+
+cdef inline Note noter() except NULL:
+    from fastnn.kernels import core
+    return <Note> PyCapsule_GetPointer(core.noter, "fastnn.kernels.core.noter")
+
+
+cdef inline Call index_check(cnp.ndarray index, int64_t limit) except *:
+    """The check that 0 <= index < limit for all of them."""
+    cdef Call call
+    call.kernel = CHECK_INDEX
+    call.array[0] = index.data
+    call.size[0], call.size[1] = index.size, limit
+    return call
 
 
 cdef inline cnp.ndarray expect(object array, str name, int type_number, bint output):

@@ -52,35 +52,49 @@ template <class T> struct AdamRule {
     }
 };
 
-// g, v or null, p of one shape
-template <class T> void sgd(const Call &call, int part, int parts) {
-    const T *g = call.in<T>(0);
-    const SgdRule<T> rule(call.in<double>(1));
-    T *v = call.out<T>(2), *p = call.out<T>(3);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
-    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+// The update of some elements, given their gradient: hyper, v or null, p stand in the call from array FIRST on.
+template <class T> struct SgdUpdate {
+    SgdRule<T> rule;
+    T *v, *p;
+
+    SgdUpdate(const Call &call, int first)
+        : rule(call.in<double>(first)), v(call.out<T>(first + 1)), p(call.out<T>(first + 2)) {}
+
+    [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {
         if (v) {
             Vec<T> velocity = load_n(v + e, n);
-            store_n(p + e, rule.with_momentum(load_n(g + e, n), velocity, load_n(p + e, n)), n);
+            store_n(p + e, rule.with_momentum(g, velocity, load_n(p + e, n)), n);
             store_n(v + e, velocity, n);
         } else {
-            store_n(p + e, rule.plain(load_n(g + e, n), load_n(p + e, n)), n);
+            store_n(p + e, rule.plain(g, load_n(p + e, n)), n);
         }
-    });
-}
+    }
+};
 
-// g, m, v, p of one shape
-template <class T> void adam(const Call &call, int part, int parts) {
-    const T *g = call.in<T>(0);
-    const AdamRule<T> rule(call.in<double>(1));
-    T *m = call.out<T>(2), *v = call.out<T>(3), *p = call.out<T>(4);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
-    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+// The same with hyper, m, v, p.
+template <class T> struct AdamUpdate {
+    AdamRule<T> rule;
+    T *m, *v, *p;
+
+    AdamUpdate(const Call &call, int first)
+        : rule(call.in<double>(first)), m(call.out<T>(first + 1)), v(call.out<T>(first + 2)),
+          p(call.out<T>(first + 3)) {}
+
+    [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {
         Vec<T> first = load_n(m + e, n), second = load_n(v + e, n);
-        store_n(p + e, rule.update(load_n(g + e, n), first, second, load_n(p + e, n)), n);
+        store_n(p + e, rule.update(g, first, second, load_n(p + e, n)), n);
         store_n(m + e, first, n);
         store_n(v + e, second, n);
-    });
+    }
+};
+
+// g, and what the update takes, of one shape
+template <class T, template <class> class Update> void update_kernel(const Call &call, int part, int parts) {
+    const T *g = call.in<T>(0);
+    const Update<T> update(call, 1);
+    const Range range = share(call.size[0], part, parts, LANES<T>);
+    for_vectors<T>(range.begin, range.end,
+                   [=](std::int64_t e, int n) { update(e, load_n(g + e, n), n); });
 }
 
 }  // namespace fastnn

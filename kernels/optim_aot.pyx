@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from native cimport (
-    ADAM, SGD, Call, Execute, executor, expect, expect_shape, input, new_call, output, same_shape,
+    ADAM, ADAM_CORRECTIONS, ADVANCE, SGD, Call, Execute, executor, expect, expect_shape, input, new_call, output, same_shape,
 )
 
 cnp.import_array()
@@ -43,6 +43,30 @@ def adam(g, hyper, m, v, p):
     call.size[0] = ag.size
     call.work = 16.0 * ag.size
     execute(&call)
+
+
+def advance(steps):
+    """steps += 1."""
+    cdef Call call
+    call.kernel = ADVANCE
+    call.array[0] = _steps(steps, True)
+    execute(&call)
+
+
+def adam_corrections(steps, hyper):
+    """c1 = 1 - b1^steps, c2 = 1 - b2^steps in hyper = (lr, b1, b2, eps, wd, c1, c2)."""
+    cdef Call call
+    cdef cnp.ndarray ahyper = expect(hyper, "hyper", cnp.NPY_DOUBLE, True)
+    call.kernel = ADAM_CORRECTIONS
+    call.array[0], call.array[1] = _steps(steps, False), _hyper(ahyper, 7)
+    execute(&call)
+
+
+cdef char *_steps(object steps, bint output) except NULL:
+    """The number of updates: int64, a single one."""
+    cdef cnp.ndarray array = expect(steps, "steps", cnp.NPY_INT64, output)
+    expect_shape(array.ndim == 1 and array.shape[0] == 1, "steps (1,) is wanted")
+    return array.data
 
 
 cdef char *_hyper(object hyper, int count) except NULL:

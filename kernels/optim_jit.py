@@ -10,6 +10,23 @@ import numpy as np
 from fastnn.kernels.numba_cache import jit, kernel
 
 
+@kernel(steps=np.int64)
+def advance(steps):
+    """steps += 1.  steps (1,) int64: the number of updates of a parameter."""
+    if steps.shape != (1,):
+        raise ValueError("steps must have a single element")
+    steps[0] += 1
+
+
+@kernel(steps=np.int64, hyper=np.float64)
+def adam_corrections(steps, hyper):
+    """c1 = 1 - b1^steps;  c2 = 1 - b2^steps.  steps (1,) int64, hyper as `adam` takes it."""
+    if steps.shape != (1,) or hyper.shape != (7,):
+        raise ValueError("steps must have a single element, hyper seven")
+    hyper[5] = 1 - math.pow(hyper[1], float(steps[0]))
+    hyper[6] = 1 - math.pow(hyper[2], float(steps[0]))
+
+
 @kernel(hyper=np.float64)
 def sgd(g, hyper, v, p):
     """g' = g + wd p;  v = mu v + g';  p -= lr (g' + mu v if nesterov else v).

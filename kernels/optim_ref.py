@@ -7,6 +7,16 @@ One call updates one parameter `p` in place from its gradient `g`; all arrays ha
 import numpy as np
 
 
+def advance(steps):
+    """steps += 1.  steps (1,) int64: the number of updates of a parameter."""
+    steps[0] += 1
+
+
+def adam_corrections(steps, hyper):
+    """c1 = 1 - b1^steps;  c2 = 1 - b2^steps.  steps (1,) int64, hyper as `adam` takes it."""
+    hyper[5:] = 1 - hyper[1] ** float(steps[0]), 1 - hyper[2] ** float(steps[0])
+
+
 def sgd(g, hyper, v, p):
     """g' = g + wd p;  v = mu v + g';  p -= lr (g' + mu v if nesterov else v).
 

@@ -14,6 +14,14 @@ inline std::uint64_t mix(std::uint64_t z) {
     return z ^ (z >> 31);
 }
 
+// bits = mix(key + GOLDEN mix(count)), count += 1.  state (key, count), bits
+inline void random_next(const Call &call, int part, int) {
+    if (part != 0) return;
+    std::uint64_t *const state = call.out<std::uint64_t>(0);
+    *call.out<std::uint64_t>(1) = mix(state[0] + GOLDEN * mix(state[1]));
+    ++state[1];
+}
+
 // y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0); two elements share a word of random bits
 template <class T> void dropout(const Call &call, int part, int parts) {
     const T *x = call.in<T>(0);

@@ -2,15 +2,10 @@
 """Random bits and dropout, compiled: argument checks around random.hpp. What they compute: random_ref.py."""
 
 cimport numpy as cnp
-from libc.stdint cimport uint64_t
 
 from native cimport (
-    DROPOUT, Call, Execute, executor, expect, expect_shape, input, new_call, output, same_shape,
+    DROPOUT, RANDOM_NEXT, Call, Execute, executor, expect, expect_shape, input, new_call, output, same_shape,
 )
-
-cdef extern from "random.hpp" namespace "fastnn" nogil:
-    const uint64_t GOLDEN
-    uint64_t mix(uint64_t z)
 
 cnp.import_array()
 
@@ -20,14 +15,14 @@ cdef Execute execute = executor()
 def random_next(state, bits):
     """bits = mix(key + GOLDEN mix(count)); count += 1."""
     cdef cnp.ndarray astate, abits
-    cdef uint64_t *words
+    cdef Call call
     astate = expect(state, "state", cnp.NPY_UINT64, True)
     abits = expect(bits, "bits", cnp.NPY_UINT64, True)
     expect_shape(astate.ndim == 1 and astate.shape[0] == 2, "state (2,) is wanted")
     expect_shape(abits.ndim == 1 and abits.shape[0] == 1, "bits (1,) is wanted")
-    words = <uint64_t *> astate.data
-    (<uint64_t *> abits.data)[0] = mix(words[0] + GOLDEN * mix(words[1]))
-    words[1] += 1
+    call.kernel = RANDOM_NEXT
+    call.array[0], call.array[1] = astate.data, abits.data
+    execute(&call)
 
 
 def dropout(x, bits, rate, y):

@@ -1,7 +1,11 @@
-// The serial ends of kernels: range checks before the first write, the sum over losses after the last.
+// What is done by one thread: checks, the sum over losses, counters. And the checks of a plan.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
+#include <limits>
+
+#include "call.hpp"
 
 namespace fastnn {
 
@@ -15,25 +19,71 @@ inline bool in_range(const std::int64_t *index, std::int64_t count, std::int64_t
     return count == 0 || largest < std::uint64_t(limit);
 }
 
-template <class T> inline double sum(const void *values, std::int64_t count) {
-    double total = 0;
-    for (std::int64_t i = 0; i < count; ++i) total += static_cast<const T *>(values)[i];
-    return total;
+// Whether a check lets the step go on.
+// CHECK_INDEX: index (size0,), each in [0, size1).  CHECK_ZERO: count (1,).  CHECK_FINITE: loss (1,) double.
+inline bool passes(const Call &call) {
+    switch (call.kernel) {
+        case CHECK_INDEX: return in_range(call.in<std::int64_t>(0), call.size[0], call.size[1]);
+        case CHECK_ZERO: return *call.in<std::int64_t>(0) == 0;
+        case CHECK_FINITE: return std::isfinite(*call.in<double>(0));
+        default: return true;
+    }
 }
 
-// In double and in ascending order, whatever the number of threads that wrote the values.
-inline double sum(const void *values, std::int64_t count, bool is_double) {
-    return is_double ? sum<double>(values, count) : sum<float>(values, count);
+// factors = (divisor, 1 / divisor), divisor = sum_m weight[label_m], nan for 0: the mean of nothing.
+// weight (C,), label (M,) -> factors (2,) double; labels are in range
+template <class T> void label_divisor(const Call &call, int part, int) {
+    if (part != 0) return;
+    double divisor = 0;
+    for (std::int64_t m = 0; m < call.size[0]; ++m) divisor += call.in<T>(0)[call.in<std::int64_t>(1)[m]];
+    if (divisor == 0) divisor = std::numeric_limits<double>::quiet_NaN();
+    call.out<double>(2)[0] = divisor;
+    call.out<double>(2)[1] = 1 / divisor;
 }
 
-// sum_m weight[label_m]; labels are in range
-inline double weight_of_labels(const void *weight, bool is_double, const std::int64_t *label,
-                               std::int64_t count) {
+// loss = sum of losses / divisor, in double and in ascending order, whatever the number of threads that wrote
+// the losses.  losses (size0,), loss (1,) double; the divisor is in factors, if there are any, else scalar[0]
+template <class T> void reduce_loss(const Call &call, int part, int) {
+    if (part != 0) return;
     double total = 0;
-    for (std::int64_t m = 0; m < count; ++m)
-        total += is_double ? static_cast<const double *>(weight)[label[m]]
-                           : static_cast<const float *>(weight)[label[m]];
-    return total;
+    for (std::int64_t i = 0; i < call.size[0]; ++i) total += call.in<T>(0)[i];
+    *call.out<double>(1) = total / (call.in<double>(2) ? *call.in<double>(2) : call.scalar[0]);
+}
+
+// The index of the first largest value, or of the first nan.
+template <class T> inline std::int64_t first_largest(const T *y, std::int64_t C) {
+    std::int64_t best = 0;
+    for (std::int64_t c = 1; c < C && y[best] == y[best]; ++c)
+        if (!(y[c] <= y[best])) best = c;
+    return best;
+}
+
+// count += number of rows m whose largest output y_mc is at c = label_m, or where target_mc is largest.
+// y (M, C), label (M,) or null, target (M, C) or null, count (1,)
+template <class T> void count_correct(const Call &call, int part, int) {
+    if (part != 0) return;
+    const std::int64_t C = call.size[1];
+    std::int64_t correct = 0;
+    for (std::int64_t m = 0; m < call.size[0]; ++m) {
+        const T *target = call.in<T>(2);
+        const std::int64_t wanted = target ? first_largest(target + m * C, C) : call.in<std::int64_t>(1)[m];
+        correct += first_largest(call.in<T>(0) + m * C, C) == wanted;
+    }
+    *call.out<std::int64_t>(3) += correct;
+}
+
+// steps += 1
+inline void advance(const Call &call, int part, int) {
+    if (part == 0) ++*call.out<std::int64_t>(0);
+}
+
+// c1 = 1 - b1^steps, c2 = 1 - b2^steps.  steps (1,) int64, hyper (lr, b1, b2, eps, wd, c1, c2)
+inline void adam_corrections(const Call &call, int part, int) {
+    if (part != 0) return;
+    const double steps = double(*call.in<std::int64_t>(0));
+    double *const hyper = call.out<double>(1);
+    hyper[5] = 1 - std::pow(hyper[1], steps);
+    hyper[6] = 1 - std::pow(hyper[2], steps);
 }
 
 }  // namespace fastnn

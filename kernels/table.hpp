@@ -6,10 +6,12 @@
 #include "call.hpp"
 #include "data.hpp"
 #include "dense.hpp"
+#include "dense_update.hpp"
 #include "loss.hpp"
 #include "optim.hpp"
 #include "probe.hpp"
 #include "random.hpp"
+#include "serial.hpp"
 
 namespace fastnn {
 
@@ -36,9 +38,20 @@ template <class T> void fill(Table &table) {
     set(CROSS_ENTROPY_LABELS, cross_entropy_labels<T>);
     set(CROSS_ENTROPY_SOFT, cross_entropy_soft<T>);
     set(SQUARED_ERROR, squared_error<T>);
-    set(SGD, sgd<T>);
-    set(ADAM, adam<T>);
+    set(SGD, update_kernel<T, SgdUpdate>);
+    set(ADAM, update_kernel<T, AdamUpdate>);
     set(DROPOUT, dropout<T>);
+    set(DENSE_DW_SGD, dense_dw_update<T, SgdUpdate>, dense_dw_update_scratch<T>);
+    set(DENSE_DW_ADAM, dense_dw_update<T, AdamUpdate>, dense_dw_update_scratch<T>);
+    set(DENSE_DB_SGD, dense_db_update<T, SgdUpdate>);
+    set(DENSE_DB_ADAM, dense_db_update<T, AdamUpdate>);
+    set(RANDOM_NEXT, random_next);
+    set(GATHER_LABELS, gather_labels);
+    set(LABEL_DIVISOR, label_divisor<T>);
+    set(REDUCE_LOSS, reduce_loss<T>);
+    set(COUNT_CORRECT, count_correct<T>);
+    set(ADVANCE, advance);
+    set(ADAM_CORRECTIONS, adam_corrections);
     set(GATHER_BYTES, gather<T, std::uint8_t>);
     set(GATHER_FLOATS, gather<T, float>);
     set(GATHER_DOUBLES, gather<T, double>);

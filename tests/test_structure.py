@@ -17,9 +17,12 @@ ROOT = PACKAGE.parent
 ORDER = [
     {"kernels"},
     {"rng", "_door"},
+    {"changes"},
     {"param"},
     {"init"},
+    {"recording"},
     {"layers"},
+    {"random_states"},
     {"losses"},
     {"optim"},
     {"data"},
@@ -27,6 +30,9 @@ ORDER = [
     {"viz"},
     {"history"},
     {"samples", "interrupts"},
+    {"plan"},
+    {"trainer"},
+    {"evaluation"},
     {"train"},
 ]
 

@@ -32,18 +32,21 @@ class Activation(Layer):
 class ReLU(Activation):
     """y = max(x, 0); the gradient at 0 is 0."""
 
+    recordable = True
     kernel = "relu"
 
 
 class Sigmoid(Activation):
     """y = 1 / (1 + exp(-x))."""
 
+    recordable = True
     kernel = "sigmoid"
 
 
 class Tanh(Activation):
     """y = tanh(x)."""
 
+    recordable = True
     kernel = "tanh"
 
 
@@ -53,6 +56,7 @@ class Softmax(Activation):
     Not for the end of a model trained with "cross_entropy", which takes logits and does this itself.
     """
 
+    recordable = True
     kernel = "softmax"
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -63,6 +67,8 @@ class Softmax(Activation):
 
 class Identity(Layer):
     """y = x."""
+
+    recordable = True
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:

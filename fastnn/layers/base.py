@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, Shape, features, float_type, positive_int
+from fastnn.changes import Noted
 from fastnn.kernels import empty, ops
 from fastnn.param import Param
+from fastnn.recording import Backward
 
 
-class Backward(Protocol):
-    """The way back: takes the gradient of the output, sets the gradients of the layer's parameters, and
-    returns the gradient of the input (None when it is not needed)."""
-
-    def __call__(self, dy: Array, *, need_dx: bool = True) -> Array | None: ...
-
-
-class Layer:
+class Layer(Noted):
     """Base class of all layers.
 
     A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s
     are its parameters; attributes that are layers are its children.
     """
+
+    # Whether forward and backward do nothing but call kernels on arrays from `kernels.empty`, so that a plan
+    # may record the calls. A class says so for itself alone; of others a plan calls the Python code.
+    recordable = False
 
     # The shape of one sample that the layer takes, where the layer alone knows it.
     input_shape: Shape | None = None

@@ -20,6 +20,8 @@ class Linear(Layer):
     name another initialiser or are one (`fastnn.init`).
     """
 
+    recordable = True
+
     def __init__(
         self,
         in_features: int,

@@ -19,6 +19,8 @@ class Dropout(Layer):
     of (key, count of draws, element), so no mask is stored: the way back draws the same bits again.
     """
 
+    recordable = True
+
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = in_range(rate, "rate", 0, 1)
         # (key, count): read and advanced by the kernel `random_next`; `Trainer` sets the key.

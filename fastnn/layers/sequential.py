@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from fastnn._door import Array, Shape
 from fastnn.layers.base import Backward, Layer
 from fastnn.param import Param
+from fastnn.recording import run_layer
 
 
 class Sequential(Layer):
@@ -16,6 +17,8 @@ class Sequential(Layer):
     input is asked for. Raises TypeError for what is not a layer, ValueError when a parameter occurs twice
     (gradients overwrite, so a shared one would lose all but one of its contributions).
     """
+
+    recordable = True
 
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
@@ -36,7 +39,7 @@ class Sequential(Layer):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         ways_back: list[Backward] = []
         for layer in self.layers:
-            x, way_back = layer.forward(x, train=train)
+            x, way_back = run_layer(layer, x, train)
             ways_back.append(way_back)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:

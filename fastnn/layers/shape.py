@@ -11,6 +11,8 @@ from fastnn.layers.base import Backward, Layer
 class Flatten(Layer):
     """(N, H, W, ...) -> (N, H W ...), in C order, without a copy."""
 
+    recordable = True
+
     def output_shape(self, shape: Shape) -> Shape:
         return (math.prod(shape),)
 

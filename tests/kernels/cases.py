@@ -112,6 +112,30 @@ def adam(a, shape, decay, step):
     return a(*shape), hyper, a(*shape), np.abs(a(*shape)), a(*shape)
 
 
+def advance(a, steps):
+    return (np.array([steps]),)
+
+
+def adam_corrections(a, steps):
+    return np.array([steps]), np.array([0.01, 0.9, 0.999, 1e-8, 0.1, np.nan, np.nan])
+
+
+def with_ties(a, rows, classes):
+    """Outputs of which several may be the largest, or nan."""
+    y = a(rows, classes).round()
+    y[a.rng.random((rows, classes)) < 0.05] = np.nan
+    return y
+
+
+def count_correct_labels(a, shape):
+    rows, classes = shape
+    return with_ties(a, *shape), a.rng.integers(0, classes, rows), np.full(1, 5)
+
+
+def count_correct_soft(a, shape):
+    return with_ties(a, *shape), with_ties(a, *shape), np.full(1, 5)
+
+
 def random_next(a, count):
     return np.array([a.rng.integers(2**63), count], np.uint64), np.full(1, 7, np.uint64)
 
@@ -183,6 +207,11 @@ def cases():
         for build in (cross_entropy_labels, cross_entropy_soft):
             for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (True, 0.1, SUM, False)):
                 yield Case(build.__name__, build, (shape, *options))
+        yield Case("count_correct_labels", count_correct_labels, (shape,))
+        yield Case("count_correct_soft", count_correct_soft, (shape,))
+    for steps in (0, 1, 1000):
+        yield Case("advance", advance, (steps,))
+        yield Case("adam_corrections", adam_corrections, (steps + 1,))
     for count in (0, 1, 2**63):
         yield Case("random_next", random_next, (count,))
     for shape in GATHERED:

@@ -40,7 +40,7 @@ PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65), (2, 129), (16, 3), (33, 8))
 # Sums so long that packed blocks cut them, by powers of 2, beside outputs of one tile and of many.
 DEEP = (127, 128, 255, 256, 257, 511, 512, 513, 1025)
 DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
-# Rows, columns and terms from which on a copy of the left-hand matrix is made, in one group of rows and in two.
+# Rows, columns and terms from which on the left-hand matrix is copied, in one group of rows and in two.
 COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
@@ -200,7 +200,12 @@ def walled_cases():
             yield Case("gather", cases.gather, ((5, shape[1], shape[0]), source_type, scale))
     for n in SIZES:
         yield Case("gather_labels", cases.gather_labels, (n, n))
+    for shape in product((1, 3), SIZES):
+        yield Case("count_correct_labels", cases.count_correct_labels, (shape,))
+        yield Case("count_correct_soft", cases.count_correct_soft, (shape,))
     yield Case("random_next", cases.random_next, (1,))
+    yield Case("advance", cases.advance, (1,))
+    yield Case("adam_corrections", cases.adam_corrections, (1,))
 
 
 def rotations(*sizes):

@@ -79,6 +79,12 @@ LARGE = (
         for source_type in ("uint8", "float32", "float64")
     ),
     Case("random_next", cases.random_next, (1,)),
+    Case("advance", cases.advance, (1,)),
+    Case("adam_corrections", cases.adam_corrections, (5,)),
+    *(
+        Case(build.__name__, build, ((20001, 10),))
+        for build in (cases.count_correct_labels, cases.count_correct_soft)
+    ),
     Case("gather_labels", cases.gather_labels, (50, 100003)),
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
 )

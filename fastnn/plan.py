@@ -1,0 +1,238 @@
+"""Plans of a trainer: which recorded step fits the next batch, and whether it still fits the model.
+
+A plan stays valid as long as model, loss and optimizer have the structure that was recorded: the same
+parameters in the same places, the same of them frozen, the same settings. What may change from step to step
+(batch, learning rate, counters, the weights themselves) lies in memory that the kernels read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fastnn import changes
+from fastnn._door import Array
+from fastnn.kernels import active_backend, aligned_empty, record_with
+from fastnn.layers import Layer
+from fastnn.losses import Loss
+from fastnn.optim import Optimizer
+from fastnn.param import Param
+from fastnn.recording import Arena, Recorder, declares_recordable
+
+# Python gets control back after so many seconds of steps: for Ctrl-C and the progress bar.
+RUN_SECONDS = 0.05
+
+SIMPLE = (bool, int, float, str, type(None))
+
+
+class Training(Protocol):
+    """What is recorded: a `Trainer`."""
+
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
+    scale: float | None
+    on_nonfinite: str
+    fuse: bool
+    keep_gradients: bool
+
+
+def plans_can_run() -> bool:
+    """Whether the backend of this context runs plans: the compiled one does."""
+    return str(active_backend()) == "aot"
+
+
+class RecordedStep:
+    """One training step as a plan, with the arrays that stand for its batch."""
+
+    def __init__(self, trainer: Training, recorder: Recorder, slots: list[Array], loss: Array) -> None:
+        self.recorder = recorder
+        self.plan = recorder.plan
+        self.has_call_backs = recorder.has_call_backs
+        self.slots = slots
+        self.plan.finish(
+            loss, slots, fuse_calls=trainer.fuse, fuse_updates=trainer.fuse and not trainer.keep_gradients
+        )
+        # Gradients that the plan does not store must not be taken for those of its last step.
+        self.fused = [
+            param
+            for param in trainer.model.parameters()
+            if param.has_grad and not self.plan.uses(param.grad_buffer())
+        ]
+        self.owners = _owners(trainer)
+        self._structure, self._referenced = _structure(trainer)
+        self._settle(trainer)
+
+    def is_current(self, trainer: Training) -> bool:
+        """Whether the next step of the trainer is the recorded one; brings the learning rate up to date."""
+        if changes.count != self._version:
+            if any(a is not b for a, b in zip(self.owners, _owners(trainer), strict=True)):
+                return False
+            if _structure(trainer)[0] != self._structure:
+                return False
+            self._settle(trainer)
+        if trainer.optimizer.lr != self._lr:
+            self._refresh_rates(trainer)
+        return True
+
+    def _settle(self, trainer: Training) -> None:
+        for param in self.fused:
+            param.drop_grad()
+        self._refresh_rates(trainer)
+        self._version = changes.count
+
+    def _refresh_rates(self, trainer: Training) -> None:
+        self._lr = trainer.optimizer.lr
+        trainer.optimizer.refresh_rates(trainer.model.parameters())
+
+    def step(self, x: object, y: object) -> float | None:
+        """One step on the batch; its loss, or None if the batch is not like the recorded one."""
+        if not self.has_call_backs:
+            loss: float | None = self.plan.step(x, y)
+            return loss
+        # Python code was given the recorded arrays, so the batch must come to them.
+        for slot, array in zip(self.slots, (x, y), strict=True):
+            if not isinstance(array, np.ndarray) or (array.shape, array.dtype) != (slot.shape, slot.dtype):
+                return None
+        for slot, array in zip(self.slots, (x, y), strict=True):
+            slot[...] = array
+        return float(self.plan.step(*self.slots))
+
+    def run(self, order: Array, losses: Array) -> tuple[int, BaseException | None]:
+        """Steps on successive batches of `order`, for RUN_SECONDS or until `losses` is full."""
+        # With call-backs one by one, since they may change what the next step depends on.
+        seconds = 0.0 if self.has_call_backs else RUN_SECONDS
+        ended: tuple[int, BaseException | None] = self.plan.run(order, len(self.slots[0]), losses, seconds)
+        return ended
+
+
+class Plans:
+    """The recorded steps of one trainer, by the kind of their batch."""
+
+    MOST = 8  # older ones are forgotten
+
+    def __init__(self) -> None:
+        self._arena = Arena()
+        self._recorded: dict[Hashable, RecordedStep] = {}
+        self.last: RecordedStep | None = None
+
+    def find(self, trainer: Training, kind: Hashable) -> RecordedStep | None:
+        """The recorded step for batches of this kind, if it is current."""
+        recorded = self._recorded.get(kind)
+        if recorded is not None and not recorded.is_current(trainer):
+            # What has changed has changed for all of them.
+            self._recorded.clear()
+            recorded = None
+        self.last = recorded
+        return recorded
+
+    def record(
+        self, trainer: Training, kind: Hashable, slots: list[Array], step: Callable[[Recorder], Array]
+    ) -> float:
+        """Run `step(recorder)`, which returns the loss array, and keep its calls for batches of this kind.
+
+        Returns the loss.
+        """
+        recorder = Recorder(self._arena)
+        with record_with(recorder):
+            loss = step(recorder)
+        if len(self._recorded) >= self.MOST:
+            self._recorded.pop(next(iter(self._recorded)))
+        value = float(loss[0])
+        self.last = self._recorded[kind] = RecordedStep(trainer, recorder, slots, loss)
+        return value
+
+    # A copy of a trainer records its own.
+    def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
+        return Plans, ()
+
+
+def slot_for(array: Array) -> Array:
+    """A copy of the array, in whose place later steps put theirs."""
+    slot: Array = aligned_empty(array.shape, array.dtype)
+    slot[...] = array
+    return slot
+
+
+_locks: WeakKeyDictionary[Layer, threading.Lock] = WeakKeyDictionary()
+_making_locks = threading.Lock()
+
+
+class Turn:
+    """Held while a model takes a step, so that no other thread and no call-back steps it, too."""
+
+    def __init__(self, model: Layer) -> None:
+        with _making_locks:
+            self._lock = _locks.setdefault(model, threading.Lock())
+        self._model = model
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError(
+                "this model is in the middle of a training step, in another thread or in the code that "
+                "called this: train a copy.deepcopy() of it, or wait"
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Turn], tuple[Layer]]:
+        return Turn, (self._model,)
+
+
+def _owners(trainer: Training) -> tuple[object, ...]:
+    return trainer.model, trainer.loss, trainer.optimizer
+
+
+def _structure(trainer: Training) -> tuple[list[Hashable], list[object]]:
+    """All that recorded calls depend on, but for what they read from memory; and the objects it names."""
+    named: list[object] = []
+    settings: list[Hashable] = [trainer.on_nonfinite, trainer.scale, trainer.fuse, trainer.keep_gradients]
+    settings += _layer_structure(trainer.model, named)
+    for owner in (trainer.loss, trainer.optimizer):
+        settings += _settings(owner, named)
+    return settings, named
+
+
+def _layer_structure(layer: Layer, named: list[object]) -> Iterator[Any]:
+    if not declares_recordable(layer):  # its code is called anyway; only its parameters matter
+        yield id(layer)
+        named.append(layer)
+        for param in layer.parameters():
+            yield from _param_structure(param, named)
+        return
+    yield type(layer)
+    for name, value in vars(layer).items():
+        if isinstance(value, Param):
+            yield from _param_structure(value, named)
+        elif isinstance(value, Layer):
+            yield from _layer_structure(value, named)
+        elif isinstance(value, (tuple, list)) and all(isinstance(item, Layer) for item in value):
+            for item in value:
+                yield from _layer_structure(item, named)
+        else:
+            yield from _setting(name, value, named)
+
+
+def _param_structure(param: Param, named: list[object]) -> Iterator[Hashable]:
+    named.append(param.master)
+    yield from (id(param.master), param.trainable, param.lr_scale)
+
+
+def _settings(owner: object, named: list[object]) -> Iterator[Any]:
+    yield type(owner)
+    for name, value in vars(owner).items():
+        if name != "_lr":
+            yield from _setting(name, value, named)
+
+
+def _setting(name: str, value: Any, named: list[object]) -> Iterator[Hashable]:
+    if isinstance(value, SIMPLE) or (isinstance(value, tuple) and all(isinstance(v, SIMPLE) for v in value)):
+        yield name, value
+    else:
+        named.append(value)
+        yield name, id(value)

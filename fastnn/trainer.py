@@ -1,0 +1,231 @@
+"""One update at a time: layer by layer, or by a plan."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn import metrics, rng
+from fastnn._door import Array, choose, warn
+from fastnn.kernels import active_recorder
+from fastnn.kernels.plan import CheckFailedError
+from fastnn.layers import Layer, Sequential, Softmax
+from fastnn.losses import Loss, reducing_loss
+from fastnn.optim import Optimizer, optimizer_of
+from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run, slot_for
+from fastnn.random_states import kept_on_failure
+from fastnn.recording import Recorder, run_layer
+from fastnn.samples import Samples, check_data, check_model
+
+# What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
+ORDER_OF_SAMPLES, RANDOM_LAYER = 0, 1
+
+# What to do with a nan or an infinity in the data or in the loss.
+NONFINITE = {
+    "raise": "raise NonFiniteError; the model stays as it was before the step",
+    "stop": "end the training there, with the reason in history.stopped",
+    "ignore": "go on, as PyTorch would",
+}
+
+
+class NonFiniteError(FloatingPointError):
+    """The data or the loss hold a nan or an infinity; no weight was changed by it."""
+
+
+class Trainer:
+    """A model with its loss and its optimizer, stepped by hand.
+
+    `seed` keys all random layers (dropout); without it the key comes from the default generator.
+    `on_nonfinite` says what to do with a nan or an infinity in data or loss: "raise" a `NonFiniteError`
+    before any weight changes, "stop" (`step` returns nan and changes nothing), or "ignore" it.
+
+    The first step on a batch of some shape is recorded; later ones are replayed by compiled code, with the
+    same results to the last bit (`fastnn.plan`; backend "aot" only). `plan=False` runs every step layer by
+    layer, `fuse=False` replays the recorded kernels one by one. Fused updates do not store the gradients
+    of the parameters: `p.grad` is None after a step unless `keep_gradients` asks for them.
+
+    Raises RuntimeError when one model is stepped by two threads at once.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        *,
+        loss: str | Loss = "cross_entropy",
+        optimizer: str | Optimizer = "sgd",
+        seed: int | None = None,
+        scale: float | None = None,
+        on_nonfinite: str = "raise",
+        plan: bool = True,
+        fuse: bool = True,
+        keep_gradients: bool = False,
+    ) -> None:
+        check_model(model)
+        choose(on_nonfinite, NONFINITE, "on_nonfinite")
+        self.model = model
+        self.loss = reducing_loss(loss)
+        self.optimizer = optimizer_of(optimizer)
+        self.scale = scale
+        self.on_nonfinite = on_nonfinite
+        self.plan = plan
+        self.fuse = fuse
+        self.keep_gradients = keep_gradients
+        self.updates = 0
+        self.key = rng.key(seed)
+        for index, state in enumerate(model.random_states()):
+            state[:] = rng.counter_generator(self.key, RANDOM_LAYER, index).integers(2**63), 0
+        _warn_of_softmax(model, self.loss)
+        self._correct = np.zeros(1, np.int64)
+        self._plans = Plans()
+        self._turn = Turn(model)
+
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+        """One update from the batch x (N, ...), y; returns the loss before the update.
+
+        Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
+        nothing has changed.
+        """
+        with self._turn:
+            last = self._plans.last
+            if last is not None and self.plan and plans_can_run() and last.is_current(self):
+                loss = self._replay(last, x, y)
+                if loss is not None:
+                    return loss
+            return self._checked_step(x, y)
+
+    def _replay(self, recorded: RecordedStep, x: object, y: object) -> float | None:
+        """The recorded step on this batch; None if the door must explain an error."""
+        try:
+            with self._whole_step(recorded):
+                loss = recorded.step(x, y)
+        except CheckFailedError:
+            return None
+        self.updates += loss is not None
+        return loss
+
+    def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
+        """Takes back what call-backs drew when their step fails; the plan takes back the rest."""
+        return kept_on_failure(self.model) if recorded.has_call_backs else nullcontext()
+
+    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+        samples = check_data(self.model, self.loss, (x, y), self.scale)
+        try:
+            check_finite([samples], self.on_nonfinite)
+            if not (self.plan and plans_can_run()):
+                return float(self.update(*samples.all())[0][0])
+            kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
+            recorded = self._plans.find(self, kind)
+            if recorded is not None:
+                loss = self._replay(recorded, samples.x, samples.target)
+                # A check that failed fails again, with its reason.
+                return float(self.update(*samples.all())[0][0]) if loss is None else loss
+            return self._record_step(kind, samples)
+        except NonFiniteError:
+            if self.on_nonfinite == "raise":
+                raise
+            return math.nan
+
+    def _record_step(self, kind: Hashable, samples: Samples) -> float:
+        slots = [slot_for(samples.x), slot_for(samples.target)]
+        batch = replace(samples, x=slots[0], target=slots[1])
+
+        def step(recorder: Recorder) -> Array:
+            if self.on_nonfinite != "ignore":
+                for array in slots:
+                    if array.dtype.kind == "f":
+                        recorder.check_finite_numbers(array)
+            return self.update(*batch.all())[0]
+
+        return self._plans.record(self, kind, slots, step)
+
+    def updates_from(
+        self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
+    ) -> int:
+        """One or more updates from successive mini-batches of the samples `order`; returns how many.
+
+        Their losses are written to the front of `losses`, which has room for as many as there may be. With
+        `count` the correct outputs are added up in `self.correct`. Raises as `update`, after the updates
+        before the one that failed, which are in `losses`, too; `self.updates` tells how many they were.
+        """
+        index = order[:batch_size]
+        with self._turn:
+            if not (self.plan and plans_can_run()):
+                losses[0] = self.update(*samples.batch(index), count=count)[0][0]
+                return 1
+            kind = (id(samples), len(index), count)
+            recorded = self._plans.find(self, kind)
+            if recorded is None:
+                slot = slot_for(index)
+
+                def step(recorder: Recorder) -> Array:
+                    recorder.keep.append(samples)
+                    return self.update(*samples.batch(slot), count=count)[0]
+
+                losses[0] = self._plans.record(self, kind, [slot], step)
+                return 1
+            with self._whole_step(recorded):
+                done, error = recorded.run(order, losses)
+                self.updates += done
+                if isinstance(error, CheckFailedError) and done == 0:
+                    # It fails again here, with its reason.
+                    self.update(*samples.batch(index), count=count)
+                if error is not None and done == 0:
+                    raise error
+            return done
+
+    def take_correct(self) -> int:
+        """The number of correct outputs counted since the last call."""
+        correct, self._correct[0] = int(self._correct[0]), 0
+        return correct
+
+    def update(self, x: Array, target: Array, *, count: bool = False) -> tuple[Array, Array]:
+        """One update from a batch that has passed the door; returns the loss (1,) and the outputs.
+
+        With `count` correct outputs are counted. Raises `NonFiniteError` unless the loss is finite or that is
+        to be ignored. Whatever it raises, nothing has changed.
+        """
+        recorder = active_recorder()
+        with kept_on_failure(self.model):
+            outputs, backward = run_layer(self.model, x, True)
+            loss, dy = self.loss.value_and_gradient(outputs, target)
+            if self.on_nonfinite != "ignore":
+                self._check_loss(loss)
+                if isinstance(recorder, Recorder):
+                    recorder.plan.check_finite(loss)
+            if count:
+                metrics.count_correct(outputs, target, self._correct)
+            backward(dy, need_dx=False)
+        self.optimizer.step(self.model.parameters())
+        self.updates += 1
+        return loss, outputs
+
+    def _check_loss(self, loss: Array) -> None:
+        if not math.isfinite(loss[0]):
+            raise NonFiniteError(
+                f"the loss is {loss[0]:g} at update {self.updates + 1}: lower the learning rate or look at "
+                "the data; this step changed nothing"
+            )
+
+
+def check_finite(data: list[Samples], on_nonfinite: str) -> None:
+    """Raise `NonFiniteError` for a nan or an infinity in the data, unless that is to be ignored."""
+    if on_nonfinite != "ignore":
+        for samples in data:
+            if complaint := samples.nonfinite():
+                raise NonFiniteError(complaint)
+
+
+def _warn_of_softmax(model: Layer, loss: Loss) -> None:
+    last = model
+    while isinstance(last, Sequential) and last.layers:
+        last = last.layers[-1]
+    if loss.expects_logits and isinstance(last, Softmax):
+        warn(
+            f"the model ends with Softmax(), but {loss!r} takes logits and applies softmax itself: "
+            "training will be slow and worse; remove that layer"
+        )

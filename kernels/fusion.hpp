@@ -1,0 +1,110 @@
+// Joins neighbouring calls of a plan where the result stays the same to the last bit.
+#pragma once
+
+#include <vector>
+
+#include "call.hpp"
+
+namespace fastnn {
+
+using Calls = std::vector<Call>;
+
+// How many calls read or write the array that begins at `data`.
+inline int uses(const Calls &calls, const void *data) {
+    int count = 0;
+    for (const Call &call : calls)
+        for (const void *array : call.array) count += array == data;
+    return count;
+}
+
+inline int forward_activation(KernelId kernel) {
+    switch (kernel) {
+        case RELU_FORWARD: return RELU;
+        case SIGMOID_FORWARD: return SIGMOID;
+        case TANH_FORWARD: return TANH;
+        default: return NO_ACTIVATION;
+    }
+}
+
+inline int gradient_activation(KernelId kernel) {
+    switch (kernel) {
+        case RELU_DX: return RELU;
+        case SIGMOID_DX: return SIGMOID;
+        case TANH_DX: return TANH;
+        default: return NO_ACTIVATION;
+    }
+}
+
+// y = f(x w + b): the dense kernel applies the activation to what it has just stored.
+inline void fuse_activations(Calls &calls) {
+    for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
+        Call &dense = calls[i];
+        const Call act = calls[i + 1];
+        const int activation = forward_activation(act.kernel);
+        if (dense.kernel != DENSE_FORWARD || !activation || act.array[0] != dense.array[3]) continue;
+        if (uses(calls, dense.array[3]) != 2) continue;  // somebody else reads x w + b
+        dense.array[3] = act.array[1];
+        dense.size[4] = activation;
+        calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
+    }
+}
+
+// dx = f'(x) (dy w^T): the dense kernel goes back through the activation below it.
+inline void fuse_activation_gradients(Calls &calls) {
+    for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
+        Call &dense = calls[i];
+        const Call act = calls[i + 1];
+        const int activation = gradient_activation(act.kernel);
+        if (dense.kernel != DENSE_DX || !activation || act.array[1] != dense.array[2]) continue;
+        if (uses(calls, dense.array[2]) != 2) continue;
+        dense.array[2] = act.array[2];
+        dense.array[3] = act.array[0];
+        dense.size[4] = activation;
+        calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
+    }
+}
+
+// The kernel that makes the gradient `made` and does the update `update` with it; KERNEL_COUNT if there is none.
+inline KernelId with_update(KernelId made, KernelId update) {
+    if (made == DENSE_DW && update == SGD) return DENSE_DW_SGD;
+    if (made == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;
+    if (made == DENSE_DB && update == SGD) return DENSE_DB_SGD;
+    if (made == DENSE_DB && update == ADAM) return DENSE_DB_ADAM;
+    return KERNEL_COUNT;
+}
+
+// The update of a weight moves the making of its gradient to its own place, behind everything that still reads
+// the old weight; what the gradient is made of is not written in between, or it is left alone.
+inline void fuse_updates(Calls &calls) {
+    for (std::size_t i = 0; i < calls.size(); ++i) {
+        const Call made = calls[i];
+        if (made.kernel != DENSE_DW && made.kernel != DENSE_DB) continue;
+        const void *gradient = made.array[made.kernel == DENSE_DW ? 2 : 1];
+        if (uses(calls, gradient) != 2 || made.size[0] != 1 || made.size[1] > MOST_FUSED_ROWS) continue;
+        for (std::size_t j = i + 1; j < calls.size(); ++j) {
+            Call &update = calls[j];
+            if (update.array[0] != gradient) continue;
+            const KernelId fused = with_update(made.kernel, update.kernel);
+            if (fused == KERNEL_COUNT) break;
+            Call call = made;
+            call.kernel = fused;
+            call.array[0] = made.kernel == DENSE_DW ? made.array[0] : nullptr;
+            call.array[1] = made.array[made.kernel == DENSE_DW ? 1 : 0];
+            for (int a = 1; a < 5; ++a) call.array[a + 1] = update.array[a];
+            call.work = made.work + update.work;
+            update = call;
+            calls.erase(calls.begin() + std::ptrdiff_t(i));
+            --i;
+            break;
+        }
+    }
+}
+
+// `updates`: gradients of parameters need not be stored.
+inline void fuse(Calls &calls, bool updates) {
+    fuse_activations(calls);
+    fuse_activation_gradients(calls);
+    if (updates) fuse_updates(calls);
+}
+
+}  // namespace fastnn

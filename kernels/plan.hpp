@@ -1,0 +1,96 @@
+// A plan: the calls of one training step, run again and again without Python.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <vector>
+
+#include "call.hpp"
+#include "serial.hpp"
+
+namespace fastnn {
+
+// Why a run of a plan ended.
+enum Outcome : int { RAN, CHECK_FAILED, CALL_BACK_FAILED, OUT_OF_MEMORY };
+
+// Runs a kernel; false if there is no scratch memory for it.
+using RunCall = bool (*)(Call *call);
+// Calls the Python function number `index`; false if it raised.
+using CallBack = bool (*)(void *object, int index);
+
+// An array that may lie elsewhere from run to run, and `stride` bytes further from step to step.
+struct Slot {
+    struct Place {
+        std::size_t call;
+        int array;
+    };
+    std::vector<Place> places;
+    char *data = nullptr;
+    std::int64_t stride = 0;
+};
+
+class Plan {
+public:
+    std::vector<Call> calls;
+    std::vector<Slot> slots;
+    const double *loss = nullptr;
+    CallBack call_back = nullptr;
+    void *object = nullptr;
+
+    // Declares the array that begins at `data` a slot.
+    void add_slot(const void *data) {
+        Slot slot;
+        for (std::size_t i = 0; i < calls.size(); ++i)
+            for (int j = 0; j < 8; ++j)
+                if (data && calls[i].array[j] == data) slot.places.push_back({i, j});
+        slots.push_back(slot);
+    }
+
+    void bind(std::size_t slot, char *data, std::int64_t stride) {
+        slots[slot].data = data;
+        slots[slot].stride = stride;
+    }
+
+    // Up to `steps` steps, for as long as `seconds` have not passed; returns how many were completed, their
+    // losses in `losses`. A step that fails has changed nothing but buffers, if its checks stand before its
+    // first update.
+    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, Outcome &outcome) {
+        const auto begin = std::chrono::steady_clock::now();
+        outcome = RAN;
+        for (std::int64_t step = 0; step < steps; ++step) {
+            for (const Slot &slot : slots)
+                for (const Slot::Place place : slot.places)
+                    calls[place.call].array[place.array] = slot.data + step * slot.stride;
+            outcome = run_step(run_call);
+            if (outcome != RAN) return step;
+            losses[step] = *loss;
+            if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
+                return step + 1;
+        }
+        return steps;
+    }
+
+private:
+    Outcome run_step(RunCall run_call) {
+        for (std::size_t i = 0; i < calls.size(); ++i) {
+            Call &call = calls[i];
+            if (call.kernel == CALL_BACK) {
+                if (!call_back(object, int(call.size[0]))) return undo(i, CALL_BACK_FAILED);
+            } else if (call.kernel == CHECK_INDEX || call.kernel == CHECK_ZERO || call.kernel == CHECK_FINITE) {
+                if (!passes(call)) return undo(i, CHECK_FAILED);
+            } else if (!run_call(&call)) {
+                return undo(i, OUT_OF_MEMORY);
+            }
+        }
+        return RAN;
+    }
+
+    // Takes the random counters back to where they were before the step, of which `count` calls were run.
+    Outcome undo(std::size_t count, Outcome outcome) {
+        for (std::size_t i = 0; i < count; ++i)
+            if (calls[i].kernel == RANDOM_NEXT) --calls[i].out<std::uint64_t>(0)[1];
+        return outcome;
+    }
+};
+
+}  // namespace fastnn

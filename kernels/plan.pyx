@@ -1,0 +1,178 @@
+# distutils: language = c++
+"""Plans: the kernel calls of one training step, recorded once and then run without Python (plan.hpp)."""
+
+cimport numpy as cnp
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport int64_t
+from libcpp cimport bool as cbool
+from libcpp.vector cimport vector
+
+from fastnn.kernels import core
+
+cdef extern from "call.hpp" namespace "fastnn" nogil:
+    ctypedef enum KernelId:
+        CHECK_ZERO
+        CHECK_FINITE
+        CALL_BACK
+
+    ctypedef struct Call:
+        KernelId kernel
+        void *array[8]
+        int64_t size[6]
+
+cdef extern from "plan.hpp" namespace "fastnn" nogil:
+    ctypedef enum Outcome:
+        RAN
+        CHECK_FAILED
+        CALL_BACK_FAILED
+        OUT_OF_MEMORY
+
+    ctypedef cbool (*RunCall)(Call *)
+    ctypedef cbool (*CallBack)(void *, int) noexcept
+
+    cdef cppclass NativePlan "fastnn::Plan":
+        vector[Call] calls
+        const double *loss
+        CallBack call_back
+        void *object
+        void add_slot(const void *data) except +
+        void bind(size_t slot, char *data, int64_t stride)
+        int64_t run(RunCall run_call, int64_t steps, double *losses, double seconds, Outcome &outcome)
+
+cdef extern from "fusion.hpp" namespace "fastnn" nogil:
+    void fuse(vector[Call] &calls, bint updates) except +
+    int uses(const vector[Call] &calls, const void *data)
+
+cnp.import_array()
+
+ctypedef void (*RecordInto)(vector[Call] *) noexcept
+
+cdef RunCall run_call = <RunCall> PyCapsule_GetPointer(core.runner, "fastnn.kernels.core.runner")
+cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "fastnn.kernels.core.recorder")
+
+
+class CheckFailedError(Exception):
+    """A check of the plan failed: an index, a label, a number of the data or the loss. Nothing has changed."""
+
+
+cdef class Plan:
+    """The calls of one training step. Record between `start` and `stop`, then `finish`, then `step` or `run`."""
+
+    cdef NativePlan plan
+    cdef list call_backs
+    cdef object error  # why the last run ended before its time
+    cdef list slots  # (type number, shape) of the arrays that a run replaces
+
+    def __cinit__(self):
+        self.call_backs = []
+        self.slots = []
+
+    def start(self):
+        """Record the calls that this thread makes from now on."""
+        record_into(&self.plan.calls)
+
+    def stop(self):
+        """Record no more."""
+        record_into(NULL)
+
+    def check_zero(self, cnp.ndarray count):
+        """Here a step fails unless count (1,) int64 is zero."""
+        self._add(CHECK_ZERO, count.data)
+
+    def check_finite(self, cnp.ndarray loss):
+        """Here a step fails unless loss (1,) float64 is finite."""
+        self._add(CHECK_FINITE, loss.data)
+
+    def call_back(self, function):
+        """Here the Python function is called, without arguments."""
+        self._add(CALL_BACK, NULL, len(self.call_backs))
+        self.call_backs.append(function)
+
+    cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:
+        cdef Call call
+        call.kernel = kernel
+        call.array[0] = array
+        call.size[0] = size
+        self.plan.calls.push_back(call)
+        return 0
+
+    def finish(self, cnp.ndarray loss, slots, *, bint fuse_calls, bint fuse_updates):
+        """The recording is complete: where the loss is, and the arrays in whose place a run puts its own.
+
+        `fuse_calls` joins calls where the result stays the same to the last bit; with `fuse_updates` even
+        gradients of parameters are no longer stored.
+        """
+        cdef cnp.ndarray array
+        self.plan.loss = <double *> loss.data
+        self.plan.call_back = call_back
+        self.plan.object = <void *> self
+        if fuse_calls:
+            fuse(self.plan.calls, fuse_updates)
+        for array in slots:
+            self.slots.append((cnp.PyArray_TYPE(array), (<object> array).shape))
+            self.plan.add_slot(array.data)
+
+    def step(self, x, y):
+        """One step on the batch x, y; returns the loss.
+
+        None if the arrays are not like those of the recording (type, shape, layout); then nothing was done.
+        Raises `CheckFailedError`, MemoryError, or what a call-back raised; then nothing has changed.
+        """
+        cdef double loss
+        if not (self._fits(0, x) and self._fits(1, y)):
+            return None
+        self.plan.bind(0, (<cnp.ndarray> x).data, 0)
+        self.plan.bind(1, (<cnp.ndarray> y).data, 0)
+        self._run(1, &loss, 1.0)
+        if self.error is not None:
+            raise self.error
+        return loss
+
+    def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):
+        """As many steps as `losses` has room for, or as begin within `seconds`, at least one.
+
+        The first takes its samples from the beginning of `index`, each other one `stride` elements further
+        on. Returns (number of completed steps, the exception that ended the run or None); the step that
+        failed has changed nothing.
+        """
+        self.plan.bind(0, index.data, stride * sizeof(int64_t))
+        done = self._run(losses.shape[0], &losses[0], seconds)
+        return done, self.error
+
+    cdef int64_t _run(self, int64_t steps, double *losses, double seconds):
+        cdef Outcome outcome = RAN
+        cdef int64_t done
+        self.error = None
+        with nogil:
+            done = self.plan.run(run_call, steps, losses, seconds, outcome)
+        if outcome == CHECK_FAILED:
+            self.error = CheckFailedError()
+        elif outcome == OUT_OF_MEMORY:
+            self.error = MemoryError("no memory for the scratch buffer of a kernel")
+        return done
+
+    cdef bint _fits(self, int slot, object array):
+        if not isinstance(array, cnp.ndarray):
+            return False
+        return (
+            cnp.PyArray_TYPE(<cnp.ndarray> array) == self.slots[slot][0]
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
+            and array.shape == self.slots[slot][1]
+        )
+
+    def uses(self, cnp.ndarray array):
+        """Whether a call reads or writes the array."""
+        return uses(self.plan.calls, array.data) > 0
+
+    def __len__(self):
+        return self.plan.calls.size()
+
+
+cdef cbool call_back(void *object, int index) noexcept with gil:
+    plan = <Plan> object
+    try:
+        plan.call_backs[index]()
+    except BaseException as error:
+        plan.error = error
+        return False
+    return True
