@@ -1,11 +1,12 @@
 """Layers: each returns its output together with its own way back."""
 
 from fastnn.layers.act import ACTIVATIONS, Activation, Identity, ReLU, Sigmoid, Softmax, Tanh
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.sequential import Sequential
 from fastnn.layers.shape import Flatten
+from fastnn.recording import Backward
 
 __all__ = [
     "ACTIVATIONS",

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 from fastnn._door import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
+from fastnn.recording import Backward
 
 
 class Activation(Layer):

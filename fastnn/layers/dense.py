@@ -9,8 +9,9 @@ from fastnn import rng
 from fastnn._door import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initializer
 from fastnn.kernels import empty, ops
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
 from fastnn.param import Param
+from fastnn.recording import Backward
 
 
 class Linear(Layer):

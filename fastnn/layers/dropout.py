@@ -9,7 +9,8 @@ import numpy as np
 from fastnn import rng
 from fastnn._door import Array, in_range
 from fastnn.kernels import empty, ops
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
+from fastnn.recording import Backward
 
 
 class Dropout(Layer):

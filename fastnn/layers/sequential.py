@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastnn._door import Array, Shape
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
 from fastnn.param import Param
-from fastnn.recording import run_layer
+from fastnn.recording import Backward, run_layer
 
 
 class Sequential(Layer):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from fastnn._door import Array, Shape
-from fastnn.layers.base import Backward, Layer
+from fastnn.layers.base import Layer
+from fastnn.recording import Backward
 
 
 class Flatten(Layer):

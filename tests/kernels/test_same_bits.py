@@ -15,7 +15,11 @@ from . import cases
 from .cases import CASES, MEAN, SUM, Case
 
 KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
-SERIAL = {"random_next", "gather_labels", "count_nonfinite"}  # never on several threads
+# Never on several threads.
+SERIAL = {
+    *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
+    *("count_correct_labels", "count_correct_soft"),
+}
 MOST_THREADS = 7
 
 every_isa = pytest.mark.parametrize("isa", cpu.supported())
