@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `fastnn compare`, `fastnn config`.
+"""The command line: `fastnn train`, `fastnn profile`, `fastnn compare`, `fastnn config`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from jsonargparse import ArgumentParser
 
 from fastnn import __version__, runs, show_config
@@ -57,6 +58,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         return show_config
     if options.command == "compare":
         return partial(_compare, **options.compare.as_dict())
+    if options.command == "profile":
+        return partial(_profile, **options.profile.as_dict())
     dataset = options.train.dataset
     try:
         chosen = parser.instantiate(options).train[dataset].as_dict()
@@ -82,6 +85,41 @@ def _compare(run: Path, plot: Path | None = None) -> None:
         print(f"written to {compare.plot(results, plot)}")
 
 
+def _profile(
+    layers: str = "784,128,64,32,10",
+    activation: str = "relu",
+    batch_size: int = 32,
+    optimizer: str = "sgd",
+    threads: int | None = None,
+    plot: Path | None = None,
+) -> None:
+    """Print where the time of one training step goes, kernel by kernel.
+
+    Args:
+        layers: Numbers of units, the inputs first, such as 784,128,10.
+        activation: Between two layers.
+        batch_size: Samples per step; they are random numbers.
+        optimizer: sgd or adam, with their defaults.
+        threads: How many threads to use; by default what the machine allows.
+        plot: Draw the times into this picture, too.
+    """
+    import fastnn as fn
+
+    try:
+        sizes = _layers(layers)
+    except argparse.ArgumentTypeError as error:
+        raise ValueError(str(error)) from None
+    if threads is not None:
+        fn.set_num_threads(threads)
+    model = runs.mlp(sizes, activation, "fan_in_uniform")
+    rng = np.random.default_rng(0)
+    x, y = rng.random((batch_size, sizes[0]), np.float32), rng.integers(sizes[-1], size=batch_size)
+    found = fn.Trainer(model, optimizer=optimizer, seed=0).profile(x, y)
+    print(found)
+    if plot is not None:
+        print(f"written to {found.plot(plot)}")
+
+
 def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     """The parser; `shorthands` are settings to take as defaults in place of a preset's."""
     parser = ArgumentParser(
@@ -98,6 +136,10 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
     comparison.add_function_arguments(_compare, as_positional=True)
     commands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
+
+    profile = ArgumentParser(description="Print where the time of one training step goes.")
+    profile.add_function_arguments(_profile)
+    commands.add_subcommand("profile", profile, help="Show where the time of a training step goes.")
 
     config = ArgumentParser(description="Print versions, backend, instruction set and threads.")
     commands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")

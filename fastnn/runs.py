@@ -19,7 +19,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -201,10 +201,15 @@ def train(
 def build(settings: Settings) -> Sequential:
     """The untrained network: images flattened, dense layers, the activation between them."""
     manual_seed(settings.seed)
-    activation = ACTIVATIONS[settings.activation]
+    return mlp(settings.layers, settings.activation, settings.weight_init)
+
+
+def mlp(sizes: Sequence[int], activation: str, weight_init: str) -> Sequential:
+    """Flattened inputs, dense layers of these sizes, the activation between them."""
+    kind = choose(activation, ACTIVATIONS, "activation")
     layers: list[Layer] = []
-    for fans in itertools.pairwise(settings.layers):
-        layers += [Linear(*fans, weight_init=settings.weight_init), activation()]
+    for fans in itertools.pairwise(sizes):
+        layers += [Linear(*fans, weight_init=weight_init), kind()]
     return Sequential(Flatten(), *layers[:-1])  # no activation at the end: losses take logits
 
 

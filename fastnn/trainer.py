@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,13 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._door import Array, choose, warn
+from fastnn._door import Array, choose, positive_int, warn
+from fastnn.config import get_num_threads
 from fastnn.kernels import active_recorder
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Softmax
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer, optimizer_of
 from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run, slot_for
+from fastnn.profile import Profile, profile_plan
 from fastnn.random_states import kept_on_failure
 from fastnn.recording import Recorder, run_layer
 from fastnn.samples import Samples, check_data, check_model
@@ -97,6 +100,21 @@ class Trainer:
                 if loss is not None:
                     return loss
             return self._checked_step(x, y)
+
+    def profile(self, x: npt.ArrayLike, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
+        """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
+
+        The steps are taken by a copy of model and optimizer: nothing here changes. Raises RuntimeError if
+        steps are not planned (`plan=False`, another backend than "aot"), and as `step`.
+        """
+        positive_int(steps, "steps")
+        twin = copy.deepcopy(self)
+        twin.step(x, y)
+        twin.step(x, y)
+        recorded = twin._plans.last
+        if recorded is None:
+            raise RuntimeError('only planned steps can be profiled: plan=True and the backend "aot"')
+        return profile_plan(recorded.plan, lambda: twin.step(x, y), get_num_threads(), steps)
 
     def _replay(self, recorded: RecordedStep, x: object, y: object) -> float | None:
         """The recorded step on this batch; None if the door must explain an error."""

@@ -121,6 +121,25 @@ def save_weights(
     return _save(figure, path)
 
 
+def save_bars(
+    bars: Sequence[tuple[str, float]], path: str | os.PathLike[str], *, title: str, label: str
+) -> Path:
+    """Draw named values as horizontal bars, the first on top, into the picture `path`; returns its path."""
+    if not bars:
+        raise ValueError("there are no bars to draw")
+    names, values = zip(*bars, strict=True)
+    figure = _figure(9, 1.2 + 0.3 * len(bars))
+    axes = figure.add_subplot()
+    drawn = axes.barh(names, values, color=TRAINING)
+    axes.bar_label(drawn, fmt="%.3g", padding=3)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.set_xlabel(label)
+    axes.set_title(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    return _save(figure, path)
+
+
 def _image_shape(fan_in: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
     """The (H, W) of an image of `fan_in` weights: the one given, or a square. Raises ValueError."""
     if image_shape is None:

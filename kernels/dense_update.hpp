@@ -12,12 +12,24 @@ namespace fastnn {
 // All sums are made in one round, since there is no matrix that could hold partial ones.
 static_assert(MOST_FUSED_ROWS <= PACKED_ROWS);
 
-// Stores a tile of the gradient, and fetches the weights that it will change.
-template <class T> struct StoreGradient : StoreTile<T> {
-    StoreTile<T> weights;
+// Takes a step down a tile of the gradient that is still in registers.
+template <class T> struct DescendTile : StoreTile<T> {
+    SgdRule<T> rule;
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> gradient, int n) const {
+        T *const weights = this->c + i * this->row + j * LANES<T>;
+        store_n(weights, rule.plain(gradient, load_n(weights, n)), n);
+    }
+};
+
+// Stores a tile of the gradient, and fetches what the update will change.
+template <class T, class Update> struct StoreGradient : StoreTile<T> {
+    Update update;
+    std::int64_t first, stride;  // where the tile's elements are: first + i stride + column
 
     template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
-        weights.template prefetch<ROWS, COLUMNS>();
+        for (int i = 0; i < ROWS; ++i)
+            for (int j = 0; j < COLUMNS; ++j) update.prefetch(first + i * stride + j * LANES<T>);
     }
 };
 
@@ -34,7 +46,7 @@ void dense_dw_update(const Call &call, int part, int parts) {
     T *const tile = scratch_of<T>(call, part), *const scratch = tile + product.height * BLOCK<T>;
     const Update<T> update(call, 2);
     const auto gradient = [=](std::int64_t row, std::int64_t column) {
-        return StoreGradient<T>{{tile, BLOCK<T>}, {update.p + row * N + column, N}};
+        return StoreGradient<T, Update<T>>{{tile, BLOCK<T>}, update, row * N + column, N};
     };
     const auto apply = [=](std::int64_t row, int rows, const ColumnBlock<T> &block) {
         for (int i = 0; i < rows; ++i)
@@ -43,6 +55,17 @@ void dense_dw_update(const Call &call, int part, int parts) {
             });
     };
     multiply(product, scratch, part, parts, gradient, gradient, apply);
+}
+
+// The same by plain gradient descent, whose formula is short enough for the registers of a tile.
+template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
+    if (call.array[3]) return dense_dw_update<T, SgdUpdate>(call, part, parts);  // with momentum
+    const SgdUpdate<T> update(call, 2);
+    const auto descend = [=, N = call.size[3]](std::int64_t row, std::int64_t column) {
+        return DescendTile<T>{{update.p + row * N + column, N}, update.rule};
+    };
+    const Product<T> product = dw_product(call, call.in<T>(0), call.in<T>(1));
+    multiply(product, scratch_of<T>(call, part), part, parts, descend, descend);
 }
 
 // b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)

@@ -60,6 +60,11 @@ template <class T> struct SgdUpdate {
     SgdUpdate(const Call &call, int first)
         : rule(call.in<double>(first)), v(call.out<T>(first + 1)), p(call.out<T>(first + 2)) {}
 
+    void prefetch(std::int64_t e) const {
+        __builtin_prefetch(p + e, 1);
+        if (v) __builtin_prefetch(v + e, 1);
+    }
+
     [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {
         if (v) {
             Vec<T> velocity = load_n(v + e, n);
@@ -79,6 +84,12 @@ template <class T> struct AdamUpdate {
     AdamUpdate(const Call &call, int first)
         : rule(call.in<double>(first)), m(call.out<T>(first + 1)), v(call.out<T>(first + 2)),
           p(call.out<T>(first + 3)) {}
+
+    void prefetch(std::int64_t e) const {
+        __builtin_prefetch(m + e, 1);
+        __builtin_prefetch(v + e, 1);
+        __builtin_prefetch(p + e, 1);
+    }
 
     [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {
         Vec<T> first = load_n(m + e, n), second = load_n(v + e, n);

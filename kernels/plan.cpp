@@ -24,6 +24,7 @@
             "kernels/fusion.hpp",
             "kernels/gemm.hpp",
             "kernels/isa.inc",
+            "kernels/kernel_names.hpp",
             "kernels/loss.hpp",
             "kernels/native.pxd",
             "kernels/optim.hpp",
@@ -1351,6 +1352,7 @@ static int __Pyx_init_tpflags_variables(void) {
 #include <vector>
 #include "call.hpp"
 #include "plan.hpp"
+#include "kernel_names.hpp"
 #include "fusion.hpp"
 #include "pythread.h"
 
@@ -1603,7 +1605,7 @@ static const char * const __pyx_cfilenm = __FILE__;
 
 static const char* const __pyx_f[] = {
   "kernels/plan.pyx",
-  "View.MemoryView",
+  "carray.to_py",
   "numpy/__init__.cython-30.pxd",
   "cpython/type.pxd",
 };
@@ -2056,7 +2058,7 @@ struct __pyx_memoryview_obj;
 struct __pyx_memoryviewslice_obj;
 struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add;
 
-/* "kernels/plan.pyx":48
+/* "kernels/plan.pyx":54
  * cnp.import_array()
  * 
  * ctypedef void (*RecordInto)(vector[Call] *) noexcept             # <<<<<<<<<<<<<<
@@ -2065,7 +2067,7 @@ struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add;
 */
 typedef void (*__pyx_t_6fastnn_7kernels_4plan_RecordInto)(std::vector<fastnn::Call>  *);
 
-/* "kernels/plan.pyx":91
+/* "kernels/plan.pyx":97
  *         self.call_backs.append(function)
  * 
  *     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:             # <<<<<<<<<<<<<<
@@ -2077,7 +2079,7 @@ struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add {
   int64_t size;
 };
 
-/* "kernels/plan.pyx":58
+/* "kernels/plan.pyx":64
  * 
  * 
  * cdef class Plan:             # <<<<<<<<<<<<<<
@@ -2171,7 +2173,7 @@ struct __pyx_memoryviewslice_obj {
 
 
 
-/* "kernels/plan.pyx":58
+/* "kernels/plan.pyx":64
  * 
  * 
  * cdef class Plan:             # <<<<<<<<<<<<<<
@@ -2181,7 +2183,7 @@ struct __pyx_memoryviewslice_obj {
 
 struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan {
   int (*_add)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, fastnn::KernelId, void *, struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add *__pyx_optional_args);
-  int64_t (*_run)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int64_t, double *, double);
+  int64_t (*_run)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int64_t, double *, double, double *);
   int (*_fits)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int, PyObject *);
 };
 static struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *__pyx_vtabptr_6fastnn_7kernels_4plan_Plan;
@@ -3092,6 +3094,35 @@ static CYTHON_INLINE int __Pyx_PyList_Append(PyObject* list, PyObject* x);
 /* RaiseKeywordRequired.proto */
 static void __Pyx_RaiseKeywordRequired(const char* func_name, PyObject* kw_name);
 
+/* CIntToPyUnicode.proto */
+#define __Pyx_PyUnicode_From_size_t(value, width, padding_char, format_char) (\
+    ((format_char) == ('c')) ?\
+        __Pyx_uchar___Pyx_PyUnicode_From_size_t(value, width, padding_char) :\
+        __Pyx____Pyx_PyUnicode_From_size_t(value, width, padding_char, format_char)\
+    )
+static CYTHON_INLINE PyObject* __Pyx_uchar___Pyx_PyUnicode_From_size_t(size_t value, Py_ssize_t width, char padding_char);
+static CYTHON_INLINE PyObject* __Pyx____Pyx_PyUnicode_From_size_t(size_t value, Py_ssize_t width, char padding_char, char format_char);
+
+/* decode_c_string_utf16.proto (used by decode_c_string) */
+static CYTHON_INLINE PyObject *__Pyx_PyUnicode_DecodeUTF16(const char *s, Py_ssize_t size, const char *errors) {
+    int byteorder = 0;
+    return PyUnicode_DecodeUTF16(s, size, errors, &byteorder);
+}
+static CYTHON_INLINE PyObject *__Pyx_PyUnicode_DecodeUTF16LE(const char *s, Py_ssize_t size, const char *errors) {
+    int byteorder = -1;
+    return PyUnicode_DecodeUTF16(s, size, errors, &byteorder);
+}
+static CYTHON_INLINE PyObject *__Pyx_PyUnicode_DecodeUTF16BE(const char *s, Py_ssize_t size, const char *errors) {
+    int byteorder = 1;
+    return PyUnicode_DecodeUTF16(s, size, errors, &byteorder);
+}
+
+/* decode_c_string.proto */
+static CYTHON_INLINE PyObject* __Pyx_decode_c_string(
+         const char* cstring, Py_ssize_t start, Py_ssize_t stop,
+         const char* encoding, const char* errors,
+         PyObject* (*decode_func)(const char *s, Py_ssize_t size, const char *errors));
+
 /* PyObjectCompare.proto */
 static CYTHON_INLINE int __Pyx_PyObject_CompareBoolEq_int_object(PyObject *op1, PyObject *op2, int pyop);
 
@@ -3869,7 +3900,7 @@ static CYTHON_INLINE npy_intp *__pyx_f_5numpy_7ndarray_7strides___get__(PyArrayO
 static CYTHON_INLINE npy_intp __pyx_f_5numpy_7ndarray_4size___get__(PyArrayObject *__pyx_v_self); /* proto*/
 static CYTHON_INLINE char *__pyx_f_5numpy_7ndarray_4data___get__(PyArrayObject *__pyx_v_self); /* proto*/
 static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, fastnn::KernelId __pyx_v_kernel, void *__pyx_v_array, struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add *__pyx_optional_args); /* proto*/
-static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, int64_t __pyx_v_steps, double *__pyx_v_losses, double __pyx_v_seconds); /* proto*/
+static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, int64_t __pyx_v_steps, double *__pyx_v_losses, double __pyx_v_seconds, double *__pyx_v_times); /* proto*/
 static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, int __pyx_v_slot, PyObject *__pyx_v_array); /* proto*/
 
 /* Module declarations from "libc.string" */
@@ -3911,6 +3942,8 @@ static PyObject *indirect_contiguous = 0;
 static int __pyx_memoryview_thread_locks_used;
 static PyThread_type_lock __pyx_memoryview_thread_locks[8];
 static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *, int); /*proto*/
+static CYTHON_INLINE PyObject *__Pyx_carray_to_py_int64_t(int64_t *, Py_ssize_t); /*proto*/
+static CYTHON_INLINE PyObject *__Pyx_carray_to_tuple_int64_t(int64_t *, Py_ssize_t); /*proto*/
 static int __pyx_array_allocate_buffer(struct __pyx_array_obj *); /*proto*/
 static struct __pyx_array_obj *__pyx_array_new(PyObject *, Py_ssize_t, char *, char const *, char *); /*proto*/
 static PyObject *__pyx_memoryview_new(PyObject *, int, int, __Pyx_TypeInfo const *); /*proto*/
@@ -4031,10 +4064,12 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_10call_back(struct __pyx_
 static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_loss, PyObject *__pyx_v_slots, int __pyx_v_fuse_calls, int __pyx_v_fuse_updates); /* proto */
 static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyObject *__pyx_v_x, PyObject *__pyx_v_y); /* proto */
 static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_16run(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_index, int64_t __pyx_v_stride, __Pyx_memviewslice __pyx_v_losses, double __pyx_v_seconds); /* proto */
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_array); /* proto */
-static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_20__len__(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_22__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self); /* proto */
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_24__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18timed_step(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, __Pyx_memviewslice __pyx_v_times); /* proto */
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_20calls(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_22uses(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_array); /* proto */
+static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_24__len__(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_26__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self); /* proto */
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_28__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state); /* proto */
 static PyObject *__pyx_tp_new__initialisation_6fastnn_7kernels_4plan_Plan(PyObject *o, 
 #if CYTHON_VECTORCALL_TPNEW
     PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames
@@ -4210,9 +4245,9 @@ namespace {
     __Pyx_CachedCFunction __pyx_umethod_PyDict_Type_values;
     PyObject *__pyx_slice[1];
     PyObject *__pyx_tuple[2];
-    PyObject *__pyx_codeobj_tab[11];
-    PyObject *__pyx_string_tab[149];
-    PyObject *__pyx_number_tab[3];
+    PyObject *__pyx_codeobj_tab[13];
+    PyObject *__pyx_string_tab[159];
+    PyObject *__pyx_number_tab[5];
 /* #### Code section: module_state_contents ### */
 /* PyFrozenDict.module_state_decls */
 #if CYTHON_COMPILING_IN_LIMITED_API
@@ -4264,155 +4299,167 @@ static __pyx_mstatetype * const __pyx_mstate_global = &__pyx_mstate_global_stati
 #define __pyx_kp_u_at_0x __pyx_string_tab[0]
 #define __pyx_kp_u_object __pyx_string_tab[1]
 #define __pyx_kp_u_tree_fragment __pyx_string_tab[2]
-#define __pyx_kp_u__3 __pyx_string_tab[3]
-#define __pyx_kp_u__2 __pyx_string_tab[4]
-#define __pyx_kp_u_MemoryView_of __pyx_string_tab[5]
-#define __pyx_kp_u_contiguous_and_direct __pyx_string_tab[6]
-#define __pyx_kp_u_contiguous_and_indirect __pyx_string_tab[7]
-#define __pyx_kp_u_strided_and_direct_or_indirect __pyx_string_tab[8]
-#define __pyx_kp_u_strided_and_direct __pyx_string_tab[9]
-#define __pyx_kp_u_strided_and_indirect __pyx_string_tab[10]
-#define __pyx_kp_u__4 __pyx_string_tab[11]
-#define __pyx_kp_u_ __pyx_string_tab[12]
-#define __pyx_kp_u_A_check_of_the_plan_failed_an_in __pyx_string_tab[13]
-#define __pyx_kp_u_Cannot_assign_to_read_only_memor __pyx_string_tab[14]
-#define __pyx_kp_u_Invalid_mode_expected_c_or_fortr __pyx_string_tab[15]
-#define __pyx_kp_u_Invalid_shape_in_axis __pyx_string_tab[16]
-#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[17]
-#define __pyx_kp_u_add_note __pyx_string_tab[18]
-#define __pyx_kp_u_collections_abc __pyx_string_tab[19]
-#define __pyx_kp_u_disable __pyx_string_tab[20]
-#define __pyx_kp_u_enable __pyx_string_tab[21]
-#define __pyx_kp_u_gc __pyx_string_tab[22]
-#define __pyx_kp_u_isenabled __pyx_string_tab[23]
-#define __pyx_kp_u_kernels_plan_pyx __pyx_string_tab[24]
-#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[25]
-#define __pyx_kp_u_no_memory_for_the_scratch_buffer __pyx_string_tab[26]
-#define __pyx_kp_u_numpy__core_multiarray_failed_to __pyx_string_tab[27]
-#define __pyx_kp_u_numpy__core_umath_failed_to_impo __pyx_string_tab[28]
-#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[29]
-#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[30]
-#define __pyx_n_u_ASCII __pyx_string_tab[31]
-#define __pyx_n_u_CheckFailedError __pyx_string_tab[32]
-#define __pyx_n_u_Ellipsis __pyx_string_tab[33]
-#define __pyx_n_u_Plan __pyx_string_tab[34]
-#define __pyx_n_u_Plan___reduce_cython __pyx_string_tab[35]
-#define __pyx_n_u_Plan___setstate_cython __pyx_string_tab[36]
-#define __pyx_n_u_Plan_call_back __pyx_string_tab[37]
-#define __pyx_n_u_Plan_check_finite __pyx_string_tab[38]
-#define __pyx_n_u_Plan_check_zero __pyx_string_tab[39]
-#define __pyx_n_u_Plan_finish __pyx_string_tab[40]
-#define __pyx_n_u_Plan_run __pyx_string_tab[41]
-#define __pyx_n_u_Plan_start __pyx_string_tab[42]
-#define __pyx_n_u_Plan_step __pyx_string_tab[43]
-#define __pyx_n_u_Plan_stop __pyx_string_tab[44]
-#define __pyx_n_u_Plan_uses __pyx_string_tab[45]
-#define __pyx_n_u_Sequence __pyx_string_tab[46]
-#define __pyx_n_u_View_MemoryView __pyx_string_tab[47]
-#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[48]
-#define __pyx_n_u_annotate __pyx_string_tab[49]
-#define __pyx_n_u_class __pyx_string_tab[50]
-#define __pyx_n_u_class_getitem __pyx_string_tab[51]
-#define __pyx_n_u_dict __pyx_string_tab[52]
-#define __pyx_n_u_doc __pyx_string_tab[53]
-#define __pyx_n_u_func __pyx_string_tab[54]
-#define __pyx_n_u_getstate __pyx_string_tab[55]
-#define __pyx_n_u_import __pyx_string_tab[56]
-#define __pyx_n_u_main __pyx_string_tab[57]
-#define __pyx_n_u_metaclass __pyx_string_tab[58]
-#define __pyx_n_u_module __pyx_string_tab[59]
-#define __pyx_n_u_mro_entries __pyx_string_tab[60]
-#define __pyx_n_u_name_2 __pyx_string_tab[61]
-#define __pyx_n_u_new __pyx_string_tab[62]
-#define __pyx_n_u_prepare __pyx_string_tab[63]
-#define __pyx_n_u_pyx_checksum __pyx_string_tab[64]
-#define __pyx_n_u_pyx_state __pyx_string_tab[65]
-#define __pyx_n_u_pyx_type __pyx_string_tab[66]
-#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[67]
-#define __pyx_n_u_pyx_vtable __pyx_string_tab[68]
-#define __pyx_n_u_qualname __pyx_string_tab[69]
-#define __pyx_n_u_reduce __pyx_string_tab[70]
-#define __pyx_n_u_reduce_cython __pyx_string_tab[71]
-#define __pyx_n_u_reduce_ex __pyx_string_tab[72]
-#define __pyx_n_u_set_name __pyx_string_tab[73]
-#define __pyx_n_u_setstate __pyx_string_tab[74]
-#define __pyx_n_u_setstate_cython __pyx_string_tab[75]
-#define __pyx_n_u_test __pyx_string_tab[76]
-#define __pyx_n_u_is_coroutine __pyx_string_tab[77]
-#define __pyx_n_u_abc __pyx_string_tab[78]
-#define __pyx_n_u_allocate_buffer __pyx_string_tab[79]
-#define __pyx_n_u_array __pyx_string_tab[80]
-#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[81]
-#define __pyx_n_u_base __pyx_string_tab[82]
-#define __pyx_n_u_c __pyx_string_tab[83]
-#define __pyx_n_u_call_back __pyx_string_tab[84]
-#define __pyx_n_u_check_finite __pyx_string_tab[85]
-#define __pyx_n_u_check_zero __pyx_string_tab[86]
-#define __pyx_n_u_cline_in_traceback __pyx_string_tab[87]
-#define __pyx_n_u_core __pyx_string_tab[88]
-#define __pyx_n_u_count __pyx_string_tab[89]
-#define __pyx_n_u_done __pyx_string_tab[90]
-#define __pyx_n_u_dtype_is_object __pyx_string_tab[91]
-#define __pyx_n_u_encode __pyx_string_tab[92]
-#define __pyx_n_u_enumerate __pyx_string_tab[93]
-#define __pyx_n_u_error __pyx_string_tab[94]
-#define __pyx_n_u_fastnn_kernels __pyx_string_tab[95]
-#define __pyx_n_u_fastnn_kernels_plan __pyx_string_tab[96]
-#define __pyx_n_u_finish __pyx_string_tab[97]
-#define __pyx_n_u_flags __pyx_string_tab[98]
-#define __pyx_n_u_format __pyx_string_tab[99]
-#define __pyx_n_u_fortran __pyx_string_tab[100]
-#define __pyx_n_u_function __pyx_string_tab[101]
-#define __pyx_n_u_fuse_calls __pyx_string_tab[102]
-#define __pyx_n_u_fuse_updates __pyx_string_tab[103]
-#define __pyx_n_u_id __pyx_string_tab[104]
-#define __pyx_n_u_index __pyx_string_tab[105]
-#define __pyx_n_u_items __pyx_string_tab[106]
-#define __pyx_n_u_itemsize __pyx_string_tab[107]
-#define __pyx_n_u_loss __pyx_string_tab[108]
-#define __pyx_n_u_losses __pyx_string_tab[109]
-#define __pyx_n_u_memview __pyx_string_tab[110]
-#define __pyx_n_u_mode __pyx_string_tab[111]
-#define __pyx_n_u_name __pyx_string_tab[112]
-#define __pyx_n_u_ndim __pyx_string_tab[113]
-#define __pyx_n_u_obj __pyx_string_tab[114]
-#define __pyx_n_u_pack __pyx_string_tab[115]
-#define __pyx_n_u_pop __pyx_string_tab[116]
-#define __pyx_n_u_recorder __pyx_string_tab[117]
-#define __pyx_n_u_register __pyx_string_tab[118]
-#define __pyx_n_u_run __pyx_string_tab[119]
-#define __pyx_n_u_runner __pyx_string_tab[120]
-#define __pyx_n_u_seconds __pyx_string_tab[121]
-#define __pyx_n_u_self __pyx_string_tab[122]
-#define __pyx_n_u_setdefault __pyx_string_tab[123]
-#define __pyx_n_u_shape __pyx_string_tab[124]
-#define __pyx_n_u_size __pyx_string_tab[125]
-#define __pyx_n_u_slots __pyx_string_tab[126]
-#define __pyx_n_u_start __pyx_string_tab[127]
-#define __pyx_n_u_step __pyx_string_tab[128]
-#define __pyx_n_u_stop __pyx_string_tab[129]
-#define __pyx_n_u_stride __pyx_string_tab[130]
-#define __pyx_n_u_struct __pyx_string_tab[131]
-#define __pyx_n_u_unpack __pyx_string_tab[132]
-#define __pyx_n_u_update __pyx_string_tab[133]
-#define __pyx_n_u_uses __pyx_string_tab[134]
-#define __pyx_n_u_values __pyx_string_tab[135]
-#define __pyx_n_u_x __pyx_string_tab[136]
-#define __pyx_n_u_y __pyx_string_tab[137]
-#define __pyx_n_b_O __pyx_string_tab[138]
-#define __pyx_kp_b_iso88591_Q __pyx_string_tab[139]
-#define __pyx_kp_b_iso88591_A_E_V3at1_Kwaq __pyx_string_tab[140]
-#define __pyx_kp_b_iso88591_A_E_e1 __pyx_string_tab[141]
-#define __pyx_kp_b_iso88591_A_E_A __pyx_string_tab[142]
-#define __pyx_kp_b_iso88591_A_t1D_XU_1 __pyx_string_tab[143]
-#define __pyx_kp_b_iso88591_A_1A __pyx_string_tab[144]
-#define __pyx_kp_b_iso88591_A_1AT_a __pyx_string_tab[145]
-#define __pyx_kp_b_iso88591_A_5_F_3c_T_q_1_1_E_at_7_E_at_7_E __pyx_string_tab[146]
-#define __pyx_kp_b_iso88591_A_E_as_wgRq_t5_vQd_6_a_vT __pyx_string_tab[147]
-#define __pyx_kp_b_iso88591_A_E_D_E_a_E_9A_1_U_IQ_gRs_q_YauA __pyx_string_tab[148]
+#define __pyx_kp_u_is_wanted __pyx_string_tab[3]
+#define __pyx_kp_u__3 __pyx_string_tab[4]
+#define __pyx_kp_u__2 __pyx_string_tab[5]
+#define __pyx_kp_u_MemoryView_of __pyx_string_tab[6]
+#define __pyx_kp_u_contiguous_and_direct __pyx_string_tab[7]
+#define __pyx_kp_u_contiguous_and_indirect __pyx_string_tab[8]
+#define __pyx_kp_u_strided_and_direct_or_indirect __pyx_string_tab[9]
+#define __pyx_kp_u_strided_and_direct __pyx_string_tab[10]
+#define __pyx_kp_u_strided_and_indirect __pyx_string_tab[11]
+#define __pyx_kp_u__4 __pyx_string_tab[12]
+#define __pyx_kp_u_ __pyx_string_tab[13]
+#define __pyx_kp_u_A_check_of_the_plan_failed_an_in __pyx_string_tab[14]
+#define __pyx_kp_u_Cannot_assign_to_read_only_memor __pyx_string_tab[15]
+#define __pyx_kp_u_Invalid_mode_expected_c_or_fortr __pyx_string_tab[16]
+#define __pyx_kp_u_Invalid_shape_in_axis __pyx_string_tab[17]
+#define __pyx_kp_u_Note_that_Cython_is_deliberately __pyx_string_tab[18]
+#define __pyx_kp_u_add_note __pyx_string_tab[19]
+#define __pyx_kp_u_collections_abc __pyx_string_tab[20]
+#define __pyx_kp_u_disable __pyx_string_tab[21]
+#define __pyx_kp_u_enable __pyx_string_tab[22]
+#define __pyx_kp_u_gc __pyx_string_tab[23]
+#define __pyx_kp_u_isenabled __pyx_string_tab[24]
+#define __pyx_kp_u_kernels_plan_pyx __pyx_string_tab[25]
+#define __pyx_kp_u_no_default___reduce___due_to_non __pyx_string_tab[26]
+#define __pyx_kp_u_no_memory_for_the_scratch_buffer __pyx_string_tab[27]
+#define __pyx_kp_u_numpy__core_multiarray_failed_to __pyx_string_tab[28]
+#define __pyx_kp_u_numpy__core_umath_failed_to_impo __pyx_string_tab[29]
+#define __pyx_kp_u_times_2 __pyx_string_tab[30]
+#define __pyx_kp_u_unable_to_allocate_array_data __pyx_string_tab[31]
+#define __pyx_kp_u_unable_to_allocate_shape_and_str __pyx_string_tab[32]
+#define __pyx_n_u_ASCII __pyx_string_tab[33]
+#define __pyx_n_u_CheckFailedError __pyx_string_tab[34]
+#define __pyx_n_u_Ellipsis __pyx_string_tab[35]
+#define __pyx_n_u_Plan __pyx_string_tab[36]
+#define __pyx_n_u_Plan___reduce_cython __pyx_string_tab[37]
+#define __pyx_n_u_Plan___setstate_cython __pyx_string_tab[38]
+#define __pyx_n_u_Plan_call_back __pyx_string_tab[39]
+#define __pyx_n_u_Plan_calls __pyx_string_tab[40]
+#define __pyx_n_u_Plan_check_finite __pyx_string_tab[41]
+#define __pyx_n_u_Plan_check_zero __pyx_string_tab[42]
+#define __pyx_n_u_Plan_finish __pyx_string_tab[43]
+#define __pyx_n_u_Plan_run __pyx_string_tab[44]
+#define __pyx_n_u_Plan_start __pyx_string_tab[45]
+#define __pyx_n_u_Plan_step __pyx_string_tab[46]
+#define __pyx_n_u_Plan_stop __pyx_string_tab[47]
+#define __pyx_n_u_Plan_timed_step __pyx_string_tab[48]
+#define __pyx_n_u_Plan_uses __pyx_string_tab[49]
+#define __pyx_n_u_Sequence __pyx_string_tab[50]
+#define __pyx_n_u_View_MemoryView __pyx_string_tab[51]
+#define __pyx_n_u_Pyx_PyDict_NextRef __pyx_string_tab[52]
+#define __pyx_n_u_annotate __pyx_string_tab[53]
+#define __pyx_n_u_class __pyx_string_tab[54]
+#define __pyx_n_u_class_getitem __pyx_string_tab[55]
+#define __pyx_n_u_dict __pyx_string_tab[56]
+#define __pyx_n_u_doc __pyx_string_tab[57]
+#define __pyx_n_u_func __pyx_string_tab[58]
+#define __pyx_n_u_getstate __pyx_string_tab[59]
+#define __pyx_n_u_import __pyx_string_tab[60]
+#define __pyx_n_u_main __pyx_string_tab[61]
+#define __pyx_n_u_metaclass __pyx_string_tab[62]
+#define __pyx_n_u_module __pyx_string_tab[63]
+#define __pyx_n_u_mro_entries __pyx_string_tab[64]
+#define __pyx_n_u_name_2 __pyx_string_tab[65]
+#define __pyx_n_u_new __pyx_string_tab[66]
+#define __pyx_n_u_prepare __pyx_string_tab[67]
+#define __pyx_n_u_pyx_checksum __pyx_string_tab[68]
+#define __pyx_n_u_pyx_state __pyx_string_tab[69]
+#define __pyx_n_u_pyx_type __pyx_string_tab[70]
+#define __pyx_n_u_pyx_unpickle_Enum __pyx_string_tab[71]
+#define __pyx_n_u_pyx_vtable __pyx_string_tab[72]
+#define __pyx_n_u_qualname __pyx_string_tab[73]
+#define __pyx_n_u_reduce __pyx_string_tab[74]
+#define __pyx_n_u_reduce_cython __pyx_string_tab[75]
+#define __pyx_n_u_reduce_ex __pyx_string_tab[76]
+#define __pyx_n_u_set_name __pyx_string_tab[77]
+#define __pyx_n_u_setstate __pyx_string_tab[78]
+#define __pyx_n_u_setstate_cython __pyx_string_tab[79]
+#define __pyx_n_u_test __pyx_string_tab[80]
+#define __pyx_n_u_is_coroutine __pyx_string_tab[81]
+#define __pyx_n_u_abc __pyx_string_tab[82]
+#define __pyx_n_u_allocate_buffer __pyx_string_tab[83]
+#define __pyx_n_u_array __pyx_string_tab[84]
+#define __pyx_n_u_asyncio_coroutines __pyx_string_tab[85]
+#define __pyx_n_u_base __pyx_string_tab[86]
+#define __pyx_n_u_c __pyx_string_tab[87]
+#define __pyx_n_u_call __pyx_string_tab[88]
+#define __pyx_n_u_call_back __pyx_string_tab[89]
+#define __pyx_n_u_calls __pyx_string_tab[90]
+#define __pyx_n_u_check_finite __pyx_string_tab[91]
+#define __pyx_n_u_check_zero __pyx_string_tab[92]
+#define __pyx_n_u_cline_in_traceback __pyx_string_tab[93]
+#define __pyx_n_u_core __pyx_string_tab[94]
+#define __pyx_n_u_count __pyx_string_tab[95]
+#define __pyx_n_u_done __pyx_string_tab[96]
+#define __pyx_n_u_dtype_is_object __pyx_string_tab[97]
+#define __pyx_n_u_encode __pyx_string_tab[98]
+#define __pyx_n_u_enumerate __pyx_string_tab[99]
+#define __pyx_n_u_error __pyx_string_tab[100]
+#define __pyx_n_u_fastnn_kernels __pyx_string_tab[101]
+#define __pyx_n_u_fastnn_kernels_plan __pyx_string_tab[102]
+#define __pyx_n_u_finish __pyx_string_tab[103]
+#define __pyx_n_u_flags __pyx_string_tab[104]
+#define __pyx_n_u_format __pyx_string_tab[105]
+#define __pyx_n_u_fortran __pyx_string_tab[106]
+#define __pyx_n_u_function __pyx_string_tab[107]
+#define __pyx_n_u_fuse_calls __pyx_string_tab[108]
+#define __pyx_n_u_fuse_updates __pyx_string_tab[109]
+#define __pyx_n_u_id __pyx_string_tab[110]
+#define __pyx_n_u_index __pyx_string_tab[111]
+#define __pyx_n_u_items __pyx_string_tab[112]
+#define __pyx_n_u_itemsize __pyx_string_tab[113]
+#define __pyx_n_u_loss __pyx_string_tab[114]
+#define __pyx_n_u_losses __pyx_string_tab[115]
+#define __pyx_n_u_memview __pyx_string_tab[116]
+#define __pyx_n_u_mode __pyx_string_tab[117]
+#define __pyx_n_u_name __pyx_string_tab[118]
+#define __pyx_n_u_ndim __pyx_string_tab[119]
+#define __pyx_n_u_obj __pyx_string_tab[120]
+#define __pyx_n_u_pack __pyx_string_tab[121]
+#define __pyx_n_u_pop __pyx_string_tab[122]
+#define __pyx_n_u_recorder __pyx_string_tab[123]
+#define __pyx_n_u_register __pyx_string_tab[124]
+#define __pyx_n_u_run __pyx_string_tab[125]
+#define __pyx_n_u_runner __pyx_string_tab[126]
+#define __pyx_n_u_seconds __pyx_string_tab[127]
+#define __pyx_n_u_self __pyx_string_tab[128]
+#define __pyx_n_u_setdefault __pyx_string_tab[129]
+#define __pyx_n_u_shape __pyx_string_tab[130]
+#define __pyx_n_u_size __pyx_string_tab[131]
+#define __pyx_n_u_slots __pyx_string_tab[132]
+#define __pyx_n_u_start __pyx_string_tab[133]
+#define __pyx_n_u_step __pyx_string_tab[134]
+#define __pyx_n_u_stop __pyx_string_tab[135]
+#define __pyx_n_u_stride __pyx_string_tab[136]
+#define __pyx_n_u_struct __pyx_string_tab[137]
+#define __pyx_n_u_timed_step __pyx_string_tab[138]
+#define __pyx_n_u_times __pyx_string_tab[139]
+#define __pyx_n_u_unpack __pyx_string_tab[140]
+#define __pyx_n_u_update __pyx_string_tab[141]
+#define __pyx_n_u_uses __pyx_string_tab[142]
+#define __pyx_n_u_values __pyx_string_tab[143]
+#define __pyx_n_u_x __pyx_string_tab[144]
+#define __pyx_n_u_y __pyx_string_tab[145]
+#define __pyx_n_b_O __pyx_string_tab[146]
+#define __pyx_kp_b_iso88591_Q __pyx_string_tab[147]
+#define __pyx_kp_b_iso88591_A_E_V3at1_Kwaq __pyx_string_tab[148]
+#define __pyx_kp_b_iso88591_A_E_e1 __pyx_string_tab[149]
+#define __pyx_kp_b_iso88591_A_E_A __pyx_string_tab[150]
+#define __pyx_kp_b_iso88591_A_t1D_XU_1 __pyx_string_tab[151]
+#define __pyx_kp_b_iso88591_A_1A __pyx_string_tab[152]
+#define __pyx_kp_b_iso88591_A_1AT_a __pyx_string_tab[153]
+#define __pyx_kp_b_iso88591_A_5_as_e6_a_AYat5_e1_E_QfE_q_4wg __pyx_string_tab[154]
+#define __pyx_kp_b_iso88591_A_q_XWD_Qd_tK_E __pyx_string_tab[155]
+#define __pyx_kp_b_iso88591_A_5_F_3c_T_q_1_1_E_at_7_E_at_7_E __pyx_string_tab[156]
+#define __pyx_kp_b_iso88591_A_E_as_wgRq_t5_vQd_6_iq_vT __pyx_string_tab[157]
+#define __pyx_kp_b_iso88591_A_E_D_E_a_E_9A_1_U_IQ_gRs_q_YauA __pyx_string_tab[158]
 #define __pyx_int_0 __pyx_number_tab[0]
 #define __pyx_int_neg_1 __pyx_number_tab[1]
-#define __pyx_int_136983863 __pyx_number_tab[2]
+#define __pyx_int_4 __pyx_number_tab[2]
+#define __pyx_int_8 __pyx_number_tab[3]
+#define __pyx_int_136983863 __pyx_number_tab[4]
 /* #### Code section: module_state_clear ### */
 #if CYTHON_USE_MODULE_STATE
 static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
@@ -4458,9 +4505,9 @@ static CYTHON_SMALL_CODE int __pyx_m_clear(PyObject *m) {
   Py_CLEAR(clear_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { Py_CLEAR(clear_module_state->__pyx_slice[i]); }
   for (int i=0; i<2; ++i) { Py_CLEAR(clear_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<11; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<149; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<3; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<13; ++i) { Py_CLEAR(clear_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<159; ++i) { Py_CLEAR(clear_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<5; ++i) { Py_CLEAR(clear_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_clear_contents ### */
 /* CommonTypesMetaclass.module_state_clear */
 Py_CLEAR(clear_module_state->__pyx_CommonTypesMetaclassType);
@@ -4514,9 +4561,9 @@ static CYTHON_SMALL_CODE int __pyx_m_traverse(PyObject *m, visitproc visit, void
   Py_VISIT(traverse_module_state->__pyx_umethod_PyDict_Type_values.method);
   for (int i=0; i<1; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_slice[i]); }
   for (int i=0; i<2; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_tuple[i]); }
-  for (int i=0; i<11; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
-  for (int i=0; i<149; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
-  for (int i=0; i<3; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
+  for (int i=0; i<13; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_codeobj_tab[i]); }
+  for (int i=0; i<159; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_string_tab[i]); }
+  for (int i=0; i<5; ++i) { __Pyx_VISIT_CONST(traverse_module_state->__pyx_number_tab[i]); }
 /* #### Code section: module_state_traverse_contents ### */
 /* CommonTypesMetaclass.module_state_traverse */
 Py_VISIT(traverse_module_state->__pyx_CommonTypesMetaclassType);
@@ -4529,6 +4576,249 @@ return 0;
 }
 #endif
 /* #### Code section: module_code ### */
+
+/* "carray.to_py":132
+ * 
+ * 
+ * @cname("__Pyx_carray_to_py_int64_t")             # <<<<<<<<<<<<<<
+ * cdef inline list __Pyx_carray_to_py_int64_t(base_type *v, Py_ssize_t length):
+ *     cdef Py_ssize_t i
+*/
+
+static CYTHON_INLINE PyObject *__Pyx_carray_to_py_int64_t(int64_t *__pyx_v_v, Py_ssize_t __pyx_v_length) {
+  Py_ssize_t __pyx_v_i;
+  PyObject *__pyx_v_value = 0;
+  PyObject *__pyx_v_l = NULL;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  Py_ssize_t __pyx_t_2;
+  Py_ssize_t __pyx_t_3;
+  Py_ssize_t __pyx_t_4;
+  int __pyx_t_5;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__Pyx_carray_to_py_int64_t", 0);
+
+  /* "carray.to_py":136
+ *     cdef Py_ssize_t i
+ *     cdef object value
+ *     l = PyList_New(length)             # <<<<<<<<<<<<<<
+ *     for i in range(length):
+ *         value = v[<size_t> i]
+*/
+  __pyx_t_1 = PyList_New(__pyx_v_length); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 136, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_v_l = ((PyObject*)__pyx_t_1);
+  __pyx_t_1 = 0;
+
+  /* "carray.to_py":137
+ *     cdef object value
+ *     l = PyList_New(length)
+ *     for i in range(length):             # <<<<<<<<<<<<<<
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)
+*/
+
+  __pyx_t_2 = __pyx_v_length;
+  __pyx_t_3 = __pyx_t_2;
+
+  for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
+    __pyx_v_i = __pyx_t_4;
+
+    /* "carray.to_py":138
+ *     l = PyList_New(length)
+ *     for i in range(length):
+ *         value = v[<size_t> i]             # <<<<<<<<<<<<<<
+ *         Py_INCREF(value)
+ *         __Pyx_PyList_SET_ITEM(l, i, value)
+*/
+    __pyx_t_1 = __Pyx_PyLong_From_int64_t((__pyx_v_v[((size_t)__pyx_v_i)])); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 138, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_XDECREF_SET(__pyx_v_value, __pyx_t_1);
+    __pyx_t_1 = 0;
+
+    /* "carray.to_py":139
+ *     for i in range(length):
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)             # <<<<<<<<<<<<<<
+ *         __Pyx_PyList_SET_ITEM(l, i, value)
+ *     return l
+*/
+    Py_INCREF(__pyx_v_value);
+
+    /* "carray.to_py":140
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)
+ *         __Pyx_PyList_SET_ITEM(l, i, value)             # <<<<<<<<<<<<<<
+ *     return l
+ * 
+*/
+    __pyx_t_5 = __Pyx_PyList_SET_ITEM(__pyx_v_l, __pyx_v_i, __pyx_v_value); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(1, 140, __pyx_L1_error)
+
+  }
+
+
+  /* "carray.to_py":141
+ *         Py_INCREF(value)
+ *         __Pyx_PyList_SET_ITEM(l, i, value)
+ *     return l             # <<<<<<<<<<<<<<
+ * 
+ * 
+*/
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF(__pyx_v_l);
+      __pyx_r = __pyx_v_l;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "carray.to_py":132
+ * 
+ * 
+ * @cname("__Pyx_carray_to_py_int64_t")             # <<<<<<<<<<<<<<
+ * cdef inline list __Pyx_carray_to_py_int64_t(base_type *v, Py_ssize_t length):
+ *     cdef Py_ssize_t i
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("carray.to_py.__Pyx_carray_to_py_int64_t", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = 0;
+  __pyx_L0:;
+
+  __Pyx_XDECREF(__pyx_v_value);
+  __Pyx_XDECREF(__pyx_v_l);
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "carray.to_py":144
+ * 
+ * 
+ * @cname("__Pyx_carray_to_tuple_int64_t")             # <<<<<<<<<<<<<<
+ * cdef inline tuple __Pyx_carray_to_tuple_int64_t(base_type *v, Py_ssize_t length):
+ *     cdef Py_ssize_t i
+*/
+
+static CYTHON_INLINE PyObject *__Pyx_carray_to_tuple_int64_t(int64_t *__pyx_v_v, Py_ssize_t __pyx_v_length) {
+  Py_ssize_t __pyx_v_i;
+  PyObject *__pyx_v_value = 0;
+  PyObject *__pyx_v_t = NULL;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  Py_ssize_t __pyx_t_2;
+  Py_ssize_t __pyx_t_3;
+  Py_ssize_t __pyx_t_4;
+  int __pyx_t_5;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("__Pyx_carray_to_tuple_int64_t", 0);
+
+  /* "carray.to_py":148
+ *     cdef Py_ssize_t i
+ *     cdef object value
+ *     t = PyTuple_New(length)             # <<<<<<<<<<<<<<
+ *     for i in range(length):
+ *         value = v[<size_t> i]
+*/
+  __pyx_t_1 = PyTuple_New(__pyx_v_length); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 148, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_1);
+  __pyx_v_t = ((PyObject*)__pyx_t_1);
+  __pyx_t_1 = 0;
+
+  /* "carray.to_py":149
+ *     cdef object value
+ *     t = PyTuple_New(length)
+ *     for i in range(length):             # <<<<<<<<<<<<<<
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)
+*/
+
+  __pyx_t_2 = __pyx_v_length;
+  __pyx_t_3 = __pyx_t_2;
+
+  for (__pyx_t_4 = 0; __pyx_t_4 < __pyx_t_3; __pyx_t_4+=1) {
+    __pyx_v_i = __pyx_t_4;
+
+    /* "carray.to_py":150
+ *     t = PyTuple_New(length)
+ *     for i in range(length):
+ *         value = v[<size_t> i]             # <<<<<<<<<<<<<<
+ *         Py_INCREF(value)
+ *         __Pyx_PyTuple_SET_ITEM(t, i, value)
+*/
+    __pyx_t_1 = __Pyx_PyLong_From_int64_t((__pyx_v_v[((size_t)__pyx_v_i)])); if (unlikely(!__pyx_t_1)) __PYX_ERR(1, 150, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+    __Pyx_XDECREF_SET(__pyx_v_value, __pyx_t_1);
+    __pyx_t_1 = 0;
+
+    /* "carray.to_py":151
+ *     for i in range(length):
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)             # <<<<<<<<<<<<<<
+ *         __Pyx_PyTuple_SET_ITEM(t, i, value)
+ *     return t
+*/
+    Py_INCREF(__pyx_v_value);
+
+    /* "carray.to_py":152
+ *         value = v[<size_t> i]
+ *         Py_INCREF(value)
+ *         __Pyx_PyTuple_SET_ITEM(t, i, value)             # <<<<<<<<<<<<<<
+ *     return t
+*/
+    __pyx_t_5 = __Pyx_PyTuple_SET_ITEM(__pyx_v_t, __pyx_v_i, __pyx_v_value); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(1, 152, __pyx_L1_error)
+
+  }
+
+
+  /* "carray.to_py":153
+ *         Py_INCREF(value)
+ *         __Pyx_PyTuple_SET_ITEM(t, i, value)
+ *     return t             # <<<<<<<<<<<<<<
+*/
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __Pyx_INCREF(__pyx_v_t);
+      __pyx_r = __pyx_v_t;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  goto __pyx_L0;
+
+  /* "carray.to_py":144
+ * 
+ * 
+ * @cname("__Pyx_carray_to_tuple_int64_t")             # <<<<<<<<<<<<<<
+ * cdef inline tuple __Pyx_carray_to_tuple_int64_t(base_type *v, Py_ssize_t length):
+ *     cdef Py_ssize_t i
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_AddTraceback("carray.to_py.__Pyx_carray_to_tuple_int64_t", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = 0;
+  __pyx_L0:;
+
+  __Pyx_XDECREF(__pyx_v_value);
+  __Pyx_XDECREF(__pyx_v_t);
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
 
 /* "View.MemoryView":147
  *         cdef bint dtype_is_object
@@ -20580,7 +20870,7 @@ static CYTHON_INLINE NPY_DATETIMEUNIT __pyx_f_5numpy_get_datetime64_unit(PyObjec
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":66
+/* "kernels/plan.pyx":72
  *     cdef list slots  # (type number, shape) of the arrays that a run replaces
  * 
  *     def __cinit__(self):             # <<<<<<<<<<<<<<
@@ -20638,35 +20928,35 @@ static int __pyx_pf_6fastnn_7kernels_4plan_4Plan___cinit__(struct __pyx_obj_6fas
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("__cinit__", 0);
 
-  /* "kernels/plan.pyx":67
+  /* "kernels/plan.pyx":73
  * 
  *     def __cinit__(self):
  *         self.call_backs = []             # <<<<<<<<<<<<<<
  *         self.slots = []
  * 
 */
-  __pyx_t_1 = PyList_New(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 67, __pyx_L1_error)
+  __pyx_t_1 = PyList_New(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 73, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v_self->call_backs);
   __Pyx_DECREF_SET(__pyx_v_self->call_backs, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
 
-  /* "kernels/plan.pyx":68
+  /* "kernels/plan.pyx":74
  *     def __cinit__(self):
  *         self.call_backs = []
  *         self.slots = []             # <<<<<<<<<<<<<<
  * 
  *     def start(self):
 */
-  __pyx_t_1 = PyList_New(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 68, __pyx_L1_error)
+  __pyx_t_1 = PyList_New(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 74, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   __Pyx_GIVEREF(__pyx_t_1);
   __Pyx_GOTREF(__pyx_v_self->slots);
   __Pyx_DECREF_SET(__pyx_v_self->slots, ((PyObject*)__pyx_t_1));
   __pyx_t_1 = 0;
 
-  /* "kernels/plan.pyx":66
+  /* "kernels/plan.pyx":72
  *     cdef list slots  # (type number, shape) of the arrays that a run replaces
  * 
  *     def __cinit__(self):             # <<<<<<<<<<<<<<
@@ -20687,7 +20977,7 @@ static int __pyx_pf_6fastnn_7kernels_4plan_4Plan___cinit__(struct __pyx_obj_6fas
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":70
+/* "kernels/plan.pyx":76
  *         self.slots = []
  * 
  *     def start(self):             # <<<<<<<<<<<<<<
@@ -20743,7 +21033,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_2start(struct __pyx_obj_6
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("start", 0);
 
-  /* "kernels/plan.pyx":72
+  /* "kernels/plan.pyx":78
  *     def start(self):
  *         """Record the calls that this thread makes from now on."""
  *         record_into(&self.plan.calls)             # <<<<<<<<<<<<<<
@@ -20752,7 +21042,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_2start(struct __pyx_obj_6
 */
   __pyx_v_6fastnn_7kernels_4plan_record_into((&__pyx_v_self->plan.calls));
 
-  /* "kernels/plan.pyx":70
+  /* "kernels/plan.pyx":76
  *         self.slots = []
  * 
  *     def start(self):             # <<<<<<<<<<<<<<
@@ -20767,7 +21057,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_2start(struct __pyx_obj_6
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":74
+/* "kernels/plan.pyx":80
  *         record_into(&self.plan.calls)
  * 
  *     def stop(self):             # <<<<<<<<<<<<<<
@@ -20823,7 +21113,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_4stop(CYTHON_UNUSED struc
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("stop", 0);
 
-  /* "kernels/plan.pyx":76
+  /* "kernels/plan.pyx":82
  *     def stop(self):
  *         """Record no more."""
  *         record_into(NULL)             # <<<<<<<<<<<<<<
@@ -20832,7 +21122,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_4stop(CYTHON_UNUSED struc
 */
   __pyx_v_6fastnn_7kernels_4plan_record_into(NULL);
 
-  /* "kernels/plan.pyx":74
+  /* "kernels/plan.pyx":80
  *         record_into(&self.plan.calls)
  * 
  *     def stop(self):             # <<<<<<<<<<<<<<
@@ -20847,7 +21137,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_4stop(CYTHON_UNUSED struc
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":78
+/* "kernels/plan.pyx":84
  *         record_into(NULL)
  * 
  *     def check_zero(self, cnp.ndarray count):             # <<<<<<<<<<<<<<
@@ -20895,32 +21185,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_count,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 78, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 84, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 78, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 84, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check_zero", 0) < (0)) __PYX_ERR(0, 78, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check_zero", 0) < (0)) __PYX_ERR(0, 84, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check_zero", 1, 1, 1, i); __PYX_ERR(0, 78, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check_zero", 1, 1, 1, i); __PYX_ERR(0, 84, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 78, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 84, __pyx_L3_error)
     }
     __pyx_v_count = ((PyArrayObject *)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("check_zero", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 78, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("check_zero", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 84, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -20931,7 +21221,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_count), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "count", 0))) __PYX_ERR(0, 78, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_count), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "count", 0))) __PYX_ERR(0, 84, __pyx_L1_error)
   __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_6check_zero(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_count);
 
   /* function exit code */
@@ -20960,17 +21250,17 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_6check_zero(struct __pyx_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("check_zero", 0);
 
-  /* "kernels/plan.pyx":80
+  /* "kernels/plan.pyx":86
  *     def check_zero(self, cnp.ndarray count):
  *         """Here a step fails unless count (1,) int64 is zero."""
  *         self._add(CHECK_ZERO, count.data)             # <<<<<<<<<<<<<<
  * 
  *     def check_finite(self, cnp.ndarray loss):
 */
-  __pyx_t_1 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CHECK_ZERO, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_count), NULL); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 80, __pyx_L1_error)
+  __pyx_t_1 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CHECK_ZERO, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_count), NULL); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 86, __pyx_L1_error)
 
 
-  /* "kernels/plan.pyx":78
+  /* "kernels/plan.pyx":84
  *         record_into(NULL)
  * 
  *     def check_zero(self, cnp.ndarray count):             # <<<<<<<<<<<<<<
@@ -20990,7 +21280,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_6check_zero(struct __pyx_
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":82
+/* "kernels/plan.pyx":88
  *         self._add(CHECK_ZERO, count.data)
  * 
  *     def check_finite(self, cnp.ndarray loss):             # <<<<<<<<<<<<<<
@@ -21038,32 +21328,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_loss,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 82, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 88, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 82, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 88, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check_finite", 0) < (0)) __PYX_ERR(0, 82, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "check_finite", 0) < (0)) __PYX_ERR(0, 88, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check_finite", 1, 1, 1, i); __PYX_ERR(0, 82, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("check_finite", 1, 1, 1, i); __PYX_ERR(0, 88, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 82, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 88, __pyx_L3_error)
     }
     __pyx_v_loss = ((PyArrayObject *)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("check_finite", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 82, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("check_finite", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 88, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21074,7 +21364,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_loss), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "loss", 0))) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_loss), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "loss", 0))) __PYX_ERR(0, 88, __pyx_L1_error)
   __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_8check_finite(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_loss);
 
   /* function exit code */
@@ -21103,17 +21393,17 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_8check_finite(struct __py
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("check_finite", 0);
 
-  /* "kernels/plan.pyx":84
+  /* "kernels/plan.pyx":90
  *     def check_finite(self, cnp.ndarray loss):
  *         """Here a step fails unless loss (1,) float64 is finite."""
  *         self._add(CHECK_FINITE, loss.data)             # <<<<<<<<<<<<<<
  * 
  *     def call_back(self, function):
 */
-  __pyx_t_1 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CHECK_FINITE, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_loss), NULL); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 84, __pyx_L1_error)
+  __pyx_t_1 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CHECK_FINITE, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_loss), NULL); if (unlikely(__pyx_t_1 == ((int)-1))) __PYX_ERR(0, 90, __pyx_L1_error)
 
 
-  /* "kernels/plan.pyx":82
+  /* "kernels/plan.pyx":88
  *         self._add(CHECK_ZERO, count.data)
  * 
  *     def check_finite(self, cnp.ndarray loss):             # <<<<<<<<<<<<<<
@@ -21133,7 +21423,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_8check_finite(struct __py
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":86
+/* "kernels/plan.pyx":92
  *         self._add(CHECK_FINITE, loss.data)
  * 
  *     def call_back(self, function):             # <<<<<<<<<<<<<<
@@ -21181,32 +21471,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_function,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 86, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 92, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 86, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 92, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "call_back", 0) < (0)) __PYX_ERR(0, 86, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "call_back", 0) < (0)) __PYX_ERR(0, 92, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("call_back", 1, 1, 1, i); __PYX_ERR(0, 86, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("call_back", 1, 1, 1, i); __PYX_ERR(0, 92, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 86, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 92, __pyx_L3_error)
     }
     __pyx_v_function = values[0];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("call_back", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 86, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("call_back", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 92, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21240,7 +21530,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_10call_back(struct __pyx_
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("call_back", 0);
 
-  /* "kernels/plan.pyx":88
+  /* "kernels/plan.pyx":94
  *     def call_back(self, function):
  *         """Here the Python function is called, without arguments."""
  *         self._add(CALL_BACK, NULL, len(self.call_backs))             # <<<<<<<<<<<<<<
@@ -21251,17 +21541,17 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_10call_back(struct __pyx_
   __Pyx_INCREF(__pyx_t_1);
   if (unlikely(__pyx_t_1 == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "object of type \047NoneType\047 has no len()");
-    __PYX_ERR(0, 88, __pyx_L1_error)
+    __PYX_ERR(0, 94, __pyx_L1_error)
   }
-  __pyx_t_2 = __Pyx_PyList_GET_SIZE(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 88, __pyx_L1_error)
+  __pyx_t_2 = __Pyx_PyList_GET_SIZE(__pyx_t_1); if (unlikely(__pyx_t_2 == ((Py_ssize_t)-1))) __PYX_ERR(0, 94, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
   __pyx_t_4.__pyx_n = 1;
   __pyx_t_4.size = __pyx_t_2;
-  __pyx_t_3 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CALL_BACK, NULL, &__pyx_t_4); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 88, __pyx_L1_error)
+  __pyx_t_3 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_add(__pyx_v_self, fastnn::CALL_BACK, NULL, &__pyx_t_4); if (unlikely(__pyx_t_3 == ((int)-1))) __PYX_ERR(0, 94, __pyx_L1_error)
 
 
 
-  /* "kernels/plan.pyx":89
+  /* "kernels/plan.pyx":95
  *         """Here the Python function is called, without arguments."""
  *         self._add(CALL_BACK, NULL, len(self.call_backs))
  *         self.call_backs.append(function)             # <<<<<<<<<<<<<<
@@ -21270,12 +21560,12 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_10call_back(struct __pyx_
 */
   if (unlikely(__pyx_v_self->call_backs == Py_None)) {
     PyErr_Format(PyExc_AttributeError, "\047NoneType\047 object has no attribute \047%.30s\047", "append");
-    __PYX_ERR(0, 89, __pyx_L1_error)
+    __PYX_ERR(0, 95, __pyx_L1_error)
   }
-  __pyx_t_5 = __Pyx_PyList_Append(__pyx_v_self->call_backs, __pyx_v_function); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 89, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyList_Append(__pyx_v_self->call_backs, __pyx_v_function); if (unlikely(__pyx_t_5 == ((int)-1))) __PYX_ERR(0, 95, __pyx_L1_error)
 
 
-  /* "kernels/plan.pyx":86
+  /* "kernels/plan.pyx":92
  *         self._add(CHECK_FINITE, loss.data)
  * 
  *     def call_back(self, function):             # <<<<<<<<<<<<<<
@@ -21296,7 +21586,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_10call_back(struct __pyx_
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":91
+/* "kernels/plan.pyx":97
  *         self.call_backs.append(function)
  * 
  *     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:             # <<<<<<<<<<<<<<
@@ -21317,7 +21607,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
     }
   }
 
-  /* "kernels/plan.pyx":93
+  /* "kernels/plan.pyx":99
  *     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:
  *         cdef Call call
  *         call.kernel = kernel             # <<<<<<<<<<<<<<
@@ -21326,7 +21616,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
 */
   __pyx_v_call.kernel = __pyx_v_kernel;
 
-  /* "kernels/plan.pyx":94
+  /* "kernels/plan.pyx":100
  *         cdef Call call
  *         call.kernel = kernel
  *         call.array[0] = array             # <<<<<<<<<<<<<<
@@ -21335,7 +21625,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
 */
   (__pyx_v_call.array[0]) = __pyx_v_array;
 
-  /* "kernels/plan.pyx":95
+  /* "kernels/plan.pyx":101
  *         call.kernel = kernel
  *         call.array[0] = array
  *         call.size[0] = size             # <<<<<<<<<<<<<<
@@ -21344,7 +21634,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
 */
   (__pyx_v_call.size[0]) = __pyx_v_size;
 
-  /* "kernels/plan.pyx":96
+  /* "kernels/plan.pyx":102
  *         call.array[0] = array
  *         call.size[0] = size
  *         self.plan.calls.push_back(call)             # <<<<<<<<<<<<<<
@@ -21355,10 +21645,10 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
     __pyx_v_self->plan.calls.push_back(__pyx_v_call);
   } catch(...) {
     __Pyx_CppExn2PyErr();
-    __PYX_ERR(0, 96, __pyx_L1_error)
+    __PYX_ERR(0, 102, __pyx_L1_error)
   }
 
-  /* "kernels/plan.pyx":97
+  /* "kernels/plan.pyx":103
  *         call.size[0] = size
  *         self.plan.calls.push_back(call)
  *         return 0             # <<<<<<<<<<<<<<
@@ -21371,7 +21661,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
   }
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":91
+  /* "kernels/plan.pyx":97
  *         self.call_backs.append(function)
  * 
  *     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:             # <<<<<<<<<<<<<<
@@ -21389,7 +21679,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__add(struct __pyx_obj_6fastnn_7k
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":99
+/* "kernels/plan.pyx":105
  *         return 0
  * 
  *     def finish(self, cnp.ndarray loss, slots, *, bint fuse_calls, bint fuse_updates):             # <<<<<<<<<<<<<<
@@ -21440,41 +21730,41 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_loss,&__pyx_mstate_global->__pyx_n_u_slots,&__pyx_mstate_global->__pyx_n_u_fuse_calls,&__pyx_mstate_global->__pyx_n_u_fuse_updates,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 99, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 105, __pyx_L3_error)
     if (likely(__pyx_kwds_len > 0)) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 99, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 105, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 99, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 105, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "finish", 0) < (0)) __PYX_ERR(0, 99, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "finish", 0) < (0)) __PYX_ERR(0, 105, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("finish", 1, 2, 2, i); __PYX_ERR(0, 99, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("finish", 1, 2, 2, i); __PYX_ERR(0, 105, __pyx_L3_error) }
       }
       for (Py_ssize_t i = 2; i < 4; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseKeywordRequired("finish", *(__pyx_pyargnames[i - 0])); __PYX_ERR(0, 99, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseKeywordRequired("finish", *(__pyx_pyargnames[i - 0])); __PYX_ERR(0, 105, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
-      __Pyx_RaiseKeywordRequired("finish", __pyx_mstate_global->__pyx_n_u_fuse_calls); __PYX_ERR(0, 99, __pyx_L3_error)
+      __Pyx_RaiseKeywordRequired("finish", __pyx_mstate_global->__pyx_n_u_fuse_calls); __PYX_ERR(0, 105, __pyx_L3_error)
     }
     __pyx_v_loss = ((PyArrayObject *)values[0]);
     __pyx_v_slots = values[1];
-    __pyx_v_fuse_calls = __Pyx_PyObject_IsTrue(values[2]); if (unlikely((__pyx_v_fuse_calls == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 99, __pyx_L3_error)
-    __pyx_v_fuse_updates = __Pyx_PyObject_IsTrue(values[3]); if (unlikely((__pyx_v_fuse_updates == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 99, __pyx_L3_error)
+    __pyx_v_fuse_calls = __Pyx_PyObject_IsTrue(values[2]); if (unlikely((__pyx_v_fuse_calls == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 105, __pyx_L3_error)
+    __pyx_v_fuse_updates = __Pyx_PyObject_IsTrue(values[3]); if (unlikely((__pyx_v_fuse_updates == (int)-1) && PyErr_Occurred())) __PYX_ERR(0, 105, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("finish", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 99, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("finish", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 105, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21485,7 +21775,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_loss), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "loss", 0))) __PYX_ERR(0, 99, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_loss), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "loss", 0))) __PYX_ERR(0, 105, __pyx_L1_error)
   __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_loss, __pyx_v_slots, __pyx_v_fuse_calls, __pyx_v_fuse_updates);
 
   /* function exit code */
@@ -21523,7 +21813,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("finish", 0);
 
-  /* "kernels/plan.pyx":106
+  /* "kernels/plan.pyx":112
  *         """
  *         cdef cnp.ndarray array
  *         self.plan.loss = <double *> loss.data             # <<<<<<<<<<<<<<
@@ -21532,7 +21822,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
   __pyx_v_self->plan.loss = ((double *)__pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_loss));
 
-  /* "kernels/plan.pyx":107
+  /* "kernels/plan.pyx":113
  *         cdef cnp.ndarray array
  *         self.plan.loss = <double *> loss.data
  *         self.plan.call_back = call_back             # <<<<<<<<<<<<<<
@@ -21541,7 +21831,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
   __pyx_v_self->plan.call_back = __pyx_f_6fastnn_7kernels_4plan_call_back;
 
-  /* "kernels/plan.pyx":108
+  /* "kernels/plan.pyx":114
  *         self.plan.loss = <double *> loss.data
  *         self.plan.call_back = call_back
  *         self.plan.object = <void *> self             # <<<<<<<<<<<<<<
@@ -21550,7 +21840,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
   __pyx_v_self->plan.object = ((void *)__pyx_v_self);
 
-  /* "kernels/plan.pyx":109
+  /* "kernels/plan.pyx":115
  *         self.plan.call_back = call_back
  *         self.plan.object = <void *> self
  *         if fuse_calls:             # <<<<<<<<<<<<<<
@@ -21559,7 +21849,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
   if (__pyx_v_fuse_calls) {
 
-    /* "kernels/plan.pyx":110
+    /* "kernels/plan.pyx":116
  *         self.plan.object = <void *> self
  *         if fuse_calls:
  *             fuse(self.plan.calls, fuse_updates)             # <<<<<<<<<<<<<<
@@ -21570,10 +21860,10 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
       fastnn::fuse(__pyx_v_self->plan.calls, __pyx_v_fuse_updates);
     } catch(...) {
       __Pyx_CppExn2PyErr();
-      __PYX_ERR(0, 110, __pyx_L1_error)
+      __PYX_ERR(0, 116, __pyx_L1_error)
     }
 
-    /* "kernels/plan.pyx":109
+    /* "kernels/plan.pyx":115
  *         self.plan.call_back = call_back
  *         self.plan.object = <void *> self
  *         if fuse_calls:             # <<<<<<<<<<<<<<
@@ -21582,7 +21872,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
   }
 
-  /* "kernels/plan.pyx":111
+  /* "kernels/plan.pyx":117
  *         if fuse_calls:
  *             fuse(self.plan.calls, fuse_updates)
  *         for array in slots:             # <<<<<<<<<<<<<<
@@ -21594,9 +21884,9 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
     __pyx_t_2 = 0;
     __pyx_t_3 = NULL;
   } else {
-    __pyx_t_2 = -1; __pyx_t_1 = PyObject_GetIter(__pyx_v_slots); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 111, __pyx_L1_error)
+    __pyx_t_2 = -1; __pyx_t_1 = PyObject_GetIter(__pyx_v_slots); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 117, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_1);
-    __pyx_t_3 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 111, __pyx_L1_error)
+    __pyx_t_3 = (CYTHON_COMPILING_IN_LIMITED_API) ? PyIter_Next : __Pyx_PyObject_GetIterNextFunc(__pyx_t_1); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 117, __pyx_L1_error)
   }
   for (;;) {
     if (likely(!__pyx_t_3)) {
@@ -21604,7 +21894,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
         {
           Py_ssize_t __pyx_temp = __Pyx_PyList_GET_SIZE(__pyx_t_1);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 111, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 117, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -21614,7 +21904,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
         {
           Py_ssize_t __pyx_temp = __Pyx_PyTuple_GET_SIZE(__pyx_t_1);
           #if !CYTHON_ASSUME_SAFE_SIZE
-          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 111, __pyx_L1_error)
+          if (unlikely((__pyx_temp < 0))) __PYX_ERR(0, 117, __pyx_L1_error)
           #endif
           if (__pyx_t_2 >= __pyx_temp) break;
         }
@@ -21625,24 +21915,24 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
         #endif
         ++__pyx_t_2;
       }
-      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 111, __pyx_L1_error)
+      if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 117, __pyx_L1_error)
     } else {
       __pyx_t_4 = __pyx_t_3(__pyx_t_1);
       if (unlikely(!__pyx_t_4)) {
         PyObject* exc_type = PyErr_Occurred();
         if (exc_type) {
-          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 111, __pyx_L1_error)
+          if (unlikely(!__Pyx_PyErr_GivenExceptionMatches(exc_type, PyExc_StopIteration))) __PYX_ERR(0, 117, __pyx_L1_error)
           PyErr_Clear();
         }
         break;
       }
     }
     __Pyx_GOTREF(__pyx_t_4);
-    if (!(likely(((__pyx_t_4) == Py_None) || likely(__Pyx_TypeTest(__pyx_t_4, __pyx_mstate_global->__pyx_ptype_5numpy_ndarray))))) __PYX_ERR(0, 111, __pyx_L1_error)
+    if (!(likely(((__pyx_t_4) == Py_None) || likely(__Pyx_TypeTest(__pyx_t_4, __pyx_mstate_global->__pyx_ptype_5numpy_ndarray))))) __PYX_ERR(0, 117, __pyx_L1_error)
     __Pyx_XDECREF_SET(__pyx_v_array, ((PyArrayObject *)__pyx_t_4));
     __pyx_t_4 = 0;
 
-    /* "kernels/plan.pyx":112
+    /* "kernels/plan.pyx":118
  *             fuse(self.plan.calls, fuse_updates)
  *         for array in slots:
  *             self.slots.append((cnp.PyArray_TYPE(array), (<object> array).shape))             # <<<<<<<<<<<<<<
@@ -21651,25 +21941,25 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
 */
     if (unlikely(__pyx_v_self->slots == Py_None)) {
       PyErr_Format(PyExc_AttributeError, "\047NoneType\047 object has no attribute \047%.30s\047", "append");
-      __PYX_ERR(0, 112, __pyx_L1_error)
+      __PYX_ERR(0, 118, __pyx_L1_error)
     }
-    __pyx_t_4 = __Pyx_PyLong_From_int(PyArray_TYPE(__pyx_v_array)); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 112, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyLong_From_int(PyArray_TYPE(__pyx_v_array)); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 118, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
-    __pyx_t_5 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_array), __pyx_mstate_global->__pyx_n_u_shape); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 112, __pyx_L1_error)
+    __pyx_t_5 = __Pyx_PyObject_GetAttrStr(((PyObject *)__pyx_v_array), __pyx_mstate_global->__pyx_n_u_shape); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 118, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_5);
-    __pyx_t_6 = PyTuple_New(2); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 112, __pyx_L1_error)
+    __pyx_t_6 = PyTuple_New(2); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 118, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_6);
     __Pyx_GIVEREF(__pyx_t_4);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 112, __pyx_L1_error);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 0, __pyx_t_4) != (0)) __PYX_ERR(0, 118, __pyx_L1_error);
     __Pyx_GIVEREF(__pyx_t_5);
-    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 112, __pyx_L1_error);
+    if (__Pyx_PyTuple_SET_ITEM(__pyx_t_6, 1, __pyx_t_5) != (0)) __PYX_ERR(0, 118, __pyx_L1_error);
     __pyx_t_4 = 0;
     __pyx_t_5 = 0;
-    __pyx_t_7 = __Pyx_PyList_Append(__pyx_v_self->slots, __pyx_t_6); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 112, __pyx_L1_error)
+    __pyx_t_7 = __Pyx_PyList_Append(__pyx_v_self->slots, __pyx_t_6); if (unlikely(__pyx_t_7 == ((int)-1))) __PYX_ERR(0, 118, __pyx_L1_error)
     __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
 
 
-    /* "kernels/plan.pyx":113
+    /* "kernels/plan.pyx":119
  *         for array in slots:
  *             self.slots.append((cnp.PyArray_TYPE(array), (<object> array).shape))
  *             self.plan.add_slot(array.data)             # <<<<<<<<<<<<<<
@@ -21680,10 +21970,10 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
       __pyx_v_self->plan.add_slot(__pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_array));
     } catch(...) {
       __Pyx_CppExn2PyErr();
-      __PYX_ERR(0, 113, __pyx_L1_error)
+      __PYX_ERR(0, 119, __pyx_L1_error)
     }
 
-    /* "kernels/plan.pyx":111
+    /* "kernels/plan.pyx":117
  *         if fuse_calls:
  *             fuse(self.plan.calls, fuse_updates)
  *         for array in slots:             # <<<<<<<<<<<<<<
@@ -21693,7 +21983,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
   }
   __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-  /* "kernels/plan.pyx":99
+  /* "kernels/plan.pyx":105
  *         return 0
  * 
  *     def finish(self, cnp.ndarray loss, slots, *, bint fuse_calls, bint fuse_updates):             # <<<<<<<<<<<<<<
@@ -21718,7 +22008,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_12finish(struct __pyx_obj
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":115
+/* "kernels/plan.pyx":121
  *             self.plan.add_slot(array.data)
  * 
  *     def step(self, x, y):             # <<<<<<<<<<<<<<
@@ -21767,39 +22057,39 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_x,&__pyx_mstate_global->__pyx_n_u_y,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 115, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 121, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 115, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 121, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 115, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 121, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "step", 0) < (0)) __PYX_ERR(0, 115, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "step", 0) < (0)) __PYX_ERR(0, 121, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 2; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("step", 1, 2, 2, i); __PYX_ERR(0, 115, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("step", 1, 2, 2, i); __PYX_ERR(0, 121, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 2)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 115, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 121, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 115, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 121, __pyx_L3_error)
     }
     __pyx_v_x = values[0];
     __pyx_v_y = values[1];
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("step", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 115, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("step", 1, 2, 2, __pyx_nargs); __PYX_ERR(0, 121, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -21832,14 +22122,14 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("step", 0);
 
-  /* "kernels/plan.pyx":122
+  /* "kernels/plan.pyx":128
  *         """
  *         cdef double loss
  *         if not (self._fits(0, x) and self._fits(1, y)):             # <<<<<<<<<<<<<<
  *             return None
  *         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
 */
-  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_fits(__pyx_v_self, 0, __pyx_v_x); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 122, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_fits(__pyx_v_self, 0, __pyx_v_x); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 128, __pyx_L1_error)
   if (__pyx_t_2) {
 
   } else {
@@ -21848,7 +22138,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
 
     goto __pyx_L4_bool_binop_done;
   }
-  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_fits(__pyx_v_self, 1, __pyx_v_y); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 122, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_fits(__pyx_v_self, 1, __pyx_v_y); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 128, __pyx_L1_error)
 
   __pyx_t_1 = __pyx_t_2;
 
@@ -21859,7 +22149,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
   if (__pyx_t_2) {
 
 
-    /* "kernels/plan.pyx":123
+    /* "kernels/plan.pyx":129
  *         cdef double loss
  *         if not (self._fits(0, x) and self._fits(1, y)):
  *             return None             # <<<<<<<<<<<<<<
@@ -21876,7 +22166,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
     }
     goto __pyx_L0;
 
-    /* "kernels/plan.pyx":122
+    /* "kernels/plan.pyx":128
  *         """
  *         cdef double loss
  *         if not (self._fits(0, x) and self._fits(1, y)):             # <<<<<<<<<<<<<<
@@ -21885,36 +22175,36 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
 */
   }
 
-  /* "kernels/plan.pyx":124
+  /* "kernels/plan.pyx":130
  *         if not (self._fits(0, x) and self._fits(1, y)):
  *             return None
  *         self.plan.bind(0, (<cnp.ndarray> x).data, 0)             # <<<<<<<<<<<<<<
  *         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
- *         self._run(1, &loss, 1.0)
+ *         self._run(1, &loss, 1.0, NULL)
 */
   __pyx_v_self->plan.bind(0, __pyx_f_5numpy_7ndarray_4data___get__(((PyArrayObject *)__pyx_v_x)), 0);
 
-  /* "kernels/plan.pyx":125
+  /* "kernels/plan.pyx":131
  *             return None
  *         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
  *         self.plan.bind(1, (<cnp.ndarray> y).data, 0)             # <<<<<<<<<<<<<<
- *         self._run(1, &loss, 1.0)
+ *         self._run(1, &loss, 1.0, NULL)
  *         if self.error is not None:
 */
   __pyx_v_self->plan.bind(1, __pyx_f_5numpy_7ndarray_4data___get__(((PyArrayObject *)__pyx_v_y)), 0);
 
-  /* "kernels/plan.pyx":126
+  /* "kernels/plan.pyx":132
  *         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
  *         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
- *         self._run(1, &loss, 1.0)             # <<<<<<<<<<<<<<
+ *         self._run(1, &loss, 1.0, NULL)             # <<<<<<<<<<<<<<
  *         if self.error is not None:
  *             raise self.error
 */
-  ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_run(__pyx_v_self, 1, (&__pyx_v_loss), 1.0); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 126, __pyx_L1_error)
+  ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_run(__pyx_v_self, 1, (&__pyx_v_loss), 1.0, NULL); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 132, __pyx_L1_error)
 
-  /* "kernels/plan.pyx":127
+  /* "kernels/plan.pyx":133
  *         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
- *         self._run(1, &loss, 1.0)
+ *         self._run(1, &loss, 1.0, NULL)
  *         if self.error is not None:             # <<<<<<<<<<<<<<
  *             raise self.error
  *         return loss
@@ -21923,33 +22213,33 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
   if (unlikely(__pyx_t_2)) {
 
 
-    /* "kernels/plan.pyx":128
- *         self._run(1, &loss, 1.0)
+    /* "kernels/plan.pyx":134
+ *         self._run(1, &loss, 1.0, NULL)
  *         if self.error is not None:
  *             raise self.error             # <<<<<<<<<<<<<<
  *         return loss
  * 
 */
     __Pyx_Raise(__pyx_v_self->error, 0, 0, 0);
-    __PYX_ERR(0, 128, __pyx_L1_error)
+    __PYX_ERR(0, 134, __pyx_L1_error)
 
-    /* "kernels/plan.pyx":127
+    /* "kernels/plan.pyx":133
  *         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
- *         self._run(1, &loss, 1.0)
+ *         self._run(1, &loss, 1.0, NULL)
  *         if self.error is not None:             # <<<<<<<<<<<<<<
  *             raise self.error
  *         return loss
 */
   }
 
-  /* "kernels/plan.pyx":129
+  /* "kernels/plan.pyx":135
  *         if self.error is not None:
  *             raise self.error
  *         return loss             # <<<<<<<<<<<<<<
  * 
  *     def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):
 */
-  __pyx_t_3 = PyFloat_FromDouble(__pyx_v_loss); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 129, __pyx_L1_error)
+  __pyx_t_3 = PyFloat_FromDouble(__pyx_v_loss); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 135, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   {
     PyObject *__pyx_temp;
@@ -21962,7 +22252,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
   __pyx_t_3 = 0;
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":115
+  /* "kernels/plan.pyx":121
  *             self.plan.add_slot(array.data)
  * 
  *     def step(self, x, y):             # <<<<<<<<<<<<<<
@@ -21982,7 +22272,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_14step(struct __pyx_obj_6
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":131
+/* "kernels/plan.pyx":137
  *         return loss
  * 
  *     def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):             # <<<<<<<<<<<<<<
@@ -22033,53 +22323,53 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_index,&__pyx_mstate_global->__pyx_n_u_stride,&__pyx_mstate_global->__pyx_n_u_losses,&__pyx_mstate_global->__pyx_n_u_seconds,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 131, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 137, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  4:
         values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 131, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 137, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  3:
         values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 131, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 137, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  2:
         values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 131, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 137, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 131, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 137, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "run", 0) < (0)) __PYX_ERR(0, 131, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "run", 0) < (0)) __PYX_ERR(0, 137, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 4; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("run", 1, 4, 4, i); __PYX_ERR(0, 131, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("run", 1, 4, 4, i); __PYX_ERR(0, 137, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 4)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 131, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 137, __pyx_L3_error)
       values[1] = __Pyx_ArgRef_FASTCALL(__pyx_args, 1);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 131, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[1])) __PYX_ERR(0, 137, __pyx_L3_error)
       values[2] = __Pyx_ArgRef_FASTCALL(__pyx_args, 2);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 131, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[2])) __PYX_ERR(0, 137, __pyx_L3_error)
       values[3] = __Pyx_ArgRef_FASTCALL(__pyx_args, 3);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 131, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[3])) __PYX_ERR(0, 137, __pyx_L3_error)
     }
     __pyx_v_index = ((PyArrayObject *)values[0]);
-    __pyx_v_stride = __Pyx_PyLong_As_int64_t(values[1]); if (unlikely((__pyx_v_stride == ((int64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 131, __pyx_L3_error)
-    __pyx_v_losses = __Pyx_PyObject_to_MemoryviewSlice_dc_double(values[2], PyBUF_WRITABLE); if (unlikely(!__pyx_v_losses.memview)) __PYX_ERR(0, 131, __pyx_L3_error)
-    __pyx_v_seconds = __Pyx_PyFloat_AsDouble(values[3]); if (unlikely((__pyx_v_seconds == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 131, __pyx_L3_error)
+    __pyx_v_stride = __Pyx_PyLong_As_int64_t(values[1]); if (unlikely((__pyx_v_stride == ((int64_t)-1)) && PyErr_Occurred())) __PYX_ERR(0, 137, __pyx_L3_error)
+    __pyx_v_losses = __Pyx_PyObject_to_MemoryviewSlice_dc_double(values[2], PyBUF_WRITABLE); if (unlikely(!__pyx_v_losses.memview)) __PYX_ERR(0, 137, __pyx_L3_error)
+    __pyx_v_seconds = __Pyx_PyFloat_AsDouble(values[3]); if (unlikely((__pyx_v_seconds == (double)-1) && PyErr_Occurred())) __PYX_ERR(0, 137, __pyx_L3_error)
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("run", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 131, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("run", 1, 4, 4, __pyx_nargs); __PYX_ERR(0, 137, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -22091,7 +22381,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_index), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "index", 0))) __PYX_ERR(0, 131, __pyx_L1_error)
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_index), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "index", 0))) __PYX_ERR(0, 137, __pyx_L1_error)
   __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_16run(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_index, __pyx_v_stride, __pyx_v_losses, __pyx_v_seconds);
 
   /* function exit code */
@@ -22127,42 +22417,42 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_16run(struct __pyx_obj_6f
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("run", 0);
 
-  /* "kernels/plan.pyx":138
+  /* "kernels/plan.pyx":144
  *         failed has changed nothing.
  *         """
  *         self.plan.bind(0, index.data, stride * sizeof(int64_t))             # <<<<<<<<<<<<<<
- *         done = self._run(losses.shape[0], &losses[0], seconds)
+ *         done = self._run(losses.shape[0], &losses[0], seconds, NULL)
  *         return done, self.error
 */
   __pyx_v_self->plan.bind(0, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_index), (__pyx_v_stride * (sizeof(int64_t))));
 
-  /* "kernels/plan.pyx":139
+  /* "kernels/plan.pyx":145
  *         """
  *         self.plan.bind(0, index.data, stride * sizeof(int64_t))
- *         done = self._run(losses.shape[0], &losses[0], seconds)             # <<<<<<<<<<<<<<
+ *         done = self._run(losses.shape[0], &losses[0], seconds, NULL)             # <<<<<<<<<<<<<<
  *         return done, self.error
  * 
 */
   __pyx_t_1 = 0;
-  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_run(__pyx_v_self, (__pyx_v_losses.shape[0]), (&(*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_losses.data) + __pyx_t_1)) )))), __pyx_v_seconds); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 139, __pyx_L1_error)
+  __pyx_t_2 = ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_run(__pyx_v_self, (__pyx_v_losses.shape[0]), (&(*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_losses.data) + __pyx_t_1)) )))), __pyx_v_seconds, NULL); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 145, __pyx_L1_error)
   __pyx_v_done = __pyx_t_2;
 
-  /* "kernels/plan.pyx":140
+  /* "kernels/plan.pyx":146
  *         self.plan.bind(0, index.data, stride * sizeof(int64_t))
- *         done = self._run(losses.shape[0], &losses[0], seconds)
+ *         done = self._run(losses.shape[0], &losses[0], seconds, NULL)
  *         return done, self.error             # <<<<<<<<<<<<<<
  * 
- *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds):
+ *     def timed_step(self, double[::1] times):
 */
-  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_done); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 140, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_int64_t(__pyx_v_done); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 146, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_4 = PyTuple_New(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 140, __pyx_L1_error)
+  __pyx_t_4 = PyTuple_New(2); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 146, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_GIVEREF(__pyx_t_3);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 140, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 0, __pyx_t_3) != (0)) __PYX_ERR(0, 146, __pyx_L1_error);
   __Pyx_INCREF(__pyx_v_self->error);
   __Pyx_GIVEREF(__pyx_v_self->error);
-  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 1, __pyx_v_self->error) != (0)) __PYX_ERR(0, 140, __pyx_L1_error);
+  if (__Pyx_PyTuple_SET_ITEM(__pyx_t_4, 1, __pyx_v_self->error) != (0)) __PYX_ERR(0, 146, __pyx_L1_error);
   __pyx_t_3 = 0;
   {
     PyObject *__pyx_temp;
@@ -22175,7 +22465,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_16run(struct __pyx_obj_6f
   __pyx_t_4 = 0;
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":131
+  /* "kernels/plan.pyx":137
  *         return loss
  * 
  *     def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):             # <<<<<<<<<<<<<<
@@ -22196,15 +22486,434 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_16run(struct __pyx_obj_6f
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":142
+/* "kernels/plan.pyx":148
  *         return done, self.error
  * 
- *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds):             # <<<<<<<<<<<<<<
+ *     def timed_step(self, double[::1] times):             # <<<<<<<<<<<<<<
+ *         """One more step on the batch of the last one; writes the seconds that each call took."""
+ *         cdef double loss
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_19timed_step(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_6fastnn_7kernels_4plan_4Plan_18timed_step, "One more step on the batch of the last one; writes the seconds that each call took.");
+static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_19timed_step = {"timed_step", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_19timed_step, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_18timed_step};
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_19timed_step(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  __Pyx_memviewslice __pyx_v_times = { 0, 0, { 0 }, { 0 }, { 0 } };
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject* values[1] = {0};
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("timed_step (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  {
+    PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_times,0};
+    const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 148, __pyx_L3_error)
+    if (__pyx_kwds_len > 0) {
+      switch (__pyx_nargs) {
+        case  1:
+        values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 148, __pyx_L3_error)
+        CYTHON_FALLTHROUGH;
+        case  0: break;
+        default: goto __pyx_L5_argtuple_error;
+      }
+      const Py_ssize_t kwd_pos_args = __pyx_nargs;
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "timed_step", 0) < (0)) __PYX_ERR(0, 148, __pyx_L3_error)
+      for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("timed_step", 1, 1, 1, i); __PYX_ERR(0, 148, __pyx_L3_error) }
+      }
+    } else if (unlikely(__pyx_nargs != 1)) {
+      goto __pyx_L5_argtuple_error;
+    } else {
+      values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 148, __pyx_L3_error)
+    }
+    __pyx_v_times = __Pyx_PyObject_to_MemoryviewSlice_dc_double(values[0], PyBUF_WRITABLE); if (unlikely(!__pyx_v_times.memview)) __PYX_ERR(0, 148, __pyx_L3_error)
+  }
+  goto __pyx_L6_skip;
+  __pyx_L5_argtuple_error:;
+  __Pyx_RaiseArgtupleInvalid("timed_step", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 148, __pyx_L3_error)
+  __pyx_L6_skip:;
+  goto __pyx_L4_argument_unpacking_done;
+  __pyx_L3_error:;
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_times, 1);
+  __Pyx_AddTraceback("fastnn.kernels.plan.Plan.timed_step", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __Pyx_RefNannyFinishContext();
+  return NULL;
+  __pyx_L4_argument_unpacking_done:;
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_18timed_step(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_times);
+
+  /* function exit code */
+  for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
+    Py_XDECREF(values[__pyx_temp]);
+  }
+  __PYX_XCLEAR_MEMVIEW(&__pyx_v_times, 1);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18timed_step(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, __Pyx_memviewslice __pyx_v_times) {
+  double __pyx_v_loss;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  int __pyx_t_1;
+  PyObject *__pyx_t_2 = NULL;
+  PyObject *__pyx_t_3 = NULL;
+  PyObject *__pyx_t_4 = NULL;
+  PyObject *__pyx_t_5[3];
+  Py_ssize_t __pyx_t_6;
+  int __pyx_t_7;
+  PyObject *__pyx_t_8 = NULL;
+  size_t __pyx_t_9;
+  Py_ssize_t __pyx_t_10;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("timed_step", 0);
+
+  /* "kernels/plan.pyx":151
+ *         """One more step on the batch of the last one; writes the seconds that each call took."""
+ *         cdef double loss
+ *         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():             # <<<<<<<<<<<<<<
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+ *         self._run(1, &loss, 1.0, &times[0])
+*/
+  __pyx_t_1 = ((__pyx_v_times.shape[0]) != ((Py_ssize_t)__pyx_v_self->plan.calls.size()));
+
+  if (unlikely(__pyx_t_1)) {
+
+
+    /* "kernels/plan.pyx":152
+ *         cdef double loss
+ *         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")             # <<<<<<<<<<<<<<
+ *         self._run(1, &loss, 1.0, &times[0])
+ *         if self.error is not None:
+*/
+    __pyx_t_3 = NULL;
+    __pyx_t_4 = __Pyx_PyUnicode_From_size_t(__pyx_v_self->plan.calls.size(), 0, ' ', 'd'); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 152, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_4);
+    __pyx_t_5[0] = __pyx_mstate_global->__pyx_kp_u_times_2;
+    __pyx_t_5[1] = __pyx_t_4;
+    __pyx_t_5[2] = __pyx_mstate_global->__pyx_kp_u_is_wanted;
+    __pyx_t_6 = 19;
+    #if __Pyx_PyUnicode_Join_CAN_USE_KIND_AND_LENGTH
+    __pyx_t_6 += __Pyx_PyUnicode_GET_LENGTH(__pyx_t_5[1]);
+    #endif
+    __pyx_t_7 = 0;
+    __pyx_t_8 = __Pyx_PyUnicode_Join(__pyx_t_5, 3, __pyx_t_6, __pyx_t_7);
+    if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 152, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_8);
+    __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
+    __pyx_t_9 = 1;
+    {
+      PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_t_8};
+      __pyx_t_2 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_ValueError)), __pyx_callargs+__pyx_t_9, (2-__pyx_t_9) | (__pyx_t_9*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
+      __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
+      __Pyx_DECREF(__pyx_t_8); __pyx_t_8 = 0;
+      if (unlikely(!__pyx_t_2)) __PYX_ERR(0, 152, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_2);
+    }
+    __Pyx_Raise(__pyx_t_2, 0, 0, 0);
+    __Pyx_DECREF(__pyx_t_2); __pyx_t_2 = 0;
+    __PYX_ERR(0, 152, __pyx_L1_error)
+
+    /* "kernels/plan.pyx":151
+ *         """One more step on the batch of the last one; writes the seconds that each call took."""
+ *         cdef double loss
+ *         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():             # <<<<<<<<<<<<<<
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+ *         self._run(1, &loss, 1.0, &times[0])
+*/
+  }
+
+  /* "kernels/plan.pyx":153
+ *         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+ *         self._run(1, &loss, 1.0, &times[0])             # <<<<<<<<<<<<<<
+ *         if self.error is not None:
+ *             raise self.error
+*/
+  __pyx_t_10 = 0;
+  ((struct __pyx_vtabstruct_6fastnn_7kernels_4plan_Plan *)__pyx_v_self->__pyx_vtab)->_run(__pyx_v_self, 1, (&__pyx_v_loss), 1.0, (&(*((double *) ( /* dim=0 */ ((char *) (((double *) __pyx_v_times.data) + __pyx_t_10)) ))))); if (unlikely(PyErr_Occurred())) __PYX_ERR(0, 153, __pyx_L1_error)
+
+  /* "kernels/plan.pyx":154
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+ *         self._run(1, &loss, 1.0, &times[0])
+ *         if self.error is not None:             # <<<<<<<<<<<<<<
+ *             raise self.error
+ * 
+*/
+  __pyx_t_1 = (__pyx_v_self->error != Py_None);
+  if (unlikely(__pyx_t_1)) {
+
+
+    /* "kernels/plan.pyx":155
+ *         self._run(1, &loss, 1.0, &times[0])
+ *         if self.error is not None:
+ *             raise self.error             # <<<<<<<<<<<<<<
+ * 
+ *     def calls(self):
+*/
+    __Pyx_Raise(__pyx_v_self->error, 0, 0, 0);
+    __PYX_ERR(0, 155, __pyx_L1_error)
+
+    /* "kernels/plan.pyx":154
+ *             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+ *         self._run(1, &loss, 1.0, &times[0])
+ *         if self.error is not None:             # <<<<<<<<<<<<<<
+ *             raise self.error
+ * 
+*/
+  }
+
+  /* "kernels/plan.pyx":148
+ *         return done, self.error
+ * 
+ *     def timed_step(self, double[::1] times):             # <<<<<<<<<<<<<<
+ *         """One more step on the batch of the last one; writes the seconds that each call took."""
+ *         cdef double loss
+*/
+
+  /* function exit code */
+  __pyx_r = Py_None; __Pyx_INCREF(Py_None);
+  goto __pyx_L0;
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_2);
+  __Pyx_XDECREF(__pyx_t_3);
+  __Pyx_XDECREF(__pyx_t_4);
+  __Pyx_XDECREF(__pyx_t_8);
+  __Pyx_AddTraceback("fastnn.kernels.plan.Plan.timed_step", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "kernels/plan.pyx":157
+ *             raise self.error
+ * 
+ *     def calls(self):             # <<<<<<<<<<<<<<
+ *         """(name of the kernel, its sizes, bytes of a float) of each call."""
+ *         cdef Call call
+*/
+
+/* Python wrapper */
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_21calls(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+); /*proto*/
+PyDoc_STRVAR(__pyx_doc_6fastnn_7kernels_4plan_4Plan_20calls, "(name of the kernel, its sizes, bytes of a float) of each call.");
+static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_21calls = {"calls", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_21calls, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_20calls};
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_21calls(PyObject *__pyx_v_self, 
+#if CYTHON_VECTORCALL
+PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
+#else
+PyObject *__pyx_args, PyObject *__pyx_kwds
+#endif
+) {
+  #if !CYTHON_VECTORCALL
+  CYTHON_UNUSED Py_ssize_t __pyx_nargs;
+  #endif
+  CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
+  PyObject *__pyx_r = 0;
+  __Pyx_RefNannyDeclarations
+  __Pyx_RefNannySetupContext("calls (wrapper)", 0);
+  #if !CYTHON_VECTORCALL
+  #if CYTHON_ASSUME_SAFE_SIZE
+  __pyx_nargs = PyTuple_GET_SIZE(__pyx_args);
+  #else
+  __pyx_nargs = PyTuple_Size(__pyx_args); if (unlikely(__pyx_nargs < 0)) return NULL;
+  #endif
+  #endif
+  __pyx_kwvalues = __Pyx_KwValues_FASTCALL(__pyx_args, __pyx_nargs);
+  if (unlikely(__pyx_nargs > 0)) { __Pyx_RaiseArgtupleInvalid("calls", 1, 0, 0, __pyx_nargs); return NULL; }
+  const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
+  if (unlikely(__pyx_kwds_len < 0)) return NULL;
+  if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("calls", __pyx_kwds); return NULL;}
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_20calls(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self));
+
+  /* function exit code */
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_20calls(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self) {
+  fastnn::Call __pyx_7genexpr__pyx_v_call;
+  PyObject *__pyx_r = NULL;
+  __Pyx_RefNannyDeclarations
+  PyObject *__pyx_t_1 = NULL;
+  std::vector<fastnn::Call> ::iterator __pyx_t_2;
+  fastnn::Call __pyx_t_3;
+  char const *__pyx_t_4;
+  Py_ssize_t __pyx_t_5;
+  PyObject *__pyx_t_6 = NULL;
+  PyObject *__pyx_t_7 = NULL;
+  PyObject *__pyx_t_8 = NULL;
+  int __pyx_t_9;
+  PyObject *__pyx_t_10 = NULL;
+  int __pyx_lineno = 0;
+  const char *__pyx_filename = NULL;
+  int __pyx_clineno = 0;
+  __Pyx_RefNannySetupContext("calls", 0);
+
+  /* "kernels/plan.pyx":160
+ *         """(name of the kernel, its sizes, bytes of a float) of each call."""
+ *         cdef Call call
+ *         return [             # <<<<<<<<<<<<<<
+ *             (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)
+ *             for call in self.plan.calls
+*/
+  { /* enter inner scope */
+    __pyx_t_1 = PyList_New(0); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 160, __pyx_L1_error)
+    __Pyx_GOTREF(__pyx_t_1);
+
+    /* "kernels/plan.pyx":162
+ *         return [
+ *             (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)
+ *             for call in self.plan.calls             # <<<<<<<<<<<<<<
+ *         ]
+ * 
+*/
+    __pyx_t_2 = __pyx_v_self->plan.calls.begin();
+    for (; __pyx_t_2 != __pyx_v_self->plan.calls.end(); ++__pyx_t_2) {
+      __pyx_t_3 = *__pyx_t_2;
+      __pyx_7genexpr__pyx_v_call = __pyx_t_3;
+
+      /* "kernels/plan.pyx":161
+ *         cdef Call call
+ *         return [
+ *             (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)             # <<<<<<<<<<<<<<
+ *             for call in self.plan.calls
+ *         ]
+*/
+
+      __pyx_t_4 = fastnn::kernel_name(__pyx_7genexpr__pyx_v_call.kernel);
+      __pyx_t_5 = __Pyx_ssize_strlen(__pyx_t_4); if (unlikely(__pyx_t_5 == ((Py_ssize_t)-1))) __PYX_ERR(0, 161, __pyx_L1_error)
+      __pyx_t_6 = __Pyx_decode_c_string(__pyx_t_4, 0, __pyx_t_5, NULL, NULL, NULL); if (unlikely(!__pyx_t_6)) __PYX_ERR(0, 161, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_6);
+
+      if (!(likely(PyUnicode_CheckExact(__pyx_t_6)) || __Pyx_RaiseUnexpectedTypeError("str", __pyx_t_6))) __PYX_ERR(0, 161, __pyx_L1_error)
+      __pyx_t_7 = __Pyx_carray_to_py_int64_t(__pyx_7genexpr__pyx_v_call.size, 6); if (unlikely(!__pyx_t_7)) __PYX_ERR(0, 161, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_7);
+      __pyx_t_8 = __Pyx_PySequence_Tuple(__pyx_t_7); if (unlikely(!__pyx_t_8)) __PYX_ERR(0, 161, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_8);
+      __Pyx_DECREF(__pyx_t_7); __pyx_t_7 = 0;
+      __pyx_t_9 = (__pyx_7genexpr__pyx_v_call.is_double != 0);
+
+      if (__pyx_t_9) {
+        __Pyx_INCREF(__pyx_mstate_global->__pyx_int_8);
+        __pyx_t_7 = __pyx_mstate_global->__pyx_int_8;
+      } else {
+        __Pyx_INCREF(__pyx_mstate_global->__pyx_int_4);
+        __pyx_t_7 = __pyx_mstate_global->__pyx_int_4;
+      }
+
+      __pyx_t_10 = PyTuple_New(3); if (unlikely(!__pyx_t_10)) __PYX_ERR(0, 161, __pyx_L1_error)
+      __Pyx_GOTREF(__pyx_t_10);
+      __Pyx_INCREF(__pyx_t_6);
+      __Pyx_GIVEREF(__pyx_t_6);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 0, __pyx_t_6) != (0)) __PYX_ERR(0, 161, __pyx_L1_error);
+      __Pyx_GIVEREF(__pyx_t_8);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 1, __pyx_t_8) != (0)) __PYX_ERR(0, 161, __pyx_L1_error);
+      __Pyx_GIVEREF(__pyx_t_7);
+      if (__Pyx_PyTuple_SET_ITEM(__pyx_t_10, 2, __pyx_t_7) != (0)) __PYX_ERR(0, 161, __pyx_L1_error);
+      __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
+      __pyx_t_8 = 0;
+      __pyx_t_7 = 0;
+      __Pyx_GIVEREF(__pyx_t_10);
+      if (unlikely(__Pyx_ListComp_AppendAndDecref(__pyx_t_1, __pyx_t_10))) __PYX_ERR(0, 160, __pyx_L1_error)
+      __pyx_t_10 = 0;
+
+      /* "kernels/plan.pyx":162
+ *         return [
+ *             (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)
+ *             for call in self.plan.calls             # <<<<<<<<<<<<<<
+ *         ]
+ * 
+*/
+    }
+
+  } /* exit inner scope */
+  {
+    PyObject *__pyx_temp;
+    {
+      __pyx_temp = __pyx_r;
+      __pyx_r = __pyx_t_1;
+    }
+    __Pyx_XDECREF(__pyx_temp);
+  }
+  __pyx_t_1 = 0;
+  goto __pyx_L0;
+
+  /* "kernels/plan.pyx":157
+ *             raise self.error
+ * 
+ *     def calls(self):             # <<<<<<<<<<<<<<
+ *         """(name of the kernel, its sizes, bytes of a float) of each call."""
+ *         cdef Call call
+*/
+
+  /* function exit code */
+  __pyx_L1_error:;
+  __Pyx_XDECREF(__pyx_t_1);
+  __Pyx_XDECREF(__pyx_t_6);
+  __Pyx_XDECREF(__pyx_t_7);
+  __Pyx_XDECREF(__pyx_t_8);
+  __Pyx_XDECREF(__pyx_t_10);
+  __Pyx_AddTraceback("fastnn.kernels.plan.Plan.calls", __pyx_clineno, __pyx_lineno, __pyx_filename);
+  __pyx_r = NULL;
+  __pyx_L0:;
+
+  __Pyx_XGIVEREF(__pyx_r);
+  __Pyx_RefNannyFinishContext();
+  return __pyx_r;
+}
+
+/* "kernels/plan.pyx":165
+ *         ]
+ * 
+ *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds, double *times):             # <<<<<<<<<<<<<<
  *         cdef Outcome outcome = RAN
  *         cdef int64_t done
 */
 
-static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, int64_t __pyx_v_steps, double *__pyx_v_losses, double __pyx_v_seconds) {
+static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, int64_t __pyx_v_steps, double *__pyx_v_losses, double __pyx_v_seconds, double *__pyx_v_times) {
   fastnn::Outcome __pyx_v_outcome;
   int64_t __pyx_v_done;
   int64_t __pyx_r;
@@ -22218,32 +22927,32 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_run", 0);
 
-  /* "kernels/plan.pyx":143
+  /* "kernels/plan.pyx":166
  * 
- *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds):
+ *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds, double *times):
  *         cdef Outcome outcome = RAN             # <<<<<<<<<<<<<<
  *         cdef int64_t done
  *         self.error = None
 */
   __pyx_v_outcome = fastnn::RAN;
 
-  /* "kernels/plan.pyx":145
+  /* "kernels/plan.pyx":168
  *         cdef Outcome outcome = RAN
  *         cdef int64_t done
  *         self.error = None             # <<<<<<<<<<<<<<
  *         with nogil:
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
 */
   __Pyx_INCREF(Py_None);
   __Pyx_GIVEREF(Py_None);
   __Pyx_GOTREF(__pyx_v_self->error);
   __Pyx_DECREF_SET(__pyx_v_self->error, Py_None);
 
-  /* "kernels/plan.pyx":146
+  /* "kernels/plan.pyx":169
  *         cdef int64_t done
  *         self.error = None
  *         with nogil:             # <<<<<<<<<<<<<<
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
  *         if outcome == CHECK_FAILED:
 */
   {
@@ -22252,21 +22961,21 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
       __Pyx_FastGIL_Remember();
       /*try:*/ {
 
-        /* "kernels/plan.pyx":147
+        /* "kernels/plan.pyx":170
  *         self.error = None
  *         with nogil:
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)             # <<<<<<<<<<<<<<
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)             # <<<<<<<<<<<<<<
  *         if outcome == CHECK_FAILED:
  *             self.error = CheckFailedError()
 */
-        __pyx_v_done = __pyx_v_self->plan.run(__pyx_v_6fastnn_7kernels_4plan_run_call, __pyx_v_steps, __pyx_v_losses, __pyx_v_seconds, __pyx_v_outcome);
+        __pyx_v_done = __pyx_v_self->plan.run(__pyx_v_6fastnn_7kernels_4plan_run_call, __pyx_v_steps, __pyx_v_losses, __pyx_v_seconds, __pyx_v_times, __pyx_v_outcome);
       }
 
-      /* "kernels/plan.pyx":146
+      /* "kernels/plan.pyx":169
  *         cdef int64_t done
  *         self.error = None
  *         with nogil:             # <<<<<<<<<<<<<<
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
  *         if outcome == CHECK_FAILED:
 */
       /*finally:*/ {
@@ -22279,9 +22988,9 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
       }
   }
 
-  /* "kernels/plan.pyx":148
+  /* "kernels/plan.pyx":171
  *         with nogil:
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
  *         if outcome == CHECK_FAILED:             # <<<<<<<<<<<<<<
  *             self.error = CheckFailedError()
  *         elif outcome == OUT_OF_MEMORY:
@@ -22289,15 +22998,15 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
   switch (__pyx_v_outcome) {
     case fastnn::CHECK_FAILED:
 
-    /* "kernels/plan.pyx":149
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+    /* "kernels/plan.pyx":172
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
  *         if outcome == CHECK_FAILED:
  *             self.error = CheckFailedError()             # <<<<<<<<<<<<<<
  *         elif outcome == OUT_OF_MEMORY:
  *             self.error = MemoryError("no memory for the scratch buffer of a kernel")
 */
     __pyx_t_2 = NULL;
-    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_CheckFailedError); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 149, __pyx_L1_error)
+    __Pyx_GetModuleGlobalName(__pyx_t_3, __pyx_mstate_global->__pyx_n_u_CheckFailedError); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 172, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_3);
     __pyx_t_4 = 1;
     #if CYTHON_UNPACK_METHODS
@@ -22316,7 +23025,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
       __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_3, __pyx_callargs+__pyx_t_4, (1-__pyx_t_4) | (__pyx_t_4*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_2); __pyx_t_2 = 0;
       __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 149, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 172, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
     }
     __Pyx_GIVEREF(__pyx_t_1);
@@ -22324,9 +23033,9 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
     __Pyx_DECREF_SET(__pyx_v_self->error, __pyx_t_1);
     __pyx_t_1 = 0;
 
-    /* "kernels/plan.pyx":148
+    /* "kernels/plan.pyx":171
  *         with nogil:
- *             done = self.plan.run(run_call, steps, losses, seconds, outcome)
+ *             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
  *         if outcome == CHECK_FAILED:             # <<<<<<<<<<<<<<
  *             self.error = CheckFailedError()
  *         elif outcome == OUT_OF_MEMORY:
@@ -22334,7 +23043,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
     break;
     case fastnn::OUT_OF_MEMORY:
 
-    /* "kernels/plan.pyx":151
+    /* "kernels/plan.pyx":174
  *             self.error = CheckFailedError()
  *         elif outcome == OUT_OF_MEMORY:
  *             self.error = MemoryError("no memory for the scratch buffer of a kernel")             # <<<<<<<<<<<<<<
@@ -22347,7 +23056,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
       PyObject *__pyx_callargs[2] = {__pyx_t_3, __pyx_mstate_global->__pyx_kp_u_no_memory_for_the_scratch_buffer};
       __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)(((PyTypeObject*)PyExc_MemoryError)), __pyx_callargs+__pyx_t_4, (2-__pyx_t_4) | (__pyx_t_4*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
       __Pyx_XDECREF(__pyx_t_3); __pyx_t_3 = 0;
-      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 151, __pyx_L1_error)
+      if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 174, __pyx_L1_error)
       __Pyx_GOTREF(__pyx_t_1);
     }
     __Pyx_GIVEREF(__pyx_t_1);
@@ -22355,7 +23064,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
     __Pyx_DECREF_SET(__pyx_v_self->error, __pyx_t_1);
     __pyx_t_1 = 0;
 
-    /* "kernels/plan.pyx":150
+    /* "kernels/plan.pyx":173
  *         if outcome == CHECK_FAILED:
  *             self.error = CheckFailedError()
  *         elif outcome == OUT_OF_MEMORY:             # <<<<<<<<<<<<<<
@@ -22366,7 +23075,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
     default: break;
   }
 
-  /* "kernels/plan.pyx":152
+  /* "kernels/plan.pyx":175
  *         elif outcome == OUT_OF_MEMORY:
  *             self.error = MemoryError("no memory for the scratch buffer of a kernel")
  *         return done             # <<<<<<<<<<<<<<
@@ -22379,10 +23088,10 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
   }
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":142
- *         return done, self.error
+  /* "kernels/plan.pyx":165
+ *         ]
  * 
- *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds):             # <<<<<<<<<<<<<<
+ *     cdef int64_t _run(self, int64_t steps, double *losses, double seconds, double *times):             # <<<<<<<<<<<<<<
  *         cdef Outcome outcome = RAN
  *         cdef int64_t done
 */
@@ -22402,7 +23111,7 @@ static int64_t __pyx_f_6fastnn_7kernels_4plan_4Plan__run(struct __pyx_obj_6fastn
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":154
+/* "kernels/plan.pyx":177
  *         return done
  * 
  *     cdef bint _fits(self, int slot, object array):             # <<<<<<<<<<<<<<
@@ -22422,7 +23131,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("_fits", 0);
 
-  /* "kernels/plan.pyx":155
+  /* "kernels/plan.pyx":178
  * 
  *     cdef bint _fits(self, int slot, object array):
  *         if not isinstance(array, cnp.ndarray):             # <<<<<<<<<<<<<<
@@ -22436,7 +23145,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
   if (__pyx_t_2) {
 
 
-    /* "kernels/plan.pyx":156
+    /* "kernels/plan.pyx":179
  *     cdef bint _fits(self, int slot, object array):
  *         if not isinstance(array, cnp.ndarray):
  *             return False             # <<<<<<<<<<<<<<
@@ -22449,7 +23158,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
     }
     goto __pyx_L0;
 
-    /* "kernels/plan.pyx":155
+    /* "kernels/plan.pyx":178
  * 
  *     cdef bint _fits(self, int slot, object array):
  *         if not isinstance(array, cnp.ndarray):             # <<<<<<<<<<<<<<
@@ -22458,22 +23167,22 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
 */
   }
 
-  /* "kernels/plan.pyx":158
+  /* "kernels/plan.pyx":181
  *             return False
  *         return (
  *             cnp.PyArray_TYPE(<cnp.ndarray> array) == self.slots[slot][0]             # <<<<<<<<<<<<<<
  *             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
  *             and array.shape == self.slots[slot][1]
 */
-  __pyx_t_3 = __Pyx_PyLong_From_int(PyArray_TYPE(((PyArrayObject *)__pyx_v_array))); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 158, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_PyLong_From_int(PyArray_TYPE(((PyArrayObject *)__pyx_v_array))); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 181, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
   if (unlikely(__pyx_v_self->slots == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-    __PYX_ERR(0, 158, __pyx_L1_error)
+    __PYX_ERR(0, 181, __pyx_L1_error)
   }
-  __pyx_t_4 = __Pyx_GetItemInt(__Pyx_PyList_GET_ITEM(__pyx_v_self->slots, __pyx_v_slot), 0, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 158, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_GetItemInt(__Pyx_PyList_GET_ITEM(__pyx_v_self->slots, __pyx_v_slot), 0, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 181, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_1 = __Pyx_PyObject_CompareBoolEq_int_object(__pyx_t_3, __pyx_t_4, Py_EQ); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 158, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_CompareBoolEq_int_object(__pyx_t_3, __pyx_t_4, Py_EQ); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 181, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   if (__pyx_t_1) {
@@ -22485,7 +23194,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
     goto __pyx_L4_bool_binop_done;
   }
 
-  /* "kernels/plan.pyx":159
+  /* "kernels/plan.pyx":182
  *         return (
  *             cnp.PyArray_TYPE(<cnp.ndarray> array) == self.slots[slot][0]
  *             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)             # <<<<<<<<<<<<<<
@@ -22503,22 +23212,22 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
     goto __pyx_L4_bool_binop_done;
   }
 
-  /* "kernels/plan.pyx":160
+  /* "kernels/plan.pyx":183
  *             cnp.PyArray_TYPE(<cnp.ndarray> array) == self.slots[slot][0]
  *             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
  *             and array.shape == self.slots[slot][1]             # <<<<<<<<<<<<<<
  *         )
  * 
 */
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_v_array, __pyx_mstate_global->__pyx_n_u_shape); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_v_array, __pyx_mstate_global->__pyx_n_u_shape); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 183, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   if (unlikely(__pyx_v_self->slots == Py_None)) {
     PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-    __PYX_ERR(0, 160, __pyx_L1_error)
+    __PYX_ERR(0, 183, __pyx_L1_error)
   }
-  __pyx_t_3 = __Pyx_GetItemInt(__Pyx_PyList_GET_ITEM(__pyx_v_self->slots, __pyx_v_slot), 1, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 160, __pyx_L1_error)
+  __pyx_t_3 = __Pyx_GetItemInt(__Pyx_PyList_GET_ITEM(__pyx_v_self->slots, __pyx_v_slot), 1, long, 1, __Pyx_PyLong_From_long, 0, 0, 1, __Pyx_ReferenceSharing_SharedReference); if (unlikely(!__pyx_t_3)) __PYX_ERR(0, 183, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_3);
-  __pyx_t_1 = __Pyx_PyObject_CompareBoolEq_object_object(__pyx_t_4, __pyx_t_3, Py_EQ); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 160, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyObject_CompareBoolEq_object_object(__pyx_t_4, __pyx_t_3, Py_EQ); if (unlikely((__pyx_t_1 < 0))) __PYX_ERR(0, 183, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __Pyx_DECREF(__pyx_t_3); __pyx_t_3 = 0;
 
@@ -22530,7 +23239,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
   }
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":154
+  /* "kernels/plan.pyx":177
  *         return done
  * 
  *     cdef bint _fits(self, int slot, object array):             # <<<<<<<<<<<<<<
@@ -22550,7 +23259,7 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":163
+/* "kernels/plan.pyx":186
  *         )
  * 
  *     def uses(self, cnp.ndarray array):             # <<<<<<<<<<<<<<
@@ -22559,16 +23268,16 @@ static int __pyx_f_6fastnn_7kernels_4plan_4Plan__fits(struct __pyx_obj_6fastnn_7
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_19uses(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_23uses(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-PyDoc_STRVAR(__pyx_doc_6fastnn_7kernels_4plan_4Plan_18uses, "Whether a call reads or writes the array.");
-static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_19uses = {"uses", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_19uses, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_18uses};
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_19uses(PyObject *__pyx_v_self, 
+PyDoc_STRVAR(__pyx_doc_6fastnn_7kernels_4plan_4Plan_22uses, "Whether a call reads or writes the array.");
+static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_23uses = {"uses", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_23uses, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_22uses};
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_23uses(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -22598,32 +23307,32 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   {
     PyObject ** const __pyx_pyargnames[] = {&__pyx_mstate_global->__pyx_n_u_array,0};
     const Py_ssize_t __pyx_kwds_len = (__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
-    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 163, __pyx_L3_error)
+    if (unlikely(__pyx_kwds_len < 0)) __PYX_ERR(0, 186, __pyx_L3_error)
     if (__pyx_kwds_len > 0) {
       switch (__pyx_nargs) {
         case  1:
         values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 163, __pyx_L3_error)
+        if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 186, __pyx_L3_error)
         CYTHON_FALLTHROUGH;
         case  0: break;
         default: goto __pyx_L5_argtuple_error;
       }
       const Py_ssize_t kwd_pos_args = __pyx_nargs;
-      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "uses", 0) < (0)) __PYX_ERR(0, 163, __pyx_L3_error)
+      if (__Pyx_ParseKeywords(__pyx_kwds, __pyx_kwvalues, __pyx_pyargnames, 0, values, kwd_pos_args, __pyx_kwds_len, "uses", 0) < (0)) __PYX_ERR(0, 186, __pyx_L3_error)
       for (Py_ssize_t i = __pyx_nargs; i < 1; i++) {
-        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("uses", 1, 1, 1, i); __PYX_ERR(0, 163, __pyx_L3_error) }
+        if (unlikely(!values[i])) { __Pyx_RaiseArgtupleInvalid("uses", 1, 1, 1, i); __PYX_ERR(0, 186, __pyx_L3_error) }
       }
     } else if (unlikely(__pyx_nargs != 1)) {
       goto __pyx_L5_argtuple_error;
     } else {
       values[0] = __Pyx_ArgRef_FASTCALL(__pyx_args, 0);
-      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 163, __pyx_L3_error)
+      if (!CYTHON_ASSUME_SAFE_MACROS && unlikely(!values[0])) __PYX_ERR(0, 186, __pyx_L3_error)
     }
     __pyx_v_array = ((PyArrayObject *)values[0]);
   }
   goto __pyx_L6_skip;
   __pyx_L5_argtuple_error:;
-  __Pyx_RaiseArgtupleInvalid("uses", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 163, __pyx_L3_error)
+  __Pyx_RaiseArgtupleInvalid("uses", 1, 1, 1, __pyx_nargs); __PYX_ERR(0, 186, __pyx_L3_error)
   __pyx_L6_skip:;
   goto __pyx_L4_argument_unpacking_done;
   __pyx_L3_error:;
@@ -22634,8 +23343,8 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_array), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "array", 0))) __PYX_ERR(0, 163, __pyx_L1_error)
-  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_array);
+  if (unlikely(!__Pyx_ArgTypeTest(((PyObject *)__pyx_v_array), __pyx_mstate_global->__pyx_ptype_5numpy_ndarray, 1, "array", 0))) __PYX_ERR(0, 186, __pyx_L1_error)
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_22uses(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v_array);
 
   /* function exit code */
   goto __pyx_L0;
@@ -22654,7 +23363,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_array) {
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_22uses(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, PyArrayObject *__pyx_v_array) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   PyObject *__pyx_t_1 = NULL;
@@ -22663,14 +23372,14 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6
   int __pyx_clineno = 0;
   __Pyx_RefNannySetupContext("uses", 0);
 
-  /* "kernels/plan.pyx":165
+  /* "kernels/plan.pyx":188
  *     def uses(self, cnp.ndarray array):
  *         """Whether a call reads or writes the array."""
  *         return uses(self.plan.calls, array.data) > 0             # <<<<<<<<<<<<<<
  * 
  *     def __len__(self):
 */
-  __pyx_t_1 = __Pyx_PyBool_FromLong((fastnn::uses(__pyx_v_self->plan.calls, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_array)) > 0)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 165, __pyx_L1_error)
+  __pyx_t_1 = __Pyx_PyBool_FromLong((fastnn::uses(__pyx_v_self->plan.calls, __pyx_f_5numpy_7ndarray_4data___get__(__pyx_v_array)) > 0)); if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 188, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_1);
   {
     PyObject *__pyx_temp;
@@ -22683,7 +23392,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6
   __pyx_t_1 = 0;
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":163
+  /* "kernels/plan.pyx":186
  *         )
  * 
  *     def uses(self, cnp.ndarray array):             # <<<<<<<<<<<<<<
@@ -22702,7 +23411,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":167
+/* "kernels/plan.pyx":190
  *         return uses(self.plan.calls, array.data) > 0
  * 
  *     def __len__(self):             # <<<<<<<<<<<<<<
@@ -22711,24 +23420,24 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_18uses(struct __pyx_obj_6
 */
 
 /* Python wrapper */
-static Py_ssize_t __pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__(PyObject *__pyx_v_self); /*proto*/
-static Py_ssize_t __pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__(PyObject *__pyx_v_self) {
+static Py_ssize_t __pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__(PyObject *__pyx_v_self); /*proto*/
+static Py_ssize_t __pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__(PyObject *__pyx_v_self) {
   CYTHON_UNUSED PyObject *const *__pyx_kwvalues;
   Py_ssize_t __pyx_r;
   __Pyx_RefNannyDeclarations
   __Pyx_RefNannySetupContext("__len__ (wrapper)", 0);
   __pyx_kwvalues = __Pyx_KwValues_VARARGS(__pyx_args, __pyx_nargs);
-  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_20__len__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self));
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_24__len__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_20__len__(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self) {
+static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_24__len__(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self) {
   Py_ssize_t __pyx_r;
 
-  /* "kernels/plan.pyx":168
+  /* "kernels/plan.pyx":191
  * 
  *     def __len__(self):
  *         return self.plan.calls.size()             # <<<<<<<<<<<<<<
@@ -22741,7 +23450,7 @@ static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_20__len__(struct __pyx_o
   }
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":167
+  /* "kernels/plan.pyx":190
  *         return uses(self.plan.calls, array.data) > 0
  * 
  *     def __len__(self):             # <<<<<<<<<<<<<<
@@ -22762,15 +23471,15 @@ static Py_ssize_t __pyx_pf_6fastnn_7kernels_4plan_4Plan_20__len__(struct __pyx_o
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__ = {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -22796,14 +23505,14 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   const Py_ssize_t __pyx_kwds_len = unlikely(__pyx_kwds) ? __Pyx_NumKwargs_FASTCALL(__pyx_kwds) : 0;
   if (unlikely(__pyx_kwds_len < 0)) return NULL;
   if (unlikely(__pyx_kwds_len > 0)) {__Pyx_RejectKeywords("__reduce_cython__", __pyx_kwds); return NULL;}
-  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_22__reduce_cython__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self));
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_26__reduce_cython__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self));
 
   /* function exit code */
   __Pyx_RefNannyFinishContext();
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_22__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self) {
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_26__reduce_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -22843,15 +23552,15 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_22__reduce_cython__(CYTHO
 */
 
 /* Python wrapper */
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__(PyObject *__pyx_v_self, 
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
 PyObject *__pyx_args, PyObject *__pyx_kwds
 #endif
 ); /*proto*/
-static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
-static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__(PyObject *__pyx_v_self, 
+static PyMethodDef __pyx_mdef_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__ = {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0};
+static PyObject *__pyx_pw_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__(PyObject *__pyx_v_self, 
 #if CYTHON_VECTORCALL
 PyObject *const *__pyx_args, Py_ssize_t __pyx_nargs, PyObject *__pyx_kwds
 #else
@@ -22917,7 +23626,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   __Pyx_RefNannyFinishContext();
   return NULL;
   __pyx_L4_argument_unpacking_done:;
-  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_24__setstate_cython__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v___pyx_state);
+  __pyx_r = __pyx_pf_6fastnn_7kernels_4plan_4Plan_28__setstate_cython__(((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_v_self), __pyx_v___pyx_state);
 
   /* function exit code */
   for (Py_ssize_t __pyx_temp=0; __pyx_temp < (Py_ssize_t)(sizeof(values)/sizeof(values[0])); ++__pyx_temp) {
@@ -22927,7 +23636,7 @@ PyObject *__pyx_args, PyObject *__pyx_kwds
   return __pyx_r;
 }
 
-static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_24__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state) {
+static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_28__setstate_cython__(CYTHON_UNUSED struct __pyx_obj_6fastnn_7kernels_4plan_Plan *__pyx_v_self, CYTHON_UNUSED PyObject *__pyx_v___pyx_state) {
   PyObject *__pyx_r = NULL;
   __Pyx_RefNannyDeclarations
   int __pyx_lineno = 0;
@@ -22959,7 +23668,7 @@ static PyObject *__pyx_pf_6fastnn_7kernels_4plan_4Plan_24__setstate_cython__(CYT
   return __pyx_r;
 }
 
-/* "kernels/plan.pyx":171
+/* "kernels/plan.pyx":194
  * 
  * 
  * cdef cbool call_back(void *object, int index) noexcept with gil:             # <<<<<<<<<<<<<<
@@ -22989,7 +23698,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
 
 
 
-  /* "kernels/plan.pyx":172
+  /* "kernels/plan.pyx":195
  * 
  * cdef cbool call_back(void *object, int index) noexcept with gil:
  *     plan = <Plan> object             # <<<<<<<<<<<<<<
@@ -23001,7 +23710,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
   __pyx_v_plan = ((struct __pyx_obj_6fastnn_7kernels_4plan_Plan *)__pyx_t_1);
   __pyx_t_1 = 0;
 
-  /* "kernels/plan.pyx":173
+  /* "kernels/plan.pyx":196
  * cdef cbool call_back(void *object, int index) noexcept with gil:
  *     plan = <Plan> object
  *     try:             # <<<<<<<<<<<<<<
@@ -23017,7 +23726,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
     __Pyx_XGOTREF(__pyx_t_4);
     /*try:*/ {
 
-      /* "kernels/plan.pyx":174
+      /* "kernels/plan.pyx":197
  *     plan = <Plan> object
  *     try:
  *         plan.call_backs[index]()             # <<<<<<<<<<<<<<
@@ -23027,7 +23736,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
       __pyx_t_5 = NULL;
       if (unlikely(__pyx_v_plan->call_backs == Py_None)) {
         PyErr_SetString(PyExc_TypeError, "\047NoneType\047 object is not subscriptable");
-        __PYX_ERR(0, 174, __pyx_L3_error)
+        __PYX_ERR(0, 197, __pyx_L3_error)
       }
       __Pyx_INCREF(__Pyx_PyList_GET_ITEM(__pyx_v_plan->call_backs, __pyx_v_index));
       __pyx_t_6 = __Pyx_PyList_GET_ITEM(__pyx_v_plan->call_backs, __pyx_v_index); 
@@ -23048,12 +23757,12 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
         __pyx_t_1 = __Pyx_PyObject_FastCall((PyObject*)__pyx_t_6, __pyx_callargs+__pyx_t_7, (1-__pyx_t_7) | (__pyx_t_7*__Pyx_PY_VECTORCALL_ARGUMENTS_OFFSET));
         __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
         __Pyx_DECREF(__pyx_t_6); __pyx_t_6 = 0;
-        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 174, __pyx_L3_error)
+        if (unlikely(!__pyx_t_1)) __PYX_ERR(0, 197, __pyx_L3_error)
         __Pyx_GOTREF(__pyx_t_1);
       }
       __Pyx_DECREF(__pyx_t_1); __pyx_t_1 = 0;
 
-      /* "kernels/plan.pyx":173
+      /* "kernels/plan.pyx":196
  * cdef cbool call_back(void *object, int index) noexcept with gil:
  *     plan = <Plan> object
  *     try:             # <<<<<<<<<<<<<<
@@ -23070,7 +23779,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
     __Pyx_XDECREF(__pyx_t_5); __pyx_t_5 = 0;
     __Pyx_XDECREF(__pyx_t_6); __pyx_t_6 = 0;
 
-    /* "kernels/plan.pyx":175
+    /* "kernels/plan.pyx":198
  *     try:
  *         plan.call_backs[index]()
  *     except BaseException as error:             # <<<<<<<<<<<<<<
@@ -23080,7 +23789,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
     __pyx_t_8 = __Pyx_PyErr_ExceptionMatches(((PyObject *)(((PyTypeObject*)PyExc_BaseException))));
     if (__pyx_t_8) {
       __Pyx_AddTraceback("fastnn.kernels.plan.call_back", __pyx_clineno, __pyx_lineno, __pyx_filename);
-      if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_6, &__pyx_t_5) < 0) __PYX_ERR(0, 175, __pyx_L5_except_error)
+      if (__Pyx_GetException(&__pyx_t_1, &__pyx_t_6, &__pyx_t_5) < 0) __PYX_ERR(0, 198, __pyx_L5_except_error)
       __Pyx_XGOTREF(__pyx_t_1);
       __Pyx_XGOTREF(__pyx_t_6);
       __Pyx_XGOTREF(__pyx_t_5);
@@ -23088,7 +23797,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
       __pyx_v_error = __pyx_t_6;
       /*try:*/ {
 
-        /* "kernels/plan.pyx":176
+        /* "kernels/plan.pyx":199
  *         plan.call_backs[index]()
  *     except BaseException as error:
  *         plan.error = error             # <<<<<<<<<<<<<<
@@ -23100,7 +23809,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
         __Pyx_GOTREF(__pyx_v_plan->error);
         __Pyx_DECREF_SET(__pyx_v_plan->error, __pyx_v_error);
 
-        /* "kernels/plan.pyx":177
+        /* "kernels/plan.pyx":200
  *     except BaseException as error:
  *         plan.error = error
  *         return False             # <<<<<<<<<<<<<<
@@ -23116,7 +23825,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
         goto __pyx_L13_return;
       }
 
-      /* "kernels/plan.pyx":175
+      /* "kernels/plan.pyx":198
  *     try:
  *         plan.call_backs[index]()
  *     except BaseException as error:             # <<<<<<<<<<<<<<
@@ -23134,7 +23843,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
     }
     goto __pyx_L5_except_error;
 
-    /* "kernels/plan.pyx":173
+    /* "kernels/plan.pyx":196
  * cdef cbool call_back(void *object, int index) noexcept with gil:
  *     plan = <Plan> object
  *     try:             # <<<<<<<<<<<<<<
@@ -23156,7 +23865,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
     __pyx_L8_try_end:;
   }
 
-  /* "kernels/plan.pyx":178
+  /* "kernels/plan.pyx":201
  *         plan.error = error
  *         return False
  *     return True             # <<<<<<<<<<<<<<
@@ -23167,7 +23876,7 @@ static bool __pyx_f_6fastnn_7kernels_4plan_call_back(void *__pyx_v_object, int _
   }
   goto __pyx_L0;
 
-  /* "kernels/plan.pyx":171
+  /* "kernels/plan.pyx":194
  * 
  * 
  * cdef cbool call_back(void *object, int index) noexcept with gil:             # <<<<<<<<<<<<<<
@@ -23330,16 +24039,18 @@ static PyMethodDef __pyx_methods_6fastnn_7kernels_4plan_Plan[] = {
   {"finish", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_13finish, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_12finish},
   {"step", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_15step, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_14step},
   {"run", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_17run, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_16run},
-  {"uses", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_19uses, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_18uses},
-  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
-  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"timed_step", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_19timed_step, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_18timed_step},
+  {"calls", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_21calls, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_20calls},
+  {"uses", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_23uses, __Pyx_METH_FASTCALL|METH_KEYWORDS, __pyx_doc_6fastnn_7kernels_4plan_4Plan_22uses},
+  {"__reduce_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
+  {"__setstate_cython__", (PyCFunction)(void(*)(void))(__Pyx_PyCFunction_FastCallWithKeywords)__pyx_pw_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__, __Pyx_METH_FASTCALL|METH_KEYWORDS, 0},
   {0, 0, 0, 0}
 };
 #if CYTHON_USE_TYPE_SPECS
 static PyType_Slot __pyx_type_6fastnn_7kernels_4plan_Plan_slots[] = {
   {Py_tp_dealloc, (void *)__pyx_tp_dealloc_6fastnn_7kernels_4plan_Plan},
-  {Py_sq_length, (void *)__pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__},
-  {Py_mp_length, (void *)__pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__},
+  {Py_sq_length, (void *)__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__},
+  {Py_mp_length, (void *)__pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__},
   {Py_tp_doc, (void *)PyDoc_STR("The calls of one training step. Record between `start` and `stop`, then `finish`, then `step` or `run`.")},
   {Py_tp_traverse, (void *)__pyx_tp_traverse_6fastnn_7kernels_4plan_Plan},
   {Py_tp_clear, (void *)__pyx_tp_clear_6fastnn_7kernels_4plan_Plan},
@@ -23362,7 +24073,7 @@ static PyType_Spec __pyx_type_6fastnn_7kernels_4plan_Plan_spec = {
 #else
 
 static PySequenceMethods __pyx_tp_as_sequence_Plan = {
-  __pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__, /*sq_length*/
+  __pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__, /*sq_length*/
   0, /*sq_concat*/
   0, /*sq_repeat*/
   0, /*sq_item*/
@@ -23375,7 +24086,7 @@ static PySequenceMethods __pyx_tp_as_sequence_Plan = {
 };
 
 static PyMappingMethods __pyx_tp_as_mapping_Plan = {
-  __pyx_pw_6fastnn_7kernels_4plan_4Plan_21__len__, /*mp_length*/
+  __pyx_pw_6fastnn_7kernels_4plan_4Plan_25__len__, /*mp_length*/
   0, /*mp_subscript*/
   0, /*mp_ass_subscript*/
 };
@@ -24623,17 +25334,17 @@ static int __Pyx_modinit_Exttype___pyx_obj_6fastnn_7kernels_4plan_Plan(__pyx_mst
   /*--- Exttype __pyx_obj_6fastnn_7kernels_4plan_Plan ---*/
   __pyx_vtabptr_6fastnn_7kernels_4plan_Plan = &__pyx_vtable_6fastnn_7kernels_4plan_Plan;
   __pyx_vtable_6fastnn_7kernels_4plan_Plan._add = (int (*)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, fastnn::KernelId, void *, struct __pyx_opt_args_6fastnn_7kernels_4plan_4Plan__add *__pyx_optional_args))__pyx_f_6fastnn_7kernels_4plan_4Plan__add;
-  __pyx_vtable_6fastnn_7kernels_4plan_Plan._run = (int64_t (*)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int64_t, double *, double))__pyx_f_6fastnn_7kernels_4plan_4Plan__run;
+  __pyx_vtable_6fastnn_7kernels_4plan_Plan._run = (int64_t (*)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int64_t, double *, double, double *))__pyx_f_6fastnn_7kernels_4plan_4Plan__run;
   __pyx_vtable_6fastnn_7kernels_4plan_Plan._fits = (int (*)(struct __pyx_obj_6fastnn_7kernels_4plan_Plan *, int, PyObject *))__pyx_f_6fastnn_7kernels_4plan_4Plan__fits;
   #if CYTHON_USE_TYPE_SPECS
-  __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_6fastnn_7kernels_4plan_Plan_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan)) __PYX_ERR(0, 58, __pyx_L1_error)
+  __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan = (PyTypeObject *) __Pyx_PyType_FromModuleAndSpec(__pyx_m, &__pyx_type_6fastnn_7kernels_4plan_Plan_spec, NULL); if (unlikely(!__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan)) __PYX_ERR(0, 64, __pyx_L1_error)
   #else
   __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan = &__pyx_type_6fastnn_7kernels_4plan_Plan;
   #endif
   #if !CYTHON_COMPILING_IN_LIMITED_API
   #endif
   #if !CYTHON_USE_TYPE_SPECS
-  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 58, __pyx_L1_error)
+  if (__Pyx_PyType_Ready(__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 64, __pyx_L1_error)
   #endif
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount((PyObject*)__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan);
@@ -24643,9 +25354,9 @@ static int __Pyx_modinit_Exttype___pyx_obj_6fastnn_7kernels_4plan_Plan(__pyx_mst
     __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan->tp_getattro = PyObject_GenericGetAttr;
   }
   #endif
-  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_vtabptr_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 58, __pyx_L1_error)
-  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Plan, (PyObject *) __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 58, __pyx_L1_error)
-  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 58, __pyx_L1_error)
+  if (__Pyx_SetVtable(__pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_vtabptr_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 64, __pyx_L1_error)
+  if (PyObject_SetAttr(__pyx_m, __pyx_mstate_global->__pyx_n_u_Plan, (PyObject *) __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 64, __pyx_L1_error)
+  if (__Pyx_setup_reduce((PyObject *) __pyx_mstate->__pyx_ptype_6fastnn_7kernels_4plan_Plan) < (0)) __PYX_ERR(0, 64, __pyx_L1_error)
   __Pyx_RefNannyFinishContext();
   return 0;
   __pyx_L1_error:;
@@ -25834,51 +26545,51 @@ __Pyx_RefNannySetupContext("PyInit_plan", 0);
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
 
-  /* "kernels/plan.pyx":46
+  /* "kernels/plan.pyx":52
  *     int uses(const vector[Call] &calls, const void *data)
  * 
  * cnp.import_array()             # <<<<<<<<<<<<<<
  * 
  * ctypedef void (*RecordInto)(vector[Call] *) noexcept
 */
-  __pyx_t_10 = __pyx_f_5numpy_import_array(); if (unlikely(__pyx_t_10 == ((int)-1))) __PYX_ERR(0, 46, __pyx_L1_error)
+  __pyx_t_10 = __pyx_f_5numpy_import_array(); if (unlikely(__pyx_t_10 == ((int)-1))) __PYX_ERR(0, 52, __pyx_L1_error)
 
 
-  /* "kernels/plan.pyx":50
+  /* "kernels/plan.pyx":56
  * ctypedef void (*RecordInto)(vector[Call] *) noexcept
  * 
  * cdef RunCall run_call = <RunCall> PyCapsule_GetPointer(core.runner, "fastnn.kernels.core.runner")             # <<<<<<<<<<<<<<
  * cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "fastnn.kernels.core.recorder")
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_core); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 50, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_core); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 56, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
-  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_runner); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 50, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_PyObject_GetAttrStr(__pyx_t_4, __pyx_mstate_global->__pyx_n_u_runner); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 56, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_11 = PyCapsule_GetPointer(__pyx_t_5, __pyx_k_fastnn_kernels_core_runner); if (unlikely(__pyx_t_11 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 50, __pyx_L1_error)
+  __pyx_t_11 = PyCapsule_GetPointer(__pyx_t_5, __pyx_k_fastnn_kernels_core_runner); if (unlikely(__pyx_t_11 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 56, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
   __pyx_v_6fastnn_7kernels_4plan_run_call = ((fastnn::RunCall)__pyx_t_11);
 
 
-  /* "kernels/plan.pyx":51
+  /* "kernels/plan.pyx":57
  * 
  * cdef RunCall run_call = <RunCall> PyCapsule_GetPointer(core.runner, "fastnn.kernels.core.runner")
  * cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "fastnn.kernels.core.recorder")             # <<<<<<<<<<<<<<
  * 
  * 
 */
-  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_core); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 51, __pyx_L1_error)
+  __Pyx_GetModuleGlobalName(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_core); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 57, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_recorder); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 51, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_PyObject_GetAttrStr(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_recorder); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 57, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_11 = PyCapsule_GetPointer(__pyx_t_4, __pyx_k_fastnn_kernels_core_recorder); if (unlikely(__pyx_t_11 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 51, __pyx_L1_error)
+  __pyx_t_11 = PyCapsule_GetPointer(__pyx_t_4, __pyx_k_fastnn_kernels_core_recorder); if (unlikely(__pyx_t_11 == ((void *)NULL) && PyErr_Occurred())) __PYX_ERR(0, 57, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __pyx_v_6fastnn_7kernels_4plan_record_into = ((__pyx_t_6fastnn_7kernels_4plan_RecordInto)__pyx_t_11);
 
 
-  /* "kernels/plan.pyx":54
+  /* "kernels/plan.pyx":60
  * 
  * 
  * class CheckFailedError(Exception):             # <<<<<<<<<<<<<<
@@ -25887,166 +26598,196 @@ __Pyx_RefNannySetupContext("PyInit_plan", 0);
 */
   {
     PyObject* __pyx_temp[1] = {((PyObject *)(((PyTypeObject*)PyExc_Exception)))};
-    __pyx_t_4 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 54, __pyx_L1_error)
+    __pyx_t_4 = __Pyx_PyTuple_FromArray(__pyx_temp, 1); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 60, __pyx_L1_error)
     __Pyx_GOTREF(__pyx_t_4);
   }
   __pyx_t_5 = __pyx_t_4;
   __Pyx_INCREF(__pyx_t_5);
-  __pyx_t_12 = __Pyx_PEP560_update_bases(__pyx_t_5); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 54, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_PEP560_update_bases(__pyx_t_5); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 60, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
-  __pyx_t_5 = __Pyx_CalculateMetaclass(NULL, __pyx_t_12); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 54, __pyx_L1_error)
+  __pyx_t_5 = __Pyx_CalculateMetaclass(NULL, __pyx_t_12); if (unlikely(!__pyx_t_5)) __PYX_ERR(0, 60, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_5);
-  __pyx_t_13 = __Pyx_Py3MetaclassPrepare(__pyx_t_5, __pyx_t_12, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_mstate_global->__pyx_n_u_CheckFailedError, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_kp_u_A_check_of_the_plan_failed_an_in); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 54, __pyx_L1_error)
+  __pyx_t_13 = __Pyx_Py3MetaclassPrepare(__pyx_t_5, __pyx_t_12, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_mstate_global->__pyx_n_u_CheckFailedError, (PyObject *) NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_kp_u_A_check_of_the_plan_failed_an_in); if (unlikely(!__pyx_t_13)) __PYX_ERR(0, 60, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_13);
   if (__pyx_t_12 != __pyx_t_4) {
-    if (unlikely((PyDict_SetItemString(__pyx_t_13, "__orig_bases__", __pyx_t_4) < 0))) __PYX_ERR(0, 54, __pyx_L1_error)
+    if (unlikely((PyDict_SetItemString(__pyx_t_13, "__orig_bases__", __pyx_t_4) < 0))) __PYX_ERR(0, 60, __pyx_L1_error)
   }
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
-  __pyx_t_4 = __Pyx_Py3ClassCreate(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_t_12, __pyx_t_13, NULL, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 54, __pyx_L1_error)
+  __pyx_t_4 = __Pyx_Py3ClassCreate(__pyx_t_5, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_t_12, __pyx_t_13, NULL, 0, 0); if (unlikely(!__pyx_t_4)) __PYX_ERR(0, 60, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_4);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_4);
   #endif
-  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_t_4) < (0)) __PYX_ERR(0, 54, __pyx_L1_error)
+  if (PyDict_SetItem(__pyx_mstate_global->__pyx_d, __pyx_mstate_global->__pyx_n_u_CheckFailedError, __pyx_t_4) < (0)) __PYX_ERR(0, 60, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_4); __pyx_t_4 = 0;
   __Pyx_DECREF(__pyx_t_13); __pyx_t_13 = 0;
   __Pyx_DECREF(__pyx_t_5); __pyx_t_5 = 0;
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":70
+  /* "kernels/plan.pyx":76
  *         self.slots = []
  * 
  *     def start(self):             # <<<<<<<<<<<<<<
  *         """Record the calls that this thread makes from now on."""
  *         record_into(&self.plan.calls)
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_3start, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_start, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 70, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_3start, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_start, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[0])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 76, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_start, __pyx_t_12) < (0)) __PYX_ERR(0, 70, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_start, __pyx_t_12) < (0)) __PYX_ERR(0, 76, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":74
+  /* "kernels/plan.pyx":80
  *         record_into(&self.plan.calls)
  * 
  *     def stop(self):             # <<<<<<<<<<<<<<
  *         """Record no more."""
  *         record_into(NULL)
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_5stop, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_stop, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 74, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_5stop, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_stop, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[1])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_stop, __pyx_t_12) < (0)) __PYX_ERR(0, 74, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_stop, __pyx_t_12) < (0)) __PYX_ERR(0, 80, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":78
+  /* "kernels/plan.pyx":84
  *         record_into(NULL)
  * 
  *     def check_zero(self, cnp.ndarray count):             # <<<<<<<<<<<<<<
  *         """Here a step fails unless count (1,) int64 is zero."""
  *         self._add(CHECK_ZERO, count.data)
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_7check_zero, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_check_zero, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 78, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_7check_zero, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_check_zero, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[2])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 84, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_check_zero, __pyx_t_12) < (0)) __PYX_ERR(0, 78, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_check_zero, __pyx_t_12) < (0)) __PYX_ERR(0, 84, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":82
+  /* "kernels/plan.pyx":88
  *         self._add(CHECK_ZERO, count.data)
  * 
  *     def check_finite(self, cnp.ndarray loss):             # <<<<<<<<<<<<<<
  *         """Here a step fails unless loss (1,) float64 is finite."""
  *         self._add(CHECK_FINITE, loss.data)
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_9check_finite, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_check_finite, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 82, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_9check_finite, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_check_finite, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[3])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 88, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_check_finite, __pyx_t_12) < (0)) __PYX_ERR(0, 82, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_check_finite, __pyx_t_12) < (0)) __PYX_ERR(0, 88, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":86
+  /* "kernels/plan.pyx":92
  *         self._add(CHECK_FINITE, loss.data)
  * 
  *     def call_back(self, function):             # <<<<<<<<<<<<<<
  *         """Here the Python function is called, without arguments."""
  *         self._add(CALL_BACK, NULL, len(self.call_backs))
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_11call_back, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_call_back, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 86, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_11call_back, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_call_back, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[4])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 92, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_call_back, __pyx_t_12) < (0)) __PYX_ERR(0, 86, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_call_back, __pyx_t_12) < (0)) __PYX_ERR(0, 92, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":99
+  /* "kernels/plan.pyx":105
  *         return 0
  * 
  *     def finish(self, cnp.ndarray loss, slots, *, bint fuse_calls, bint fuse_updates):             # <<<<<<<<<<<<<<
  *         """The recording is complete: where the loss is, and the arrays in whose place a run puts its own.
  * 
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_13finish, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_finish, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 99, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_13finish, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_finish, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[5])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 105, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_finish, __pyx_t_12) < (0)) __PYX_ERR(0, 99, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_finish, __pyx_t_12) < (0)) __PYX_ERR(0, 105, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":115
+  /* "kernels/plan.pyx":121
  *             self.plan.add_slot(array.data)
  * 
  *     def step(self, x, y):             # <<<<<<<<<<<<<<
  *         """One step on the batch x, y; returns the loss.
  * 
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_15step, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_step, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 115, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_15step, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_step, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[6])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 121, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_step, __pyx_t_12) < (0)) __PYX_ERR(0, 115, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_step, __pyx_t_12) < (0)) __PYX_ERR(0, 121, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":131
+  /* "kernels/plan.pyx":137
  *         return loss
  * 
  *     def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):             # <<<<<<<<<<<<<<
  *         """As many steps as `losses` has room for, or as begin within `seconds`, at least one.
  * 
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_17run, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_run, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 131, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_17run, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_run, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[7])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 137, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_run, __pyx_t_12) < (0)) __PYX_ERR(0, 131, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_run, __pyx_t_12) < (0)) __PYX_ERR(0, 137, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
-  /* "kernels/plan.pyx":163
+  /* "kernels/plan.pyx":148
+ *         return done, self.error
+ * 
+ *     def timed_step(self, double[::1] times):             # <<<<<<<<<<<<<<
+ *         """One more step on the batch of the last one; writes the seconds that each call took."""
+ *         cdef double loss
+*/
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_19timed_step, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_timed_step, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 148, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_timed_step, __pyx_t_12) < (0)) __PYX_ERR(0, 148, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+
+  /* "kernels/plan.pyx":157
+ *             raise self.error
+ * 
+ *     def calls(self):             # <<<<<<<<<<<<<<
+ *         """(name of the kernel, its sizes, bytes of a float) of each call."""
+ *         cdef Call call
+*/
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_21calls, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_calls, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 157, __pyx_L1_error)
+  __Pyx_GOTREF(__pyx_t_12);
+  #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
+  PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
+  #endif
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_calls, __pyx_t_12) < (0)) __PYX_ERR(0, 157, __pyx_L1_error)
+  __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
+
+  /* "kernels/plan.pyx":186
  *         )
  * 
  *     def uses(self, cnp.ndarray array):             # <<<<<<<<<<<<<<
  *         """Whether a call reads or writes the array."""
  *         return uses(self.plan.calls, array.data) > 0
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_19uses, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_uses, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[8])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 163, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_23uses, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan_uses, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_12)) __PYX_ERR(0, 186, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
   #endif
-  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_uses, __pyx_t_12) < (0)) __PYX_ERR(0, 163, __pyx_L1_error)
+  if (__Pyx_SetItemOnTypeDict(__pyx_mstate_global->__pyx_ptype_6fastnn_7kernels_4plan_Plan, __pyx_mstate_global->__pyx_n_u_uses, __pyx_t_12) < (0)) __PYX_ERR(0, 186, __pyx_L1_error)
   __Pyx_DECREF(__pyx_t_12); __pyx_t_12 = 0;
 
   /* "(tree fragment)":1
@@ -26054,7 +26795,7 @@ __Pyx_RefNannySetupContext("PyInit_plan", 0);
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
  * def __setstate_cython__(self, __pyx_state):
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_23__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[9])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 1, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_27__reduce_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan___reduce_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[11])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 1, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
@@ -26068,7 +26809,7 @@ __Pyx_RefNannySetupContext("PyInit_plan", 0);
  * def __setstate_cython__(self, __pyx_state):             # <<<<<<<<<<<<<<
  *     raise TypeError, "no default __reduce__ due to non-trivial __cinit__"
 */
-  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_25__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[10])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 3, __pyx_L1_error)
+  __pyx_t_12 = __Pyx_CyFunction_New(&__pyx_mdef_6fastnn_7kernels_4plan_4Plan_29__setstate_cython__, __Pyx_CYFUNCTION_CCLASS, __pyx_mstate_global->__pyx_n_u_Plan___setstate_cython, NULL, __pyx_mstate_global->__pyx_n_u_fastnn_kernels_plan, __pyx_mstate_global->__pyx_d, ((PyObject *)__pyx_mstate_global->__pyx_codeobj_tab[12])); if (unlikely(!__pyx_t_12)) __PYX_ERR(1, 3, __pyx_L1_error)
   __Pyx_GOTREF(__pyx_t_12);
   #if CYTHON_COMPILING_IN_CPYTHON && PY_VERSION_HEX >= 0x030E0000
   PyUnstable_Object_EnableDeferredRefcount(__pyx_t_12);
@@ -26252,41 +26993,41 @@ static int __Pyx_InitConstants(__pyx_mstatetype *__pyx_mstate) {
   int __pyx_clineno = 0;
   CYTHON_UNUSED_VAR(__pyx_mstate);
   {
-    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{101},{37},{45},{22},{179},{8},{15},{7},{6},{2},{9},{16},{50},{44},{39},{34},{30},{37},{5},{16},{8},{4},{22},{24},{14},{17},{15},{11},{8},{10},{9},{9},{9},{8},{15},{20},{12},{9},{17},{8},{7},{8},{12},{10},{8},{13},{10},{15},{8},{7},{11},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{5},{18},{4},{1},{9},{12},{10},{18},{4},{5},{4},{15},{6},{9},{5},{14},{19},{6},{5},{6},{7},{8},{10},{12},{2},{5},{5},{8},{4},{6},{7},{4},{4},{4},{3},{4},{3},{8},{8},{3},{6},{7},{4},{10},{5},{4},{5},{5},{4},{4},{6},{6},{6},{6},{4},{6},{1},{1}};
-    const struct { const unsigned int length: 7; } bytes_length_index[] = {{1},{9},{32},{15},{15},{23},{9},{15},{112},{61},{98}};
+    const struct { const unsigned int length: 8; } str_length_index[] = {{6},{8},{15},{12},{1},{2},{15},{23},{25},{32},{20},{22},{1},{1},{101},{37},{45},{22},{179},{8},{15},{7},{6},{2},{9},{16},{50},{44},{39},{34},{7},{30},{37},{5},{16},{8},{4},{22},{24},{14},{10},{17},{15},{11},{8},{10},{9},{9},{15},{9},{8},{15},{20},{12},{9},{17},{8},{7},{8},{12},{10},{8},{13},{10},{15},{8},{7},{11},{14},{11},{10},{19},{14},{12},{10},{17},{13},{12},{12},{19},{8},{13},{3},{15},{5},{18},{4},{1},{4},{9},{5},{12},{10},{18},{4},{5},{4},{15},{6},{9},{5},{14},{19},{6},{5},{6},{7},{8},{10},{12},{2},{5},{5},{8},{4},{6},{7},{4},{4},{4},{3},{4},{3},{8},{8},{3},{6},{7},{4},{10},{5},{4},{5},{5},{4},{4},{6},{6},{10},{5},{6},{6},{4},{6},{1},{1}};
+    const struct { const unsigned int length: 7; } bytes_length_index[] = {{1},{9},{32},{15},{15},{23},{9},{15},{91},{51},{114},{63},{98}};
     #ifndef CYTHON_COMPRESS_STRINGS
       #define CYTHON_COMPRESS_STRINGS 90
     #endif
-    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1222 bytes) */
-static const char cstring[] = "x\332}TKo\034E\020\306\"A\t\230\207C\022\361\020RG\0046(\366\200\025\207G\024\005\255lG\262\020\301\316Kp\032\365\366\324\3146\356\351\036w\367\254ws\312\321\3079\316q\216{\334#G\216\374\204=\362\023\370\tT\365\314\256\235\004byw\253\253\253\253\276\252\372\252\030\367\354\23313\203\337A\370{7\274\005`\251\345Y\016\332\177\025\335aw\177\206\334\330\311S\t\307\314\244\354\2560\332\313\2544\245c\\\047,\221\226\336\275\254\226zq\341\274\225\t$g\214\231\261\257\275\177Q\267\264\274\367c\237\211!\210C\202\341\207\300\n\3055K\271T\220\334AS\262\204\361:\343L\361\001(\022t\231\017\300.\354\023\3569\305&Y\031\347\"\366\300\370\241\324\031\033r\207\256\271\316 \211\266\271\326\3063\356\234\3144\363\206Y\340\311\206\321j\302\362P\211\021VbO\217\270\222\t\313M\002\353\014\306\005\002D\274=\321\243\000\275\324Xo\271\356\255\263\014]-\214\335\220\027\200(\031\037KG\261\001\241`\365\267\047~h\020\276c\t(\211\200\271\007\214FE@\257\204\027\223\333\337\335\337\330\372~+\224\304\002\365\3121W\016\204B\240\340(\305A)\225G\357~R\000\346\266\227\262\211)\231\006\304\205Y\024hw\366\001\026A3\007>T\243\027r\346^\032\035\343s,I\257\353\205\034\001\275\276\317\225\203\210\047I\214v \214Rtg\264\213\370@$\322\361\201\002\320\364\235\t\351Z)9\004\253A\271\257\251OQ1\031k\203\t\246\274T\236\305\261\205\244\024\020\307,)C\004m\364\006&<\222\\\341\255\220Z\372\030\203u5gi\3277\047\260:b\210\311\246i\333Y\316\3328\330\353b\022\305\302X\210r\214!\271\265|\322\361\203\"\310\274\300\266\2345+s\356\207\257X\224\001=\235\271RF`3X\353\212\370\023\375\307m\333WjL\313[\027\365\037m\357\355m\023W\357\007\347\273\326\032\273\253\224,\234t\373X\016\372D\313\"\210@\2008\356\264\330\025\207\315xI/0^<\340\342\260=\221\3638\2452\301\031\3053\260&\034\351\306\r\203h\3136\034\372\264\276\223\240\350\004\323\n%R\342\021\034\225\240\005\320\244G\247C\217\341\047c\374\354 \031\343\0070\366\017!\215\343\2160\330@l\026Q\352T\310\300#\250\234\024\t\275\241_#\350\047-u\370\315\026\t\342_[s\222r.u\370\005\317\227.q\300J""\025\014skb\\IVB\270\320<\017jM\010\343\270\260Pp\0334\310\2648T\303\225y{\352\202\221H\303\321J\245.\2448D\337\273za7\362\324[\362qTr\265\210\260`\352+\355Z*`L\007l\333\022\225;\223\341+\355\214c\017\216R\226\216xhJ\234Z\3009Z\020*n\311\035H\307\335D\013i\242\245\235\033p\007bI\206\263<8\245\200Ph\031c9q\013\t\010v\310waJ\355\023\243!\tU\300\350\355\322\307\246\343\032\003,CX=@dM\271\363ZG\335\010\277x\212h\240[\202\245\212g\016g\023\007\251\333y\324c\332\014)R*&\230.He\201\323\003N&aI\023?\\\373\365\014h\025\323\007\034\316:-WZ\252TH\\\3749\",\020~a\n\302o\023\004\007\231D\002[\2445\376k\260X\016\243\023|\257R,u\267a\302L\222wt\355]\240>\261\236\010\337\r\251\267\245\300Y\047\357-8\232\001\\\324%\270\361\344\227\347+\363so\237\334\254\016\236\367\377\276\260z\262[\255U7\353\247\315\255\2067~\2729G\325O\325q\315\353\243\323\373\365\032\232\315\323c\324\234k\372t|\377\304W\233\325N}\276\376\265y2\355\315.\315\202\325\207\250\354/\205\352q}\245\346\317\373\377\274\367\306\305\325\223\333\325\271\352~}\255\276U\213\346r\363xzuz4{s\2669_E\333y\360\177\245\342\225\257\357M/M\277\233]\373_\325Z\365yuP\245u\177~\341\235\223\255\223\343*\253\017\346\253\227\252\353\025\237#\256\2436\336\273\335cW\177Q\0377\331\364\341\364h\036P\337\256W\352\253\365\2509h\222\351\265\351\267\263\265\331\365Yx8B\270k\247\217?\252?mv\246+m\314\317j\336\n\237\324?4!0\342\376\240Z\251.WO\352\033M@\266W\035\220\356-\304\363\260v\315\006\246w\361\217\217\377\374\362\257\025R\237\257~\303\312\226M\377_\013|T\241";
-    PyObject *data = __Pyx_DecompressString(cstring, 1222, 1);
+    #if (CYTHON_COMPRESS_STRINGS) == 1 /* compression: zlib (1349 bytes) */
+static const char cstring[] = "x\332}UKo\034E\020\306\302\261\022p\000\207$\n \244\216\222`\207\330\003V\036@\024\005\255lG\262\"B\234\027D\001\215zgjv\033\317t\317v\367\254ws\312\321\3079\366q\216{\334\243\2179r\314q\217\374\004~\002U=\263k\047\006,\357NMuu\325W_=\226q\313\276\0350\325\376\003\"{w\305j\000\226h\336\311@\332\253\253W\2310l\217K\013qp\233\335\371\t2\245\207\317\004\3541\225\260;\221\222Vt\nU\030\306e\314b\241\311\307\273j!\247\007\306j\021C|\304\230)\375\277\347o\353f\226w\177l\261\250\013\321.\301\260]`y\312%K\270H!\276\215\246d\t\203U\306Y\312\333\220\222 \213\254\rzj\037s\313)6\311\2512&`\017\224\355\n\331a]n\3205\227\035\314x\203K\251,\343\306\210\216dV1\r<^S2\035\262\3143\321G&\266e\237\247\"f\231\212a\225\301 G\200\210w9Z\246\000\313\211\322Vs\271\274\312:\350jjl\272<\007D\311\370\000\t\306\330\200P\260\022\033C\333U\222H\217!\025\010\230[\300hD\002z%\274\230\334\303\255\207k7\276\277\341)\321@u3\314\024\355(E\240`(\305v!R\213\336\3550\007\314m;aCU0\t\210\013\263\310\321\356\350\005$A2\003\326\263\261\354s\346V(\031\342u\244d\271\251\205\350\003\335\276\307S\003\001\217\343\020\355 RiJgJ\232\200\267\243X\030\336N\001$}w\"aj)\336\005-!5\337P\235\202|8\220\n\023Lx\221Z\026\206\032\342\"\2020dq\341#H%\3270\341\276\340)\236FB\n\033b\260\206s\2264u3\021\262\023u1\331$\251+\313Y\035\007k\235\017\2030R\032\202\014c\010\2565\0376\375A\021D\226cY\216\232\025\031\267\335c\026Vd\310\317J\341\223 5OS\025aMX\355\221\332(\370\227\323\272\274T\237\272}M\320z\274\261\275\275A-{\317\307\330\322Z\351\2554\025\271\021\346!\262B\237`\306E\344\373 \014\033-\026\307`M\336\321G\030/l\363hw\366fj\211\302\204\t\361\006G\024/A+\377J\047\246\353E]\324\201\321\273\266\215\004y#\250Z \022\342p\246/\260e\036C\257\000\031\001m\202\340p) \256\341\000?\233\330\254\341\003\030\330G\220\204a\323PX`,&\265\334\241\320\001\213\0303R\304t\207\236*\242GRH\377\354L3\307\277\272&$e\\H\377\004\313g.q\000\213\324\033fZ\205\270\276\264\000\177 y\346\325\222\020\206a\256!\347\332k\260\023CO\216)\262\372\255\tF\"\rO-""\0252\027\321.\372\336\222S\273\276\245\242\223\217^\301\323i\204i\047\037\253\343L\001\003z\301z\316P\231#\031\036\253s\030Z0\224\2620\324\247\252\300\251\006\234\263i\247\205u\363\373n\344f(#\241\202\231\235is\003\021\331\316:\3057\311\321\3768l\215(\305+!\362\212\353*\002o\214\203\021\251B\332XI\210=\035\010\243\376\245\300\352\343\276\003\344\303\357(\240vN\270\261R\006\315\254\277\375\026\320\344\327\215\227\244\274cp\210q\342\232\345H\305\246\025\222`o\205\036\242\227\212\034\347\013\214\210\3756\247F1\365\327K\240\235M\0370\270\024h\013\323\366%F\361\027\"C\2049\302\317UN\370u\214\340\240#\260\2015\266;\376K\320\310\213\2221\336O\023\344\274YE~j\311;\272\266\306\217\004u=\rB3\306V\027\221=\234\007\277\036\26090X\215\225f\003\027|\001f0\374\371\325\334d\376\203\375k\345\316\253\326_\047\027\367\267\312\245\362\232{V]\257xeG\353\023T\335/\367\034w\275\303\363U\007\325\372\341kP\315W-z\375x\337\226\353\345\246;\341~\255\236\216\226\307g\306\336\352ST\266fB\371\304\235s\374U\353\357\205\367N-\356\337,\027J^\032w\311\375>\272<\202\361\255\203s\007|\262x\246\374\332\265\334s\217\341\346xa\014\007\036\tE\273T\356\224\211\333\252\226\252+Uo479\371\341\376\215\375\275\262\343v\350\332\345\262q\375\311~or\372\202\233sg\021\314/\243\315\361\211\361\3168>Xy}\345\265}s\377\305\233\027\277M\026?)O\272yr\205W>\252\321\314\227\367\334Ew\335E\325\331\352\311\350\374\2507~\177\274>YD\344u\374s\210\326\272\273\2433\243\357\306\027\377Su\004\345q|\023\344\251WG<\335\\7\356\212\333\253:\243G\243\336\304\263x\023\201\237w\375j\247\212G\027G\267\306K\343\313cq\340\017\373H\340\322\341\365\013\356\213j\223h\240\270_:^\013\237\273\037\252\026\205^\247,\347\312\263\345S\267Ryt\333\345\016\351\026\020\321#g\2525L\361\324\301g\257\277\372s\216\324\047\312\347X\353\242j\375\003 \021\251}";
+    PyObject *data = __Pyx_DecompressString(cstring, 1349, 1);
     #define __Pyx_DecompressString_LZSS_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1650 bytes) */
-static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment).: \377<MemoryV\377iew of <\377contiguo\377us and d\263ir4\001\007\rin\021\005s\277trided\"\010 7or \004\031><(\tA\006\377>?A chec\375k\203\001the pl\377an faile\363d:\211\000P\001ex, \177a label\005\001\277number(\005d\347atax\0018\001los\377s. Nothi\277ng hasX\000a\377nged.Can\377not assi\377gn to re\377ad-only \365m\205\"v\207 Inva\377lid mode\237, exp\271 \341\000\047\373c\047\331\001\047fort\177ran\047, gH\000\276%\005shape\367\000 \357axisx\001e t\375h\373 Cython\275 \021\000deli\256\000a3tek\000\265!ct\274\000\"\000\377n PEP-48\3554\357\"re\250As soubcl\246\000es\226A\277builti\260\000y\373pe\331\000If yoOu ne\371 \303\000p\316\000|%\t\276 n set\200\000\367e \047\357\002atio_n_typ\220 \047\322D\373iv\242\000o Fal\177se.add_\231 \237ecoll\252`+\000s\377.abcdisa\337bleen\002\001gc\373is\004\003dkern\357els/\244A.py\377xno defa\377ult __re\377duce__ d\275u]\002non-\247`v\367ial\033\000cini\223t_j\000\355$ \317 \245\002s\377cratch b7uff\324Ca b\003\351@\377py._core\373.ma\000iarra9y\231d\304Aimp\224@\033\t_umath\021\016u\303\002\276\366Aalloc\212@ \204E\003\274a.\013\020\322C\211\205\001\346\204\003s\177.ASCIIC\250\204\001\375F\232\204\002ErrorE\377llipsisPWlan\000\001.\374\006c\374B\263__\017\004\223@st\201`_\372\013\nc\213\000_back\2547\002\204\205\002_f\243!e\006\010zgeroW\002\026\001shb\002\263rui\003Q\000rtt\002s\327tep\002\004o\003\003us\377esSequen\313ce\346\206\001.\353\206\007\224\000yx\377_PyDict_\377NextRef_\331_\252d\276@__\377b__\376\001\005getitemr\r\001d0\001\027\000doc\034\001\007fun\003\002\037\000\333\0032\000\220C\336:\001main\003\002et}aJ\006modula\002\377mro_entrwiesh\001namx\002\367neww\001prep\323ar\212\002\347`_\243\207\002sup\202\000\n\001f\004\025\001typ\362`~\037\001unpickY\000\233En \005vt\304\204\001\306\001q\207ualZ\005\242\204\005\236N\274\204\006e=x\372\001set_\216\005\272F\374\224 \276N__test\372\370\001s\253\204\001outin/eabc\347e_\327\204\003\273\204\002\377asyncio.\367cor\"\003sbas""\303ec\204f\374I\216c\377Acl\372O\000_\314 trace\374\261a\223\205\001countd\357oned\201\"is_\374\357\212\003\362@odeenu\177meratee\251\204\001\177fastnn.\274\206\004\362\000\013.\365\211\001\333cflag\177sformat\355\210\004T\340A\304\207\001f\320`_\260\204\001s\005\002\357upda\363\000idi\257ndex\234as\000\002i\363ze\207\212\001\213\212\001esme\361m\331\211\001\321\211\001\333Andim\377objpackp\275o\336@cord\232\000e\357gist\242\000unr\337unner\214 on\377dsselfse\351t\333\207\004\347\211\002s[\000slo\363ts\366\204\002\362\204\001stop\276\236\206\004truct\202`a\363ck\227\003\200\205\001valu\377esxyO\200\001\330\377\004\n\210+\220Q\200A\377\340\010\014\210E\220\021\220\377+\230V\2403\240a\240\357t\2501\330\020\000K\220w\357\230a\230q\026\007,\230e\373\2401%\007.\240\004\240A\376:\001\017\210t\2201\220D\377\230\005\230X\240U\250\047\027\260\022\260!\002\023\022\000\033\002\004\002\377\220T\230\025\230a\200A\377\360\016\000\t\014\2105\220\377\004\220F\230!\2303\230\377c\240\024\240T\250\026\250\177q\260\003\2601\330\0142\000\376x\001E\220\025\220a\220t\377\230>\250\022\2507\260!\374\000\020 \003\021\220#\220Q\220\377f\230A\330\010\013\2104\377\210w\220g\230Q\330\014\377\022\220$\220a\330\010\017\333\210qj\003\r\210J\003s\230\377%\230w\240g\250R\250\375q\032\001t\2205\230\001\230\377\026\230v\240Q\240d\250\377!\2506\260\021\260$\260\3524\002v\254\000\0213\007\030\230\033\357\240D\250\001\224\003\035\230a\236\235\003\032\2309\240t\002\265\000\020\377\220\001\220\024\220U\230(\355\240\250\002I\220\204\000\020\220\006\276\215\000R\230s\240-\334\000\t\377\270\031\300&\310\001\330\014\337\020\220\005\220Y\327 u\240\001A";
-    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1650, 2203);
+    #elif (CYTHON_COMPRESS_STRINGS) > 0 && (CYTHON_COMPRESS_STRINGS) <= 90 /* compression: lzss (1802 bytes) */
+static const char cstring[] = "\377 at 0x o\377bject>(t\377ree frag\377ment),) \377is wante\377d.: <Mem\377oryView \377of <cont\377iguous a?nd dir@\001\007\r\373in\021\005strid{ed\"\010 or \004\031\363><(\tA\006>?A \337check\203\001th\377e plan f?ailed:\211\000P\001\377ex, a la\367bel\005\001numb{er(\005datax\001\3768\001loss. N\377othing h\273asX\000ang\357\000C\377annot as\377sign to \377read-onl\327y m\205\"v\207 In\377valid mo\177de, exp\305 \356\341\000\047c\047\331\001\047fo\377rtran\047, \371gH\000%\005shape\316\367\000 ax\336 y\000e \373th\207@Cytho\275n\361!deli\256\000a3tek\000\265!ct\274\000\"\000\377n PEP-48\3554\357\"re\264As soubcl\246\000es\226A\277builti\260\000y\373pe\331\000If yoOu ne\371 \303\000p\316\000|%\t\276 n set\200\000\367e \047\357\002atio_n_typ\220 \047\322D\373iv\242\000o Fal\177se.add_\231 \237ecoll\266`+\000s\377.abcdisa\337bleen\002\001gc\373is\004\003dkern\357els/\244A.py\377xno defa\377ult __re\377duce__ d\275u]\002non-\247`v\367ial\033\000cini\223t_j\000\355$ \317 \245\002s\377cratch b7uff\324Ca b\003\351@\377py._core\373.ma\000iarra9y\231d\304Aimp\224@\033\t\337umath\021\016ti\315m\316 (u\312\002\375Aal\227loc\221@ L\003\303a.\360\013\020\331C\220\205\001\355\204\003s.AS\257CIIC\257\204\001F\241\204\002E\377rrorElli\377psisPlanj\000\001.\203&c\203b__\017\004V\232@st\210`_\013\nc\213\000\037_back7\002\n\001E\002-.\225\205\002_f\264!e\025\003\247\205\001\237_zeroa\002\026\001s\315hl\002rus\003[\000rt^~\002step\002\004o\003\003\366\201!d_\017\006uses\377Sequence\362\206\207\001.\213\207\007\255\000yx_P\377yDict_Ne\177xtRef__\312d\266\336@__\237\204\002__\001\005g\277etitem\r\001d\3340\001\027\000doc\034\001fu\201n\003\002\037\000\364\0032\000\260C:\001mwain\003\002etaJ\006\337modula\002mr\377o_entrie\335sh\001namx\002ne\375ww\001prepar2\212\002p\254\000\303\207\002su\202\000\n\001\374f\004\025\001type__~\037\001unpickY\000\233En \005vt\344\204\001\306\001q\207ualZ\005\302\204\005\267N\334\204\006e=x\372\001set_\216\005\323F\374\224 \327N__test\372\370\001s\313""\204\001outin/eabc\200\204\005_\367\204\003\333\204\002\377asyncio.\367cor\"\003sbasCec\242a\241f\240b\224ic\222f\353clX\000_\325 tra\363ce\323a\274\205\001coun\277tdoned\212\"i\363s_\244\213\003\373@odee\377numerate\375e\313\204\001fastnn\311.\345\206\004\000\013.\236\212\001\363cfl\377agsformaQt\226\211\004\351A\355\207\001f\331`_\303\204\002\336\005\002upda\374\000id_index\245as\000\002\347ize\260\212\001\264\212\001esm\343em\202\212\001\372\211\001\344Andi\377mobjpack{po\347@cord\232\000\337egist\242\000un\277runner\225 o\377ndsselfs\323et\204\210\004\220\212\002s[\000sl\347ots\216\205\002\212\205\001sto}p\300\206\004truct\206\205\007\234\232\207\002\232`ack\246\003\230\205\001v\377aluesxyO\377\200\001\330\004\n\210+\220\377Q\200A\340\010\014\210E\377\220\021\220+\230V\2403\177\240a\240t\2501\330\020\000\177K\220w\230a\230q\026\007\337,\230e\2401%\007.\240\367\004\240A:\001\017\210t\220\3771\220D\230\005\230X\240\277U\250\047\260\022\260!\002\023\370\022\000\033\002\004\002\220T\230\025\230\377a\200A\360\006\000\t\014\377\2105\220\006\220a\220s\377\230#\230]\250$\250e\377\2606\270\025\270a\330\014\177\022\220*\230A\230Y\177\002?5\260\006\260e\270\205\002\231\001\377#\220Q\220f\230E\240\377\021\240%\240q\250\001\330\377\010\013\2104\210w\220g\333\230Q3\001$\220T\004\020\210\377q\330\r\030\230\001\230\024\376\212\000W\250D\260\005\260Q\377\260d\270(\300%\300t\377\320K[\320[\\\330\014\237\020\220\010\230\004G\001\213\000\016\376\210\003\004\220F\230!\2303\377\230c\240\024\240T\250\026\377\250q\260\003\2601\330\014\334\300\000\206!E\220\025\253\000t\230\177>\250\022\2507\260!\000\020\346 \003\021\220\235\006\216\017\330\010\017\333\210ql\003\r\210L\003s\230\377%\230w\240g\250R\250\335q\032\001t\2205\266\000\026\230\377v\240Q\240d\250!\250\3776\260\021\260$\260i\270\352\030\002v\276 \0215\007\030\230\033s\240D\203!\267A\035\230a\241\003\237\032\2309\240A\227!\271\000\020\377\220\001\220\024\220U\230(\255\240\254\002I\220\246 \020\364 g\277\230R\230s\240-\340\000\t""\277\270\031\300&\310\001\215!\005;\220Y\351@u\240A";
+    PyObject *data = __Pyx_DecompressString_LZSS(cstring, 1802, 2417);
     #define __Pyx_DecompressString_UNUSED
     if (unlikely(!data)) __PYX_ERR(0, 1, __pyx_L1_error)
     const char* const bytes = __Pyx_PyBytes_AsString(data);
     #if !CYTHON_ASSUME_SAFE_MACROS
     if (likely(bytes)); else { Py_DECREF(data); __PYX_ERR(0, 1, __pyx_L1_error) }
     #endif
-    #else /* compression: none (2203 bytes) */
-static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?A check of the plan failed: an index, a label, a number of the data or the loss. Nothing has changed.Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledkernels/plan.pyxno default __reduce__ due to non-trivial __cinit__no memory for the scratch buffer of a kernelnumpy._core.multiarray failed to importnumpy._core.umath failed to importunable to allocate array data.unable to allocate shape and strides.ASCIICheckFailedErrorEllipsisPlanPlan.__reduce_cython__Plan.__setstate_cython__Plan.call_backPlan.check_finitePlan.check_zeroPlan.finishPlan.runPlan.startPlan.stepPlan.stopPlan.usesSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____doc____func____getstate____import____main____metaclass____module____mro_entries____name____new____prepare____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferarrayasyncio.coroutinesbaseccall_backcheck_finitecheck_zerocline_in_tracebackcorecountdonedtype_is_objectencodeenumerateerrorfastnn.kernelsfastnn.kernels.planfinishflagsformatfortranfunctionfuse_callsfuse_updatesidindexitemsitemsizelosslossesmemviewmodenamendimobjpackpoprecorderregisterrunrunnersecondsselfsetdefaultshapesizeslotsstartstepstopstridestructunpackupdateusesvaluesxyO\200\001\330\004\n\210+\220Q\200A\340\010\014\210E\220\021\220+\230V\2403\240a\240t\2501\330\010\014\210K\220w\230a\230q\200A\340\010\014\210E\220\021\220,\230e\2401""\200A\340\010\014\210E\220\021\220.\240\004\240A\200A\340\010\017\210t\2201\220D\230\005\230X\240U\250\047\260\022\2601\200A\340\010\023\2201\220A\200A\340\010\023\2201\220A\220T\230\025\230a\200A\360\016\000\t\014\2105\220\004\220F\230!\2303\230c\240\024\240T\250\026\250q\260\003\2601\330\014\023\2201\330\010\014\210E\220\025\220a\220t\230>\250\022\2507\260!\330\010\014\210E\220\025\220a\220t\230>\250\022\2507\260!\330\010\014\210E\220\021\220#\220Q\220f\230A\330\010\013\2104\210w\220g\230Q\330\014\022\220$\220a\330\010\017\210q\200A\360\016\000\t\r\210E\220\025\220a\220s\230%\230w\240g\250R\250q\330\010\017\210t\2205\230\001\230\026\230v\240Q\240d\250!\2506\260\021\260$\260a\330\010\017\210v\220T\230\021\200A\360\016\000\t\r\210E\220\030\230\033\240D\250\001\330\010\014\210E\220\035\230a\330\010\014\210E\220\032\2309\240A\330\010\013\2101\330\014\020\220\001\220\024\220U\230(\240!\330\010\014\210I\220Q\330\014\020\220\006\220g\230R\230s\240-\250q\260\t\270\031\300&\310\001\330\014\020\220\005\220Y\230a\230u\240A";
+    #else /* compression: none (2417 bytes) */
+static const char bytes[] = " at 0x object>(tree fragment),) is wanted.: <MemoryView of <contiguous and direct><contiguous and indirect><strided and direct or indirect><strided and direct><strided and indirect>>?A check of the plan failed: an index, a label, a number of the data or the loss. Nothing has changed.Cannot assign to read-only memoryviewInvalid mode, expected \047c\047 or \047fortran\047, got Invalid shape in axis Note that Cython is deliberately stricter than PEP-484 and rejects subclasses of builtin types. If you need to pass subclasses then set the \047annotation_typing\047 directive to False.add_notecollections.abcdisableenablegcisenabledkernels/plan.pyxno default __reduce__ due to non-trivial __cinit__no memory for the scratch buffer of a kernelnumpy._core.multiarray failed to importnumpy._core.umath failed to importtimes (unable to allocate array data.unable to allocate shape and strides.ASCIICheckFailedErrorEllipsisPlanPlan.__reduce_cython__Plan.__setstate_cython__Plan.call_backPlan.callsPlan.check_finitePlan.check_zeroPlan.finishPlan.runPlan.startPlan.stepPlan.stopPlan.timed_stepPlan.usesSequenceView.MemoryView__Pyx_PyDict_NextRef__annotate____class____class_getitem____dict____doc____func____getstate____import____main____metaclass____module____mro_entries____name____new____prepare____pyx_checksum__pyx_state__pyx_type__pyx_unpickle_Enum__pyx_vtable____qualname____reduce____reduce_cython____reduce_ex____set_name____setstate____setstate_cython____test___is_coroutineabcallocate_bufferarrayasyncio.coroutinesbaseccallcall_backcallscheck_finitecheck_zerocline_in_tracebackcorecountdonedtype_is_objectencodeenumerateerrorfastnn.kernelsfastnn.kernels.planfinishflagsformatfortranfunctionfuse_callsfuse_updatesidindexitemsitemsizelosslossesmemviewmodenamendimobjpackpoprecorderregisterrunrunnersecondsselfsetdefaultshapesizeslotsstartstepstopstridestructtimed_steptimesunpackupdateusesvaluesxyO\200\001\330\004\n\210+\220Q\200A\340\010\014\210E\220\021\220+\230V\2403\240a\240t\2501\330\010""\014\210K\220w\230a\230q\200A\340\010\014\210E\220\021\220,\230e\2401\200A\340\010\014\210E\220\021\220.\240\004\240A\200A\340\010\017\210t\2201\220D\230\005\230X\240U\250\047\260\022\2601\200A\340\010\023\2201\220A\200A\340\010\023\2201\220A\220T\230\025\230a\200A\360\006\000\t\014\2105\220\006\220a\220s\230#\230]\250$\250e\2606\270\025\270a\330\014\022\220*\230A\230Y\240a\240t\2505\260\006\260e\2701\330\010\014\210E\220\021\220#\220Q\220f\230E\240\021\240%\240q\250\001\330\010\013\2104\210w\220g\230Q\330\014\022\220$\220a\200A\360\006\000\t\020\210q\330\r\030\230\001\230\024\230X\240W\250D\260\005\260Q\260d\270(\300%\300t\320K[\320[\\\330\014\020\220\010\230\004\230E\240\021\200A\360\016\000\t\014\2105\220\004\220F\230!\2303\230c\240\024\240T\250\026\250q\260\003\2601\330\014\023\2201\330\010\014\210E\220\025\220a\220t\230>\250\022\2507\260!\330\010\014\210E\220\025\220a\220t\230>\250\022\2507\260!\330\010\014\210E\220\021\220#\220Q\220f\230E\240\021\330\010\013\2104\210w\220g\230Q\330\014\022\220$\220a\330\010\017\210q\200A\360\016\000\t\r\210E\220\025\220a\220s\230%\230w\240g\250R\250q\330\010\017\210t\2205\230\001\230\026\230v\240Q\240d\250!\2506\260\021\260$\260i\270q\330\010\017\210v\220T\230\021\200A\360\016\000\t\r\210E\220\030\230\033\240D\250\001\330\010\014\210E\220\035\230a\330\010\014\210E\220\032\2309\240A\330\010\013\2101\330\014\020\220\001\220\024\220U\230(\240!\330\010\014\210I\220Q\330\014\020\220\006\220g\230R\230s\240-\250q\260\t\270\031\300&\310\001\330\014\020\220\005\220Y\230a\230u\240A";
     PyObject *data = NULL;
     #define __Pyx_DecompressString_UNUSED
     #define __Pyx_DecompressString_LZSS_UNUSED
     #endif
     PyObject **stringtab = __pyx_mstate->__pyx_string_tab;
     Py_ssize_t pos = 0;
-    for (int i = 0; i < 138; i++) {
+    for (int i = 0; i < 146; i++) {
       Py_ssize_t bytes_length = str_length_index[i].length;
       PyObject *string = PyUnicode_DecodeUTF8(bytes + pos, bytes_length, NULL);
-      if (likely(string) && i >= 31) PyUnicode_InternInPlace(&string);
+      if (likely(string) && i >= 33) PyUnicode_InternInPlace(&string);
       if (unlikely(!string)) {
         Py_XDECREF(data);
         __PYX_ERR(0, 1, __pyx_L1_error)
@@ -26294,8 +27035,8 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       stringtab[i] = string;
       pos += bytes_length;
     }
-    for (int i = 138; i < 149; i++) {
-      Py_ssize_t bytes_length = bytes_length_index[i-138].length;
+    for (int i = 146; i < 159; i++) {
+      Py_ssize_t bytes_length = bytes_length_index[i-146].length;
       PyObject *string = PyBytes_FromStringAndSize(bytes + pos, bytes_length);
       stringtab[i] = string;
       pos += bytes_length;
@@ -26305,15 +27046,15 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
       }
     }
     Py_XDECREF(data);
-    for (Py_ssize_t i = 0; i < 149; i++) {
+    for (Py_ssize_t i = 0; i < 159; i++) {
       if (unlikely(PyObject_Hash(stringtab[i]) == -1)) {
         __PYX_ERR(0, 1, __pyx_L1_error)
       }
     }
     #if CYTHON_IMMORTAL_CONSTANTS
     {
-      PyObject **table = stringtab + 138;
-      for (Py_ssize_t i=0; i<11; ++i) {
+      PyObject **table = stringtab + 146;
+      for (Py_ssize_t i=0; i<13; ++i) {
         #if PY_VERSION_HEX >= 0x030F0000
         PyUnstable_SetImmortal(table[i]);
         #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -26336,17 +27077,17 @@ static const char bytes[] = " at 0x object>(tree fragment).: <MemoryView of <con
   }
   {
     PyObject **numbertab = __pyx_mstate->__pyx_number_tab + 0;
-    int8_t const cint_constants_1[] = {0,-1};
+    int8_t const cint_constants_1[] = {0,-1,4,8};
     int32_t const cint_constants_4[] = {136983863L};
-    for (int i = 0; i < 3; i++) {
-      numbertab[i] = PyLong_FromLong((i < 2 ? cint_constants_1[i - 0] : cint_constants_4[i - 2]));
+    for (int i = 0; i < 5; i++) {
+      numbertab[i] = PyLong_FromLong((i < 4 ? cint_constants_1[i - 0] : cint_constants_4[i - 4]));
       if (unlikely(!numbertab[i])) __PYX_ERR(0, 1, __pyx_L1_error)
     }
   }
   #if CYTHON_IMMORTAL_CONSTANTS
   {
     PyObject **table = __pyx_mstate->__pyx_number_tab;
-    for (Py_ssize_t i=0; i<3; ++i) {
+    for (Py_ssize_t i=0; i<5; ++i) {
       #if PY_VERSION_HEX >= 0x030F0000
       PyUnstable_SetImmortal(table[i]);
       #elif CYTHON_COMPILING_IN_CPYTHON_FREETHREADING
@@ -26400,59 +27141,69 @@ static int __Pyx_CreateCodeObjects(__pyx_mstatetype *__pyx_mstate) {
   PyObject* tuple_dedup_map = PyDict_New();
   if (unlikely(!tuple_dedup_map)) return -1;
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 70};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 76};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
     __pyx_mstate_global->__pyx_codeobj_tab[0] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_start, __pyx_mstate->__pyx_kp_b_iso88591_A_1AT_a, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[0])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 74};
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 80};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
     __pyx_mstate_global->__pyx_codeobj_tab[1] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_stop, __pyx_mstate->__pyx_kp_b_iso88591_A_1A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[1])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 78};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 84};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_count};
     __pyx_mstate_global->__pyx_codeobj_tab[2] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_check_zero, __pyx_mstate->__pyx_kp_b_iso88591_A_E_e1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[2])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 82};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 88};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_loss};
     __pyx_mstate_global->__pyx_codeobj_tab[3] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_check_finite, __pyx_mstate->__pyx_kp_b_iso88591_A_E_A, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[3])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 86};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 92};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_function};
     __pyx_mstate_global->__pyx_codeobj_tab[4] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_call_back, __pyx_mstate->__pyx_kp_b_iso88591_A_E_V3at1_Kwaq, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[4])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 2, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 99};
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 2, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 105};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_loss, __pyx_mstate->__pyx_n_u_slots, __pyx_mstate->__pyx_n_u_fuse_calls, __pyx_mstate->__pyx_n_u_fuse_updates, __pyx_mstate->__pyx_n_u_array};
     __pyx_mstate_global->__pyx_codeobj_tab[5] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_finish, __pyx_mstate->__pyx_kp_b_iso88591_A_E_D_E_a_E_9A_1_U_IQ_gRs_q_YauA, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[5])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 115};
+    const __Pyx_PyCode_New_function_description descr = {3, 0, 0, 4, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 121};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_x, __pyx_mstate->__pyx_n_u_y, __pyx_mstate->__pyx_n_u_loss};
     __pyx_mstate_global->__pyx_codeobj_tab[6] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_step, __pyx_mstate->__pyx_kp_b_iso88591_A_5_F_3c_T_q_1_1_E_at_7_E_at_7_E, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[6])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 131};
+    const __Pyx_PyCode_New_function_description descr = {5, 0, 0, 6, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 137};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_index, __pyx_mstate->__pyx_n_u_stride, __pyx_mstate->__pyx_n_u_losses, __pyx_mstate->__pyx_n_u_seconds, __pyx_mstate->__pyx_n_u_done};
-    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_run, __pyx_mstate->__pyx_kp_b_iso88591_A_E_as_wgRq_t5_vQd_6_a_vT, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[7] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_run, __pyx_mstate->__pyx_kp_b_iso88591_A_E_as_wgRq_t5_vQd_6_iq_vT, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[7])) goto bad;
   }
   {
-    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 163};
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 148};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_times, __pyx_mstate->__pyx_n_u_loss};
+    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_timed_step, __pyx_mstate->__pyx_kp_b_iso88591_A_5_as_e6_a_AYat5_e1_E_QfE_q_4wg, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 3, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 157};
+    PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_call, __pyx_mstate->__pyx_n_u_call};
+    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_calls, __pyx_mstate->__pyx_kp_b_iso88591_A_q_XWD_Qd_tK_E, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
+  }
+  {
+    const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 186};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_array};
-    __pyx_mstate_global->__pyx_codeobj_tab[8] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_uses, __pyx_mstate->__pyx_kp_b_iso88591_A_t1D_XU_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[8])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_kernels_plan_pyx, __pyx_mstate->__pyx_n_u_uses, __pyx_mstate->__pyx_kp_b_iso88591_A_t1D_XU_1, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {1, 0, 0, 1, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 1};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self};
-    __pyx_mstate_global->__pyx_codeobj_tab[9] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[9])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[11] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_reduce_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[11])) goto bad;
   }
   {
     const __Pyx_PyCode_New_function_description descr = {2, 0, 0, 2, (unsigned int)(CO_OPTIMIZED|CO_NEWLOCALS), 3};
     PyObject* const varnames[] = {__pyx_mstate->__pyx_n_u_self, __pyx_mstate->__pyx_n_u_pyx_state};
-    __pyx_mstate_global->__pyx_codeobj_tab[10] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[10])) goto bad;
+    __pyx_mstate_global->__pyx_codeobj_tab[12] = __Pyx_PyCode_New(descr, varnames, __pyx_mstate->__pyx_kp_u_tree_fragment, __pyx_mstate->__pyx_n_u_setstate_cython, __pyx_mstate->__pyx_kp_b_iso88591_Q, tuple_dedup_map); if (unlikely(!__pyx_mstate_global->__pyx_codeobj_tab[12])) goto bad;
   }
   Py_DECREF(tuple_dedup_map);
   return 0;
@@ -29759,6 +30510,132 @@ static CYTHON_INLINE int __Pyx_PyList_Append(PyObject* list, PyObject* x) {
 static void __Pyx_RaiseKeywordRequired(const char* func_name, PyObject* kw_name) {
     PyErr_Format(PyExc_TypeError,
         "%s() needs keyword-only argument %U", func_name, kw_name);
+}
+
+/* CIntToPyUnicode */
+static CYTHON_INLINE PyObject* __Pyx_uchar___Pyx_PyUnicode_From_size_t(size_t value, Py_ssize_t width, char padding_char) {
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const size_t neg_one = (size_t) -1, const_zero = (size_t) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (unlikely(!(is_unsigned || value == 0 || value > 0) ||
+                    !(sizeof(value) <= 2 || value & ~ (size_t) 0x01fffff || __Pyx_CheckUnicodeValue((int) value)))) {
+        PyErr_SetString(PyExc_OverflowError, "%c arg not in range(0x110000)");
+        return NULL;
+    }
+    if (width <= 1) {
+        return PyUnicode_FromOrdinal((int) value);
+    }
+    return __Pyx_PyUnicode_FromOrdinal_Padded((int) value, width, padding_char);
+}
+static CYTHON_INLINE PyObject* __Pyx____Pyx_PyUnicode_From_size_t(size_t value, Py_ssize_t width, char padding_char, char format_char) {
+    char digits[sizeof(size_t)*3+2];
+    char *dpos, *end = digits + sizeof(size_t)*3+2;
+    const char *hex_digits = DIGITS_HEX;
+    Py_ssize_t length, ulength;
+    int prepend_sign, last_one_off;
+    size_t remaining;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#endif
+    const size_t neg_one = (size_t) -1, const_zero = (size_t) 0;
+#ifdef __Pyx_HAS_GCC_DIAGNOSTIC
+#pragma GCC diagnostic pop
+#endif
+    const int is_unsigned = neg_one > const_zero;
+    if (format_char == 'X') {
+        hex_digits += 16;
+        format_char = 'x';
+    }
+    remaining = value;
+    last_one_off = 0;
+    dpos = end;
+    do {
+        int digit_pos;
+        switch (format_char) {
+        case 'o':
+            digit_pos = abs((int)(remaining % (8*8)));
+            remaining = (size_t) (remaining / (8*8));
+            dpos -= 2;
+            memcpy(dpos, DIGIT_PAIRS_8 + digit_pos * 2, 2);
+            last_one_off = (digit_pos < 8);
+            break;
+        case 'd':
+            digit_pos = abs((int)(remaining % (10*10)));
+            remaining = (size_t) (remaining / (10*10));
+            dpos -= 2;
+            memcpy(dpos, DIGIT_PAIRS_10 + digit_pos * 2, 2);
+            last_one_off = (digit_pos < 10);
+            break;
+        case 'x':
+            *(--dpos) = hex_digits[abs((int)(remaining % 16))];
+            remaining = (size_t) (remaining / 16);
+            break;
+        default:
+            assert(0);
+            break;
+        }
+    } while (unlikely(remaining != 0));
+    assert(!last_one_off || *dpos == '0');
+    dpos += last_one_off;
+    length = end - dpos;
+    ulength = length;
+    prepend_sign = 0;
+    if (!is_unsigned && value <= neg_one) {
+        if (padding_char == ' ' || width <= length + 1) {
+            *(--dpos) = '-';
+            ++length;
+        } else {
+            prepend_sign = 1;
+        }
+        ++ulength;
+    }
+    if (width > ulength) {
+        ulength = width;
+    }
+    if (ulength == 1) {
+        return PyUnicode_FromOrdinal(*dpos);
+    }
+    return __Pyx_PyUnicode_BuildFromAscii(ulength, dpos, (int) length, prepend_sign, padding_char);
+}
+
+/* decode_c_string */
+static CYTHON_INLINE PyObject* __Pyx_decode_c_string(
+         const char* cstring, Py_ssize_t start, Py_ssize_t stop,
+         const char* encoding, const char* errors,
+         PyObject* (*decode_func)(const char *s, Py_ssize_t size, const char *errors)) {
+    Py_ssize_t length;
+    if (unlikely((start < 0) | (stop < 0))) {
+        size_t slen = strlen(cstring);
+        if (unlikely(slen > (size_t) PY_SSIZE_T_MAX)) {
+            PyErr_SetString(PyExc_OverflowError,
+                            "c-string too long to convert to Python");
+            return NULL;
+        }
+        length = (Py_ssize_t) slen;
+        if (start < 0) {
+            start += length;
+            if (start < 0)
+                start = 0;
+        }
+        if (stop < 0)
+            stop += length;
+    }
+    if (unlikely(stop <= start))
+        return __Pyx_NewRef(__pyx_mstate_global->__pyx_empty_unicode);
+    length = stop - start;
+    cstring += start;
+    if (decode_func) {
+        return decode_func(cstring, length, errors);
+    } else {
+        return PyUnicode_Decode(cstring, length, encoding, errors);
+    }
 }
 
 /* PyObjectCompare */

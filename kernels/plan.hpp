@@ -54,26 +54,34 @@ public:
     // Up to `steps` steps, for as long as `seconds` have not passed; returns how many were completed, their
     // losses in `losses`. A step that fails has changed nothing but buffers, if its checks stand before its
     // first update.
-    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, Outcome &outcome) {
-        const auto begin = std::chrono::steady_clock::now();
+    // With `times` (steps, calls) the seconds that each call took are written there.
+    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, double *times,
+                     Outcome &outcome) {
+        const Clock::time_point begin = Clock::now();
         outcome = RAN;
         for (std::int64_t step = 0; step < steps; ++step) {
             for (const Slot &slot : slots)
                 for (const Slot::Place place : slot.places)
                     calls[place.call].array[place.array] = slot.data + step * slot.stride;
-            outcome = run_step(run_call);
+            outcome = run_step(run_call, times ? times + step * std::int64_t(calls.size()) : nullptr);
             if (outcome != RAN) return step;
             losses[step] = *loss;
-            if (std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count() > seconds)
-                return step + 1;
+            if (since(begin) > seconds) return step + 1;
         }
         return steps;
     }
 
 private:
-    Outcome run_step(RunCall run_call) {
+    using Clock = std::chrono::steady_clock;
+
+    static double since(Clock::time_point begin) {
+        return std::chrono::duration<double>(Clock::now() - begin).count();
+    }
+
+    Outcome run_step(RunCall run_call, double *times) {
         for (std::size_t i = 0; i < calls.size(); ++i) {
             Call &call = calls[i];
+            const Clock::time_point begin = times ? Clock::now() : Clock::time_point();
             if (call.kernel == CALL_BACK) {
                 if (!call_back(object, int(call.size[0]))) return undo(i, CALL_BACK_FAILED);
             } else if (call.kernel == CHECK_INDEX || call.kernel == CHECK_ZERO || call.kernel == CHECK_FINITE) {
@@ -81,6 +89,7 @@ private:
             } else if (!run_call(&call)) {
                 return undo(i, OUT_OF_MEMORY);
             }
+            if (times) times[i] = since(begin);
         }
         return RAN;
     }

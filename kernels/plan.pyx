@@ -19,6 +19,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         KernelId kernel
         void *array[8]
         int64_t size[6]
+        int is_double
 
 cdef extern from "plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
@@ -37,7 +38,12 @@ cdef extern from "plan.hpp" namespace "fastnn" nogil:
         void *object
         void add_slot(const void *data) except +
         void bind(size_t slot, char *data, int64_t stride)
-        int64_t run(RunCall run_call, int64_t steps, double *losses, double seconds, Outcome &outcome)
+        int64_t run(
+            RunCall run_call, int64_t steps, double *losses, double seconds, double *times, Outcome &outcome
+        )
+
+cdef extern from "kernel_names.hpp" namespace "fastnn" nogil:
+    const char *kernel_name(KernelId kernel)
 
 cdef extern from "fusion.hpp" namespace "fastnn" nogil:
     void fuse(vector[Call] &calls, bint updates) except +
@@ -123,7 +129,7 @@ cdef class Plan:
             return None
         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
-        self._run(1, &loss, 1.0)
+        self._run(1, &loss, 1.0, NULL)
         if self.error is not None:
             raise self.error
         return loss
@@ -136,15 +142,32 @@ cdef class Plan:
         failed has changed nothing.
         """
         self.plan.bind(0, index.data, stride * sizeof(int64_t))
-        done = self._run(losses.shape[0], &losses[0], seconds)
+        done = self._run(losses.shape[0], &losses[0], seconds, NULL)
         return done, self.error
 
-    cdef int64_t _run(self, int64_t steps, double *losses, double seconds):
+    def timed_step(self, double[::1] times):
+        """One more step on the batch of the last one; writes the seconds that each call took."""
+        cdef double loss
+        if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
+            raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+        self._run(1, &loss, 1.0, &times[0])
+        if self.error is not None:
+            raise self.error
+
+    def calls(self):
+        """(name of the kernel, its sizes, bytes of a float) of each call."""
+        cdef Call call
+        return [
+            (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)
+            for call in self.plan.calls
+        ]
+
+    cdef int64_t _run(self, int64_t steps, double *losses, double seconds, double *times):
         cdef Outcome outcome = RAN
         cdef int64_t done
         self.error = None
         with nogil:
-            done = self.plan.run(run_call, steps, losses, seconds, outcome)
+            done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
         if outcome == CHECK_FAILED:
             self.error = CheckFailedError()
         elif outcome == OUT_OF_MEMORY:

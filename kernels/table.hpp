@@ -41,7 +41,7 @@ template <class T> void fill(Table &table) {
     set(SGD, update_kernel<T, SgdUpdate>);
     set(ADAM, update_kernel<T, AdamUpdate>);
     set(DROPOUT, dropout<T>);
-    set(DENSE_DW_SGD, dense_dw_update<T, SgdUpdate>, dense_dw_update_scratch<T>);
+    set(DENSE_DW_SGD, dense_dw_sgd<T>, dense_dw_update_scratch<T>);
     set(DENSE_DW_ADAM, dense_dw_update<T, AdamUpdate>, dense_dw_update_scratch<T>);
     set(DENSE_DB_SGD, dense_db_update<T, SgdUpdate>);
     set(DENSE_DB_ADAM, dense_db_update<T, AdamUpdate>);

@@ -1,0 +1,57 @@
+// What profiles call the kernels.
+#pragma once
+
+#include "call.hpp"
+
+namespace fastnn {
+
+inline const char *kernel_name(KernelId kernel) {
+    switch (kernel) {
+        case DENSE_FORWARD: return "dense_forward";
+        case DENSE_DX: return "dense_dx";
+        case DENSE_DW: return "dense_dw";
+        case DENSE_DB: return "dense_db";
+        case RELU_FORWARD: return "relu_forward";
+        case RELU_DX: return "relu_dx";
+        case SIGMOID_FORWARD: return "sigmoid_forward";
+        case SIGMOID_DX: return "sigmoid_dx";
+        case TANH_FORWARD: return "tanh_forward";
+        case TANH_DX: return "tanh_dx";
+        case EXP_FORWARD: return "exp_forward";
+        case LOG_FORWARD: return "log_forward";
+        case SOFTMAX_FORWARD: return "softmax_forward";
+        case SOFTMAX_DX: return "softmax_dx";
+        case CROSS_ENTROPY_LABELS: return "cross_entropy_labels";
+        case CROSS_ENTROPY_SOFT: return "cross_entropy_soft";
+        case SQUARED_ERROR: return "squared_error";
+        case SGD: return "sgd";
+        case ADAM: return "adam";
+        case DROPOUT: return "dropout";
+        case RANDOM_NEXT: return "random_next";
+        case GATHER_BYTES: return "gather_bytes";
+        case GATHER_FLOATS: return "gather_floats";
+        case GATHER_DOUBLES: return "gather_doubles";
+        case GATHER_LABELS: return "gather_labels";
+        case COUNT_NONFINITE: return "count_nonfinite";
+        case LABEL_DIVISOR: return "label_divisor";
+        case REDUCE_LOSS: return "reduce_loss";
+        case COUNT_CORRECT: return "count_correct";
+        case ADVANCE: return "advance";
+        case ADAM_CORRECTIONS: return "adam_corrections";
+        case DENSE_DW_SGD: return "dense_dw_sgd";
+        case DENSE_DW_ADAM: return "dense_dw_adam";
+        case DENSE_DB_SGD: return "dense_db_sgd";
+        case DENSE_DB_ADAM: return "dense_db_adam";
+        case CHECK_INDEX: return "check_index";
+        case CHECK_ZERO: return "check_zero";
+        case CHECK_FINITE: return "check_finite";
+        case CALL_BACK: return "call_back";
+        case PROBE_FMA: return "probe_fma";
+        case PROBE_READ: return "probe_read";
+        case PROBE_UPDATE: return "probe_update";
+        case KERNEL_COUNT: break;
+    }
+    return "unknown";
+}
+
+}  // namespace fastnn
