@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
 from fastnn._door import Array
+from fastnn.files import write_atomic
 from fastnn.layers import Layer
 
 
@@ -53,16 +53,3 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
     for name, param in params.items():
         param.value = arrays[name]
-
-
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a crash leaves either the old file or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

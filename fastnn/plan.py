@@ -16,7 +16,7 @@ import numpy as np
 
 from fastnn import changes
 from fastnn._door import Array
-from fastnn.kernels import active_backend, aligned_empty, record_with
+from fastnn.kernels import active_backend, record_with
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim import Optimizer
@@ -149,13 +149,6 @@ class Plans:
     # A copy of a trainer records its own.
     def __reduce__(self) -> tuple[type[Plans], tuple[()]]:
         return Plans, ()
-
-
-def slot_for(array: Array) -> Array:
-    """A copy of the array, in whose place later steps put theirs."""
-    slot: Array = aligned_empty(array.shape, array.dtype)
-    slot[...] = array
-    return slot
 
 
 _locks: WeakKeyDictionary[Layer, threading.Lock] = WeakKeyDictionary()

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn._door import Array
-from fastnn.checkpoint import write_atomic
+from fastnn.files import write_atomic
 
 # Sizes that lie well within the first, second and third level of cache, and beyond all of them.
 LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 2**20}

@@ -57,6 +57,13 @@ class Arena:
         return memory.view(dtype).reshape(shape)
 
 
+def slot_for(array: Array) -> Array:
+    """A copy of the array, in whose place later steps put theirs."""
+    slot: Array = aligned_empty(array.shape, array.dtype)
+    slot[...] = array
+    return slot
+
+
 class Recorder:
     """Writes down the calls made inside `with record_with(recorder)`."""
 

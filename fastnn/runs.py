@@ -29,9 +29,10 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._door import Array, choose, in_range, positive_int
-from fastnn.checkpoint import save, write_atomic
+from fastnn.checkpoint import save
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.evaluation import evaluate
+from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.init import initializer
 from fastnn.kernels import BACKENDS, active_backend, backend

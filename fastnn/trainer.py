@@ -19,10 +19,10 @@ from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Softmax
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer, optimizer_of
-from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run, slot_for
+from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
 from fastnn.profile import Profile, profile_plan
 from fastnn.random_states import kept_on_failure
-from fastnn.recording import Recorder, run_layer
+from fastnn.recording import Recorder, run_layer, slot_for
 from fastnn.samples import Samples, check_data, check_model
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.

@@ -1,6 +1,8 @@
 executor: object
 noter: object
 runner: object
+opener: object
+closer: object
 recorder: object
 
 def select_isa(name: str) -> None: ...

@@ -24,6 +24,8 @@ cdef extern from "recording.hpp" namespace "fastnn" nogil:
 
 cdef extern from "executor.hpp" namespace "fastnn" nogil:
     bint execute_call(const Table &table, Call &call, int threads)
+    void open_session(int threads, double work)
+    void close_session()
 
 # Calls that take longer than about a microsecond let other Python threads run.
 cdef double WORK_TO_RELEASE_GIL = 1e5
@@ -53,6 +55,14 @@ cdef int note(Call *call) except -1:
 
 cdef bint run(Call *call) noexcept nogil:
     return execute_call(table[0], call[0], threads)
+
+
+cdef void open(double work) noexcept nogil:
+    open_session(threads, work)
+
+
+cdef void close() noexcept nogil:
+    close_session()
 
 
 def select_isa(name):
@@ -102,6 +112,8 @@ select_isa(_best_isa())
 set_num_threads(cpu.available_threads())
 executor = PyCapsule_New(<void *> execute, "fastnn.kernels.core.executor", NULL)
 noter = PyCapsule_New(<void *> note, "fastnn.kernels.core.noter", NULL)
-# For plan.pyx: run a call without the GIL; record this thread's calls.
+# For plan.pyx: run a call without the GIL; before and after a plan runs; record this thread's calls.
 runner = PyCapsule_New(<void *> run, "fastnn.kernels.core.runner", NULL)
+opener = PyCapsule_New(<void *> open, "fastnn.kernels.core.opener", NULL)
+closer = PyCapsule_New(<void *> close, "fastnn.kernels.core.closer", NULL)
 recorder = PyCapsule_New(<void *> record_into, "fastnn.kernels.core.recorder", NULL)

@@ -12,6 +12,13 @@ namespace fastnn {
 // All sums are made in one round, since there is no matrix that could hold partial ones.
 static_assert(MOST_FUSED_ROWS <= PACKED_ROWS);
 
+// The product that gives dw. The parts of w are those that dense_forward reads.
+template <class T> Product<T> update_product(const Call &call) {
+    Product<T> product = dw_product(call, call.in<T>(0), call.in<T>(1));
+    product.parts_are_rows = false;
+    return product;
+}
+
 // Takes a step down a tile of the gradient that is still in registers.
 template <class T> struct DescendTile : StoreTile<T> {
     SgdRule<T> rule;
@@ -34,7 +41,7 @@ template <class T, class Update> struct StoreGradient : StoreTile<T> {
 };
 
 template <class T> std::int64_t dense_dw_update_scratch(const Call &call) {
-    const Product<T> product = dw_product<T>(call, nullptr, nullptr);
+    const Product<T> product = update_product<T>(call);
     return product.scratch_bytes() + product.height * BLOCK_ROW_BYTES;
 }
 
@@ -42,7 +49,7 @@ template <class T> std::int64_t dense_dw_update_scratch(const Call &call) {
 template <class T, template <class> class Update>
 void dense_dw_update(const Call &call, int part, int parts) {
     const std::int64_t N = call.size[3];
-    const Product<T> product = dw_product(call, call.in<T>(0), call.in<T>(1));
+    const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part), *const scratch = tile + product.height * BLOCK<T>;
     const Update<T> update(call, 2);
     const auto gradient = [=](std::int64_t row, std::int64_t column) {
@@ -64,8 +71,7 @@ template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     const auto descend = [=, N = call.size[3]](std::int64_t row, std::int64_t column) {
         return DescendTile<T>{{update.p + row * N + column, N}, update.rule};
     };
-    const Product<T> product = dw_product(call, call.in<T>(0), call.in<T>(1));
-    multiply(product, scratch_of<T>(call, part), part, parts, descend, descend);
+    multiply(update_product<T>(call), scratch_of<T>(call, part), part, parts, descend, descend);
 }
 
 // b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)

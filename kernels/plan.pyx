@@ -20,6 +20,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         void *array[8]
         int64_t size[6]
         int is_double
+        double work
 
 cdef extern from "plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
@@ -51,9 +52,15 @@ cdef extern from "fusion.hpp" namespace "fastnn" nogil:
 
 cnp.import_array()
 
+ctypedef void (*OpenSession)(double work) noexcept nogil
+ctypedef void (*CloseSession)() noexcept nogil
 ctypedef void (*RecordInto)(vector[Call] *) noexcept
 
 cdef RunCall run_call = <RunCall> PyCapsule_GetPointer(core.runner, "fastnn.kernels.core.runner")
+cdef OpenSession open_session = <OpenSession> PyCapsule_GetPointer(core.opener, "fastnn.kernels.core.opener")
+cdef CloseSession close_session = <CloseSession> PyCapsule_GetPointer(
+    core.closer, "fastnn.kernels.core.closer"
+)
 cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "fastnn.kernels.core.recorder")
 
 
@@ -67,6 +74,7 @@ cdef class Plan:
     cdef NativePlan plan
     cdef list call_backs
     cdef object error  # why the last run ended before its time
+    cdef double work  # of one step, about, in FLOP
     cdef list slots  # (type number, shape) of the arrays that a run replaces
 
     def __cinit__(self):
@@ -114,6 +122,9 @@ cdef class Plan:
         self.plan.object = <void *> self
         if fuse_calls:
             fuse(self.plan.calls, fuse_updates)
+        self.work = 0
+        for index in range(self.plan.calls.size()):
+            self.work += self.plan.calls[index].work
         for array in slots:
             self.slots.append((cnp.PyArray_TYPE(array), (<object> array).shape))
             self.plan.add_slot(array.data)
@@ -133,6 +144,20 @@ cdef class Plan:
         if self.error is not None:
             raise self.error
         return loss
+
+    def forward(self, x):
+        """The calls once, with `x` in place of the recorded array; False if it is not like that one.
+
+        Raises as `step`.
+        """
+        cdef double loss
+        if not self._fits(0, x):
+            return False
+        self.plan.bind(0, (<cnp.ndarray> x).data, 0)
+        self._run(1, &loss, 1.0, NULL)
+        if self.error is not None:
+            raise self.error
+        return True
 
     def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):
         """As many steps as `losses` has room for, or as begin within `seconds`, at least one.
@@ -167,7 +192,9 @@ cdef class Plan:
         cdef int64_t done
         self.error = None
         with nogil:
+            open_session(self.work)
             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
+            close_session()
         if outcome == CHECK_FAILED:
             self.error = CheckFailedError()
         elif outcome == OUT_OF_MEMORY:

@@ -3,7 +3,7 @@
 // The caller is thread 0 and does part 0; worker i does part i, always, so that a thread finds in its cache
 // what it wrote before. Only a worker that has not begun when the caller is ready loses its part to it: one
 // that must be woken first (30 us), or whose core another process holds. A worker spins for a moment after
-// its last job and then sleeps; a caller that finds the team busy (another Python thread is using it) does
+// its last job, or as long as a plan runs, and then sleeps; a caller that finds the team busy (another Python thread is using it) does
 // all parts itself. The result is the same in every case. After fork() the child starts a team of its own:
 // threads do not survive a fork, and libgomp's team would deadlock there.
 #pragma once
@@ -64,6 +64,19 @@ public:
         for (int i = 0; i < helpers; ++i) workers_[i]->wait();
     }
 
+    // While a session is open, workers wait for jobs without going to sleep: a plan knows that more will come
+    // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work`: of one step.
+    void open_session(int threads, double work) {
+        ++sessions_;
+        if (work < WORK_TO_WAKE) return;
+        std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
+        const int helpers = alone.owns_lock() ? ensure_workers(threads - 1) : 0;
+        if (!helpers || !asleep(helpers)) return;
+        keep_off_this_core(helpers);
+        for (int i = 0; i < helpers; ++i) workers_[i]->rouse();
+    }
+    void close_session() { --sessions_; }
+
 private:
     struct Job {
         Kernel kernel;
@@ -81,6 +94,9 @@ private:
     static constexpr int CALLS_TO_WAKE = 8;
 
     struct alignas(64) Worker {
+        explicit Worker(const std::atomic<int> &sessions) : sessions(sessions) {}
+
+        const std::atomic<int> &sessions;  // how many are open
         // What there is to do; null: nothing, busy(): it is being done.
         std::atomic<const Job *> job{nullptr};
         std::atomic<bool> asleep{false};
@@ -95,10 +111,14 @@ private:
         void start(const Job &next, int its_part) {
             part = its_part;
             job.store(&next);
-            if (asleep.load()) {
-                const std::lock_guard<std::mutex> lock(mutex);
-                wake.notify_one();
-            }
+            rouse();
+        }
+
+        // Wakes it if it sleeps and nobody has done so already.
+        void rouse() {
+            if (!asleep.exchange(false)) return;
+            const std::lock_guard<std::mutex> lock(mutex);
+            wake.notify_one();
         }
 
         // Takes back a job that the worker has not begun; false if it has.
@@ -124,14 +144,17 @@ private:
 
         const Job *await_job() {
             for (;;) {
-                for (int spins = 0; spins < SPINS; ++spins) {
+                for (int spins = 0; spins < SPINS || sessions.load(std::memory_order_relaxed) > 0; ++spins) {
                     if (const Job *next = begin()) return next;
                     spin_pause();
+                    if (spins % SPINS == SPINS - 1) std::this_thread::yield();  // others may want this core
                 }
-                // Both sides store before they load: either start() sees `asleep`, or this sees `job`.
                 std::unique_lock<std::mutex> lock(mutex);
-                asleep.store(true);
-                wake.wait(lock, [this] { return job.load() != nullptr; });
+                wake.wait(lock, [this] {
+                    // Both sides store before they load: either rouse() sees `asleep`, or this sees the job.
+                    asleep.store(true);
+                    return job.load() != nullptr || sessions.load() > 0;
+                });
                 asleep.store(false);
             }
         }
@@ -162,7 +185,7 @@ private:
         pthread_sigmask(SIG_SETMASK, &all, &before);
         try {
             while (int(workers_.size()) < count) {
-                auto worker = std::make_unique<Worker>();
+                auto worker = std::make_unique<Worker>(sessions_);
                 std::thread thread([w = worker.get()] { w->loop(); });
                 worker->thread = thread.native_handle();
                 thread.detach();
@@ -201,6 +224,7 @@ private:
     }
 
     std::mutex busy_;
+    std::atomic<int> sessions_{0};
     unsigned unhelped_ = 0;
     std::vector<std::unique_ptr<Worker>> workers_;
 };

@@ -276,7 +276,7 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
 def test_without_a_command_the_commands_are_told(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
-    assert "train,compare,config" in process.stderr
+    assert "train,compare,profile,config" in process.stderr
 
 
 def test_version(command, tmp_path):
@@ -339,3 +339,18 @@ def test_compare_without_its_file_fails(tmp_path, capsys):
     assert error.startswith("fastnn: error: ")
     assert "no.json" in error
     assert error.count("\n") == 1
+
+
+def test_profile_prints_the_kernels_of_a_step(capsys, tmp_path):
+    picture = tmp_path / "step.png"
+    argv = ["profile", "--layers", "20,8,3", "--batch-size", "4", "--threads", "1", "--plot", str(picture)]
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    for name in ("dense_forward", "4x20x8", "dense_dw_sgd", "cross_entropy_labels", "outside kernels"):
+        assert name in out
+    assert picture.stat().st_size > 1000
+
+
+def test_profile_explains_wrong_layers(capsys):
+    assert main(["profile", "--layers", "20,x"]) == 1
+    assert "sizes such as 784,128,10 are wanted" in capsys.readouterr().err
