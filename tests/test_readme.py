@@ -33,7 +33,7 @@ def test_names_exist():
 
 
 @pytest.mark.parametrize(
-    "command", re.findall(r"fastnn (?:train|compare|config)[^\n`|&]*", "\n".join(blocks("bash")))
+    "command", re.findall(r"fastnn (?:train|profile|compare|config)[^\n`|&]*", "\n".join(blocks("bash")))
 )
 def test_commands_are_understood(command):
     assert callable(cli._parse([cli._with_underscores(word) for word in shlex.split(command)[1:]]))
