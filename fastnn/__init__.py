@@ -24,6 +24,7 @@ from fastnn.layers import (
     Sigmoid,
     Softmax,
     Tanh,
+    elementwise,
 )
 from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squared_error
 from fastnn.optim import SGD, Adam, Optimizer
@@ -59,6 +60,7 @@ __all__ = [
     "backend",
     "cross_entropy",
     "data",
+    "elementwise",
     "evaluate",
     "fit",
     "get_num_threads",

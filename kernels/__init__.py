@@ -31,6 +31,7 @@ FAMILIES = {
         "softmax_forward",
         "softmax_dx",
     ),
+    "elementwise": ("elementwise_forward", "elementwise_dx"),
     "loss": (
         "cross_entropy_labels",
         "cross_entropy_soft",

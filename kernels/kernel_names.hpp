@@ -21,6 +21,8 @@ inline const char *kernel_name(KernelId kernel) {
         case LOG_FORWARD: return "log_forward";
         case SOFTMAX_FORWARD: return "softmax_forward";
         case SOFTMAX_DX: return "softmax_dx";
+        case ELEMENTWISE_FORWARD: return "elementwise_forward";
+        case ELEMENTWISE_DX: return "elementwise_dx";
         case CROSS_ENTROPY_LABELS: return "cross_entropy_labels";
         case CROSS_ENTROPY_SOFT: return "cross_entropy_soft";
         case SQUARED_ERROR: return "squared_error";

@@ -24,6 +24,8 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         LOG_FORWARD
         SOFTMAX_FORWARD
         SOFTMAX_DX
+        ELEMENTWISE_FORWARD
+        ELEMENTWISE_DX
         CROSS_ENTROPY_LABELS
         CROSS_ENTROPY_SOFT
         SQUARED_ERROR

@@ -7,6 +7,7 @@
 #include "data.hpp"
 #include "dense.hpp"
 #include "dense_update.hpp"
+#include "elementwise.hpp"
 #include "loss.hpp"
 #include "optim.hpp"
 #include "probe.hpp"
@@ -35,6 +36,8 @@ template <class T> void fill(Table &table) {
     set(LOG_FORWARD, log_forward<T>);
     set(SOFTMAX_FORWARD, softmax_forward<T>);
     set(SOFTMAX_DX, softmax_dx<T>);
+    set(ELEMENTWISE_FORWARD, elementwise_forward<T>);
+    set(ELEMENTWISE_DX, elementwise_dx<T>);
     set(CROSS_ENTROPY_LABELS, cross_entropy_labels<T>);
     set(CROSS_ENTROPY_SOFT, cross_entropy_soft<T>);
     set(SQUARED_ERROR, squared_error<T>);

@@ -18,10 +18,11 @@ def blocks(language):
 
 def test_script_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (script,) = blocks("python")
     names = {}
-    exec(script, names)
+    for script in blocks("python"):
+        exec(script, names)
     assert names["history"]["val_accuracy"][-1] > 0.9
+    assert names["model"].predict(names["x"].reshape(-1, 64)).shape == (len(names["x"]), 10)
     assert (tmp_path / "digits.safetensors").stat().st_size > 4 * 9000
     assert "Linear(64, 128)" in capsys.readouterr().out
 

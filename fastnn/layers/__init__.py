@@ -4,6 +4,7 @@ from fastnn.layers.act import ACTIVATIONS, Activation, Identity, ReLU, Sigmoid, 
 from fastnn.layers.base import Layer
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
+from fastnn.layers.elementwise import Elementwise, elementwise
 from fastnn.layers.sequential import Sequential
 from fastnn.layers.shape import Flatten
 from fastnn.recording import Backward
@@ -13,6 +14,7 @@ __all__ = [
     "Activation",
     "Backward",
     "Dropout",
+    "Elementwise",
     "Flatten",
     "Identity",
     "Layer",
@@ -22,4 +24,5 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "Tanh",
+    "elementwise",
 ]

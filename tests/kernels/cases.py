@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastnn.kernels import load
+from fastnn.kernels.scalar import ScalarFunction
 
 SUM, MEAN = 1, 2
 
@@ -71,6 +72,26 @@ def dense_dw(a, batch, M, K, N):
 
 def dense_db(a, batch, M, N):
     return a(*batch, M, N), a.poison(*batch, N)
+
+
+def swish(x):
+    return x / (1 + math.exp(-x))
+
+
+def swish_gradient(x, dy):
+    s = 1 / (1 + math.exp(-x))
+    return dy * (s + x * s * (1 - s))
+
+
+SWISH, SWISH_GRADIENT = ScalarFunction(swish, 1, "forward"), ScalarFunction(swish_gradient, 2, "backward")
+
+
+def elementwise_forward(a, shape):
+    return SWISH, a(*shape), a.poison(*shape)
+
+
+def elementwise_dx(a, shape):
+    return SWISH_GRADIENT, a(*shape), a(*shape), a.poison(*shape)
 
 
 def forward(a, shape):
@@ -191,6 +212,8 @@ def cases():
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", forward, (shape,))
             yield Case(f"{name}_dx", backward, (shape,))
+        yield Case("elementwise_forward", elementwise_forward, (shape,))
+        yield Case("elementwise_dx", elementwise_dx, (shape,))
         yield Case("squared_error", squared_error, (shape, MEAN, True))
         yield Case("squared_error", squared_error, (shape, SUM, False))
         for options in ((0.0, 0.0, 0), (0.0, 0.1, 0), (0.9, 0.0, 0), (0.9, 0.1, 1)):

@@ -64,6 +64,8 @@ LARGE = (
     Case("dense_db", cases.dense_db, ((), 1501, 1003)),
     Case("dense_db", cases.dense_db, ((3,), 701, 703)),
     *(Case(f"{name}_forward", cases.forward, ((n,),)) for name, n in (("relu", 400003), ("sigmoid", 40003))),
+    Case("elementwise_forward", cases.elementwise_forward, ((100003,),)),
+    Case("elementwise_dx", cases.elementwise_dx, ((100003,),)),
     Case("tanh_forward", cases.forward, ((40003,),)),
     *(Case(f"{name}_dx", cases.backward, ((400003,),)) for name in ("relu", "sigmoid", "tanh")),
     *(Case("softmax_forward", cases.forward, (shape,)) for shape in ((4001, 10), (41, 1003))),
@@ -146,6 +148,8 @@ def print_threads_used(threads):
 @pytest.mark.skipif(sys.platform != "linux", reason="counts threads in Linux's /proc")
 def test_large_cases_use_all_threads():
     """Or the test above would compare one thread with one thread."""
+    # To compile a user's function the child loads Numba, which has a thread of its own.
+    counted = [case for case in LARGE if case.kernel not in FAMILIES["elementwise"]]
     calls = [
         (
             case.kernel,
@@ -154,7 +158,7 @@ def test_large_cases_use_all_threads():
                 for a in case.arguments(np.float32).values()
             ],
         )
-        for case in LARGE
+        for case in counted
     ]
     child = subprocess.run(
         [
@@ -168,7 +172,7 @@ def test_large_cases_use_all_threads():
     )
     assert child.returncode == 0, child.stderr.decode()
     used = list(map(int, child.stdout.split()))
-    for case, threads in zip(LARGE, used, strict=True):
+    for case, threads in zip(counted, used, strict=True):
         assert threads == (1 if case.kernel in SERIAL else MOST_THREADS), str(case)
 
 

@@ -1,0 +1,10 @@
+from typing import Any
+
+import numpy.typing as npt
+
+from fastnn.kernels.scalar import ScalarFunction
+
+Array = npt.NDArray[Any]
+
+def elementwise_forward(function: ScalarFunction, x: Array, y: Array) -> None: ...
+def elementwise_dx(function: ScalarFunction, x: Array, dy: Array, dx: Array) -> None: ...

@@ -1,0 +1,272 @@
+"""A replayed step has the bits of one that runs layer by layer: losses, weights, moments, random counters."""
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn.kernels import core, cpu
+
+from .twins import CLASSES, FEATURES, batch, small_net
+
+every_isa = pytest.mark.parametrize("isa", cpu.supported())
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+fused_or_not = pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
+
+
+@pytest.fixture(autouse=True)
+def chosen_isa(request):
+    """Selects the instruction set of the test's parameter `isa`."""
+    if "isa" in request.fixturenames:
+        core.select_isa(request.getfixturevalue("isa"))
+
+
+NETS = {
+    "linear": lambda: fn.Linear(FEATURES, CLASSES),
+    "no bias": lambda: fn.Linear(FEATURES, CLASSES, bias=False),
+    "linear twice": lambda: small_net(fn.Identity()),
+    "one without bias": lambda: fn.Sequential(
+        fn.Linear(FEATURES, 17, bias=False), fn.ReLU(), fn.Linear(17, CLASSES)
+    ),
+    **{
+        layer.__name__.lower(): lambda layer=layer: small_net(layer())
+        for layer in (fn.ReLU, fn.Sigmoid, fn.Tanh, fn.Softmax, fn.Identity, fn.Flatten, fn.Dropout)
+    },
+    "activation first": lambda: fn.Sequential(fn.Tanh(), fn.Linear(FEATURES, CLASSES)),
+    "activation last": lambda: fn.Sequential(fn.Linear(FEATURES, CLASSES), fn.Sigmoid()),
+    "activation twice": lambda: small_net(fn.Sigmoid(), fn.ReLU(), fn.Tanh()),
+    "dropout first": lambda: fn.Sequential(fn.Dropout(0.3), small_net()),
+    "dropout before": lambda: small_net(fn.Dropout(0.3), fn.ReLU()),
+    "dropout behind": lambda: small_net(fn.ReLU(), fn.Dropout(0.3)),
+    "dropout twice": lambda: small_net(fn.Dropout(0.3), fn.Tanh(), fn.Dropout(0.6)),
+    "dropout of nothing": lambda: small_net(fn.ReLU(), fn.Dropout(0)),
+    "views between": lambda: small_net(fn.Identity(), fn.ReLU(), fn.Flatten(), fn.Identity()),
+    "nested": lambda: fn.Sequential(
+        fn.Sequential(),
+        fn.Sequential(fn.Linear(FEATURES, 19), fn.ReLU()),
+        fn.Sequential(fn.Dropout(0.2), fn.Sequential(fn.Linear(19, 16), fn.Tanh()), fn.Sequential()),
+        fn.Linear(16, CLASSES),
+    ),
+    "deep": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 64), fn.ReLU(), fn.Linear(64, 33), fn.Sigmoid(), fn.Linear(33, 130)),
+        *(fn.Tanh(), fn.Linear(130, 1), fn.ReLU(), fn.Linear(1, CLASSES)),
+    ),
+}
+
+LOSSES = {
+    "mean": lambda: fn.CrossEntropy(),
+    "sum": lambda: fn.CrossEntropy(reduction="sum"),
+    "weights": lambda: fn.CrossEntropy(weight=[1, 5, 0.5]),
+    "weights, sum": lambda: fn.CrossEntropy(weight=[1, 5, 0.5], reduction="sum"),
+    "smoothing": lambda: fn.CrossEntropy(label_smoothing=0.1),
+    "weights, smoothing": lambda: fn.CrossEntropy(weight=[0, 1, 2], label_smoothing=0.3),
+    "squared": lambda: fn.SquaredError(),
+    "squared, sum": lambda: fn.SquaredError("sum"),
+}
+
+
+def targets(name, y, dtype):
+    """The labels `y` as the targets of that name."""
+    if name == "labels":
+        return y
+    rows = np.eye(CLASSES, dtype=dtype)[y]
+    return rows if name == "one-hot" else (0.6 * rows + 0.4 / CLASSES).astype(dtype)
+
+
+OPTIMIZERS = {
+    "sgd": lambda: fn.SGD(lr=0.1),
+    "decay": lambda: fn.SGD(lr=0.1, weight_decay=0.01),
+    "momentum": lambda: fn.SGD(lr=0.1, momentum=0.9),
+    "momentum, decay": lambda: fn.SGD(lr=0.1, momentum=0.9, weight_decay=0.01),
+    "nesterov": lambda: fn.SGD(lr=0.1, momentum=0.9, nesterov=True),
+    "nesterov, decay": lambda: fn.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
+    "adam": lambda: fn.Adam(lr=0.01),
+    "adam, decay": lambda: fn.Adam(lr=0.01, betas=(0.5, 0.75), weight_decay=0.01),
+}
+
+
+@every_isa
+@both_types
+@fused_or_not
+@pytest.mark.parametrize("net", NETS)
+def test_layers(net, fuse, dtype, isa, twins):
+    pair = twins(lambda: NETS[net]().to(dtype), optimizer=fn.Adam, fuse=fuse)
+    for seed in range(4):
+        pair.step(*batch(seed, dtype=dtype))
+        assert pair.replays
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("target", ["labels", "one-hot", "soft"])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_losses(loss, target, dtype, isa, twins):
+    if loss.startswith("squared") and target == "labels":
+        pytest.skip("squared_error takes no labels")
+    pair = twins(lambda: small_net().to(dtype), LOSSES[loss], lambda: fn.SGD(lr=0.01))
+    for seed in range(4):
+        x, y = batch(seed, dtype=dtype)
+        pair.step(x, targets(target, y, dtype))
+        assert pair.replays
+
+
+@every_isa
+@both_types
+@fused_or_not
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_optimizers(optimizer, fuse, dtype, isa, twins):
+    pair = twins(
+        lambda: small_net(fn.ReLU(), fn.Linear(16, 16, bias=False)).to(dtype),
+        optimizer=OPTIMIZERS[optimizer],
+        fuse=fuse,
+    )
+    for seed in range(5):
+        pair.step(*batch(seed, dtype=dtype))
+
+
+# Rows, features and outputs of a product that is worth seven threads.
+SIZES = [(1, 1503, 1001), (2, 1001, 503), (33, 301, 203), (512, 101, 67), (513, 67, 101), (600, 101, 67)]
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_batch_sizes_and_threads(size, optimizer, dtype, isa, twins):
+    rows, features, hidden = size
+    pair = twins(
+        lambda: fn.Sequential(fn.Linear(features, hidden), fn.ReLU(), fn.Linear(hidden, 11)).to(dtype),
+        optimizer=OPTIMIZERS[optimizer],
+    )
+    for threads in (1, 2, 3, 7):
+        fn.set_num_threads(threads)
+        generator = np.random.default_rng(threads)
+        x = generator.normal(size=(rows, features)).astype(dtype)
+        pair.step(x, generator.integers(0, 11, rows))
+
+
+@both_types
+def test_threads_do_not_show(dtype, twins, snapshot):
+    """A whole run on each number of threads, recording included."""
+    results = set()
+    for threads in (1, 2, 3, 7):
+        fn.set_num_threads(threads)
+        pair = twins(
+            lambda: fn.Sequential(fn.Linear(301, 203), fn.Tanh(), fn.Linear(203, 11)).to(dtype),
+            optimizer=fn.Adam,
+        )
+        for seed in range(3):
+            generator = np.random.default_rng(seed)
+            x = generator.normal(size=(33, 301)).astype(dtype)
+            pair.step(x, generator.integers(0, 11, 33))
+        results.add(str(snapshot(pair.planned.model, pair.planned.optimizer)))
+    assert len(results) == 1
+
+
+def test_a_recorded_step_runs_on_whatever_instruction_set_is_chosen(twins):
+    pair = twins(optimizer=fn.Adam)
+    for isa in (*cpu.supported(), *reversed(cpu.supported())):
+        core.select_isa(isa)
+        pair.step()
+
+
+@both_types
+@fused_or_not
+@pytest.mark.parametrize("frozen", [(0,), (2,), (0, 2), (4,), (2, 4), (0, 4)], ids=str)
+def test_frozen_layers(frozen, fuse, dtype, twins):
+    def make():
+        model = fn.Sequential(
+            *(fn.Linear(FEATURES, 16), fn.ReLU(), fn.Linear(16, 17), fn.Tanh(), fn.Linear(17, CLASSES))
+        )
+        for index in frozen:
+            model[index].set_lr_scale(0)
+        return model.to(dtype)
+
+    pair = twins(make, fuse=fuse)
+    for seed in range(4):
+        pair.step(*batch(seed, dtype=dtype))
+
+
+@pytest.mark.parametrize("which", ["weight", "bias"])
+def test_a_frozen_weight_beside_a_bias_that_learns_and_the_reverse(which, twins):
+    def make():
+        model = small_net()
+        for layer in (model[0], model[2]):
+            getattr(layer, which).trainable = False
+        return model
+
+    twins(make).run(4)
+
+
+def test_each_parameter_has_its_own_rate(twins):
+    def make():
+        model = small_net()
+        for scale, param in zip((0.1, 2, 0, 5), model.parameters(), strict=True):
+            param.lr_scale = scale
+        return model
+
+    twins(make, optimizer=fn.Adam).run(4)
+
+
+@fused_or_not
+@both_types
+def test_numbers_that_are_not_finite_go_the_same_way(dtype, fuse, twins):
+    limits = np.finfo(dtype)
+    special = [np.nan, np.inf, -np.inf, -0.0, limits.max, limits.tiny / 3]
+    for layer in (fn.ReLU, fn.Sigmoid, fn.Tanh):
+        pair = twins(lambda layer=layer: small_net(layer()).to(dtype), on_nonfinite="ignore", fuse=fuse)
+        pair.step(*batch(dtype=dtype))
+        for number in special:
+            x, y = batch(dtype=dtype)
+            x[5, 2] = number
+            planned, eager = (trainer.step(x, y) for trainer in pair.both)
+            np.testing.assert_array_equal(planned, eager)
+        for a, b in zip(*(trainer.model.parameters() for trainer in pair.both), strict=True):
+            np.testing.assert_array_equal(a.value, b.value)
+
+
+FORMS = {
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "fortran": np.asfortranarray,
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "list": np.ndarray.tolist,
+    "subclass": lambda a: a.view(np.recarray),
+    "wide": lambda a: a.astype(np.int64 if a.dtype.kind == "i" else np.float64),
+    "masked": np.ma.masked_array,
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("scale", [None, 0.5])
+def test_batches_of_any_form_after_the_recording(form, scale, twins):
+    pair = twins(scale=scale)
+    pair.run(2)
+    x, y = batch(seed=7)
+    pair.step(FORMS[form](x), y)
+    pair.step(x, FORMS[form](y))
+    pair.step()
+
+
+@pytest.mark.parametrize("scale", [None, 0.25])
+def test_bytes(scale, twins):
+    pair = twins(scale=scale)
+    for seed in range(4):
+        x, y = batch(seed)
+        pair.step((50 * x + 128).clip(0, 255).astype(np.uint8), y.astype(np.uint8))
+        pair.step((50 * x + 128).clip(0, 255).astype(np.uint8), y)
+
+
+def test_images_through_flatten(twins):
+    pair = twins(lambda: fn.Sequential(fn.Flatten(), fn.Linear(24, 9), fn.ReLU(), fn.Linear(9, CLASSES)))
+    for seed in range(4):
+        generator = np.random.default_rng(seed)
+        x = generator.normal(size=(10, 2, 3, 4)).astype(np.float32)
+        pair.step(x, generator.integers(0, CLASSES, 10))
+
+
+def test_regression_to_one_number(twins):
+    pair = twins(lambda: fn.Linear(FEATURES, 1), fn.SquaredError, lambda: fn.SGD(lr=0.01))
+    for seed in range(4):
+        x, _ = batch(seed)
+        pair.step(x, x.sum(axis=1))
+        pair.step(x, x[:, :1])
