@@ -292,7 +292,7 @@ def test_config_is_what_show_config_prints(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ([], ["train", "compare", "config", "--version"]),
+        ([], ["train", "compare", "profile", "config", "--version"]),
         (["train"], ["digits", "mnist"]),
         (
             ["train", "mnist"],
