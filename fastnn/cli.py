@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `fastnn profile`, `fastnn compare`, `fastnn config`.
+"""The command line: `fastnn train`, `profile`, `probe`, `compare`, `config`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 from jsonargparse import ArgumentParser
+from jsonargparse.typing import PositiveInt
 
-from fastnn import __version__, runs, show_config
+from fastnn import __version__, get_num_threads, runs, show_config
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim import OPTIMIZERS, optimizer_of
 from fastnn.trainer import NonFiniteError
@@ -60,6 +61,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         return partial(_compare, **options.compare.as_dict())
     if options.command == "profile":
         return partial(_profile, **options.profile.as_dict())
+    if options.command == "probe":
+        return partial(_probe, **options.probe.as_dict())
     dataset = options.train.dataset
     try:
         chosen = parser.instantiate(options).train[dataset].as_dict()
@@ -120,6 +123,19 @@ def _profile(
         print(f"written to {found.plot(plot)}")
 
 
+def _probe(threads: list[int] | None, fresh: bool) -> None:
+    """Print how fast this machine is at best: what the percentages of other tables refer to."""
+    from fastnn import probe
+
+    counts = sorted({1, get_num_threads()}) if threads is None else list(dict.fromkeys(threads))
+    print(probe.heading(), probe.table(counts, fresh=fresh), sep="\n")
+    files = [probe.cache_file(count) for count in counts]
+    if all(file.exists() for file in files):
+        print(f"kept in {files[0].parent}: --fresh measures again")
+    else:
+        print(f"not kept: {files[0].parent} cannot be written to")
+
+
 def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     """The parser; `shorthands` are settings to take as defaults in place of a preset's."""
     parser = ArgumentParser(
@@ -140,6 +156,17 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     profile = ArgumentParser(description="Print where the time of one training step goes.")
     profile.add_function_arguments(_profile)
     commands.add_subcommand("profile", profile, help="Show where the time of a training step goes.")
+
+    probe = ArgumentParser(
+        description="Print the peak of multiply-adds and the bandwidth of each memory level."
+    )
+    probe.add_argument(
+        "--threads", type=PositiveInt, nargs="+", help="Columns; by default 1 and all there are."
+    )
+    probe.add_argument(
+        "--fresh", action="store_true", help="Measure again what was kept from an earlier run."
+    )
+    commands.add_subcommand("probe", probe, help="Show how fast this machine is at best.")
 
     config = ArgumentParser(description="Print versions, backend, instruction set and threads.")
     commands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")

@@ -8,14 +8,18 @@ import platform
 import numpy as np
 
 from fastnn._door import positive_int
+from fastnn._threadpools import register_with_threadpoolctl
 from fastnn.kernels import active_backend
+
+register_with_threadpoolctl()
 
 
 def set_num_threads(count: int) -> None:
     """Let the compiled kernels (backend "aot") use up to `count` threads, at least 1, process-wide.
 
     Results have the same bits whatever the count. Without this call the count is what the machine allows
-    this process: the environment variable OMP_NUM_THREADS, else CPU affinity and cgroup quota.
+    this process: the environment variable OMP_NUM_THREADS, else CPU affinity and cgroup quota. For a while
+    it can also be bounded by `with threadpoolctl.threadpool_limits(1):`, together with that of BLAS.
     """
     from fastnn.kernels import core
 

@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,20 +57,15 @@ def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
 
     `fresh` measures again. A cache file that cannot be read or written is passed over.
     """
-    from fastnn.kernels import core
+    path, measurements = cache_file(threads), _measurements(threads)
+    kept = None if fresh else _kept(path)
+    if kept is not None and kept.keys() == measurements.keys():
+        return kept
+    from tqdm import tqdm
 
-    path = _cache_file(core.isa(), threads)
-    if not fresh:
-        try:
-            kept = json.loads(path.read_text())
-            if isinstance(kept, dict) and all(isinstance(value, float) for value in kept.values()):
-                return kept
-        except (OSError, ValueError):
-            pass
-    found = {f"fma {dtype}": fma_gflops(threads, dtype=dtype) for dtype in ("float32", "float64")}
-    for level, size in LEVELS.items():
-        found[f"read {level}"] = bandwidth(size * threads, threads)
-        found[f"update {level}"] = bandwidth(size * threads, threads, update=True)
+    # Two seconds on an idle machine; on a busy one a bar shows that something happens.
+    bar = tqdm(measurements.items(), _label(threads), delay=0.5, disable=None, leave=False)
+    found = {name: measure() for name, measure in bar}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps(found, indent=1).encode())
@@ -81,11 +77,59 @@ def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
 def table(counts: list[int], *, fresh: bool = False) -> str:
     """The figures for each of the thread counts, side by side."""
     columns = {threads: figures(threads, fresh=fresh) for threads in counts}
-    lines = [f"{'':16}" + "".join(f"{f'{threads} thread' + 's' * (threads > 1):>14}" for threads in counts)]
+    lines = [f"{'':16}" + "".join(f"{_label(threads):>14}" for threads in counts)]
     for name in columns[counts[0]]:
         unit = "GFLOP/s" if name.startswith("fma") else "GB/s"
         lines.append(f"{name:16}" + "".join(f"{columns[t][name]:>14.1f}" for t in counts) + f"  {unit}")
     return "\n".join(lines)
+
+
+def heading() -> str:
+    """Which processor and which instruction set the figures are for."""
+    from fastnn.kernels import core
+
+    return f"{_processor()}, instruction set {core.isa()}"
+
+
+def cache_file(threads: int) -> Path:
+    """Where figures are kept: one file per processor, instruction set in use and thread count."""
+    from fastnn.kernels import core
+
+    name = "-".join("".join(c if c.isalnum() else " " for c in _processor()).split())
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
+    return folder / f"probe-{name}-{core.isa()}-{threads}.json"
+
+
+def _measurements(threads: int) -> dict[str, Callable[[], float]]:
+    """What measures each figure."""
+    found: dict[str, Callable[[], float]] = {
+        f"fma {dtype}": partial(fma_gflops, threads, dtype=dtype) for dtype in ("float32", "float64")
+    }
+    for level, size in LEVELS.items():
+        found[f"read {level}"] = partial(bandwidth, size * threads, threads)
+        found[f"update {level}"] = partial(bandwidth, size * threads, threads, update=True)
+    return found
+
+
+def _kept(path: Path) -> Figures | None:
+    try:
+        kept = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(kept, dict) and all(isinstance(value, float) for value in kept.values())
+    return kept if whole else None
+
+
+def _label(count: int) -> str:
+    return f"{count} thread{'s' if count > 1 else ''}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 @contextmanager
@@ -98,15 +142,3 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         core.set_num_threads(before)
-
-
-def _cache_file(isa: str, threads: int) -> Path:
-    """One file per machine, instruction set and thread count."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        cpu = platform.processor() or platform.machine()
-    name = "-".join("".join(c if c.isalnum() else " " for c in cpu).split())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
-    return folder / f"probe-{name}-{isa}-{threads}.json"

@@ -27,11 +27,25 @@ cdef extern from "executor.hpp" namespace "fastnn" nogil:
     void open_session(int threads, double work)
     void close_session()
 
+# How many threads a call may use. These two functions can be found by their names from outside, by
+# threadpoolctl (fastnn/_threadpools.py).
+cdef extern from * nogil:
+    """
+    #include <atomic>
+
+    static std::atomic<int> fastnn_threads{1};
+
+    extern "C" __attribute__((visibility("default"))) int fastnn_get_num_threads() { return fastnn_threads; }
+    extern "C" __attribute__((visibility("default"))) void fastnn_set_num_threads(int count) {
+        if (count > 0) fastnn_threads = count;
+    }
+    """
+    int threads "fastnn_threads"
+
 # Calls that take longer than about a microsecond let other Python threads run.
 cdef double WORK_TO_RELEASE_GIL = 1e5
 
 cdef const Table *table = NULL
-cdef int threads = 1
 _isa = None
 
 

@@ -276,7 +276,7 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
 def test_without_a_command_the_commands_are_told(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
-    assert "train,compare,profile,config" in process.stderr
+    assert "train,compare,profile,probe,config" in process.stderr
 
 
 def test_version(command, tmp_path):
@@ -292,7 +292,7 @@ def test_config_is_what_show_config_prints(command, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
-        ([], ["train", "compare", "config", "--version"]),
+        ([], ["train", "compare", "profile", "probe", "config", "--version"]),
         (["train"], ["digits", "mnist"]),
         (
             ["train", "mnist"],
@@ -304,6 +304,7 @@ def test_config_is_what_show_config_prints(command, tmp_path):
                 "default: (784, 256, 128, 10)",  # from the preset
             ],
         ),
+        (["probe"], ["--threads", "--fresh"]),
         (["compare"], ["run", "--plot", "The JSON file that the benchmarks wrote."]),
     ],
 )

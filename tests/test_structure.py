@@ -31,6 +31,7 @@ ORDER = [
     {"viz"},
     {"history"},
     {"samples", "interrupts"},
+    {"_threadpools"},
     {"config", "files"},
     {"probe"},
     {"plan"},
@@ -92,6 +93,7 @@ def test_the_imports_of_this_test_are_found():
 
 
 HEAVY = {"numba", "matplotlib", "sklearn", "scipy", "torch", "tqdm", "jsonargparse", "safetensors", "pooch"}
+HEAVY |= {"threadpoolctl"}  # 2 ms, and it sets an environment variable
 
 
 def test_import_loads_nothing_heavy():

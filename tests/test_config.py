@@ -1,0 +1,68 @@
+"""What runs where, as `fn.show_config()` prints it."""
+
+import os
+import platform
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import kernels
+from fastnn.kernels import core, cpu
+
+
+def shown(capsys):
+    fn.show_config()
+    lines = capsys.readouterr().out.splitlines()
+    width = max(line.index("  ") for line in lines)  # of the longest name
+    assert {line[width : width + 2] for line in lines} == {"  "}, "the columns do not stand below each other"
+    return {line[:width].rstrip(): line[width + 2 :] for line in lines}
+
+
+@pytest.fixture
+def settings():
+    """Thread count and instruction set are afterwards as they were."""
+    before = core.get_num_threads(), core.isa()
+    yield
+    core.set_num_threads(before[0])
+    core.select_isa(before[1])
+
+
+def test_versions_and_machine(capsys):
+    rows = shown(capsys)
+    assert list(rows) == [
+        *("fastnn", "python", "numpy", "numba", "machine", "backend", "instruction set", "threads")
+    ]
+    assert rows["fastnn"] == fn.__version__
+    assert rows["python"] == platform.python_version()
+    assert rows["numpy"] == np.__version__
+    assert rows["machine"] == f"{platform.machine()}, {os.cpu_count()} CPUs"
+    assert rows["backend"] == kernels.active_backend()
+
+
+@pytest.mark.parametrize("backend", kernels.BACKENDS)
+def test_the_backend_in_use_is_told(capsys, backend):
+    with fn.backend(backend):
+        assert shown(capsys)["backend"] == backend
+
+
+def test_the_instruction_set_in_use_is_told(capsys, settings):
+    for isa in cpu.supported():
+        core.select_isa(isa)
+        assert shown(capsys)["instruction set"] == (
+            f"{isa} (this machine can run: {', '.join(cpu.supported())})"
+        )
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_the_thread_count_in_use_is_told(capsys, settings, count):
+    fn.set_num_threads(count)
+    assert shown(capsys)["threads"] == str(count) == str(fn.get_num_threads())
+
+
+@pytest.mark.parametrize("count", [0, 1.5, "2", True])
+def test_other_thread_counts_are_refused(settings, count):
+    before = fn.get_num_threads()
+    with pytest.raises(ValueError, match="count must be an integer of at least 1"):
+        fn.set_num_threads(count)
+    assert fn.get_num_threads() == before
