@@ -71,8 +71,9 @@ public:
         if (work < WORK_TO_WAKE) return;
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
         const int helpers = alone.owns_lock() ? ensure_workers(threads - 1) : 0;
-        if (!helpers || !asleep(helpers)) return;
-        keep_off_this_core(helpers);
+        if (!helpers) return;
+        // A new worker begins on the core of its creator, and a caller may have moved to that of its worker.
+        if (this_core() != kept_off_) keep_off_this_core(helpers);
         for (int i = 0; i < helpers; ++i) workers_[i]->rouse();
     }
     void close_session() { --sessions_; }
@@ -203,7 +204,7 @@ private:
     void keep_off_this_core(int count) {
 #if defined(__linux__)
         cpu_set_t cores;
-        const int here = sched_getcpu();
+        const int here = kept_off_ = this_core();
         if (here < 0 || sched_getaffinity(0, sizeof cores, &cores) != 0) return;
         if (CPU_COUNT(&cores) > 1) CPU_CLR(here, &cores);
         for (int i = 0; i < count; ++i) {
@@ -213,6 +214,14 @@ private:
         }
 #else
         (void)count;
+#endif
+    }
+
+    static int this_core() {
+#if defined(__linux__)
+        return sched_getcpu();
+#else
+        return -1;
 #endif
     }
 
@@ -226,6 +235,7 @@ private:
     std::mutex busy_;
     std::atomic<int> sessions_{0};
     unsigned unhelped_ = 0;
+    int kept_off_ = -1;  // the core that the workers were last kept off
     std::vector<std::unique_ptr<Worker>> workers_;
 };
 

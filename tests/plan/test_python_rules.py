@@ -6,7 +6,7 @@ import pytest
 import fastnn as fn
 
 from .test_python_layers import Scale
-from .twins import CLASSES, FEATURES, batch, small_net
+from .twins import CLASSES, batch, small_net
 
 
 class Absolute(fn.Loss):
@@ -284,4 +284,3 @@ def test_a_recordable_class_of_ones_own(twins):
     pair = twins(lambda: small_net(Twice(), fn.ReLU()))
     pair.run(4)
     assert not pair.planned._plans.last.has_call_backs
-    assert FEATURES == 6

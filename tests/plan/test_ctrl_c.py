@@ -1,0 +1,163 @@
+"""Ctrl-C while recorded steps run natively: between two updates, and nothing is lost."""
+
+import signal
+
+import pytest
+
+from ..kernels.children import run_child
+
+
+def in_child_interruptions(kind, times):
+    """Interrupt `fit` at random moments; whatever was done must be exactly so many updates."""
+    import random
+    import signal
+    import time
+
+    import numpy as np
+
+    import fastnn as fn
+
+    class Square(fn.Layer):
+        def forward(self, x, *, train=False):
+            return x * x, lambda dy, *, need_dx=True: 2 * x * dy
+
+    rows, size, epochs = {
+        "short epochs": (64, 10, 5000),
+        "long epochs": (100_003, 10, 50),
+        "python": (500, 10, 500),
+    }[kind]
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(rows, 6)).astype(np.float32)
+    y = generator.integers(0, 3, rows)
+
+    def make():
+        fn.manual_seed(0)
+        middle = Square() if kind == "python" else fn.Tanh()
+        return fn.Sequential(fn.Linear(6, 16), middle, fn.Dropout(0.2), fn.Linear(16, 3)), fn.Adam()
+
+    def contents(model, optimizer):
+        states = [optimizer.state(param) for param in model.parameters()]
+        return (
+            [param.value.tobytes() for param in model.parameters()],
+            [[state.steps, *(array.tobytes() for array in state.values())] for state in states],
+            [state.tobytes() for state in model.random_states()],
+        )
+
+    ends = []  # (updates done, losses, contents), to be compared with one run that is not interrupted
+    randomness = random.Random(0)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for _ in range(times):
+        model, optimizer, history = make()[0], fn.Adam(), fn.History()
+        options = {"batch_size": size, "shuffle": False, "seed": 1, "history": history}
+        interrupted, slowest = False, 0.08 if kind == "long epochs" else 0.04
+        try:
+            signal.setitimer(signal.ITIMER_REAL, randomness.uniform(0.0005, slowest))
+            fn.fit(model, (x, y), optimizer=optimizer, epochs=epochs, **options)
+        except KeyboardInterrupt:
+            interrupted = True
+        assert interrupted
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        losses = history.updates["loss"]
+        assert optimizer.state(model.parameters()[0]).steps == len(losses)
+        ends.append((len(losses), losses[-3:], contents(model, optimizer)))
+        if rows < 1000:  # training can go on
+            per_epoch = -(-rows // size)
+            fn.fit(model, (x, y), optimizer=optimizer, epochs=1, **options)
+            assert len(history.updates["loss"]) == ends[-1][0] + per_epoch
+            assert np.isfinite(history.updates["loss"]).all()
+
+    model, optimizer = make()
+    trainer = fn.Trainer(model, optimizer=optimizer, seed=1)
+    starts, done, last = list(range(0, rows, size)), 0, []
+    for count, losses, expected in sorted(ends, key=lambda end: end[0]):
+        while done < count:
+            start = starts[done % len(starts)]
+            last = [*last[-2:], trainer.step(x[start : start + size], y[start : start + size])]
+            done += 1
+        if count:
+            assert losses == last
+            assert contents(model, optimizer) == expected, count
+    assert len({count for count, _, _ in ends}) > times // 3, "the moments are all alike"
+    assert time.process_time() < 60
+    print(sorted(count for count, _, _ in ends))
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
+@pytest.mark.parametrize("kind", ["short epochs", "long epochs", "python"])
+def test_interruptions_at_random_moments(kind):
+    print(run_child(in_child_interruptions, kind, 50))
+
+
+def in_child_bar_is_interrupted(when):
+    """Ctrl-C while the progress bar is made or thrown away, where Python ignores exceptions."""
+    import signal
+
+    import numpy as np
+    import tqdm
+
+    import fastnn as fn
+
+    class Bar(tqdm.tqdm):
+        def __init__(self, *arguments, **options):
+            if when == "made":
+                signal.raise_signal(signal.SIGINT)
+            super().__init__(*arguments, **options)
+
+        def __del__(self):
+            if when == "thrown away":
+                signal.raise_signal(signal.SIGINT)
+            super().__del__()
+
+    tqdm.tqdm = Bar
+    history = fn.History()
+    try:
+        data = np.ones((100, 6), np.float32), np.arange(100) % 3
+        fn.fit(fn.Linear(6, 3), data, batch_size=10, epochs=3, history=history)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("Ctrl-C was lost")
+    assert len(history.updates["loss"]) <= 10
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("when", ["made", "thrown away"])
+def test_the_progress_bar_swallows_no_interruption(when):
+    run_child(in_child_bar_is_interrupted, when)
+
+
+def in_child_two_interruptions():
+    """A second Ctrl-C does not wait for the end of the update; the counters are still whole."""
+    import signal
+
+    import numpy as np
+
+    import fastnn as fn
+
+    class Impatient(fn.Layer):
+        calls = 0
+
+        def forward(self, x, *, train=False):
+            self.calls += train
+            if self.calls == 5:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+            return x, lambda dy, *, need_dx=True: dy
+
+    model = fn.Sequential(fn.Linear(6, 16), fn.Dropout(0.2), Impatient(), fn.Linear(16, 3))
+    optimizer, history = fn.Adam(), fn.History()
+    x, y = np.ones((100, 6), np.float32), np.arange(100) % 3
+    try:
+        fn.fit(model, (x, y), optimizer=optimizer, batch_size=10, history=history)
+    except KeyboardInterrupt:
+        pass
+    else:
+        raise AssertionError("Ctrl-C was lost")
+    assert len(history.updates["loss"]) == 4
+    assert {optimizer.state(param).steps for param in model.parameters()} == {4}
+    assert [int(state[1]) for state in model.random_states()] == [4]
+    fn.fit(model, (x, y), optimizer=optimizer, batch_size=10)
+
+
+def test_a_second_ctrl_c_ends_the_step_that_is_at_it():
+    run_child(in_child_two_interruptions)

@@ -1,0 +1,187 @@
+"""What declares itself recordable calls nothing but kernels: no arithmetic hides between the recorded calls."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import kernels, layers, losses, optim, recording
+
+from .twins import CLASSES, FEATURES, batch, small_net
+
+WRITING = ("copy", "dot", "fill", "put", "sort", "partition", "byteswap", "itemset", "setfield", "resize")
+
+
+class Locked(np.ndarray):
+    """An array for kernels only: NumPy may neither compute with it nor copy it."""
+
+    def __array_ufunc__(self, ufunc, *_, **__):
+        raise AssertionError(f"np.{ufunc.__name__} between the kernels")
+
+    def __array_function__(self, function, *_):
+        raise AssertionError(f"np.{function.__name__} between the kernels")
+
+    def __setitem__(self, *_):
+        raise AssertionError("an assignment between the kernels")
+
+    def astype(self, dtype, **options):
+        if np.dtype(dtype) != self.dtype or options.get("copy", True):
+            raise AssertionError("astype between the kernels")
+        return self
+
+
+def refuse(name):
+    def method(self, *_, **__):
+        raise AssertionError(f"{name} between the kernels")
+
+    return method
+
+
+for _name in WRITING:
+    if hasattr(np.ndarray, _name):
+        setattr(Locked, _name, refuse(_name))
+
+
+@pytest.fixture
+def locked(monkeypatch):
+    """All buffers of a recording, the batch, the weights, gradients and moments are locked."""
+    empty, slot_for = recording.Arena.empty, recording.slot_for
+    made = []
+
+    def locked_empty(arena, shape, dtype):
+        made.append(empty(arena, shape, dtype).view(Locked))
+        return made[-1]
+
+    monkeypatch.setattr(recording.Arena, "empty", locked_empty)
+    monkeypatch.setattr("fastnn.trainer.slot_for", lambda array: slot_for(array).view(Locked))
+    return made
+
+
+def lock(model):
+    for param in model.parameters():
+        param.master = param.master.view(Locked)
+        param.grad_buffer()
+        param._grad = param._grad.view(Locked)
+    return model
+
+
+def recordable_classes():
+    """All classes of the package that declare themselves recordable."""
+    found = set()
+    for module in (layers, losses, optim):
+        for parent in (fn.Layer, fn.Loss, fn.Optimizer):
+            found |= {kind for _, kind in inspect.getmembers(module, inspect.isclass) if issubclass(kind, parent)}
+    return {kind for kind in found if vars(kind).get("recordable")}
+
+
+# Each class, in all of its forms: (model, loss, optimizer, targets).
+CASES = {
+    fn.Linear: [
+        {"model": lambda: fn.Linear(FEATURES, CLASSES)},
+        {"model": lambda: fn.Linear(FEATURES, CLASSES, bias=False)},
+        {"model": lambda: fn.Sequential(fn.Linear(FEATURES, 5).set_lr_scale(0), fn.Linear(5, CLASSES))},
+    ],
+    **{
+        kind: [{"model": lambda kind=kind: small_net(kind())}]
+        for kind in (fn.ReLU, fn.Sigmoid, fn.Tanh, fn.Softmax, fn.Identity, fn.Flatten, fn.Dropout)
+    },
+    fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],
+    fn.CrossEntropy: [
+        {"loss": lambda options=options: fn.CrossEntropy(**options), "target": target}
+        for options in ({}, {"weight": [1, 2, 3]}, {"label_smoothing": 0.1}, {"reduction": "sum"})
+        for target in ("labels", "rows")
+    ],
+    fn.SquaredError: [
+        {"loss": lambda reduction=reduction: fn.SquaredError(reduction), "target": "rows"}
+        for reduction in ("mean", "sum")
+    ],
+    fn.SGD: [
+        {"optimizer": lambda options=options: fn.SGD(**options)}
+        for options in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1})
+    ],
+    fn.Adam: [{"optimizer": lambda options=options: fn.Adam(**options)} for options in ({}, {"weight_decay": 0.1})],
+}
+
+
+def small_net_inside():
+    return fn.Sequential(fn.Linear(16, 16), fn.Tanh(), fn.Dropout(0.2))
+
+
+def run(case, *, dtype=np.float32, bytes_=False):
+    """Record one step and replay two, all memory being locked; returns the trainer."""
+    model = lock(case.get("model", small_net)().to(dtype))
+    loss, optimizer = case.get("loss", fn.CrossEntropy)(), case.get("optimizer", fn.SGD)()
+    trainer = fn.Trainer(model, loss=loss, optimizer=optimizer, seed=0)
+    x, y = batch(dtype=dtype)
+    x = (50 * x + 128).clip(0, 255).astype(np.uint8) if bytes_ else x
+    target = np.eye(CLASSES, dtype=dtype)[y] if case.get("target") == "rows" else y
+    for _ in range(3):
+        trainer.step(x, target)
+    return trainer
+
+
+ALL = [(kind, case) for kind, cases in CASES.items() for case in cases]
+
+
+def test_every_recordable_class_is_tried():
+    assert set(CASES) == recordable_classes()
+
+
+@pytest.mark.parametrize("bytes_", [False, True], ids=["floats", "bytes"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "case"), ALL, ids=[kind.__name__ for kind, _ in ALL])
+def test_nothing_but_kernels(kind, case, dtype, bytes_, locked):
+    trainer = run(case, dtype=dtype, bytes_=bytes_)
+    assert locked
+    assert not trainer._plans.last.has_call_backs
+    # It was one recording, which then was replayed.
+    assert len(trainer._plans._recorded) == 1
+
+
+def test_fit_calls_nothing_but_kernels(locked):
+    x, y = batch(rows=50)
+    for target in (y, np.eye(CLASSES)[y]):
+        fn.fit(lock(small_net(fn.Dropout(0.1))), (x, target), optimizer=fn.Adam(), batch_size=8, epochs=2)
+    assert locked
+
+
+class Cheating(fn.Layer):
+    """It says that it only calls kernels, but does something in between."""
+
+    recordable = True
+
+    def __init__(self, cheat):
+        self.cheat = cheat
+
+    def forward(self, x, *, train=False):
+        y = kernels.empty(x.shape, x.dtype)
+        kernels.ops.relu_forward(x, y)
+        return self.cheat(y), lambda dy, *, need_dx=True: dy
+
+
+def assigned(y):
+    y[0, 0] = 1
+    return y
+
+
+CHEATS = {
+    "ufunc": lambda y: y * np.float32(2),
+    "method": lambda y: y - y.mean(),
+    "function": lambda y: np.concatenate([y]),
+    "assignment": assigned,
+    "copy": lambda y: y.copy(),
+    "dot": lambda y: y.dot(np.eye(16, dtype=np.float32)),
+    "conversion": lambda y: y.astype(np.float64),
+}
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_this_test_notices(cheat, locked):
+    with pytest.raises(AssertionError, match="between the kernels"):
+        run({"model": lambda: small_net(Cheating(CHEATS[cheat]))})
+
+
+def test_subclasses_do_not_inherit_the_claim():
+    for kind in recordable_classes():
+        assert not recording.declares_recordable(object.__new__(type("Mine", (kind,), {})))
