@@ -3,7 +3,8 @@
     python bench/team_cost.py
 
 The work is the probe's chain of multiply-adds, of which every thread does the same amount: what two threads
-take beyond one is the team's. The thresholds in kernels/executor.hpp and kernels/team.hpp rest on these figures.
+take beyond one is the team's. The thresholds in kernels/executor.hpp and kernels/team.hpp rest on these
+figures.
 """
 
 from __future__ import annotations
@@ -46,13 +47,11 @@ def main() -> None:
     quiet = seconds(2, repeats=20, rounds=long)
     with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
         time.sleep(0.5)
-        shared_two = seconds(2, repeats=100, rounds=long)
+        shared_long = seconds(2, repeats=100, rounds=long)
         shared_short = seconds(2)
         busy.kill()
-    print(
-        f"beside another process that never rests: {shared_two / quiet:.2f} times as long ({quiet * 1e3:.1f} ms"
-    )
-    print(f"of work a thread), {shared_short / two:.2f} times as long ({two * 1e6:.0f} us of work a thread)")
+    print(f"beside a busy process, {quiet * 1e3:.1f} ms a thread: {shared_long / quiet:.2f} times as long")
+    print(f"beside a busy process, {two * 1e6:.0f} us a thread: {shared_short / two:.2f} times as long")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from fastnn._door import Array, Shape, choose, contiguous, in_range, labels
 from fastnn.changes import Noted
 from fastnn.kernels import REDUCTIONS, empty, ops
-from fastnn.recording import run_function
 
 
 class Loss(Noted, ABC):
@@ -81,7 +80,7 @@ class Loss(Noted, ABC):
     def _evaluate(self, y: Array, target: Array, reduction: str, dy: Array | None) -> Array:
         losses: Array = empty(self.losses_shape(y), y.dtype)
         loss: Array = empty((1,), np.float64)
-        run_function(self, lambda: self.evaluate(y, target, reduction, losses, loss, dy))
+        self.evaluate(y, target, reduction, losses, loss, dy)
         return losses if reduction == "none" else loss
 
     def __repr__(self) -> str:

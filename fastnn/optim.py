@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from fastnn._door import Array, choose, in_range
-from fastnn.changes import Noted
-from fastnn.kernels import aligned_empty, ops
+from fastnn.changes import Noted, note
+from fastnn.kernels import active_recorder, aligned_empty, ops
 from fastnn.param import Param
-from fastnn.recording import run_function
+from fastnn.recording import Recorder, run_function
 
 
 class State(dict[str, Array]):
@@ -25,6 +26,19 @@ class State(dict[str, Array]):
         self.counter = np.zeros(1, np.int64)
         # What the kernels read as their hyper-parameters, the learning rate first.
         self.hyper = np.empty(0)
+
+    # Plans hold the arrays, so they must know when there are others.
+    def __setitem__(self, name: str, array: Array) -> None:
+        super().__setitem__(name, array)
+        note()
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        note()
+
+    def clear(self) -> None:
+        super().clear()
+        note()
 
     @property
     def steps(self) -> int:
@@ -80,22 +94,48 @@ class Optimizer(Noted, ABC):
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
         """Change `value` in place, given its gradient; `state.steps` counts this update already."""
 
+    def step_is_overridden(self) -> bool:
+        """Whether `step` is not that of this base class."""
+        return type(self).step is not Optimizer.step or "step" in vars(self)
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        """What the kernel of a recordable optimizer reads from `state.hyper`, the learning rate first."""
+        return ()
+
     def step(self, params: Iterable[Param]) -> None:
         """Update all parameters that are not frozen from the gradients of the last backward pass."""
+        recorder = active_recorder()
         for param in params:
-            if param.has_grad and not param.frozen:
-                self._step(param, self.state(param))
+            if param.frozen:
+                continue
+            if param.has_grad:
+                self._step(param)
+            elif isinstance(recorder, Recorder) and recorder.has_call_backs:
+                # Python code may make its gradient in a later step.
+                recorder.call_back(partial(self._step_if_late, param))
 
-    def _step(self, param: Param, state: State) -> None:
+    def _step(self, param: Param) -> None:
+        run_function(self, partial(self._update, param))
+
+    def _update(self, param: Param) -> None:
+        state = self.state(param)
         ops.advance(state.counter)
-        value, grad = param.master, param.grad_buffer()
-        run_function(self, lambda: self.update(value, grad, state, self.lr * param.lr_scale))
+        try:
+            self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+        except BaseException:
+            state.counter[0] -= 1
+            raise
 
-    def refresh_rates(self, params: Iterable[Param]) -> None:
-        """Put the learning rate where recorded updates read it."""
+    def _step_if_late(self, param: Param) -> None:
+        if param.has_grad and not param.frozen:
+            self._step(param)
+
+    def refresh(self, params: Iterable[Param]) -> None:
+        """Write the hyper-parameters to where recorded updates read them."""
         for param in params:
-            if len(hyper := self.state(param).hyper):
-                hyper[0] = self.lr * param.lr_scale
+            state = self.state(param)
+            if len(state.hyper):
+                state.set_hyper(*self.hyper(self.lr * param.lr_scale))
 
     def state(self, param: Param) -> State:
         """What is remembered of `param`."""
@@ -137,8 +177,11 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         self.nesterov = nesterov
 
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        return lr, self.momentum, self.weight_decay, self.nesterov
+
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(lr, self.momentum, self.weight_decay, self.nesterov)
+        hyper = state.set_hyper(*self.hyper(lr))
         ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
 
 
@@ -165,9 +208,12 @@ class Adam(Optimizer):
         self.eps = in_range(eps, "eps", 0)
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)
 
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        # The last two are the bias corrections, which a kernel computes from the number of updates.
+        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0
+
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        beta1, beta2 = self.betas
-        hyper = state.set_hyper(lr, beta1, beta2, self.eps, self.weight_decay, 1.0, 1.0)
+        hyper = state.set_hyper(*self.hyper(lr))
         ops.adam_corrections(state.counter, hyper)
         ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
 

@@ -92,6 +92,11 @@ class Param(Noted):
         """Whether a backward pass has filled `grad_buffer()`."""
         return self._grad is not None
 
+    def use_grad_buffer(self, buffer: Array) -> None:
+        """Take `buffer`, which a plan fills, as the gradient."""
+        if self._grad is not buffer:
+            self._grad = buffer
+
     def drop_grad(self) -> None:
         """Forget the gradient."""
         if self._grad is not None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim import Optimizer
 from fastnn.param import Param
+from fastnn.per_object import PerObject
 from fastnn.recording import Arena, Recorder, declares_recordable
 
 # Python gets control back after so many seconds of steps: for Ctrl-C and the progress bar.
@@ -54,40 +54,50 @@ class RecordedStep:
         self.plan = recorder.plan
         self.has_call_backs = recorder.has_call_backs
         self.slots = slots
+        self.loss = loss
+        stored = [p for p in trainer.model.parameters() if p.has_grad and self.plan.uses(p.grad_buffer())]
         self.plan.finish(
             loss, slots, fuse_calls=trainer.fuse, fuse_updates=trainer.fuse and not trainer.keep_gradients
         )
-        # Gradients that the plan does not store must not be taken for those of its last step.
-        self.fused = [
-            param
-            for param in trainer.model.parameters()
-            if param.has_grad and not self.plan.uses(param.grad_buffer())
+        # Gradients that the plan no longer stores must not be taken for those of its last step.
+        self.fused = [param for param in stored if not self.plan.uses(param.grad_buffer())]
+        self._kept = [
+            (p, p.grad_buffer()) for p in trainer.model.parameters() if p.has_grad and p not in self.fused
         ]
-        self.owners = _owners(trainer)
+        self._settings = _trainer_settings(trainer)
         self._structure, self._referenced = _structure(trainer)
         self._settle(trainer)
 
     def is_current(self, trainer: Training) -> bool:
-        """Whether the next step of the trainer is the recorded one; brings the learning rate up to date."""
-        if changes.count != self._version:
-            if any(a is not b for a, b in zip(self.owners, _owners(trainer), strict=True)):
-                return False
+        """Whether the next step of the trainer is the recorded one; brings hyper-parameters up to date."""
+        if any(a is not b for a, b in zip(self._settings, _trainer_settings(trainer), strict=True)):
+            return False
+        # Python code may have changed what reports no change, such as a list of layers.
+        if changes.count != self._version or self.has_call_backs:
             if _structure(trainer)[0] != self._structure:
                 return False
             self._settle(trainer)
-        if trainer.optimizer.lr != self._lr:
-            self._refresh_rates(trainer)
+        elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):
+            self._refresh(trainer)
+        elif self.fused and self.fused[0].has_grad:  # a plan that stores them has filled them
+            self._settle(trainer)
         return True
 
     def _settle(self, trainer: Training) -> None:
         for param in self.fused:
             param.drop_grad()
-        self._refresh_rates(trainer)
+        for param, buffer in self._kept:
+            param.use_grad_buffer(buffer)
+        self._refresh(trainer)
         self._version = changes.count
 
-    def _refresh_rates(self, trainer: Training) -> None:
+    def _refresh(self, trainer: Training) -> None:
+        params = trainer.model.parameters()
+        trainer.optimizer.refresh(params)
         self._lr = trainer.optimizer.lr
-        trainer.optimizer.refresh_rates(trainer.model.parameters())
+        # Of one parameter, to see whether another trainer with this optimizer has written another rate.
+        self._hyper = trainer.optimizer.state(params[0]).hyper if params else np.empty(0)
+        self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
 
     def step(self, x: object, y: object) -> float | None:
         """One step on the batch; its loss, or None if the batch is not like the recorded one."""
@@ -122,9 +132,11 @@ class Plans:
 
     def find(self, trainer: Training, kind: Hashable) -> RecordedStep | None:
         """The recorded step for batches of this kind, if it is current."""
+        # What has changed for one of them has changed for all.
+        if any(not recorded.is_current(trainer) for recorded in list(self._recorded.values())[:1]):
+            self._recorded.clear()
         recorded = self._recorded.get(kind)
         if recorded is not None and not recorded.is_current(trainer):
-            # What has changed has changed for all of them.
             self._recorded.clear()
             recorded = None
         self.last = recorded
@@ -138,11 +150,15 @@ class Plans:
         Returns the loss.
         """
         recorder = Recorder(self._arena)
+        before = _trainer_settings(trainer), _settings_of_all(trainer, [])
         with record_with(recorder):
             loss = step(recorder)
         if len(self._recorded) >= self.MOST:
             self._recorded.pop(next(iter(self._recorded)))
         value = float(loss[0])
+        if before != (_trainer_settings(trainer), _settings_of_all(trainer, [])):
+            self.last = None  # Python code has changed something meanwhile: the recording is out of date
+            return value
         self.last = self._recorded[kind] = RecordedStep(trainer, recorder, slots, loss)
         return value
 
@@ -151,7 +167,7 @@ class Plans:
         return Plans, ()
 
 
-_locks: WeakKeyDictionary[Layer, threading.Lock] = WeakKeyDictionary()
+_locks: PerObject[threading.Lock] = PerObject()
 _making_locks = threading.Lock()
 
 
@@ -160,7 +176,8 @@ class Turn:
 
     def __init__(self, model: Layer) -> None:
         with _making_locks:
-            self._lock = _locks.setdefault(model, threading.Lock())
+            self._lock = _locks.get(model) or threading.Lock()
+            _locks.set(model, self._lock)
         self._model = model
 
     def __enter__(self) -> None:
@@ -177,18 +194,35 @@ class Turn:
         return Turn, (self._model,)
 
 
-def _owners(trainer: Training) -> tuple[object, ...]:
-    return trainer.model, trainer.loss, trainer.optimizer
+def _trainer_settings(trainer: Training) -> tuple[object, ...]:
+    """What can be set on the trainer itself, which does not report it."""
+    return (
+        *(trainer.model, trainer.loss, trainer.optimizer, trainer.scale, trainer.on_nonfinite),
+        *(trainer.fuse, trainer.keep_gradients),
+    )
 
 
 def _structure(trainer: Training) -> tuple[list[Hashable], list[object]]:
     """All that recorded calls depend on, but for what they read from memory; and the objects it names."""
     named: list[object] = []
-    settings: list[Hashable] = [trainer.on_nonfinite, trainer.scale, trainer.fuse, trainer.keep_gradients]
-    settings += _layer_structure(trainer.model, named)
-    for owner in (trainer.loss, trainer.optimizer):
-        settings += _settings(owner, named)
+    settings = _settings_of_all(trainer, named)
+    for param in trainer.model.parameters():
+        for array in trainer.optimizer.state(param).values():
+            named.append(array)
+            settings.append(id(array))
     return settings, named
+
+
+def _settings_of_all(trainer: Training, named: list[object]) -> list[Hashable]:
+    """The same without the optimizer's memory, which the first step makes."""
+    settings: list[Hashable] = list(_layer_structure(trainer.model, named))
+    for owner in (trainer.loss, trainer.optimizer):
+        if declares_recordable(owner):
+            settings += _settings(owner, named)
+        else:  # its code is called anyway
+            named.append(owner)
+            settings.append(id(owner))
+    return settings
 
 
 def _layer_structure(layer: Layer, named: list[object]) -> Iterator[Any]:

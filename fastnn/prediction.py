@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from fastnn import changes
 from fastnn._door import Array
 from fastnn.kernels import active_backend, record_with
-from fastnn.recording import Arena, HasForward, Recorder, run_layer, slot_for
+from fastnn.per_object import PerObject
+from fastnn.recording import Arena, HasForward, Recorder, calls_python, run_layer, slot_for
 
 MOST_ROWS = 256  # from here on, what Python takes does not count
 
@@ -41,7 +41,7 @@ class _Prediction:
         self.recorder, self.output = recorder, output
 
 
-_predictions: WeakKeyDictionary[HasForward, _Prediction] = WeakKeyDictionary()
+_predictions: PerObject[_Prediction] = PerObject()
 
 
 def replay(model: HasForward, x: object, scale: float | None) -> Array | None:
@@ -60,12 +60,12 @@ def replay(model: HasForward, x: object, scale: float | None) -> Array | None:
 
 def offer(model: HasForward, rows: Array, scale: float | None, to_batch: Callable[[Array], Array]) -> None:
     """`rows`, through the door, were predicted layer by layer: record it if they are not the first such."""
-    if len(rows) > MOST_ROWS or scale is not None or active_backend() != "aot":
+    if len(rows) > MOST_ROWS or scale is not None or active_backend() != "aot" or calls_python(model):
         return
     kind = rows.shape, rows.dtype
     found = _predictions.get(model)
     if found is None or found.kind != kind or found.version != changes.count:
-        _predictions[model] = _Prediction(kind)
+        _predictions.set(model, _Prediction(kind))
     elif found.recorder is None and found.lock.acquire(blocking=False):
         try:
             found.record(model, rows, to_batch)

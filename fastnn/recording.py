@@ -6,6 +6,7 @@ written down. Anything else, a layer, loss or optimizer in plain Python, becomes
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -29,6 +30,12 @@ class HasForward(Protocol):
     """What can be run as a layer."""
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]: ...
+
+
+class HasValueAndGradient(Protocol):
+    """What can be run as a loss."""
+
+    def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]: ...
 
 
 class Arena:
@@ -108,7 +115,8 @@ class Recorder:
 
         def forward() -> None:
             nonlocal way_back
-            y, way_back = layer.forward(x, train=train)
+            # A copy, since the layer may keep what it is given, and the next step writes here again.
+            y, way_back = layer.forward(x.copy(), train=train)
             output.take(y)
 
         self.call_back(forward)
@@ -118,7 +126,7 @@ class Recorder:
 
             def run() -> None:
                 assert way_back is not None, "forward comes first"
-                dx = way_back(dy, need_dx=need_dx)
+                dx = way_back(dy.copy(), need_dx=need_dx)
                 if need_dx:
                     if dx is None:
                         raise TypeError(f"{layer!r} was asked for the gradient of its input and gave None")
@@ -129,6 +137,21 @@ class Recorder:
 
         assert output.array is not None
         return output.array, backward
+
+    def call_loss(self, loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
+        """`loss.value_and_gradient` as a call-back."""
+        value = _Copied(self, f"the value of {loss!r}")
+        gradient = _Copied(self, f"the gradient of {loss!r}")
+
+        def run() -> None:
+            number, dy = loss.value_and_gradient(outputs.copy(), target)
+            value.take(number)
+            gradient.take(dy)
+
+        self.call_back(run)
+        assert value.array is not None
+        assert gradient.array is not None
+        return value.array, gradient.array
 
 
 class _Copied:
@@ -151,8 +174,23 @@ class _Copied:
 
 
 def declares_recordable(thing: object) -> bool:
-    """Whether the very class of `thing` says that it only calls kernels; a subclass does not inherit that."""
-    return bool(vars(type(thing)).get("recordable", False))
+    """Whether the very class of `thing` says that it only calls kernels; a subclass does not inherit that.
+
+    Nor does an object of which a method was replaced.
+    """
+    kind = type(thing)
+    if not vars(kind).get("recordable", False):
+        return False
+    return not any(inspect.isfunction(getattr(kind, name, None)) for name in vars(thing))
+
+
+def calls_python(layer: object) -> bool:
+    """Whether a layer, or one that it holds, is not recordable."""
+    if not declares_recordable(layer):
+        return True
+    values = vars(layer).values()
+    held = (item for value in values for item in (value if isinstance(value, tuple) else (value,)))
+    return any(calls_python(item) for item in held if hasattr(item, "recordable"))
 
 
 def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
@@ -162,6 +200,15 @@ def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward
         return layer.forward(x, train=train)
     assert isinstance(recorder, Recorder)
     return recorder.call_layer(layer, x, train)
+
+
+def run_loss(loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
+    """`loss.value_and_gradient(outputs, target)`, recorded if this step is."""
+    recorder = active_recorder()
+    if recorder is None or declares_recordable(loss):
+        return loss.value_and_gradient(outputs, target)
+    assert isinstance(recorder, Recorder)
+    return recorder.call_loss(loss, outputs, target)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from fastnn import rng
@@ -86,6 +89,38 @@ def fit(
     return history
 
 
+def _updates(
+    trainer: Trainer,
+    samples: Samples,
+    order: Array,
+    sizes: Array,
+    count: bool,
+    title: str,
+    progress: bool | None,
+    take: Callable[[Array, Any], None],
+) -> Array:
+    """Updates from mini-batches of these sizes; `take` gets their losses as they come. Returns all losses.
+
+    The bar lives and dies in here, where Ctrl-C is held back: an interruption in the middle of its
+    `__del__` would be lost.
+    """
+    from tqdm import tqdm
+
+    losses = np.empty(len(sizes))
+    done = 0
+    disable = None if progress is None else not progress
+    with tqdm(total=len(losses), desc=title, disable=disable, leave=False) as bar:
+        while done < len(losses):
+            # The last mini-batch may be shorter: it has a plan of its own.
+            alike = np.count_nonzero(sizes[done:] == sizes[done])
+            rest = order[done * int(sizes[0]) :]
+            new = losses[done : done + alike]
+            steps = trainer.updates_from(samples, rest, new, int(sizes[done]), count)
+            done += steps
+            take(new[:steps], bar)
+    return losses
+
+
 def _shuffled(trainer: Trainer, samples: Samples, epoch: int | None) -> Array:
     """The indices of all samples, in an order drawn for this epoch (None: as they come)."""
     order = np.arange(len(samples))
@@ -104,26 +139,18 @@ def _epoch(
     progress: bool | None,
 ) -> dict[str, float]:
     """All updates of one epoch; returns loss and accuracy over them."""
-    from tqdm import tqdm
-
     with_accuracy = counts_correct(trainer.model, samples)
-    losses = np.empty(-(-len(order) // batch_size))
-    sizes = np.full(len(losses), batch_size)
-    sizes[-1] = len(order) - (len(losses) - 1) * batch_size
+    sizes = np.full(-(-len(order) // batch_size), batch_size)
+    sizes[-1] = len(order) - (len(sizes) - 1) * batch_size
     trainer.take_correct()
-    bar = tqdm(total=len(losses), desc=title, disable=None if progress is None else not progress, leave=False)
-    with bar, ctrl_c_between_updates() as raise_if_interrupted:
-        done = 0
-        while done < len(losses):
-            # The last mini-batch may be shorter: it has a plan of its own.
-            alike = np.count_nonzero(sizes[done:] == sizes[done])
-            rest = order[done * batch_size :]
-            new = losses[done : done + alike]
-            steps = trainer.updates_from(samples, rest, new, int(sizes[done]), with_accuracy)
-            history.updates["loss"].extend(new[:steps].tolist())
-            done += steps
-            bar.update(steps)
+    with ctrl_c_between_updates() as raise_if_interrupted:
+
+        def take(new: Array, bar: Any) -> None:
+            history.updates["loss"].extend(new.tolist())
+            bar.update(len(new))
             raise_if_interrupted()
+
+        losses = _updates(trainer, samples, order, sizes, with_accuracy, title, progress, take)
     is_mean = trainer.loss.reduction == "mean"
     total = float(np.dot(losses, sizes)) / len(samples) if is_mean else float(losses.sum())
     return summary(total, trainer.take_correct(), samples, with_accuracy)

@@ -22,7 +22,7 @@ from fastnn.optim import Optimizer, optimizer_of
 from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
 from fastnn.profile import Profile, profile_plan
 from fastnn.random_states import kept_on_failure
-from fastnn.recording import Recorder, run_layer, slot_for
+from fastnn.recording import Recorder, declares_recordable, run_layer, run_loss, slot_for
 from fastnn.samples import Samples, check_data, check_model
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
@@ -93,13 +93,23 @@ class Trainer:
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
         """
-        with self._turn:
-            last = self._plans.last
-            if last is not None and self.plan and plans_can_run() and last.is_current(self):
-                loss = self._replay(last, x, y)
-                if loss is not None:
-                    return loss
-            return self._checked_step(x, y)
+        try:
+            with self._turn:
+                last = self._plans.last
+                # A loss in Python may make other targets of `y`: it must see them.
+                usable = last is not None and self._plans_steps() and declares_recordable(self.loss)
+                if usable and last is not None and last.is_current(self):
+                    loss = self._replay(last, x, y)
+                    if loss is not None:
+                        return loss
+                return self._checked_step(x, y)
+        except NonFiniteError:
+            if self.on_nonfinite == "raise":
+                raise
+            return math.nan
+
+    def _plans_steps(self) -> bool:
+        return self.plan and plans_can_run()
 
     def profile(self, x: npt.ArrayLike, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
@@ -121,10 +131,16 @@ class Trainer:
         try:
             with self._whole_step(recorded):
                 loss = recorded.step(x, y)
-        except CheckFailedError:
+        except CheckFailedError as error:
+            self._explain(error, recorded)
             return None
         self.updates += loss is not None
         return loss
+
+    def _explain(self, error: CheckFailedError, recorded: RecordedStep) -> None:
+        """Raise `NonFiniteError` if it was the loss; the door explains the others."""
+        if error.args == ("check_finite",):
+            self._check_loss(recorded.loss)
 
     def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
         """Takes back what call-backs drew when their step fails; the plan takes back the rest."""
@@ -132,21 +148,16 @@ class Trainer:
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
-        try:
-            check_finite([samples], self.on_nonfinite)
-            if not (self.plan and plans_can_run()):
-                return float(self.update(*samples.all())[0][0])
-            kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
-            recorded = self._plans.find(self, kind)
-            if recorded is not None:
-                loss = self._replay(recorded, samples.x, samples.target)
-                # A check that failed fails again, with its reason.
-                return float(self.update(*samples.all())[0][0]) if loss is None else loss
+        check_finite([samples], self.on_nonfinite)
+        if not self._plans_steps():
+            return float(self.update(*samples.all())[0][0])
+        kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
+        recorded = self._plans.find(self, kind)
+        if recorded is None:
             return self._record_step(kind, samples)
-        except NonFiniteError:
-            if self.on_nonfinite == "raise":
-                raise
-            return math.nan
+        loss = self._replay(recorded, samples.x, samples.target)
+        # A check that failed fails again, with its reason.
+        return float(self.update(*samples.all())[0][0]) if loss is None else loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
         slots = [slot_for(samples.x), slot_for(samples.target)]
@@ -172,7 +183,7 @@ class Trainer:
         """
         index = order[:batch_size]
         with self._turn:
-            if not (self.plan and plans_can_run()):
+            if not self._plans_steps():
                 losses[0] = self.update(*samples.batch(index), count=count)[0][0]
                 return 1
             kind = (id(samples), len(index), count)
@@ -189,10 +200,9 @@ class Trainer:
             with self._whole_step(recorded):
                 done, error = recorded.run(order, losses)
                 self.updates += done
-                if isinstance(error, CheckFailedError) and done == 0:
-                    # It fails again here, with its reason.
-                    self.update(*samples.batch(index), count=count)
                 if error is not None and done == 0:
+                    if isinstance(error, CheckFailedError):
+                        self._explain(error, recorded)
                     raise error
             return done
 
@@ -210,7 +220,7 @@ class Trainer:
         recorder = active_recorder()
         with kept_on_failure(self.model):
             outputs, backward = run_layer(self.model, x, True)
-            loss, dy = self.loss.value_and_gradient(outputs, target)
+            loss, dy = run_loss(self.loss, outputs, target)
             if self.on_nonfinite != "ignore":
                 self._check_loss(loss)
                 if isinstance(recorder, Recorder):
@@ -218,7 +228,10 @@ class Trainer:
             if count:
                 metrics.count_correct(outputs, target, self._correct)
             backward(dy, need_dx=False)
-        self.optimizer.step(self.model.parameters())
+            if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
+                recorder.call_back(lambda: self.optimizer.step(self.model.parameters()))
+            else:
+                self.optimizer.step(self.model.parameters())
         self.updates += 1
         return loss, outputs
 

@@ -34,6 +34,7 @@ public:
     std::vector<Call> calls;
     std::vector<Slot> slots;
     const double *loss = nullptr;
+    std::size_t failed = 0;  // the call that ended the last run before its time
     CallBack call_back = nullptr;
     void *object = nullptr;
 
@@ -96,6 +97,7 @@ private:
 
     // Takes the random counters back to where they were before the step, of which `count` calls were run.
     Outcome undo(std::size_t count, Outcome outcome) {
+        failed = count;
         for (std::size_t i = 0; i < count; ++i)
             if (calls[i].kernel == RANDOM_NEXT) --calls[i].out<std::uint64_t>(0)[1];
         return outcome;

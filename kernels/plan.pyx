@@ -35,6 +35,7 @@ cdef extern from "plan.hpp" namespace "fastnn" nogil:
     cdef cppclass NativePlan "fastnn::Plan":
         vector[Call] calls
         const double *loss
+        size_t failed
         CallBack call_back
         void *object
         void add_slot(const void *data) except +
@@ -65,7 +66,7 @@ cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "
 
 
 class CheckFailedError(Exception):
-    """A check of the plan failed: an index, a label, a number of the data or the loss. Nothing has changed."""
+    """A check of the plan failed, whose name is the argument. Nothing has changed."""
 
 
 cdef class Plan:
@@ -196,7 +197,7 @@ cdef class Plan:
             done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
             close_session()
         if outcome == CHECK_FAILED:
-            self.error = CheckFailedError()
+            self.error = CheckFailedError(kernel_name(self.plan.calls[self.plan.failed].kernel).decode())
         elif outcome == OUT_OF_MEMORY:
             self.error = MemoryError("no memory for the scratch buffer of a kernel")
         return done

@@ -17,7 +17,7 @@ ROOT = PACKAGE.parent
 ORDER = [
     {"kernels"},
     {"rng", "_door"},
-    {"changes"},
+    {"changes", "per_object"},
     {"param"},
     {"init"},
     {"recording"},

@@ -92,13 +92,13 @@ class Layer(Noted):
         the same bits whatever the rows around it, except with the backend "ref". Raises ValueError where
         the shape does not fit.
         """
+        positive_int(batch_size, "batch_size")
         replayed = prediction.replay(self, x, scale)
         if replayed is not None:
             return replayed
         dtype = self.dtype
         rows = features(x, dtype)
         shape = self.output_shape(rows.shape[1:])
-        positive_int(batch_size, "batch_size")
 
         def to_batch(part: Array) -> Array:
             return take(part, np.arange(len(part)), scale, dtype)

@@ -158,7 +158,8 @@ def test_change_with_two_recorded_batch_shapes(change, twins):
 
 MADE_BEFORE = [
     *(("optimizer", fn.Adam), ("optimizer", lambda: fn.SGD(lr=0.5, momentum=0.9))),
-    *(("loss", lambda: fn.CrossEntropy(label_smoothing=0.5)), ("loss", lambda: fn.CrossEntropy(reduction="sum"))),
+    ("loss", lambda: fn.CrossEntropy(label_smoothing=0.5)),
+    ("loss", lambda: fn.CrossEntropy(reduction="sum")),
     *(("model", lambda: small_net(fn.ReLU())), ("scale", lambda: 0.5), ("plan", lambda: False)),
     *(("fuse", lambda: False), ("keep_gradients", lambda: True)),
 ]
@@ -223,8 +224,9 @@ def test_schedule(optimizer, twins):
 
 def test_rate_there_and_back_with_two_batch_shapes(twins):
     pair = twins()
-    for rate, rows in ((0.1, 8), (0.1, 9), (0.4, 9), (0.1, 8), (0.4, 8), (0.4, 9), (0.1, 9), (0.4, 10), (0.1, 8)):
-        pair.do(Set("optimizer.lr", rate))
+    steps = [(1, 8), (1, 9), (4, 9), (1, 8), (4, 8), (4, 9), (1, 9), (4, 10), (1, 8), (1, 10)]
+    for tenths, rows in steps:
+        pair.do(Set("optimizer.lr", tenths / 10))
         pair.step(*batch(rows=rows))
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from ..kernels.children import run_child
+from tests.kernels.children import run_child
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
 

@@ -61,8 +61,8 @@ def test_types_and_scales_take_turns(source):
         for _ in range(3):
             assert_predicts(model, x, times=1)
         for _ in range(3):
-            factor = np.float32(1 / 255) if source == np.uint8 else np.float32(1)
-            np.testing.assert_array_equal(model.predict(whole), eager(model, scaled * factor))
+            divisor = np.float32(255 if source == np.uint8 else 1)
+            np.testing.assert_array_equal(model.predict(whole), eager(model, scaled / divisor))
         for _ in range(3):
             found = model.predict(whole, scale=0.25)
             np.testing.assert_array_equal(found, eager(model, scaled * np.float32(0.25)))
@@ -150,7 +150,7 @@ def test_mistakes_after_the_recording(mistake):
     assert errors[0] == errors[1]
 
 
-def test_a_python_layer_is_called_in_every_prediction():
+def test_a_python_layer_is_called_once_in_every_prediction():
     class Counting(fn.Layer):
         calls = 0
 

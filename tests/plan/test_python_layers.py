@@ -1,6 +1,7 @@
 """Layers in plain Python among recorded ones: called at their place in every step, with the same result."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
@@ -284,14 +285,14 @@ class Stack(fn.Layer):
 
 
 def test_a_layer_replaced_in_a_container_of_ones_own(twins):
-    def replace(trainer):
+    def replace(trainer, kind):
         fn.manual_seed(6)
         trainer.model[1].inner = kind()
 
     pair = twins(lambda: small_net(Residual(fn.Linear(16, 16))))
     for kind in (Scale, fn.ReLU, lambda: fn.Linear(16, 16)):
         pair.run(2)
-        pair.do(replace)
+        pair.do(partial(replace, kind=kind))
         pair.run(2)
 
 

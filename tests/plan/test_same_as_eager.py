@@ -20,6 +20,11 @@ def chosen_isa(request):
         core.select_isa(request.getfixturevalue("isa"))
 
 
+def cubic():
+    """A layer of one's own, compiled by Numba: y = x^3 - x."""
+    return fn.elementwise(lambda x: x * x * x - x, lambda x, dy: dy * (3 * x * x - 1))
+
+
 NETS = {
     "linear": lambda: fn.Linear(FEATURES, CLASSES),
     "no bias": lambda: fn.Linear(FEATURES, CLASSES, bias=False),
@@ -31,6 +36,8 @@ NETS = {
         layer.__name__.lower(): lambda layer=layer: small_net(layer())
         for layer in (fn.ReLU, fn.Sigmoid, fn.Tanh, fn.Softmax, fn.Identity, fn.Flatten, fn.Dropout)
     },
+    "elementwise": lambda: small_net(cubic()),
+    "elementwise among activations": lambda: small_net(fn.ReLU(), cubic(), fn.Tanh(), cubic()),
     "activation first": lambda: fn.Sequential(fn.Tanh(), fn.Linear(FEATURES, CLASSES)),
     "activation last": lambda: fn.Sequential(fn.Linear(FEATURES, CLASSES), fn.Sigmoid()),
     "activation twice": lambda: small_net(fn.Sigmoid(), fn.ReLU(), fn.Tanh()),

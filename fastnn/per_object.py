@@ -1,0 +1,23 @@
+"""Values that belong to objects without being attributes of them, by identity."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class PerObject(Generic[V]):
+    """A value for each of some objects, as long as they live; they need not be hashable."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, tuple[weakref.ref[object], V]] = {}
+
+    def get(self, owner: object) -> V | None:
+        item = self._items.get(id(owner))
+        return item[1] if item is not None and item[0]() is owner else None
+
+    def set(self, owner: object, value: V) -> None:
+        key = id(owner)
+        self._items[key] = weakref.ref(owner, lambda _: self._items.pop(key, None)), value
