@@ -102,6 +102,7 @@ template <class T> inline Vec<T> load_first(const T *p, int n) {
     return v;
 }
 template <class T> inline void store_first(T *p, Vec<T> v, int n) {
+    n = n < LANES<T> ? n : LANES<T>;  // as it is already; but GCC 12 warns of reading beyond v
     std::memcpy(p, &v, std::size_t(n) * sizeof(T));
 }
 #endif
