@@ -70,7 +70,16 @@ class RecordedStep:
 
     def is_current(self, trainer: Training) -> bool:
         """Whether the next step of the trainer is the recorded one; brings hyper-parameters up to date."""
-        if any(a is not b for a, b in zip(self._settings, _trainer_settings(trainer), strict=True)):
+        model, loss, optimizer, scale, on_nonfinite, fuse, keep_gradients = self._settings
+        if (  # written out, since this is done before every step
+            trainer.loss is not loss
+            or trainer.optimizer is not optimizer
+            or trainer.model is not model
+            or trainer.scale != scale
+            or trainer.on_nonfinite != on_nonfinite
+            or trainer.fuse is not fuse
+            or trainer.keep_gradients is not keep_gradients
+        ):
             return False
         # Python code may have changed what reports no change, such as a list of layers.
         if changes.count != self._version or self.has_call_backs:

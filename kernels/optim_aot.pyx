@@ -4,7 +4,8 @@
 cimport numpy as cnp
 
 from native cimport (
-    ADAM, ADAM_CORRECTIONS, ADVANCE, SGD, Call, Execute, executor, expect, expect_shape, input, new_call, output, same_shape,
+    ADAM, ADAM_CORRECTIONS, ADVANCE, SGD, Call, Execute, executor, expect, expect_shape, input, new_call,
+    output, same_shape,
 )
 
 cnp.import_array()
@@ -62,9 +63,9 @@ def adam_corrections(steps, hyper):
     execute(&call)
 
 
-cdef char *_steps(object steps, bint output) except NULL:
+cdef char *_steps(object steps, bint changed) except NULL:
     """The number of updates: int64, a single one."""
-    cdef cnp.ndarray array = expect(steps, "steps", cnp.NPY_INT64, output)
+    cdef cnp.ndarray array = expect(steps, "steps", cnp.NPY_INT64, changed)
     expect_shape(array.ndim == 1 and array.shape[0] == 1, "steps (1,) is wanted")
     return array.data
 

@@ -1,5 +1,7 @@
 """A replayed step has the bits of one that runs layer by layer: losses, weights, moments, random counters."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -20,8 +22,9 @@ def chosen_isa(request):
         core.select_isa(request.getfixturevalue("isa"))
 
 
+@cache
 def cubic():
-    """A layer of one's own, compiled by Numba: y = x^3 - x."""
+    """A layer of one's own, y = x^3 - x; compiled once for all tests, which takes some time."""
     return fn.elementwise(lambda x: x * x * x - x, lambda x, dy: dy * (3 * x * x - 1))
 
 
