@@ -64,6 +64,8 @@ class RecordedStep:
         self._kept = [
             (p, p.grad_buffer()) for p in trainer.model.parameters() if p.has_grad and p not in self.fused
         ]
+        # A loss in Python may make other targets of those it is given: it must see them every time.
+        self.asks_the_loss = not declares_recordable(trainer.loss)
         self._settings = _trainer_settings(trainer)
         self._structure, self._referenced = _structure(trainer)
         self._settle(trainer)

@@ -22,7 +22,7 @@ from fastnn.optim import Optimizer, optimizer_of
 from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
 from fastnn.profile import Profile, profile_plan
 from fastnn.random_states import kept_on_failure
-from fastnn.recording import Recorder, declares_recordable, run_layer, run_loss, slot_for
+from fastnn.recording import Recorder, run_layer, run_loss, slot_for
 from fastnn.samples import Samples, check_data, check_model
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
@@ -96,8 +96,7 @@ class Trainer:
         try:
             with self._turn:
                 last = self._plans.last
-                # A loss in Python may make other targets of `y`: it must see them.
-                usable = last is not None and self._plans_steps() and declares_recordable(self.loss)
+                usable = last is not None and self._plans_steps() and not last.asks_the_loss
                 if usable and last is not None and last.is_current(self):
                     loss = self._replay(last, x, y)
                     if loss is not None:

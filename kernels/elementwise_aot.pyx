@@ -1,5 +1,5 @@
 # distutils: language = c++
-"""A user's own elementwise functions: argument checks around elementwise.hpp. The twin of elementwise_ref.py."""
+"""A user's own elementwise functions: argument checks around elementwise.hpp."""
 
 cimport numpy as cnp
 from libc.stdint cimport uintptr_t

@@ -70,7 +70,7 @@ class CheckFailedError(Exception):
 
 
 cdef class Plan:
-    """The calls of a training step. Record between `start` and `stop`, then `finish`, then `step` or `run`."""
+    """The calls of a training step: record between `start` and `stop`, `finish`, then `step` or `run`."""
 
     cdef NativePlan plan
     cdef list call_backs
