@@ -40,6 +40,18 @@ class State(dict[str, Array]):
         super().clear()
         note()
 
+    def pop(self, name: str, *default: Any) -> Any:
+        note()
+        return super().pop(name, *default)
+
+    def update(self, *others: Any, **items: Array) -> None:
+        super().update(*others, **items)
+        note()
+
+    def popitem(self) -> tuple[str, Array]:
+        note()
+        return super().popitem()
+
     @property
     def steps(self) -> int:
         """The number of updates, this one included."""
@@ -133,9 +145,11 @@ class Optimizer(Noted, ABC):
     def refresh(self, params: Iterable[Param]) -> None:
         """Write the hyper-parameters to where recorded updates read them."""
         for param in params:
-            state = self.state(param)
-            if len(state.hyper):
-                state.set_hyper(*self.hyper(self.lr * param.lr_scale))
+            state, rate = self.state(param), self.lr * param.lr_scale
+            if values := self.hyper(rate):
+                state.set_hyper(*values)
+            elif len(state.hyper):
+                state.hyper[0] = rate
 
     def state(self, param: Param) -> State:
         """What is remembered of `param`."""

@@ -64,8 +64,9 @@ class RecordedStep:
         self._kept = [
             (p, p.grad_buffer()) for p in trainer.model.parameters() if p.has_grad and p not in self.fused
         ]
-        # A loss in Python may make other targets of those it is given: it must see them every time.
-        self.asks_the_loss = not declares_recordable(trainer.loss)
+        # Python code must not be given what the door refuses, and a loss in Python may make other targets of
+        # those it is given.
+        self.needs_the_door = recorder.has_call_backs or not declares_recordable(trainer.loss)
         self._settings = _trainer_settings(trainer)
         self._structure, self._referenced = _structure(trainer)
         self._settle(trainer)
@@ -107,7 +108,8 @@ class RecordedStep:
         trainer.optimizer.refresh(params)
         self._lr = trainer.optimizer.lr
         # Of one parameter, to see whether another trainer with this optimizer has written another rate.
-        self._hyper = trainer.optimizer.state(params[0]).hyper if params else np.empty(0)
+        states = (trainer.optimizer.state(param) for param in params if not param.frozen)
+        self._hyper = next((state.hyper for state in states if len(state.hyper)), np.empty(0))
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
 
     def step(self, x: object, y: object) -> float | None:
@@ -189,7 +191,7 @@ class Turn:
         with _making_locks:
             self._lock = _locks.get(model) or threading.Lock()
             _locks.set(model, self._lock)
-        self._model = model
+        self.model = model
 
     def __enter__(self) -> None:
         if not self._lock.acquire(blocking=False):
@@ -202,7 +204,7 @@ class Turn:
         self._lock.release()
 
     def __reduce__(self) -> tuple[type[Turn], tuple[Layer]]:
-        return Turn, (self._model,)
+        return Turn, (self.model,)
 
 
 def _trainer_settings(trainer: Training) -> tuple[object, ...]:

@@ -144,7 +144,7 @@ class Recorder:
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
         def run() -> None:
-            number, dy = loss.value_and_gradient(outputs.copy(), target)
+            number, dy = loss.value_and_gradient(outputs.copy(), target.copy())
             value.take(number)
             gradient.take(dy)
 

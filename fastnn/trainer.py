@@ -94,9 +94,9 @@ class Trainer:
         nothing has changed.
         """
         try:
-            with self._turn:
+            with self._take_turn():
                 last = self._plans.last
-                usable = last is not None and self._plans_steps() and not last.asks_the_loss
+                usable = last is not None and self._plans_steps() and not last.needs_the_door
                 if usable and last is not None and last.is_current(self):
                     loss = self._replay(last, x, y)
                     if loss is not None:
@@ -106,6 +106,11 @@ class Trainer:
             if self.on_nonfinite == "raise":
                 raise
             return math.nan
+
+    def _take_turn(self) -> Turn:
+        if self._turn.model is not self.model:
+            self._turn = Turn(self.model)
+        return self._turn
 
     def _plans_steps(self) -> bool:
         return self.plan and plans_can_run()
@@ -181,7 +186,7 @@ class Trainer:
         before the one that failed, which are in `losses`, too; `self.updates` tells how many they were.
         """
         index = order[:batch_size]
-        with self._turn:
+        with self._take_turn():
             if not self._plans_steps():
                 losses[0] = self.update(*samples.batch(index), count=count)[0][0]
                 return 1

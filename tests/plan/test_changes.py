@@ -194,6 +194,15 @@ def test_a_trainer_of_another_model_checks_it_against_the_data(twins):
             trainer.step(*batch())
 
 
+def test_an_array_in_the_place_of_another_one(twins):
+    pair = twins(dropped, lambda: fn.CrossEntropy(weight=[1, 2, 3]))
+    pair.run()
+    pair.do(Set("loss.weight", lambda: np.array([3.0, 1.0, 0.5])))
+    pair.run()
+    pair.do(Set("model.2.state", lambda: np.array([5, 0], np.uint64)))
+    pair.run()
+
+
 def test_on_nonfinite_for_the_very_next_step(twins):
     x, y = batch()
     x[3, 3] = np.nan
@@ -216,10 +225,13 @@ def test_on_nonfinite_for_the_very_next_step(twins):
 
 @pytest.mark.parametrize("optimizer", [fn.SGD, fn.Adam, lambda: fn.SGD(momentum=0.9)])
 def test_schedule(optimizer, twins):
+    """One twin after the other, so that nothing but the learning rate changes between two steps."""
     pair = twins(optimizer=optimizer)
-    for update in range(12):
-        pair.do(Set("optimizer.lr", 0.1 * (1 + np.cos(update))))
-        pair.step()
+    for trainer in pair.both:
+        for update in range(12):
+            trainer.optimizer.lr = 0.1 * (1 + np.cos(update))
+            trainer.step(*batch(update))
+    pair.check()
 
 
 def test_rate_there_and_back_with_two_batch_shapes(twins):
@@ -230,10 +242,26 @@ def test_rate_there_and_back_with_two_batch_shapes(twins):
         pair.step(*batch(rows=rows))
 
 
+def frozen_below():
+    model = small_net()
+    model[0].set_lr_scale(0)
+    return model
+
+
+def frozen_above():
+    model = small_net()
+    model[2].set_lr_scale(0)
+    return model
+
+
+all_frozen_or_not = pytest.mark.parametrize("net", [small_net, frozen_below, frozen_above])
+
+
+@all_frozen_or_not
 @pytest.mark.parametrize("name", ["lr", "momentum", "weight_decay"])
-def test_setting_there_and_back_with_a_step_of_another_kind_between(name, twins):
+def test_setting_there_and_back_with_a_step_of_another_kind_between(name, net, twins):
     """A step layer by layer leaves its settings behind where recorded steps read theirs."""
-    pair = twins()
+    pair = twins(net)
     pair.run()
     value = getattr(pair.planned.optimizer, name)
     pair.do(Set(f"optimizer.{name}", 0.5))
@@ -244,10 +272,11 @@ def test_setting_there_and_back_with_a_step_of_another_kind_between(name, twins)
     pair.run()
 
 
+@all_frozen_or_not
 @pytest.mark.parametrize("name", ["lr", "momentum"])
-def test_optimizer_of_two_trainers(name, twins):
+def test_optimizer_of_two_trainers(name, net, twins):
     """Each trainer of the model has plans of its own; both read the optimizer's memory."""
-    pair = twins()
+    pair = twins(net)
     value = getattr(pair.planned.optimizer, name)
     others = [
         fn.Trainer(trainer.model, optimizer=trainer.optimizer, seed=3, plan=trainer.plan)

@@ -63,8 +63,10 @@ def steep():
 
 @every_mistake
 @pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
-def test_after_the_recording(mistake, fuse, twins):
-    pair = twins(dropped if mistake != "infinite loss" else steep, optimizer=fn.Adam, fuse=fuse)
+@pytest.mark.parametrize("net", [dropped, small_net])
+def test_after_the_recording(net, mistake, fuse, twins):
+    """The second net ends in tanh, whose outputs are finite even where its inputs are not."""
+    pair = twins(net if mistake != "infinite loss" else steep, optimizer=fn.Adam, fuse=fuse)
     pair.run()
     pair.fail(*MISTAKES[mistake])
     pair.run()
@@ -138,6 +140,26 @@ def test_a_bad_batch_of_a_shape_that_was_not_recorded(twins):
     pair.fail(with_number(np.nan)[:5], Y[:5])
     pair.run()
     pair.step(X[:5], Y[:5])
+
+
+@every_mistake
+def test_a_layer_in_python_does_not_see_bad_data(mistake, twins):
+    """The door comes first, so a layer that counts its calls does not count this one."""
+
+    class Counting(fn.Layer):
+        calls = 0
+
+        def forward(self, x, *, train=False):
+            self.calls += 1
+            factor = np.float32(1 / self.calls)
+            return x * factor, lambda dy, *, need_dx=True: dy * factor
+
+    pair = twins(lambda: fn.Sequential(*steep().layers, Counting()))
+    pair.run()
+    pair.fail(*MISTAKES[mistake])
+    calls = [trainer.model[3].calls for trainer in pair.both]
+    assert calls == ([4, 4] if mistake == "infinite loss" else [3, 3])
+    pair.run()
 
 
 # --- fit ---

@@ -240,6 +240,30 @@ def test_kept_gradients(twins):
             assert a.grad.tobytes() == b.grad.tobytes()
 
 
+def test_a_random_layer_draws_nothing_in_a_step_that_fails(twins, snapshot):
+    def steep():
+        model = small_net(Noise(), fn.Dropout(0.2))
+        model[3].weight.value = 1e3 * model[3].weight.value
+        return model
+
+    pair = twins(steep)
+    pair.run(2)
+    x, y = batch()
+    pair.fail(x * np.float32(1e37), y)
+    pair.run(2)
+    results = []
+    x = np.concatenate([x] * 3)
+    x[71] *= np.float32(1e37)
+    for plan in (True, False):
+        fn.manual_seed(0)
+        model, history = steep(), fn.History()
+        options = {"batch_size": 10, "shuffle": False, "seed": 2, "plan": plan, "history": history}
+        with pytest.raises(fn.NonFiniteError, match="at update 8:"):
+            fn.fit(model, (x, np.tile(y, 3)), **options)
+        results.append((history.as_dict(), snapshot(model)))
+    assert results[0] == results[1]
+
+
 class Late(fn.Layer):
     """y = x in the first two calls; from then on Scale, whose parameter gets its first gradient there."""
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn.kernels import ops
 
 from .test_python_layers import Scale
 from .twins import CLASSES, batch, small_net
@@ -74,8 +75,20 @@ def rows(x, y):
     return np.eye(CLASSES, dtype=np.float32)[y]
 
 
+class Delayed(Absolute):
+    """It mixes in the targets of the step before, having kept the array that it was given."""
+
+    before = None
+
+    def evaluate(self, y, target, reduction, losses, loss, dy):
+        before, self.before = self.before, target
+        mixed = target if before is None or before.shape != target.shape else (target + before) / 2
+        super().evaluate(y, mixed.astype(y.dtype), reduction, losses, loss, dy)
+
+
 LOSSES = {
     Absolute: rows,
+    Delayed: rows,
     Doubled: rows,
     Confident: lambda x, y: y,
     SameEntropy: lambda x, y: y,
@@ -262,11 +275,50 @@ def test_all_of_it_in_python(twins):
         pair.step(x[:7], rows(x, y)[:7])
 
 
-def test_moments_forgotten_between_steps(twins):
+FORGET = {
+    "clear": lambda state: state.clear(),
+    "pop": lambda state: state.pop("v"),
+    "pop any": lambda state: state.popitem(),
+    "delete": lambda state: state.__delitem__("m"),
+    "replace": lambda state: state.__setitem__("m", np.ones_like(state["m"])),
+    "update": lambda state: state.update(m=np.ones_like(state["m"])),
+    "overwrite": lambda state: state["m"].fill(1),
+    "count again": lambda state: state.counter.fill(0),
+}
+
+
+@pytest.mark.parametrize("forget", FORGET)
+def test_moments_forgotten_between_steps(forget, twins):
     pair = twins(optimizer=fn.Adam)
     pair.run()
-    pair.do(lambda trainer: [trainer.optimizer.state(p).clear() for p in trainer.model.parameters()])
+    pair.do(lambda trainer: [FORGET[forget](trainer.optimizer.state(p)) for p in trainer.model.parameters()])
     pair.run()
+
+
+class OwnSGD(fn.Optimizer):
+    """An optimizer of one's own that calls nothing but kernels."""
+
+    recordable = True
+
+    def update(self, value, grad, state, lr):
+        ops.sgd(grad, state.set_hyper(lr, 0, 0, 0), None, value)
+
+
+class OwnSGDWithHyper(OwnSGD):
+    """The same, and it says what its kernel reads."""
+
+    recordable = True
+
+    def hyper(self, lr):
+        return lr, 0, 0, 0
+
+
+@pytest.mark.parametrize("optimizer", [OwnSGD, OwnSGDWithHyper])
+def test_a_recordable_optimizer_of_ones_own(optimizer, twins):
+    pair = twins(optimizer=lambda: optimizer(0.1))
+    for rate in (0.1, 0.1, 0.3, 0, 0.1):
+        pair.do(lambda trainer, rate=rate: setattr(trainer.optimizer, "lr", rate))
+        pair.step()
 
 
 def test_a_recordable_class_of_ones_own(twins):

@@ -147,6 +147,24 @@ def test_a_model_stepped_by_two_trainers_at_once(plan, twins):
     pair.run(2)
 
 
+def test_a_model_that_took_the_place_of_another_one_is_guarded_too():
+    first, second = fn.Trainer(small_net()), fn.Trainer(small_net(Waiting()))
+    first.model = second.model
+    waiting = second.model[1]
+    with ThreadPoolExecutor(1) as pool:
+        step = pool.submit(first.step, *batch())
+        assert waiting.there.wait(30)
+        refused = pool_free = False
+        try:
+            second.step(*batch())
+        except RuntimeError:
+            refused = True
+        waiting.may_go_on.set()
+        pool_free = np.isfinite(step.result(30))
+    assert refused
+    assert pool_free
+
+
 def test_a_fit_refuses_a_second_one():
     model = small_net(Waiting(3))
     with ThreadPoolExecutor(1) as pool:
