@@ -3,10 +3,14 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from fastnn import compare
+from fastnn.cli import main
+
+BENCH = Path(__file__).resolve().parents[1] / "bench"
 
 
 def benchmark(race, shape, contestant, median, preemptions=3.0):
@@ -98,6 +102,31 @@ def test_table_without_numpy(run):
     table = compare.table(compare.load(run({"benchmarks": [RUN[2]]})))
     assert table.splitlines()[2] == "dense_dx  32x784x128  5.00 us"
     assert table.endswith('No race has both "numpy" and a compiled kernel.')
+
+
+def test_the_race_against_peers_can_be_read(run, capsys, monkeypatch):
+    """What bench/peers.py writes of whole training steps."""
+    monkeypatch.syspath_prepend(str(BENCH))
+    import peers
+
+    results = [
+        peers.Result(contestant, "A", threads, [[2 * time, time], [time, time], [3 * time, time]], 100.0)
+        for threads in (1, 2)
+        for contestant, time in (("torch", 400e-6 / threads), ("fastnn", 50e-6 / threads))
+    ]
+    path = run(peers.as_json(results))
+    races = compare.load(path)
+    shape = "A 784-128-64-32-10 relu b32 sgd"
+    assert [(race.name, race.shape, race.contestants) for race in races] == [
+        ("training step, 1 thread", shape, ("torch", "fastnn")),
+        ("training step, 2 threads", shape, ("torch", "fastnn")),
+    ]
+    assert races[0].medians == pytest.approx(
+        {"torch": 600e-6, "fastnn": 75e-6}
+    )  # of the medians of the rounds
+    assert races[1].factor("fastnn") == pytest.approx(8)
+    assert main(["compare", str(path)]) == 0
+    assert f"training step, 1 thread   {shape}  600 us  75.0 us  8.0x" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

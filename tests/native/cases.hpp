@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "executor.hpp"
+#include "kernel_names.hpp"
 #include "serial.hpp"
 #include "table.hpp"
 
@@ -72,8 +73,9 @@ template <class S> Argument input(const std::vector<S> &values) {
     return {Argument::INPUT, sizeof(S), bytes_of(values), {}};
 }
 
-template <class S> Argument updated(const std::vector<S> &values) {
-    return {Argument::UPDATED, sizeof(S), bytes_of(values), {}};
+// What a kernel changes in place; `expected` may be left open.
+template <class S> Argument updated(const std::vector<S> &values, const std::vector<S> &expected = {}) {
+    return {Argument::UPDATED, sizeof(S), bytes_of(values), bytes_of(expected)};
 }
 
 template <class S> Argument output(int64_t count) {

@@ -8,7 +8,7 @@
 // that may not be touched.
 //
 // Part two does to the thread team what a process may do to it: several callers at once, another number of
-// threads at each call, falling asleep, fork, running out of memory.
+// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone and side by side.
 //
 //     driver [no-fork] [verbose]
 //
@@ -17,6 +17,7 @@
 // the case.
 
 #include "cases.hpp"
+#include "plans.hpp"
 
 namespace {
 
@@ -101,6 +102,14 @@ template <class T> void check_dense() {
     check_dense<T>(1, 3, 5, terms);
 }
 
+// Elementwise functions of a user.
+template <class T> void negate(const T *x, T *y, int64_t n) {
+    for (int64_t e = 0; e < n; ++e) y[e] = -x[e];
+}
+template <class T> void multiply_each(const T *x, const T *dy, T *dx, int64_t n) {
+    for (int64_t e = 0; e < n; ++e) dx[e] = x[e] * dy[e];
+}
+
 template <class T> void check_elementwise_kernels(int64_t count) {
     const auto x = numbers<T>(count), dy = numbers<T>(count), target = numbers<T>(count);
     const std::pair<const char *, KernelId> forward[] = {{"relu_forward", RELU_FORWARD},
@@ -115,6 +124,15 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     for (const auto &[name, kernel] : backward)
         check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}), 2);
 
+    Case forward_by_user = make<T>("elementwise_forward", ELEMENTWISE_FORWARD, {count},
+                                   {input(x), output<T>(count)});
+    forward_by_user.call.array[7] = reinterpret_cast<void *>(negate<T>);
+    check_elementwise(forward_by_user, 1);
+    Case dx_by_user = make<T>("elementwise_dx", ELEMENTWISE_DX, {count},
+                              {input(x), input(dy), output<T>(count)});
+    dx_by_user.call.array[7] = reinterpret_cast<void *>(multiply_each<T>);
+    check_elementwise(dx_by_user, 2);
+
     const std::vector<std::uint64_t> bits{random_bits()};
     for (const double rate : {0.0, 0.3, 1.0})
         check_elementwise(
@@ -122,6 +140,9 @@ template <class T> void check_elementwise_kernels(int64_t count) {
 
     check(make<T>("squared_error", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
+    check(make<T>("squared_error by factors", SQUARED_ERROR, {count},
+                  {input(x), input(target), output<T>(count), output<T>(count), {},
+                   input(std::vector<double>{4, 0.25})}));
     check(make<T>("squared_error without dy", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), {}}, {0, 0.5}));
 
@@ -174,14 +195,38 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
     }
 }
 
-template <class T> void check_serial_ends() {
+// What one thread does alone, whatever their number.
+template <class T> void check_serial_kernels() {
     const std::vector<int64_t> labels{0, 2, 1, 2};
-    const bool is_double = sizeof(T) == sizeof(double);
     if (!in_range(labels.data(), 4, 3) || in_range(labels.data(), 4, 2) || !in_range(nullptr, 0, 0))
         fail("in_range");
-    if (weight_of_labels(std::vector<T>{1, 2, 4}.data(), is_double, labels.data(), 4) != 11)
-        fail("weight_of_labels");
-    if (sum(std::vector<T>{1, 2, 4}.data(), 3, is_double) != 7) fail("sum");
+    const std::vector<T> weight{1, 2, 4}, losses{1, 2, 4}, y{1, 3, 2, 1, 2, 3, 4, 4, 4, 0, 1, 0};
+    const std::vector<double> factors{11, 1 / 11.0};
+    check(make<T>("label_divisor", LABEL_DIVISOR, {4}, {input(weight), input(labels), output(factors)}));
+    check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0},
+                  {input(weight), input(indices(0, 3)), output<double>(2)}));
+    check(make<T>("reduce_loss", REDUCE_LOSS, {3},
+                  {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
+    check(make<T>("reduce_loss by weights", REDUCE_LOSS, {3},
+                  {input(losses), output(std::vector<double>{7 / 11.0}), input(factors)}, {2}));
+    const std::vector<int64_t> before{5}, after{6};
+    check(make<T>("count_correct of labels", COUNT_CORRECT, {4, 3},
+                  {input(y), input(labels), {}, updated(before, after)}));
+    check(make<T>("count_correct of targets", COUNT_CORRECT, {1, 12},
+                  {input(y), {}, input(y), updated(before, after)}));
+    check(make<T>("advance", ADVANCE, {}, {updated(before, after)}));
+    check(make<T>("adam_corrections", ADAM_CORRECTIONS, {},
+                  {input(std::vector<int64_t>{2}), updated<double>({0.1, 0.5, 0.25, 0, 0, 0, 0},
+                                                                   {0.1, 0.5, 0.25, 0, 0, 0.75, 0.9375})}));
+    const std::uint64_t key = random_bits();
+    check(make<T>("random_next", RANDOM_NEXT, {},
+                  {updated<std::uint64_t>({key, 7}, {key, 8}), output<std::uint64_t>(1)}));
+    for (const int64_t M : {0, 1, 5}) {
+        const std::vector<int64_t> index = indices(M, 4);
+        std::vector<int64_t> gathered;
+        for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
+        check(make<T>("gather_labels", GATHER_LABELS, {M}, {input(labels), input(index), output(gathered)}));
+    }
 }
 
 template <class T> void check_every_kernel() {
@@ -196,10 +241,12 @@ template <class T> void check_every_kernel() {
             check_gather<T, float>(GATHER_FLOATS, M, D);
             check_gather<T, double>(GATHER_DOUBLES, M, D);
         }
-    check_serial_ends<T>();
+    check_serial_kernels<T>();
+    check_fused_kernels<T>();
+    constexpr int type = sizeof(T) == sizeof(double);
     for (int kernel = 0; kernel < KERNEL_COUNT; ++kernel)
-        if (!has_run[kernel][sizeof(T) == sizeof(double)])
-            fail("no case for kernel " + std::to_string(kernel));
+        if (table.kernel[kernel][type] && !has_run[kernel][type])
+            fail(std::string("no case for ") + kernel_name(KernelId(kernel)));
 }
 
 // --- part two: the thread team ---
@@ -242,8 +289,11 @@ void check_callers(const std::vector<Expected> &some) {
     for (int caller = 0; caller < 4; ++caller)
         callers.emplace_back([&some, caller] {
             for (int round = 0; round < ROUNDS; ++round) {
+                const bool in_session = (caller + round) % 4 == 0;
+                if (in_session) open_session(MAX_THREADS, 1e18);
                 check_again(some[std::size_t(caller + round) % some.size()],
                             1 + (caller + round) % (MAX_THREADS + 2));
+                if (in_session) close_session();
                 if (round % 20 == 0) pause();
             }
         });
@@ -320,6 +370,8 @@ int main(int argc, char **argv) {
     check_every_kernel<double>();
     const std::vector<Expected> some = some_cases();
     check_callers(some);
+    check_plans<float>();
+    check_plans<double>();
     if (with_fork) check_fork(some);
     check_out_of_memory(some);
     return 0;

@@ -1,0 +1,247 @@
+// What only plans do: fused kernels, which must give the bits of the separate ones, and plans as a whole.
+#pragma once
+
+#include "cases.hpp"
+#include "fusion.hpp"
+#include "plan.hpp"
+
+namespace {
+
+// The contents of argument i after a case has run on one thread.
+Bytes argument_of(const Case &c, std::size_t i) { return result_of(c, 1)[i]; }
+
+// An argument like `like`, that must hold `expected` afterwards.
+Argument expecting(Argument like, Bytes expected) {
+    like.expected = std::move(expected);
+    return like;
+}
+
+Argument input_of(std::size_t element, Bytes bytes) { return {Argument::INPUT, element, std::move(bytes), {}}; }
+
+// --- fused kernels ---
+
+template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N) {
+    const Argument x = input(whole<T>(M * K)), w = input(whole<T>(K * N)), b = input(whole<T>(N));
+    const Argument dy = input(whole<T>(M * N)), y = output<T>(M * N), dx = output<T>(M * K);
+    const Bytes sums = argument_of(make<T>("dense", DENSE_FORWARD, {1, M, K, N}, {x, w, b, y}), 3);
+    const Bytes gradient = argument_of(make<T>("dx", DENSE_DX, {1, M, K, N}, {dy, w, dx}), 2);
+    const struct {
+        Activation code;
+        KernelId forward, back;
+    } activations[] = {{RELU, RELU_FORWARD, RELU_DX}, {SIGMOID, SIGMOID_FORWARD, SIGMOID_DX},
+                       {TANH, TANH_FORWARD, TANH_DX}};
+    for (const auto &activation : activations) {
+        const Bytes active =
+            argument_of(make<T>("forward", activation.forward, {M * N}, {input_of(sizeof(T), sums), y}), 1);
+        check(make<T>("dense_forward with an activation", DENSE_FORWARD, {1, M, K, N, activation.code},
+                      {x, w, b, expecting(y, active)}));
+        const Argument below = input(whole<T>(M * K));
+        const Bytes passed = argument_of(
+            make<T>("back", activation.back, {M * K}, {below, input_of(sizeof(T), gradient), dx}), 2);
+        check(make<T>("dense_dx with an activation", DENSE_DX, {1, M, K, N, activation.code},
+                      {dy, w, expecting(dx, passed), below}));
+    }
+}
+
+// An optimizer's kernel and its fused twins, with what they update.
+template <class T> struct Update {
+    KernelId alone, with_dw, with_db;
+    std::vector<double> hyper;
+    int moments;
+    bool absent;  // the moments are null
+
+    // The arguments behind the gradient: hyper, moments, values.
+    std::vector<Argument> arguments(int64_t count) const {
+        std::vector<Argument> some{input(hyper)};
+        for (int i = 0; i < moments; ++i) some.push_back(absent ? Argument{} : updated(whole<T>(count)));
+        some.push_back(updated(whole<T>(count)));
+        return some;
+    }
+
+    // Checks that `fused`, whose first two arguments make the gradient, does what `alone` does with it.
+    void check_twin(const std::string &name, KernelId fused, const std::vector<int64_t> &sizes,
+                    const Argument &x, const Argument &dy, Bytes gradient, int64_t count) const {
+        std::vector<Argument> separate = arguments(count), together{x, dy};
+        separate.insert(separate.begin(), input_of(sizeof(T), std::move(gradient)));
+        const std::vector<Bytes> expected = result_of(make<T>(name, alone, {count}, separate), 1);
+        for (std::size_t i = 1; i < separate.size(); ++i) {
+            const bool changes = separate[i].role == Argument::UPDATED;
+            together.push_back(changes ? expecting(separate[i], expected[i]) : separate[i]);
+        }
+        check(make<T>(name, fused, sizes, together));
+    }
+};
+
+template <class T> void check_fused_updates(int64_t M, int64_t K, int64_t N) {
+    const Argument x = input(whole<T>(M * K)), dy = input(whole<T>(M * N));
+    const std::vector<int64_t> sizes{1, M, K, N};
+    const Bytes dw = argument_of(make<T>("dw", DENSE_DW, sizes, {x, dy, output<T>(K * N)}), 2);
+    const Bytes db = argument_of(make<T>("db", DENSE_DB, sizes, {dy, output<T>(N)}), 1);
+    const Update<T> updates[] = {
+        {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0, 0.01, 0}, 1, true},
+        {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0.9, 0.01, 1}, 1, false},
+        {ADAM, DENSE_DW_ADAM, DENSE_DB_ADAM, {0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001}, 2, false}};
+    for (const Update<T> &update : updates) {
+        update.check_twin("update by dw", update.with_dw, sizes, x, dy, dw, K * N);
+        update.check_twin("update by db", update.with_db, sizes, {}, dy, db, N);
+    }
+}
+
+template <class T> void check_fused_kernels() {
+    const int64_t edges[] = {0, 1, LANES<T> - 1, BLOCK<T> + 1};
+    for (const int64_t M : edges)
+        for (const int64_t K : edges)
+            for (const int64_t N : edges) {
+                check_fused_activations<T>(M, K, N);
+                check_fused_updates<T>(M, K, N);
+            }
+    // So many rows of weights that dy is packed, and so many samples besides that x is copied.
+    const int64_t rows = TILES_TO_PACK * tile_rows(TILE_COLUMNS) + 1;
+    check_fused_updates<T>(5, rows, BLOCK<T> + 1);
+    check_fused_updates<T>(DEPTH_TO_COPY, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
+    check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
+}
+
+// --- plans ---
+
+thread_local int threads_of_plan = 1;
+
+bool run_on_team(Call *call) { return execute_call(table, *call, threads_of_plan); }
+
+// A training step of x -> dropout -> linear -> relu -> linear -> cross-entropy on samples taken by index.
+template <class T> class Net {
+public:
+    static constexpr int64_t SAMPLES = 12, M = 5, D = 19, H = 2 * LANES<T> + 3, C = 3;
+
+    explicit Net(bool fused) {
+        add(CHECK_INDEX, {M, SAMPLES}, {index.data()});
+        add(GATHER_DOUBLES, {M, D}, {source.data(), index.data(), x.data()}, {1});
+        add(GATHER_LABELS, {M}, {classes.data(), index.data(), label.data()});
+        add(RANDOM_NEXT, {}, {state.data(), bits.data()});
+        add(DROPOUT, {M * D}, {x.data(), bits.data(), dropped.data()}, {0.3});
+        add(CHECK_INDEX, {M, C}, {label.data()});
+        add(DENSE_FORWARD, {1, M, D, H}, {dropped.data(), w1.data(), b1.data(), a1.data()});
+        add(RELU_FORWARD, {M * H}, {a1.data(), h.data()});
+        add(DENSE_FORWARD, {1, M, H, C}, {h.data(), w2.data(), b2.data(), z.data()});
+        add(CROSS_ENTROPY_LABELS, {M, C}, {z.data(), label.data(), nullptr, losses.data(), dz.data()},
+            {0, 1.0 / M});
+        add(REDUCE_LOSS, {M}, {losses.data(), loss.data()}, {M});
+        add(CHECK_FINITE, {}, {loss.data()});
+        add(DENSE_DX, {1, M, H, C}, {dz.data(), w2.data(), dh.data()});
+        add(RELU_DX, {M * H}, {h.data(), dh.data(), da1.data()});
+        add(DENSE_DW, {1, M, H, C}, {h.data(), dz.data(), dw2.data()});
+        add(DENSE_DB, {1, M, H, C}, {dz.data(), db2.data()});
+        add(DENSE_DW, {1, M, D, H}, {dropped.data(), da1.data(), dw1.data()});
+        add(DENSE_DB, {1, M, D, H}, {da1.data(), db1.data()});
+        add(SGD, {D * H}, {dw1.data(), hyper.data(), nullptr, w1.data()});
+        add(SGD, {H}, {db1.data(), hyper.data(), nullptr, b1.data()});
+        add(SGD, {H * C}, {dw2.data(), hyper.data(), nullptr, w2.data()});
+        add(SGD, {C}, {db2.data(), hyper.data(), nullptr, b2.data()});
+        if (fused) fuse(plan_.calls, true);
+        plan_.loss = loss.data();
+        plan_.add_slot(index.data());
+    }
+
+    // As many steps as `order` has batches; returns how many were completed and why it ended.
+    std::pair<int64_t, Outcome> run(std::vector<int64_t> order, int threads) {
+        std::vector<double> found(order.size() / M);
+        Outcome outcome = RAN;
+        threads_of_plan = threads;
+        plan_.bind(0, reinterpret_cast<char *>(order.data()), M * sizeof(int64_t));
+        open_session(threads, 1e18);
+        const int64_t done =
+            plan_.run(run_on_team, int64_t(found.size()), found.data(), 1e9, nullptr, outcome);
+        close_session();
+        found_.insert(found_.end(), found.begin(), found.begin() + done);
+        return {done, outcome};
+    }
+
+    // The same steps, call by call.
+    void run_separately(const std::vector<int64_t> &order) {
+        for (std::size_t begin = 0; begin < order.size(); begin += M) {
+            std::copy_n(order.begin() + std::ptrdiff_t(begin), M, index.begin());
+            for (Call call : plan_.calls)
+                if (table.kernel[call.kernel][0] && !execute_call(table, call, 1)) fail("no scratch memory");
+            found_.push_back(loss[0]);
+        }
+    }
+
+    void mislabel(int64_t sample) { classes[std::size_t(sample)] = C; }
+
+    // All that training changes, and the losses of all steps.
+    std::vector<Bytes> state_bytes() const {
+        return {bytes_of(w1), bytes_of(b1), bytes_of(w2), bytes_of(b2), bytes_of(state), bytes_of(found_)};
+    }
+
+    std::size_t calls() const { return plan_.calls.size(); }
+
+private:
+    void add(KernelId kernel, const std::vector<int64_t> &sizes, const std::vector<const void *> &arrays,
+             const std::vector<double> &scalars = {}) {
+        Call call;
+        call.kernel = kernel;
+        call.is_double = sizeof(T) == sizeof(double);
+        call.work = 1e18;
+        for (std::size_t i = 0; i < sizes.size(); ++i) call.size[i] = sizes[i];
+        for (std::size_t i = 0; i < arrays.size(); ++i) call.array[i] = const_cast<void *>(arrays[i]);
+        for (std::size_t i = 0; i < scalars.size(); ++i) call.scalar[i] = scalars[i];
+        plan_.calls.push_back(call);
+    }
+
+    // Small numbers, the same for each net.
+    template <class S = T> static std::vector<S> some(int64_t count, int64_t seed) {
+        std::vector<S> values;
+        for (int64_t i = 0; i < count; ++i) values.push_back(S((i * 37 + seed) % 41 - 20) / S(16));
+        return values;
+    }
+    static std::vector<T> zeros(int64_t count) { return std::vector<T>(std::size_t(count)); }
+    static std::vector<int64_t> labels() {
+        std::vector<int64_t> values;
+        for (int64_t i = 0; i < SAMPLES; ++i) values.push_back(i % C);
+        return values;
+    }
+
+    std::vector<double> source = some<double>(SAMPLES * D, 1), loss{0}, hyper{0.1, 0, 0.01, 0}, found_;
+    std::vector<int64_t> classes = labels(), index = std::vector<int64_t>(M), label = index;
+    std::vector<std::uint64_t> state{11, 0}, bits{0};
+    std::vector<T> x = zeros(M * D), dropped = x, a1 = zeros(M * H), h = a1, dh = a1, da1 = a1;
+    std::vector<T> z = zeros(M * C), dz = z, losses = zeros(M);
+    std::vector<T> w1 = some(D * H, 2), dw1 = w1, b1 = some(H, 3), db1 = b1;
+    std::vector<T> w2 = some(H * C, 4), dw2 = w2, b2 = some(C, 5), db2 = b2;
+    Plan plan_;
+};
+
+// Fused or not, on any number of threads, alone or beside others: the bits of the separate calls. A step that
+// fails changes nothing.
+template <class T> void check_plans() {
+    const std::vector<int64_t> order = indices(20 * Net<T>::M, Net<T>::SAMPLES);
+    const std::vector<int64_t> batch(order.begin(), order.begin() + Net<T>::M);
+    using Result = std::pair<int64_t, Outcome>;
+    const auto trained = [&](bool fused, int threads) {
+        Net<T> net(fused);
+        if (net.run(order, threads) != Result(20, RAN)) fail("a plan did not run");
+        const std::vector<Bytes> result = net.state_bytes();
+        std::vector<int64_t> beyond = batch;
+        beyond.back() = Net<T>::SAMPLES;
+        if (net.run(beyond, threads) != Result(0, CHECK_FAILED)) fail("a plan took an index out of range");
+        net.mislabel(batch.back());
+        if (net.run(batch, threads) != Result(0, CHECK_FAILED)) fail("a plan took a label out of range");
+        if (net.state_bytes() != result) fail("a step that failed changed something");
+        return result;
+    };
+    Net<T> separate(false);
+    separate.run_separately(order);
+    const std::vector<Bytes> expected = separate.state_bytes();
+    if (Net<T>(true).calls() + 6 != separate.calls()) fail("not all that can be fused is");
+    for (const bool fused : {false, true})
+        for (int threads = 1; threads <= MAX_THREADS; ++threads)
+            if (trained(fused, threads) != expected) fail("a plan has other bits than its separate calls");
+    std::vector<std::thread> callers;
+    for (int caller = 0; caller < 3; ++caller)
+        callers.emplace_back([&trained, &expected, caller] {
+            if (trained(true, 1 + caller) != expected) fail("a plan has other bits beside others");
+        });
+    for (std::thread &caller : callers) caller.join();
+}
+
+}  // namespace
