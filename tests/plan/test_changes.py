@@ -220,6 +220,19 @@ def test_on_nonfinite_for_the_very_next_step(twins):
     assert [np.isnan(trainer.model.parameters()[0].value).any() for trainer in pair.both] == [True, True]
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_what_was_ignored_is_no_longer(number, twins):
+    """The second net ends in tanh, so an infinity in the data does not show in the loss."""
+    x, y = batch()
+    x[3, 3] = number
+    for net in (dropped, small_net):
+        pair = twins(net, on_nonfinite="ignore")
+        pair.run()
+        pair.do(Set("on_nonfinite", "raise"))
+        assert isinstance(pair.fail(x, y), fn.NonFiniteError)
+        pair.run()
+
+
 # --- the learning rate ---
 
 
