@@ -68,8 +68,9 @@ class RecordedStep:
         # those it is given.
         self.needs_the_door = recorder.has_call_backs or not declares_recordable(trainer.loss)
         self._settings = _trainer_settings(trainer)
+        seen = changes.count
         self._structure, self._referenced = _structure(trainer)
-        self._settle(trainer)
+        self._settle(trainer, seen)
 
     def is_current(self, trainer: Training) -> bool:
         """Whether the next step of the trainer is the recorded one; brings hyper-parameters up to date."""
@@ -85,23 +86,25 @@ class RecordedStep:
         ):
             return False
         # Python code may have changed what reports no change, such as a list of layers.
-        if changes.count != self._version or self.has_call_backs:
+        seen = changes.count
+        if seen != self._version or self.has_call_backs:
             if _structure(trainer)[0] != self._structure:
                 return False
-            self._settle(trainer)
+            self._settle(trainer, seen)
         elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):
             self._refresh(trainer)
         elif self.fused and self.fused[0].has_grad:  # a plan that stores them has filled them
-            self._settle(trainer)
+            self._settle(trainer, seen)
         return True
 
-    def _settle(self, trainer: Training) -> None:
+    def _settle(self, trainer: Training, seen: int) -> None:
+        """Make ready for a step; the structure was compared at the count of changes `seen`."""
         for param in self.fused:
             param.drop_grad()
         for param, buffer in self._kept:
             param.use_grad_buffer(buffer)
         self._refresh(trainer)
-        self._version = changes.count
+        self._version = seen  # read before the comparison: another thread may have changed something since
 
     def _refresh(self, trainer: Training) -> None:
         params = trainer.model.parameters()
@@ -193,15 +196,18 @@ class Turn:
             _locks.set(model, self._lock)
         self.model = model
 
-    def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+    def lock(self) -> threading.Lock:
+        """What to hold; RuntimeError if somebody does.
+
+        The lock itself is the context manager, because Ctrl-C cannot come between its taking and its release:
+        in a Python `__enter__` or `__exit__` it can, and the model would stay locked for ever.
+        """
+        if self._lock.locked():
             raise RuntimeError(
                 "this model is in the middle of a training step, in another thread or in the code that "
                 "called this: train a copy.deepcopy() of it, or wait"
             )
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+        return self._lock
 
     def __reduce__(self) -> tuple[type[Turn], tuple[Layer]]:
         return Turn, (self.model,)

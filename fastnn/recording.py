@@ -189,7 +189,7 @@ def calls_python(layer: object) -> bool:
     if not declares_recordable(layer):
         return True
     values = vars(layer).values()
-    held = (item for value in values for item in (value if isinstance(value, tuple) else (value,)))
+    held = (item for value in values for item in (value if isinstance(value, (tuple, list)) else (value,)))
     return any(calls_python(item) for item in held if hasattr(item, "recordable"))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import threading
 from collections.abc import Hashable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -14,7 +15,7 @@ import numpy.typing as npt
 from fastnn import metrics, rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.config import get_num_threads
-from fastnn.kernels import active_recorder
+from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Softmax
 from fastnn.losses import Loss, reducing_loss
@@ -78,7 +79,7 @@ class Trainer:
         self.plan = plan
         self.fuse = fuse
         self.keep_gradients = keep_gradients
-        self.updates = 0
+        self._updates = np.zeros(1, np.int64)  # counted by a kernel, so that no Ctrl-C comes in between
         self.key = rng.key(seed)
         for index, state in enumerate(model.random_states()):
             state[:] = rng.counter_generator(self.key, RANDOM_LAYER, index).integers(2**63), 0
@@ -107,10 +108,15 @@ class Trainer:
                 raise
             return math.nan
 
-    def _take_turn(self) -> Turn:
+    @property
+    def updates(self) -> int:
+        """The number of updates."""
+        return int(self._updates[0])
+
+    def _take_turn(self) -> threading.Lock:
         if self._turn.model is not self.model:
             self._turn = Turn(self.model)
-        return self._turn
+        return self._turn.lock()
 
     def _plans_steps(self) -> bool:
         return self.plan and plans_can_run()
@@ -138,7 +144,6 @@ class Trainer:
         except CheckFailedError as error:
             self._explain(error, recorded)
             return None
-        self.updates += loss is not None
         return loss
 
     def _explain(self, error: CheckFailedError, recorded: RecordedStep) -> None:
@@ -203,10 +208,11 @@ class Trainer:
                 return 1
             with self._whole_step(recorded):
                 done, error = recorded.run(order, losses)
-                self.updates += done
                 if error is not None and done == 0:
                     if isinstance(error, CheckFailedError):
                         self._explain(error, recorded)
+                        # The data were changed since they passed the door: it says what is wrong with them.
+                        check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
                     raise error
             return done
 
@@ -219,7 +225,8 @@ class Trainer:
         """One update from a batch that has passed the door; returns the loss (1,) and the outputs.
 
         With `count` correct outputs are counted. Raises `NonFiniteError` unless the loss is finite or that is
-        to be ignored. Whatever it raises, nothing has changed.
+        to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in Python that
+        raises after its first parameter.
         """
         recorder = active_recorder()
         with kept_on_failure(self.model):
@@ -236,7 +243,7 @@ class Trainer:
                 recorder.call_back(lambda: self.optimizer.step(self.model.parameters()))
             else:
                 self.optimizer.step(self.model.parameters())
-        self.updates += 1
+            ops.advance(self._updates)
         return loss, outputs
 
     def _check_loss(self, loss: Array) -> None:

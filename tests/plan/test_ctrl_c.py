@@ -6,6 +6,8 @@ import pytest
 
 from tests.kernels.children import run_child
 
+only_with_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
+
 
 def in_child_interruptions(kind, times):
     """Interrupt `fit` at random moments; whatever was done must be exactly so many updates."""
@@ -84,10 +86,60 @@ def in_child_interruptions(kind, times):
     print(sorted(count for count, _, _ in ends))
 
 
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
+@only_with_timer
 @pytest.mark.parametrize("kind", ["short epochs", "long epochs", "python"])
 def test_interruptions_at_random_moments(kind):
     print(run_child(in_child_interruptions, kind, 50))
+
+
+def in_child_steps_by_hand(times, counted):
+    """Interrupt a loop of recorded steps: each was taken as a whole or not at all, and the next one works."""
+    import random
+    import signal
+
+    import numpy as np
+
+    import fastnn as fn
+
+    x, y = np.random.default_rng(0).normal(size=(33, 6)).astype(np.float32), np.arange(33) % 3
+
+    def make():
+        fn.manual_seed(0)
+        model = fn.Sequential(fn.Linear(6, 16), fn.Tanh(), fn.Dropout(0.2), fn.Linear(16, 3))
+        return fn.Trainer(model, optimizer=fn.Adam(), seed=1)
+
+    def contents(trainer):
+        return [param.value.tobytes() for param in trainer.model.parameters()]
+
+    trainer, reference = make(), make()
+    trainer.step(x, y)
+    trainer.step(x, y)
+    state = trainer.optimizer.state(trainer.model.parameters()[0])
+    interrupted, randomness = 0, random.Random(0)
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+    for _ in range(times):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, randomness.uniform(0.00002, 0.0003))
+            for _ in range(10**6):
+                trainer.step(x, y)
+        except KeyboardInterrupt:
+            interrupted += 1
+        while reference.updates < state.steps:
+            reference.step(x, y)
+        assert contents(trainer) == contents(reference)
+        assert not counted or trainer.updates == state.steps
+    assert interrupted == times
+    trainer.step(x, y)
+
+
+@only_with_timer
+def test_interrupted_steps_by_hand_are_whole_and_the_model_stays_usable():
+    run_child(in_child_steps_by_hand, 1000, False)
+
+
+@only_with_timer
+def test_interrupted_steps_by_hand_are_counted():
+    run_child(in_child_steps_by_hand, 1000, True)
 
 
 def in_child_bar_is_interrupted(when):

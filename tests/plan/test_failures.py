@@ -270,3 +270,23 @@ def test_training_goes_on_after_a_failure(on_nonfinite, snapshot):
         results.append((history.as_dict(), snapshot(model, optimizer)))
     assert results[0] == results[1]
     assert len(results[0][0]["updates"]["loss"]) == 8
+
+
+def test_labels_spoilt_while_fit_runs():
+    """The door says which label is wrong, and no weight was changed by it."""
+    x, y = batch(64)
+    y = np.array(y)
+    model = small_net(fn.ReLU())
+    weights = []
+
+    class Spoiling(fn.History):
+        def add_epoch(self, values):
+            super().add_epoch(values)
+            if len(self["loss"]) == 3:
+                y[5] = CLASSES
+                weights.extend(param.value for param in model.parameters())
+
+    with pytest.raises(ValueError, match=f"label.*{CLASSES}"):
+        fn.fit(model, (x, y), history=Spoiling(), epochs=9, batch_size=64, seed=0)
+    for param, before in zip(model.parameters(), weights, strict=True):
+        np.testing.assert_array_equal(param.value, before)
