@@ -72,8 +72,9 @@ struct Call {
     std::int64_t size[6] = {};
     double scalar[2] = {};
     double work = 0;             // about how many FLOP, to decide on threads
-    std::int64_t scratch_bytes = 0;  // of each part, and the memory: set by the executor;
-    char *scratch = nullptr;         // part p owns [p * scratch_bytes, (p + 1) * scratch_bytes)
+    // Set by the executor: memory of which all parts share the first bytes, and then each has its own.
+    char *scratch = nullptr;
+    std::int64_t shared_bytes = 0, scratch_bytes = 0;
 
     template <class T> const T *in(int i) const { return static_cast<const T *>(array[i]); }
     template <class T> T *out(int i) const { return static_cast<T *>(array[i]); }
@@ -81,22 +82,29 @@ struct Call {
 
 // The scratch memory of a part.
 template <class T> inline T *scratch_of(const Call &call, int part) {
-    return reinterpret_cast<T *>(call.scratch + part * call.scratch_bytes);
+    return reinterpret_cast<T *>(call.scratch + call.shared_bytes + part * call.scratch_bytes);
 }
 
 // A kernel does part `part` of `parts` of its work; parts are independent and may run in any order.
 // What is computed, to the last bit, does not depend on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
 
-// The bytes of scratch memory that each part of a call needs.
-using ScratchBytes = std::int64_t (*)(const Call &call);
+// The bytes of scratch memory that a call needs: shared by all parts, of which the first `zeroed` are zero when
+// it begins, and for each part.
+struct ScratchNeeds {
+    std::int64_t zeroed, shared, each;
+};
+using Scratch = ScratchNeeds (*)(const Call &call);
+
+// So many bytes, rounded up to cache lines.
+inline std::int64_t whole_lines(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 // The kernels of one instruction set: [kernel][is_double].
 struct Table {
     const char *isa;
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
-    ScratchBytes scratch[KERNEL_COUNT][2];  // null: none
+    Scratch scratch[KERNEL_COUNT][2];  // null: none
 };
 
 // The half-open range of `count` items that a part owns, split at multiples of `unit`.

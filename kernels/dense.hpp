@@ -8,12 +8,18 @@
 
 namespace fastnn {
 
+// Sums over so many features are made in two halves, one for each half of the weight's rows (gemm.hpp).
+constexpr std::int64_t FEATURES_TO_HALVE = 256;
+
 template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    return {M, N, K, {x, K, 1}, RightHand<T>::by_rows(w, N)};
+    Product<T> product(M, N, K, {x, K, 1}, RightHand<T>::by_rows(w, N), K >= FEATURES_TO_HALVE);
+    // Several products in one call cannot share one place for their second halves.
+    if (product.is_halved() && call.size[0] > 1) product.parts = PartsAre::ROWS;
+    return product;
 }
-template <class T> std::int64_t dense_forward_scratch(const Call &call) {
-    return forward_product<T>(call, nullptr, nullptr).scratch_bytes();
+template <class T> ScratchNeeds dense_forward_scratch(const Call &call) {
+    return forward_product<T>(call, nullptr, nullptr).scratch();
 }
 
 // y = x w + b.  x (B, M, K), w (B, K, N), b (B, N) or null -> y (B, M, N)
@@ -22,7 +28,7 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
         const T *x = call.in<T>(0) + i * M * K, *w = call.in<T>(1) + i * K * N;
         const T *b = call.in<T>(2);
-        T *y = call.out<T>(3) + i * M * N, *scratch = scratch_of<T>(call, part);
+        T *y = call.out<T>(3) + i * M * N;
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{y + row * N + column, N};
         };
@@ -35,18 +41,20 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         };
         const Product<T> product = forward_product(call, x, w);
         if (b)
-            multiply(product, scratch, part, parts, store, add_bias, apply);
+            multiply(product, call, part, parts, store, add_bias, apply);
         else
-            multiply(product, scratch, part, parts, store, store, apply);
+            multiply(product, call, part, parts, store, store, apply);
     }
 }
 
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    return {K, N, M, {x, 1, K}, RightHand<T>::by_rows(dy, N)};
+    Product<T> product(K, N, M, {x, 1, K}, RightHand<T>::by_rows(dy, N), false);
+    product.parts = PartsAre::ROWS;
+    return product;
 }
-template <class T> std::int64_t dense_dw_scratch(const Call &call) {
-    return dw_product<T>(call, nullptr, nullptr).scratch_bytes();
+template <class T> ScratchNeeds dense_dw_scratch(const Call &call) {
+    return dw_product<T>(call, nullptr, nullptr).scratch();
 }
 
 // dw = x^T dy.  x (B, M, K), dy (B, M, N) -> dw (B, K, N)
@@ -58,43 +66,49 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{dw + row * N + column, N};
         };
-        multiply(dw_product(call, x, dy), scratch_of<T>(call, part), part, parts, store, store);
+        multiply(dw_product(call, x, dy), call, part, parts, store, store);
     }
 }
 
 // Rows of dx^T before they are transposed: a multiple of all tile heights and lanes.
 constexpr std::int64_t DX_ROWS = 48;
 
-template <class T> std::int64_t dense_dx_scratch(const Call &call) {
-    return (DX_ROWS + call.size[3]) * BLOCK_ROW_BYTES;
+template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
+    return {0, 0, (DX_ROWS + call.size[3]) * BLOCK_ROW_BYTES};
 }
 
 // dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
-// batch are transposed (transposing panels of w instead is half as fast at M = 32).
+// batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts are rows of w, or
+// of the batch if w has few.
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    const std::int64_t blocks = ColumnBlock<T>::count(M);
+    const bool parts_are_rows = K >= 2 * LANES<T> * parts || K >= M;
+    const Range of_w = parts_are_rows ? share(K, part, parts, LANES<T>) : Range{0, K};
+    const Range of_batch = parts_are_rows ? Range{0, blocks} : share(blocks, part, parts);
+    if (of_w.begin >= of_w.end) return;
     T *const result = scratch_of<T>(call, part), *const packed = result + DX_ROWS * BLOCK<T>;
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
         const T *dy = call.in<T>(0) + i * M * N, *w = call.in<T>(1) + i * K * N;
         T *dx = call.out<T>(2) + i * M * K;
-        const std::int64_t groups = (K + DX_ROWS - 1) / DX_ROWS;
-        const Range units = share(ColumnBlock<T>::count(M) * groups, part, parts);
-        for (std::int64_t unit = units.begin; unit < units.end; ++unit) {
-            const ColumnBlock<T> batch(M, unit / groups);
-            if (unit == units.begin || unit % groups == 0)
-                transpose<T, true>(dy + batch.begin * N, N, batch.width, N, packed, BLOCK<T>);
-            const std::int64_t k = unit % groups * DX_ROWS, rows = K - k < DX_ROWS ? K - k : DX_ROWS;
-            const Tiles tiles(rows, tile_rows(batch.vectors));
-            for (std::int64_t index = 0; index < tiles.count; ++index) {
-                const std::int64_t row = tiles.begin(index);
-                tile_of_size<T>(tiles.length(index), batch.vectors, {w + (k + row) * N, N, 1},
-                                {packed, BLOCK<T>, batch.last, true}, N, {nullptr, 0},
-                                StoreTile<T>{result + row * BLOCK<T>, BLOCK<T>});
+        for (std::int64_t index = of_batch.begin; index < of_batch.end; ++index) {
+            const ColumnBlock<T> batch(M, index);
+            transpose<T, true>(dy + batch.begin * N, N, batch.width, N, packed, BLOCK<T>);
+            for (std::int64_t k = of_w.begin; k < of_w.end; k += DX_ROWS) {
+                const std::int64_t rows = of_w.end - k < DX_ROWS ? of_w.end - k : DX_ROWS;
+                const Tiles tiles(rows, tile_rows(batch.vectors));
+                for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+                    const std::int64_t row = tiles.begin(tile);
+                    tile_of_size<T>(int(tiles.length(tile)), batch.vectors, {w + (k + row) * N, N, 1},
+                                    {packed, BLOCK<T>, batch.last, true}, N, {nullptr, 0},
+                                    StoreTile<T>{result + row * BLOCK<T>, BLOCK<T>});
+                }
+                const std::int64_t begin = batch.begin * K + k;
+                transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + begin, K);
+                const T *y = call.in<T>(3) + i * M * K + begin;
+                deactivate(int(call.size[4]), y, dx + begin, K, batch.width, rows);
             }
-            const std::int64_t begin = batch.begin * K + k;
-            transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + begin, K);
-            deactivate(int(call.size[4]), call.in<T>(3) + i * M * K + begin, dx + begin, K, batch.width, rows);
         }
     }
 }

@@ -34,6 +34,7 @@ def dense_dx(dy, w, dx):
     ady, aw, adx = input(dy, "dy", &call), input(w, "w", &call), output(dx, "dx", &call)
     _sizes(&call, adx, aw, ady, "dy (M, N), w (K, N), dx (M, K)")
     call.array[0], call.array[1], call.array[2] = ady.data, aw.data, adx.data
+    call.work += 32.0 * adx.size  # transposing dx, which counts where N is small
     execute(&call)
 
 

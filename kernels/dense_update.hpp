@@ -12,11 +12,8 @@ namespace fastnn {
 // All sums are made in one round, since there is no matrix that could hold partial ones.
 static_assert(MOST_FUSED_ROWS <= PACKED_ROWS);
 
-// The product that gives dw. The parts of w are those that dense_forward reads.
 template <class T> Product<T> update_product(const Call &call) {
-    Product<T> product = dw_product(call, call.in<T>(0), call.in<T>(1));
-    product.parts_are_rows = false;
-    return product;
+    return dw_product(call, call.in<T>(0), call.in<T>(1));
 }
 
 // Takes a step down a tile of the gradient that is still in registers.
@@ -40,9 +37,10 @@ template <class T, class Update> struct StoreGradient : StoreTile<T> {
     }
 };
 
-template <class T> std::int64_t dense_dw_update_scratch(const Call &call) {
+// For the product, and then for a tile of the gradient.
+template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     const Product<T> product = update_product<T>(call);
-    return product.scratch_bytes() + product.height * BLOCK_ROW_BYTES;
+    return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
 
 // w is updated by dw = x^T dy.  x (M, K), dy (M, N), hyper, moments and w (K, N)
@@ -50,7 +48,7 @@ template <class T, template <class> class Update>
 void dense_dw_update(const Call &call, int part, int parts) {
     const std::int64_t N = call.size[3];
     const Product<T> product = update_product<T>(call);
-    T *const tile = scratch_of<T>(call, part), *const scratch = tile + product.height * BLOCK<T>;
+    T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, 2);
     const auto gradient = [=](std::int64_t row, std::int64_t column) {
         return StoreGradient<T, Update<T>>{{tile, BLOCK<T>}, update, row * N + column, N};
@@ -61,7 +59,7 @@ void dense_dw_update(const Call &call, int part, int parts) {
                 update((row + i) * N + block.begin + e, load_n(tile + i * BLOCK<T> + e, n), n);
             });
     };
-    multiply(product, scratch, part, parts, gradient, gradient, apply);
+    multiply(product, call, part, parts, gradient, gradient, apply);
 }
 
 // The same by plain gradient descent, whose formula is short enough for the registers of a tile.
@@ -71,7 +69,7 @@ template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     const auto descend = [=, N = call.size[3]](std::int64_t row, std::int64_t column) {
         return DescendTile<T>{{update.p + row * N + column, N}, update.rule};
     };
-    multiply(update_product<T>(call), scratch_of<T>(call, part), part, parts, descend, descend);
+    multiply(update_product<T>(call), call, part, parts, descend, descend);
 }
 
 // b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <cstring>
 
 #include "call.hpp"
 #include "team.hpp"
@@ -16,13 +17,12 @@ class ScratchMemory {
 public:
     ~ScratchMemory() { std::free(memory_); }
 
-    // At least `bytes`, aligned to a cache line, or null.
+    // At least `bytes`, whole cache lines, or null.
     char *get(std::int64_t bytes) {
         if (bytes > size_) {
             std::free(memory_);
-            const std::int64_t rounded = (bytes + 63) / 64 * 64;
-            memory_ = static_cast<char *>(std::aligned_alloc(64, std::size_t(rounded)));
-            size_ = memory_ ? rounded : 0;
+            memory_ = static_cast<char *>(std::aligned_alloc(64, std::size_t(bytes)));
+            size_ = memory_ ? bytes : 0;
         }
         return memory_;
     }
@@ -37,10 +37,14 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
     static thread_local ScratchMemory scratch;
     const double worth = call.work / WORK_PER_THREAD;
     const int parts = worth < 1 ? 1 : worth < threads ? int(worth) : threads;
-    if (const ScratchBytes needed = table.scratch[call.kernel][call.is_double]) {
-        call.scratch_bytes = (needed(call) + 63) / 64 * 64;  // whole cache lines
-        call.scratch = scratch.get(call.scratch_bytes * parts);
-        if (call.scratch_bytes && !call.scratch) return false;
+    if (const Scratch needed = table.scratch[call.kernel][call.is_double]) {
+        const ScratchNeeds needs = needed(call);
+        call.shared_bytes = whole_lines(needs.shared);
+        call.scratch_bytes = whole_lines(needs.each);
+        const std::int64_t bytes = call.shared_bytes + call.scratch_bytes * parts;
+        call.scratch = scratch.get(bytes);
+        if (bytes && !call.scratch) return false;
+        if (needs.zeroed) std::memset(call.scratch, 0, std::size_t(needs.zeroed));
     }
     const Kernel kernel = table.kernel[call.kernel][call.is_double];
     if (parts == 1)

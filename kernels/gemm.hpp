@@ -1,134 +1,146 @@
-// The matrix product C = A B, by register tiles (tile.hpp), with copies of A and B where they pay (pack.hpp).
+// The matrix product C = A B, by register tiles (tile.hpp).
+//
+// Where memory is shared between threads, each of them should find in every step the weights that it had
+// in the last one, or they move from core to core. So a weight matrix is split by its rows, everywhere: in
+// the update (rows of C), in the gradient of the input (dense_dx), and here, where it is B, into two halves
+// of each sum, which are added when both are there. Split by columns instead, both cores write into every row,
+// and fetch each other's lines ahead: the update of 784x128 was no faster on two threads than on one
+// (62 us; with the halves 40), nor were panels of columns needed. Whoever finishes the second half of a block of
+// columns adds the halves: nobody waits (as the "fixup" of Stream-K: Osama et al. 2023, arXiv:2301.03598).
 #pragma once
 
-#include "call.hpp"
-#include "pack.hpp"
+#include "product.hpp"
 
 namespace fastnn {
 
-// From so many row tiles on it pays to pack B, since the copy is read that often (dense_dw at 256x1024x1024,
-// where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s); with 22 of them, 128x784x512 lost (225 -> 176).
-constexpr std::int64_t TILES_TO_PACK = 40;
+// `store(row, column)` gives the epilogue of the tile that begins there if it only stores the sums in C,
+// `finish(row, column)` that of its completed sums. `after(row, rows, block)` is called when a tile is finished,
+// and may go over it again while it is in the first-level cache.
+template <class T, class Store, class Finish, class After> class Multiplication {
+public:
+    Multiplication(const Product<T> &product, const Call &call, Store store, Finish finish, After after)
+        : p(product), call(call), store(store), finish(finish), after(after) {}
 
-// With so many products per sum and so many blocks of columns besides, it pays to copy A too (on Zen 4, with
-// the packing of B that fetches ahead: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw
-// 67 -> 88 %; dense_dw of 256x1024x1024, with 256 products per sum, lost 3 %).
-constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
-
-// Rows of A that are copied at a time: with PACKED_ROWS columns 1.5 MiB.
-constexpr std::int64_t COPIED_ROWS = 768;
-
-// A matrix B whose block of columns i begins at data + i * block and whose rows are `row` apart: plain rows, or
-// panels of BLOCK columns, one after the other. With `padded` all blocks can be loaded by whole vectors.
-template <class T> struct RightHand {
-    const T *data;
-    std::int64_t row, block;
-    bool padded;
-
-    static RightHand by_rows(const T *data, std::int64_t N) { return {data, N, BLOCK<T>, false}; }
-};
-
-// C (M, N) = A (M, K) B (K, N), and how it is done.
-template <class T> struct Product {
-    std::int64_t M, N, K;
-    Operand<T> a;
-    RightHand<T> b;
-    int height;  // of a tile; narrow outputs have tall tiles, but all blocks share their cut into rows
-    Tiles rows;
-    bool packs_all, packs_last, copies;
-    bool parts_are_rows;  // else columns
-
-    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, RightHand<T> b)
-        : M(M), N(N), K(K), a(a), b(b), height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
-          packs_all(!b.padded && rows.count >= TILES_TO_PACK),
-          packs_last(!b.padded && !MASKED_LOADS && N % LANES<T> != 0),
-          copies(rows.count >= TILES_TO_PACK && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY),
-          parts_are_rows(rows.count >= TILES_TO_PACK) {}
-
-    std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
-    bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
-    // Sums over more than PACKED_ROWS products are cut into rounds, which begin with what C holds.
-    Tiles rounds() const { return {K, packs_all || packs_last || copies ? PACKED_ROWS : K + 1}; }
-    // Row tiles whose copies are made at a time.
-    std::int64_t group() const { return copies ? COPIED_ROWS / height : rows.count; }
-    std::int64_t packed_elements() const {
-        return packs_all || packs_last ? (K < PACKED_ROWS ? K : PACKED_ROWS) * BLOCK<T> : 0;
-    }
-    // Scratch memory that each part of `multiply` needs.
-    std::int64_t scratch_bytes() const {
-        const std::int64_t tiles = rows.count < group() ? rows.count : group();
-        const std::int64_t depth = K < PACKED_ROWS ? K : PACKED_ROWS;
-        const std::int64_t copied = copies ? CopiedTiles<T>::elements(tiles, height, depth) : 0;
-        return (packed_elements() + copied) * std::int64_t(sizeof(T));
-    }
-};
-
-// Part `part` of `parts` of the product of the row tiles [begin, begin + count) over the K range of a round.
-template <class T, class Store, class Finish, class After>
-inline void multiply_round(const Product<T> &p, std::int64_t begin, std::int64_t count, std::int64_t k,
-                           std::int64_t depth, T *scratch, int part, int parts, Store store, Finish finish,
-                           After after) {
-    const Range units = share(p.blocks() * count, part, parts);
-    if (units.begin >= units.end) return;
-    const auto in_place = [&](std::int64_t tile) {
-        return Operand<T>{p.a.data + p.rows.begin(begin + tile) * p.a.row + k * p.a.step, p.a.row, p.a.step};
-    };
-    const CopiedTiles<T> copied{scratch + p.packed_elements(), depth, p.height, p.a.step == 1};
-    if (p.copies) {
-        const bool one_block = units.begin / count == (units.end - 1) / count;
-        const std::int64_t first = one_block ? units.begin % count : 0;
-        const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
-        for (std::int64_t tile = first; tile < stop; ++tile)
-            copied.fill(tile, p.rows.length(begin + tile), in_place(tile));
-    }
-    for (std::int64_t unit = units.begin; unit < units.end;) {
-        const std::int64_t index = unit / count, first = unit % count, left = units.end - unit;
-        const std::int64_t stop = count < first + left ? count : first + left;
-        unit += stop - first;
-        const ColumnBlock<T> block(p.N, index);
-        Rows<T> b{p.b.data + index * p.b.block + k * p.b.row, p.b.row, block.last, p.b.padded};
-        if (p.packs(index)) b = pack(b, block, depth, scratch);
-        for (std::int64_t tile = first; tile < stop; ++tile) {
-            const std::int64_t row = p.rows.begin(begin + tile);
-            const int rows = p.rows.length(begin + tile);
-            const Operand<T> a = p.copies ? copied[tile] : in_place(tile);
-            const StoreTile<T> place = store(row, block.begin);
-            const Partial<T> partial{k ? place.c : nullptr, place.row};
-            if (k + depth < p.K) {
-                tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
-            } else {
-                tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
-                after(row, rows, block);
-            }
+    // Part `part` of `parts` of the product.
+    void run(int part, int parts) {
+        own = scratch_of<T>(call, part);
+        if (p.parts == PartsAre::HALVES) {
+            work({0, p.rows.count}, share(p.halves.count * p.blocks() * p.rows.count, part, parts));
+            return;
+        }
+        const Range mine = share(p.rows.count, part, parts);
+        for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.group()) {
+            const std::int64_t left = mine.end - begin, count = left < p.group() ? left : p.group();
+            work({begin, begin + count}, {0, p.halves.count * p.blocks() * count});
         }
     }
-}
 
-// Part `part` of `parts` of a product: `finish(row, column)` gives the epilogue of the tile that begins there,
-// `store(row, column)` one that only stores the sums in C. `after(row, rows, block)` is called when a tile is
-// finished, and may go over it again while it is in the first-level cache.
-//
-// The parts of a tall C are rows, since columns that are no whole cache lines would be written by two threads
-// in every row (dense_dw of 32x784x128 on two threads: 102 -> 131 GFLOP/s); else they are columns, so that
-// each thread reads a part of B alone. A weight that is read here as B and updated there as C must have the same
-// parts in both, or it moves from core to core in every step (update of 784x128: 67 -> 38 us).
-template <class T, class Store, class Finish, class After>
-inline void multiply(const Product<T> &p, T *scratch, int part, int parts, Store store, Finish finish,
-                     After after) {
-    const Range tiles = p.parts_are_rows ? share(p.rows.count, part, parts) : Range{0, p.rows.count};
-    const int column_part = p.parts_are_rows ? 0 : part, column_parts = p.parts_are_rows ? 1 : parts;
-    const Tiles rounds = p.rounds();
-    for (std::int64_t begin = tiles.begin; begin < tiles.end; begin += p.group()) {
-        const std::int64_t left = tiles.end - begin, count = left < p.group() ? left : p.group();
-        for (std::int64_t round = 0; round < rounds.count; ++round)
-            multiply_round(p, begin, count, rounds.begin(round), rounds.length(round), scratch, column_part,
-                           column_parts, store, finish, after);
+private:
+    const Product<T> &p;
+    const Call &call;
+    const Store store;
+    const Finish finish;
+    const After after;
+    T *own = nullptr;  // scratch memory of this part: packed B, second halves, copied A
+
+    // The units `units` of the row tiles `tiles`; a unit is a tile of a block of columns of a half.
+    void work(Range tiles, Range units) {
+        const std::int64_t size = p.blocks() * (tiles.end - tiles.begin);
+        for (std::int64_t half = 0; half < p.halves.count; ++half) {
+            const Range mine = {units.begin < half * size ? 0 : units.begin - half * size,
+                                units.end > (half + 1) * size ? size : units.end - half * size};
+            if (mine.begin >= mine.end) continue;
+            const Tiles rounds = p.rounds(half);
+            for (std::int64_t round = 0; round < rounds.count; ++round)
+                work(tiles, mine, half, rounds.begin(round), rounds.length(round));
+        }
     }
+
+    // The same in one half, over `depth` of its products from the k-th on.
+    void work(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
+        const std::int64_t count = tiles.end - tiles.begin, first_k = p.halves.begin(half) + k;
+        const bool ends = k + depth == p.halves.length(half);
+        const auto in_place = [&](std::int64_t tile) {
+            const T *const begin = p.a.data + p.rows.begin(tiles.begin + tile) * p.a.row + first_k * p.a.step;
+            return Operand<T>{begin, p.a.row, p.a.step};
+        };
+        const CopiedTiles<T> copied{own + p.packed_elements() + p.halves_are_own() * p.halves_elements(), depth, p.height, p.a.step == 1};
+        if (p.copies) {
+            const bool one_block = units.begin / count == (units.end - 1) / count;
+            const std::int64_t first = one_block ? units.begin % count : 0;
+            const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
+            for (std::int64_t tile = first; tile < stop; ++tile)
+                copied.fill(tile, int(p.rows.length(tiles.begin + tile)), in_place(tile));
+        }
+        for (std::int64_t unit = units.begin; unit < units.end;) {
+            const std::int64_t column_block = unit / count, first = unit % count, left = units.end - unit;
+            const std::int64_t stop = count < first + left ? count : first + left;
+            unit += stop - first;
+            const ColumnBlock<T> block(p.N, column_block);
+            const T *const b_data = p.b.data + column_block * p.b.block + first_k * p.b.row;
+            Rows<T> b{b_data, p.b.row, block.last, p.b.padded};
+            if (p.packs(column_block)) b = pack(b, block, depth, own);
+            for (std::int64_t tile = first; tile < stop; ++tile) {
+                const std::int64_t row = p.rows.begin(tiles.begin + tile);
+                const int rows = int(p.rows.length(tiles.begin + tile));
+                const Operand<T> a = p.copies ? copied[tile] : in_place(tile);
+                const StoreTile<T> place = half ? second_half(tiles, row, block) : store(row, block.begin);
+                const Partial<T> partial{k ? place.c : nullptr, place.row};
+                if (!ends || p.is_halved()) {
+                    tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
+                } else {
+                    tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
+                    after(row, rows, block);
+                }
+            }
+            if (ends && p.is_halved() && completes(column_block, stop - first, 2 * count, half))
+                add_halves(tiles, block);
+        }
+    }
+
+    // Where a tile of the second half is kept: block by block of columns.
+    StoreTile<T> second_half(Range tiles, std::int64_t row, const ColumnBlock<T> &block) const {
+        T *const base = p.halves_are_shared() ? reinterpret_cast<T *>(call.scratch + p.scratch().zeroed)
+                                              : own + p.packed_elements();
+        const std::int64_t in_group = row - p.rows.begin(tiles.begin);
+        return {base + block.begin * p.group_rows() + in_group * BLOCK<T>, BLOCK<T>};
+    }
+
+    // Whether these `tiles` were the last ones of both halves of a block of columns.
+    bool completes(std::int64_t block, std::int64_t tiles, std::int64_t all, std::int64_t half) const {
+        if (!p.halves_are_shared()) return half > 0;
+        int *const counter = reinterpret_cast<int *>(call.scratch) + block;
+        return __atomic_add_fetch(counter, int(tiles), __ATOMIC_ACQ_REL) == all;
+    }
+
+    void add_halves(Range tiles, const ColumnBlock<T> &block) const {
+        for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+            const std::int64_t row = p.rows.begin(tile);
+            const int rows = int(p.rows.length(tile));
+            const StoreTile<T> first = store(row, block.begin), second = second_half(tiles, row, block);
+            const auto epilogue = finish(row, block.begin);
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < block.vectors; ++j) {
+                    const std::int64_t e = j * LANES<T>;
+                    const int n = j < block.vectors - 1 ? LANES<T> : block.last;
+                    epilogue(i, j, load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e), n);
+                }
+            after(row, rows, block);
+        }
+    }
+};
+
+// Part `part` of `parts` of a product, with the scratch memory of the call.
+template <class T, class Store, class Finish, class After>
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts,
+                     Store store, Finish finish, After after) {
+    Multiplication<T, Store, Finish, After>(product, call, store, finish, after).run(part, parts);
 }
 
 template <class T, class Store, class Finish>
-inline void multiply(const Product<T> &p, T *scratch, int part, int parts, Store store, Finish finish) {
-    multiply(p, scratch, part, parts, store, finish, [](std::int64_t, int, const ColumnBlock<T> &) {});
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts,
+                     Store store, Finish finish) {
+    multiply(product, call, part, parts, store, finish, [](std::int64_t, int, const ColumnBlock<T> &) {});
 }
 
 }  // namespace fastnn

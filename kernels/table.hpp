@@ -18,7 +18,7 @@ namespace fastnn {
 
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
-    const auto set = [&table](KernelId id, Kernel kernel, ScratchBytes scratch = nullptr) {
+    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr) {
         table.kernel[id][type] = kernel;
         table.scratch[id][type] = scratch;
     };

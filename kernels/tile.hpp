@@ -116,7 +116,7 @@ struct Tiles {
     // At least one, even if it is empty.
     Tiles(std::int64_t size, std::int64_t most) : size(size), count(size ? (size + most - 1) / most : 1) {}
     std::int64_t begin(std::int64_t index) const { return size * index / count; }
-    int length(std::int64_t index) const { return int(begin(index + 1) - begin(index)); }
+    std::int64_t length(std::int64_t index) const { return begin(index + 1) - begin(index); }
 };
 
 // The columns [begin, begin + width) of a matrix with N columns, as vectors.
