@@ -13,7 +13,7 @@ constexpr std::int64_t FEATURES_TO_HALVE = 256;
 
 template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    Product<T> product(M, N, K, {x, K, 1}, RightHand<T>::by_rows(w, N), K >= FEATURES_TO_HALVE);
+    Product<T> product(M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE);
     // Several products in one call cannot share one place for their second halves.
     if (product.is_halved() && call.size[0] > 1) product.parts = PartsAre::ROWS;
     return product;
@@ -49,7 +49,7 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
 
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    Product<T> product(K, N, M, {x, 1, K}, RightHand<T>::by_rows(dy, N), false);
+    Product<T> product(K, N, M, {x, 1, K}, dy, false);
     product.parts = PartsAre::ROWS;
     return product;
 }

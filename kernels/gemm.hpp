@@ -77,8 +77,7 @@ private:
             const std::int64_t stop = count < first + left ? count : first + left;
             unit += stop - first;
             const ColumnBlock<T> block(p.N, column_block);
-            const T *const b_data = p.b.data + column_block * p.b.block + first_k * p.b.row;
-            Rows<T> b{b_data, p.b.row, block.last, p.b.padded};
+            Rows<T> b{p.b + first_k * p.N + block.begin, p.N, block.last, false};
             if (p.packs(column_block)) b = pack(b, block, depth, own);
             for (std::int64_t tile = first; tile < stop; ++tile) {
                 const std::int64_t row = p.rows.begin(tiles.begin + tile);

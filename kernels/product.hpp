@@ -19,36 +19,26 @@ constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
 // PACKED_ROWS columns takes 1.5 MiB.
 constexpr std::int64_t GROUP_ROWS = 768;
 
-// A matrix B whose block of columns i begins at data + i * block and whose rows are `row` apart: plain rows, or
-// panels of BLOCK columns, one after the other. With `padded` all blocks can be loaded by whole vectors.
-template <class T> struct RightHand {
-    const T *data;
-    std::int64_t row, block;
-    bool padded;
-
-    static RightHand by_rows(const T *data, std::int64_t N) { return {data, N, BLOCK<T>, false}; }
-};
-
 // What is cut into parts: the rows of C, or else the halves of the sums and the columns of C.
 enum class PartsAre { ROWS, HALVES };
 
-// C (M, N) = A (M, K) B (K, N), and how it is done.
+// C (M, N) = A (M, K) B (K, N), and how it is done. The rows of B are contiguous.
 template <class T> struct Product {
     std::int64_t M, N, K;
     Operand<T> a;
-    RightHand<T> b;
+    const T *b;
     Tiles halves;  // of the sums: one or two
     int height;    // of a tile; narrow outputs have tall tiles, but all blocks share their cut into rows
     Tiles rows;
     PartsAre parts;
     bool packs_all, packs_last, copies;
 
-    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, RightHand<T> b, bool halved)
+    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, bool halved)
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
           parts(rows.count >= TILES_TO_PACK ? PartsAre::ROWS : PartsAre::HALVES),
-          packs_all(!b.padded && rows.count >= TILES_TO_PACK),
-          packs_last(!b.padded && !MASKED_LOADS && N % LANES<T> != 0),
+          packs_all(rows.count >= TILES_TO_PACK),
+          packs_last(!MASKED_LOADS && N % LANES<T> != 0),
           copies(rows.count >= TILES_TO_PACK && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
 
     bool is_halved() const { return halves.count > 1; }

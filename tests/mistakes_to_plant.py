@@ -21,34 +21,39 @@ LOSSES = "tests/test_losses.py"
 OPTIM = "tests/test_optim.py"
 TRAIN = "tests/test_train.py"
 DOOR = "tests/test_door.py"
+PLAN_SAME = "tests/plan/test_same_as_eager.py"
+PLAN_FIT = "tests/plan/test_fit_same.py"
+PLAN_CHANGES = "tests/plan/test_changes.py"
+PLAN_FAILURES = "tests/plan/test_failures.py"
+PLAN_GRADIENTS = "tests/plan/test_gradients.py"
 PARAM = "tests/test_param.py"
 
 MISTAKES = (
     # --- products ---
     Mistake(
         "lost K tail",
-        "kernels/gemm.hpp",
+        "kernels/tile.hpp",
         "for (std::int64_t k = 0; k < K; ++k, b_row",
         "for (std::int64_t k = 0; k < K / 4 * 4; ++k, b_row",
         (GRID,),
     ),
     Mistake(
         "lost last term of a long sum",
-        "kernels/gemm.hpp",
+        "kernels/tile.hpp",
         "for (std::int64_t k = 0; k < K; ++k, b_row",
         "for (std::int64_t k = 0; k < K - (K > 64); ++k, b_row",
         (GRID,),
     ),
     Mistake(
         "lost M tail",
-        "kernels/gemm.hpp",
+        "kernels/tile.hpp",
         "return size * index / count;",
         "return size / count * index;",
         (GRID,),
     ),
     Mistake(
         "lost N tail",
-        "kernels/gemm.hpp",
+        "kernels/tile.hpp",
         "return (N + BLOCK<T> - 1) / BLOCK<T>;",
         "return N < BLOCK<T> ? N > 0 : N / BLOCK<T>;",
         (GRID,),
@@ -56,22 +61,58 @@ MISTAKES = (
     Mistake(
         "lost rounds of a packed product",
         "kernels/gemm.hpp",
-        "{k ? c + row * N + block.begin : nullptr, N}",
-        "{nullptr, N}",
+        "{k ? place.c : nullptr, place.row}",
+        "{nullptr, place.row}",
         (GRID, EDGES, BITS),
     ),
     Mistake(
         "input truncated to bfloat16",
-        "kernels/gemm.hpp",
+        "kernels/tile.hpp",
         "broadcast(a_column[i * a.row]);",
         "(Vec<T>)((IntVec<T>)broadcast(a_column[i * a.row]) & (sizeof(T) == 4 ? -0x10000 : -1));",
         (GRID,),
     ),
     Mistake(
+        "groups of rows take the copies of the first one",
+        "kernels/gemm.hpp",
+        "p.rows.begin(tiles.begin + tile) * p.a.row",
+        "p.rows.begin(tile) * p.a.row",
+        (EDGES,),
+    ),
+    Mistake(
+        "lost rows of a product in parts",
+        "kernels/gemm.hpp",
+        "const Range mine = share(p.rows.count, part, parts);",
+        "const Range mine = share(p.rows.count - (parts > 1), part, parts);",
+        (BITS,),
+    ),
+    Mistake(
+        "second half of a sum lost",
+        "kernels/gemm.hpp",
+        " + load(second.c + i * second.row + e)",
+        "",
+        (EDGES,),
+    ),
+    Mistake(
+        "halves added before both are there",
+        "kernels/gemm.hpp",
+        "__ATOMIC_ACQ_REL) == all;",
+        "__ATOMIC_ACQ_REL) * 2 >= all;",
+        (EDGES,),
+    ),
+    Mistake(
+        "halves depend on the threads",
+        "kernels/gemm.hpp",
+        "load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e)",
+        "load_n(first.c + i * first.row + e, n) * T(1 + (p.parts == PartsAre::ROWS) * 1e-7)"
+        " + load(second.c + i * second.row + e)",
+        (BITS,),
+    ),
+    Mistake(
         "dropped bias",
         "kernels/dense.hpp",
-        "part, parts, store, add_bias);",
-        "part, parts, store, store);",
+        "call, part, parts, store, add_bias, apply);",
+        "call, part, parts, store, store, apply);",
         (GRID,),
     ),
     Mistake(
@@ -148,8 +189,8 @@ MISTAKES = (
     Mistake(
         "label check removed",
         "kernels/loss_aot.pyx",
-        "if not in_range(<int64_t *> alabel.data, call.size[0], call.size[1]):",
-        "if False:",
+        "    if not passes(check):",
+        "    if False:",
         (CONTRACT,),
     ),
     Mistake(
@@ -184,8 +225,8 @@ MISTAKES = (
     Mistake(
         "Adam's count of steps stands still",
         "fastnn/optim.py",
-        "corrections = 1 - beta1**state.steps, 1 - beta2**state.steps",
-        "corrections = 1 - beta1, 1 - beta2",
+        "ops.advance(state.counter)",
+        "state.counter[0] = 1",
         (OPTIM,),
     ),
     Mistake(
@@ -241,8 +282,8 @@ MISTAKES = (
     Mistake(
         "lr_scale ignored",
         "fastnn/optim.py",
-        "self.lr * param.lr_scale",
-        "self.lr",
+        "state, self.lr * param.lr_scale)",
+        "state, self.lr)",
         (LAYERS, OPTIM),
     ),
     Mistake(
@@ -256,8 +297,8 @@ MISTAKES = (
     Mistake(
         "last batch dropped",
         "fastnn/train.py",
-        "range(0, len(order), batch_size)",
-        "range(0, len(order) // batch_size * batch_size, batch_size)",
+        "np.full(-(-len(order) // batch_size), batch_size)",
+        "np.full(len(order) // batch_size, batch_size)",
         (TRAIN,),
     ),
     Mistake(
@@ -270,23 +311,23 @@ MISTAKES = (
     Mistake(
         "validation on the training data",
         "fastnn/train.py",
-        "_evaluate(model, chosen, held_out)",
-        "_evaluate(model, chosen, samples)",
+        "evaluate_samples(model, chosen, held_out)",
+        "evaluate_samples(model, chosen, samples)",
         (TRAIN,),
     ),
     Mistake(
         "evaluation with dropout",
-        "fastnn/train.py",
-        "outputs, _ = model.forward(x)",
-        "outputs, _ = model.forward(x, train=True)",
+        "fastnn/evaluation.py",
+        "outputs, _ = model.forward(x)\n",
+        "outputs, _ = model.forward(x, train=True)\n",
         (TRAIN,),
     ),
     Mistake(
         "failed step advances the random counters",
-        "fastnn/train.py",
-        "_restore_random_states(self.model, before)",
-        "pass",
-        (DOOR,),
+        "fastnn/random_states.py",
+        "            state[:] = old\n        raise",
+        "            pass\n        raise",
+        (DOOR, PLAN_FAILURES),
     ),
     Mistake(
         "labels not checked at the door",
@@ -301,6 +342,70 @@ MISTAKES = (
         "copy = array.copy()",
         "copy = array.view()",
         (PARAM,),
+    ),
+    # --- plans ---
+    Mistake(
+        "learning rate of the recording for ever",
+        "fastnn/plan.py",
+        "elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):",
+        "elif False:",
+        (PLAN_CHANGES,),
+    ),
+    Mistake(
+        "changes of the structure not noticed",
+        "fastnn/plan.py",
+        "if _structure(trainer)[0] != self._structure:",
+        "if False:",
+        (PLAN_CHANGES,),
+    ),
+    Mistake(
+        "Adam's corrections of the recording for ever",
+        "fastnn/optim.py",
+        "ops.adam_corrections(state.counter, hyper)",
+        "hyper[5:] = 1 - np.array(self.betas) ** state.steps",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "weight updated before the gradient of the input is made of it",
+        "kernels/fusion.hpp",
+        "update = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(i));",
+        "calls[i] = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(j));",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "activation fused although others read what it is made of",
+        "kernels/fusion.hpp",
+        "if (uses(calls, dense.array[3]) != 2) continue;  // somebody else reads x w + b",
+        "",
+        ("tests/plan",),
+    ),
+    Mistake(
+        "dropout mask of the recording for ever",
+        "fastnn/layers/dropout.py",
+        "ops.random_next(self.state, bits)",
+        "bits[:] = self.state[:1] + self.state[1:]; self.state[1:] += np.uint64(1)",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "every step of a chunk on its first batch",
+        "kernels/plan.hpp",
+        "slot.data + step * slot.stride",
+        "slot.data + 0 * step * slot.stride",
+        (PLAN_FIT,),
+    ),
+    Mistake(
+        "failed plan advances the random counters",
+        "kernels/plan.hpp",
+        "--calls[i].out<std::uint64_t>(0)[1];",
+        "calls[i].out<std::uint64_t>(0)[1] -= 0;",
+        (PLAN_FAILURES,),
+    ),
+    Mistake(
+        "gradient of an earlier step left after a fused update",
+        "fastnn/plan.py",
+        "            param.drop_grad()",
+        "            pass",
+        (PLAN_GRADIENTS,),
     ),
 )
 

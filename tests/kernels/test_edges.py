@@ -40,6 +40,8 @@ PAIRS = ((1, 1), (5, 17), (13, 33), (49, 65), (2, 129), (16, 3), (33, 8))
 # Sums so long that packed blocks cut them, by powers of 2, beside outputs of one tile and of many.
 DEEP = (127, 128, 255, 256, 257, 511, 512, 513, 1025)
 DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
+# Sums that are just too short or long enough to be made in two halves.
+HALVED = (255, 256, 257)
 # Rows, columns and terms from which on the left-hand matrix is copied, in one group of rows and in two.
 COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
@@ -52,6 +54,9 @@ def sides():
     for (i, (rows, columns)), (j, terms) in product(enumerate(PAIRS), enumerate(EDGES)):
         yield BATCHES[(i + j) % len(BATCHES)], rows, columns, terms
     for (rows, columns), terms in product(DEEP_PAIRS, DEEP):
+        yield (), rows, columns, terms
+    for (rows, columns), terms in product(((5, 17), (13, 133), (247, 33)), HALVED):
+        yield (3,), rows, columns, terms
         yield (), rows, columns, terms
     for sizes in COPIED:
         yield (), *sizes

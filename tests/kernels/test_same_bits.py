@@ -57,6 +57,7 @@ LARGE = (
         for kernel in ("dense_forward", "dense_dx", "dense_dw")
         for matrices in (
             *(((), 50, 301, 203), ((), 1, 1503, 1001), ((), 1001, 203, 10), ((3,), 33, 151, 71)),
+            *(((3,), 33, 301, 71), ((), 20, 256, 400)),  # sums in two halves
             *(((), 133, 601, 65), ((), 601, 65, 133), ((), 65, 133, 601)),  # long sums
             *(((), 777, 601, 203), ((), 601, 777, 203)),  # from packed blocks and copies, in several rounds
         )

@@ -95,11 +95,15 @@ template <class T> void check_dense() {
     }
     // With A copied, in one group of rows and in two, of y and of dw.
     const int64_t columns = (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1;
-    for (const int64_t rows : {TILES_TO_PACK * tile_rows(TILE_COLUMNS), COPIED_ROWS + 1}) {
+    for (const int64_t rows : {TILES_TO_PACK * tile_rows(TILE_COLUMNS), GROUP_ROWS + 1}) {
         check_dense<T>(1, rows, DEPTH_TO_COPY, columns);
         check_dense<T>(1, DEPTH_TO_COPY, rows, columns);
     }
     check_dense<T>(1, 3, 5, terms);
+    // Sums just too short for two halves, and long enough, of few rows and of many.
+    for (const int64_t features : {FEATURES_TO_HALVE - 1, FEATURES_TO_HALVE, FEATURES_TO_HALVE + 1})
+        for (const int64_t rows : {int64_t(1), int64_t(7), enough + 1})
+            for (const int64_t batch : {1, 3}) check_dense<T>(batch, rows, features, BLOCK<T> + 3);
 }
 
 // Elementwise functions of a user.
