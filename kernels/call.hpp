@@ -8,7 +8,7 @@
 namespace fastnn {
 
 // A weight gradient that sums over more rows of a batch is not fused with the update.
-constexpr std::int64_t MOST_FUSED_ROWS = 512;
+constexpr std::int64_t MOST_FUSED_ROWS = 256;
 
 // Which kernel: the row of the table of an instruction set.
 enum KernelId : int {
@@ -89,8 +89,8 @@ template <class T> inline T *scratch_of(const Call &call, int part) {
 // What is computed, to the last bit, does not depend on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
 
-// The bytes of scratch memory that a call needs: shared by all parts, of which the first `zeroed` are zero when
-// it begins, and for each part.
+// The bytes of scratch memory that a call needs: shared by all parts, of which the first `zeroed` are zero
+// when it begins, and for each part.
 struct ScratchNeeds {
     std::int64_t zeroed, shared, each;
 };

@@ -78,8 +78,8 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
 }
 
 // dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
-// batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts are rows of w, or
-// of the batch if w has few.
+// batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts are rows of w,
+// or of the batch if w has few.
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];

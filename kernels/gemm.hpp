@@ -1,12 +1,12 @@
 // The matrix product C = A B, by register tiles (tile.hpp).
 //
-// Where memory is shared between threads, each of them should find in every step the weights that it had
-// in the last one, or they move from core to core. So a weight matrix is split by its rows, everywhere: in
-// the update (rows of C), in the gradient of the input (dense_dx), and here, where it is B, into two halves
-// of each sum, which are added when both are there. Split by columns instead, both cores write into every row,
-// and fetch each other's lines ahead: the update of 784x128 was no faster on two threads than on one
-// (62 us; with the halves 40), nor were panels of columns needed. Whoever finishes the second half of a block of
-// columns adds the halves: nobody waits (as the "fixup" of Stream-K: Osama et al. 2023, arXiv:2301.03598).
+// Each thread should find in every step the weights that it had in the last one, or they move from core to
+// core. So a weight matrix is split by its rows, everywhere: in the update (rows of C), in the gradient of
+// the input (dense_dx), and here, where it is B, into two halves of each sum, which are added when both are
+// there. Split by columns instead, both cores write into every row, and fetch each other's lines ahead: the
+// update of 784x128 was no faster on two threads than on one (62 us; with the halves 36). Whoever finishes the
+// second half of a block of columns adds the halves: nobody waits (the "fixup" of Stream-K: Osama et al. 2023,
+// arXiv:2301.03598).
 #pragma once
 
 #include "product.hpp"
@@ -14,8 +14,8 @@
 namespace fastnn {
 
 // `store(row, column)` gives the epilogue of the tile that begins there if it only stores the sums in C,
-// `finish(row, column)` that of its completed sums. `after(row, rows, block)` is called when a tile is finished,
-// and may go over it again while it is in the first-level cache.
+// `finish(row, column)` that of its completed sums. `after(row, rows, block)` is called when a tile is
+// finished, and may go over it again while it is in the first-level cache.
 template <class T, class Store, class Finish, class After> class Multiplication {
 public:
     Multiplication(const Product<T> &product, const Call &call, Store store, Finish finish, After after)
@@ -59,42 +59,63 @@ private:
     // The same in one half, over `depth` of its products from the k-th on.
     void work(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
         const std::int64_t count = tiles.end - tiles.begin, first_k = p.halves.begin(half) + k;
-        const bool ends = k + depth == p.halves.length(half);
-        const auto in_place = [&](std::int64_t tile) {
-            const T *const begin = p.a.data + p.rows.begin(tiles.begin + tile) * p.a.row + first_k * p.a.step;
-            return Operand<T>{begin, p.a.row, p.a.step};
-        };
-        const CopiedTiles<T> copied{own + p.packed_elements() + p.halves_are_own() * p.halves_elements(), depth, p.height, p.a.step == 1};
-        if (p.copies) {
-            const bool one_block = units.begin / count == (units.end - 1) / count;
-            const std::int64_t first = one_block ? units.begin % count : 0;
-            const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
-            for (std::int64_t tile = first; tile < stop; ++tile)
-                copied.fill(tile, int(p.rows.length(tiles.begin + tile)), in_place(tile));
-        }
+        const T *const b = p.b + first_k * p.N;
+        const CopiedTiles<T> copied = copy(tiles, units, first_k, depth);
+        const PackedBlocks<T> packed{own, depth};
+        const std::int64_t last_block = (units.end - 1) / count;
         for (std::int64_t unit = units.begin; unit < units.end;) {
-            const std::int64_t column_block = unit / count, first = unit % count, left = units.end - unit;
-            const std::int64_t stop = count < first + left ? count : first + left;
-            unit += stop - first;
-            const ColumnBlock<T> block(p.N, column_block);
-            Rows<T> b{p.b + first_k * p.N + block.begin, p.N, block.last, false};
-            if (p.packs(column_block)) b = pack(b, block, depth, own);
-            for (std::int64_t tile = first; tile < stop; ++tile) {
-                const std::int64_t row = p.rows.begin(tiles.begin + tile);
-                const int rows = int(p.rows.length(tiles.begin + tile));
-                const Operand<T> a = p.copies ? copied[tile] : in_place(tile);
-                const StoreTile<T> place = half ? second_half(tiles, row, block) : store(row, block.begin);
-                const Partial<T> partial{k ? place.c : nullptr, place.row};
-                if (!ends || p.is_halved()) {
-                    tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
-                } else {
-                    tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
-                    after(row, rows, block);
-                }
+            const ColumnBlock<T> block(p.N, unit / count);
+            const bool begins = unit == units.begin || block.index % PACKED_BLOCKS == 0 || !p.packs_all;
+            Rows<T> rows_of_b{b + block.begin, p.N, block.last, false, ROWS_AHEAD * p.N};
+            if (p.packs(block.index)) {
+                if (begins) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
+                rows_of_b = packed[block];
             }
-            if (ends && p.is_halved() && completes(column_block, stop - first, 2 * count, half))
+            const std::int64_t first = unit % count, left = units.end - unit;
+            const Range mine = {first, left < count - first ? first + left : count};
+            unit += mine.end - mine.begin;
+            for (std::int64_t tile = mine.begin; tile < mine.end; ++tile) {
+                const Operand<T> a = p.copies ? copied[tile] : in_place(tiles.begin + tile, first_k);
+                work(tiles, tiles.begin + tile, block, a, rows_of_b, half, k, depth);
+                rows_of_b.ahead = 0;  // the other tiles find the block in the cache
+            }
+            const bool ends = k + depth == p.halves.length(half);
+            if (ends && p.is_halved() && completes(block.index, mine.end - mine.begin, 2 * count, half))
                 add_halves(tiles, block);
         }
+    }
+
+    // One tile.
+    void work(Range tiles, std::int64_t tile, const ColumnBlock<T> &block, Operand<T> a, Rows<T> b,
+              std::int64_t half, std::int64_t k, std::int64_t depth) {
+        const std::int64_t row = p.rows.begin(tile);
+        const int rows = int(p.rows.length(tile));
+        const StoreTile<T> place = half ? second_half(tiles, row, block) : store(row, block.begin);
+        const Partial<T> partial{k ? place.c : nullptr, place.row};
+        if (p.is_halved() || k + depth < p.K) {
+            tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
+        } else {
+            tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
+            after(row, rows, block);
+        }
+    }
+
+    Operand<T> in_place(std::int64_t tile, std::int64_t k) const {
+        return {p.a.data + p.rows.begin(tile) * p.a.row + k * p.a.step, p.a.row, p.a.step};
+    }
+
+    // Copies of the row tiles of A that these units need, if there are to be any.
+    CopiedTiles<T> copy(Range tiles, Range units, std::int64_t k, std::int64_t depth) const {
+        T *const memory = own + p.packed_elements() + p.halves_are_own() * p.halves_elements();
+        const CopiedTiles<T> copied{memory, depth, p.height, p.a.step == 1};
+        if (!p.copies) return copied;
+        const std::int64_t count = tiles.end - tiles.begin;
+        const bool one_block = units.begin / count == (units.end - 1) / count;
+        const std::int64_t first = one_block ? units.begin % count : 0;
+        const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
+        for (std::int64_t tile = first; tile < stop; ++tile)
+            copied.fill(tile, int(p.rows.length(tiles.begin + tile)), in_place(tiles.begin + tile, k));
+        return copied;
     }
 
     // Where a tile of the second half is kept: block by block of columns.
@@ -122,7 +143,8 @@ private:
                 for (int j = 0; j < block.vectors; ++j) {
                     const std::int64_t e = j * LANES<T>;
                     const int n = j < block.vectors - 1 ? LANES<T> : block.last;
-                    epilogue(i, j, load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e), n);
+                    const Vec<T> sum = load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e);
+                    epilogue(i, j, sum, n);
                 }
             after(row, rows, block);
         }

@@ -5,27 +5,47 @@
 
 namespace fastnn {
 
-// Rows of a packed block of B: 128 KiB, an eighth to a half of a second-level cache. On Zen 5 smaller blocks,
-// for the first level, were slower.
-constexpr std::int64_t PACKED_ROWS = 131072 / BLOCK_ROW_BYTES < 512 ? 131072 / BLOCK_ROW_BYTES : 512;
+// Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level cache (on
+// Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB, half of the first level.
+constexpr std::int64_t PACKED_ROWS = BLOCK_ROW_BYTES >= 256 ? 512 : 256;
 
-// Rows ahead that are fetched while a block of B is packed: they lie in pages of their own, where hardware
-// does not fetch ahead (forward product of 256x1024x1024 on Zen 4: 76 -> 88 % of the peak; 8 and 24 do as well).
-constexpr std::int64_t PACK_AHEAD = 16;
+// Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they lie
+// in pages of their own, where hardware does not fetch ahead. On Zen 4, forward products: 256x1024x1024, packed,
+// 76 -> 88 % of the peak (8 and 24 rows do as well); 30x784x900 with weights beyond the second-level cache
+// 45 -> 85 %, 50x784x300 55 -> 88 %.
+constexpr std::int64_t ROWS_AHEAD = 16;
 
-// Rows of B, copied to where they lie side by side and can be loaded by whole vectors.
-template <class T>
-inline Rows<T> pack(Rows<T> b, const ColumnBlock<T> &block, std::int64_t depth, T *scratch) {
-    for (std::int64_t k = 0; k < depth; ++k) {
-        const T *from = b.data + k * b.row;
-#pragma GCC unroll 4
-        for (int j = 0; j < TILE_COLUMNS; ++j) __builtin_prefetch(from + PACK_AHEAD * b.row + j * LANES<T>);
-        for_vectors<T>(0, block.width, [=](std::int64_t e, int n) {
-            store(scratch + k * BLOCK<T> + e, load_n(from + e, n));
-        });
+// Blocks of B that are packed together, so that 256 bytes of a row are read at a time: narrow blocks, one by one,
+// would come from four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101 GFLOP/s).
+constexpr int PACKED_BLOCKS = BLOCK_ROW_BYTES < 256 ? int(256 / BLOCK_ROW_BYTES) : 1;
+
+// Blocks of B, copied to where their rows lie side by side and can be loaded by whole vectors.
+template <class T> struct PackedBlocks {
+    T *data;
+    std::int64_t depth;
+
+    static std::int64_t elements(std::int64_t depth) { return PACKED_BLOCKS * depth * BLOCK<T>; }
+
+    Rows<T> operator[](const ColumnBlock<T> &block) const {
+        return {data + block.index % PACKED_BLOCKS * depth * BLOCK<T>, BLOCK<T>, block.last, true};
     }
-    return {scratch, BLOCK<T>, block.last, true};
-}
+
+    // Fills it with the blocks from `first` on that belong together, but none behind `last`; the rows of B begin at
+    // `b` and are `row` apart.
+    void fill(const T *b, std::int64_t row, const ColumnBlock<T> &first, const ColumnBlock<T> &last) const {
+        const std::int64_t together = (first.index / PACKED_BLOCKS + 1) * PACKED_BLOCKS * BLOCK<T>;
+        const std::int64_t end = last.begin + last.width < together ? last.begin + last.width : together;
+        for (std::int64_t k = 0; k < depth; ++k) {
+            const T *const from = b + k * row;
+            T *const to = data + (first.index % PACKED_BLOCKS * depth + k) * BLOCK<T>;
+            for (std::int64_t e = first.begin; e < end; e += VECTORS_PER_LINE * LANES<T>)
+                __builtin_prefetch(from + ROWS_AHEAD * row + e);
+            for_vectors<T>(0, end - first.begin, [=](std::int64_t e, int n) {
+                store(to + e / BLOCK<T> * depth * BLOCK<T> + e % BLOCK<T>, load_n(from + first.begin + e, n));
+            });
+        }
+    }
+};
 
 // Tiles of A, copied one after the other: by rows, or, if A is a transpose, by columns. In place its rows
 // may lie a multiple of 4 KiB apart, where they evict each other from the first-level cache.

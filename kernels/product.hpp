@@ -6,9 +6,13 @@
 
 namespace fastnn {
 
-// From so many row tiles on it pays to pack B, since the copy is read that often (dense_dw at 256x1024x1024,
-// where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s); with 22 of them, 128x784x512 lost (225 -> 176).
-constexpr std::int64_t TILES_TO_PACK = 40;
+// From so many row tiles on it pays to pack B, since the copy is read that often. Wide blocks: dense_dw at
+// 256x1024x1024, where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s; with 22 tiles, 128x784x512 lost
+// (225 -> 176). Narrow ones, of which a row is one cache line: 128x784x512 60 -> 72 % of the peak of x86-64-v3.
+constexpr std::int64_t TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? 40 : 8;
+
+// With so many row tiles each part works on rows of its own.
+constexpr std::int64_t TALL = 40;
 
 // With so many products per sum and so many blocks of columns besides, it pays to copy A too (on Zen 4, with
 // the packing of B that fetches ahead: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw
@@ -36,10 +40,10 @@ template <class T> struct Product {
     Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, bool halved)
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
-          parts(rows.count >= TILES_TO_PACK ? PartsAre::ROWS : PartsAre::HALVES),
+          parts(rows.count >= TALL ? PartsAre::ROWS : PartsAre::HALVES),
           packs_all(rows.count >= TILES_TO_PACK),
           packs_last(!MASKED_LOADS && N % LANES<T> != 0),
-          copies(rows.count >= TILES_TO_PACK && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
+          copies(rows.count >= TALL && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
 
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
@@ -59,7 +63,7 @@ template <class T> struct Product {
     std::int64_t group() const { return copies || halves_are_own() ? GROUP_ROWS / height : rows.count; }
     std::int64_t group_rows() const { return group() < rows.count ? group() * height : M; }
 
-    std::int64_t packed_elements() const { return packs_all || packs_last ? round_depth() * BLOCK<T> : 0; }
+    std::int64_t packed_elements() const { return packs_all || packs_last ? PackedBlocks<T>::elements(round_depth()) : 0; }
     std::int64_t copied_elements() const {
         const std::int64_t tiles = rows.count < group() ? rows.count : group();
         return copies ? CopiedTiles<T>::elements(tiles, height, round_depth()) : 0;

@@ -25,6 +25,8 @@ constexpr int TILE_COLUMNS = 2;
 constexpr int tile_rows(int columns) { return columns >= 2 ? 6 : 12; }
 #endif
 
+constexpr int VECTORS_PER_LINE = VECTOR_BYTES < 64 ? 64 / VECTOR_BYTES : 1;  // of a cache
+
 // Columns of a block of C, and the bytes of one row of it.
 template <class T> constexpr std::int64_t BLOCK = TILE_COLUMNS * LANES<T>;
 constexpr std::int64_t BLOCK_ROW_BYTES = TILE_COLUMNS * VECTOR_BYTES;
@@ -42,6 +44,7 @@ template <class T> struct Rows {
     std::int64_t row;
     int last;
     bool padded;
+    std::int64_t ahead = 0;  // so many elements further on it is fetched meanwhile
 };
 
 // The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
@@ -71,6 +74,8 @@ inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Ep
         for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
         const T *end = b_row + (COLUMNS - 1) * LANES<T>;
         row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
             const Vec<T> element = broadcast(a_column[i * a.row]);
@@ -121,11 +126,11 @@ struct Tiles {
 
 // The columns [begin, begin + width) of a matrix with N columns, as vectors.
 template <class T> struct ColumnBlock {
-    std::int64_t begin, width;
+    std::int64_t index, begin, width;
     int vectors, last;
 
     ColumnBlock(std::int64_t N, std::int64_t index)
-        : begin(index * BLOCK<T>), width(N - begin < BLOCK<T> ? N - begin : BLOCK<T>),
+        : index(index), begin(index * BLOCK<T>), width(N - begin < BLOCK<T> ? N - begin : BLOCK<T>),
           vectors(int((width + LANES<T> - 1) / LANES<T>)), last(int(width - (vectors - 1) * LANES<T>)) {}
     static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
 };
@@ -141,7 +146,7 @@ template <class T> struct StoreTile {
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; ++j) __builtin_prefetch(c + i * row + j * LANES<T>, 1);
+            for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(c + i * row + j * LANES<T>, 1);
         }
     }
 

@@ -75,8 +75,8 @@ MISTAKES = (
     Mistake(
         "groups of rows take the copies of the first one",
         "kernels/gemm.hpp",
-        "p.rows.begin(tiles.begin + tile) * p.a.row",
-        "p.rows.begin(tile) * p.a.row",
+        "in_place(tiles.begin + tile, k));",
+        "in_place(tile, k));",
         (EDGES,),
     ),
     Mistake(
@@ -103,9 +103,9 @@ MISTAKES = (
     Mistake(
         "halves depend on the threads",
         "kernels/gemm.hpp",
-        "load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e)",
-        "load_n(first.c + i * first.row + e, n) * T(1 + (p.parts == PartsAre::ROWS) * 1e-7)"
-        " + load(second.c + i * second.row + e)",
+        "= load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e);",
+        "= load_n(first.c + i * first.row + e, n) * T(1 + (p.parts == PartsAre::ROWS) * 1e-7)"
+        " + load(second.c + i * second.row + e);",
         (BITS,),
     ),
     Mistake(

@@ -87,15 +87,15 @@ template <class T> void check_dense() {
     for (int64_t size = 1; size <= BLOCK<T> + LANES<T>; ++size) check_dense<T>(1, 2, 3, size);
     for (const int64_t groups : {1, 2})
         for (const int64_t more : {-1, 0, 1}) check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, 2);
-    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed.
-    const int64_t terms = PACKED_ROWS + 3, enough = TILES_TO_PACK * tile_rows(1);
+    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed and the parts are rows.
+    const int64_t terms = PACKED_ROWS + 3, enough = TALL * tile_rows(1);
     for (const int64_t rows : {int64_t(3), enough}) {
         check_dense<T>(1, rows, terms, 5);
         check_dense<T>(1, terms, rows, 5);
     }
     // With A copied, in one group of rows and in two, of y and of dw.
     const int64_t columns = (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1;
-    for (const int64_t rows : {TILES_TO_PACK * tile_rows(TILE_COLUMNS), GROUP_ROWS + 1}) {
+    for (const int64_t rows : {TALL * tile_rows(TILE_COLUMNS), GROUP_ROWS + 1}) {
         check_dense<T>(1, rows, DEPTH_TO_COPY, columns);
         check_dense<T>(1, DEPTH_TO_COPY, rows, columns);
     }

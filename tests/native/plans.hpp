@@ -95,10 +95,10 @@ template <class T> void check_fused_kernels() {
                 check_fused_activations<T>(M, K, N);
                 check_fused_updates<T>(M, K, N);
             }
-    // So many rows of weights that dy is packed, and so many samples besides that x is copied.
-    const int64_t rows = TILES_TO_PACK * tile_rows(TILE_COLUMNS) + 1;
+    // So many rows of weights that dy is packed, and as many samples as may be.
+    const int64_t rows = TALL * tile_rows(TILE_COLUMNS) + 1;
     check_fused_updates<T>(5, rows, BLOCK<T> + 1);
-    check_fused_updates<T>(DEPTH_TO_COPY, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
+    check_fused_updates<T>(MOST_FUSED_ROWS, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
     check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
 }
 
