@@ -377,7 +377,7 @@ MISTAKES = (
         "kernels/fusion.hpp",
         "if (uses(calls, dense.array[3]) != 2) continue;  // somebody else reads x w + b",
         "",
-        ("tests/plan",),
+        (PLAN_SAME, "tests/plan/test_kept_plans.py"),
     ),
     Mistake(
         "dropout mask of the recording for ever",
