@@ -21,6 +21,7 @@ BACKENDS = ("aot", "jit", "ref")
 
 FAMILIES = {
     "dense": ("dense_forward", "dense_dx", "dense_dw", "dense_db"),
+    "conv": ("conv_forward", "conv_dx", "conv_dw", "im2col", "col2im"),
     "act": (
         "relu_forward",
         "relu_dx",

@@ -16,6 +16,11 @@ enum KernelId : int {
     DENSE_DX,
     DENSE_DW,
     DENSE_DB,
+    CONV_FORWARD,
+    CONV_DX,
+    CONV_DW,
+    IM2COL,
+    COL2IM,
     RELU_FORWARD,
     RELU_DX,
     SIGMOID_FORWARD,
@@ -69,7 +74,7 @@ struct Call {
     KernelId kernel{};
     int is_double = 0;           // the float type: 0 float, 1 double
     void *array[8] = {};         // inputs, then outputs, in the order of the Python signature; null if absent
-    std::int64_t size[6] = {};
+    std::int64_t size[16] = {};
     double scalar[2] = {};
     double work = 0;             // about how many FLOP, to decide on threads
     // Set by the executor: memory of which all parts share the first bytes, and then each has its own.
@@ -96,6 +101,9 @@ struct ScratchNeeds {
 };
 using Scratch = ScratchNeeds (*)(const Call &call);
 
+// What is done once before the parts begin: fills the shared scratch memory.
+using Prepare = void (*)(const Call &call);
+
 // So many bytes, rounded up to cache lines.
 inline std::int64_t whole_lines(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
@@ -105,6 +113,7 @@ struct Table {
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
     Scratch scratch[KERNEL_COUNT][2];  // null: none
+    Prepare prepare[KERNEL_COUNT][2];  // null: nothing
 };
 
 // The half-open range of `count` items that a part owns, split at multiples of `unit`.

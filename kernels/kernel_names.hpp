@@ -11,6 +11,11 @@ inline const char *kernel_name(KernelId kernel) {
         case DENSE_DX: return "dense_dx";
         case DENSE_DW: return "dense_dw";
         case DENSE_DB: return "dense_db";
+        case CONV_FORWARD: return "conv_forward";
+        case CONV_DX: return "conv_dx";
+        case CONV_DW: return "conv_dw";
+        case IM2COL: return "im2col";
+        case COL2IM: return "col2im";
         case RELU_FORWARD: return "relu_forward";
         case RELU_DX: return "relu_dx";
         case SIGMOID_FORWARD: return "sigmoid_forward";

@@ -14,6 +14,11 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         DENSE_DX
         DENSE_DW
         DENSE_DB
+        CONV_FORWARD
+        CONV_DX
+        CONV_DW
+        IM2COL
+        COL2IM
         RELU_FORWARD
         RELU_DX
         SIGMOID_FORWARD
@@ -52,7 +57,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         KernelId kernel
         int is_double
         void *array[8]
-        int64_t size[6]
+        int64_t size[16]
         double scalar[2]
         double work
 

@@ -4,6 +4,7 @@
 
 #include "act.hpp"
 #include "call.hpp"
+#include "conv.hpp"
 #include "data.hpp"
 #include "dense.hpp"
 #include "dense_update.hpp"
@@ -18,14 +19,21 @@ namespace fastnn {
 
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
-    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr) {
+    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr,
+                                Prepare prepare = nullptr) {
         table.kernel[id][type] = kernel;
         table.scratch[id][type] = scratch;
+        table.prepare[id][type] = prepare;
     };
     set(DENSE_FORWARD, dense_forward<T>, dense_forward_scratch<T>);
     set(DENSE_DX, dense_dx<T>, dense_dx_scratch<T>);
     set(DENSE_DW, dense_dw<T>, dense_dw_scratch<T>);
     set(DENSE_DB, dense_db<T>);
+    set(CONV_FORWARD, conv_forward<T>, conv_forward_scratch<T>);
+    set(CONV_DX, conv_dx<T>, conv_dx_scratch<T>, conv_dx_prepare<T>);
+    set(CONV_DW, conv_dw<T>, conv_dw_scratch<T>);
+    set(IM2COL, im2col<T>);
+    set(COL2IM, col2im<T>);
     set(RELU_FORWARD, relu_forward<T>);
     set(RELU_DX, relu_dx<T>);
     set(SIGMOID_FORWARD, sigmoid_forward<T>);

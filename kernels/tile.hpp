@@ -47,6 +47,18 @@ template <class T> struct Rows {
     std::int64_t ahead = 0;  // so many elements further on it is fetched meanwhile
 };
 
+// The products of a sum: `outer` times `inner` runs of `length` products each. From run to run A goes on
+// `inner_step` or `outer_step` elements behind the beginning of the last one; B goes on row by row. A plain
+// product has one run; a convolution has one for each row of its filters.
+struct Runs {
+    std::int64_t length, inner = 1, inner_step = 0, outer = 1, outer_step = 0;
+
+    Runs(std::int64_t length) : length(length) {}  // NOLINT: a length is a run
+    Runs(std::int64_t length, std::int64_t inner, std::int64_t inner_step, std::int64_t outer,
+         std::int64_t outer_step)
+        : length(length), inner(inner), inner_step(inner_step), outer(outer), outer_step(outer_step) {}
+};
+
 // The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
 template <class T> struct Partial {
     const T *data;
@@ -54,7 +66,7 @@ template <class T> struct Partial {
 };
 
 template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
-inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Epilogue epilogue) {
+inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogue epilogue) {
     Vec<T> sum[ROWS][COLUMNS] = {};
     if (partial.data) {
 #pragma GCC unroll 16
@@ -66,21 +78,27 @@ inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Ep
         }
     }
     epilogue.template prefetch<ROWS, COLUMNS>();
-    const T *b_row = b.data, *a_column = a.data;
+    const T *b_row = b.data, *a_outer = a.data;
+    for (std::int64_t outer = 0; outer < runs.outer; ++outer, a_outer += runs.outer_step) {
+        const T *a_inner = a_outer;
+        for (std::int64_t inner = 0; inner < runs.inner; ++inner, a_inner += runs.inner_step) {
+            const T *a_column = a_inner;
 #pragma GCC unroll 2
-    for (std::int64_t k = 0; k < K; ++k, b_row += b.row, a_column += a.step) {
-        Vec<T> row[COLUMNS];
+            for (std::int64_t k = 0; k < runs.length; ++k, b_row += b.row, a_column += a.step) {
+                Vec<T> row[COLUMNS];
 #pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
-        const T *end = b_row + (COLUMNS - 1) * LANES<T>;
-        row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
+                for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
+                const T *end = b_row + (COLUMNS - 1) * LANES<T>;
+                row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
 #pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
+                for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
 #pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-            const Vec<T> element = broadcast(a_column[i * a.row]);
+                for (int i = 0; i < ROWS; ++i) {
+                    const Vec<T> element = broadcast(a_column[i * a.row]);
 #pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
+                    for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
+                }
+            }
         }
     }
 #pragma GCC unroll 16
@@ -93,24 +111,23 @@ inline void tile(Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial, Ep
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
 // constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
 template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
-                         Epilogue epilogue) {
+inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogue epilogue) {
     if (rows != ROWS) {
-        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, K, partial, epilogue);
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, runs, partial, epilogue);
     } else if (b.padded || b.last == LANES<T>) {
-        tile<T, ROWS, COLUMNS, true>(a, b, K, partial, epilogue);
+        tile<T, ROWS, COLUMNS, true>(a, b, runs, partial, epilogue);
     } else {
-        tile<T, ROWS, COLUMNS, false>(a, b, K, partial, epilogue);
+        tile<T, ROWS, COLUMNS, false>(a, b, runs, partial, epilogue);
     }
 }
 
 template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
-inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, std::int64_t K, Partial<T> partial,
+inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
                          Epilogue epilogue) {
     if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, K, partial, epilogue);
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, runs, partial, epilogue);
     else if constexpr (COLUMNS > 1)
-        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, K, partial, epilogue);
+        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, runs, partial, epilogue);
 }
 
 // How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6

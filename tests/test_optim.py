@@ -264,3 +264,16 @@ if __name__ == "__main__":
     for case in CASES:
         print(f'    "{case}": {pytorch(case).ravel().tolist()},')
     print("}")
+
+
+def test_a_parameter_with_a_gradient_that_is_frozen_then_keeps_its_value():
+    model = fn.Linear(3, 2)
+    optimizer = fn.SGD(lr=0.1, momentum=0.9)
+    data = np.ones((4, 3), np.float32), np.zeros(4, np.int64)
+    fn.gradients(model, data)
+    model.weight.trainable = False
+    weight, bias = model.weight.value, model.bias.value
+    optimizer.step(model.parameters())
+    np.testing.assert_array_equal(model.weight.value, weight)
+    assert (model.bias.value != bias).all()
+    assert optimizer.state(model.weight).steps == 0

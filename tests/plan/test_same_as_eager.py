@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.kernels import core, cpu
+from fastnn.kernels import core, cpu, empty, ops
 
 from .twins import CLASSES, FEATURES, batch, small_net
 
@@ -28,6 +28,24 @@ def cubic():
     return fn.elementwise(lambda x: x * x * x - x, lambda x, dy: dy * (3 * x * x - 1))
 
 
+class TanhAfterReLU(fn.layers.Layer):
+    """Reads its input twice: for a ReLU that nobody needs, and then for y = tanh(x)."""
+
+    recordable = True
+
+    def forward(self, x, *, train=False):
+        unused, y = empty(x.shape, x.dtype), empty(x.shape, x.dtype)
+        ops.relu_forward(x, unused)
+        ops.tanh_forward(x, y)
+
+        def backward(dy, *, need_dx=True):
+            dx = empty(x.shape, x.dtype)
+            ops.tanh_dx(y, dy, dx)
+            return dx
+
+        return y, backward
+
+
 NETS = {
     "linear": lambda: fn.Linear(FEATURES, CLASSES),
     "no bias": lambda: fn.Linear(FEATURES, CLASSES, bias=False),
@@ -44,6 +62,8 @@ NETS = {
     "activation first": lambda: fn.Sequential(fn.Tanh(), fn.Linear(FEATURES, CLASSES)),
     "activation last": lambda: fn.Sequential(fn.Linear(FEATURES, CLASSES), fn.Sigmoid()),
     "activation twice": lambda: small_net(fn.Sigmoid(), fn.ReLU(), fn.Tanh()),
+    "output of a linear layer read twice": lambda: small_net(TanhAfterReLU()),
+    "sums in two halves": lambda: small_net(fn.ReLU(), fn.Linear(16, 300), fn.Sigmoid(), fn.Linear(300, 16)),
     "dropout first": lambda: fn.Sequential(fn.Dropout(0.3), small_net()),
     "dropout before": lambda: small_net(fn.Dropout(0.3), fn.ReLU()),
     "dropout behind": lambda: small_net(fn.ReLU(), fn.Dropout(0.3)),
