@@ -5,8 +5,8 @@
 Three tables for each number of threads: matrix products in GFLOP/s and percent of the FMA peak, softmax
 cross-entropy (loss and gradient) and optimizer updates against PyTorch's. Contestants take turns, a few
 milliseconds each, many rounds long; the figures are medians over the rounds. With more than one thread a
-turn begins with a pause and some calls that do not count: the threads of OpenBLAS and of OpenMP spin for up
-to 30 ms after their last job, on the cores of whoever comes next.
+turn begins with a pause of 0.1 s and some calls that do not count: the threads of OpenBLAS and of OpenMP spin
+for up to 80 ms after their last job, on the cores of whoever comes next.
 """
 
 from __future__ import annotations
@@ -218,7 +218,7 @@ def measure(threads: int, rounds: int, seconds: float) -> dict[str, Any]:
     with threadpool_limits(threads, user_api="blas"):
         before = probe.fma_gflops(threads)
         races = [race for by_name in by_product.values() for race in by_name.values()]
-        run([*races, *by_loss.values(), *by_update.values()], rounds, seconds, 0.04 if threads > 1 else 0.0)
+        run([*races, *by_loss.values(), *by_update.values()], rounds, seconds, 0.1 if threads > 1 else 0.0)
         peak = max(before, probe.fma_gflops(threads))
     print(f"\n{threads} thread{'s' if threads > 1 else ''}, {kernels.core.isa()}: peak {peak:.0f} GFLOP/s\n")
     print(product_table(by_product, peak), loss_table(by_loss), update_table(by_update), sep="\n\n")

@@ -14,6 +14,7 @@ from fastnn.gradcheck import gradcheck
 from fastnn.history import History
 from fastnn.kernels import backend
 from fastnn.layers import (
+    Conv2d,
     Dropout,
     Flatten,
     Identity,
@@ -37,6 +38,7 @@ __all__ = [
     "SGD",
     "Adam",
     "CheckpointError",
+    "Conv2d",
     "CrossEntropy",
     "DatasetError",
     "DatasetNotFoundError",

@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn._door import Array, choose
+from fastnn import rng
+from fastnn._door import Array, Shape, choose
+from fastnn.param import Param
 
 
 class Initializer:
@@ -155,3 +157,16 @@ def initializer(init: str | Initializer) -> Initializer:
             f"initializer {init!r} needs a value: pass fn.init.{kind.__name__}({missing[0]}=...)"
         )
     return kind()
+
+
+def initial_param(
+    init: str | Initializer, shape: Shape, fans: tuple[int, int], name: str, dtype: np.dtype[Any]
+) -> Param:
+    """A parameter of that shape, drawn from the default generator.
+
+    Raises as `initializer`, and ValueError when the initialiser gives another shape.
+    """
+    values = initializer(init)(shape, *fans, rng.default_generator())
+    if values.shape != shape:
+        raise ValueError(f"{init!r} gave the shape {values.shape} for a {name} of shape {shape}")
+    return Param(values.astype(dtype), name=name)

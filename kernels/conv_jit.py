@@ -99,7 +99,9 @@ def col2im(columns, stride, padding, dilation, x):
                 for r in _inside(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]):
                         seen = x[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        seen[q * stride[1] - padding[1] + s * dilation[1]] += columns[n, p, q, r, s]
+                        pixel = seen[q * stride[1] - padding[1] + s * dilation[1]]
+                        for c in range(len(pixel)):
+                            pixel[c] += columns[n, p, q, r, s, c]
 
 
 @jit

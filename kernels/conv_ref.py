@@ -84,7 +84,7 @@ def _inside(offset, stride, outputs, inputs):
 
 
 def _groups(columns, w, y):
-    """For each group: its patches (N, P, Q, R, S, C / G), filters (R, S, C / G, O / G), outputs (N, P, Q, O / G)."""
+    """For each group: its patches (N, P, Q, R, S, c), filters (R, S, c, o) and outputs (N, P, Q, o)."""
     channels = w.shape[2]
     groups = columns.shape[-1] // channels
     outputs = y.shape[-1] // groups

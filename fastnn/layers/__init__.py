@@ -2,6 +2,7 @@
 
 from fastnn.layers.act import ACTIVATIONS, Activation, Identity, ReLU, Sigmoid, Softmax, Tanh
 from fastnn.layers.base import Layer
+from fastnn.layers.conv import Conv2d
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import Elementwise, elementwise
@@ -13,6 +14,7 @@ __all__ = [
     "ACTIVATIONS",
     "Activation",
     "Backward",
+    "Conv2d",
     "Dropout",
     "Elementwise",
     "Flatten",

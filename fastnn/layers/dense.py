@@ -5,12 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import rng
 from fastnn._door import Array, Shape, float_type, positive_int
-from fastnn.init import Initializer, initializer
+from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
-from fastnn.param import Param
 from fastnn.recording import Backward
 
 
@@ -35,15 +33,8 @@ class Linear(Layer):
     ) -> None:
         fans = (positive_int(in_features, "in_features"), positive_int(out_features, "out_features"))
         dtype = float_type(dtype)
-
-        def start(init: str | Initializer, shape: Shape, name: str) -> Param:
-            values = initializer(init)(shape, *fans, rng.default_generator())
-            if values.shape != shape:
-                raise ValueError(f"{init!r} gave the shape {values.shape} for a {name} of shape {shape}")
-            return Param(values.astype(dtype), name=name)
-
-        self.weight = start(weight_init, fans, "weight")
-        self.bias = start(bias_init, fans[1:], "bias") if bias else None
+        self.weight = initial_param(weight_init, fans, fans, "weight", dtype)
+        self.bias = initial_param(bias_init, fans[1:], fans, "bias", dtype) if bias else None
 
     @property
     def input_shape(self) -> Shape:  # type: ignore[override]

@@ -74,6 +74,75 @@ def dense_db(a, batch, M, N):
     return a(*batch, M, N), a.poison(*batch, N)
 
 
+@dataclass(frozen=True)
+class Convolution:
+    """Images (N, H, W, C), filters (R, S, C / groups, O), and how they move."""
+
+    images: tuple[int, int, int, int]
+    filters: tuple[int, int, int]  # R, S, O
+    stride: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+    def __str__(self):
+        pairs = (self.stride, self.padding, self.dilation, (self.groups,))
+        return "-".join("x".join(map(str, sizes)) for sizes in (self.images, self.filters, *pairs))
+
+    @property
+    def steps(self):
+        return self.stride, self.padding, self.dilation
+
+    @property
+    def terms(self):
+        return math.prod(self.filters[:2]) * self.images[3] // self.groups
+
+    @property
+    def weights(self):
+        return *self.filters[:2], self.images[3] // self.groups, self.filters[2]
+
+    @property
+    def outputs(self):
+        """(N, P, Q, O)."""
+        sides = zip(self.images[1:3], self.filters[:2], *self.steps, strict=True)
+        seen = (
+            (size + 2 * pad - dilation * (taps - 1) - 1) // step + 1
+            for size, taps, step, pad, dilation in sides
+        )
+        return self.images[0], *seen, self.filters[2]
+
+    @property
+    def columns(self):
+        """(N, P, Q, R, S, C)."""
+        return *self.outputs[:3], *self.filters[:2], self.images[3]
+
+
+def conv_forward(a, conv, bias):
+    x, w = a(*conv.images, terms=conv.terms), a(*conv.weights, terms=conv.terms)
+    return x, w, a(conv.filters[2]) if bias else None, *conv.steps, a.poison(*conv.outputs)
+
+
+def conv_dx(a, conv):
+    terms = math.prod(conv.filters) // conv.groups
+    dy, w = a(*conv.outputs, terms=terms), a(*conv.weights, terms=terms)
+    return dy, w, *conv.steps, a.poison(*conv.images)
+
+
+def conv_dw(a, conv):
+    terms = math.prod(conv.outputs[:3])
+    x, dy = a(*conv.images, terms=terms), a(*conv.outputs, terms=terms)
+    return x, dy, *conv.steps, a.poison(*conv.weights)
+
+
+def im2col(a, conv):
+    return a(*conv.images), *conv.steps, a.poison(*conv.columns)
+
+
+def col2im(a, conv):
+    terms = math.prod(conv.filters[:2])
+    return a(*conv.columns, terms=terms), *conv.steps, a.poison(*conv.images)
+
+
 def swish(x):
     return x / (1 + math.exp(-x))
 
@@ -197,7 +266,38 @@ ROWS = ((1, 1), (5, 2), (4, 15), (3, 16), (2, 17), (2, 33), (65, 67), (0, 5))
 GATHERED = ((1, 1, 1), (50, 15, 7), (50, 16, 33), (50, 17, 5), (300, 67, 65), (5, 0, 3), (5, 3, 0), (0, 3, 0))
 
 
+CONVOLUTIONS = (
+    Convolution((1, 1, 1, 1), (1, 1, 1)),
+    Convolution((2, 5, 4, 3), (1, 1, 5)),
+    Convolution((1, 8, 8, 1), (7, 7, 16)),
+    Convolution((2, 7, 9, 1), (3, 3, 5), padding=(1, 1)),
+    Convolution((2, 6, 5, 3), (3, 2, 17), padding=(1, 0)),
+    Convolution((1, 6, 6, 4), (6, 6, 3)),  # the filter is as large as the image
+    Convolution((2, 3, 3, 2), (3, 3, 2), padding=(2, 3)),  # more padding than half of the filter
+    Convolution((1, 9, 11, 2), (2, 3, 3), stride=(3, 4)),  # strides beyond the filter
+    Convolution((2, 9, 8, 3), (3, 3, 4), stride=(2, 1), padding=(1, 1)),
+    Convolution((1, 9, 10, 2), (3, 3, 33), padding=(2, 2), dilation=(2, 2)),
+    Convolution((2, 8, 9, 2), (2, 3, 3), stride=(2, 3), padding=(1, 2), dilation=(3, 1)),
+    Convolution((2, 6, 7, 4), (3, 3, 6), padding=(1, 1), groups=2),
+    Convolution((2, 6, 7, 5), (3, 3, 5), padding=(1, 1), groups=5),
+    Convolution((1, 6, 7, 3), (3, 2, 6), stride=(2, 2), dilation=(1, 2), groups=3),
+    Convolution((1, 4, 29, 17), (3, 3, 65), padding=(1, 1)),
+    Convolution((1, 3, 15, 33), (1, 1, 130)),
+    Convolution((0, 5, 5, 2), (3, 3, 2)),
+    Convolution((2, 0, 0, 2), (1, 1, 2)),
+    Convolution((2, 5, 5, 2), (3, 3, 0)),
+)
+
+
 def cases():
+    for conv in CONVOLUTIONS:
+        for whole in (True, False):
+            yield Case("conv_forward", conv_forward, (conv, True), whole)
+            yield Case("conv_forward", conv_forward, (conv, False), whole)
+            yield Case("conv_dx", conv_dx, (conv,), whole)
+            yield Case("conv_dw", conv_dw, (conv,), whole)
+            yield Case("im2col", im2col, (conv,), whole)
+            yield Case("col2im", col2im, (conv,), whole)
     for matrices in MATRICES:
         batch, M, _, N = matrices
         for whole in (True, False):

@@ -187,8 +187,12 @@ SPOILS = {
     "missing": (lambda a: None, lambda a: True),
     "read-only": (lambda a: np.broadcast_to(a, a.shape), lambda a: True),
 }
-# What is nevertheless right: optional arrays, data sets of any length, types that are independent.
+# What is nevertheless right: optional arrays, data sets of any length, types that are independent, filters of
+# any size (how far the image is padded at its end follows from the outputs).
+CONV_FILTERS = (("forward", "w"), ("dx", "w"), ("dw", "dw"))
 RIGHT = {
+    *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
+    ("conv_forward", "b", "missing"),
     *(("dense_forward", "b", "missing"), ("sgd", "v", "missing"), ("squared_error", "dy", "missing")),
     *((f"cross_entropy_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
@@ -229,6 +233,20 @@ def test_wrong_batch_of_matrices_is_refused(name, kernel):
     case = next(case for case in CASES if case.kernel == kernel and case.parameters[0] == (3,))
     for key, array in arrays(case.arguments(np.float64)).items():
         assert_refused(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
+
+
+@every_compiled_backend
+@pytest.mark.parametrize("kernel", FAMILIES["conv"])
+@pytest.mark.parametrize(("key", "pair"), [("stride", (0, 1)), ("stride", (1, -1)), ("dilation", (1, 0))])
+def test_steps_that_are_not_positive_are_refused(name, kernel, key, pair):
+    assert_refused(name, kernel, {**sample(kernel), key: pair}, ValueError)
+
+
+@pytest.mark.parametrize("kernel", FAMILIES["conv"])
+@pytest.mark.parametrize("key", ["stride", "padding", "dilation"])
+@pytest.mark.parametrize("size", [2**24 + 1, 2**62, 2**70])
+def test_steps_that_would_overflow_addresses_are_refused(kernel, key, size):
+    assert_refused("aot", kernel, {**sample(kernel), key: (size, size)}, (ValueError, OverflowError))
 
 
 @every_backend

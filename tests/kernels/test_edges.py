@@ -184,6 +184,10 @@ def walled_cases():
         bias = (True,) if kernel == "dense_forward" else ()
         for shape in ((63, 99, 71), (67, 257, 9), (9, 67, 257), (257, 9, 67), (1, 513, 3)):
             yield Case(kernel, getattr(cases, kernel), ((), *shape, *bias))
+    for conv in (*cases.CONVOLUTIONS, cases.Convolution((5, 17, 19, 7), (3, 3, 33), padding=(1, 1))):
+        yield Case("conv_forward", cases.conv_forward, (conv, True))
+        for kernel in ("conv_dx", "conv_dw", "im2col", "col2im"):
+            yield Case(kernel, getattr(cases, kernel), (conv,))
     for n in (*SIZES, 40003):  # the last one on several threads, as is the last shape below
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", cases.forward, ((n,),))

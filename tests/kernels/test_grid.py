@@ -8,7 +8,7 @@ from fastnn.kernels import BACKENDS, load
 from .cases import CASES
 
 # The same bits in all backends: nothing is rounded, or once, or it is a promise (a mask is part of a run).
-BITWISE = {"random_next", "dropout", "gather", "gather_labels", "count_nonfinite"}
+BITWISE = {"random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col"}
 
 # Relative to the largest element: the longest sum has 130 terms, and n terms in another order may differ
 # by n units of the last place, 6e-8 in float32 and 1.1e-16 in float64.
@@ -44,4 +44,4 @@ def test_whole_cases_are_exact_in_float32(case):
     }
     load("ref")[case.kernel](**arguments)
     for value in arguments.values():
-        assert value is None or value.max(initial=0) < 2**24
+        assert not isinstance(value, np.ndarray) or value.max(initial=0) < 2**24

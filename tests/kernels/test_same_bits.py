@@ -62,6 +62,19 @@ LARGE = (
             *(((), 777, 601, 203), ((), 601, 777, 203)),  # from packed blocks and copies, in several rounds
         )
     ),
+    *(
+        Case(kernel, getattr(cases, kernel), (conv, *((True,) if kernel == "conv_forward" else ())))
+        for kernel in ("conv_forward", "conv_dx", "conv_dw")
+        for conv in (
+            cases.Convolution((5, 17, 19, 7), (3, 3, 33), padding=(1, 1)),
+            cases.Convolution((1, 29, 28, 3), (5, 4, 65), stride=(1, 2), padding=(2, 0)),
+            cases.Convolution((9, 23, 24, 8), (3, 3, 48), stride=(2, 2), padding=(1, 1), groups=4),
+        )
+    ),
+    *(
+        Case(kernel, getattr(cases, kernel), (cases.Convolution((15, 17, 19, 9), (3, 3, 1), padding=(1, 1)),))
+        for kernel in ("im2col", "col2im")
+    ),
     Case("dense_db", cases.dense_db, ((), 1501, 1003)),
     Case("dense_db", cases.dense_db, ((3,), 701, 703)),
     *(Case(f"{name}_forward", cases.forward, ((n,),)) for name, n in (("relu", 400003), ("sigmoid", 40003))),
@@ -139,7 +152,7 @@ def print_threads_used(threads):
     for kernel, arguments in pickle.load(sys.stdin.buffer):
         pid = os.fork()
         if not pid:
-            arrays = [np.zeros(*a) if isinstance(a, tuple) else a for a in arguments]
+            arrays = [np.zeros(*a) if isinstance(a, list) else a for a in arguments]
             before = len(os.listdir("/proc/self/task"))
             load("aot")[kernel](*arrays)
             os._exit(1 + len(os.listdir("/proc/self/task")) - before)
@@ -155,7 +168,7 @@ def test_large_cases_use_all_threads():
         (
             case.kernel,
             [
-                (a.shape, a.dtype) if isinstance(a, np.ndarray) else a
+                [a.shape, a.dtype] if isinstance(a, np.ndarray) else a
                 for a in case.arguments(np.float32).values()
             ],
         )

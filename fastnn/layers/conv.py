@@ -1,0 +1,161 @@
+"""The convolutional layer."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._door import Array, Shape, float_type, positive_int
+from fastnn.init import Initializer, initial_param
+from fastnn.kernels import empty, ops
+from fastnn.layers.base import Layer
+from fastnn.recording import Backward
+
+Pair = tuple[int, int]
+
+
+class Conv2d(Layer):
+    """y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o].
+
+    Images are (N, H, W, in_channels), the filters W (R, S, in_channels / groups, out_channels), the outputs
+    (N, P, Q, out_channels) with P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1. All sizes
+    may be one number, or a pair for height and width. `padding` may also be ((above, below), (left, right)),
+    "valid", none, or "same": P = H, for stride 1. With `groups` the channels are cut into that many parts,
+    which do not see each other; as many groups as channels make a depthwise convolution. With one channel
+    in, images (N, H, W) will do, too.
+
+    Weights and biases start as U(-a, a), a = 1 / sqrt(R S in_channels / groups), as in PyTorch, unless
+    `weight_init` and `bias_init` name another initialiser or are one (`fastnn.init`).
+    """
+
+    recordable = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        filter_size: int | Pair,
+        *,
+        stride: int | Pair = 1,
+        padding: int | Pair | tuple[Pair, Pair] | str = 0,
+        dilation: int | Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        weight_init: str | Initializer = "fan_in_uniform",
+        bias_init: str | Initializer = "fan_in_uniform",
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.in_channels = positive_int(in_channels, "in_channels")
+        outputs = positive_int(out_channels, "out_channels")
+        self.filter_size = _pair(filter_size, "filter_size", 1)
+        self.stride = _pair(stride, "stride", 1)
+        self.dilation = _pair(dilation, "dilation", 1)
+        self.padding = _padding(padding, self.filter_size, self.stride, self.dilation)
+        self.groups = positive_int(groups, "groups")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide in_channels and out_channels: {groups} does not divide "
+                f"{in_channels} and {out_channels}"
+            )
+        rows, columns = self.filter_size
+        shape = rows, columns, in_channels // groups, outputs
+        fans = rows * columns * in_channels // groups, rows * columns * outputs // groups
+        dtype = float_type(dtype)
+        self.weight = initial_param(weight_init, shape, fans, "weight", dtype)
+        self.bias = initial_param(bias_init, (outputs,), fans, "bias", dtype) if bias else None
+
+    def output_shape(self, shape: Shape) -> Shape:
+        channels = f"{self.in_channels} channel" + "s" * (self.in_channels > 1)
+        if len(shape) == 2 and self.in_channels == 1:
+            shape = (*shape, 1)
+        if len(shape) != 3 or shape[2] != self.in_channels:
+            raise ValueError(f"{self} wants images (height, width, {channels}), got samples of shape {shape}")
+        sides = []
+        for name, size, seen, step, (before, behind) in zip(
+            ("height", "width"), shape, self._seen(), self.stride, self.padding, strict=False
+        ):
+            padded = size + before + behind
+            if padded < seen:
+                raise ValueError(
+                    f"{self} sees {seen} pixels of the {name}, but there are {padded}, padding included"
+                )
+            sides.append((padded - seen) // step + 1)
+        return (*sides, self.weight.shape[3])
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        shape = x.shape
+        y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)
+        x = x.reshape(*shape[:3], self.in_channels)
+        steps = self.stride, (self.padding[0][0], self.padding[1][0]), self.dilation
+        weight, bias = self.weight, self.bias
+        ops.conv_forward(x, weight.master, None if bias is None else bias.master, *steps, y)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            if not weight.frozen:
+                ops.conv_dw(x, dy, *steps, weight.grad_buffer())
+            if bias is not None and not bias.frozen:
+                ops.dense_db(dy.reshape(-1, bias.size), bias.grad_buffer())
+            if not need_dx:
+                return None
+            dx: Array = empty(x.shape, x.dtype)
+            ops.conv_dx(dy, weight.master, *steps, dx)
+            return dx.reshape(shape)
+
+        return y, backward
+
+    def _seen(self) -> Pair:
+        """How many pixels a filter reaches over, downwards and to the right."""
+        rows, columns = (
+            step * (size - 1) + 1 for size, step in zip(self.filter_size, self.dilation, strict=True)
+        )
+        return rows, columns
+
+    def __repr__(self) -> str:
+        given = [f"{self.in_channels}, {self.weight.shape[3]}, {_short(self.filter_size)}"]
+        for name, value, default in (
+            ("stride", _short(self.stride), "1"),
+            ("padding", _short_padding(self.padding), "0"),
+            ("dilation", _short(self.dilation), "1"),
+            ("groups", str(self.groups), "1"),
+            ("bias", str(self.bias is not None), "True"),
+        ):
+            if value != default:
+                given.append(f"{name}={value}")
+        return f"Conv2d({', '.join(given)})"
+
+
+def _pair(value: int | Pair, name: str, least: int) -> Pair:
+    """One number for both sides, or a pair; ValueError or TypeError for others."""
+    pair = value if isinstance(value, (tuple, list)) else (value, value)
+    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) for size in pair):
+        raise TypeError(f"{name} must be a whole number or a pair of them, not {value!r}")
+    if min(pair) < least:
+        raise ValueError(f"{name} must be at least {least}, not {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+def _padding(
+    padding: int | Pair | tuple[Pair, Pair] | str, size: Pair, stride: Pair, dilation: Pair
+) -> tuple[Pair, Pair]:
+    """The zeros (above, below) and (left, right)."""
+    if isinstance(padding, str):
+        if padding not in ("valid", "same"):
+            raise ValueError(f'padding must be a number, a pair, "same" or "valid", not {padding!r}')
+        if padding == "valid":
+            return (0, 0), (0, 0)
+        if stride != (1, 1):
+            raise ValueError(f'padding="same" needs stride 1, not {_short(stride)}: give numbers')
+        rest = [step * (taps - 1) for taps, step in zip(size, dilation, strict=True)]
+        return (rest[0] // 2, rest[0] - rest[0] // 2), (rest[1] // 2, rest[1] - rest[1] // 2)
+    if isinstance(padding, (tuple, list)) and len(padding) == 2:
+        return _pair(padding[0], "padding", 0), _pair(padding[1], "padding", 0)
+    return _pair(padding, "padding", 0), _pair(padding, "padding", 0)
+
+
+def _short(pair: Pair) -> str:
+    return str(pair[0]) if pair[0] == pair[1] else str(pair)
+
+
+def _short_padding(padding: tuple[Pair, Pair]) -> str:
+    (above, below), (left, right) = padding
+    return _short((above, left)) if (above, left) == (below, right) else str(padding)

@@ -1,0 +1,174 @@
+"""Convolution kernels at several hundred geometries, exactly, and against loops that nobody can get wrong."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import BACKENDS, core, cpu, load
+
+from . import cases
+from .cases import Case, Convolution
+
+every_isa = pytest.mark.parametrize("isa", cpu.supported())
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+
+PRODUCTS = ("conv_forward", "conv_dx", "conv_dw")
+
+
+def random_convolutions(count):
+    """Small ones, and some with many channels, so that all lanes, tiles and blocks have their tails."""
+    rng = np.random.default_rng(0)
+    found = []
+    while len(found) < count:
+        few, many = int(rng.integers(1, 5)), int(rng.integers(1, 71))
+        groups = int(rng.choice([1, 1, 1, 2, 3, 4]))
+        channels, outputs = ((few, many), (many, few), (few, few))[len(found) % 3]
+        pairs = [
+            tuple(map(int, rng.integers(low, high, 2)))
+            for low, high in ((1, 15), (1, 5), (1, 4), (0, 5), (1, 4))
+        ]
+        image, taps, stride, padding, dilation = pairs
+        sizes = (int(rng.integers(1, 4)), *image, channels * groups), (*taps, outputs * groups)
+        convolution = Convolution(*sizes, stride, padding, dilation, groups)
+        if min(convolution.outputs) > 0:
+            found.append(convolution)
+    return found
+
+
+def as_cases(convolution):
+    yield Case("conv_forward", cases.conv_forward, (convolution, True), whole=True)
+    yield Case("conv_dx", cases.conv_dx, (convolution,), whole=True)
+    yield Case("conv_dw", cases.conv_dw, (convolution,), whole=True)
+
+
+@lru_cache(maxsize=1)  # the instruction sets take turns at the same arguments
+def arguments_and_results(dtype):
+    found = []
+    for convolution in random_convolutions(300):
+        for case in as_cases(convolution):
+            arguments, results = case.arguments(dtype), case.arguments(dtype)
+            load("ref")[case.kernel](**results)
+            found.append((case, arguments, results))
+    return found
+
+
+@every_isa
+@both_types
+def test_random_geometries_are_exact(dtype, isa):
+    core.select_isa(isa)
+    core.set_num_threads(3)
+    for case, arguments, results in arguments_and_results(dtype):
+        got = {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+        load("aot")[case.kernel](**got)
+        for name, wanted in results.items():
+            if isinstance(wanted, np.ndarray):
+                assert np.array_equal(got[name], wanted), f"{case}: {name}"
+
+
+def test_sums_are_exact_in_float32():
+    """The sums of absolute values stay below 2^24, so that no order of the terms rounds."""
+    for case, arguments, _ in arguments_and_results(np.float64):
+        positive = {name: np.abs(a) if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
+        load("ref")[case.kernel](**positive)
+        assert all(a.max(initial=0) < 2**24 for a in positive.values() if isinstance(a, np.ndarray)), str(
+            case
+        )
+
+
+def seen_pixels(convolution):
+    """(n, p, q, r, s, h, w) for all pixels (h, w) inside of an image that a place (r, s) of a filter sees."""
+    N, P, Q, R, S, _ = convolution.columns
+    H, W = convolution.images[1:3]
+    stride, padding, dilation = convolution.steps
+    for n, p, q, r, s in np.ndindex(N, P, Q, R, S):
+        h = p * stride[0] + r * dilation[0] - padding[0]
+        w = q * stride[1] + s * dilation[1] - padding[1]
+        if 0 <= h < H and 0 <= w < W:
+            yield n, p, q, r, s, h, w
+
+
+def by_loops(convolution, x, w, dy):
+    """y, dx and dw of seven nested loops."""
+    y, dx, dw = np.zeros(convolution.outputs), np.zeros(x.shape), np.zeros(w.shape)
+    channels = w.shape[2]
+    outputs = w.shape[3] * channels // x.shape[3]
+    for n, p, q, r, s, i, j in seen_pixels(convolution):
+        for c in range(x.shape[3]):
+            for o in range(c // channels * outputs, (c // channels + 1) * outputs):
+                y[n, p, q, o] += x[n, i, j, c] * w[r, s, c % channels, o]
+                dx[n, i, j, c] += dy[n, p, q, o] * w[r, s, c % channels, o]
+                dw[r, s, c % channels, o] += x[n, i, j, c] * dy[n, p, q, o]
+    return y, dx, dw
+
+
+SMALL = [conv for conv in cases.CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40000]
+
+
+@every_backend
+@pytest.mark.parametrize("convolution", SMALL, ids=str)
+def test_loops_agree(backend, convolution):
+    a = cases.Arrays(np.float64, whole=False)
+    x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
+    y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)
+    kernel = load(backend)
+    kernel["conv_forward"](x, w, None, *convolution.steps, y)
+    kernel["conv_dx"](dy, w, *convolution.steps, dx)
+    kernel["conv_dw"](x, dy, *convolution.steps, dw)
+    for got, wanted in zip((y, dx, dw), by_loops(convolution, x, w, dy), strict=True):
+        np.testing.assert_allclose(got, wanted, 1e-12, 1e-12)
+
+
+@every_backend
+@pytest.mark.parametrize("convolution", cases.CONVOLUTIONS, ids=str)
+def test_gradients_are_adjoints(backend, convolution):
+    """<conv(x, w), dy> = <x, dx> = <w, dw>, and <im2col(x), c> = <x, col2im(c)>."""
+    a = cases.Arrays(np.float64, whole=True)
+    x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
+    columns, c = a.poison(*convolution.columns), a(*convolution.columns)
+    y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)
+    kernel = load(backend)
+    kernel["conv_forward"](x, w, None, *convolution.steps, y)
+    kernel["conv_dx"](dy, w, *convolution.steps, dx)
+    kernel["conv_dw"](x, dy, *convolution.steps, dw)
+    assert np.vdot(y, dy) == np.vdot(x, dx) == np.vdot(w, dw)
+    kernel["im2col"](x, *convolution.steps, columns)
+    inner = np.vdot(columns, c)
+    kernel["col2im"](c, *convolution.steps, dx)
+    assert inner == np.vdot(x, dx)
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_zero_times_nan(value, dtype, isa):
+    """All is 0 but one number that is not finite: so is what it is multiplied with, and nothing else."""
+    core.select_isa(isa)
+    x, w = np.zeros((1, 4, 4, 3), dtype), np.zeros((3, 3, 3, 5), dtype)
+    dy, dx, dw = np.zeros((1, 4, 4, 5), dtype), np.empty_like(x), np.empty_like(w)
+    x[0, 0, 0, 1] = value
+    load("aot")["conv_forward"](x, w, None, (1, 1), (1, 1), (1, 1), dy)
+    assert np.isnan(dy[0, :2, :2]).all()
+    assert np.isnan(dy).sum() == 4 * 5
+    dy = np.zeros_like(dy)
+    load("aot")["conv_dw"](x, dy, (1, 1), (1, 1), (1, 1), dw)
+    assert np.isnan(dw[:2, :2, 1]).all()
+    assert np.isnan(dw).sum() == 4 * 5
+    w[1, 1, 2] = value
+    load("aot")["conv_dx"](dy, w, (1, 1), (1, 1), (1, 1), dx)
+    assert np.isnan(dx[..., 2]).all()
+    assert np.isnan(dx).sum() == 16
+
+
+@every_isa
+def test_an_image_alone_has_the_bits_it_has_among_others(isa):
+    core.select_isa(isa)
+    conv = Convolution((5, 17, 19, 7), (3, 3, 33), padding=(1, 1))
+    x, w, b, *steps, y = Case("conv_forward", cases.conv_forward, (conv, True)).arguments(np.float32).values()
+    core.set_num_threads(3)
+    load("aot")["conv_forward"](x, w, b, *steps, y)
+    for n in range(5):
+        alone = np.empty_like(y[:1])
+        load("aot")["conv_forward"](x[n : n + 1], w, b, *steps, alone)
+        assert alone.tobytes() == y[n].tobytes()
