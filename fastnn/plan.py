@@ -197,7 +197,7 @@ class Turn:
         self.model = model
 
     def lock(self) -> threading.Lock:
-        """What to hold; RuntimeError if somebody does.
+        """What to hold; RuntimeError if somebody does (of two that ask at the very same moment one waits).
 
         The lock itself is the context manager, because Ctrl-C cannot come between its taking and its release:
         in a Python `__enter__` or `__exit__` it can, and the model would stay locked for ever.

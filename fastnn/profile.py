@@ -14,6 +14,9 @@ import numpy as np
 from fastnn._door import Array
 from fastnn.kernels.plan import Plan
 
+# Sizes of convolutions: N, H, W, C, R, S, C / groups, O, P, Q, and steps.
+CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
+
 # Sizes of the fused and the plain dense kernels: batch of matrices, M, K, N.
 PRODUCTS = ("dense_forward", "dense_dx", "dense_dw", "dense_dw_sgd", "dense_dw_adam")
 
@@ -94,7 +97,7 @@ def profile_plan(plan: Plan, step: Callable[[], object], threads: int, steps: in
     clock = _clock_seconds()
     medians: Array = np.maximum(np.median(times, axis=0) - clock, 0)
     calls = [
-        Row(name, _shape(sizes), float(seconds), _flop(name, sizes))
+        Row(name, _shape(name, sizes), float(seconds), _flop(name, sizes))
         for (name, sizes, _), seconds in zip(plan.calls(), medians, strict=True)
     ]
     return Profile(calls, float(np.median(whole)), threads, probe.figures(threads)["fma float32"])
@@ -106,8 +109,10 @@ def _clock_seconds() -> float:
     return float(np.median(np.diff(readings))) / 2
 
 
-def _shape(sizes: tuple[int, ...]) -> tuple[int, ...]:
+def _shape(name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """The sizes without those that the kernel does not use, and without a batch of one matrix."""
+    if name in CONVOLUTIONS:
+        return (*sizes[:6], sizes[7])
     shape = sizes[:4]
     while len(shape) > 1 and shape[-1] == 0:
         shape = shape[:-1]
@@ -115,4 +120,6 @@ def _shape(sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _flop(name: str, sizes: tuple[int, ...]) -> float:
+    if name in CONVOLUTIONS:
+        return 2.0 * sizes[0] * math.prod(sizes[4:10])
     return 2.0 * math.prod(sizes[:4]) if name in PRODUCTS else 0.0

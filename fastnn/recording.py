@@ -87,8 +87,8 @@ class Recorder:
 
         def run(*arguments: Any) -> None:
             self.keep.append(arguments)
-            self.plan.start()
-            try:
+            try:  # around `start`, too: Ctrl-C may come right behind it
+                self.plan.start()
                 kernel(*arguments)
             finally:
                 self.plan.stop()

@@ -129,12 +129,14 @@ class Trainer:
         """
         positive_int(steps, "steps")
         twin = copy.deepcopy(self)
-        twin.step(x, y)
-        twin.step(x, y)
+        samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
+        batch = samples.x, samples.target  # kept alive: the plan goes on reading these very arrays
+        twin.step(*batch)
+        twin.step(*batch)
         recorded = twin._plans.last
         if recorded is None:
             raise RuntimeError('only planned steps can be profiled: plan=True and the backend "aot"')
-        return profile_plan(recorded.plan, lambda: twin.step(x, y), get_num_threads(), steps)
+        return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
 
     def _replay(self, recorded: RecordedStep, x: object, y: object) -> float | None:
         """The recorded step on this batch; None if the door must explain an error."""
@@ -153,7 +155,7 @@ class Trainer:
 
     def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
         """Takes back what call-backs drew when their step fails; the plan takes back the rest."""
-        return kept_on_failure(self.model) if recorded.has_call_backs else nullcontext()
+        return kept_on_failure(self.model, self._updates) if recorded.has_call_backs else nullcontext()
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
@@ -229,7 +231,7 @@ class Trainer:
         raises after its first parameter.
         """
         recorder = active_recorder()
-        with kept_on_failure(self.model):
+        with kept_on_failure(self.model, self._updates):
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target)
             if self.on_nonfinite != "ignore":

@@ -1,10 +1,10 @@
 // Convolution kernels: matrix products whose left-hand matrix, the patches of an image, is never written
 // (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of neighbouring
-// pixels straight from the image, run by run: with the filters in the order (R, S, C, O), the S C numbers that a
-// row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros first.
+// pixels straight from the image, run by run: with the filters in the order (R, S, C, O), the S C numbers that
+// a row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
 //
-// Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along n,
-// p and q. No order depends on the number of threads.
+// Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
+// n, p and q. No order depends on the number of threads.
 #pragma once
 
 #include <cstring>
@@ -33,8 +33,8 @@ template <class T> struct Canvas {
 
     T *pixel(std::int64_t row, std::int64_t column) const { return data + (row * width + column) * channels; }
 
-    // Draws `rows` rows, from the row `first` of the whole canvas on: pixel (i, j) of the image (H, W, channels)
-    // goes to (top + i * step[0], left + j * step[1]).
+    // Draws `rows` rows, from the row `first` of the whole canvas on: pixel (i, j) of the image
+    // (H, W, channels) goes to (top + i * step[0], left + j * step[1]).
     void draw(const T *image, std::int64_t H, std::int64_t W, const std::int64_t (&step)[2], std::int64_t top,
               std::int64_t left, std::int64_t first, std::int64_t rows) const {
         std::memset(data, 0, std::size_t(rows * width * channels) * sizeof(T));
@@ -46,7 +46,8 @@ template <class T> struct Canvas {
             if (step[1] == 1) {
                 copy(from, to, (columns.end - columns.begin) * channels);
             } else {
-                for (std::int64_t j = columns.begin; j < columns.end; ++j, from += channels, to += step[1] * channels)
+                const std::int64_t apart = step[1] * channels;
+                for (std::int64_t j = columns.begin; j < columns.end; ++j, from += channels, to += apart)
                     copy(from, to, channels);
             }
         }
@@ -90,13 +91,14 @@ template <class T> struct Correlation {
     bool rows_are_runs() const { return groups == 1 && (dilation[1] == 1 || S == 1); }
 
 private:
-    static std::int64_t extent(std::int64_t outputs, std::int64_t stride, std::int64_t size, std::int64_t dilation) {
+    static std::int64_t extent(std::int64_t outputs, std::int64_t stride, std::int64_t size,
+                               std::int64_t dilation) {
         return outputs && size ? (outputs - 1) * stride + (size - 1) * dilation + 1 : 0;
     }
 };
 
-// The rows [begin, end) of all outputs y (P, Q, O) of a convolution, from a canvas that begins with what the first of
-// them sees; w (R, S, channels, O), b (O,) or null.
+// The rows `lines` of all outputs y (P, Q, O) of a convolution, from a canvas that begins with what the first
+// of them sees; w (R, S, channels, O), b (O,) or null.
 template <class T>
 inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range lines, const T *w, const T *b,
                       std::int64_t O, T *y) {
@@ -124,7 +126,7 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
         }
 }
 
-// Calls body(n, lines) for the rows of the outputs of N images, of P rows each, that a part owns: image by image.
+// Calls body(n, lines) for those rows of the outputs of N images, of P rows each, that a part owns.
 template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int part, int parts, Body body) {
     const Range mine = share(N * P, part, parts);
     for (std::int64_t line = mine.begin; line < mine.end;) {
@@ -136,8 +138,8 @@ template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int 
 }
 
 // Whether a filter never sees more than the image.
-inline bool stays_inside(const Geometry &g, std::int64_t rows, std::int64_t width) {
-    return g.padding[0] == 0 && g.padding[1] == 0 && rows <= g.H && width <= g.W;
+template <class T> inline bool stays_inside(const Geometry &g, const Correlation<T> &c) {
+    return g.padding[0] == 0 && g.padding[1] == 0 && c.rows(g.P) <= g.H && c.width() <= g.W;
 }
 
 constexpr std::int64_t PIXEL_STEP[2] = {1, 1};
@@ -147,7 +149,7 @@ template <class T>
 inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *image, Range lines, T *memory) {
     const std::int64_t first = lines.begin * c.stride[0], rows = c.rows(lines.end - lines.begin);
     // The image is only read through this canvas.
-    if (stays_inside(g, c.rows(g.P), c.width())) return {const_cast<T *>(image) + first * g.W * g.C, g.W, g.C};
+    if (stays_inside(g, c)) return {const_cast<T *>(image) + first * g.W * g.C, g.W, g.C};
     const Canvas<T> canvas{memory, c.width(), g.C};
     canvas.draw(image, g.H, g.W, PIXEL_STEP, g.padding[0], g.padding[1], first, rows);
     return canvas;
@@ -155,7 +157,8 @@ inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *im
 
 template <class T> ScratchNeeds conv_forward_scratch(const Call &call) {
     const Geometry g(call);
-    return {0, 0, Correlation<T>(g).elements(g.P) * std::int64_t(sizeof(T))};
+    const Correlation<T> c(g);
+    return {0, 0, stays_inside(g, c) ? 0 : c.elements(g.P) * std::int64_t(sizeof(T))};
 }
 
 // y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
@@ -169,8 +172,8 @@ template <class T> void conv_forward(const Call &call, int part, int parts) {
     });
 }
 
-// The gradient of the input is a convolution, too: of dy, with zeros between its pixels for the strides, by the
-// filters turned round, with C and O exchanged.
+// The gradient of the input is a convolution, too: of dy, with zeros between its pixels for the strides, by
+// the filters turned round, with C and O exchanged.
 template <class T> inline Correlation<T> turned(const Geometry &g) {
     Correlation<T> c(g);
     c.P = g.H, c.Q = g.W;
@@ -215,7 +218,8 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
 
 template <class T> ScratchNeeds conv_dw_scratch(const Call &call) { return conv_forward_scratch<T>(call); }
 
-// dw[r, s, c, o] = sum over images and pixels. Each part owns rows (r, s, c) of dw, and goes through all images.
+// dw[r, s, c, o] = sum over images and pixels. Each part owns rows (r, s, c) of dw, and goes through all
+// images, which it draws itself.
 // x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
 template <class T> void conv_dw(const Call &call, int part, int parts) {
     const Geometry g(call);
@@ -230,8 +234,9 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     const Range mine = share(g.R * places * of_line, part, parts);
     for (std::int64_t n = 0; n < (g.N ? g.N : 1) && mine.begin < mine.end; ++n) {
         const Range all = {0, g.N ? g.P : 0};  // without images, sums of nothing
-        const Canvas<T> canvas = g.N ? seen_by(g, c, call.in<T>(0) + n * g.H * g.W * g.C, all, scratch_of<T>(call, part))
-                                     : Canvas<T>{nullptr, 0, g.C};
+        const T *const image = call.in<T>(0) + n * g.H * g.W * g.C;
+        const Canvas<T> canvas =
+            g.N ? seen_by(g, c, image, all, scratch_of<T>(call, part)) : Canvas<T>{nullptr, 0, g.C};
         const Runs pixels{g.Q, 1, 0, all.end, g.stride[0] * canvas.width * g.C};
         for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
             const std::int64_t line = unit / of_line, group = unit % of_line / (tiles.count * blocks);
@@ -242,14 +247,15 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
             const std::int64_t column = group * g.outputs() + block.begin;
             const Rows<T> dy{call.in<T>(1) + n * g.P * g.Q * g.O + column, g.O, block.last, false};
             const StoreTile<T> place{dw + (line * length + row) * g.O + column, g.O};
-            tile_of_size<T>(int(tiles.length(tile)), block.vectors, {corner, 1, g.stride[1] * g.C}, dy, pixels,
-                            {n ? place.c : nullptr, place.row}, place);
+            const Operand<T> inputs{corner, 1, g.stride[1] * g.C};
+            const Partial<T> partial{n ? place.c : nullptr, place.row};
+            tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, dy, pixels, partial, place);
         }
     }
 }
 
-// Calls body(patch, pixel) for each number of channels of the patches (P, Q, R, S, C) of an image (H, W, C), in the
-// order of the patches; `pixel` is null outside of the image.
+// Calls body(patch, pixel) for each pixel of the patches (P, Q, R, S, C) of an image (H, W, C), in the order of
+// the patches; `pixel` is null outside of the image.
 template <class Patches, class Image, class Body>
 inline void for_patches(const Geometry &g, Patches patches, Image image, Body body) {
     for (std::int64_t p = 0; p < g.P; ++p)

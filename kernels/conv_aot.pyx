@@ -1,11 +1,13 @@
 # distutils: language = c++
 """Convolution kernels, compiled: argument checks around conv.hpp. What they compute: conv_ref.py."""
 
+from operator import index
+
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from native cimport (
-    COL2IM, CONV_DW, CONV_DX, CONV_FORWARD, IM2COL, Call, Execute, KernelId, executor, expect_shape, input,
+    COL2IM, CONV_DW, CONV_DX, CONV_FORWARD, IM2COL, Call, Execute, executor, expect_shape, input,
     new_call, output,
 )
 
@@ -95,7 +97,8 @@ cdef int _images_and_filters(Call *call, cnp.ndarray x, cnp.ndarray w, cnp.ndarr
 cdef int _images_and_columns(Call *call, cnp.ndarray x, cnp.ndarray columns) except -1:
     """The same from x and columns (N, P, Q, R, S, C)."""
     expect_shape(
-        x.ndim == 4 and columns.ndim == 6 and x.shape[0] == columns.shape[0] and x.shape[3] == columns.shape[5],
+        x.ndim == 4 and columns.ndim == 6
+        and x.shape[0] == columns.shape[0] and x.shape[3] == columns.shape[5],
         "x (N, H, W, C) and columns (N, P, Q, R, S, C) are wanted",
     )
     for i in range(4):
@@ -111,6 +114,7 @@ cdef int _steps(Call *call, stride, padding, dilation) except -1:
     """Set the last six sizes, and check that no address can overflow."""
     cdef int i = 10
     for name, pair, least in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+        pair = tuple(index(size) for size in pair)
         if len(pair) != 2 or not least <= min(pair) <= max(pair) <= FARTHEST:
             raise ValueError(f"{name} must be two numbers from {least} to {FARTHEST}, not {pair!r}")
         call.size[i], call.size[i + 1] = pair

@@ -5,6 +5,9 @@ With G groups the filters have C / G channels, and channels g O / G ... (g + 1) 
 the g-th C / G of the input. `stride`, `padding` (top, left) and `dilation` are pairs of whole numbers; how
 far the image is padded at the bottom and on the right follows from P and Q. As in all of machine learning
 this is a correlation: filters are not turned round.
+
+What lies outside of the image counts as 0, or does not count: where a weight or a gradient there is not
+finite, backends may differ (0 * inf is nan).
 """
 
 import numpy as np

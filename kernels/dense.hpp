@@ -13,10 +13,8 @@ constexpr std::int64_t FEATURES_TO_HALVE = 256;
 
 template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    Product<T> product(M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE);
     // Several products in one call cannot share one place for their second halves.
-    if (product.is_halved() && call.size[0] > 1) product.parts = PartsAre::ROWS;
-    return product;
+    return {M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE, K >= FEATURES_TO_HALVE && call.size[0] > 1};
 }
 template <class T> ScratchNeeds dense_forward_scratch(const Call &call) {
     return forward_product<T>(call, nullptr, nullptr).scratch();
@@ -49,9 +47,7 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
 
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    Product<T> product(K, N, M, {x, 1, K}, dy, false);
-    product.parts = PartsAre::ROWS;
-    return product;
+    return {K, N, M, {x, 1, K}, dy, false, true};
 }
 template <class T> ScratchNeeds dense_dw_scratch(const Call &call) {
     return dw_product<T>(call, nullptr, nullptr).scratch();

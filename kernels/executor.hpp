@@ -41,7 +41,9 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
         const ScratchNeeds needs = needed(call);
         call.shared_bytes = whole_lines(needs.shared);
         call.scratch_bytes = whole_lines(needs.each);
-        const std::int64_t bytes = call.shared_bytes + call.scratch_bytes * parts;
+        std::int64_t bytes = 0;
+        if (__builtin_mul_overflow(call.scratch_bytes, parts, &bytes)) return false;
+        if (__builtin_add_overflow(call.shared_bytes, bytes, &bytes)) return false;
         call.scratch = scratch.get(bytes);
         if (bytes && !call.scratch) return false;
         if (needs.zeroed) std::memset(call.scratch, 0, std::size_t(needs.zeroed));

@@ -57,6 +57,7 @@ inline void fuse_activation_gradients(Calls &calls) {
         const int activation = gradient_activation(act.kernel);
         if (dense.kernel != DENSE_DX || !activation || act.array[1] != dense.array[2]) continue;
         if (uses(calls, dense.array[2]) != 2) continue;
+        if (act.array[0] == act.array[2]) continue;  // it would overwrite what it still has to read
         dense.array[2] = act.array[2];
         dense.array[3] = act.array[0];
         dense.size[4] = activation;
@@ -73,8 +74,36 @@ inline KernelId with_update(KernelId made, KernelId update) {
     return KERNEL_COUNT;
 }
 
+// Whether a call writes the array that begins at `data`; if in doubt, it does.
+inline bool writes(const Call &call, const void *data) {
+    switch (call.kernel) {
+        case CHECK_INDEX:
+        case CHECK_ZERO:
+        case CHECK_FINITE:
+        case CALL_BACK: return false;
+        case DENSE_FORWARD:
+        case CONV_FORWARD: return call.array[3] == data;
+        case DENSE_DX:
+        case DENSE_DW:
+        case CONV_DX:
+        case CONV_DW:
+        case RELU_DX:
+        case SIGMOID_DX:
+        case TANH_DX:
+        case SOFTMAX_DX:
+        case ELEMENTWISE_DX:
+        case DROPOUT: return call.array[2] == data;
+        case DENSE_DB: return call.array[1] == data;
+        case DENSE_DW_SGD:
+        case DENSE_DW_ADAM:
+        case DENSE_DB_SGD:
+        case DENSE_DB_ADAM: return call.array[0] != data && call.array[1] != data && uses({call}, data) > 0;
+        default: return uses({call}, data) > 0;
+    }
+}
+
 // The update of a weight moves the making of its gradient to its own place, behind everything that still reads
-// the old weight; what the gradient is made of is not written in between, or it is left alone.
+// the old weight. If what the gradient is made of is written in between, it is left alone.
 inline void fuse_updates(Calls &calls) {
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const Call made = calls[i];
@@ -86,6 +115,11 @@ inline void fuse_updates(Calls &calls) {
             if (update.array[0] != gradient) continue;
             const KernelId fused = with_update(made.kernel, update.kernel);
             if (fused == KERNEL_COUNT) break;
+            bool kept = true;
+            for (std::size_t k = i + 1; k < j; ++k)
+                for (int input = 0; input < (made.kernel == DENSE_DW ? 2 : 1); ++input)
+                    kept = kept && !writes(calls[k], made.array[input]);
+            if (!kept) break;
             Call call = made;
             call.kernel = fused;
             call.array[0] = made.kernel == DENSE_DW ? made.array[0] : nullptr;

@@ -24,14 +24,14 @@ public:
     // Part `part` of `parts` of the product.
     void run(int part, int parts) {
         own = scratch_of<T>(call, part);
-        if (p.parts == PartsAre::HALVES) {
-            work({0, p.rows.count}, share(p.halves.count * p.blocks() * p.rows.count, part, parts));
+        if (p.parts == PartsAre::COLUMNS) {
+            work_on_units({0, p.rows.count}, share(p.halves.count * p.blocks() * p.rows.count, part, parts));
             return;
         }
         const Range mine = share(p.rows.count, part, parts);
         for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.group()) {
             const std::int64_t left = mine.end - begin, count = left < p.group() ? left : p.group();
-            work({begin, begin + count}, {0, p.halves.count * p.blocks() * count});
+            work_on_units({begin, begin + count}, {0, p.halves.count * p.blocks() * count});
         }
     }
 
@@ -44,7 +44,7 @@ private:
     T *own = nullptr;  // scratch memory of this part: packed B, second halves, copied A
 
     // The units `units` of the row tiles `tiles`; a unit is a tile of a block of columns of a half.
-    void work(Range tiles, Range units) {
+    void work_on_units(Range tiles, Range units) {
         const std::int64_t size = p.blocks() * (tiles.end - tiles.begin);
         for (std::int64_t half = 0; half < p.halves.count; ++half) {
             const Range mine = {units.begin < half * size ? 0 : units.begin - half * size,
@@ -52,12 +52,12 @@ private:
             if (mine.begin >= mine.end) continue;
             const Tiles rounds = p.rounds(half);
             for (std::int64_t round = 0; round < rounds.count; ++round)
-                work(tiles, mine, half, rounds.begin(round), rounds.length(round));
+                work_on_round(tiles, mine, half, rounds.begin(round), rounds.length(round));
         }
     }
 
     // The same in one half, over `depth` of its products from the k-th on.
-    void work(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
+    void work_on_round(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
         const std::int64_t count = tiles.end - tiles.begin, first_k = p.halves.begin(half) + k;
         const T *const b = p.b + first_k * p.N;
         const CopiedTiles<T> copied = copy(tiles, units, first_k, depth);
@@ -65,10 +65,10 @@ private:
         const std::int64_t last_block = (units.end - 1) / count;
         for (std::int64_t unit = units.begin; unit < units.end;) {
             const ColumnBlock<T> block(p.N, unit / count);
-            const bool begins = unit == units.begin || block.index % PACKED_BLOCKS == 0 || !p.packs_all;
+            const bool not_yet = unit == units.begin || block.index % PACKED_BLOCKS == 0 || !p.packs_all;
             Rows<T> rows_of_b{b + block.begin, p.N, block.last, false, ROWS_AHEAD * p.N};
             if (p.packs(block.index)) {
-                if (begins) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
+                if (not_yet) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
                 rows_of_b = packed[block];
             }
             const std::int64_t first = unit % count, left = units.end - unit;
@@ -76,7 +76,7 @@ private:
             unit += mine.end - mine.begin;
             for (std::int64_t tile = mine.begin; tile < mine.end; ++tile) {
                 const Operand<T> a = p.copies ? copied[tile] : in_place(tiles.begin + tile, first_k);
-                work(tiles, tiles.begin + tile, block, a, rows_of_b, half, k, depth);
+                work_on_tile(tiles, tiles.begin + tile, block, a, rows_of_b, half, k, depth);
                 rows_of_b.ahead = 0;  // the other tiles find the block in the cache
             }
             const bool ends = k + depth == p.halves.length(half);
@@ -86,8 +86,8 @@ private:
     }
 
     // One tile.
-    void work(Range tiles, std::int64_t tile, const ColumnBlock<T> &block, Operand<T> a, Rows<T> b,
-              std::int64_t half, std::int64_t k, std::int64_t depth) {
+    void work_on_tile(Range tiles, std::int64_t tile, const ColumnBlock<T> &block, Operand<T> a, Rows<T> b,
+                      std::int64_t half, std::int64_t k, std::int64_t depth) {
         const std::int64_t row = p.rows.begin(tile);
         const int rows = int(p.rows.length(tile));
         const StoreTile<T> place = half ? second_half(tiles, row, block) : store(row, block.begin);

@@ -6,7 +6,8 @@
 namespace fastnn {
 
 // Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level cache (on
-// Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB, half of the first level.
+// Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB each, half
+// of the first level.
 constexpr std::int64_t PACKED_ROWS = BLOCK_ROW_BYTES >= 256 ? 512 : 256;
 
 // Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they lie

@@ -134,7 +134,8 @@ cdef class Plan:
         """One step on the batch x, y; returns the loss.
 
         None if the arrays are not like those of the recording (type, shape, layout); then nothing was done.
-        Raises `CheckFailedError`, MemoryError, or what a call-back raised; then nothing has changed.
+        Raises `CheckFailedError`, or what a call-back raised before the first update; then nothing has
+        changed. Raises MemoryError, or what a later call-back raised, in the middle of a step.
         """
         cdef double loss
         if not (self._fits(0, x) and self._fits(1, y)):
@@ -172,7 +173,9 @@ cdef class Plan:
         return done, self.error
 
     def timed_step(self, double[::1] times):
-        """One more step on the batch of the last one; writes the seconds that each call took."""
+        """One more step on the batch of the last one, whose arrays the caller has kept alive; writes the
+        seconds that each call took.
+        """
         cdef double loss
         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")

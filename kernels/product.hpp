@@ -23,8 +23,9 @@ constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
 // PACKED_ROWS columns takes 1.5 MiB.
 constexpr std::int64_t GROUP_ROWS = 768;
 
-// What is cut into parts: the rows of C, or else the halves of the sums and the columns of C.
-enum class PartsAre { ROWS, HALVES };
+// What is cut into parts: the rows of C, or its columns, those of the second halves of the sums behind those of the
+// first ones.
+enum class PartsAre { ROWS, COLUMNS };
 
 // C (M, N) = A (M, K) B (K, N), and how it is done. The rows of B are contiguous.
 template <class T> struct Product {
@@ -37,13 +38,14 @@ template <class T> struct Product {
     PartsAre parts;
     bool packs_all, packs_last, copies;
 
-    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, bool halved)
+    Product(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const T *b, bool halved,
+            bool parts_are_rows)
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
-          parts(rows.count >= TALL ? PartsAre::ROWS : PartsAre::HALVES),
+          parts(parts_are_rows || rows.count >= TALL ? PartsAre::ROWS : PartsAre::COLUMNS),
           packs_all(rows.count >= TILES_TO_PACK),
           packs_last(!MASKED_LOADS && N % LANES<T> != 0),
-          copies(rows.count >= TALL && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
+          copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
 
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
@@ -57,7 +59,7 @@ template <class T> struct Product {
 
     // The sums of the second halves, until the first ones are there: each part has its own for a group of its
     // rows, or all parts share one.
-    bool halves_are_shared() const { return is_halved() && parts == PartsAre::HALVES; }
+    bool halves_are_shared() const { return is_halved() && parts == PartsAre::COLUMNS; }
     bool halves_are_own() const { return is_halved() && parts == PartsAre::ROWS; }
     // Row tiles that are worked on at a time.
     std::int64_t group() const { return copies || halves_are_own() ? GROUP_ROWS / height : rows.count; }

@@ -1,6 +1,6 @@
 // The register tile of the matrix product C = A B: what all dense kernels spend their time in.
 //
-// Each output element has one accumulator, which takes its K products in ascending order. The bits of a
+// Each element of a tile has one accumulator, which takes its K products in ascending order. The bits of a
 // result therefore depend on K, the type and the instruction set alone: not on M, not on the tiling, and
 // not on the number of threads.
 //

@@ -161,6 +161,33 @@ def test_zero_times_nan(value, dtype, isa):
     assert np.isnan(dx).sum() == 16
 
 
+def test_steps_are_whole_numbers():
+    conv = Convolution((2, 5, 5, 2), (3, 3, 2))
+    arguments = Case("conv_forward", cases.conv_forward, (conv, True)).arguments(np.float32)
+    with pytest.raises(TypeError):
+        load("aot")["conv_forward"](**{**arguments, "stride": (1, 1.5)})
+
+
+@pytest.mark.parametrize("threads", [1, 8, 64])
+def test_memory_that_there_is_not_is_an_error(threads):
+    core.set_num_threads(threads)
+    stride = (2**24, 2**24)
+    x, w, y = np.zeros((400, 2, 1, 1)), np.zeros((1, 1, 1, 1)), np.zeros((400, 31, 31, 1))
+    with pytest.raises(MemoryError):
+        load("aot")["conv_forward"](x, w, None, stride, (0, 0), (1, 1), y)
+
+
+def test_no_memory_is_asked_for_where_none_is_needed():
+    conv = Convolution((2, 6, 7, 3), (3, 3, 2))
+    x, w, _, *steps, y = (
+        Case("conv_forward", cases.conv_forward, (conv, False)).arguments(np.float32).values()
+    )
+    load("aot")["conv_forward"](x, w, None, *steps, y)
+    wanted = np.empty_like(y)
+    load("ref")["conv_forward"](x, w, None, *steps, wanted)
+    np.testing.assert_allclose(y, wanted, 1e-5, 1e-5)
+
+
 @every_isa
 def test_an_image_alone_has_the_bits_it_has_among_others(isa):
     core.select_isa(isa)

@@ -106,6 +106,54 @@ template <class T> void check_dense() {
             for (const int64_t batch : {1, 3}) check_dense<T>(batch, rows, features, BLOCK<T> + 3);
 }
 
+// Convolutions of whole numbers, against loops over all that a filter sees.
+template <class T> void check_conv(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, int64_t channels,
+                                   int64_t O, int64_t P, int64_t Q, int64_t stride, int64_t pad, int64_t dilation) {
+    const auto x = whole<T>(N * H * W * C), w = whole<T>(R * S * channels * O), dy = whole<T>(N * P * Q * O);
+    const auto columns = whole<T>(N * P * Q * R * S * C), b = whole<T>(O);
+    std::vector<T> y(dy.size()), dx(x.size()), dw(w.size()), patches(columns.size()), image(x.size());
+    for (std::size_t i = 0; i < y.size(); ++i) y[i] = b[i % std::size_t(O)];
+    std::size_t place = 0;
+    for (int64_t pixel = 0; pixel < N * P * Q; ++pixel)
+        for (int64_t tap = 0; tap < R * S; ++tap)
+            for (int64_t c = 0; c < C; ++c, ++place) {
+                const int64_t h = pixel / Q % P * stride + tap / S * dilation - pad;
+                const int64_t v = pixel % Q * stride + tap % S * dilation - pad;
+                if (h < 0 || h >= H || v < 0 || v >= W) continue;
+                const std::size_t seen = std::size_t(((pixel / (P * Q) * H + h) * W + v) * C + c);
+                patches[place] = x[seen];
+                image[seen] += columns[place];
+                const int64_t outputs = O / (C / channels), first = c / channels * outputs;
+                for (int64_t o = first; o < first + outputs; ++o) {
+                    const std::size_t weight = std::size_t((tap * channels + c % channels) * O + o);
+                    const std::size_t out = std::size_t(pixel * O + o);
+                    y[out] += x[seen] * w[weight];
+                    dx[seen] += dy[out] * w[weight];
+                    dw[weight] += x[seen] * dy[out];
+                }
+            }
+    const std::vector<int64_t> sizes{N, H, W, C, R, S, channels, O, P, Q, stride, stride, pad, pad, dilation, dilation};
+    check(make<T>("conv_forward", CONV_FORWARD, sizes, {input(x), input(w), input(b), output(y)}));
+    check(make<T>("conv_dx", CONV_DX, sizes, {input(dy), input(w), output(dx)}));
+    check(make<T>("conv_dw", CONV_DW, sizes, {input(x), input(dy), output(dw)}));
+    check(make<T>("im2col", IM2COL, sizes, {input(x), output(patches)}));
+    check(make<T>("col2im", COL2IM, sizes, {input(columns), output(image)}));
+}
+
+template <class T> void check_conv() {
+    for (const int64_t stride : {1, 2, 4})
+        for (const int64_t pad : {0, 1, 5})
+            for (const int64_t dilation : {1, 2}) {
+                check_conv<T>(2, 7, 6, 3, 3, 2, 3, LANES<T> + 1, 4, 5, stride, pad, dilation);
+                check_conv<T>(1, 5, 9, 4, 2, 3, 2, 6, 3, 2, stride, pad, dilation);  // in groups
+                check_conv<T>(3, 1, 1, 2, 3, 3, 1, 2, 9, 1, stride, pad, dilation);  // more outputs than pixels
+            }
+    check_conv<T>(1, 4, 2 * TILE_COLUMNS * LANES<T>, 1, 3, 3, 1, BLOCK<T> + 1, 2, 19, 1, 0, 1);
+    check_conv<T>(2, 3, 3, BLOCK<T> + 1, 1, 1, BLOCK<T> + 1, 5, 3, 3, 1, 0, 1);
+    check_conv<T>(0, 3, 3, 2, 3, 3, 2, 5, 1, 1, 1, 0, 1);
+    check_conv<T>(2, 0, 0, 2, 3, 3, 2, 5, 2, 2, 1, 3, 1);
+}
+
 // Elementwise functions of a user.
 template <class T> void negate(const T *x, T *y, int64_t n) {
     for (int64_t e = 0; e < n; ++e) y[e] = -x[e];
@@ -235,6 +283,7 @@ template <class T> void check_serial_kernels() {
 
 template <class T> void check_every_kernel() {
     check_dense<T>();
+    check_conv<T>();
     for (int64_t count = 0; count <= 2 * LANES<T> + 1; ++count) check_elementwise_kernels<T>(count);
     check_elementwise_kernels<T>(1003);
     for (const int64_t M : {0, 1, 5})

@@ -142,6 +142,44 @@ def test_interrupted_steps_by_hand_are_counted():
     run_child(in_child_steps_by_hand, 1000, True)
 
 
+def in_child_draws(times):
+    """Interrupt steps with a layer in Python: one that counted has kept its draw, another has not drawn."""
+    import random
+    import signal
+
+    import numpy as np
+
+    import fastnn as fn
+
+    class Square(fn.Layer):
+        def forward(self, x, *, train=False):
+            return x * x, lambda dy, *, need_dx=True: 2 * x * dy
+
+    x, y = np.random.default_rng(0).normal(size=(33, 6)).astype(np.float32), np.arange(33) % 3
+    for plan in (True, False):
+        fn.manual_seed(0)
+        dropout = fn.Dropout(0.2)
+        model = fn.Sequential(fn.Linear(6, 300), Square(), dropout, fn.Linear(300, 3))
+        trainer = fn.Trainer(model, optimizer=fn.SGD(lr=0.0), seed=1, plan=plan)
+        trainer.step(x, y)
+        interrupted, randomness = 0, random.Random(0)
+        signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+        for _ in range(times):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, randomness.uniform(0.00002, 0.0003))
+                for _ in range(10**6):
+                    trainer.step(x, y)
+            except KeyboardInterrupt:
+                interrupted += 1
+            assert dropout.state[1] == trainer.updates, (plan, dropout.state[1], trainer.updates)
+        assert interrupted == times
+
+
+@only_with_timer
+def test_a_step_that_counts_keeps_its_draws():
+    run_child(in_child_draws, 300)
+
+
 def in_child_bar_is_interrupted(when):
     """Ctrl-C while the progress bar is made or thrown away, where Python ignores exceptions."""
     import signal

@@ -28,6 +28,20 @@ def cubic():
     return fn.elementwise(lambda x: x * x * x - x, lambda x, dy: dy * (3 * x * x - 1))
 
 
+class AsImages(fn.layers.Layer):
+    """The features as images of two channels."""
+
+    recordable = True
+
+    def output_shape(self, shape):
+        return 1, shape[0] // 2, 2
+
+    def forward(self, x, *, train=False):
+        return x.reshape(len(x), *self.output_shape(x.shape[1:])), lambda dy, *, need_dx=True: dy.reshape(
+            x.shape
+        )
+
+
 class TanhAfterReLU(fn.layers.Layer):
     """Reads its input twice: for a ReLU that nobody needs, and then for y = tanh(x)."""
 
@@ -42,6 +56,22 @@ class TanhAfterReLU(fn.layers.Layer):
             dx = empty(x.shape, x.dtype)
             ops.tanh_dx(y, dy, dx)
             return dx
+
+        return y, backward
+
+
+class SigmoidInPlace(fn.layers.Layer):
+    """y = sigmoid(x), whose way back writes over y."""
+
+    recordable = True
+
+    def forward(self, x, *, train=False):
+        y = empty(x.shape, x.dtype)
+        ops.sigmoid_forward(x, y)
+
+        def backward(dy, *, need_dx=True):
+            ops.sigmoid_dx(y, dy, y)
+            return y
 
         return y, backward
 
@@ -63,6 +93,7 @@ NETS = {
     "activation last": lambda: fn.Sequential(fn.Linear(FEATURES, CLASSES), fn.Sigmoid()),
     "activation twice": lambda: small_net(fn.Sigmoid(), fn.ReLU(), fn.Tanh()),
     "output of a linear layer read twice": lambda: small_net(TanhAfterReLU()),
+    "gradient in the place of an output": lambda: small_net(SigmoidInPlace()),
     "sums in two halves": lambda: small_net(fn.ReLU(), fn.Linear(16, 300), fn.Sigmoid(), fn.Linear(300, 16)),
     "dropout first": lambda: fn.Sequential(fn.Dropout(0.3), small_net()),
     "dropout before": lambda: small_net(fn.Dropout(0.3), fn.ReLU()),
@@ -70,6 +101,16 @@ NETS = {
     "dropout twice": lambda: small_net(fn.Dropout(0.3), fn.Tanh(), fn.Dropout(0.6)),
     "dropout of nothing": lambda: small_net(fn.ReLU(), fn.Dropout(0)),
     "views between": lambda: small_net(fn.Identity(), fn.ReLU(), fn.Flatten(), fn.Identity()),
+    "convolutions": lambda: fn.Sequential(
+        fn.Linear(FEATURES, 16),
+        AsImages(),
+        fn.Conv2d(2, 6, (1, 3), padding=(0, 1)),
+        fn.ReLU(),
+        fn.Conv2d(6, 4, (3, 3), stride=2, padding=1, groups=2),
+        fn.Tanh(),
+        fn.Flatten(),
+        fn.Linear(16, CLASSES),
+    ),
     "nested": lambda: fn.Sequential(
         fn.Sequential(),
         fn.Sequential(fn.Linear(FEATURES, 19), fn.ReLU()),
