@@ -10,7 +10,7 @@ from fastnn import kernels, layers, losses, optim, recording
 from fastnn.layers.elementwise import Elementwise
 
 from .test_same_as_eager import cubic
-from .twins import CLASSES, FEATURES, batch, small_net
+from .twins import CLASSES, FEATURES, AsImages, batch, small_net
 
 WRITING = ("copy", "dot", "fill", "put", "sort", "partition", "byteswap", "itemset", "setfield", "resize")
 
@@ -87,6 +87,14 @@ CASES = {
         kind: [{"model": lambda kind=kind: small_net(kind())}]
         for kind in (fn.ReLU, fn.Sigmoid, fn.Tanh, fn.Softmax, fn.Identity, fn.Flatten, fn.Dropout)
     },
+    fn.Conv2d: [
+        {
+            "model": lambda options=options: small_net(
+                AsImages(), fn.Conv2d(2, 2, (1, 3), **options), fn.Flatten()
+            )
+        }
+        for options in ({"padding": "same"}, {"padding": (0, 1), "groups": 2, "bias": False})
+    ],
     Elementwise: [{"model": lambda: small_net(cubic())}],
     fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],
     fn.CrossEntropy: [

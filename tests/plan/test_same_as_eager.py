@@ -8,7 +8,7 @@ import pytest
 import fastnn as fn
 from fastnn.kernels import core, cpu, empty, ops
 
-from .twins import CLASSES, FEATURES, batch, small_net
+from .twins import CLASSES, FEATURES, AsImages, batch, small_net
 
 every_isa = pytest.mark.parametrize("isa", cpu.supported())
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
@@ -26,20 +26,6 @@ def chosen_isa(request):
 def cubic():
     """A layer of one's own, y = x^3 - x; compiled once for all tests, which takes some time."""
     return fn.elementwise(lambda x: x * x * x - x, lambda x, dy: dy * (3 * x * x - 1))
-
-
-class AsImages(fn.layers.Layer):
-    """The features as images of two channels."""
-
-    recordable = True
-
-    def output_shape(self, shape):
-        return 1, shape[0] // 2, 2
-
-    def forward(self, x, *, train=False):
-        return x.reshape(len(x), *self.output_shape(x.shape[1:])), lambda dy, *, need_dx=True: dy.reshape(
-            x.shape
-        )
 
 
 class TanhAfterReLU(fn.layers.Layer):

@@ -19,6 +19,20 @@ def batch(seed=0, rows=33, dtype=np.float32):
     return x, generator.integers(0, CLASSES, rows)
 
 
+class AsImages(fn.Layer):
+    """The features as images of two channels."""
+
+    recordable = True
+
+    def output_shape(self, shape):
+        return 1, shape[0] // 2, 2
+
+    def forward(self, x, *, train=False):
+        return x.reshape(len(x), *self.output_shape(x.shape[1:])), lambda dy, *, need_dx=True: dy.reshape(
+            x.shape
+        )
+
+
 class Twins:
     """Whatever is done to both of them, they must stay equal to the last bit.
 
