@@ -1,0 +1,111 @@
+"""What surrounds the steps of net A: an epoch by `fit`, a prediction of one row, memory over many steps.
+
+    pip install -e '.[peers]' && FASTNN_DATA=... python bench/around_steps.py
+
+Prints, for one thread and for two: how long an epoch of MNIST takes by `fit`, from bytes, beside so many
+times a `Trainer.step`; how long `model.predict` of one row takes beside PyTorch's `model(x)` under
+`inference_mode`; and by how much the process grows in 100,000 steps. Times are taken in turn, many rounds
+long; the figures are medians.
+"""
+
+import os
+import statistics
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+import fastnn as fn
+
+WIDTHS, BATCH, ROUNDS = (784, 128, 64, 32, 10), 32, 9
+
+
+def network(linear, relu, sequential):
+    layers = [layer for pair in pairwise(WIDTHS) for layer in (linear(*pair), relu())]
+    return sequential(*layers[:-1])
+
+
+def seconds_per_call(call, repeats):
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def resident_bytes():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def batches(x, y):
+    """Eight of them, as floats."""
+    rows = [slice(begin, begin + BATCH) for begin in range(0, 8 * BATCH, BATCH)]
+    return [((x[part].reshape(BATCH, -1) / 255).astype(np.float32), y[part]) for part in rows]
+
+
+def epoch_beside_steps(x, y):
+    """(seconds of an epoch, seconds of a step), medians over the rounds."""
+    model, trainer = (network(fn.Linear, fn.ReLU, fn.Sequential) for _ in range(2))
+    trainer = fn.Trainer(trainer, optimizer="sgd")
+    prepared = batches(x, y)
+
+    def eight_steps():
+        for batch in prepared:
+            trainer.step(*batch)
+
+    def epoch():
+        fn.fit(model, (x, y), optimizer="sgd", batch_size=BATCH, progress=False)
+
+    eight_steps()
+    epochs, steps = [], []
+    for _ in tqdm(range(ROUNDS), desc="epochs", leave=False):
+        epochs.append(seconds_per_call(epoch, 1))
+        steps.append(seconds_per_call(eight_steps, 40) / 8)
+    return statistics.median(epochs), statistics.median(steps)
+
+
+def predictions(x, y):
+    """(seconds of a prediction, those of PyTorch)."""
+    ours = network(fn.Linear, fn.ReLU, fn.Sequential)
+    theirs = network(torch.nn.Linear, torch.nn.ReLU, torch.nn.Sequential)
+    row = batches(x, y)[0][0][:1]
+    tensor = torch.from_numpy(row)
+    found = []
+    with torch.inference_mode():
+        for _ in range(10 * ROUNDS):
+            own = seconds_per_call(lambda: ours.predict(row), 200)
+            found.append((own, seconds_per_call(lambda: theirs(tensor), 200)))
+    return [statistics.median(column) for column in zip(*found, strict=True)]
+
+
+def growth(x, y, steps=100_000):
+    """Bytes by which the process grows in so many steps."""
+    trainer = fn.Trainer(network(fn.Linear, fn.ReLU, fn.Sequential), optimizer="sgd")
+    prepared = batches(x, y)
+    for batch in prepared:
+        trainer.step(*batch)
+    before = resident_bytes()
+    for number in tqdm(range(steps), desc="steps", leave=False, mininterval=1):
+        trainer.step(*prepared[number % 8])
+    return resident_bytes() - before
+
+
+def main():
+    (x, y), _ = fn.data.mnist()
+    for threads in (1, 2):
+        fn.set_num_threads(threads)
+        torch.set_num_threads(threads)
+        epoch, step = epoch_beside_steps(x, y)
+        count = -(-len(x) // BATCH)
+        print(f"{threads} thread" + "s" * (threads > 1))
+        ratio = epoch / (count * step)
+        print(f"    an epoch: {epoch:.3f} s, {ratio:.3f} x {count} steps of {step * 1e6:.1f} us")
+        ours, theirs = predictions(x, y)
+        print(f"    one row: {ours * 1e6:.2f} us, PyTorch {theirs * 1e6:.2f} us, {theirs / ours:.1f} x")
+    print(f"100,000 steps: {growth(x, y) / 2**20:+.2f} MiB")
+
+
+if __name__ == "__main__":
+    main()
