@@ -132,6 +132,42 @@ MISTAKES = (
         "sum += load_n(dy + (m + parts - 1) % M * N + column, n);",
         (BITS,),
     ),
+    # --- convolutions ---
+    Mistake(
+        "padding off by one",
+        "kernels/conv.hpp",
+        "PIXEL_STEP, g.padding[0], g.padding[1], first, rows",
+        "PIXEL_STEP, g.padding[0] + (g.padding[0] > 0), g.padding[1], first, rows",
+        (GRID,),
+    ),
+    Mistake(
+        "height and width swapped",
+        "kernels/conv.hpp",
+        "row = dilation[0] * width * pixel;",
+        "row = dilation[1] * width * pixel;",
+        (GRID,),
+    ),
+    Mistake(
+        "lost tail of channels",
+        "kernels/conv.hpp",
+        "if (rows_are_runs()) return {S * channels, 1, 0, R, row};",
+        "if (rows_are_runs()) return {S * channels - (channels > 16), 1, 0, R, row};",
+        (GRID,),
+    ),
+    Mistake(
+        "all groups see the channels of the first one",
+        "kernels/conv.hpp",
+        "corner + group * c.channels",
+        "corner",
+        (GRID,),
+    ),
+    Mistake(
+        "order of a sum over images depends on the threads",
+        "kernels/conv.hpp",
+        "call.in<T>(1) + n * g.P * g.Q * g.O + column",
+        "call.in<T>(1) + (n + parts - 1) % g.N * g.P * g.Q * g.O + column",
+        (BITS, GRID),
+    ),
     # --- activations and losses ---
     Mistake(
         "nan swallowed by relu",
