@@ -94,6 +94,7 @@ def growth(x, y, steps=100_000):
 
 def main():
     (x, y), _ = fn.data.mnist()
+    x = x.reshape(len(x), -1)
     for threads in (1, 2):
         fn.set_num_threads(threads)
         torch.set_num_threads(threads)
