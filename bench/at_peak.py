@@ -6,7 +6,7 @@ Three tables for each number of threads: matrix products in GFLOP/s and percent 
 cross-entropy (loss and gradient) and optimizer updates against PyTorch's. Contestants take turns, a few
 milliseconds each, many rounds long; the figures are medians over the rounds. With more than one thread a
 turn begins with a pause of 0.1 s and some calls that do not count: the threads of OpenBLAS and of OpenMP spin
-for up to 80 ms after their last job, on the cores of whoever comes next.
+for up to 0.1 s after their last job, on the cores of whoever comes next.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 // Convolution kernels: matrix products whose left-hand matrix, the patches of an image, is never written
 // (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of neighbouring
-// pixels straight from the image, run by run: with the filters in the order (R, S, C, O), the S C numbers that
-// a row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
+// pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C numbers that a
+// row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
 //
 // Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
 // n, p and q. No order depends on the number of threads.
@@ -254,8 +254,8 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     }
 }
 
-// Calls body(patch, pixel) for each pixel of the patches (P, Q, R, S, C) of an image (H, W, C), in the order of
-// the patches; `pixel` is null outside of the image.
+// Calls body(patch, pixel) for each pixel of the patches (P, Q, R, S, C) of an image (H, W, C), in the order
+// of the patches; `pixel` is null outside of the image.
 template <class Patches, class Image, class Body>
 inline void for_patches(const Geometry &g, Patches patches, Image image, Body body) {
     for (std::int64_t p = 0; p < g.P; ++p)

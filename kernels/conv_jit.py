@@ -26,8 +26,7 @@ def conv_forward(x, w, b, stride, padding, dilation, y):
                     pixel[:] = b
                 for r in _inside(p * stride[0] - padding[0], dilation[0], w.shape[0], x.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], w.shape[1], x.shape[2]):
-                        seen = x[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        seen = seen[q * stride[1] - padding[1] + s * dilation[1]]
+                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
                         for c in range(len(seen)):
                             first = c // channels * outputs
                             _add_multiple(
@@ -48,8 +47,7 @@ def conv_dx(dy, w, stride, padding, dilation, dx):
                 pixel = dy[n, p, q]
                 for r in _inside(p * stride[0] - padding[0], dilation[0], w.shape[0], dx.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], w.shape[1], dx.shape[2]):
-                        seen = dx[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        seen = seen[q * stride[1] - padding[1] + s * dilation[1]]
+                        seen = _seen(dx[n], (p, q), (r, s), stride, padding, dilation)
                         for o in range(len(pixel)):
                             _add_multiple(pixel[o], turned[r, s, o], seen[o // outputs * channels :])
 
@@ -66,8 +64,7 @@ def conv_dw(x, dy, stride, padding, dilation, dw):
                 pixel = dy[n, p, q]
                 for r in _inside(p * stride[0] - padding[0], dilation[0], dw.shape[0], x.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], dw.shape[1], x.shape[2]):
-                        seen = x[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        seen = seen[q * stride[1] - padding[1] + s * dilation[1]]
+                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
                         for c in range(len(seen)):
                             first = c // channels * outputs
                             row = dw[r, s, c % channels, first : first + outputs]
@@ -84,8 +81,7 @@ def im2col(x, stride, padding, dilation, columns):
             for q in range(columns.shape[2]):
                 for r in _inside(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]):
-                        seen = x[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        columns[n, p, q, r, s] = seen[q * stride[1] - padding[1] + s * dilation[1]]
+                        columns[n, p, q, r, s] = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
 
 
 @kernel()
@@ -98,10 +94,9 @@ def col2im(columns, stride, padding, dilation, x):
             for q in range(columns.shape[2]):
                 for r in _inside(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
                     for s in _inside(q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]):
-                        seen = x[n, p * stride[0] - padding[0] + r * dilation[0]]
-                        pixel = seen[q * stride[1] - padding[1] + s * dilation[1]]
-                        for c in range(len(pixel)):
-                            pixel[c] += columns[n, p, q, r, s, c]
+                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
+                        for c in range(len(seen)):
+                            seen[c] += columns[n, p, q, r, s, c]
 
 
 @jit
@@ -109,6 +104,13 @@ def _inside(offset, dilation, size, inputs):
     """The range of those places r in a filter for which 0 <= r dilation + offset < inputs."""
     first = min(max(0, -(offset // dilation)), size)
     return range(first, max(first, min(size, -((offset - inputs) // dilation))))
+
+
+@jit
+def _seen(image, output, place, stride, padding, dilation):
+    """The pixel of the image (H, W, C) that the place (r, s) of a filter sees for the output (p, q)."""
+    row = image[output[0] * stride[0] - padding[0] + place[0] * dilation[0]]
+    return row[output[1] * stride[1] - padding[1] + place[1] * dilation[1]]
 
 
 @jit

@@ -4,9 +4,9 @@
 // core. So a weight matrix is split by its rows, everywhere: in the update (rows of C), in the gradient of
 // the input (dense_dx), and here, where it is B, into two halves of each sum, which are added when both are
 // there. Split by columns instead, both cores write into every row, and fetch each other's lines ahead: the
-// update of 784x128 was no faster on two threads than on one (62 us; with the halves 36). Whoever finishes the
-// second half of a block of columns adds the halves: nobody waits (the "fixup" of Stream-K: Osama et al. 2023,
-// arXiv:2301.03598).
+// update of 784x128 was no faster on two threads than on one (62 us; with the halves 36). Whoever finishes
+// the second half of a block of columns adds the halves: nobody waits (the "fixup" of Stream-K: Osama et al.
+// 2023, arXiv:2301.03598).
 #pragma once
 
 #include "product.hpp"
@@ -143,7 +143,8 @@ private:
                 for (int j = 0; j < block.vectors; ++j) {
                     const std::int64_t e = j * LANES<T>;
                     const int n = j < block.vectors - 1 ? LANES<T> : block.last;
-                    const Vec<T> sum = load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e);
+                    const Vec<T> begun = load_n(first.c + i * first.row + e, n);
+                    const Vec<T> sum = begun + load(second.c + i * second.row + e);
                     epilogue(i, j, sum, n);
                 }
             after(row, rows, block);
@@ -153,14 +154,14 @@ private:
 
 // Part `part` of `parts` of a product, with the scratch memory of the call.
 template <class T, class Store, class Finish, class After>
-inline void multiply(const Product<T> &product, const Call &call, int part, int parts,
-                     Store store, Finish finish, After after) {
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts, Store store,
+                     Finish finish, After after) {
     Multiplication<T, Store, Finish, After>(product, call, store, finish, after).run(part, parts);
 }
 
 template <class T, class Store, class Finish>
-inline void multiply(const Product<T> &product, const Call &call, int part, int parts,
-                     Store store, Finish finish) {
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts, Store store,
+                     Finish finish) {
     multiply(product, call, part, parts, store, finish, [](std::int64_t, int, const ColumnBlock<T> &) {});
 }
 

@@ -5,19 +5,20 @@
 
 namespace fastnn {
 
-// Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level cache (on
-// Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB each, half
-// of the first level.
+// Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level
+// cache (on Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB each, half of the
+// first level.
 constexpr std::int64_t PACKED_ROWS = BLOCK_ROW_BYTES >= 256 ? 512 : 256;
 
-// Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they lie
-// in pages of their own, where hardware does not fetch ahead. On Zen 4, forward products: 256x1024x1024, packed,
-// 76 -> 88 % of the peak (8 and 24 rows do as well); 30x784x900 with weights beyond the second-level cache
-// 45 -> 85 %, 50x784x300 55 -> 88 %.
+// Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they
+// lie in pages of their own, where hardware does not fetch ahead. On Zen 4, forward products: 256x1024x1024,
+// packed, 76 -> 88 % of the peak (8 and 24 rows do as well); 30x784x900 with weights beyond the second-level
+// cache 45 -> 85 %, 50x784x300 55 -> 88 %.
 constexpr std::int64_t ROWS_AHEAD = 16;
 
-// Blocks of B that are packed together, so that 256 bytes of a row are read at a time: narrow blocks, one by one,
-// would come from four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101 GFLOP/s).
+// Blocks of B that are packed together, so that 256 bytes of a row are read at a time: narrow blocks, one by
+// one, would come from four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101
+// GFLOP/s).
 constexpr int PACKED_BLOCKS = BLOCK_ROW_BYTES < 256 ? int(256 / BLOCK_ROW_BYTES) : 1;
 
 // Blocks of B, copied to where their rows lie side by side and can be loaded by whole vectors.

@@ -7,8 +7,9 @@
 namespace fastnn {
 
 // From so many row tiles on it pays to pack B, since the copy is read that often. Wide blocks: dense_dw at
-// 256x1024x1024, where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s; with 22 tiles, 128x784x512 lost
-// (225 -> 176). Narrow ones, of which a row is one cache line: 128x784x512 60 -> 72 % of the peak of x86-64-v3.
+// 256x1024x1024, where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s; with 22 tiles, 128x784x512
+// lost (225 -> 176). Narrow ones, of which a row is one cache line: 128x784x512 60 -> 72 % of the peak of
+// x86-64-v3.
 constexpr std::int64_t TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? 40 : 8;
 
 // With so many row tiles each part works on rows of its own.
@@ -23,8 +24,8 @@ constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
 // PACKED_ROWS columns takes 1.5 MiB.
 constexpr std::int64_t GROUP_ROWS = 768;
 
-// What is cut into parts: the rows of C, or its columns, those of the second halves of the sums behind those of the
-// first ones.
+// What is cut into parts: the rows of C, or its columns, those of the second halves of the sums behind those
+// of the first ones.
 enum class PartsAre { ROWS, COLUMNS };
 
 // C (M, N) = A (M, K) B (K, N), and how it is done. The rows of B are contiguous.
@@ -45,7 +46,8 @@ template <class T> struct Product {
           parts(parts_are_rows || rows.count >= TALL ? PartsAre::ROWS : PartsAre::COLUMNS),
           packs_all(rows.count >= TILES_TO_PACK),
           packs_last(!MASKED_LOADS && N % LANES<T> != 0),
-          copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY && blocks() >= BLOCKS_TO_COPY) {}
+          copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY &&
+                 blocks() >= BLOCKS_TO_COPY) {}
 
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
@@ -65,7 +67,9 @@ template <class T> struct Product {
     std::int64_t group() const { return copies || halves_are_own() ? GROUP_ROWS / height : rows.count; }
     std::int64_t group_rows() const { return group() < rows.count ? group() * height : M; }
 
-    std::int64_t packed_elements() const { return packs_all || packs_last ? PackedBlocks<T>::elements(round_depth()) : 0; }
+    std::int64_t packed_elements() const {
+        return packs_all || packs_last ? PackedBlocks<T>::elements(round_depth()) : 0;
+    }
     std::int64_t copied_elements() const {
         const std::int64_t tiles = rows.count < group() ? rows.count : group();
         return copies ? CopiedTiles<T>::elements(tiles, height, round_depth()) : 0;
@@ -76,7 +80,8 @@ template <class T> struct Product {
         const std::int64_t own = packed_elements() + copied_elements() + halves_are_own() * halves_elements();
         if (!halves_are_shared()) return {0, 0, own * std::int64_t(sizeof(T))};
         const std::int64_t counters = whole_lines(blocks() * std::int64_t(sizeof(int)));
-        return {counters, counters + halves_elements() * std::int64_t(sizeof(T)), own * std::int64_t(sizeof(T))};
+        const std::int64_t shared = counters + halves_elements() * std::int64_t(sizeof(T));
+        return {counters, shared, own * std::int64_t(sizeof(T))};
     }
 
 private:

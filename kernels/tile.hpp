@@ -91,7 +91,8 @@ inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogu
                 const T *end = b_row + (COLUMNS - 1) * LANES<T>;
                 row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
 #pragma GCC unroll 4
-                for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
+                for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+                    __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
 #pragma GCC unroll 16
                 for (int i = 0; i < ROWS; ++i) {
                     const Vec<T> element = broadcast(a_column[i * a.row]);

@@ -85,8 +85,8 @@ MISTAKES = (
     Mistake(
         "second half of a sum lost",
         "kernels/gemm.hpp",
-        " + load(second.c + i * second.row + e)",
-        "",
+        " + load(second.c + i * second.row + e);",
+        ";",
         (EDGES,),
     ),
     Mistake(
@@ -99,9 +99,8 @@ MISTAKES = (
     Mistake(
         "halves depend on the threads",
         "kernels/gemm.hpp",
-        "= load_n(first.c + i * first.row + e, n) + load(second.c + i * second.row + e);",
-        "= load_n(first.c + i * first.row + e, n) * T(1 + (p.parts == PartsAre::ROWS) * 1e-7)"
-        " + load(second.c + i * second.row + e);",
+        "= load_n(first.c + i * first.row + e, n);",
+        "= load_n(first.c + i * first.row + e, n) * T(1 + (p.parts == PartsAre::ROWS) * 1e-7);",
         (BITS,),
     ),
     Mistake(
