@@ -101,11 +101,12 @@ struct ScratchNeeds {
 };
 using Scratch = ScratchNeeds (*)(const Call &call);
 
-// What is done once before the parts begin: fills the shared scratch memory.
-using Prepare = void (*)(const Call &call);
+constexpr std::int64_t CACHE_LINE = 64;  // bytes
 
 // So many bytes, rounded up to cache lines.
-inline std::int64_t whole_lines(std::int64_t bytes) { return (bytes + 63) / 64 * 64; }
+inline std::int64_t whole_lines(std::int64_t bytes) {
+    return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
+}
 
 // The kernels of one instruction set: [kernel][is_double].
 struct Table {
@@ -113,7 +114,7 @@ struct Table {
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
     Scratch scratch[KERNEL_COUNT][2];  // null: none
-    Prepare prepare[KERNEL_COUNT][2];  // null: nothing
+    Kernel prepare[KERNEL_COUNT][2];  // fills the shared scratch memory before any part begins; null: nothing
 };
 
 // The half-open range of `count` items that a part owns, split at multiples of `unit`.

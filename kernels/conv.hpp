@@ -3,6 +3,8 @@
 // pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C numbers that a
 // row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
 //
+// Filters of 3 x 3 over many channels go by Winograd's algorithm instead (winograd.hpp).
+//
 // Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
 // n, p and q. No order depends on the number of threads.
 #pragma once
@@ -11,6 +13,7 @@
 
 #include "gemm.hpp"
 #include "transpose.hpp"
+#include "winograd.hpp"
 
 namespace fastnn {
 
@@ -155,19 +158,82 @@ inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *im
     return canvas;
 }
 
+// dw[r, s, c, o] = sum over images and pixels. Each part owns rows (r, s, c) of dw, and goes through all
+// images, which it draws itself.
+// x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
+template <class T>
+void correlate_gradients(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
+    const Correlation<T> c(g);
+    // Lines of dw whose inputs lie side by side: a row of a filter, or one place of it.
+    const bool whole_rows = c.rows_are_runs();
+    const std::int64_t places = whole_rows ? 1 : g.S, length = whole_rows ? g.S * g.channels : g.channels;
+    const Tiles tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors));
+    const std::int64_t blocks = ColumnBlock<T>::count(g.outputs());
+    const std::int64_t of_line = tiles.count * blocks * g.groups();
+    const Range mine = share(g.R * places * of_line, part, parts);
+    for (std::int64_t n = 0; n < (g.N ? g.N : 1) && mine.begin < mine.end; ++n) {
+        const Range all = {0, g.N ? g.P : 0};  // without images, sums of nothing
+        const T *const image = x + n * g.H * g.W * g.C;
+        const Canvas<T> canvas = g.N ? seen_by(g, c, image, all, memory) : Canvas<T>{nullptr, 0, g.C};
+        const Runs pixels{g.Q, 1, 0, all.end, g.stride[0] * canvas.width * g.C};
+        for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
+            const std::int64_t line = unit / of_line, group = unit % of_line / (tiles.count * blocks);
+            const std::int64_t tile = unit % (tiles.count * blocks) / blocks;
+            const ColumnBlock<T> block(g.outputs(), unit % blocks);
+            const std::int64_t r = line / places, s = line % places, row = tiles.begin(tile);
+            const T *corner = canvas.pixel(r * g.dilation[0], s * g.dilation[1]) + group * g.channels + row;
+            const std::int64_t column = group * g.outputs() + block.begin;
+            const Rows<T> gradients{dy + n * g.P * g.Q * g.O + column, g.O, block.last, false};
+            const StoreTile<T> place{dw + (line * length + row) * g.O + column, g.O};
+            const Operand<T> inputs{corner, 1, g.stride[1] * g.C};
+            const Partial<T> partial{n ? place.c : nullptr, place.row};
+            tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, partial, place);
+        }
+    }
+}
+
+// Whether a convolution (of C channels to O, with P Q pixels each) goes by 3 x 3 filters in the simplest way.
+inline bool goes_by_winograd(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
+    for (int i = 0; i < 2; ++i)
+        if (g.stride[i] != 1 || g.dilation[i] != 1) return false;
+    return g.R == 3 && g.S == 3 && g.groups() == 1 && winograd_pays(C, O, P, Q);
+}
+template <class T> inline Winograd<T> winograd_of(const Geometry &g) {
+    return {g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
+}
+
+// An empty convolution, whose filters nobody prepares, takes the plain way.
+inline bool forward_by_winograd(const Geometry &g) { return goes_by_winograd(g, g.C, g.O, g.P, g.Q); }
+
 template <class T> ScratchNeeds conv_forward_scratch(const Call &call) {
     const Geometry g(call);
     const Correlation<T> c(g);
-    return {0, 0, stays_inside(g, c) ? 0 : c.elements(g.P) * std::int64_t(sizeof(T))};
+    const std::int64_t size = sizeof(T);
+    if (forward_by_winograd(g)) {
+        const Winograd<T> w = winograd_of<T>(g);
+        return {0, w.filter_elements() * size, w.forward_elements() * size};
+    }
+    return {0, 0, stays_inside(g, c) ? 0 : c.elements(g.P) * size};
+}
+
+template <class T> void conv_forward_prepare(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    if (forward_by_winograd(g))
+        transform_filters(winograd_of<T>(g), share(g.C, part, parts), call.in<T>(1),
+                          reinterpret_cast<T *>(call.scratch));
 }
 
 // y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
 template <class T> void conv_forward(const Call &call, int part, int parts) {
     const Geometry g(call);
+    T *const memory = scratch_of<T>(call, part);
+    if (forward_by_winograd(g))
+        return winograd_forward(winograd_of<T>(g), call.in<T>(0), reinterpret_cast<T *>(call.scratch),
+                                call.in<T>(2), memory, part, parts, call.out<T>(3));
     const Correlation<T> c(g);
     for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
         const T *image = call.in<T>(0) + n * g.H * g.W * g.C;
-        const Canvas<T> canvas = seen_by(g, c, image, lines, scratch_of<T>(call, part));
+        const Canvas<T> canvas = seen_by(g, c, image, lines, memory);
         correlate(c, canvas, lines, call.in<T>(1), call.in<T>(2), g.O, call.out<T>(3) + n * g.P * g.Q * g.O);
     });
 }
@@ -182,76 +248,86 @@ template <class T> inline Correlation<T> turned(const Geometry &g) {
     return c;
 }
 
-template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
-    const Geometry g(call);
-    const std::int64_t filters = g.R * g.S * g.outputs() * g.C;
-    return {0, filters * std::int64_t(sizeof(T)), turned<T>(g).elements(g.H) * std::int64_t(sizeof(T))};
+// How many zeros that takes above dy and on its left.
+inline std::int64_t turned_padding(const Geometry &g, int side) {
+    return ((side ? g.S : g.R) - 1) * g.dilation[side] - g.padding[side];
 }
 
-// turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group.
-template <class T> void conv_dx_prepare(const Call &call) {
+inline bool dx_by_winograd(const Geometry &g) { return goes_by_winograd(g, g.O, g.C, g.H, g.W); }
+template <class T> inline Winograd<T> turned_winograd(const Geometry &g) {
+    return {g.N, g.P, g.Q, g.O, g.H, g.W, g.C, turned_padding(g, 0), turned_padding(g, 1)};
+}
+template <class T> inline std::int64_t filter_elements(const Geometry &g) {
+    return whole_lines(g.R * g.S * g.outputs() * g.C * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
+}
+
+template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
+    const Geometry g(call);
+    const std::int64_t size = sizeof(T), filters = filter_elements<T>(g);
+    if (dx_by_winograd(g)) {
+        const Winograd<T> w = turned_winograd<T>(g);
+        return {0, (filters + w.filter_elements()) * size, w.forward_elements() * size};
+    }
+    return {0, filters * size, turned<T>(g).elements(g.H) * size};
+}
+
+// turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts are outputs of the groups.
+template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
     const Geometry g(call);
     T *const filters = reinterpret_cast<T *>(call.scratch);
+    const Range mine = share(g.outputs(), part, parts, LANES<T>);
     for (std::int64_t place = 0; place < g.R * g.S; ++place)
         for (std::int64_t group = 0; group < g.groups(); ++group) {
-            const T *from = call.in<T>(1) + place * g.channels * g.O + group * g.outputs();
-            T *to = filters + (g.R * g.S - 1 - place) * g.outputs() * g.C + group * g.channels;
-            transpose<T, false>(from, g.O, g.channels, g.outputs(), to, g.C);
+            const T *from = call.in<T>(1) + place * g.channels * g.O + group * g.outputs() + mine.begin;
+            T *to = filters + ((g.R * g.S - 1 - place) * g.outputs() + mine.begin) * g.C + group * g.channels;
+            transpose<T, false>(from, g.O, g.channels, mine.end - mine.begin, to, g.C);
         }
+    if (dx_by_winograd(g))
+        transform_filters(turned_winograd<T>(g), mine, filters, filters + filter_elements<T>(g));
 }
 
 // dy (N, P, Q, O), w (R, S, channels, O) -> dx (N, H, W, C)
 template <class T> void conv_dx(const Call &call, int part, int parts) {
     const Geometry g(call);
+    T *const filters = reinterpret_cast<T *>(call.scratch), *const memory = scratch_of<T>(call, part);
+    const T *const no_bias = nullptr;
+    if (dx_by_winograd(g))
+        return winograd_forward(turned_winograd<T>(g), call.in<T>(0), filters + filter_elements<T>(g), no_bias,
+                                memory, part, parts, call.out<T>(2));
     const Correlation<T> c = turned<T>(g);
-    const Canvas<T> canvas{scratch_of<T>(call, part), c.width(), g.O};
-    const std::int64_t top = (g.R - 1) * g.dilation[0] - g.padding[0];
-    const std::int64_t left = (g.S - 1) * g.dilation[1] - g.padding[1];
+    const Canvas<T> canvas{memory, c.width(), g.O};
+    const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
     for_lines(g.N, g.H, part, parts, [&](std::int64_t n, Range lines) {
         const T *dy = call.in<T>(0) + n * g.P * g.Q * g.O;
         canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
-        const T *filters = reinterpret_cast<const T *>(call.scratch);
-        correlate(c, canvas, lines, filters, static_cast<const T *>(nullptr), g.C,
-                  call.out<T>(2) + n * g.H * g.W * g.C);
+        correlate(c, canvas, lines, filters, no_bias, g.C, call.out<T>(2) + n * g.H * g.W * g.C);
     });
 }
 
-template <class T> ScratchNeeds conv_dw_scratch(const Call &call) { return conv_forward_scratch<T>(call); }
+inline bool dw_by_winograd(const Geometry &g) { return g.N > 0 && forward_by_winograd(g); }
 
-// dw[r, s, c, o] = sum over images and pixels. Each part owns rows (r, s, c) of dw, and goes through all
-// images, which it draws itself.
+template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
+    const Geometry g(call);
+    const Correlation<T> c(g);
+    const std::int64_t size = sizeof(T);
+    if (dw_by_winograd(g)) {
+        const Winograd<T> w = winograd_of<T>(g);
+        return {CACHE_LINE, CACHE_LINE + w.filter_elements() * size, w.dw_elements() * size};
+    }
+    return {0, 0, stays_inside(g, c) ? 0 : c.elements(g.P) * size};
+}
+
+// dw[r, s, c, o] = sum over images and pixels.
 // x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
 template <class T> void conv_dw(const Call &call, int part, int parts) {
     const Geometry g(call);
-    const Correlation<T> c(g);
-    T *const dw = call.out<T>(2);
-    // Lines of dw whose inputs lie side by side: a row of a filter, or one place of it.
-    const bool whole_rows = c.rows_are_runs();
-    const std::int64_t places = whole_rows ? 1 : g.S, length = whole_rows ? g.S * g.channels : g.channels;
-    const Tiles tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors));
-    const std::int64_t blocks = ColumnBlock<T>::count(g.outputs());
-    const std::int64_t of_line = tiles.count * blocks * g.groups();
-    const Range mine = share(g.R * places * of_line, part, parts);
-    for (std::int64_t n = 0; n < (g.N ? g.N : 1) && mine.begin < mine.end; ++n) {
-        const Range all = {0, g.N ? g.P : 0};  // without images, sums of nothing
-        const T *const image = call.in<T>(0) + n * g.H * g.W * g.C;
-        const Canvas<T> canvas =
-            g.N ? seen_by(g, c, image, all, scratch_of<T>(call, part)) : Canvas<T>{nullptr, 0, g.C};
-        const Runs pixels{g.Q, 1, 0, all.end, g.stride[0] * canvas.width * g.C};
-        for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-            const std::int64_t line = unit / of_line, group = unit % of_line / (tiles.count * blocks);
-            const std::int64_t tile = unit % (tiles.count * blocks) / blocks;
-            const ColumnBlock<T> block(g.outputs(), unit % blocks);
-            const std::int64_t r = line / places, s = line % places, row = tiles.begin(tile);
-            const T *corner = canvas.pixel(r * g.dilation[0], s * g.dilation[1]) + group * g.channels + row;
-            const std::int64_t column = group * g.outputs() + block.begin;
-            const Rows<T> dy{call.in<T>(1) + n * g.P * g.Q * g.O + column, g.O, block.last, false};
-            const StoreTile<T> place{dw + (line * length + row) * g.O + column, g.O};
-            const Operand<T> inputs{corner, 1, g.stride[1] * g.C};
-            const Partial<T> partial{n ? place.c : nullptr, place.row};
-            tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, dy, pixels, partial, place);
-        }
-    }
+    T *const memory = scratch_of<T>(call, part);
+    if (dw_by_winograd(g))
+        winograd_dw(winograd_of<T>(g), call.in<T>(0), call.in<T>(1), memory,
+                    reinterpret_cast<T *>(call.scratch + CACHE_LINE), reinterpret_cast<int *>(call.scratch),
+                    part, parts, call.out<T>(2));
+    else
+        correlate_gradients(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
 }
 
 // Calls body(patch, pixel) for each pixel of the patches (P, Q, R, S, C) of an image (H, W, C), in the order

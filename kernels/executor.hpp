@@ -48,12 +48,14 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
         if (bytes && !call.scratch) return false;
         if (needs.zeroed) std::memset(call.scratch, 0, std::size_t(needs.zeroed));
     }
-    if (const Prepare prepare = table.prepare[call.kernel][call.is_double]) prepare(call);
-    const Kernel kernel = table.kernel[call.kernel][call.is_double];
-    if (parts == 1)
-        kernel(call, 0, 1);
-    else
-        Team::instance().run(kernel, call, parts);
+    const Kernel prepare = table.prepare[call.kernel][call.is_double];
+    for (const Kernel kernel : {prepare, table.kernel[call.kernel][call.is_double]}) {
+        if (!kernel) continue;
+        if (parts == 1)
+            kernel(call, 0, 1);
+        else
+            Team::instance().run(kernel, call, parts);
+    }
     return true;
 }
 

@@ -19,8 +19,7 @@ namespace fastnn {
 
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
-    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr,
-                                Prepare prepare = nullptr) {
+    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr, Kernel prepare = nullptr) {
         table.kernel[id][type] = kernel;
         table.scratch[id][type] = scratch;
         table.prepare[id][type] = prepare;
@@ -29,7 +28,7 @@ template <class T> void fill(Table &table) {
     set(DENSE_DX, dense_dx<T>, dense_dx_scratch<T>);
     set(DENSE_DW, dense_dw<T>, dense_dw_scratch<T>);
     set(DENSE_DB, dense_db<T>);
-    set(CONV_FORWARD, conv_forward<T>, conv_forward_scratch<T>);
+    set(CONV_FORWARD, conv_forward<T>, conv_forward_scratch<T>, conv_forward_prepare<T>);
     set(CONV_DX, conv_dx<T>, conv_dx_scratch<T>, conv_dx_prepare<T>);
     set(CONV_DW, conv_dw<T>, conv_dw_scratch<T>);
     set(IM2COL, im2col<T>);

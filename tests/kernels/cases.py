@@ -26,14 +26,17 @@ class Arrays:
         self.whole = whole
         self.rng = np.random.default_rng(0)
 
-    def __call__(self, *shape, terms=1):
-        """An input. `terms`: how many products a kernel adds up for one element of its output."""
+    def __call__(self, *shape, terms=1, largest=1000):
+        """An input. `terms`: how many products a kernel adds up for one element of its output.
+
+        Whole numbers reach up to `largest`.
+        """
         if not self.whole:
             return self.rng.standard_normal(shape).astype(self.dtype)
         # Large values, so that a truncated input shows; about three products per sum are not 0, so that
         # all of them stay below 2^24 (test_grid.py checks it) and a lost tail shows all the same.
         kept = self.rng.random(shape) < math.sqrt(3 / max(terms, 3))
-        return (self.rng.integers(-1000, 1001, shape) * kept).astype(self.dtype)
+        return (self.rng.integers(-largest, largest + 1, shape) * kept).astype(self.dtype)
 
     def poison(self, *shape):
         return np.full(shape, np.nan, self.dtype)
@@ -94,6 +97,11 @@ class Convolution:
         return self.stride, self.padding, self.dilation
 
     @property
+    def largest(self):
+        """The largest whole number: Winograd's sums and differences of 3 x 3 places must be exact, too."""
+        return 30 if self.filters[:2] == (3, 3) and self.stride == self.dilation == (1, 1) else 1000
+
+    @property
     def terms(self):
         return math.prod(self.filters[:2]) * self.images[3] // self.groups
 
@@ -118,19 +126,19 @@ class Convolution:
 
 
 def conv_forward(a, conv, bias):
-    x, w = a(*conv.images, terms=conv.terms), a(*conv.weights, terms=conv.terms)
+    x, w = (a(*shape, terms=conv.terms, largest=conv.largest) for shape in (conv.images, conv.weights))
     return x, w, a(conv.filters[2]) if bias else None, *conv.steps, a.poison(*conv.outputs)
 
 
 def conv_dx(a, conv):
     terms = math.prod(conv.filters) // conv.groups
-    dy, w = a(*conv.outputs, terms=terms), a(*conv.weights, terms=terms)
+    dy, w = (a(*shape, terms=terms, largest=conv.largest) for shape in (conv.outputs, conv.weights))
     return dy, w, *conv.steps, a.poison(*conv.images)
 
 
 def conv_dw(a, conv):
     terms = math.prod(conv.outputs[:3])
-    x, dy = a(*conv.images, terms=terms), a(*conv.outputs, terms=terms)
+    x, dy = (a(*shape, terms=terms, largest=conv.largest) for shape in (conv.images, conv.outputs))
     return x, dy, *conv.steps, a.poison(*conv.weights)
 
 
@@ -282,6 +290,10 @@ CONVOLUTIONS = (
     Convolution((2, 6, 7, 5), (3, 3, 5), padding=(1, 1), groups=5),
     Convolution((1, 6, 7, 3), (3, 2, 6), stride=(2, 2), dilation=(1, 2), groups=3),
     Convolution((1, 4, 29, 17), (3, 3, 65), padding=(1, 1)),
+    # By Winograd's algorithm: more tiles than a group, outputs and pixels that tiles reach beyond.
+    Convolution((3, 12, 13, 16), (3, 3, 16), padding=(1, 1)),
+    Convolution((2, 9, 8, 33), (3, 3, 130)),
+    Convolution((1, 6, 7, 20), (3, 3, 18), padding=(0, 3)),
     Convolution((1, 3, 15, 33), (1, 1, 130)),
     Convolution((0, 5, 5, 2), (3, 3, 2)),
     Convolution((2, 0, 0, 2), (1, 1, 2)),
