@@ -187,13 +187,15 @@ void correlate_gradients(const Geometry &g, const T *x, const T *dy, T *memory, 
             const StoreTile<T> place{dw + (line * length + row) * g.O + column, g.O};
             const Operand<T> inputs{corner, 1, g.stride[1] * g.C};
             const Partial<T> partial{n ? place.c : nullptr, place.row};
-            tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, partial, place);
+            const int rows = int(tiles.length(tile));
+            tile_of_size<T>(rows, block.vectors, inputs, gradients, pixels, partial, place);
         }
     }
 }
 
 // Whether a convolution (of C channels to O, with P Q pixels each) goes by 3 x 3 filters in the simplest way.
-inline bool goes_by_winograd(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
+inline bool goes_by_winograd(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P,
+                             std::int64_t Q) {
     for (int i = 0; i < 2; ++i)
         if (g.stride[i] != 1 || g.dilation[i] != 1) return false;
     return g.R == 3 && g.S == 3 && g.groups() == 1 && winograd_pays(C, O, P, Q);
@@ -292,8 +294,8 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
     T *const filters = reinterpret_cast<T *>(call.scratch), *const memory = scratch_of<T>(call, part);
     const T *const no_bias = nullptr;
     if (dx_by_winograd(g))
-        return winograd_forward(turned_winograd<T>(g), call.in<T>(0), filters + filter_elements<T>(g), no_bias,
-                                memory, part, parts, call.out<T>(2));
+        return winograd_forward(turned_winograd<T>(g), call.in<T>(0), filters + filter_elements<T>(g),
+                                no_bias, memory, part, parts, call.out<T>(2));
     const Correlation<T> c = turned<T>(g);
     const Canvas<T> canvas{memory, c.width(), g.O};
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "act.hpp"
+#include "dense_narrow.hpp"
 #include "gemm.hpp"
 #include "transpose.hpp"
 
@@ -16,14 +17,24 @@ template <class T> Product<T> forward_product(const Call &call, const T *x, cons
     // Several products in one call cannot share one place for their second halves.
     return {M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE, K >= FEATURES_TO_HALVE && call.size[0] > 1};
 }
+template <class T> bool goes_by_chunks(const Call &call) {
+    return is_narrow<T>(call.size[3]) && call.size[2] >= FEATURES_TO_HALVE;
+}
 template <class T> ScratchNeeds dense_forward_scratch(const Call &call) {
+    if (goes_by_chunks<T>(call)) return NarrowForward<T>::scratch(call);
     return forward_product<T>(call, nullptr, nullptr).scratch();
 }
 
 // y = x w + b.  x (B, M, K), w (B, K, N), b (B, N) or null -> y (B, M, N)
 template <class T> void dense_forward(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    if (goes_by_chunks<T>(call) && NarrowForward<T>::parts_are_chunks(call))
+        return NarrowForward<T>(call, 0).run_chunks(call, part, parts);
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
+        if (goes_by_chunks<T>(call)) {
+            NarrowForward<T>(call, i).run_rows(share(M, part, parts), scratch_of<T>(call, part));
+            continue;
+        }
         const T *x = call.in<T>(0) + i * M * K, *w = call.in<T>(1) + i * K * N;
         const T *b = call.in<T>(2);
         T *y = call.out<T>(3) + i * M * N;
@@ -69,7 +80,11 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
 // Rows of dx^T before they are transposed: a multiple of all tile heights and lanes.
 constexpr std::int64_t DX_ROWS = 48;
 
+// With few outputs it is better to transpose w than dx.
+constexpr std::int64_t OUTPUTS_TO_TRANSPOSE_DX = 17;
+
 template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
+    if (call.size[3] < OUTPUTS_TO_TRANSPOSE_DX) return {0, 0, narrow_dx_bytes<T>(call.size[3])};
     return {0, 0, (DX_ROWS + call.size[3]) * BLOCK_ROW_BYTES};
 }
 
@@ -79,6 +94,13 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    if (N < OUTPUTS_TO_TRANSPOSE_DX) {
+        for (std::int64_t i = 0; i < call.size[0]; ++i)
+            narrow_dx(M, K, N, call.in<T>(0) + i * M * N, call.in<T>(1) + i * K * N,
+                      call.in<T>(3) + i * M * K, int(call.size[4]), part, parts, scratch_of<T>(call, part),
+                      call.out<T>(2) + i * M * K);
+        return;
+    }
     const std::int64_t blocks = ColumnBlock<T>::count(M);
     const bool parts_are_rows = K >= 2 * LANES<T> * parts || K >= M;
     const Range of_w = parts_are_rows ? share(K, part, parts, LANES<T>) : Range{0, K};

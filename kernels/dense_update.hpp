@@ -39,6 +39,7 @@ template <class T, class Update> struct StoreGradient : StoreTile<T> {
 
 // For the product, and then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
+    if (is_narrow<T>(call.size[3])) return {0, 0, narrow_update_bytes<T>(call.size[3])};
     const Product<T> product = update_product<T>(call);
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
@@ -47,6 +48,9 @@ template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
 template <class T, template <class> class Update>
 void dense_dw_update(const Call &call, int part, int parts) {
     const std::int64_t N = call.size[3];
+    if (is_narrow<T>(N))
+        return narrow_update(call.size[1], call.size[2], N, call.in<T>(0), call.in<T>(1), Update<T>(call, 2),
+                             part, parts, scratch_of<T>(call, part));
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, 2);
@@ -62,9 +66,9 @@ void dense_dw_update(const Call &call, int part, int parts) {
     multiply(product, call, part, parts, gradient, gradient, apply);
 }
 
-// The same by plain gradient descent, whose formula is short enough for the registers of a tile.
+// The same by gradient descent; without momentum the formula is short enough for the registers of a tile.
 template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
-    if (call.array[3]) return dense_dw_update<T, SgdUpdate>(call, part, parts);  // with momentum
+    if (call.array[3] || is_narrow<T>(call.size[3])) return dense_dw_update<T, SgdUpdate>(call, part, parts);
     const SgdUpdate<T> update(call, 2);
     const auto descend = [=, N = call.size[3]](std::int64_t row, std::int64_t column) {
         return DescendTile<T>{{update.p + row * N + column, N}, update.rule};

@@ -17,7 +17,7 @@
 
 namespace fastnn {
 
-// B operands of products by register tiles: `rows` rows, cut into blocks of columns that lie one after the other.
+// An operand B of products by register tiles: `rows` rows, cut into blocks of columns, one after the other.
 template <class T> struct Panels {
     T *data;
     std::int64_t rows;
@@ -30,7 +30,8 @@ template <class T> struct Panels {
         return {data + block.begin * rows, width(block), block.last, true};
     }
     // Calls body(column, panel, stride) for each vector of columns: its first row is at `panel`.
-    template <class Body> static void for_columns(std::int64_t columns, std::int64_t rows, T *data, Body body) {
+    template <class Body>
+    static void for_columns(std::int64_t columns, std::int64_t rows, T *data, Body body) {
         for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns); ++index) {
             const ColumnBlock<T> block(columns, index);
             T *const panel = data + block.begin * rows;
@@ -47,7 +48,7 @@ template <class T> struct Winograd {
     std::int64_t N, H, W, C, P, Q, O, top, left;
 
     static constexpr int PLACES = 16;
-    // Tiles that are transformed together. Many tiles share the reading of the filters, few stay in the cache.
+    // Tiles that are transformed together. Many share the reading of the filters, few stay in the cache.
     static constexpr std::int64_t GROUP = 96;
     // Lines between the planes of two places, so that they do not lie a multiple of 4 KiB apart.
     static constexpr std::int64_t GAP = 64 / sizeof(T);
@@ -69,8 +70,8 @@ template <class T> struct Winograd {
     std::int64_t dw_elements() const { return 4 * (plane(C) + plane(O)) + pixel(); }
 };
 
-// Whether that pays: wide enough to fill vectors and to repay the transforms, and not too many tiles that reach
-// beyond the outputs.
+// Whether that pays: wide enough to fill vectors and to repay the transforms, and not too many tiles that
+// reach beyond the outputs.
 inline bool winograd_pays(std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
     const std::int64_t computed = (P + 1) / 2 * ((Q + 1) / 2) * 16, direct = P * Q * 9;
     return C >= 16 && O >= 16 && 4 * computed <= 3 * direct;
@@ -118,8 +119,8 @@ template <class T> void transform_filters_back(const Winograd<T> &g, const T *du
     });
 }
 
-// Where the SIDE x SIDE pixels from (row, column) on of an image (H, W, C) are; `outside` for those that are not
-// in it.
+// Where the SIDE x SIDE pixels from (row, column) on of an image (H, W, C) are; `outside` for those that are
+// not in it.
 template <int SIDE, class T>
 inline void find_pixels(T *image, std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t row,
                         std::int64_t column, T *outside, T *(&pixel)[SIDE][SIDE]) {
@@ -145,7 +146,7 @@ inline void transform_pixels(const T *const (&pixel)[4][4], Range channels, Body
     });
 }
 
-// Row I of A dy A^T for one tile: body(o, panel, stride, n, its four values), where the panels begin at `panels`.
+// Row I of A dy A^T for one tile: body(panel, stride, its four values); the panels begin at `panels`.
 template <int I, class T, class Body>
 inline void transform_gradients(const T *const (&pixel)[2][2], std::int64_t O, std::int64_t rows, T *panels,
                                 Body body) {
@@ -286,9 +287,9 @@ void winograd_dw_row(const Winograd<T> &g, const T *x, const T *dy, Range channe
     }
 }
 
-// dw = sum over images and pixels.  x (N, H, W, C), dy (N, P, Q, O) -> dw (3, 3, C, O); `memory` of dw_elements()
-// for each part; du of filter_elements() and `finished`, zero at first, are shared: the last part completes dw.
-// The parts are rows of places, and of these vectors of channels.
+// dw = sum over images and pixels.  x (N, H, W, C), dy (N, P, Q, O) -> dw (3, 3, C, O)
+// Each part has a `memory` of dw_elements(); du of filter_elements() and `finished`, zero at first, are shared:
+// the last part completes dw. The parts are rows of places, and of these vectors of channels.
 template <class T>
 void winograd_dw(const Winograd<T> &g, const T *x, const T *dy, T *memory, T *du, int *finished, int part,
                  int parts, T *dw) {

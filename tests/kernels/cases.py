@@ -265,6 +265,9 @@ MATRICES = (
     *(((), *sides) for sides in ((33, 15, 16), (65, 130, 67), (0, 3, 5), (3, 0, 5), (3, 5, 0))),
     *(((B,), *sides) for B, sides in ((1, (1, 1, 1)), (3, (5, 7, 9)), (2, (17, 16, 33)))),
     *(((B,), *sides) for B, sides in ((0, (3, 4, 5)), (2, (0, 4, 5)), (2, (3, 0, 5)), (2, (3, 4, 0)))),
+    # Few outputs and long sums: of one row, of a group of rows, of more; in the widths of all vectors.
+    *(((), *sides) for sides in ((1, 300, 10), (5, 263, 4), (48, 256, 7), (50, 257, 1), (1, 299, 2))),
+    *(((B,), *sides) for B, sides in ((2, (3, 260, 3)), (3, (1, 257, 10)))),
 )
 # Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.
 SHAPES = ((1, 1), (1, 15), (4, 4), (1, 17), (3, 11), (65, 67), (2, 3, 5, 7), (0, 5), (5, 0))

@@ -200,6 +200,7 @@ MATRICES = (
     (13, 17, 130),
     (200, 100, 40),
     (133, 601, 20),
+    (60, 521, 2),  # sums in chunks
     (600, 301, 203),
 )
 # Which rows, of how many.

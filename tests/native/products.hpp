@@ -68,7 +68,9 @@ template <class T> void check_dense() {
     // Every length of a tail, and the groups of rows of dense_dx.
     for (int64_t size = 1; size <= BLOCK<T> + LANES<T>; ++size) check_dense<T>(1, 2, 3, size);
     for (const int64_t groups : {1, 2})
-        for (const int64_t more : {-1, 0, 1}) check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, 2);
+        for (const int64_t more : {-1, 0, 1})
+            for (const int64_t outputs : {int64_t(2), OUTPUTS_TO_TRANSPOSE_DX})
+                check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, outputs);
     // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed and the parts are rows.
     const int64_t terms = PACKED_ROWS + 3, enough = TALL * tile_rows(1);
     for (const int64_t rows : {int64_t(3), enough}) {
@@ -85,7 +87,9 @@ template <class T> void check_dense() {
     // Sums just too short for two halves, and long enough, of few rows and of many.
     for (const int64_t features : {FEATURES_TO_HALVE - 1, FEATURES_TO_HALVE, FEATURES_TO_HALVE + 1})
         for (const int64_t rows : {int64_t(1), int64_t(7), enough + 1})
-            for (const int64_t batch : {1, 3}) check_dense<T>(batch, rows, features, BLOCK<T> + 3);
+            for (const int64_t batch : {1, 3})
+                for (const int64_t outputs : {BLOCK<T> + 3, int64_t(LANES<T> - 1)})
+                    check_dense<T>(batch, rows, features, outputs);
 }
 
 // Convolutions of whole numbers, against loops over all that a filter sees.

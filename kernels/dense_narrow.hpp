@@ -1,0 +1,171 @@
+// Dense kernels of a layer with few outputs, such as classes: rows of w fill a vector only in part.
+//
+// Such a product moves much and computes little, and its rows, 40 bytes long for ten classes, begin anywhere
+// in a cache line. So weights are updated and transposed many rows at a time, through a buffer (a masked load
+// behind a masked store to the same line waits for it: one step of 1x7744x10 took 79 us, and takes 12). And
+// the sums of y = x w are made in chunks, which a batch of one needs to keep the multipliers busy, since a
+// chain of sums takes a product only every four cycles.
+#pragma once
+
+#include "act.hpp"
+#include "tile.hpp"
+#include "transpose.hpp"
+
+namespace fastnn {
+
+template <class T> constexpr bool is_narrow(std::int64_t outputs) { return outputs <= LANES<T>; }
+
+// Stores whole vectors, whatever they hold behind a row's end: rows must come in ascending order, and there
+// must be room for a vector behind the last one.
+template <class T> struct StoreWhole : StoreTile<T> {
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int) const {
+        store(this->c + i * this->row + j * LANES<T>, value);
+    }
+};
+
+// Chunks of the sum over the K features; they are added as ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+constexpr int CHUNKS = 8;
+
+// Rows of y, or of w, that are worked on at a time.
+constexpr std::int64_t NARROW_ROWS = 48;
+
+// y = x w + b, with at least CHUNKS^2 features. The parts are chunks, or rows of the batch if there are many.
+template <class T> class NarrowForward {
+public:
+    NarrowForward(const Call &call, std::int64_t matrix)
+        : M(call.size[1]), K(call.size[2]), N(call.size[3]), x(call.in<T>(0) + matrix * M * K),
+          w(call.in<T>(1) + matrix * K * N), b(call.in<T>(2) ? call.in<T>(2) + matrix * N : nullptr),
+          y(call.out<T>(3) + matrix * M * N), activation(int(call.size[4])),
+          chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
+
+    static bool parts_are_chunks(const Call &call) {
+        return call.size[0] == 1 && call.size[1] <= NARROW_ROWS;
+    }
+
+    static ScratchNeeds scratch(const Call &call) {
+        const std::int64_t sums = NARROW_ROWS * CHUNKS * LANES<T> * std::int64_t(sizeof(T));
+        if (parts_are_chunks(call)) return {CACHE_LINE, CACHE_LINE + sums, 0};
+        return {0, 0, sums};
+    }
+
+    // Whoever finishes last adds the chunks.
+    void run_chunks(const Call &call, int part, int parts) const {
+        int *const finished = reinterpret_cast<int *>(call.scratch);
+        T *const sums = reinterpret_cast<T *>(call.scratch + CACHE_LINE);
+        make_chunks({0, M}, share(CHUNKS, part, parts), sums);
+        if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) == parts) add_chunks({0, M}, sums);
+    }
+
+    void run_rows(Range rows, T *sums) const {
+        for (std::int64_t row = rows.begin; row < rows.end; row += NARROW_ROWS) {
+            const Range group = {row, row + NARROW_ROWS < rows.end ? row + NARROW_ROWS : rows.end};
+            make_chunks(group, {0, CHUNKS}, sums);
+            add_chunks(group, sums);
+        }
+    }
+
+private:
+    const std::int64_t M, K, N;
+    const T *const x, *const w, *const b;
+    T *const y;
+    const int activation;
+    const Tiles chunks;
+
+    // The sums lie row by row, and in a row chunk by chunk.
+    static constexpr std::int64_t SUMS_ROW = CHUNKS * LANES<T>;
+
+    void make_chunks(Range rows, Range mine, T *sums) const {
+        std::int64_t chunk = mine.begin;
+        if (rows.end - rows.begin == 1)
+            for (; chunk + 4 <= mine.end; chunk += 4) make_four_chunks(rows.begin, chunk, sums);
+        const Tiles tiles(rows.end - rows.begin, tile_rows(1));
+        for (; chunk < mine.end; ++chunk) {
+            const std::int64_t k = chunks.begin(chunk);
+            for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+                const std::int64_t row = tiles.begin(tile);
+                tile_of_size<T, 1>(int(tiles.length(tile)), 1, {x + (rows.begin + row) * K + k, K, 1},
+                                   {w + k * N, N, int(N), false}, chunks.length(chunk), {nullptr, 0},
+                                   StoreWhole<T>{{sums + row * SUMS_ROW + chunk * LANES<T>, SUMS_ROW}});
+            }
+        }
+    }
+
+    // Four chains of sums side by side.
+    void make_four_chunks(std::int64_t row, std::int64_t chunk, T *sums) const {
+        Vec<T> sum[4] = {};
+        std::int64_t first[4], least = K;
+        for (int c = 0; c < 4; ++c) {
+            first[c] = chunks.begin(chunk + c);
+            least = chunks.length(chunk + c) < least ? chunks.length(chunk + c) : least;
+        }
+        const auto add = [&](int c, std::int64_t k) {
+            sum[c] = fma(broadcast(x[row * K + k]), load_first(w + k * N, int(N)), sum[c]);
+        };
+        for (std::int64_t k = 0; k < least; ++k)
+            for (int c = 0; c < 4; ++c) add(c, first[c] + k);
+        for (int c = 0; c < 4; ++c) {
+            if (chunks.length(chunk + c) > least) add(c, first[c] + least);
+            store(sums + (chunk + c) * LANES<T>, sum[c]);
+        }
+    }
+
+    void add_chunks(Range rows, const T *sums) const {
+        for (std::int64_t row = rows.begin; row < rows.end; ++row, sums += SUMS_ROW) {
+            Vec<T> sum[CHUNKS];
+            for (int c = 0; c < CHUNKS; ++c) sum[c] = load(sums + c * LANES<T>);
+            for (int width = 1; width < CHUNKS; width *= 2)
+                for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];
+            if (b) sum[0] += load_n(b, int(N));
+            store_n(y + row * N, sum[0], int(N));
+        }
+        activate(activation, y + rows.begin * N, N, rows.end - rows.begin, N);
+    }
+};
+
+// Bytes for what narrow_dx transposes.
+template <class T> constexpr std::int64_t narrow_dx_bytes(std::int64_t N) { return N * BLOCK_ROW_BYTES; }
+
+// dx = dy w^T, of a block of rows of w at a time, which are transposed into `panel`.
+// dy (M, N), w (K, N), y of the activation (M, K) or null -> dx (M, K)
+template <class T>
+void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, const T *w, const T *y,
+               int activation, int part, int parts, T *panel, T *dx) {
+    const Range mine = share(ColumnBlock<T>::count(K), part, parts);
+    for (std::int64_t index = mine.begin; index < mine.end; ++index) {
+        const ColumnBlock<T> block(K, index);
+        transpose<T, true>(w + block.begin * N, N, block.width, N, panel, BLOCK<T>);
+        const Tiles tiles(M, tile_rows(block.vectors));
+        for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+            const std::int64_t row = tiles.begin(tile), at = row * K + block.begin;
+            const int rows = int(tiles.length(tile));
+            tile_of_size<T>(rows, block.vectors, {dy + row * N, N, 1}, {panel, BLOCK<T>, block.last, true}, N,
+                            {nullptr, 0}, StoreTile<T>{dx + at, K});
+            deactivate(activation, y + at, dx + at, K, rows, block.width);
+        }
+    }
+}
+
+template <class T> constexpr std::int64_t narrow_update_bytes(std::int64_t N) {
+    return (NARROW_ROWS * N + LANES<T>) * std::int64_t(sizeof(T));
+}
+
+// w is updated by dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
+template <class T, class Update>
+void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
+                   const Update &update, int part, int parts, T *gradient) {
+    const Range mine = share(K, part, parts, LANES<T>);
+    for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
+        const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;
+        const Tiles tiles(count, tile_rows(1));
+        for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+            const std::int64_t row = tiles.begin(tile);
+            tile_of_size<T, 1>(int(tiles.length(tile)), 1, {x + k + row, 1, K}, {dy, N, int(N), false}, M,
+                               {nullptr, 0}, StoreWhole<T>{{gradient + row * N, N}});
+        }
+        for_vectors<T>(0, count * N, [=](std::int64_t e, int n) {
+            update(k * N + e, load_n(gradient + e, n), n);
+        });
+    }
+}
+
+}  // namespace fastnn
