@@ -49,6 +49,31 @@ template <class T> struct PackedBlocks {
     }
 };
 
+// An operand B of products by register tiles: `rows` rows, cut into blocks of columns, one after the other.
+template <class T> struct Panels {
+    const T *data;
+    std::int64_t rows;
+
+    static std::int64_t elements(std::int64_t rows, std::int64_t columns) {
+        return rows * ((columns + LANES<T> - 1) / LANES<T> * LANES<T>);
+    }
+    static std::int64_t width(const ColumnBlock<T> &block) { return block.vectors * LANES<T>; }
+    Rows<T> operator[](const ColumnBlock<T> &block) const {
+        return {data + block.begin * rows, width(block), block.last, true};
+    }
+    // Calls body(column, panel, stride) for each vector of columns: its first row is at `panel`.
+    template <class Body>
+    static void for_columns(std::int64_t columns, std::int64_t rows, T *data, Body body) {
+        for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns); ++index) {
+            const ColumnBlock<T> block(columns, index);
+            T *const panel = data + block.begin * rows;
+            const std::int64_t stride = width(block);
+            for_vectors<T>(0, block.width,
+                           [=](std::int64_t e, int n) { body(block.begin + e, n, panel + e, stride); });
+        }
+    }
+};
+
 // Tiles of A, copied one after the other: by rows, or, if A is a transpose, by columns. In place its rows
 // may lie a multiple of 4 KiB apart, where they evict each other from the first-level cache.
 template <class T> struct CopiedTiles {

@@ -9,6 +9,7 @@
 #include "dense.hpp"
 #include "dense_update.hpp"
 #include "elementwise.hpp"
+#include "im2col.hpp"
 #include "loss.hpp"
 #include "optim.hpp"
 #include "probe.hpp"

@@ -13,34 +13,9 @@
 #include <cstring>
 
 #include "call.hpp"
-#include "tile.hpp"
+#include "pack.hpp"
 
 namespace fastnn {
-
-// An operand B of products by register tiles: `rows` rows, cut into blocks of columns, one after the other.
-template <class T> struct Panels {
-    T *data;
-    std::int64_t rows;
-
-    static std::int64_t elements(std::int64_t rows, std::int64_t columns) {
-        return rows * ((columns + LANES<T> - 1) / LANES<T> * LANES<T>);
-    }
-    static std::int64_t width(const ColumnBlock<T> &block) { return block.vectors * LANES<T>; }
-    Rows<T> operator[](const ColumnBlock<T> &block) const {
-        return {data + block.begin * rows, width(block), block.last, true};
-    }
-    // Calls body(column, panel, stride) for each vector of columns: its first row is at `panel`.
-    template <class Body>
-    static void for_columns(std::int64_t columns, std::int64_t rows, T *data, Body body) {
-        for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns); ++index) {
-            const ColumnBlock<T> block(columns, index);
-            T *const panel = data + block.begin * rows;
-            const std::int64_t stride = width(block);
-            for_vectors<T>(0, block.width,
-                           [=](std::int64_t e, int n) { body(block.begin + e, n, panel + e, stride); });
-        }
-    }
-};
 
 // A convolution of images (N, H, W, C) by 3 x 3 filters to outputs (N, P, Q, O), stride and dilation 1, whose
 // first output sees the pixels from (-top, -left) on.

@@ -298,6 +298,12 @@ CONVOLUTIONS = (
     Convolution((2, 9, 8, 33), (3, 3, 130)),
     Convolution((1, 6, 7, 20), (3, 3, 18), padding=(0, 3)),
     Convolution((1, 3, 15, 33), (1, 1, 130)),
+    # Depthwise: wide enough for all kinds of neighbouring outputs, strides, filters beyond the image.
+    Convolution((2, 6, 19, 17), (3, 3, 17), padding=(1, 1), groups=17),
+    Convolution((1, 9, 12, 4), (3, 5, 4), stride=(2, 3), padding=(1, 2), dilation=(1, 2), groups=4),
+    Convolution((2, 2, 3, 33), (5, 4, 33), padding=(2, 3), groups=33),
+    # Filters that are packed.
+    Convolution((1, 8, 9, 40), (1, 7, 66), padding=(0, 3)),
     Convolution((0, 5, 5, 2), (3, 3, 2)),
     Convolution((2, 0, 0, 2), (1, 1, 2)),
     Convolution((2, 5, 5, 2), (3, 3, 0)),

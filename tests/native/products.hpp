@@ -143,6 +143,11 @@ template <class T> void check_conv() {
     check_conv<T>(1, 21, 22, 17, 3, 3, 17, BLOCK<T> + 1, 19, 20, 1, 0, 1);
     check_conv<T>(0, 4, 4, 16, 3, 3, 16, 16, 4, 4, 1, 1, 1);
     check_conv<T>(1, 2, 3, 16, 3, 3, 16, 16, 9, 4, 1, 3, 1);
+    check_conv<T>(1, 8, 9, 40, 1, 7, 40, BLOCK<T> + 1, 8, 9, 1, 3, 1);  // packed filters
+    for (const int64_t stride : {1, 2}) {  // depthwise
+        check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
+        check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);
+    }
     check_conv<T>(0, 3, 3, 2, 3, 3, 2, 5, 1, 1, 1, 0, 1);
     check_conv<T>(2, 0, 0, 2, 3, 3, 2, 5, 2, 2, 1, 3, 1);
 }
