@@ -54,6 +54,7 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
         kernel(call, 0, 1);
     else
         Team::instance().run(kernel, call, parts);
+    if (const Finish finish = table.finish[call.kernel][call.is_double]) finish(call);
     return true;
 }
 
