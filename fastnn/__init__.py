@@ -14,12 +14,18 @@ from fastnn.gradcheck import gradcheck
 from fastnn.history import History
 from fastnn.kernels import backend
 from fastnn.layers import (
+    AvgPool2d,
+    BatchNorm1d,
+    BatchNorm2d,
     Conv2d,
     Dropout,
     Flatten,
+    GlobalAvgPool2d,
     Identity,
     Layer,
+    LayerNorm,
     Linear,
+    MaxPool2d,
     ReLU,
     Sequential,
     Sigmoid,
@@ -29,7 +35,7 @@ from fastnn.layers import (
 )
 from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squared_error
 from fastnn.optim import SGD, Adam, Optimizer
-from fastnn.param import Param
+from fastnn.param import Buffer, Param
 from fastnn.rng import manual_seed
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError, Trainer
@@ -37,6 +43,10 @@ from fastnn.trainer import NonFiniteError, Trainer
 __all__ = [
     "SGD",
     "Adam",
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Buffer",
     "CheckpointError",
     "Conv2d",
     "CrossEntropy",
@@ -44,11 +54,14 @@ __all__ = [
     "DatasetNotFoundError",
     "Dropout",
     "Flatten",
+    "GlobalAvgPool2d",
     "History",
     "Identity",
     "Layer",
+    "LayerNorm",
     "Linear",
     "Loss",
+    "MaxPool2d",
     "NonFiniteError",
     "Optimizer",
     "Param",

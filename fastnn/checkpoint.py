@@ -8,6 +8,7 @@ from pathlib import Path
 from fastnn._door import Array
 from fastnn.files import write_atomic
 from fastnn.layers import Layer
+from fastnn.param import Buffer, Param
 
 
 class CheckpointError(ValueError):
@@ -15,7 +16,7 @@ class CheckpointError(ValueError):
 
 
 def save(model: Layer, path: str | os.PathLike[str]) -> Path:
-    """Write all parameters of `model` to `path` (safetensors); returns the path.
+    """Write all parameters and buffers of `model` to `path` (safetensors); returns the path.
 
     Atomic: the file is written under a temporary name, flushed to the disk and renamed, so that `path`
     holds either the old or the new weights, whatever happens.
@@ -23,12 +24,12 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     from safetensors.numpy import save as serialize
 
     target = Path(path)
-    write_atomic(target, serialize({name: param.value for name, param in model.named_parameters()}))
+    write_atomic(target, serialize({name: held.value for name, held in _held_by(model).items()}))
     return target
 
 
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Read all parameters of `model` from a file that `save` wrote.
+    """Read all parameters and buffers of `model` from a file that `save` wrote.
 
     Raises FileNotFoundError if there is none, and `CheckpointError` where the file is damaged or a name,
     shape or type does not fit; the model is untouched then.
@@ -40,16 +41,21 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
         arrays: dict[str, Array] = deserialize(Path(path).read_bytes())
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    params = dict(model.named_parameters())
-    problems = [f"it lacks {name!r}" for name in params.keys() - arrays.keys()]
-    problems += [f"it has {name!r}, which the model lacks" for name in arrays.keys() - params.keys()]
-    for name in params.keys() & arrays.keys():
-        wanted, got = params[name], arrays[name]
+    held = _held_by(model)
+    problems = [f"it lacks {name!r}" for name in held.keys() - arrays.keys()]
+    problems += [f"it has {name!r}, which the model lacks" for name in arrays.keys() - held.keys()]
+    for name in held.keys() & arrays.keys():
+        wanted, got = held[name], arrays[name]
         if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
             problems.append(
                 f"{name!r} is {got.dtype} {got.shape}, the model has {wanted.dtype} {wanted.shape}"
             )
     if problems:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
-    for name, param in params.items():
-        param.value = arrays[name]
+    for name, array in arrays.items():
+        held[name].value = array  # in place, so that recorded steps go on with it
+
+
+def _held_by(model: Layer) -> dict[str, Param | Buffer]:
+    """The parameters and buffers of a model by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

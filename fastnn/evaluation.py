@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastnn import metrics, random_states
+from fastnn import metrics, states
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.samples import Data, Samples, check_data
@@ -51,11 +51,12 @@ def gradients(
 ) -> float:
     """Fill `p.grad` of every parameter that is not frozen from the batch (x, y); returns the loss.
 
-    No weight and no random counter changes. Raises ValueError or TypeError for data that do not fit.
+    No weight, random counter or running moment changes.
+    Raises ValueError or TypeError for data that do not fit.
     """
     chosen = reducing_loss(loss)
     samples = check_data(model, chosen, data, scale)
-    with random_states.kept(model):
+    with states.kept(model):
         x, target = samples.all()
         outputs, backward = model.forward(x, train=True)
         value, dy = chosen.value_and_gradient(outputs, target)

@@ -53,11 +53,11 @@ def central_differences(
         raise ValueError('a gradient is that of one number: choose the reduction "mean" or "sum"')
     twin = copy.deepcopy(model)
     x, target = check_data(twin, chosen, data, scale).all()
-    random_states = [(state, state.copy()) for state in twin.random_states()]
+    states = [(state, state.copy()) for state in twin.states()]
 
     def loss_with(param: Param, weights: Array) -> float:
         param.value = weights
-        for state, start in random_states:
+        for state, start in states:
             state[:] = start
         outputs, _ = twin.forward(x, train=True)
         return float(chosen.value(outputs, target)[0])

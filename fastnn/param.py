@@ -1,8 +1,8 @@
-"""A trainable array of a layer: its value, its gradient, and how fast it learns."""
+"""The arrays that a layer holds: parameters, which an optimizer changes, and buffers, which it does not."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,31 +12,24 @@ from fastnn.changes import Noted
 from fastnn.kernels import aligned_empty
 
 
-class Param(Noted):
-    """A named array that training changes.
+class _Held(Noted):
+    """A named array of floats: saved, loaded and converted with its layer.
 
-    `value` is a read-only snapshot; assign to it to set the weights. `grad` is the gradient of the last
-    backward pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter: its gradient is then
-    not even computed. `lr_scale` multiplies the optimizer's learning rate.
-
-    Layers and optimizers work on `master` and `grad_buffer()`; nobody else should, because the layout of
-    the master weights is the kernels' business.
+    `value` is a read-only snapshot; assign to it to set the numbers. Layers work on `master`; nobody else
+    should, because its layout is the kernels' business.
     """
 
-    def __init__(
-        self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
-    ) -> None:
+    kind: ClassVar[str]
+
+    def __init__(self, value: npt.ArrayLike, *, name: str = "") -> None:
         array = np.asarray(value)
         self.master: Array = aligned_empty(array.shape, float_type(array.dtype))
         self.master[...] = array
         self.name = name
-        self.trainable = trainable
-        self.lr_scale = lr_scale
-        self._grad: Array | None = None
 
     @property
     def value(self) -> Array:
-        """A read-only copy of the weights. Assigning checks the shape and copies."""
+        """A read-only copy of the numbers. Assigning checks the shape and copies."""
         return _snapshot(self.master)
 
     @value.setter
@@ -44,16 +37,11 @@ class Param(Noted):
         array = np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(
-                f"parameter {self.name!r} has the shape {self.shape}, the new value {array.shape}"
+                f"{self.kind} {self.name!r} has the shape {self.shape}, the new value {array.shape}"
             )
         if array.dtype.kind not in "buif":
-            raise TypeError(f"parameter {self.name!r} holds real numbers, the new value {array.dtype}")
+            raise TypeError(f"{self.kind} {self.name!r} holds real numbers, the new value {array.dtype}")
         self.master[...] = array
-
-    @property
-    def grad(self) -> Array | None:
-        """A read-only copy of the last gradient; None before the first, and while frozen."""
-        return None if self._grad is None or self.frozen else _snapshot(self._grad)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,6 +54,52 @@ class Param(Noted):
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.master.dtype
+
+    def to(self, dtype: npt.DTypeLike) -> None:
+        """Convert the numbers to float32 or float64."""
+        if float_type(dtype) != self.dtype:
+            master = aligned_empty(self.shape, dtype)
+            master[...] = self.master
+            self.master = master
+
+
+class Buffer(_Held):
+    """A named array of a layer that no optimizer changes, such as the running mean of a batch normalisation.
+
+    `value` is a read-only snapshot; assign to it to set the numbers.
+    """
+
+    kind = "buffer"
+
+    def __repr__(self) -> str:
+        return f"Buffer({self.name!r}, shape={self.shape}, {self.dtype})"
+
+
+class Param(_Held):
+    """A named array that training changes.
+
+    `value` is a read-only snapshot; assign to it to set the weights. `grad` is the gradient of the last
+    backward pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter: its gradient is then
+    not even computed. `lr_scale` multiplies the optimizer's learning rate.
+
+    Layers and optimizers work on `master` and `grad_buffer()`; nobody else should, because the layout of
+    the master weights is the kernels' business.
+    """
+
+    kind = "parameter"
+
+    def __init__(
+        self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
+    ) -> None:
+        super().__init__(value, name=name)
+        self.trainable = trainable
+        self.lr_scale = lr_scale
+        self._grad: Array | None = None
+
+    @property
+    def grad(self) -> Array | None:
+        """A read-only copy of the last gradient; None before the first, and while frozen."""
+        return None if self._grad is None or self.frozen else _snapshot(self._grad)
 
     @property
     def lr_scale(self) -> float:
@@ -104,10 +138,7 @@ class Param(Noted):
 
     def to(self, dtype: npt.DTypeLike) -> None:
         """Convert the weights to float32 or float64; the gradient is forgotten."""
-        if float_type(dtype) != self.dtype:
-            master = aligned_empty(self.shape, dtype)
-            master[...] = self.master
-            self.master = master
+        super().to(dtype)
         self.drop_grad()
 
     def __repr__(self) -> str:

@@ -19,7 +19,7 @@ from fastnn.kernels import active_backend, record_with
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim import Optimizer
-from fastnn.param import Param
+from fastnn.param import Buffer, Param
 from fastnn.per_object import PerObject
 from fastnn.recording import Arena, Recorder, declares_recordable
 
@@ -255,6 +255,9 @@ def _layer_structure(layer: Layer, named: list[object]) -> Iterator[Any]:
     for name, value in vars(layer).items():
         if isinstance(value, Param):
             yield from _param_structure(value, named)
+        elif isinstance(value, Buffer):
+            named.append(value.master)
+            yield id(value.master)
         elif isinstance(value, Layer):
             yield from _layer_structure(value, named)
         elif isinstance(value, (tuple, list)) and all(isinstance(item, Layer) for item in value):

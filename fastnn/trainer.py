@@ -22,9 +22,9 @@ from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer, optimizer_of
 from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
 from fastnn.profile import Profile, profile_plan
-from fastnn.random_states import kept_on_failure
 from fastnn.recording import Recorder, run_layer, run_loss, slot_for
 from fastnn.samples import Samples, check_data, check_model
+from fastnn.states import kept_on_failure
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
 ORDER_OF_SAMPLES, RANDOM_LAYER = 0, 1
@@ -154,7 +154,7 @@ class Trainer:
             self._check_loss(recorded.loss)
 
     def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
-        """Takes back what call-backs drew when their step fails; the plan takes back the rest."""
+        """Takes back what call-backs changed when their step fails; the plan takes back the rest."""
         return kept_on_failure(self.model, self._updates) if recorded.has_call_backs else nullcontext()
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:

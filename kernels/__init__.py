@@ -22,6 +22,17 @@ BACKENDS = ("aot", "jit", "ref")
 FAMILIES = {
     "dense": ("dense_forward", "dense_dx", "dense_dw", "dense_db"),
     "conv": ("conv_forward", "conv_dx", "conv_dw", "im2col", "col2im"),
+    "pool": ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx"),
+    "norm": (
+        "batch_moments",
+        "running_moments",
+        "batch_norm_forward",
+        "batch_norm_sums",
+        "batch_norm_dx",
+        "layer_norm_forward",
+        "layer_norm_dx",
+        "layer_norm_dw",
+    ),
     "act": (
         "relu_forward",
         "relu_dx",

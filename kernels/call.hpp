@@ -21,6 +21,18 @@ enum KernelId : int {
     CONV_DW,
     IM2COL,
     COL2IM,
+    MAX_POOL_FORWARD,
+    MAX_POOL_DX,
+    AVG_POOL_FORWARD,
+    AVG_POOL_DX,
+    BATCH_MOMENTS,
+    RUNNING_MOMENTS,
+    BATCH_NORM_FORWARD,
+    BATCH_NORM_SUMS,
+    BATCH_NORM_DX,
+    LAYER_NORM_FORWARD,
+    LAYER_NORM_DX,
+    LAYER_NORM_DW,
     RELU_FORWARD,
     RELU_DX,
     SIGMOID_FORWARD,
@@ -103,6 +115,9 @@ using Scratch = ScratchNeeds (*)(const Call &call);
 
 constexpr std::int64_t CACHE_LINE = 64;  // bytes
 
+// What is done once when all parts are done: puts together what they left in the shared scratch memory.
+using Finish = void (*)(const Call &call);
+
 // So many bytes, rounded up to cache lines.
 inline std::int64_t whole_lines(std::int64_t bytes) {
     return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
@@ -115,6 +130,7 @@ struct Table {
     Kernel kernel[KERNEL_COUNT][2];
     Scratch scratch[KERNEL_COUNT][2];  // null: none
     Kernel prepare[KERNEL_COUNT][2];  // fills the shared scratch memory before any part begins; null: nothing
+    Finish finish[KERNEL_COUNT][2];   // null: nothing
 };
 
 // The half-open range of `count` items that a part owns, split at multiples of `unit`.

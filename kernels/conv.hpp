@@ -182,7 +182,7 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     const std::int64_t size = sizeof(T);
     if (dw_by_winograd(g)) {
         const Winograd<T> w = winograd_of<T>(g);
-        return {CACHE_LINE, CACHE_LINE + w.filter_elements() * size, w.dw_elements() * size};
+        return {0, w.filter_elements() * size, w.dw_elements() * size};
     }
     return {0, 0, is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size};
 }
@@ -205,13 +205,18 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part);
     if (dw_by_winograd(g))
-        winograd_dw(winograd_of<T>(g), call.in<T>(0), call.in<T>(1), memory,
-                    reinterpret_cast<T *>(call.scratch + CACHE_LINE), reinterpret_cast<int *>(call.scratch),
-                    part, parts, call.out<T>(2));
+        winograd_dw(winograd_of<T>(g), call.in<T>(0), call.in<T>(1), memory, part, parts,
+                    reinterpret_cast<T *>(call.scratch));
     else if (is_depthwise(g))
         depthwise_gradients(g, call.in<T>(0), call.in<T>(1), part, parts, call.out<T>(2));
     else
         correlate_gradients(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
+}
+
+template <class T> void conv_dw_finish(const Call &call) {
+    const Geometry g(call);
+    if (dw_by_winograd(g))
+        transform_filters_back(winograd_of<T>(g), reinterpret_cast<const T *>(call.scratch), call.out<T>(2));
 }
 
 }  // namespace fastnn

@@ -56,6 +56,11 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
     }
 }
 
+template <class T> void dense_forward_finish(const Call &call) {
+    if (goes_by_chunks<T>(call) && NarrowForward<T>::parts_are_chunks(call))
+        NarrowForward<T>(call, 0).finish_chunks(call);
+}
+
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
     const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
     return {K, N, M, {x, 1, K}, dy, false, true};

@@ -44,17 +44,14 @@ public:
 
     static ScratchNeeds scratch(const Call &call) {
         const std::int64_t sums = NARROW_ROWS * CHUNKS * LANES<T> * std::int64_t(sizeof(T));
-        if (parts_are_chunks(call)) return {CACHE_LINE, CACHE_LINE + sums, 0};
+        if (parts_are_chunks(call)) return {0, sums, 0};
         return {0, 0, sums};
     }
 
-    // Whoever finishes last adds the chunks.
     void run_chunks(const Call &call, int part, int parts) const {
-        int *const finished = reinterpret_cast<int *>(call.scratch);
-        T *const sums = reinterpret_cast<T *>(call.scratch + CACHE_LINE);
-        make_chunks({0, M}, share(CHUNKS, part, parts), sums);
-        if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) == parts) add_chunks({0, M}, sums);
+        make_chunks({0, M}, share(CHUNKS, part, parts), reinterpret_cast<T *>(call.scratch));
     }
+    void finish_chunks(const Call &call) const { add_chunks({0, M}, reinterpret_cast<T *>(call.scratch)); }
 
     void run_rows(Range rows, T *sums) const {
         for (std::int64_t row = rows.begin; row < rows.end; row += NARROW_ROWS) {

@@ -56,6 +56,7 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
         else
             Team::instance().run(kernel, call, parts);
     }
+    if (const Finish finish = table.finish[call.kernel][call.is_double]) finish(call);
     return true;
 }
 

@@ -87,13 +87,19 @@ inline bool writes(const Call &call, const void *data) {
         case DENSE_DW:
         case CONV_DX:
         case CONV_DW:
+        case MAX_POOL_DX:
         case RELU_DX:
         case SIGMOID_DX:
         case TANH_DX:
         case SOFTMAX_DX:
         case ELEMENTWISE_DX:
         case DROPOUT: return call.array[2] == data;
+        case AVG_POOL_DX:
         case DENSE_DB: return call.array[1] == data;
+        case BATCH_NORM_SUMS: return call.array[4] == data || call.array[5] == data;
+        case BATCH_NORM_DX: return call.array[7] == data;
+        case LAYER_NORM_DX: return call.array[4] == data;
+        case LAYER_NORM_DW: return call.array[3] == data || call.array[4] == data;
         case DENSE_DW_SGD:
         case DENSE_DW_ADAM:
         case DENSE_DB_SGD:

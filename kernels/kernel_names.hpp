@@ -16,6 +16,18 @@ inline const char *kernel_name(KernelId kernel) {
         case CONV_DW: return "conv_dw";
         case IM2COL: return "im2col";
         case COL2IM: return "col2im";
+        case MAX_POOL_FORWARD: return "max_pool_forward";
+        case MAX_POOL_DX: return "max_pool_dx";
+        case AVG_POOL_FORWARD: return "avg_pool_forward";
+        case AVG_POOL_DX: return "avg_pool_dx";
+        case BATCH_MOMENTS: return "batch_moments";
+        case RUNNING_MOMENTS: return "running_moments";
+        case BATCH_NORM_FORWARD: return "batch_norm_forward";
+        case BATCH_NORM_SUMS: return "batch_norm_sums";
+        case BATCH_NORM_DX: return "batch_norm_dx";
+        case LAYER_NORM_FORWARD: return "layer_norm_forward";
+        case LAYER_NORM_DX: return "layer_norm_dx";
+        case LAYER_NORM_DW: return "layer_norm_dw";
         case RELU_FORWARD: return "relu_forward";
         case RELU_DX: return "relu_dx";
         case SIGMOID_FORWARD: return "sigmoid_forward";

@@ -19,6 +19,18 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         CONV_DW
         IM2COL
         COL2IM
+        MAX_POOL_FORWARD
+        MAX_POOL_DX
+        AVG_POOL_FORWARD
+        AVG_POOL_DX
+        BATCH_MOMENTS
+        RUNNING_MOMENTS
+        BATCH_NORM_FORWARD
+        BATCH_NORM_SUMS
+        BATCH_NORM_DX
+        LAYER_NORM_FORWARD
+        LAYER_NORM_DX
+        LAYER_NORM_DW
         RELU_FORWARD
         RELU_DX
         SIGMOID_FORWARD

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <cstring>
 #include <vector>
 
 #include "call.hpp"
@@ -95,12 +96,22 @@ private:
         return RAN;
     }
 
-    // Takes the random counters back to where they were before the step, of which `count` calls were run.
+    // Takes random counters and running moments back to where they were before the step, of which `count`
+    // calls were run; the last change first, since two calls may have changed the same moments.
     Outcome undo(std::size_t count, Outcome outcome) {
         failed = count;
-        for (std::size_t i = 0; i < count; ++i)
+        for (std::size_t i = count; i-- > 0;) {
             if (calls[i].kernel == RANDOM_NEXT) --calls[i].out<std::uint64_t>(0)[1];
+            if (calls[i].kernel == RUNNING_MOMENTS) put_moments_back(calls[i]);
+        }
         return outcome;
+    }
+
+    // running_mean, running_var (C,) = before (2, C)
+    static void put_moments_back(const Call &call) {
+        const std::size_t bytes = std::size_t(call.size[1]) * (call.is_double ? sizeof(double) : sizeof(float));
+        std::memcpy(call.array[2], call.array[4], bytes);
+        std::memcpy(call.array[3], call.in<char>(4) + bytes, bytes);
     }
 };
 

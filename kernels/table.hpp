@@ -11,7 +11,9 @@
 #include "elementwise.hpp"
 #include "im2col.hpp"
 #include "loss.hpp"
+#include "norm.hpp"
 #include "optim.hpp"
+#include "pool.hpp"
 #include "probe.hpp"
 #include "random.hpp"
 #include "serial.hpp"
@@ -21,20 +23,33 @@ namespace fastnn {
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
     const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr,
-                              Kernel prepare = nullptr) {
+                              Kernel prepare = nullptr, Finish finish = nullptr) {
         table.kernel[id][type] = kernel;
         table.scratch[id][type] = scratch;
         table.prepare[id][type] = prepare;
+        table.finish[id][type] = finish;
     };
-    set(DENSE_FORWARD, dense_forward<T>, dense_forward_scratch<T>);
+    set(DENSE_FORWARD, dense_forward<T>, dense_forward_scratch<T>, nullptr, dense_forward_finish<T>);
     set(DENSE_DX, dense_dx<T>, dense_dx_scratch<T>);
     set(DENSE_DW, dense_dw<T>, dense_dw_scratch<T>);
     set(DENSE_DB, dense_db<T>);
     set(CONV_FORWARD, conv_forward<T>, conv_forward_scratch<T>, conv_forward_prepare<T>);
     set(CONV_DX, conv_dx<T>, conv_dx_scratch<T>, conv_dx_prepare<T>);
-    set(CONV_DW, conv_dw<T>, conv_dw_scratch<T>);
+    set(CONV_DW, conv_dw<T>, conv_dw_scratch<T>, nullptr, conv_dw_finish<T>);
     set(IM2COL, im2col<T>);
     set(COL2IM, col2im<T>);
+    set(MAX_POOL_FORWARD, max_pool_forward<T>);
+    set(MAX_POOL_DX, max_pool_dx<T>);
+    set(AVG_POOL_FORWARD, avg_pool_forward<T>);
+    set(AVG_POOL_DX, avg_pool_dx<T>);
+    set(BATCH_MOMENTS, batch_moments<T>, batch_moments_scratch<T>, nullptr, batch_moments_finish<T>);
+    set(RUNNING_MOMENTS, running_moments<T>);
+    set(BATCH_NORM_FORWARD, batch_norm_forward<T>);
+    set(BATCH_NORM_SUMS, batch_norm_sums<T>, chunk_sums_scratch<T>, nullptr, batch_norm_sums_finish<T>);
+    set(BATCH_NORM_DX, batch_norm_dx<T>);
+    set(LAYER_NORM_FORWARD, layer_norm_forward<T>);
+    set(LAYER_NORM_DX, layer_norm_dx<T>);
+    set(LAYER_NORM_DW, layer_norm_dw<T>, chunk_sums_scratch<T>, nullptr, layer_norm_dw_finish<T>);
     set(RELU_FORWARD, relu_forward<T>);
     set(RELU_DX, relu_dx<T>);
     set(SIGMOID_FORWARD, sigmoid_forward<T>);

@@ -262,12 +262,10 @@ void winograd_dw_row(const Winograd<T> &g, const T *x, const T *dy, Range channe
     }
 }
 
-// dw = sum over images and pixels.  x (N, H, W, C), dy (N, P, Q, O) -> dw (3, 3, C, O)
-// Each part has a `memory` of dw_elements(); du of filter_elements() and `finished`, zero at first, are shared:
-// the last part completes dw. The parts are rows of places, and of these vectors of channels.
+// The sums over all tiles of which transform_filters_back makes dw.  x (N, H, W, C), dy (N, P, Q, O) -> du
+// Each part has a `memory` of dw_elements(), and owns rows of places, and of these vectors of channels.
 template <class T>
-void winograd_dw(const Winograd<T> &g, const T *x, const T *dy, T *memory, T *du, int *finished, int part,
-                 int parts, T *dw) {
+void winograd_dw(const Winograd<T> &g, const T *x, const T *dy, T *memory, int part, int parts, T *du) {
     const std::int64_t vectors = (g.C + LANES<T> - 1) / LANES<T>;
     const Range mine = share(4 * vectors, part, parts);
     for (std::int64_t row = 0; row < 4; ++row) {
@@ -282,7 +280,6 @@ void winograd_dw(const Winograd<T> &g, const T *x, const T *dy, T *memory, T *du
             case 3: winograd_dw_row<3>(g, x, dy, channels, memory, du); break;
         }
     }
-    if (__atomic_add_fetch(finished, 1, __ATOMIC_ACQ_REL) == parts) transform_filters_back(g, du, dw);
 }
 
 }  // namespace fastnn

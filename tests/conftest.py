@@ -55,14 +55,14 @@ def finite_differences():
 
 @pytest.fixture
 def snapshot():
-    """All that training changes, bytewise: weights, random counters and the optimizer's memory."""
+    """All that training changes, bytewise: weights, random counters, buffers and the optimizer's memory."""
 
     def take(model, optimizer=None):
         params = model.parameters()
         states = [] if optimizer is None else [optimizer.state(param) for param in params]
         return (
             [param.value.tobytes() for param in params],
-            [counter.tobytes() for counter in model.random_states()],
+            [state.tobytes() for state in model.states()],
             [(state.steps, {name: array.tobytes() for name, array in state.items()}) for state in states],
         )
 

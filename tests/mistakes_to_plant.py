@@ -355,8 +355,8 @@ MISTAKES = (
     ),
     Mistake(
         "failed step advances the random counters",
-        "fastnn/random_states.py",
-        "            state[:] = old\n        raise",
+        "fastnn/states.py",
+        "            _put_back(model, before)\n        raise",
         "            pass\n        raise",
         (DOOR, PLAN_FAILURES),
     ),

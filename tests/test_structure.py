@@ -23,7 +23,7 @@ ORDER = [
     {"recording"},
     {"prediction"},
     {"layers"},
-    {"random_states"},
+    {"states"},
     {"losses"},
     {"optim"},
     {"data"},

@@ -6,6 +6,8 @@ from fastnn.layers.conv import Conv2d
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import Elementwise, elementwise
+from fastnn.layers.norm import BatchNorm1d, BatchNorm2d, LayerNorm
+from fastnn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from fastnn.layers.sequential import Sequential
 from fastnn.layers.shape import Flatten
 from fastnn.recording import Backward
@@ -13,14 +15,20 @@ from fastnn.recording import Backward
 __all__ = [
     "ACTIVATIONS",
     "Activation",
+    "AvgPool2d",
     "Backward",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv2d",
     "Dropout",
     "Elementwise",
     "Flatten",
+    "GlobalAvgPool2d",
     "Identity",
     "Layer",
+    "LayerNorm",
     "Linear",
+    "MaxPool2d",
     "ReLU",
     "Sequential",
     "Sigmoid",

@@ -10,7 +10,10 @@ HEADER = ("layer", "", "output of a sample", "trainable", "fixed")
 
 
 def summary(model: Layer, input_shape: Shape | None) -> str:
-    """One row per layer; shapes start at the first layer that knows what it takes."""
+    """One row per layer; shapes start at the first layer that knows what it takes.
+
+    Frozen parameters and buffers count as fixed.
+    """
     rows = [HEADER]
     shape = input_shape
     for index, layer in enumerate(model.layers if isinstance(model, Sequential) else [model]):
@@ -34,4 +37,5 @@ def summary(model: Layer, input_shape: Shape | None) -> str:
 def _counts(layer: Layer) -> tuple[str, str]:
     params = layer.parameters()
     trainable = sum(param.size for param in params if not param.frozen)
-    return f"{trainable:,}", f"{sum(param.size for param in params) - trainable:,}"
+    fixed = sum(held.size for held in (*params, *layer.buffers())) - trainable
+    return f"{trainable:,}", f"{fixed:,}"

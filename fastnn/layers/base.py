@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +12,7 @@ from fastnn import prediction
 from fastnn._door import Array, Shape, features, float_type, positive_int
 from fastnn.changes import Noted
 from fastnn.kernels import empty, ops
-from fastnn.param import Param
+from fastnn.param import Buffer, Param
 from fastnn.recording import Backward
 
 
@@ -20,7 +20,7 @@ class Layer(Noted):
     """Base class of all layers.
 
     A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s
-    are its parameters; attributes that are layers are its children.
+    are its parameters, those that are `Buffer`s its buffers; attributes that are layers are its children.
     """
 
     # Whether forward and backward do nothing but call kernels on arrays from `kernels.empty`, so that a plan
@@ -40,7 +40,7 @@ class Layer(Noted):
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
         """All parameters with their names, e.g. "0.weight"."""
-        for name, value in vars(self).items():
+        for name, value in self._named_values():
             if isinstance(value, Param):
                 yield prefix + name, value
             elif isinstance(value, Layer):
@@ -50,11 +50,31 @@ class Layer(Noted):
         """All parameters, in the order of the layers."""
         return [param for _, param in self.named_parameters()]
 
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
+        """All arrays that belong to the layers, but are not trained, with their names: "1.running_mean"."""
+        for name, value in self._named_values():
+            if isinstance(value, Buffer):
+                yield prefix + name, value
+            elif isinstance(value, Layer):
+                yield from value.named_buffers(f"{prefix}{name}.")
+
+    def buffers(self) -> list[Buffer]:
+        """All buffers, in the order of the layers."""
+        return [buffer for _, buffer in self.named_buffers()]
+
     def random_states(self) -> Iterator[Array]:
         """The (key, count) pairs, uint64 (2,), of all layers that draw random numbers."""
-        for value in vars(self).values():
+        for _, value in self._named_values():
             if isinstance(value, Layer):
                 yield from value.random_states()
+
+    def states(self) -> list[Array]:
+        """All that a forward pass of training changes, itself and not a copy: random counters and buffers."""
+        return [*self.random_states(), *(buffer.master for buffer in self.buffers())]
+
+    def _named_values(self) -> Iterable[tuple[str, object]]:
+        """What may hold parameters, buffers and states."""
+        return vars(self).items()
 
     @property
     def trainable(self) -> bool:
@@ -63,20 +83,20 @@ class Layer(Noted):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64: the type of the parameters (float32 if there are none).
+        """float32 or float64: the type of parameters and buffers (float32 if there are none).
 
         Raises ValueError for a mixture.
         """
-        types = {param.dtype for param in self.parameters()}
+        types = {held.dtype for held in (*self.parameters(), *self.buffers())}
         if len(types) > 1:
             raise ValueError("the parameters mix float32 and float64: choose one by model.to(...)")
         return next(iter(types), np.dtype(np.float32))
 
     def to(self, dtype: npt.DTypeLike) -> Self:
-        """Convert all parameters to float32 or float64, in place; returns the layer."""
+        """Convert all parameters and buffers to float32 or float64, in place; returns the layer."""
         dtype = float_type(dtype)
-        for param in self.parameters():
-            param.to(dtype)
+        for held in (*self.parameters(), *self.buffers()):
+            held.to(dtype)
         return self
 
     def set_lr_scale(self, scale: float) -> Self:

@@ -8,10 +8,9 @@ import numpy.typing as npt
 from fastnn._door import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
+from fastnn.layers._geometry import Pair, pair, short, sides_out
 from fastnn.layers.base import Layer
 from fastnn.recording import Backward
-
-Pair = tuple[int, int]
 
 
 class Conv2d(Layer):
@@ -47,9 +46,9 @@ class Conv2d(Layer):
     ) -> None:
         self.in_channels = positive_int(in_channels, "in_channels")
         outputs = positive_int(out_channels, "out_channels")
-        self.filter_size = _pair(filter_size, "filter_size", 1)
-        self.stride = _pair(stride, "stride", 1)
-        self.dilation = _pair(dilation, "dilation", 1)
+        self.filter_size = pair(filter_size, "filter_size", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.dilation = pair(dilation, "dilation", 1)
         self.padding = _padding(padding, self.filter_size, self.stride, self.dilation)
         self.groups = positive_int(groups, "groups")
         if in_channels % groups or out_channels % groups:
@@ -70,16 +69,7 @@ class Conv2d(Layer):
             shape = (*shape, 1)
         if len(shape) != 3 or shape[2] != self.in_channels:
             raise ValueError(f"{self} wants images (height, width, {channels}), got samples of shape {shape}")
-        sides = []
-        for name, size, seen, step, (before, behind) in zip(
-            ("height", "width"), shape, self._seen(), self.stride, self.padding, strict=False
-        ):
-            padded = size + before + behind
-            if padded < seen:
-                raise ValueError(
-                    f"{self} sees {seen} pixels of the {name}, but there are {padded}, padding included"
-                )
-            sides.append((padded - seen) // step + 1)
+        sides = sides_out(self, shape, self._seen(), self.stride, self.padding)
         return (*sides, self.weight.shape[3])
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
@@ -111,27 +101,17 @@ class Conv2d(Layer):
         return rows, columns
 
     def __repr__(self) -> str:
-        given = [f"{self.in_channels}, {self.weight.shape[3]}, {_short(self.filter_size)}"]
+        given = [f"{self.in_channels}, {self.weight.shape[3]}, {short(self.filter_size)}"]
         for name, value, default in (
-            ("stride", _short(self.stride), "1"),
+            ("stride", short(self.stride), "1"),
             ("padding", _short_padding(self.padding), "0"),
-            ("dilation", _short(self.dilation), "1"),
+            ("dilation", short(self.dilation), "1"),
             ("groups", str(self.groups), "1"),
             ("bias", str(self.bias is not None), "True"),
         ):
             if value != default:
                 given.append(f"{name}={value}")
         return f"Conv2d({', '.join(given)})"
-
-
-def _pair(value: int | Pair, name: str, least: int) -> Pair:
-    """One number for both sides, or a pair; ValueError or TypeError for others."""
-    pair = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(pair) != 2 or not all(isinstance(size, (int, np.integer)) for size in pair):
-        raise TypeError(f"{name} must be a whole number or a pair of them, not {value!r}")
-    if min(pair) < least:
-        raise ValueError(f"{name} must be at least {least}, not {value!r}")
-    return int(pair[0]), int(pair[1])
 
 
 def _padding(
@@ -144,18 +124,14 @@ def _padding(
         if padding == "valid":
             return (0, 0), (0, 0)
         if stride != (1, 1):
-            raise ValueError(f'padding="same" needs stride 1, not {_short(stride)}: give numbers')
+            raise ValueError(f'padding="same" needs stride 1, not {short(stride)}: give numbers')
         rest = [step * (taps - 1) for taps, step in zip(size, dilation, strict=True)]
         return (rest[0] // 2, rest[0] - rest[0] // 2), (rest[1] // 2, rest[1] - rest[1] // 2)
     if isinstance(padding, (tuple, list)) and len(padding) == 2:
-        return _pair(padding[0], "padding", 0), _pair(padding[1], "padding", 0)
-    return _pair(padding, "padding", 0), _pair(padding, "padding", 0)
-
-
-def _short(pair: Pair) -> str:
-    return str(pair[0]) if pair[0] == pair[1] else str(pair)
+        return pair(padding[0], "padding", 0), pair(padding[1], "padding", 0)
+    return pair(padding, "padding", 0), pair(padding, "padding", 0)
 
 
 def _short_padding(padding: tuple[Pair, Pair]) -> str:
     (above, below), (left, right) = padding
-    return _short((above, left)) if (above, left) == (below, right) else str(padding)
+    return short((above, left)) if (above, left) == (below, right) else str(padding)

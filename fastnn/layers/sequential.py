@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from fastnn._door import Array, Shape
 from fastnn.layers.base import Layer
-from fastnn.param import Param
 from fastnn.recording import Backward, run_layer
 
 
@@ -35,6 +34,8 @@ class Sequential(Layer):
                 )
             seen[id(param)] = name
             param.name = name
+        for name, buffer in self.named_buffers():
+            buffer.name = name
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         ways_back: list[Backward] = []
@@ -65,13 +66,8 @@ class Sequential(Layer):
                 raise ValueError(f"layer {index}: {error}") from None
         return shape
 
-    def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
-        for index, layer in enumerate(self.layers):
-            yield from layer.named_parameters(f"{prefix}{index}.")
-
-    def random_states(self) -> Iterator[Array]:
-        for layer in self.layers:
-            yield from layer.random_states()
+    def _named_values(self) -> Iterator[tuple[str, object]]:
+        return ((str(index), layer) for index, layer in enumerate(self.layers))
 
     def __len__(self) -> int:
         return len(self.layers)

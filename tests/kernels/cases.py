@@ -1,63 +1,16 @@
-"""The arguments that every kernel is tried with: `CASES`, walked by test_grid.py.
+"""The arguments that every kernel is tried with: `CASES`, walked by test_grid.py. What a case is: case.py."""
 
-A case is a kernel, a builder of its arguments and what the builder needs to know. A builder gets `a`, a
-maker of arrays: `a(rows, columns)` holds numbers, `a.poison(rows, columns)` what a kernel must overwrite.
-"""
-
-import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from fastnn.kernels import load
 from fastnn.kernels.scalar import ScalarFunction
 
+from . import norm_cases, pool_cases
+from .case import Case
+from .convolution import Convolution
+
 SUM, MEAN = 1, 2
-
-
-class Arrays:
-    """Makes arrays of one floating type: normal numbers, or whole ones that float32 adds up exactly."""
-
-    def __init__(self, dtype, *, whole):
-        self.dtype = np.dtype(dtype)
-        self.whole = whole
-        self.rng = np.random.default_rng(0)
-
-    def __call__(self, *shape, terms=1, largest=1000):
-        """An input. `terms`: how many products a kernel adds up for one element of its output.
-
-        Whole numbers reach up to `largest`.
-        """
-        if not self.whole:
-            return self.rng.standard_normal(shape).astype(self.dtype)
-        # Large values, so that a truncated input shows; about three products per sum are not 0, so that
-        # all of them stay below 2^24 (test_grid.py checks it) and a lost tail shows all the same.
-        kept = self.rng.random(shape) < math.sqrt(3 / max(terms, 3))
-        return (self.rng.integers(-largest, largest + 1, shape) * kept).astype(self.dtype)
-
-    def poison(self, *shape):
-        return np.full(shape, np.nan, self.dtype)
-
-
-@dataclass(frozen=True)
-class Case:
-    kernel: str
-    build: Callable[..., tuple[Any, ...]]
-    parameters: tuple[Any, ...]
-    whole: bool = False
-
-    def __str__(self):
-        words = ("x".join(map(str, p)) if isinstance(p, tuple) else str(p) for p in self.parameters)
-        return "-".join((self.kernel, *words, *(("whole",) if self.whole else ())))
-
-    def arguments(self, dtype):
-        """Fresh arguments by name, the same ones at every call."""
-        arguments = self.build(Arrays(dtype, whole=self.whole), *self.parameters)
-        names = inspect.signature(load("ref")[self.kernel]).parameters
-        return dict(zip(names, arguments, strict=True))
 
 
 def dense_forward(a, batch, M, K, N, bias):
@@ -75,54 +28,6 @@ def dense_dw(a, batch, M, K, N):
 
 def dense_db(a, batch, M, N):
     return a(*batch, M, N), a.poison(*batch, N)
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """Images (N, H, W, C), filters (R, S, C / groups, O), and how they move."""
-
-    images: tuple[int, int, int, int]
-    filters: tuple[int, int, int]  # R, S, O
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-
-    def __str__(self):
-        pairs = (self.stride, self.padding, self.dilation, (self.groups,))
-        return "-".join("x".join(map(str, sizes)) for sizes in (self.images, self.filters, *pairs))
-
-    @property
-    def steps(self):
-        return self.stride, self.padding, self.dilation
-
-    @property
-    def largest(self):
-        """The largest whole number: Winograd's sums and differences of 3 x 3 places must be exact, too."""
-        return 30 if self.filters[:2] == (3, 3) and self.stride == self.dilation == (1, 1) else 1000
-
-    @property
-    def terms(self):
-        return math.prod(self.filters[:2]) * self.images[3] // self.groups
-
-    @property
-    def weights(self):
-        return *self.filters[:2], self.images[3] // self.groups, self.filters[2]
-
-    @property
-    def outputs(self):
-        """(N, P, Q, O)."""
-        sides = zip(self.images[1:3], self.filters[:2], *self.steps, strict=True)
-        seen = (
-            (size + 2 * pad - dilation * (taps - 1) - 1) // step + 1
-            for size, taps, step, pad, dilation in sides
-        )
-        return self.images[0], *seen, self.filters[2]
-
-    @property
-    def columns(self):
-        """(N, P, Q, R, S, C)."""
-        return *self.outputs[:3], *self.filters[:2], self.images[3]
 
 
 def conv_forward(a, conv, bias):
@@ -365,4 +270,4 @@ def cases():
         yield Case("gather_labels", gather_labels, sizes)
 
 
-CASES = tuple(cases())
+CASES = (*cases(), *pool_cases.cases(), *norm_cases.cases())

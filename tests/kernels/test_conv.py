@@ -8,7 +8,8 @@ import pytest
 from fastnn.kernels import BACKENDS, core, cpu, load
 
 from . import cases
-from .cases import Case, Convolution
+from .case import Arrays, Case
+from .convolution import Convolution
 
 every_isa = pytest.mark.parametrize("isa", cpu.supported())
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
@@ -116,7 +117,7 @@ SMALL = [conv for conv in cases.CONVOLUTIONS if np.prod(conv.columns) * conv.fil
 @every_backend
 @pytest.mark.parametrize("convolution", SMALL, ids=str)
 def test_loops_agree(backend, convolution):
-    a = cases.Arrays(np.float64, whole=False)
+    a = Arrays(np.float64, whole=False)
     x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
     y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)
     kernel = load(backend)
@@ -131,7 +132,7 @@ def test_loops_agree(backend, convolution):
 @pytest.mark.parametrize("convolution", cases.CONVOLUTIONS, ids=str)
 def test_gradients_are_adjoints(backend, convolution):
     """<conv(x, w), dy> = <x, dx> = <w, dw>, and <im2col(x), c> = <x, col2im(c)>."""
-    a = cases.Arrays(np.float64, whole=True)
+    a = Arrays(np.float64, whole=True)
     x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
     columns, c = a.poison(*convolution.columns), a(*convolution.columns)
     y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)

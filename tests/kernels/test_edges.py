@@ -18,7 +18,7 @@ import pytest
 from fastnn.kernels import FAMILIES, core, cpu, load
 
 from . import cases
-from .cases import Case
+from .case import Case
 
 KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 

@@ -12,7 +12,8 @@ import pytest
 from fastnn.kernels import FAMILIES, core, cpu, load
 
 from . import cases
-from .cases import CASES, MEAN, SUM, Case
+from .case import Arrays, Case
+from .cases import CASES, MEAN, SUM
 
 KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 # Never on several threads.
@@ -298,7 +299,7 @@ def test_element_does_not_depend_on_its_place(kernel, dtype, isa):
     core.select_isa(isa)
     build, options = ELEMENTWISE[kernel]
     size = 101  # several vectors of 16, and a tail of each length as the slices begin later
-    inputs = build(cases.Arrays(dtype, whole=False), (size,), *options)
+    inputs = build(Arrays(dtype, whole=False), (size,), *options)
     limits = np.finfo(dtype)
     special = [0.0, -0.0, np.inf, -np.inf, np.nan, limits.tiny / 3, -limits.smallest_subnormal, limits.max]
     for which, array in enumerate(inputs):

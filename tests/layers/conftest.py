@@ -16,11 +16,11 @@ def check_gradients(finite_differences, normal):
     """Compare a layer's way back with finite differences: dx and each parameter's gradient, in float64."""
 
     def check(layer, x, *, train=False):
-        counters = [(state, state.copy()) for state in layer.random_states()]
+        states = [(state, state.copy()) for state in layer.states()]
         direction = normal(*layer.forward(x)[0].shape)
 
         def forward():
-            for state, start in counters:
+            for state, start in states:
                 state[:] = start
             return layer.forward(x, train=train)
 

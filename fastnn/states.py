@@ -1,4 +1,5 @@
-"""The counters of random layers, put back after what must not have drawn from them."""
+"""What a forward pass of training changes, random counters and running moments, put back where they must not
+have changed."""
 
 from __future__ import annotations
 
@@ -11,24 +12,31 @@ from fastnn.layers import Layer
 
 @contextmanager
 def kept(model: Layer) -> Iterator[None]:
-    """Put the random states of the model back after the `with` block."""
-    before = [state.copy() for state in model.random_states()]
+    """Put the states of the model back after the `with` block."""
+    before = _copies(model)
     try:
         yield
     finally:
-        for state, old in zip(model.random_states(), before, strict=True):
-            state[:] = old
+        _put_back(model, before)
 
 
 @contextmanager
 def kept_on_failure(model: Layer, updates: Array) -> Iterator[None]:
     """The same if the `with` block raises before it has counted an update in `updates` (1,)."""
     count = int(updates[0])
-    before = [state.copy() for state in model.random_states()]
+    before = _copies(model)
     try:
         yield
     except BaseException:
         if updates[0] == count:  # else Ctrl-C came when the step was complete
-            for state, old in zip(model.random_states(), before, strict=True):
-                state[:] = old
+            _put_back(model, before)
         raise
+
+
+def _copies(model: Layer) -> list[Array]:
+    return [state.copy() for state in model.states()]
+
+
+def _put_back(model: Layer, before: list[Array]) -> None:
+    for state, old in zip(model.states(), before, strict=True):
+        state[:] = old

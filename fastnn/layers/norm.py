@@ -1,0 +1,203 @@
+"""Normalisation layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._door import Array, Shape, float_type, in_range, positive_int
+from fastnn.kernels import empty, ops
+from fastnn.layers.base import Layer
+from fastnn.param import Buffer, Param
+from fastnn.recording import Backward
+
+
+class _BatchNorm(Layer):
+    """y = (x - mean) / sqrt(var + epsilon) gamma + beta, channel by channel (Ioffe & Szegedy 2015)."""
+
+    # What a sample looks like, in words; its last axis holds the channels.
+    axes: ClassVar[tuple[str, ...]]
+
+    def __init__(
+        self,
+        channels: int,
+        epsilon: float = 1e-5,
+        momentum: float = 0.1,
+        affine: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.channels = positive_int(channels, "channels" if len(self.axes) > 1 else "features")
+        self.epsilon = in_range(epsilon, "epsilon", 0)
+        self.momentum = in_range(momentum, "momentum", 0, 1)
+        self.gamma, self.beta = _scale_and_shift((self.channels,), affine, float_type(dtype))
+        self.running_mean = Buffer(np.zeros(self.channels, dtype), name="running_mean")
+        self.running_var = Buffer(np.ones(self.channels, dtype), name="running_var")
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if len(shape) != len(self.axes) or shape[-1] != self.channels:
+            wanted = ", ".join((*self.axes[:-1], f"{self.channels} {self.axes[-1]}"))
+            raise ValueError(f"{self} wants samples of shape ({wanted}), got {shape}")
+        return shape
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        self.output_shape(x.shape[1:])
+        rows = x.reshape(-1, self.channels)
+        gamma, beta, epsilon = self.gamma, self.beta, self.epsilon
+        mean, var = self._moments(rows) if train else (self.running_mean.master, self.running_var.master)
+        y: Array = empty(rows.shape, x.dtype)
+        ops.batch_norm_forward(rows, mean, var, _master(gamma), _master(beta), epsilon, y)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            dy = dy.reshape(rows.shape)
+            dgamma, dbeta = (_gradient(param, self.channels, x.dtype) for param in (gamma, beta))
+            # Batch moments depend on x, running moments do not.
+            through_moments = need_dx and train
+            if through_moments or self.trainable:
+                ops.batch_norm_sums(rows, dy, mean, var, epsilon, dgamma, dbeta)
+            if not need_dx:
+                return None
+            dx: Array = empty(rows.shape, x.dtype)
+            sums = (dgamma, dbeta) if through_moments else (None, None)
+            ops.batch_norm_dx(rows, dy, mean, var, _master(gamma), epsilon, *sums, dx)
+            return dx.reshape(x.shape)
+
+        return y.reshape(x.shape), backward
+
+    def _moments(self, rows: Array) -> tuple[Array, Array]:
+        """Mean and biased variance of a batch, towards which the running moments move."""
+        if len(rows) < 2:
+            raise ValueError(
+                f"{self} normalises by the moments of the batch in training and needs more than one value "
+                f"for each channel, got {len(rows)}"
+            )
+        mean, var = (empty((self.channels,), rows.dtype) for _ in range(2))
+        ops.batch_moments(rows, mean, var)
+        running = self.running_mean.master, self.running_var.master
+        before = empty((2, self.channels), rows.dtype)  # for a plan, whose step may fail
+        ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
+        return mean, var
+
+    def __repr__(self) -> str:
+        given = [str(self.channels)]
+        for name, value, default in (
+            ("epsilon", self.epsilon, 1e-5),
+            ("momentum", self.momentum, 0.1),
+            ("affine", self.gamma is not None, True),
+        ):
+            if value != default:
+                given.append(f"{name}={value}")
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+class BatchNorm1d(_BatchNorm):
+    """y = (x - mean) / sqrt(var + epsilon) gamma + beta for each of the features of x (N, features).
+
+    In training mean and (biased) variance are those of the batch, and the running moments, buffers that are
+    saved with the weights, move towards it: running = (1 - momentum) running + momentum batch, with the
+    unbiased variance, as in PyTorch. Otherwise the running moments normalise. `affine=False` leaves out gamma
+    and beta.
+
+    Raises ValueError in training on a single sample. Ioffe & Szegedy 2015.
+    """
+
+    recordable = True
+    axes = ("features",)
+
+    @property
+    def input_shape(self) -> Shape:  # type: ignore[override]
+        return (self.channels,)
+
+
+class BatchNorm2d(_BatchNorm):
+    """y = (x - mean) / sqrt(var + epsilon) gamma + beta for each channel of images x (N, H, W, channels).
+
+    The moments are those over all pixels of all images; for the rest see `BatchNorm1d`.
+    """
+
+    recordable = True
+    axes = ("height", "width", "channels")
+
+
+class LayerNorm(Layer):
+    """y = (x - mean) / sqrt(var + epsilon) gamma + beta, with the moments of each sample.
+
+    They are taken over the last axes, of the sizes `shape` (one number, or a tuple), which gamma and beta
+    have, too; `affine=False` leaves those out. Ba, Kiros & Hinton 2016.
+    """
+
+    recordable = True
+
+    def __init__(
+        self,
+        shape: int | Shape,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
+        self.shape = tuple(positive_int(size, "shape") for size in sizes)
+        if not self.shape:
+            raise ValueError("shape must name at least one axis")
+        self.epsilon = in_range(epsilon, "epsilon", 0)
+        self.gamma, self.beta = _scale_and_shift(self.shape, affine, float_type(dtype))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape[-len(self.shape) :] != self.shape:
+            raise ValueError(f"{self} wants samples whose last axes are {self.shape}, got {shape}")
+        return shape
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        self.output_shape(x.shape[1:])
+        features = math.prod(self.shape)
+        rows = x.reshape(-1, features)
+        gamma, beta = self.gamma, self.beta
+        y, moments = empty(rows.shape, x.dtype), empty((len(rows), 2), x.dtype)
+        ops.layer_norm_forward(rows, _flat(gamma), _flat(beta), self.epsilon, y, moments)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            dy = dy.reshape(rows.shape)
+            if self.trainable:
+                dgamma, dbeta = (_gradient(param, features, x.dtype) for param in (gamma, beta))
+                ops.layer_norm_dw(rows, dy, moments, dgamma, dbeta)
+            if not need_dx:
+                return None
+            dx: Array = empty(rows.shape, x.dtype)
+            ops.layer_norm_dx(rows, dy, _flat(gamma), moments, dx)
+            return dx.reshape(x.shape)
+
+        return y.reshape(x.shape), backward
+
+    def __repr__(self) -> str:
+        given = [str(self.shape[0] if len(self.shape) == 1 else self.shape)]
+        if self.epsilon != 1e-5:
+            given.append(f"epsilon={self.epsilon}")
+        if self.gamma is None:
+            given.append("affine=False")
+        return f"LayerNorm({', '.join(given)})"
+
+
+def _scale_and_shift(shape: Shape, affine: bool, dtype: np.dtype[Any]) -> tuple[Param | None, Param | None]:
+    """gamma = 1 and beta = 0, or none."""
+    if not affine:
+        return None, None
+    return Param(np.ones(shape, dtype), name="gamma"), Param(np.zeros(shape, dtype), name="beta")
+
+
+def _master(param: Param | None) -> Array | None:
+    return None if param is None else param.master
+
+
+def _flat(param: Param | None) -> Array | None:
+    return None if param is None else param.master.reshape(-1)
+
+
+def _gradient(param: Param | None, size: int, dtype: np.dtype[Any]) -> Array:
+    """Where the gradient (size,) of gamma or beta goes: to a buffer of the way back if it is not trained."""
+    if param is None or param.frozen:
+        return empty((size,), dtype)
+    return param.grad_buffer().reshape(size)

@@ -1,0 +1,128 @@
+"""Pooling layers: the largest or the mean value of a window, channel by channel."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from fastnn._door import Array, Shape
+from fastnn.kernels import empty, ops
+from fastnn.layers._geometry import Pair, pair, short, sides_out
+from fastnn.layers.base import Layer
+from fastnn.recording import Backward
+
+
+class _Pool2d(Layer):
+    """Windows over images (N, H, W, C), which give (N, P, Q, C) with
+    P = floor((H + 2 padding - window) / stride) + 1."""
+
+    def __init__(self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
+        self.window = pair(window, "window", 1)
+        self.stride = self.window if stride is None else pair(stride, "stride", 1)
+        self.padding = pair(padding, "padding", 0)
+        if any(2 * pad > size for pad, size in zip(self.padding, self.window, strict=True)):
+            raise ValueError(
+                f"padding must be at most half of the window, {short(self.window)}, not {short(self.padding)}"
+            )
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _expect_images(self, shape)
+        above, left = self.padding
+        sides = sides_out(self, shape, self.window, self.stride, ((above, above), (left, left)))
+        return (*sides, shape[2])
+
+    def __repr__(self) -> str:
+        given = [short(self.window)]
+        if self.stride != self.window:
+            given.append(f"stride={short(self.stride)}")
+        if self.padding != (0, 0):
+            given.append(f"padding={short(self.padding)}")
+        return f"{type(self).__name__}({', '.join(given)})"
+
+
+class MaxPool2d(_Pool2d):
+    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c], of pixels of the image only.
+
+    All sizes may be one number, or a pair for height and width; `stride` is the window unless given. The
+    gradient goes to the first of several equal pixels. nan wins, as in PyTorch.
+
+    Raises ValueError where the padding is more than half of the window.
+    """
+
+    recordable = True
+
+    # The kernel's integers are as wide as its floats.
+    _TAPS: ClassVar = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        steps = self.window, self.stride, self.padding
+        y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        taps: Array = empty(y.shape, self._TAPS[x.dtype])
+        ops.max_pool_forward(x, *steps, y, taps)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            if not need_dx:
+                return None
+            dx: Array = empty(x.shape, x.dtype)
+            ops.max_pool_dx(dy, taps, *steps, dx)
+            return dx
+
+        return y, backward
+
+
+class AvgPool2d(_Pool2d):
+    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c], R x S the window.
+
+    All sizes may be one number, or a pair for height and width; `stride` is the window unless given. The
+    padding counts as zeros, as in PyTorch (count_include_pad=True).
+
+    Raises ValueError where the padding is more than half of the window.
+    """
+
+    recordable = True
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        return y, _average(x, (self.window, self.stride, self.padding), y)
+
+
+class GlobalAvgPool2d(Layer):
+    """(N, H, W, C) -> (N, C): the mean of each channel over the image."""
+
+    recordable = True
+
+    def output_shape(self, shape: Shape) -> Shape:
+        _expect_images(self, shape)
+        if 0 in shape[:2]:
+            raise ValueError(f"{self} wants images of at least one pixel, got samples of shape {shape}")
+        return shape[2:]
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
+        pixels = (len(x), 1, 1, x.shape[3])
+        way_back = _average(x, (x.shape[1:3], (1, 1), (0, 0)), y.reshape(pixels))
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            return way_back(dy.reshape(pixels), need_dx=need_dx)
+
+        return y, backward
+
+
+def _average(x: Array, steps: tuple[Shape, Pair, Pair], y: Array) -> Backward:
+    """Fill y with the means of the windows over x; returns the way back. `steps`: window, stride, padding."""
+    ops.avg_pool_forward(x, *steps, y)
+
+    def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+        if not need_dx:
+            return None
+        dx: Array = empty(x.shape, x.dtype)
+        ops.avg_pool_dx(dy, *steps, dx)
+        return dx
+
+    return backward
+
+
+def _expect_images(layer: Layer, shape: Shape) -> None:
+    if len(shape) != 3:
+        raise ValueError(f"{layer} wants images (height, width, channels), got samples of shape {shape}")
