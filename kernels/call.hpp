@@ -67,6 +67,9 @@ enum KernelId : int {
     DENSE_DW_ADAM,
     DENSE_DB_SGD,
     DENSE_DB_ADAM,
+    NORM_RELU_POOL_FORWARD,
+    NORM_RELU_POOL_SUMS,
+    NORM_RELU_POOL_DX,
     // and what is no kernel (plan.hpp): checks that end a step before it has changed anything, a call-back.
     CHECK_INDEX,
     CHECK_ZERO,
@@ -82,10 +85,12 @@ enum KernelId : int {
 // The activation that a fused dense kernel applies.
 enum Activation : int { NO_ACTIVATION, RELU, SIGMOID, TANH };
 
+constexpr int MOST_ARRAYS = 10;  // of a call
+
 struct Call {
     KernelId kernel{};
     int is_double = 0;           // the float type: 0 float, 1 double
-    void *array[8] = {};         // inputs, then outputs, in the order of the Python signature; null if absent
+    void *array[MOST_ARRAYS] = {};  // inputs, then outputs, in the order of the Python signature, or null
     std::int64_t size[16] = {};
     double scalar[2] = {};
     double work = 0;             // about how many FLOP, to decide on threads

@@ -3,19 +3,10 @@
 
 #include <vector>
 
-#include "call.hpp"
+#include "calls.hpp"
+#include "norm_fusion.hpp"
 
 namespace fastnn {
-
-using Calls = std::vector<Call>;
-
-// How many calls read or write the array that begins at `data`.
-inline int uses(const Calls &calls, const void *data) {
-    int count = 0;
-    for (const Call &call : calls)
-        for (const void *array : call.array) count += array == data;
-    return count;
-}
 
 inline int forward_activation(KernelId kernel) {
     switch (kernel) {
@@ -142,6 +133,7 @@ inline void fuse_updates(Calls &calls) {
 
 // `updates`: gradients of parameters need not be stored.
 inline void fuse(Calls &calls, bool updates) {
+    fuse_norms(calls);
     fuse_activations(calls);
     fuse_activation_gradients(calls);
     if (updates) fuse_updates(calls);

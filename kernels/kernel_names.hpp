@@ -61,6 +61,9 @@ inline const char *kernel_name(KernelId kernel) {
         case DENSE_DW_ADAM: return "dense_dw_adam";
         case DENSE_DB_SGD: return "dense_db_sgd";
         case DENSE_DB_ADAM: return "dense_db_adam";
+        case NORM_RELU_POOL_FORWARD: return "norm_relu_pool_forward";
+        case NORM_RELU_POOL_SUMS: return "norm_relu_pool_sums";
+        case NORM_RELU_POOL_DX: return "norm_relu_pool_dx";
         case CHECK_INDEX: return "check_index";
         case CHECK_ZERO: return "check_zero";
         case CHECK_FINITE: return "check_finite";

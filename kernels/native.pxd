@@ -68,7 +68,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
     ctypedef struct Call:
         KernelId kernel
         int is_double
-        void *array[8]
+        void *array[10]
         int64_t size[16]
         double scalar[2]
         double work

@@ -11,7 +11,7 @@
 
 #include <cmath>
 #include <limits>
-#include <type_traits>
+#include <utility>
 
 #include "call.hpp"
 #include "simd.hpp"
@@ -105,48 +105,57 @@ template <class T, class Body> inline void for_blocks(std::int64_t C, Body body)
     }
 }
 
-inline std::int64_t chunk_count(std::int64_t M) { return (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }
-
-inline Range rows_of_chunk(std::int64_t M, std::int64_t chunk) {
-    const std::int64_t begin = chunk * CHUNK_ROWS;
-    return {begin, begin + CHUNK_ROWS < M ? begin + CHUNK_ROWS : M};
-}
-
 // Calls body(block, rows) for all blocks of the rows that a part owns, a few rows at a time.
-template <class T, class Body> inline void for_row_blocks(const Call &call, int part, int parts, Body body) {
-    const Range mine = share(call.size[0], part, parts);
+template <class T, class Body>
+inline void for_row_blocks(std::int64_t M, std::int64_t C, int part, int parts, Body body) {
+    const Range mine = share(M, part, parts);
     for (std::int64_t begin = mine.begin; begin < mine.end; begin += CHUNK_ROWS) {
         const Range rows{begin, begin + CHUNK_ROWS < mine.end ? begin + CHUNK_ROWS : mine.end};
-        for_blocks<T>(call.size[1], [&](auto block) { body(block, rows); });
+        for_blocks<T>(C, [&](auto block) { body(block, rows); });
     }
 }
 
 // --- sums over rows, chunk by chunk ---
 
-// What the parts leave behind: `kinds` rows of C sums for each chunk. Before them two rows of double, where
-// they are added up.
-template <class T> inline ScratchNeeds chunk_scratch(const Call &call, std::int64_t kinds) {
-    const std::int64_t row = call.size[1] * std::int64_t(sizeof(T));
-    return {0, 2 * whole_lines(call.size[1] * 8) + chunk_count(call.size[0]) * kinds * row, 0};
-}
-inline double *totals(const Call &call, int which) {
-    return reinterpret_cast<double *>(call.scratch + which * whole_lines(call.size[1] * 8));
-}
-template <class T> inline T *chunk_row(const Call &call, std::int64_t row) {
-    char *const rows = call.scratch + 2 * whole_lines(call.size[1] * 8);
-    return reinterpret_cast<T *>(rows) + row * call.size[1];
-}
+// What the parts leave behind of M rows of C channels: some sums of each chunk. Before them two rows of
+// double, where they are added up.
+template <class T> struct Chunks {
+    char *scratch;
+    std::int64_t M, C, kinds;
 
-template <class T> ScratchNeeds batch_moments_scratch(const Call &call) { return chunk_scratch<T>(call, 3); }
+    ScratchNeeds needs() const {
+        return {0, 2 * total_bytes() + count() * kinds * C * std::int64_t(sizeof(T)), 0};
+    }
+    std::int64_t count() const { return (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }
+    Range rows(std::int64_t chunk) const {
+        const std::int64_t begin = chunk * CHUNK_ROWS;
+        return {begin, begin + CHUNK_ROWS < M ? begin + CHUNK_ROWS : M};
+    }
+    T *sums(std::int64_t chunk, int kind) const {
+        return reinterpret_cast<T *>(scratch + 2 * total_bytes()) + (chunk * kinds + kind) * C;
+    }
+    double *total(int which) const { return reinterpret_cast<double *>(scratch + which * total_bytes()); }
+
+private:
+    std::int64_t total_bytes() const { return whole_lines(C * std::int64_t(sizeof(double))); }
+};
+
+template <class T> Chunks<T> moment_chunks(const Call &call) {
+    return {call.scratch, call.size[0], call.size[1], 3};
+}
+template <class T> ScratchNeeds batch_moments_scratch(const Call &call) {
+    return moment_chunks<T>(call).needs();
+}
 
 // Of each chunk a first mean m, the sum of x - m, which is what rounding has left, and that of its squares.
 // x (M, C) -> mean, var (C,)
 template <class T> void batch_moments(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[0], C = call.size[1];
+    const Chunks<T> chunks = moment_chunks<T>(call);
+    const std::int64_t C = chunks.C;
     const T *const x = call.in<T>(0);
-    const Range mine = share(chunk_count(M), part, parts);
+    const Range mine = share(chunks.count(), part, parts);
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
-        const Range rows = rows_of_chunk(M, chunk);
+        const Range rows = chunks.rows(chunk);
         const T count = T(rows.end - rows.begin);
         for_blocks<T>(C, [&](auto block) {
             auto mean = block.all(0), rest = mean, squares = mean;
@@ -158,9 +167,9 @@ template <class T> void batch_moments(const Call &call, int part, int parts) {
                 rest = block.each(PLUS, rest, d);
                 squares = block.each(FMA, d, d, squares);
             }
-            block.store(chunk_row<T>(call, 3 * chunk), mean);
-            block.store(chunk_row<T>(call, 3 * chunk + 1), rest);
-            block.store(chunk_row<T>(call, 3 * chunk + 2), squares);
+            block.store(chunks.sums(chunk, 0), mean);
+            block.store(chunks.sums(chunk, 1), rest);
+            block.store(chunks.sums(chunk, 2), squares);
         });
     }
 }
@@ -168,13 +177,15 @@ template <class T> void batch_moments(const Call &call, int part, int parts) {
 // Chan, Golub & LeVeque 1983, equations 1.5: a chunk of n_b rows joins the n_a before it,
 // mean = mean_a + d n_b / n and S = S_a + S_b + d^2 n_a n_b / n, with d = mean_b - mean_a, n = n_a + n_b.
 template <class T> void batch_moments_finish(const Call &call) {
-    const std::int64_t M = call.size[0], C = call.size[1];
-    double *const mean = totals(call, 0), *const squares = totals(call, 1);
+    const Chunks<T> chunks = moment_chunks<T>(call);
+    const std::int64_t M = chunks.M, C = chunks.C;
+    double *const mean = chunks.total(0), *const squares = chunks.total(1);
     for (std::int64_t c = 0; c < C; ++c) mean[c] = squares[c] = 0;
-    for (std::int64_t chunk = 0; chunk < chunk_count(M); ++chunk) {
-        const Range rows = rows_of_chunk(M, chunk);
+    for (std::int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
+        const Range rows = chunks.rows(chunk);
         const double before = double(rows.begin), own = double(rows.end - rows.begin), all = double(rows.end);
-        const T *const m = chunk_row<T>(call, 3 * chunk), *const rest = m + C, *const own_squares = rest + C;
+        const T *const m = chunks.sums(chunk, 0), *const rest = chunks.sums(chunk, 1);
+        const T *const own_squares = chunks.sums(chunk, 2);
         for (std::int64_t c = 0; c < C; ++c) {
             const double more = rest[c] / own, d = m[c] + more - mean[c];
             mean[c] += d * (own / all);
@@ -188,38 +199,35 @@ template <class T> void batch_moments_finish(const Call &call) {
     }
 }
 
-template <class T> ScratchNeeds chunk_sums_scratch(const Call &call) { return chunk_scratch<T>(call, 2); }
-
-// Of each chunk the sum of dy, and that of dy f(m, x): `of_block(block)` is the f for a block, of row m.
-// x, dy (M, C)
-template <class T, class OfBlock>
-inline void chunk_sums(const Call &call, int part, int parts, OfBlock of_block) {
-    const std::int64_t M = call.size[0], C = call.size[1];
-    const T *const x = call.in<T>(0), *const dy = call.in<T>(1);
-    const Range mine = share(chunk_count(M), part, parts);
+// Of each chunk the sum of gradients, and that of their products with factors, row after row:
+// `from(block, first row)` gives a function whose calls return (gradient, factor) of one row after the other.
+template <class T, class From>
+inline void chunk_sums(const Chunks<T> &chunks, int part, int parts, From from) {
+    const Range mine = share(chunks.count(), part, parts);
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
-        const Range rows = rows_of_chunk(M, chunk);
-        for_blocks<T>(C, [&](auto block) {
-            const auto f = of_block(block);
+        const Range rows = chunks.rows(chunk);
+        for_blocks<T>(chunks.C, [&](auto block) {
+            auto next = from(block, rows.begin);
             auto sum = block.all(0), products = sum;
             for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-                const auto g = block.load(dy + m * C), factor = f(m, block.load(x + m * C));
-                sum = block.each(PLUS, sum, g);
-                products = block.each(FMA, g, factor, products);
+                const auto [gradient, factor] = next(m);
+                sum = block.each(PLUS, sum, gradient);
+                products = block.each(FMA, gradient, factor, products);
             }
-            block.store(chunk_row<T>(call, 2 * chunk), sum);
-            block.store(chunk_row<T>(call, 2 * chunk + 1), products);
+            block.store(chunks.sums(chunk, 0), sum);
+            block.store(chunks.sums(chunk, 1), products);
         });
     }
 }
 
-// dbeta = the sum of the chunks' sums of dy, dgamma = that of their products with dy, times scale(c).
-template <class T, class Scale> inline void add_chunks(const Call &call, T *dgamma, T *dbeta, Scale scale) {
-    const std::int64_t C = call.size[1];
-    double *const sum = totals(call, 0), *const products = totals(call, 1);
+// dbeta = the sum of the chunks' sums, dgamma = that of their products, times scale(c).
+template <class T, class Scale>
+inline void add_chunks(const Chunks<T> &chunks, T *dgamma, T *dbeta, Scale scale) {
+    const std::int64_t C = chunks.C;
+    double *const sum = chunks.total(0), *const products = chunks.total(1);
     for (std::int64_t c = 0; c < C; ++c) sum[c] = products[c] = 0;
-    for (std::int64_t chunk = 0; chunk < chunk_count(call.size[0]); ++chunk) {
-        const T *const own = chunk_row<T>(call, 2 * chunk), *const own_products = own + C;
+    for (std::int64_t chunk = 0; chunk < chunks.count(); ++chunk) {
+        const T *const own = chunks.sums(chunk, 0), *const own_products = chunks.sums(chunk, 1);
         for (std::int64_t c = 0; c < C; ++c) {
             sum[c] += own[c];
             products[c] += own_products[c];
@@ -229,6 +237,20 @@ template <class T, class Scale> inline void add_chunks(const Call &call, T *dgam
         dbeta[c] = T(sum[c]);
         dgamma[c] = T(products[c] * scale(c));
     }
+}
+
+// The same for gamma of batch normalisation: the products were made with x - mean.
+template <class T>
+inline void add_norm_chunks(const Chunks<T> &chunks, const T *var, double epsilon, T *dgamma, T *dbeta) {
+    const auto inverse = [=](std::int64_t c) { return 1 / std::sqrt(double(var[c]) + epsilon); };
+    add_chunks(chunks, dgamma, dbeta, inverse);
+}
+
+template <class T> Chunks<T> gradient_chunks(const Call &call) {
+    return {call.scratch, call.size[0], call.size[1], 2};
+}
+template <class T> ScratchNeeds chunk_sums_scratch(const Call &call) {
+    return gradient_chunks<T>(call).needs();
 }
 
 // --- batch normalisation ---
@@ -259,7 +281,7 @@ template <class T> void running_moments(const Call &call, int part, int) {
 template <class T> void batch_norm_forward(const Call &call, int part, int parts) {
     const std::int64_t C = call.size[1];
     const T epsilon = T(call.scalar[0]);
-    for_row_blocks<T>(call, part, parts, [&](auto block, Range rows) {
+    for_row_blocks<T>(call.size[0], C, part, parts, [&](auto block, Range rows) {
         const auto mean = block.load(call.in<T>(1)), beta = block.load_or(call.in<T>(4), 0);
         const auto inverse = block.each([=](auto var) { return inverse_deviation<T>(var, epsilon); },
                                         block.load(call.in<T>(2)));
@@ -273,37 +295,50 @@ template <class T> void batch_norm_forward(const Call &call, int part, int parts
 // dgamma = sum_m dy (x - mean) / sqrt(var + epsilon), dbeta = sum_m dy
 // x, dy (M, C), mean, var (C,) -> dgamma, dbeta (C,).  scalar[0]: epsilon
 template <class T> void batch_norm_sums(const Call &call, int part, int parts) {
-    chunk_sums<T>(call, part, parts, [&](auto block) {
-        return [block, mean = block.load(call.in<T>(2))](std::int64_t, const auto &x) {
-            return block.each(MINUS, x, mean);
+    const T *const x = call.in<T>(0), *const dy = call.in<T>(1);
+    chunk_sums<T>(gradient_chunks<T>(call), part, parts, [&](auto block, std::int64_t) {
+        return [=, C = call.size[1], mean = block.load(call.in<T>(2))](std::int64_t m) {
+            return std::pair(block.load(dy + m * C), block.each(MINUS, block.load(x + m * C), mean));
         };
     });
 }
 template <class T> void batch_norm_sums_finish(const Call &call) {
-    add_chunks(call, call.out<T>(4), call.out<T>(5), [var = call.in<T>(3), epsilon = call.scalar[0]](auto c) {
-        return 1 / std::sqrt(double(var[c]) + epsilon);
-    });
+    add_norm_chunks(gradient_chunks<T>(call), call.in<T>(3), call.scalar[0], call.out<T>(4), call.out<T>(5));
 }
+
+// scale, a and b of norm_gradient for a block.
+template <class T, class B> struct NormGradient {
+    using Values = typename B::Values;
+    Values mean, scale, a, b;
+
+    // M rows; mean, var (C,), gamma, dgamma, dbeta (C,) or null
+    NormGradient(B block, std::int64_t M, const T *of_batch, const T *var, const T *gamma, T epsilon,
+                 const T *dgamma, const T *dbeta)
+        : mean(block.load(of_batch)) {
+        const Values inverse =
+            block.each([=](auto v) { return inverse_deviation<T>(v, epsilon); }, block.load(var));
+        const Values per_row = block.all(T(1 / double(M)));
+        scale = block.each(TIMES, block.load_or(gamma, 1), inverse);
+        a = block.each(TIMES, block.load_or(dbeta, 0), per_row);
+        b = block.each(TIMES, block.each(TIMES, block.load_or(dgamma, 0), per_row), inverse);
+    }
+    Values operator()(B block, const Values &x, const Values &dy) const {
+        return block.each(norm_gradient<T>, x, dy, mean, scale, a, b);
+    }
+};
 
 // dx = gamma rstd (dy - dbeta / M - xhat dgamma / M), rstd = 1 / sqrt(var + epsilon), xhat = (x - mean) rstd;
 // without dgamma and dbeta the moments do not depend on x, and only the first term is left.
 // x, dy (M, C), mean, var (C,), gamma, dgamma, dbeta (C,) or null -> dx (M, C).  scalar[0]: epsilon
 template <class T> void batch_norm_dx(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
-    const T epsilon = T(call.scalar[0]);
-    for_row_blocks<T>(call, part, parts, [&](auto block, Range rows) {
-        const auto mean = block.load(call.in<T>(2));
-        const auto inverse = block.each([=](auto var) { return inverse_deviation<T>(var, epsilon); },
-                                        block.load(call.in<T>(3)));
-        const auto scale = block.each(TIMES, block.load_or(call.in<T>(4), 1), inverse);
-        const auto per_row = block.all(T(1 / double(call.size[0])));
-        const auto a = block.each(TIMES, block.load_or(call.in<T>(6), 0), per_row);
-        const auto b = block.each(
-            TIMES, block.each(TIMES, block.load_or(call.in<T>(5), 0), per_row), inverse);
+    const std::int64_t M = call.size[0], C = call.size[1];
+    const T *const x = call.in<T>(0), *const dy = call.in<T>(1);
+    for_row_blocks<T>(M, C, part, parts, [&](auto block, Range rows) {
+        const NormGradient<T, decltype(block)> gradient(block, M, call.in<T>(2), call.in<T>(3), call.in<T>(4),
+                                                        T(call.scalar[0]), call.in<T>(5), call.in<T>(6));
         for (std::int64_t m = rows.begin; m < rows.end; ++m)
             block.store(call.out<T>(7) + m * C,
-                        block.each(norm_gradient<T>, block.load(call.in<T>(0) + m * C),
-                                   block.load(call.in<T>(1) + m * C), mean, scale, a, b));
+                        gradient(block, block.load(x + m * C), block.load(dy + m * C)));
     });
 }
 
@@ -374,15 +409,17 @@ template <class T> void layer_norm_dx(const Call &call, int part, int parts) {
 // dgamma = sum_m dy xhat, dbeta = sum_m dy
 // x, dy (M, C), moments (M, 2) -> dgamma, dbeta (C,)
 template <class T> void layer_norm_dw(const Call &call, int part, int parts) {
-    chunk_sums<T>(call, part, parts, [moments = call.in<T>(2)](auto block) {
-        return [=](std::int64_t m, const auto &x) {
+    const T *const x = call.in<T>(0), *const dy = call.in<T>(1), *const moments = call.in<T>(2);
+    chunk_sums<T>(gradient_chunks<T>(call), part, parts, [&](auto block, std::int64_t) {
+        return [=, C = call.size[1]](std::int64_t m) {
             const T mean = moments[2 * m], inverse = moments[2 * m + 1];
-            return block.each([=](auto v) { return (v - mean) * inverse; }, x);
+            return std::pair(block.load(dy + m * C), block.each([=](auto v) { return (v - mean) * inverse; },
+                                                                block.load(x + m * C)));
         };
     });
 }
 template <class T> void layer_norm_dw_finish(const Call &call) {
-    add_chunks(call, call.out<T>(3), call.out<T>(4), [](std::int64_t) { return 1.0; });
+    add_chunks(gradient_chunks<T>(call), call.out<T>(3), call.out<T>(4), [](std::int64_t) { return 1.0; });
 }
 
 }  // namespace fastnn

@@ -43,7 +43,7 @@ public:
     void add_slot(const void *data) {
         Slot slot;
         for (std::size_t i = 0; i < calls.size(); ++i)
-            for (int j = 0; j < 8; ++j)
+            for (int j = 0; j < MOST_ARRAYS; ++j)
                 if (data && calls[i].array[j] == data) slot.places.push_back({i, j});
         slots.push_back(slot);
     }

@@ -17,7 +17,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
 
     ctypedef struct Call:
         KernelId kernel
-        void *array[8]
+        void *array[10]
         int64_t size[16]
         int is_double
         double work

@@ -12,6 +12,7 @@
 #include "im2col.hpp"
 #include "loss.hpp"
 #include "norm.hpp"
+#include "norm_relu_pool.hpp"
 #include "optim.hpp"
 #include "pool.hpp"
 #include "probe.hpp"
@@ -72,6 +73,10 @@ template <class T> void fill(Table &table) {
     set(DENSE_DW_ADAM, dense_dw_update<T, AdamUpdate>, dense_dw_update_scratch<T>);
     set(DENSE_DB_SGD, dense_db_update<T, SgdUpdate>);
     set(DENSE_DB_ADAM, dense_db_update<T, AdamUpdate>);
+    set(NORM_RELU_POOL_FORWARD, norm_relu_pool_forward<T>, norm_relu_pool_scratch<T>);
+    set(NORM_RELU_POOL_SUMS, norm_relu_pool_sums<T>, norm_relu_pool_sums_scratch<T>, nullptr,
+        norm_relu_pool_sums_finish<T>);
+    set(NORM_RELU_POOL_DX, norm_relu_pool_dx<T>);
     set(RANDOM_NEXT, random_next);
     set(GATHER_LABELS, gather_labels);
     set(LABEL_DIVISOR, label_divisor<T>);
