@@ -93,6 +93,7 @@ struct Call {
     void *array[MOST_ARRAYS] = {};  // inputs, then outputs, in the order of the Python signature, or null
     std::int64_t size[16] = {};
     double scalar[2] = {};
+    int activation = 0;          // only in plans: what is fused with the kernel
     double work = 0;             // about how many FLOP, to decide on threads
     // Set by the executor: memory of which all parts share the first bytes, and then each has its own.
     char *scratch = nullptr;

@@ -5,6 +5,7 @@
 // - all others as matrix products of patches (correlation.hpp).
 #pragma once
 
+#include "act.hpp"
 #include "correlation.hpp"
 #include "depthwise.hpp"
 #include "transpose.hpp"
@@ -74,18 +75,21 @@ template <class T> void conv_forward_prepare(const Call &call, int part, int par
 template <class T> void conv_forward(const Call &call, int part, int parts) {
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part), *const filters = reinterpret_cast<T *>(call.scratch);
+    const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
+        activate(call.activation, pixels, g.O, count, width);
+    };
     if (forward_by_winograd(g))
         return winograd_forward(winograd_of<T>(g), call.in<T>(0), filters, call.in<T>(2), memory, part, parts,
-                                call.out<T>(3));
+                                call.out<T>(3), apply);
     const T *const panels = packs_filters<T>(g) ? filters : nullptr;
     const Correlation<T> c(g);
     for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
         const T *image = call.in<T>(0) + n * g.H * g.W * g.C, *w = call.in<T>(1), *b = call.in<T>(2);
         T *const y = call.out<T>(3) + n * g.P * g.Q * g.O;
         if (is_depthwise(g))
-            depthwise_forward(depthwise_of(g), image, w, b, lines, y);
+            depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
         else
-            correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y);
+            correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
     });
 }
 
@@ -148,14 +152,18 @@ template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
         transform_filters(turned_winograd<T>(g), mine, filters, filters + filter_elements<T>(g));
 }
 
-// dy (N, P, Q, O), w (R, S, channels, O) -> dx (N, H, W, C)
+// dy (N, P, Q, O), w (R, S, channels, O), y of the activation (N, H, W, C) or null -> dx (N, H, W, C)
 template <class T> void conv_dx(const Call &call, int part, int parts) {
     const Geometry g(call);
     T *const filters = reinterpret_cast<T *>(call.scratch), *const memory = scratch_of<T>(call, part);
     const T *const no_bias = nullptr;
+    const auto go_back = [&, x = call.out<T>(2)](T *pixels, std::int64_t count, std::int64_t width) {
+        if (call.activation)
+            deactivate(call.activation, call.in<T>(3) + (pixels - x), pixels, g.C, count, width);
+    };
     if (dx_by_winograd(g))
         return winograd_forward(turned_winograd<T>(g), call.in<T>(0), filters + filter_elements<T>(g),
-                                no_bias, memory, part, parts, call.out<T>(2));
+                                no_bias, memory, part, parts, call.out<T>(2), go_back);
     const Correlation<T> c = turned<T>(g);
     const Canvas<T> canvas{memory, c.width(), g.O};
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
@@ -164,13 +172,13 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
         T *const dx = call.out<T>(2) + n * g.H * g.W * g.C;
         if (is_depthwise(g)) {
             if (g.stride[0] == 1 && g.stride[1] == 1)
-                depthwise_forward<T>(turned_depthwise(g), dy, filters, no_bias, lines, dx);
+                depthwise_forward<T>(turned_depthwise(g), dy, filters, no_bias, lines, dx, go_back);
             else
-                depthwise_dx(depthwise_of(g), dy, call.in<T>(1), lines, dx);
+                depthwise_dx(depthwise_of(g), dy, call.in<T>(1), lines, dx, go_back);
             return;
         }
         canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
-        correlate<T>(c, canvas, lines, filters, nullptr, no_bias, g.C, dx);
+        correlate<T>(c, canvas, lines, filters, nullptr, no_bias, g.C, dx, go_back);
     });
 }
 

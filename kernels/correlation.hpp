@@ -1,6 +1,6 @@
-// The plain way to convolve: matrix products whose left-hand matrix, the patches of an image, is never written
-// (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of neighbouring
-// pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C numbers that a
+// The plain way to convolve: matrix products whose left-hand matrix, the patches of an image, is never
+// written (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of
+// neighbouring pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C numbers that a
 // row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
 //
 // Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
@@ -98,9 +98,10 @@ private:
 
 // The rows `lines` of all outputs y (P, Q, O) of a convolution, from a canvas that begins with what the first
 // of them sees; w (R, S, channels, O), or its packed `panels` if they are not null; b (O,) or null.
-template <class T>
+// `after(pixels, count, width)` is called for so many channels of neighbouring pixels when they are there.
+template <class T, class After>
 inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range lines, const T *w,
-                      const T *panels, const T *b, std::int64_t O, T *y) {
+                      const T *panels, const T *b, std::int64_t O, T *y, After after) {
     const std::int64_t outputs = O / c.groups;
     const Runs runs = c.patch(canvas.width);
     for (std::int64_t group = 0; group < c.groups; ++group)
@@ -110,7 +111,7 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
             const Rows<T> filters = panels ? Panels<T>{panels, c.R * c.S * c.channels}[block]
                                            : Rows<T>{w + first, O, block.last, false};
             const Tiles tiles(c.Q, tile_rows(block.vectors));
-            for (std::int64_t p = lines.begin; p < lines.end; ++p)
+            for (std::int64_t p = lines.begin; p < lines.end; ++p) {
                 for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                     const std::int64_t q = tiles.begin(tile);
                     const T *corner = canvas.pixel((p - lines.begin) * c.stride[0], q * c.stride[1]);
@@ -123,6 +124,8 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
                     else
                         tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0}, place);
                 }
+                after(y + p * c.Q * O + first, c.Q, block.width);
+            }
         }
 }
 

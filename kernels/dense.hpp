@@ -1,5 +1,5 @@
-// Dense kernels: y = x w + b and its gradients. Sizes: batch, M, K, N; in a plan also the Activation that
-// follows y = x w + b, or that dx goes back through.
+// Dense kernels: y = x w + b and its gradients. Sizes: batch, M, K, N. In a plan an activation may follow
+// y = x w + b, or dx go back through one.
 #pragma once
 
 #include "act.hpp"
@@ -44,8 +44,8 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         const auto add_bias = [=](std::int64_t row, std::int64_t column) {
             return StoreTilePlusBias<T>{store(row, column), b + i * N + column};
         };
-        const auto apply = [=, activation = int(call.size[4])](std::int64_t row, int rows,
-                                                               const ColumnBlock<T> &block) {
+        const auto apply = [=, activation = call.activation](std::int64_t row, int rows,
+                                                             const ColumnBlock<T> &block) {
             activate(activation, y + row * N + block.begin, N, rows, block.width);
         };
         const Product<T> product = forward_product(call, x, w);
@@ -102,7 +102,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
     if (N < OUTPUTS_TO_TRANSPOSE_DX) {
         for (std::int64_t i = 0; i < call.size[0]; ++i)
             narrow_dx(M, K, N, call.in<T>(0) + i * M * N, call.in<T>(1) + i * K * N,
-                      call.in<T>(3) + i * M * K, int(call.size[4]), part, parts, scratch_of<T>(call, part),
+                      call.in<T>(3) + i * M * K, call.activation, part, parts, scratch_of<T>(call, part),
                       call.out<T>(2) + i * M * K);
         return;
     }
@@ -130,7 +130,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
                 const std::int64_t begin = batch.begin * K + k;
                 transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + begin, K);
                 const T *y = call.in<T>(3) + i * M * K + begin;
-                deactivate(int(call.size[4]), y, dx + begin, K, batch.width, rows);
+                deactivate(call.activation, y, dx + begin, K, batch.width, rows);
             }
         }
     }

@@ -35,7 +35,7 @@ public:
     NarrowForward(const Call &call, std::int64_t matrix)
         : M(call.size[1]), K(call.size[2]), N(call.size[3]), x(call.in<T>(0) + matrix * M * K),
           w(call.in<T>(1) + matrix * K * N), b(call.in<T>(2) ? call.in<T>(2) + matrix * N : nullptr),
-          y(call.out<T>(3) + matrix * M * N), activation(int(call.size[4])),
+          y(call.out<T>(3) + matrix * M * N), activation(call.activation),
           chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
 
     static bool parts_are_chunks(const Call &call) {
@@ -137,7 +137,7 @@ void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, cons
             const int rows = int(tiles.length(tile));
             tile_of_size<T>(rows, block.vectors, {dy + row * N, N, 1}, {panel, BLOCK<T>, block.last, true}, N,
                             {nullptr, 0}, StoreTile<T>{dx + at, K});
-            deactivate(activation, y + at, dx + at, K, rows, block.width);
+            if (activation) deactivate(activation, y + at, dx + at, K, rows, block.width);
         }
     }
 }

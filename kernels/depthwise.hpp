@@ -1,5 +1,5 @@
 // Depthwise convolution: each channel is a group, and has a filter of its own. No matrix product, so vectors
-// run along the channels; the images are read where they lie, places of a filter that see beyond them skipped.
+// run along the channels; images are read where they lie, places of a filter that see beyond them skipped.
 //
 // Letters as in conv_ref.py, O = C. Sums go along r and s in ascending order; those of dw along n, p and q,
 // whose even and odd places are added up apart.
@@ -57,8 +57,10 @@ inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T
 }
 
 // The rows `lines` of y = b + x * w.  x (H, W, C), w (R, S, C), b (C,) or null -> y (P, Q, C)
-template <class T>
-void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, Range lines, T *y) {
+// `after(pixels, count, width)` is called for each of them when it is there.
+template <class T, class After>
+void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, Range lines, T *y,
+                       After after) {
     const Range inner = g.inner();
     for (std::int64_t p = lines.begin; p < lines.end; ++p) {
         const Range rows = g.rows(p);
@@ -75,11 +77,13 @@ void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, R
                 depthwise_pixels<T, 4>(g, x, w, b, p, q, rows, {0, g.S}, c, n, y);
             at_the_edge(q, g.Q);
         });
+        after(y + p * g.Q * g.C, g.Q, g.C);
     }
 }
 
 // The rows `lines` of dx, whatever the stride.  dy (P, Q, C), w (R, S, C) -> dx (H, W, C)
-template <class T> void depthwise_dx(const Depthwise &g, const T *dy, const T *w, Range lines, T *dx) {
+template <class T, class After>
+void depthwise_dx(const Depthwise &g, const T *dy, const T *w, Range lines, T *dx, After after) {
     const std::int64_t count = lines.end - lines.begin;
     std::memset(dx + lines.begin * g.W * g.C, 0, std::size_t(count * g.W * g.C) * sizeof(T));
     for (std::int64_t p = 0; p < g.P; ++p) {
@@ -99,6 +103,7 @@ template <class T> void depthwise_dx(const Depthwise &g, const T *dy, const T *w
                 }
             }
     }
+    after(dx + lines.begin * g.W * g.C, count * g.W, g.C);
 }
 
 // Adds a row of outputs to COUNT neighbouring places of a filter row: some channels of them.

@@ -26,32 +26,33 @@ inline int gradient_activation(KernelId kernel) {
     }
 }
 
-// y = f(x w + b): the dense kernel applies the activation to what it has just stored.
+// y = f(x w + b): the dense or convolution kernel applies the activation to what it has just stored.
 inline void fuse_activations(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
-        Call &dense = calls[i];
+        Call &made = calls[i];
         const Call act = calls[i + 1];
         const int activation = forward_activation(act.kernel);
-        if (dense.kernel != DENSE_FORWARD || !activation || act.array[0] != dense.array[3]) continue;
-        if (uses(calls, dense.array[3]) != 2) continue;  // somebody else reads x w + b
-        dense.array[3] = act.array[1];
-        dense.size[4] = activation;
+        if ((made.kernel != DENSE_FORWARD && made.kernel != CONV_FORWARD) || !activation) continue;
+        if (act.array[0] != made.array[3]) continue;
+        if (uses(calls, made.array[3]) != 2) continue;  // somebody else reads x w + b
+        made.array[3] = act.array[1];
+        made.activation = activation;
         calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
     }
 }
 
-// dx = f'(x) (dy w^T): the dense kernel goes back through the activation below it.
+// dx = f'(x) (dy w^T): the dense or convolution kernel goes back through the activation below it.
 inline void fuse_activation_gradients(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
-        Call &dense = calls[i];
+        Call &made = calls[i];
         const Call act = calls[i + 1];
         const int activation = gradient_activation(act.kernel);
-        if (dense.kernel != DENSE_DX || !activation || act.array[1] != dense.array[2]) continue;
-        if (uses(calls, dense.array[2]) != 2) continue;
+        if ((made.kernel != DENSE_DX && made.kernel != CONV_DX) || !activation) continue;
+        if (act.array[1] != made.array[2] || uses(calls, made.array[2]) != 2) continue;
         if (act.array[0] == act.array[2]) continue;  // it would overwrite what it still has to read
-        dense.array[2] = act.array[2];
-        dense.array[3] = act.array[0];
-        dense.size[4] = activation;
+        made.array[2] = act.array[2];
+        made.array[3] = act.array[0];
+        made.activation = activation;
         calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
     }
 }

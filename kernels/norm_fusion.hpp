@@ -23,7 +23,8 @@ inline bool windows_are_apart(const Call &pool) {
 inline bool find_way_back(const Calls &calls, NormReluPool &found) {
     const Call &norm = calls[std::size_t(found.norm)], &relu = calls[std::size_t(found.relu)];
     for (std::size_t i = 0; i < calls.size(); ++i)
-        if (calls[i].kernel == RELU_DX && calls[i].array[0] == relu.array[1]) found.relu_dx = std::ptrdiff_t(i);
+        if (calls[i].kernel == RELU_DX && calls[i].array[0] == relu.array[1])
+            found.relu_dx = std::ptrdiff_t(i);
     if (found.relu_dx < 0) return true;
     const Call &relu_dx = calls[std::size_t(found.relu_dx)];
     if (!is_kernel(calls, found.relu_dx + 1, BATCH_NORM_SUMS)) return false;
@@ -47,7 +48,8 @@ inline bool find_way_back(const Calls &calls, NormReluPool &found) {
 // The three layers from the norm at `index` on; false if they are not there, or somebody else needs what lies
 // between them.
 inline bool find_norm_relu_pool(const Calls &calls, std::ptrdiff_t index, NormReluPool &found) {
-    if (!is_kernel(calls, index, BATCH_NORM_FORWARD) || !is_kernel(calls, index + 1, RELU_FORWARD)) return false;
+    if (!is_kernel(calls, index, BATCH_NORM_FORWARD)) return false;
+    if (!is_kernel(calls, index + 1, RELU_FORWARD)) return false;
     const Call &norm = calls[std::size_t(index)], &relu = calls[std::size_t(index + 1)];
     if (relu.array[0] != norm.array[5] || uses(calls, norm.array[5]) != 2) return false;
     found = {index, index + 1};
@@ -75,7 +77,8 @@ inline void fuse_norms(Calls &calls) {
     for (std::size_t i = 0; i < calls.size(); ++i) {
         if (!find_norm_relu_pool(calls, std::ptrdiff_t(i), at)) continue;
         const Call norm = calls[i], relu = calls[i + 1];
-        const Call pool = at.pool < 0 ? Call{} : calls[std::size_t(at.pool)], *windows = at.pool < 0 ? nullptr : &pool;
+        const Call pool = at.pool < 0 ? Call{} : calls[std::size_t(at.pool)];
+        const Call *const windows = at.pool < 0 ? nullptr : &pool;
         if (at.relu_dx >= 0) {  // behind the way forward, so that it is changed first
             const std::size_t first = std::size_t(at.pool_dx < 0 ? at.relu_dx : at.pool_dx);
             const std::size_t sums_at = std::size_t(at.relu_dx) + 1;

@@ -1,5 +1,5 @@
-// Batch normalisation, ReLU and max pooling in one pass over the pixels, forward and back. Only plans use these
-// kernels, where the windows neither overlap nor reach beyond the image; 1 x 1 without taps is no pool.
+// Batch normalisation, ReLU and max pooling in one pass over the pixels, forward and back. Only plans use
+// these kernels, where the windows neither overlap nor reach beyond the image; 1 x 1 without taps is no pool.
 //
 // What lies between the three layers is never stored: on the way back z = (x - mean) scale + beta is computed
 // again. All formulas and the order of all sums are those of norm.hpp, act.hpp and pool.hpp, so the results

@@ -181,8 +181,10 @@ inline void gradients_of_group(const Winograd<T> &g, const T *dy, Range group, c
 }
 
 // y = A^T m A + b for a group of tiles.  16 planes m (tiles, O) -> their pixels of y (N, P, Q, O)
-template <class T>
-inline void outputs_of_group(const Winograd<T> &g, const T *m, Range group, const T *b, T *outside, T *y) {
+// `after(pixels, count, width)` is called for each of them when it is there.
+template <class T, class After>
+inline void outputs_of_group(const Winograd<T> &g, const T *m, Range group, const T *b, T *outside, T *y,
+                             After after) {
     const std::int64_t plane = g.plane(g.O);
     for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
         T *pixel[2][2];
@@ -200,6 +202,8 @@ inline void outputs_of_group(const Winograd<T> &g, const T *m, Range group, cons
             store_n(pixel[1][0] + o, left[1] - left[2] - left[3] + bias, k);
             store_n(pixel[1][1] + o, right[1] - right[2] - right[3] + bias, k);
         });
+        for (T *const of_tile : {pixel[0][0], pixel[0][1], pixel[1][0], pixel[1][1]})
+            if (of_tile != outside) after(of_tile, 1, g.O);
     });
 }
 
@@ -221,9 +225,9 @@ inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Oper
 
 // y = x * w + b.  x (N, H, W, C), transformed filters u, b (O,) or null -> y (N, P, Q, O); `memory` of
 // forward_elements()
-template <class T>
+template <class T, class After>
 void winograd_forward(const Winograd<T> &g, const T *x, T *u, const T *b, T *memory, int part, int parts,
-                      T *y) {
+                      T *y, After after) {
     const std::int64_t plane = g.plane(g.C);
     T *const v = memory, *const m = v + g.PLACES * plane;
     T *const zeros = m + g.PLACES * g.plane(g.O), *const outside = zeros + g.pixel();
@@ -240,7 +244,7 @@ void winograd_forward(const Winograd<T> &g, const T *x, T *u, const T *b, T *mem
         for (int place = 0; place < g.PLACES; ++place)
             multiply_panels<T>(count, g.O, g.C, {v + place * plane, g.C, 1},
                                {u + place * g.filter_plane(), g.C}, m + place * g.plane(g.O), false);
-        outputs_of_group(g, m, group, b, outside, y);
+        outputs_of_group(g, m, group, b, outside, y, after);
     }
 }
 

@@ -97,6 +97,13 @@ NETS = {
         fn.Flatten(),
         fn.Linear(16, CLASSES),
     ),
+    "convolutions of all kinds": lambda: fn.Sequential(  # depthwise, by Winograd, of large filters
+        *(fn.Linear(FEATURES, 6 * 7 * 16), AsImages(6, 7, 16), fn.Sigmoid()),
+        *(fn.Conv2d(16, 16, 3, padding=1, groups=16), fn.Tanh()),
+        *(fn.Conv2d(16, 16, 3, stride=(1, 2), padding=1, groups=16, bias=False), fn.Sigmoid()),
+        *(fn.Conv2d(16, 33, 3, padding=1), fn.ReLU(), fn.Conv2d(33, 17, 3, padding=1), fn.Tanh()),
+        *(fn.Conv2d(17, 10, (1, 4)), fn.Sigmoid(), fn.Flatten(), fn.Linear(60, CLASSES)),
+    ),
     "nested": lambda: fn.Sequential(
         fn.Sequential(),
         fn.Sequential(fn.Linear(FEATURES, 19), fn.ReLU()),
