@@ -5,6 +5,7 @@
 #include "act.hpp"
 #include "dense_narrow.hpp"
 #include "gemm.hpp"
+#include "row_sums.hpp"
 #include "transpose.hpp"
 
 namespace fastnn {
@@ -147,14 +148,44 @@ inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int 
     });
 }
 
+// With so many rows a sum of floats loses digits, and one thread takes long: they are made chunk by chunk.
+constexpr std::int64_t ROWS_TO_CHUNK = 512;
+
+inline bool sums_chunks(const Call &call) { return call.size[0] == 1 && call.size[1] >= ROWS_TO_CHUNK; }
+template <class T> Chunks<T> db_chunks(const Call &call) {
+    return {call.scratch, call.size[1], call.size[3], 1};
+}
+template <class T> ScratchNeeds dense_db_scratch(const Call &call) {
+    return sums_chunks(call) ? db_chunks<T>(call).needs() : ScratchNeeds{};
+}
+
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
 template <class T> void dense_db(const Call &call, int part, int parts) {
     const std::int64_t M = call.size[1], N = call.size[3];
+    if (sums_chunks(call)) {
+        const Chunks<T> chunks = db_chunks<T>(call);
+        const Range mine = share(chunks.count(), part, parts);
+        for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk)
+            for_blocks<T>(N, [&, rows = chunks.rows(chunk)](auto block) {
+                auto sum = block.all(0);
+                for (std::int64_t m = rows.begin; m < rows.end; ++m)
+                    sum = block.each(PLUS, sum, block.load(call.in<T>(0) + m * N));
+                block.store(chunks.sums(chunk, 0), sum);
+            });
+        return;
+    }
     for (std::int64_t i = 0; i < call.size[0]; ++i) {
         T *db = call.out<T>(1) + i * N;
         sum_rows(call.in<T>(0) + i * M * N, M, N, part, parts,
                  [=](std::int64_t column, Vec<T> sum, int n) { store_n(db + column, sum, n); });
     }
+}
+
+template <class T> void dense_db_finish(const Call &call) {
+    if (!sums_chunks(call)) return;
+    const Chunks<T> chunks = db_chunks<T>(call);
+    const double *const sums = chunks.add_up(0);
+    for (std::int64_t n = 0; n < chunks.C; ++n) call.out<T>(1)[n] = T(sums[n]);
 }
 
 }  // namespace fastnn

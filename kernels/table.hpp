@@ -33,7 +33,7 @@ template <class T> void fill(Table &table) {
     set(DENSE_FORWARD, dense_forward<T>, dense_forward_scratch<T>, nullptr, dense_forward_finish<T>);
     set(DENSE_DX, dense_dx<T>, dense_dx_scratch<T>);
     set(DENSE_DW, dense_dw<T>, dense_dw_scratch<T>);
-    set(DENSE_DB, dense_db<T>);
+    set(DENSE_DB, dense_db<T>, dense_db_scratch<T>, nullptr, dense_db_finish<T>);
     set(CONV_FORWARD, conv_forward<T>, conv_forward_scratch<T>, conv_forward_prepare<T>);
     set(CONV_DX, conv_dx<T>, conv_dx_scratch<T>, conv_dx_prepare<T>);
     set(CONV_DW, conv_dw<T>, conv_dw_scratch<T>, nullptr, conv_dw_finish<T>);

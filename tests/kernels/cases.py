@@ -232,6 +232,8 @@ def cases():
             yield Case("dense_dx", dense_dx, matrices, whole)
             yield Case("dense_dw", dense_dw, matrices, whole)
             yield Case("dense_db", dense_db, (batch, M, N), whole)
+    for rows in (511, 512, 1000):  # a plain sum, then chunks
+        yield Case("dense_db", dense_db, ((), rows, 67), whole=True)
     for shape in SHAPES:
         yield Case("relu_forward", forward, (shape,), whole=True)
         yield Case("relu_dx", backward, (shape,), whole=True)

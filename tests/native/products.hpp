@@ -57,6 +57,9 @@ template <class T> void check_dense() {
             for (const int64_t N : edges)
                 for (const int64_t batch : {1, 3}) check_dense<T>(batch, M, K, N);
     check_dense<T>(0, 2, 3, 4);
+    // Sums over the rows just too short for chunks, and long enough.
+    for (const int64_t rows : {ROWS_TO_CHUNK - 1, ROWS_TO_CHUNK, ROWS_TO_CHUNK + CHUNK_ROWS + 1})
+        for (const int64_t batch : {1, 2}) check_dense<T>(batch, rows, 1, BLOCK<T> + 3);
     // Every register tile, whole and with a tail, of y and of dx; and one cut into two.
     for (int64_t rows = 1; rows <= tile_rows(1) + 1; ++rows)
         for (int64_t vectors = 1; vectors <= TILE_COLUMNS; ++vectors)
