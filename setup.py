@@ -1,6 +1,7 @@
 """Compiles the kernels; everything else about the package is in pyproject.toml."""
 
 import glob
+import os
 import platform
 
 import numpy
