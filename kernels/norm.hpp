@@ -176,7 +176,7 @@ template <class T> void batch_moments_finish(const Call &call) {
         const double before = double(rows.begin), own = double(rows.end - rows.begin), all = double(rows.end);
         const T *const m = chunk_row<T>(call, 3 * chunk), *const rest = m + C, *const own_squares = rest + C;
         for (std::int64_t c = 0; c < C; ++c) {
-            const double more = rest[c] / own, d = m[c] + more - mean[c];
+            const double more = rest[c] / own, d = (m[c] - mean[c]) + more;
             mean[c] += d * (own / all);
             squares[c] += own_squares[c] - more * rest[c] + d * d * (before * own / all);
         }
