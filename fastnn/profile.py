@@ -17,6 +17,9 @@ from fastnn.kernels.plan import Plan
 # Sizes of convolutions: N, H, W, C, R, S, C / groups, O, P, Q, and steps.
 CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
 
+# Sizes of pools: N, H, W, C, R, S, and others.
+POOLS = ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx")
+
 # Sizes of the fused and the plain dense kernels: batch of matrices, M, K, N.
 PRODUCTS = ("dense_forward", "dense_dx", "dense_dw", "dense_dw_sgd", "dense_dw_adam")
 
@@ -113,6 +116,8 @@ def _shape(name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
     """The sizes without those that the kernel does not use, and without a batch of one matrix."""
     if name in CONVOLUTIONS:
         return (*sizes[:6], sizes[7])
+    if name in POOLS:
+        return sizes[:6]
     shape = sizes[:4]
     while len(shape) > 1 and shape[-1] == 0:
         shape = shape[:-1]

@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from fastnn._door import Array
 from fastnn.layers import Layer
 
@@ -34,7 +36,7 @@ def kept_on_failure(model: Layer, updates: Array) -> Iterator[None]:
 
 
 def _copies(model: Layer) -> list[Array]:
-    return [state.copy() for state in model.states()]
+    return [np.array(state) for state in model.states()]
 
 
 def _put_back(model: Layer, before: list[Array]) -> None:

@@ -87,7 +87,7 @@ template <class T> void batch_moments_finish(const Call &call) {
         const T *const m = chunks.sums(chunk, 0), *const rest = chunks.sums(chunk, 1);
         const T *const own_squares = chunks.sums(chunk, 2);
         for (std::int64_t c = 0; c < C; ++c) {
-            const double more = rest[c] / own, d = m[c] + more - mean[c];
+            const double more = rest[c] / own, d = (m[c] - mean[c]) + more;
             mean[c] += d * (own / all);
             squares[c] += own_squares[c] - more * rest[c] + d * d * (before * own / all);
         }

@@ -21,10 +21,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import image_mistakes_to_plant
 import mistakes_to_plant
 import plan_mistakes_to_plant
 
-MISTAKES = mistakes_to_plant.MISTAKES + plan_mistakes_to_plant.MISTAKES
+MISTAKES = (
+    *mistakes_to_plant.MISTAKES,
+    *image_mistakes_to_plant.MISTAKES,
+    *plan_mistakes_to_plant.MISTAKES,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("fastnn", "kernels", "tests", "pyproject.toml", "setup.py")

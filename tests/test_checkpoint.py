@@ -190,3 +190,58 @@ def test_file_has_the_usual_permissions(model, path):
     plain.touch()
     fn.save(model, path)
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+# --- buffers ---
+
+
+def normed(seed=0):
+    fn.manual_seed(seed)
+    model = fn.Sequential(
+        fn.Linear(6, 4), fn.BatchNorm1d(4), fn.Linear(4, 3), fn.BatchNorm1d(3, affine=False)
+    )
+    for buffer in model.buffers():
+        buffer.value = np.random.default_rng(seed).random(buffer.shape)
+    return model
+
+
+def buffers(model):
+    return {name: buffer.value.tobytes() for name, buffer in model.named_buffers()}
+
+
+def test_buffers_are_saved_and_loaded_with_the_weights(path):
+    model, other = normed(), normed(seed=1)
+    fn.save(model, path)
+    assert {name for name in load_file(path) if "running" in name} == set(buffers(model))
+    assert "1.running_mean" in load_file(path)
+    arrays = [buffer.master for buffer in other.buffers()]
+    fn.load(other, path)
+    assert buffers(other) == buffers(model)
+    assert all(a is buffer.master for a, buffer in zip(arrays, other.buffers(), strict=True))
+    x = np.random.default_rng(2).normal(size=(5, 6)).astype(np.float32)
+    assert other.predict(x).tobytes() == model.predict(x).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda arrays: arrays.pop("3.running_var"), "it lacks '3.running_var'"),
+        (
+            lambda arrays: arrays.update({"0.running_mean": np.zeros(4, "f")}),
+            "it has '0.running_mean', which",
+        ),
+        (
+            lambda arrays: arrays.update({"1.running_mean": np.zeros(5, "f")}),
+            r"'1.running_mean' is .* \(5,\)",
+        ),
+        (lambda arrays: arrays.update({"1.running_var": np.zeros(4)}), "'1.running_var' is float64"),
+    ],
+)
+def test_buffers_that_do_not_fit_are_refused_before_anything_changes(spoil, words, path, unchanged):
+    model, other = normed(), normed(seed=1)
+    fn.save(model, path)
+    arrays = load_file(path)
+    spoil(arrays)
+    save_file(arrays, path)
+    with unchanged(other), pytest.raises(fn.CheckpointError, match=words):
+        fn.load(other, path)

@@ -52,6 +52,17 @@ def test_convolutions_have_their_flop():
     assert rows["conv_forward"].flop == rows["conv_dw"].flop == 2 * 5 * 16 * 9 * 4
 
 
+def test_pools_and_norms_have_their_shapes():
+    model = fn.Sequential(
+        *(fn.Conv2d(1, 4, 3), fn.BatchNorm2d(4), fn.MaxPool2d((2, 1)), fn.Flatten(), fn.Linear(32, 3))
+    )
+    profile = fn.Trainer(model).profile(np.ones((5, 6, 6), np.float32), Y[:5], steps=3)
+    rows = {row.kernel: row for row in profile.rows}
+    assert rows["max_pool_dx"].shape == (5, 4, 4, 4, 2, 1)
+    assert rows["batch_norm_sums"].shape == (5 * 16, 4)
+    assert rows["running_moments"].flop == 0
+
+
 def test_bad_data_are_explained_at_the_door():
     with pytest.raises(ValueError, match="labels must lie in"):
         trainer().profile(X, np.full(33, 3))

@@ -198,6 +198,7 @@ def _flat(param: Param | None) -> Array | None:
 
 def _gradient(param: Param | None, size: int, dtype: np.dtype[Any]) -> Array:
     """Where the gradient (size,) of gamma or beta goes: to a buffer of the way back if it is not trained."""
-    if param is None or param.frozen:
-        return empty((size,), dtype)
-    return param.grad_buffer().reshape(size)
+    gradient: Array = (
+        empty((size,), dtype) if param is None or param.frozen else param.grad_buffer().reshape(size)
+    )
+    return gradient

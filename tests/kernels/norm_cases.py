@@ -57,17 +57,36 @@ ROWS = (
 )
 
 
+def cases_of(shape):
+    yield Case("batch_moments", batch_moments, (shape,))
+    yield Case("batch_norm_sums", batch_norm_sums, (shape,))
+    yield Case("layer_norm_dw", layer_norm_dw, (shape,))
+    for affine in (True, False):
+        yield Case("batch_norm_forward", batch_norm_forward, (shape, affine))
+        yield Case("batch_norm_dx", batch_norm_dx, (shape, affine, False))
+        yield Case("batch_norm_dx", batch_norm_dx, (shape, affine, True))
+        yield Case("layer_norm_forward", layer_norm_forward, (shape, affine))
+        yield Case("layer_norm_dx", layer_norm_dx, (shape, affine))
+
+
 def cases():
     for shape in ROWS:
-        yield Case("batch_moments", batch_moments, (shape,))
-        yield Case("batch_norm_sums", batch_norm_sums, (shape,))
-        yield Case("layer_norm_dw", layer_norm_dw, (shape,))
-        for affine in (True, False):
-            yield Case("batch_norm_forward", batch_norm_forward, (shape, affine))
-            yield Case("batch_norm_dx", batch_norm_dx, (shape, affine, False))
-            yield Case("batch_norm_dx", batch_norm_dx, (shape, affine, True))
-            yield Case("layer_norm_forward", layer_norm_forward, (shape, affine))
-            yield Case("layer_norm_dx", layer_norm_dx, (shape, affine))
+        yield from cases_of(shape)
     for channels in (1, 5, 16, 33, 67, 0):
         for count, momentum in ((2, 0.1), (100, 0.0), (1000, 1.0)):
             yield Case("running_moments", running_moments, (channels, count, momentum))
+
+
+def large():
+    """Worth several threads, of odd sizes; but for the running moments, which one thread moves."""
+    for shape in ((9001, 41), (1003, 513), (100003, 4)):
+        yield from cases_of(shape)
+    yield Case("running_moments", running_moments, (1003, 100, 0.1))
+
+
+def at_walls(sizes):
+    """Channels of the given sizes, and some cases on several threads."""
+    for shape in (*((rows, channels) for rows in (1, 3, 65) for channels in sizes), (701, 131)):
+        yield from cases_of(shape)
+    for channels in sizes:
+        yield Case("running_moments", running_moments, (channels, 10, 0.1))

@@ -79,3 +79,26 @@ def cases():
         yield Case("max_pool_dx", max_pool_dx, (pool,))
         yield Case("avg_pool_forward", avg_pool_forward, (pool,))
         yield Case("avg_pool_dx", avg_pool_dx, (pool,))
+
+
+def large():
+    """Worth several threads, of odd sizes."""
+    for pool in (
+        pooling((11, 31, 29, 41), (2, 2)),
+        pooling((5, 33, 31, 67), (3, 3), (2, 2), (1, 1)),
+        pooling((29, 19, 21, 37), (19, 21)),
+    ):
+        yield Case("max_pool_forward", max_pool_forward, (pool, True))
+        yield Case("max_pool_dx", max_pool_dx, (pool,))
+        yield Case("avg_pool_forward", avg_pool_forward, (pool,))
+        yield Case("avg_pool_dx", avg_pool_dx, (pool,))
+
+
+def at_walls(sizes):
+    """Channels of the given sizes, and one case on several threads."""
+    pools = [pooling((2, 5, 4, channels), (3, 2), (2, 1), (1, 1)) for channels in sizes]
+    for pool in (*POOLINGS, *pools, pooling((5, 17, 19, 33), (2, 3))):
+        yield Case("max_pool_forward", max_pool_forward, (pool, False))
+        yield Case("max_pool_dx", max_pool_dx, (pool,))
+        yield Case("avg_pool_forward", avg_pool_forward, (pool,))
+        yield Case("avg_pool_dx", avg_pool_dx, (pool,))

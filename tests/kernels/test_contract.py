@@ -194,6 +194,9 @@ RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
     ("conv_forward", "b", "missing"),
     *(("dense_forward", "b", "missing"), ("sgd", "v", "missing"), ("squared_error", "dy", "missing")),
+    *((f"{norm}_norm_forward", name, "missing") for norm in ("batch", "layer") for name in ("gamma", "beta")),
+    *((f"{norm}_norm_dx", "gamma", "missing") for norm in ("batch", "layer")),
+    *(("batch_moments", "x", f"one row {more}") for more in ("more", "less")),
     *((f"cross_entropy_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
     *(("gather", name, "float32 among float64") for name in ("source", "out")),
@@ -235,15 +238,18 @@ def test_wrong_batch_of_matrices_is_refused(name, kernel):
         assert_refused(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
 
 
+PAIRS = {"conv": ("stride", "padding", "dilation"), "pool": ("window", "stride", "padding")}
+STEPS = [(kernel, key) for family, keys in PAIRS.items() for kernel in FAMILIES[family] for key in keys]
+
+
 @every_compiled_backend
-@pytest.mark.parametrize("kernel", FAMILIES["conv"])
-@pytest.mark.parametrize(("key", "pair"), [("stride", (0, 1)), ("stride", (1, -1)), ("dilation", (1, 0))])
+@pytest.mark.parametrize(("kernel", "key"), [step for step in STEPS if step[1] != "padding"])
+@pytest.mark.parametrize("pair", [(0, 1), (1, -1), (1, 0)])
 def test_steps_that_are_not_positive_are_refused(name, kernel, key, pair):
     assert_refused(name, kernel, {**sample(kernel), key: pair}, ValueError)
 
 
-@pytest.mark.parametrize("kernel", FAMILIES["conv"])
-@pytest.mark.parametrize("key", ["stride", "padding", "dilation"])
+@pytest.mark.parametrize(("kernel", "key"), STEPS)
 @pytest.mark.parametrize("size", [2**24 + 1, 2**62, 2**70])
 def test_steps_that_would_overflow_addresses_are_refused(kernel, key, size):
     assert_refused("aot", kernel, {**sample(kernel), key: (size, size)}, (ValueError, OverflowError))

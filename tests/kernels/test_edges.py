@@ -17,7 +17,7 @@ import pytest
 
 from fastnn.kernels import FAMILIES, core, cpu, load
 
-from . import cases
+from . import cases, norm_cases, pool_cases
 from .case import Case
 
 KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
@@ -217,6 +217,8 @@ def walled_cases():
     yield Case("random_next", cases.random_next, (1,))
     yield Case("advance", cases.advance, (1,))
     yield Case("adam_corrections", cases.adam_corrections, (1,))
+    yield from pool_cases.at_walls(SIZES)
+    yield from norm_cases.at_walls(SIZES)
 
 
 def rotations(*sizes):
@@ -265,7 +267,7 @@ def run_at_walls(isa):
         "read before": lambda x: ctypes.string_at(x.ctypes.data - 1, 1),
         "read behind": lambda x: ctypes.string_at(x.ctypes.data + x.nbytes, 1),
     }
-    memories = [walled_memory() for _ in range(8)]
+    memories = [walled_memory() for _ in range(9)]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     core.select_isa(isa)
     core.set_num_threads(3)

@@ -11,7 +11,7 @@ import pytest
 
 from fastnn.kernels import FAMILIES, core, cpu, load
 
-from . import cases
+from . import cases, norm_cases, pool_cases
 from .case import Arrays, Case
 from .cases import CASES, MEAN, SUM
 
@@ -19,7 +19,7 @@ KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 # Never on several threads.
 SERIAL = {
     *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
-    *("count_correct_labels", "count_correct_soft"),
+    *("count_correct_labels", "count_correct_soft", "running_moments"),
 }
 MOST_THREADS = 7
 
@@ -108,6 +108,8 @@ LARGE = (
     ),
     Case("gather_labels", cases.gather_labels, (50, 100003)),
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
+    *pool_cases.large(),
+    *norm_cases.large(),
 )
 
 
@@ -255,6 +257,10 @@ BY_ROWS = (
         for build in (cases.cross_entropy_labels, cases.cross_entropy_soft)
         for weighted, smoothing in ((False, 0.0), (True, 0.1))
     ),
+    ("batch_norm_forward", norm_cases.batch_norm_forward, (True,), {"x", "y"}),
+    ("batch_norm_dx", norm_cases.batch_norm_dx, (True, True), {"x", "dy", "dx"}),
+    ("layer_norm_forward", norm_cases.layer_norm_forward, (True,), {"x", "y", "moments"}),
+    ("layer_norm_dx", norm_cases.layer_norm_dx, (True,), {"x", "dy", "moments", "dx"}),
 )
 
 

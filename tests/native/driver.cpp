@@ -17,6 +17,7 @@
 // the case.
 
 #include "cases.hpp"
+#include "images.hpp"
 #include "plans.hpp"
 #include "products.hpp"
 
@@ -154,6 +155,8 @@ template <class T> void check_serial_kernels() {
 template <class T> void check_every_kernel() {
     check_dense<T>();
     check_conv<T>();
+    check_pool<T>();
+    check_norms<T>();
     for (int64_t count = 0; count <= 2 * LANES<T> + 1; ++count) check_elementwise_kernels<T>(count);
     check_elementwise_kernels<T>(1003);
     for (const int64_t M : {0, 1, 5})

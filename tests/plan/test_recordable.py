@@ -65,6 +65,8 @@ def lock(model):
         param.master = param.master.view(Locked)
         param.grad_buffer()
         param._grad = param._grad.view(Locked)
+    for buffer in model.buffers():
+        buffer.master = buffer.master.view(Locked)
     return model
 
 
@@ -94,6 +96,28 @@ CASES = {
             )
         }
         for options in ({"padding": "same"}, {"padding": (0, 1), "groups": 2, "bias": False})
+    ],
+    **{
+        kind: [
+            {"model": lambda kind=kind, options=options: small_net(AsImages(), kind(*options), fn.Flatten())}
+            for options in (((1, 1),), ((1, 3), 1, (0, 1)))
+        ]
+        for kind in (fn.MaxPool2d, fn.AvgPool2d)
+    },
+    fn.GlobalAvgPool2d: [
+        {"model": lambda: small_net(AsImages(), fn.GlobalAvgPool2d(), fn.Linear(2, 16))},
+    ],
+    fn.BatchNorm1d: [
+        {"model": lambda options=options: small_net(fn.BatchNorm1d(16, **options))}
+        for options in ({}, {"affine": False})
+    ],
+    fn.BatchNorm2d: [
+        {"model": lambda: small_net(AsImages(), fn.BatchNorm2d(2), fn.Flatten())},
+        {"model": lambda: small_net(AsImages(), fn.BatchNorm2d(2).set_lr_scale(0), fn.Flatten())},
+    ],
+    fn.LayerNorm: [
+        {"model": lambda: small_net(fn.LayerNorm(16))},
+        {"model": lambda: small_net(AsImages(), fn.LayerNorm((8, 2), affine=False), fn.Flatten())},
     ],
     Elementwise: [{"model": lambda: small_net(cubic())}],
     fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],

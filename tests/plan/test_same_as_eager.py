@@ -104,6 +104,31 @@ NETS = {
         *(fn.Conv2d(16, 33, 3, padding=1), fn.ReLU(), fn.Conv2d(33, 17, 3, padding=1), fn.Tanh()),
         *(fn.Conv2d(17, 10, (1, 4)), fn.Sigmoid(), fn.Flatten(), fn.Linear(60, CLASSES)),
     ),
+    "pools": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 48), AsImages(), fn.MaxPool2d((1, 3), (1, 2), (0, 1)), fn.Sigmoid()),
+        *(fn.AvgPool2d((1, 2)), fn.Conv2d(2, 5, (1, 3)), fn.GlobalAvgPool2d(), fn.Linear(5, CLASSES)),
+    ),
+    "pool last": lambda: fn.Sequential(
+        *(
+            fn.Linear(FEATURES, 4),
+            AsImages(),
+            fn.Conv2d(2, CLASSES, (1, 1)),
+            fn.MaxPool2d((1, 2)),
+            fn.Flatten(),
+        )
+    ),
+    "batch norm": lambda: small_net(fn.BatchNorm1d(16), fn.ReLU(), fn.Dropout(0.2), fn.BatchNorm1d(16)),
+    "batch norm first": lambda: fn.Sequential(fn.BatchNorm1d(FEATURES), small_net()),
+    "batch norm last": lambda: fn.Sequential(small_net(), fn.BatchNorm1d(CLASSES, affine=False)),
+    "one batch norm twice": lambda: (lambda norm: small_net(norm, fn.Tanh(), norm))(
+        fn.BatchNorm1d(16, affine=False)
+    ),
+    "batch norm of images": lambda: small_net(
+        AsImages(), fn.Conv2d(2, 6, (1, 3)), fn.BatchNorm2d(6), fn.ReLU(), fn.Flatten(), fn.Linear(36, 16)
+    ),
+    "layer norm": lambda: small_net(
+        fn.LayerNorm(16), fn.Tanh(), AsImages(), fn.LayerNorm((8, 2)), fn.Flatten()
+    ),
     "nested": lambda: fn.Sequential(
         fn.Sequential(),
         fn.Sequential(fn.Linear(FEATURES, 19), fn.ReLU()),

@@ -1,0 +1,196 @@
+"""The mistakes in pools and normalisations that `planted_mistakes.py` plants."""
+
+from mistakes_to_plant import BITS, CONTRACT, GRID, LAYERS, Mistake
+
+POOL = "tests/kernels/test_pool.py"
+NORM = "tests/kernels/test_norm.py"
+CHECKPOINT = "tests/test_checkpoint.py"
+MOMENTS = "tests/plan/test_running_moments.py"
+
+MISTAKES = (
+    Mistake(
+        "last of the largest wins",
+        "kernels/pool.hpp",
+        "return ~(v <= best) & (best == best);",
+        "return ~(v < best) & (best == best);",
+        (POOL,),
+    ),
+    Mistake(
+        "nan swallowed by a max pool",
+        "kernels/pool.hpp",
+        "return ~(v <= best) & (best == best);",
+        "return v > best;",
+        (POOL,),
+    ),
+    Mistake(
+        "last nan wins",
+        "kernels/pool.hpp",
+        "return ~(v <= best) & (best == best);",
+        "return ~(v <= best);",
+        (POOL,),
+    ),
+    Mistake(
+        "padding of a pool off by one",
+        "kernels/pool.hpp",
+        "const std::int64_t left = q * g.stride[1] - g.padding[1];",
+        "const std::int64_t left = q * g.stride[1] - g.padding[1] + (g.padding[1] > 0);",
+        (GRID,),
+    ),
+    Mistake(
+        "padding of a pool's gradient off by one",
+        "kernels/pool.hpp",
+        "at_ = pixel + padding_;",
+        "at_ = pixel + padding_ - (padding_ > 0);",
+        (GRID,),
+    ),
+    Mistake(
+        "height and width of a window swapped",
+        "kernels/pool.hpp",
+        "tap = wins ? tap_number<T>(r * g.S + s) : tap;",
+        "tap = wins ? tap_number<T>(r * g.R + s) : tap;",
+        (GRID,),
+    ),
+    Mistake(
+        "strides of a pool swapped",
+        "kernels/pool.hpp",
+        "line % g.P * g.stride[0] - g.padding[0];",
+        "line % g.P * g.stride[1] - g.padding[0];",
+        (GRID,),
+    ),
+    Mistake(
+        "lost tail of pooled channels",
+        "kernels/pool.hpp",
+        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(1) + output + c, sum * factor, n - (n > 1 && n < LANES<T>));",
+        (GRID,),
+    ),
+    Mistake(
+        "mean of a window without its padding",
+        "kernels/pool.hpp",
+        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(1) + output + c,\n"
+        "                    sum / T((rows.end - rows.begin) * (columns.end - columns.begin)), n);",
+        (GRID,),
+    ),
+    Mistake(
+        "windows that overlap lose a gradient",
+        "kernels/pool.hpp",
+        "for (std::int64_t q = qs.begin; q < qs.end; ++q)\n                        sum +=",
+        "for (std::int64_t q = qs.begin; q < qs.end; ++q)\n                        sum =",
+        (POOL,),
+    ),
+    Mistake(
+        "taps of another width accepted",
+        "kernels/pool_aot.pyx",
+        'expect(taps, "taps", cnp.NPY_INT64 if call.is_double else cnp.NPY_INT32, written)',
+        'expect(taps, "taps", cnp.PyArray_TYPE(<cnp.ndarray> taps), written)',
+        (POOL, CONTRACT),
+    ),
+    Mistake(
+        "lost last chunk of rows",
+        "kernels/norm.hpp",
+        "inline std::int64_t chunk_count(std::int64_t M) { return (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }",
+        "inline std::int64_t chunk_count(std::int64_t M) {"
+        " return M > CHUNK_ROWS ? M / CHUNK_ROWS : (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }",
+        (GRID,),
+    ),
+    Mistake(
+        "lost tail of normalised channels",
+        "kernels/norm.hpp",
+        "if (c == C) return;",
+        "if (c > 0) return;",
+        (GRID,),
+    ),
+    Mistake(
+        "what rounding leaves of a chunk's mean forgotten",
+        "kernels/norm.hpp",
+        "const double more = rest[c] / own, d",
+        "const double more = 0 * rest[c] / own, d",
+        (NORM,),
+    ),
+    Mistake(
+        "Chan's third term forgotten",
+        "kernels/norm.hpp",
+        " + d * d * (before * own / all);",
+        ";",
+        (NORM,),
+    ),
+    Mistake(
+        "moments depend on the threads",
+        "kernels/norm.hpp",
+        "const T count = T(rows.end - rows.begin);",
+        "const T count = T(rows.end - rows.begin) * (parts > 1 ? T(1.0001) : T(1));",
+        (BITS,),
+    ),
+    Mistake(
+        "running variance biased",
+        "kernels/norm.hpp",
+        "unbiased = T(count / (count - 1));",
+        "unbiased = T(count / count);",
+        (GRID,),
+    ),
+    Mistake(
+        "moments updated twice",
+        "fastnn/layers/norm.py",
+        "ops.running_moments(mean, var, len(rows), self.momentum, *running, before)",
+        "ops.running_moments(mean, var, len(rows), self.momentum, *running, before)\n"
+        "        ops.running_moments(mean, var, len(rows), self.momentum, *running, before)",
+        (LAYERS,),
+    ),
+    Mistake(
+        "moments of the batch in evaluation",
+        "fastnn/layers/norm.py",
+        "self._moments(rows) if train else",
+        "self._moments(rows) if len(rows) > 1 else",
+        (LAYERS,),
+    ),
+    Mistake(
+        "gradient through running moments",
+        "fastnn/layers/norm.py",
+        "through_moments = need_dx and train",
+        "through_moments = need_dx",
+        (LAYERS,),
+    ),
+    Mistake(
+        "gradient not through the moments of the batch",
+        "fastnn/layers/norm.py",
+        "(dgamma, dbeta) if through_moments else (None, None)",
+        "(None, None)",
+        (LAYERS,),
+    ),
+    Mistake(
+        "failed plan moves the running moments",
+        "kernels/plan.hpp",
+        "if (calls[i].kernel == RUNNING_MOMENTS) put_moments_back(calls[i]);",
+        "",
+        (MOMENTS,),
+    ),
+    Mistake(
+        "moments put back in the wrong order",
+        "kernels/plan.hpp",
+        "for (std::size_t i = count; i-- > 0;) {",
+        "for (std::size_t i = 0; i < count; ++i) {",
+        (MOMENTS,),
+    ),
+    Mistake(
+        "failed eager step moves the running moments",
+        "fastnn/layers/base.py",
+        "return [*self.random_states(), *(buffer.master for buffer in self.buffers())]",
+        "return [*self.random_states()]",
+        (LAYERS, MOMENTS),
+    ),
+    Mistake(
+        "plan does not notice another buffer",
+        "fastnn/plan.py",
+        "            yield id(value.master)\n",
+        "            yield 0\n",
+        (MOMENTS,),
+    ),
+    Mistake(
+        "loading forgets the buffers",
+        "fastnn/checkpoint.py",
+        "{**dict(model.named_parameters()), **dict(model.named_buffers())}",
+        "{**dict(model.named_parameters())}",
+        (CHECKPOINT,),
+    ),
+)
