@@ -59,6 +59,6 @@ setup(
         checked,
         include_path=["kernels"],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "binding": True},
-    )
+    ),
     options={"build_ext": {"parallel": os.cpu_count()}},
 )
