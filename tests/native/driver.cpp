@@ -17,6 +17,7 @@
 // the case.
 
 #include "cases.hpp"
+#include "fused.hpp"
 #include "images.hpp"
 #include "plans.hpp"
 #include "products.hpp"

@@ -1,4 +1,4 @@
-// What only plans do: fused kernels, which must give the bits of the separate ones, and plans as a whole.
+// Plans as a whole.
 #pragma once
 
 #include "cases.hpp"
@@ -6,103 +6,6 @@
 #include "plan.hpp"
 
 namespace {
-
-// The contents of argument i after a case has run on one thread.
-Bytes argument_of(const Case &c, std::size_t i) { return result_of(c, 1)[i]; }
-
-// An argument like `like`, that must hold `expected` afterwards.
-Argument expecting(Argument like, Bytes expected) {
-    like.expected = std::move(expected);
-    return like;
-}
-
-Argument input_of(std::size_t element, Bytes bytes) { return {Argument::INPUT, element, std::move(bytes), {}}; }
-
-// --- fused kernels ---
-
-template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N) {
-    const Argument x = input(whole<T>(M * K)), w = input(whole<T>(K * N)), b = input(whole<T>(N));
-    const Argument dy = input(whole<T>(M * N)), y = output<T>(M * N), dx = output<T>(M * K);
-    const Bytes sums = argument_of(make<T>("dense", DENSE_FORWARD, {1, M, K, N}, {x, w, b, y}), 3);
-    const Bytes gradient = argument_of(make<T>("dx", DENSE_DX, {1, M, K, N}, {dy, w, dx}), 2);
-    const struct {
-        Activation code;
-        KernelId forward, back;
-    } activations[] = {{RELU, RELU_FORWARD, RELU_DX}, {SIGMOID, SIGMOID_FORWARD, SIGMOID_DX},
-                       {TANH, TANH_FORWARD, TANH_DX}};
-    for (const auto &activation : activations) {
-        const Bytes active =
-            argument_of(make<T>("forward", activation.forward, {M * N}, {input_of(sizeof(T), sums), y}), 1);
-        check(make<T>("dense_forward with an activation", DENSE_FORWARD, {1, M, K, N, activation.code},
-                      {x, w, b, expecting(y, active)}));
-        const Argument below = input(whole<T>(M * K));
-        const Bytes passed = argument_of(
-            make<T>("back", activation.back, {M * K}, {below, input_of(sizeof(T), gradient), dx}), 2);
-        check(make<T>("dense_dx with an activation", DENSE_DX, {1, M, K, N, activation.code},
-                      {dy, w, expecting(dx, passed), below}));
-    }
-}
-
-// An optimizer's kernel and its fused twins, with what they update.
-template <class T> struct Update {
-    KernelId alone, with_dw, with_db;
-    std::vector<double> hyper;
-    int moments;
-    bool absent;  // the moments are null
-
-    // The arguments behind the gradient: hyper, moments, values.
-    std::vector<Argument> arguments(int64_t count) const {
-        std::vector<Argument> some{input(hyper)};
-        for (int i = 0; i < moments; ++i) some.push_back(absent ? Argument{} : updated(whole<T>(count)));
-        some.push_back(updated(whole<T>(count)));
-        return some;
-    }
-
-    // Checks that `fused`, whose first two arguments make the gradient, does what `alone` does with it.
-    void check_twin(const std::string &name, KernelId fused, const std::vector<int64_t> &sizes,
-                    const Argument &x, const Argument &dy, Bytes gradient, int64_t count) const {
-        std::vector<Argument> separate = arguments(count), together{x, dy};
-        separate.insert(separate.begin(), input_of(sizeof(T), std::move(gradient)));
-        const std::vector<Bytes> expected = result_of(make<T>(name, alone, {count}, separate), 1);
-        for (std::size_t i = 1; i < separate.size(); ++i) {
-            const bool changes = separate[i].role == Argument::UPDATED;
-            together.push_back(changes ? expecting(separate[i], expected[i]) : separate[i]);
-        }
-        check(make<T>(name, fused, sizes, together));
-    }
-};
-
-template <class T> void check_fused_updates(int64_t M, int64_t K, int64_t N) {
-    const Argument x = input(whole<T>(M * K)), dy = input(whole<T>(M * N));
-    const std::vector<int64_t> sizes{1, M, K, N};
-    const Bytes dw = argument_of(make<T>("dw", DENSE_DW, sizes, {x, dy, output<T>(K * N)}), 2);
-    const Bytes db = argument_of(make<T>("db", DENSE_DB, sizes, {dy, output<T>(N)}), 1);
-    const Update<T> updates[] = {
-        {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0, 0.01, 0}, 1, true},
-        {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0.9, 0.01, 1}, 1, false},
-        {ADAM, DENSE_DW_ADAM, DENSE_DB_ADAM, {0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001}, 2, false}};
-    for (const Update<T> &update : updates) {
-        update.check_twin("update by dw", update.with_dw, sizes, x, dy, dw, K * N);
-        update.check_twin("update by db", update.with_db, sizes, {}, dy, db, N);
-    }
-}
-
-template <class T> void check_fused_kernels() {
-    const int64_t edges[] = {0, 1, LANES<T> - 1, BLOCK<T> + 1};
-    for (const int64_t M : edges)
-        for (const int64_t K : edges)
-            for (const int64_t N : edges) {
-                check_fused_activations<T>(M, K, N);
-                check_fused_updates<T>(M, K, N);
-            }
-    // So many rows of weights that dy is packed, and as many samples as may be.
-    const int64_t rows = TALL * tile_rows(TILE_COLUMNS) + 1;
-    check_fused_updates<T>(5, rows, BLOCK<T> + 1);
-    check_fused_updates<T>(MOST_FUSED_ROWS, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
-    check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
-}
-
-// --- plans ---
 
 thread_local int threads_of_plan = 1;
 
