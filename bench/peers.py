@@ -7,6 +7,14 @@ forward, loss, backward, update, and the loss back as a float. Every contestant 
 and must compute the same losses before its time counts. Each runs in a process of its own; they take turns,
 several rounds long, and whoever is not on is stopped (SIGSTOP), so that all see the same machine.
 A peer may use any number of threads up to the column's: its best counts.
+
+Nets A to D are multi-layer perceptrons, E to G have convolutions. Images are (N, H, W, C) for fastnn and for
+JAX, whose convolutions on a CPU are made for that; PyTorch takes part with (N, C, H, W) and with the same in
+the memory format channels_last. scikit-learn has no convolutions. Dropout draws other bits in each framework,
+so the losses of a net with dropout are compared in a run of their own, with all rates 0, before the net is
+built again and timed as it is. Below the table of the convolutional nets stands how much memory the process
+of each contestant had held at most by the end of its first turn on a net, libraries and the nets before it
+included (so for one net alone: `--nets G`).
 """
 
 from __future__ import annotations
@@ -23,7 +31,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from peers_worker import CONTESTANTS, NETS
+from peers_nets import NETS
+from peers_worker import CONTESTANTS, takes_part
 from tqdm import tqdm
 
 WORKER = Path(__file__).with_name("peers_worker.py")
@@ -61,7 +70,7 @@ class Worker:
         self.process.send_signal(signal.SIGCONT)
         line = self.process.stdout.readline()
         if not line:
-            error = self.process.stderr.read() if self.process.stderr else ""
+            error = self.process.stderr.read() if self.process.stderr else "it says why above"
             raise RuntimeError(f"{self.contestant} with {self.threads} threads died on {net}: {error[-800:]}")
         self.process.send_signal(signal.SIGSTOP)
         return json.loads(line)
@@ -79,7 +88,7 @@ class Result:
     net: str
     threads: int
     times: list[list[float]] = field(default_factory=list)  # per round: seconds per step
-    peak_mib: float = 0
+    peak_mib: float = 0  # of the process, after the first round
 
     @property
     def round_medians(self) -> list[float]:
@@ -98,27 +107,26 @@ def race(
     contestants: list[str], nets: list[str], threads: list[int], rounds: int, seconds: float
 ) -> list[Result]:
     """Every contestant on every net with every number of threads, in turn, `rounds` times."""
-    workers = [Worker(name, count) for count in threads for name in contestants]
-    results = {
-        (w.contestant, net, w.threads): Result(w.contestant, net, w.threads) for net in nets for w in workers
-    }
+    pairs = [(net, name) for net in nets for name in contestants if takes_part(name, NETS[net])]
+    needed = dict.fromkeys(name for _, name in pairs)
+    workers = {(name, count): Worker(name, count) for count in threads for name in needed}
+    results = [Result(name, net, count) for net, name in pairs for count in threads]
     losses: dict[str, list[float]] = {}
     try:
-        with tqdm(total=rounds * len(nets) * len(workers)) as bar:
+        with tqdm(total=rounds * len(results)) as bar:
             for _ in range(rounds):
-                for net in nets:
-                    for worker in workers:
-                        bar.set_description(f"{net} {worker.contestant} {worker.threads}t")
-                        answer = worker.ask(net, seconds)
-                        check_losses(losses.setdefault(net, answer.get("losses", [])), answer, worker, net)
-                        result = results[worker.contestant, net, worker.threads]
-                        result.times.append(answer["times"])
-                        result.peak_mib = answer["peak_mib"]
-                        bar.update()
+                for result in results:
+                    worker, net = workers[result.contestant, result.threads], result.net
+                    bar.set_description(f"{net} {worker.contestant} {worker.threads}t")
+                    answer = worker.ask(net, seconds)
+                    check_losses(losses.setdefault(net, answer.get("losses", [])), answer, worker, net)
+                    result.times.append(answer["times"])
+                    result.peak_mib = result.peak_mib or answer["peak_mib"]
+                    bar.update()
     finally:
-        for worker in workers:
+        for worker in workers.values():
             worker.close()
-    return list(results.values())
+    return results
 
 
 def check_losses(wanted: list[float], answer: dict[str, Any], worker: Worker, net: str) -> None:
@@ -128,6 +136,21 @@ def check_losses(wanted: list[float], answer: dict[str, Any], worker: Worker, ne
         raise RuntimeError(f"{worker.contestant} has the losses {got} on {net}, not {wanted}")
 
 
+def best_of(results: list[Result], net: str, threads: int) -> dict[str, Result]:
+    """What counts in the column `threads`: of fastnn exactly so many, of a peer what suits it best."""
+    best: dict[str, Result] = {}
+    for r in results:
+        allowed = r.threads == threads if r.contestant == "fastnn" else r.threads <= threads
+        if r.net == net and allowed and (r.contestant not in best or r.median < best[r.contestant].median):
+            best[r.contestant] = r
+    return best
+
+
+def best_peer(best: dict[str, Result]) -> Result | None:
+    peers = [result for name, result in best.items() if name != "fastnn"]
+    return min(peers, key=lambda result: result.median, default=None)
+
+
 def table(results: list[Result], threads: int, peak_gflops: float | None) -> str:
     """Rows: nets; columns: time of each contestant, the ratio to the best peer, percent of the FMA peak."""
     names = list(dict.fromkeys(result.contestant for result in results))
@@ -135,32 +158,49 @@ def table(results: list[Result], threads: int, peak_gflops: float | None) -> str
         f"{threads} thread{'s' if threads > 1 else ''}: median us per step (minimum; spread of the rounds), "
         "ratio of the medians",
         f"{'net':42}"
-        + "".join(f"{name:>26}" for name in names)
-        + f"{'best peer':>16}{'ratio':>7}{'% peak':>8}",
+        + "".join(f"{name:>28}" for name in names)
+        + f"{'best peer':>31}{'ratio':>7}{'% peak':>8}",
     ]
     for net in dict.fromkeys(result.net for result in results):
-        cells, best = "", {}
-        for name in names:
-            # fastnn runs with exactly the column's threads, a peer with what suits it best.
-            tried = [
-                r
-                for r in results
-                if (r.contestant, r.net) == (name, net)
-                and (r.threads == threads if name == "fastnn" else r.threads <= threads)
-            ]
-            best[name] = min(tried, key=lambda r: r.median)
-            low, high = min(best[name].round_medians), max(best[name].round_medians)
-            spread = (high - low) / best[name].median
-            cells += f"{best[name].median * 1e6:>12.1f} ({best[name].best * 1e6:.1f}; {spread:.0%})".rjust(26)
-        peer = min((r for name, r in best.items() if name != "fastnn"), key=lambda r: r.median, default=None)
+        best = best_of(results, net, threads)
+        cells = "".join(_cell(best[name]).rjust(28) for name in names)
         line = f"{net + ' ' + str(NETS[net]):42}{cells}"
+        peer = best_peer(best)
         if peer is not None and "fastnn" in best:
-            line += f"{peer.contestant:>13} {peer.threads}t{peer.median / best['fastnn'].median:>6.2f}x"
+            ratio = peer.median / best["fastnn"].median
+            line += f"{peer.contestant:>28} {peer.threads}t{ratio:>6.2f}x"
         if peak_gflops and "fastnn" in best:
             share = NETS[net].flop / best["fastnn"].median / (peak_gflops * 1e9)
             line += f"{share:>8.0%}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def _cell(result: Result) -> str:
+    low, high = min(result.round_medians), max(result.round_medians)
+    spread = (high - low) / result.median
+    return f"{result.median * 1e6:.1f} ({result.best * 1e6:.1f}; {spread:.0%})"
+
+
+def memory(results: list[Result], threads: int) -> str:
+    """The peak memory of each contestant on the nets with images, and how many times fastnn's it is."""
+    lines = []
+    for net in dict.fromkeys(result.net for result in results if NETS[result.net].has_images):
+        best = best_of(results, net, threads)
+        own = best["fastnn"].peak_mib if "fastnn" in best else None
+        cells = (
+            f"{name} {result.peak_mib:.0f}" + ("" if own is None else f" ({result.peak_mib / own:.1f}x)")
+            for name, result in best.items()
+        )
+        lines.append(f"peak MiB, {net}: {', '.join(cells)}")
+    return "\n".join(lines)
+
+
+def tables(results: list[Result], threads: int, peak_gflops: float | None) -> str:
+    """One table for the perceptrons, one for the convolutional nets, which others take part in."""
+    kinds = ([r for r in results if NETS[r.net].has_images is images] for images in (False, True))
+    parts = [table(kind, threads, peak_gflops) for kind in kinds if kind] + [memory(results, threads)]
+    return "\n\n".join(filter(None, parts))
 
 
 def as_json(results: list[Result]) -> dict[str, Any]:
@@ -203,7 +243,7 @@ def main() -> None:
     results = race(options.contestants, options.nets, options.threads, options.rounds, options.seconds)
     peaks = {threads: probe.fma_gflops(threads) for threads in options.threads}
     for threads in options.threads:
-        print(table(results, threads, peaks[threads]), end="\n\n")
+        print(tables(results, threads, peaks[threads]), end="\n\n")
     if options.json:
         options.json.write_text(json.dumps(as_json(results), indent=1))
 

@@ -12,93 +12,89 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
+from peers_nets import NETS, Conv, Dense, Dropout, MaxPool, Net, Shape, batches_of, parts_with_weights
 
 # One training step on a prepared batch; returns the loss before the update.
 Step = Callable[[Any, Any], float]
-
-BATCHES = 8
-
-
-@dataclass(frozen=True)
-class Net:
-    """An MLP as `machine.md` names it: layer widths, activation between them, batch size, optimizer."""
-
-    widths: tuple[int, ...]
-    activation: str
-    batch: int
-    optimizer: str
-    lr: float
-
-    @property
-    def flop(self) -> float:
-        """FLOP of a step: forward, gradient of the weights, gradient of the inputs but the first."""
-        products = [2.0 * self.batch * k * n for k, n in zip(self.widths, self.widths[1:], strict=False)]
-        return 3 * sum(products) - products[0]
-
-    def __str__(self) -> str:
-        widths = "-".join(map(str, self.widths))
-        return f"{widths} {self.activation} b{self.batch} {self.optimizer}"
-
-
-NETS = {
-    "A": Net((784, 128, 64, 32, 10), "relu", 32, "sgd", 0.05),
-    "B": Net((784, 300, 10), "sigmoid", 50, "sgd", 0.05),
-    "C": Net((784, 900, 400, 10), "relu", 30, "sgd", 0.02),
-    "D": Net((4096, 128, 6), "relu", 128, "adam", 0.0001),
-}
-
-
-def weights_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The same starting weights for every contestant: W (in, out) He-normal, b = 0."""
-    rng = np.random.default_rng(1)
-    return [
-        ((rng.normal(size=(k, n)) * np.sqrt(2 / k)).astype(np.float32), np.zeros(n, np.float32))
-        for k, n in zip(net.widths, net.widths[1:], strict=False)
-    ]
-
-
-def batches_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Eight batches: float32 features in [0, 1] like pixels, int64 labels."""
-    rng = np.random.default_rng(2)
-    return [
-        (
-            rng.random((net.batch, net.widths[0]), np.float32) * (rng.random(net.widths[0]) < 0.25),
-            rng.integers(net.widths[-1], size=net.batch),
-        )
-        for _ in range(BATCHES)
-    ]
 
 
 def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     import fastnn as fn
 
     fn.set_num_threads(threads)
+    by_name = {"relu": fn.ReLU, "sigmoid": fn.Sigmoid, "tanh": fn.Tanh, "flatten": fn.Flatten}
     layers: list[fn.Layer] = []
-    for weight, bias in weights_of(net):
-        layer = fn.Linear(*weight.shape)
-        layer.weight.value, layer.bias.value = weight, bias
-        layers += [layer, {"relu": fn.ReLU, "sigmoid": fn.Sigmoid}[net.activation]()]
+    for layer, shape, weights in parts_with_weights(net):
+        match layer:
+            case Dense(outputs):
+                layers.append(fn.Linear(shape[0], outputs))
+            case Conv(outputs, size, padding):
+                layers.append(fn.Conv2d(shape[-1], outputs, size, padding=padding))
+            case MaxPool(size):
+                layers.append(fn.MaxPool2d(size))
+            case Dropout(rate):
+                layers.append(fn.Dropout(rate))
+            case "batch norm":
+                layers.append(fn.BatchNorm2d(shape[-1]))
+            case _:
+                layers.append(by_name[layer]())
+        if isinstance(layer, (Dense, Conv)):
+            layers[-1].weight.value, layers[-1].bias.value = weights
     optimizer = {"sgd": fn.SGD, "adam": fn.Adam}[net.optimizer](net.lr)
-    trainer = fn.Trainer(fn.Sequential(*layers[:-1]), loss="cross_entropy", optimizer=optimizer, seed=0)
+    trainer = fn.Trainer(fn.Sequential(*layers), loss="cross_entropy", optimizer=optimizer, seed=0)
     return trainer.step, batches_of(net)
 
 
-def torch_step(net: Net, threads: int, compiled: bool = False) -> tuple[Step, list[Any]]:
+def torch_model(net: Net) -> Any:
+    """The net for images (N, C, H, W), with the starting weights brought into that order."""
+    import torch
+    from torch import nn
+
+    by_name = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh, "flatten": nn.Flatten}
+    layers: list[nn.Module] = []
+    flattened: Shape | None = None
+    for layer, shape, weights in parts_with_weights(net):
+        match layer:
+            case Dense(outputs):
+                layers.append(nn.Linear(shape[0], outputs))
+                start = weights[0] if flattened is None else rows_by_channel(weights[0], flattened)
+                start, flattened = start.T, None
+            case Conv(outputs, size, padding):
+                layers.append(nn.Conv2d(shape[-1], outputs, size, padding=padding))
+                start = weights[0].transpose(3, 2, 0, 1)
+            case MaxPool(size):
+                layers.append(nn.MaxPool2d(size))
+            case Dropout(rate):
+                layers.append(nn.Dropout(rate))
+            case "batch norm":
+                layers.append(nn.BatchNorm2d(shape[-1]))
+            case _:
+                layers.append(by_name[layer]())
+                flattened = shape if layer == "flatten" else flattened
+        if isinstance(layer, (Dense, Conv)):
+            with torch.no_grad():
+                layers[-1].weight.copy_(torch.from_numpy(start.copy()))
+                layers[-1].bias.copy_(torch.from_numpy(weights[1]))
+    return nn.Sequential(*layers)
+
+
+def rows_by_channel(weight: np.ndarray, image: Shape) -> np.ndarray:
+    """The rows of W (H W C, N) in the order C, H, W, in which PyTorch flattens an image (H, W, C)."""
+    return weight.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
+
+
+def torch_step(
+    net: Net, threads: int, *, compiled: bool = False, channels_last: bool = False
+) -> tuple[Step, list[Any]]:
     import torch
 
     torch.set_num_threads(threads)
-    layers: list[torch.nn.Module] = []
-    for weight, bias in weights_of(net):
-        layer = torch.nn.Linear(*weight.shape)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weight.T.copy()))
-            layer.bias.copy_(torch.from_numpy(bias))
-        layers += [layer, {"relu": torch.nn.ReLU, "sigmoid": torch.nn.Sigmoid}[net.activation]()]
-    model = torch.nn.Sequential(*layers[:-1])
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    model = torch_model(net).to(memory_format=layout)
     make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[net.optimizer]
     optimizer = make(model.parameters(), lr=net.lr, fused=True)
     loss_of = torch.nn.functional.cross_entropy
@@ -107,7 +103,9 @@ def torch_step(net: Net, threads: int, compiled: bool = False) -> tuple[Step, li
         return loss_of(model(x), y)
 
     if compiled:
-        forward = torch.compile(forward)
+        # All nets share the code of this function: each is compiled for its own shapes, none falls back.
+        torch._dynamo.config.recompile_limit = 2 * len(NETS)
+        forward = torch.compile(forward, dynamic=False, fullgraph=True)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> float:
         optimizer.zero_grad(set_to_none=True)
@@ -116,44 +114,90 @@ def torch_step(net: Net, threads: int, compiled: bool = False) -> tuple[Step, li
         optimizer.step()
         return loss.item()
 
-    return step, [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in batches_of(net)]
+    def tensor(x: np.ndarray) -> torch.Tensor:
+        if not net.has_images:
+            return torch.from_numpy(x)
+        return torch.from_numpy(x.transpose(0, 3, 1, 2).copy()).to(memory_format=layout)
+
+    return step, [(tensor(x), torch.from_numpy(y)) for x, y in batches_of(net)]
 
 
-def torch_compiled_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
-    return torch_step(net, threads, compiled=True)
+def jax_forward(net: Net) -> Callable[[Any, Any, Any, Any], tuple[Any, Any]]:
+    """(weights, running moments, random key, x) -> (outputs, running moments), for images (N, H, W, C)."""
+    import jax
+    import jax.numpy as jnp
+
+    by_name = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
+
+    def forward(params: Any, running: Any, key: Any, x: Any) -> tuple[Any, Any]:
+        moments = list(running)
+        for index, layer in enumerate(net.layers):
+            own = params[index]
+            match layer:
+                case Dense():
+                    x = x @ own[0] + own[1]
+                case Conv(padding=padding):
+                    pads = [(padding, padding)] * 2
+                    numbers = ("NHWC", "HWIO", "NHWC")
+                    x = jax.lax.conv_general_dilated(x, own[0], (1, 1), pads, dimension_numbers=numbers)
+                    x = x + own[1]
+                case MaxPool(size):
+                    N, H, W, C = x.shape
+                    x = x.reshape(N, H // size, size, W // size, size, C).max((2, 4))
+                case Dropout(rate):
+                    kept = jax.random.bernoulli(jax.random.fold_in(key, index), 1 - rate, x.shape)
+                    x = jnp.where(kept, x / (1 - rate), 0)
+                case "batch norm":
+                    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+                    count = x.size // x.shape[-1]
+                    new = mean, var * count / (count - 1)
+                    moments[index] = jax.tree.map(lambda r, n: 0.9 * r + 0.1 * n, running[index], new)
+                    x = (x - mean) * (own[0] * jax.lax.rsqrt(var + 1e-5)) + own[1]
+                case "flatten":
+                    x = x.reshape(len(x), -1)
+                case _:
+                    x = by_name[layer](x)
+        return x, moments
+
+    return forward
 
 
 def jax_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     import jax
     import jax.numpy as jnp
 
-    activation = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}[net.activation]
+    forward = jax_forward(net)
 
-    def loss_of(params: Any, x: Any, y: Any) -> Any:
-        for index, (weight, bias) in enumerate(params):
-            x = x @ weight + bias
-            if index < len(params) - 1:
-                x = activation(x)
-        rows = jnp.arange(x.shape[0])
-        return jnp.mean(jax.nn.logsumexp(x, axis=1) - x[rows, y])
+    def loss_of(params: Any, running: Any, key: Any, x: Any, y: Any) -> Any:
+        outputs, running = forward(params, running, key, x)
+        rows = jnp.arange(outputs.shape[0])
+        return jnp.mean(jax.nn.logsumexp(outputs, axis=1) - outputs[rows, y]), running
 
-    def update(params: Any, moments: Any, count: Any, x: Any, y: Any) -> Any:
-        loss, grads = jax.value_and_grad(loss_of)(params, x, y)
-        if net.optimizer == "sgd":
-            return jax.tree.map(lambda p, g: p - net.lr * g, params, grads), moments, count, loss
+    def update(params: Any, moments: Any, running: Any, count: Any, x: Any, y: Any) -> Any:
+        key = jax.random.fold_in(jax.random.key(0), count)
+        value_and_grad = jax.value_and_grad(loss_of, has_aux=True)
+        (loss, running), grads = value_and_grad(params, running, key, x, y)
         count = count + 1
+        if net.optimizer == "sgd":
+            params = jax.tree.map(lambda p, g: p - net.lr * g, params, grads)
+            return params, moments, running, count, loss
         first = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, moments[0], grads)
         second = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, moments[1], grads)
         c1, c2 = 1 - 0.9**count, 1 - 0.999**count
         params = jax.tree.map(
             lambda p, m, v: p - net.lr * (m / c1) / (jnp.sqrt(v / c2) + 1e-8), params, first, second
         )
-        return params, (first, second), count, loss
+        return params, (first, second), running, count, loss
 
-    compiled = jax.jit(update, donate_argnums=(0, 1))
-    params = jax.tree.map(jnp.asarray, weights_of(net))
+    compiled = jax.jit(update, donate_argnums=(0, 1, 2))
+    params = jax.tree.map(jnp.asarray, [weights for _, _, weights in parts_with_weights(net)])
     zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-    state = [params, tuple(zeros), jnp.zeros((), jnp.float32)]
+    # Mean 0, variance 1.
+    running = [
+        (jnp.zeros(shape[-1]), jnp.ones(shape[-1])) if layer == "batch norm" else ()
+        for layer, shape in net.parts()
+    ]
+    state = [params, tuple(zeros), running, jnp.zeros((), jnp.int32)]
 
     def step(x: Any, y: Any) -> float:
         *state[:], loss = compiled(*state, x, y)
@@ -165,9 +209,10 @@ def jax_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
 def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     from sklearn.neural_network import MLPClassifier
 
+    parts = [part for part in parts_with_weights(net) if isinstance(part[0], Dense)]
     model = MLPClassifier(
-        net.widths[1:-1],
-        activation={"relu": "relu", "sigmoid": "logistic"}[net.activation],
+        [layer.outputs for layer, _, _ in parts[:-1]],
+        activation={"relu": "relu", "sigmoid": "logistic"}[net.layers[1]],
         solver=net.optimizer,
         batch_size=net.batch,
         learning_rate_init=net.lr,
@@ -177,8 +222,8 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     )
     batches = batches_of(net)
     # The first call builds the network; only then can it be given weights.
-    model.partial_fit(*batches[0], classes=np.arange(net.widths[-1]))
-    for index, (weight, bias) in enumerate(weights_of(net)):
+    model.partial_fit(*batches[0], classes=np.arange(net.classes))
+    for index, (_, _, (weight, bias)) in enumerate(parts):
         model.coefs_[index][...], model.intercepts_[index][...] = weight, bias
     model.__dict__.pop("_optimizer", None)
 
@@ -192,10 +237,19 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
 CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
     "fastnn": fastnn_step,
     "torch": torch_step,
-    "torch.compile": torch_compiled_step,
+    "torch channels_last": partial(torch_step, channels_last=True),
+    "torch.compile": partial(torch_step, compiled=True),
+    "torch.compile channels_last": partial(torch_step, compiled=True, channels_last=True),
     "jax": jax_step,
     "sklearn": sklearn_step,
 }
+
+
+def takes_part(contestant: str, net: Net) -> bool:
+    """scikit-learn has no convolutions, and without images there are no channels that could come last."""
+    return not (
+        net.has_images if contestant == "sklearn" else "channels_last" in contestant and not net.has_images
+    )
 
 
 def time_steps(step: Step, batches: list[Any], seconds: float) -> list[float]:
@@ -218,10 +272,12 @@ def answers(contestant: str, threads: int, requests: Iterator[str]) -> Iterator[
         name = request["net"]
         answer: dict[str, Any] = {}
         if name not in ready:
-            ready[name] = CONTESTANTS[contestant](NETS[name], threads)
-            step, batches = ready[name]
-            answer["losses"] = [step(x, y) for x, y in batches]
-            time_steps(step, batches, request["seconds"])  # warm up
+            net, make = NETS[name], CONTESTANTS[contestant]
+            ready[name] = make(net.without_dropout(), threads)
+            answer["losses"] = [ready[name][0](x, y) for x, y in ready[name][1]]
+            if net != net.without_dropout():
+                ready[name] = make(net, threads)
+            time_steps(*ready[name], request["seconds"])  # warm up
         answer["times"] = time_steps(*ready[name], request["seconds"])
         answer["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         yield answer

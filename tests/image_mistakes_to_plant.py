@@ -6,6 +6,8 @@ POOL = "tests/kernels/test_pool.py"
 NORM = "tests/kernels/test_norm.py"
 CHECKPOINT = "tests/test_checkpoint.py"
 MOMENTS = "tests/plan/test_running_moments.py"
+CONV = "tests/kernels/test_conv.py"
+FUSION = "tests/plan/test_norm_fusion.py"
 
 MISTAKES = (
     Mistake(
@@ -88,15 +90,15 @@ MISTAKES = (
     ),
     Mistake(
         "lost last chunk of rows",
-        "kernels/norm.hpp",
-        "inline std::int64_t chunk_count(std::int64_t M) { return (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }",
-        "inline std::int64_t chunk_count(std::int64_t M) {"
+        "kernels/row_sums.hpp",
+        "std::int64_t count() const { return (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }",
+        "std::int64_t count() const {"
         " return M > CHUNK_ROWS ? M / CHUNK_ROWS : (M + CHUNK_ROWS - 1) / CHUNK_ROWS; }",
         (GRID,),
     ),
     Mistake(
         "lost tail of normalised channels",
-        "kernels/norm.hpp",
+        "kernels/row_sums.hpp",
         "if (c == C) return;",
         "if (c > 0) return;",
         (GRID,),
@@ -192,5 +194,70 @@ MISTAKES = (
         "{**dict(model.named_parameters()), **dict(model.named_buffers())}",
         "{**dict(model.named_parameters())}",
         (CHECKPOINT,),
+    ),
+    # --- convolutions of many channels, depthwise ones ---
+    Mistake(
+        "a tile of Winograd's algorithm takes the wrong pixels",
+        "kernels/winograd.hpp",
+        "SECOND = I == 2 ? 1 : I == 3 ? 3 : 2;",
+        "SECOND = I == 3 ? 3 : 2;",
+        (CONV,),
+    ),
+    Mistake(
+        "last column of outputs lost where their number is odd",
+        "kernels/winograd.hpp",
+        "std::int64_t tile_columns() const { return (Q + 1) / 2; }",
+        "std::int64_t tile_columns() const { return Q > 1 ? Q / 2 : 1; }",
+        (CONV,),
+    ),
+    Mistake(
+        "gradient of the filters from the last group of tiles only",
+        "kernels/winograd.hpp",
+        "du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, index > 0);",
+        "du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, false);",
+        (GRID,),
+    ),
+    Mistake(
+        "filters of a depthwise gradient not turned round",
+        "kernels/conv.hpp",
+        "filters + (g.R * g.S - 1 - place) * g.C, g.C);",
+        "filters + place * g.C, g.C);",
+        (GRID,),
+    ),
+    Mistake(
+        "edge of a depthwise gradient counted twice",
+        "kernels/depthwise.hpp",
+        "const std::int64_t right = own.begin > inner.end ? own.begin : inner.end;",
+        "const std::int64_t right = own.begin > inner.begin ? own.begin : inner.begin;",
+        (GRID,),
+    ),
+    Mistake(
+        "one chunk of a long sum with few outputs lost",
+        "kernels/dense_narrow.hpp",
+        "for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];",
+        "for (int c = 0; c < CHUNKS - 2; c += 2 * width) sum[c] += sum[c + width];",
+        (GRID,),
+    ),
+    # --- batch norm, ReLU and max pooling at once ---
+    Mistake(
+        "pixels beyond the windows take the gradient of the next image",
+        "kernels/norm_relu_pool.hpp",
+        "return q_ < g_.Q && h_ < g_.P * g_.R;",
+        "return q_ < g_.Q;",
+        (FUSION,),
+    ),
+    Mistake(
+        "gradient comes back through a ReLU that was 0",
+        "kernels/norm_relu_pool.hpp",
+        "return block_.each(relu_gradient<T>, z, dz);",
+        "return dz;",
+        (FUSION,),
+    ),
+    Mistake(
+        "overlapping windows fused",
+        "kernels/norm_fusion.hpp",
+        "return size[4] == size[8] && size[5] == size[9] && size[10] == 0",
+        "return size[10] == 0",
+        (FUSION,),
     ),
 )

@@ -39,7 +39,7 @@ MISTAKES = (
     Mistake(
         "activation fused although others read what it is made of",
         "kernels/fusion.hpp",
-        "if (uses(calls, dense.array[3]) != 2) continue;  // somebody else reads x w + b",
+        "if (uses(calls, made.array[3]) != 2) continue;  // somebody else reads x w + b",
         "",
         (PLAN_SAME,),
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 from fastnn._door import Array, Shape
@@ -28,6 +29,9 @@ class Activation(Layer):
             return dx
 
         return y, backward
+
+    def flop(self, shape: Shape) -> int:
+        return math.prod(self.output_shape(shape))
 
 
 class ReLU(Activation):
@@ -64,6 +68,10 @@ class Softmax(Activation):
         if len(shape) != 1:
             raise ValueError(f"Softmax() wants samples of shape (classes,), got {shape}")
         return shape
+
+    def flop(self, shape: Shape) -> int:
+        # Of each: maximum, difference, exponential, sum, quotient.
+        return 5 * super().flop(shape)
 
 
 class Identity(Layer):

@@ -38,6 +38,14 @@ class Layer(Noted):
         """The shape of one output sample for an input sample of `shape`; ValueError if it does not fit."""
         return shape
 
+    def flop(self, shape: Shape) -> int:
+        """FLOP of the forward pass, outside of training, for one sample of `shape`; ValueError as above.
+
+        A multiplication and an addition count as 2, a function of a number as 1; this counts none.
+        """
+        self.output_shape(shape)
+        return 0
+
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
         """All parameters with their names, e.g. "0.weight"."""
         for name, value in self._named_values():
@@ -131,7 +139,12 @@ class Layer(Noted):
         return out
 
     def summary(self, input_shape: Shape | None = None) -> str:
-        """A table of the layers: output shapes, trainable and fixed parameters."""
+        """A table of the layers: what a sample becomes, the FLOP that takes, and the parameters.
+
+        The first "bytes" are those of the output of one sample, the second ones those of the parameters;
+        FLOP are as `flop` counts them. What depends on a shape that nobody knows is "?": pass that of a
+        sample, `input_shape`. Raises ValueError where it does not fit.
+        """
         from fastnn.layers._summary import summary
 
         return summary(self, input_shape)

@@ -72,6 +72,11 @@ class Conv2d(Layer):
         sides = sides_out(self, shape, self._seen(), self.stride, self.padding)
         return (*sides, self.weight.shape[3])
 
+    def flop(self, shape: Shape) -> int:
+        """2 P Q R S C O / groups, and P Q O for the biases; the zeros around the image count as any pixel."""
+        rows, columns, outputs = self.output_shape(shape)
+        return rows * columns * (2 * self.weight.size + (outputs if self.bias is not None else 0))
+
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         shape = x.shape
         y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)

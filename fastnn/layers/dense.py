@@ -47,6 +47,10 @@ class Linear(Layer):
             raise ValueError(f"{self} wants samples of shape {self.input_shape}, got {shape}{hint}")
         return self.weight.shape[1:]
 
+    def flop(self, shape: Shape) -> int:
+        (outputs,) = self.output_shape(shape)
+        return 2 * self.weight.size + (outputs if self.bias is not None else 0)
+
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         weight, bias = self.weight, self.bias
         y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
-from fastnn._door import Array
+from fastnn._door import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.kernels.scalar import ScalarFunction
 from fastnn.layers.base import Layer
@@ -32,6 +33,9 @@ class Elementwise(Layer):
             return dx
 
         return y, backward
+
+    def flop(self, shape: Shape) -> int:
+        return math.prod(shape)
 
     def __repr__(self) -> str:
         return f"Elementwise({self.function.function.__name__}, {self.gradient.function.__name__})"

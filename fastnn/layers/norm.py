@@ -43,6 +43,10 @@ class _BatchNorm(Layer):
             raise ValueError(f"{self} wants samples of shape ({wanted}), got {shape}")
         return shape
 
+    def flop(self, shape: Shape) -> int:
+        # Of each: difference, product, sum.
+        return 3 * math.prod(self.output_shape(shape))
+
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         self.output_shape(x.shape[1:])
         rows = x.reshape(-1, self.channels)
@@ -150,6 +154,10 @@ class LayerNorm(Layer):
         if shape[-len(self.shape) :] != self.shape:
             raise ValueError(f"{self} wants samples whose last axes are {self.shape}, got {shape}")
         return shape
+
+    def flop(self, shape: Shape) -> int:
+        # Of each: its part in the mean, difference, square and its part in the variance, then as batch norm.
+        return 7 * math.prod(self.output_shape(shape))
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         self.output_shape(x.shape[1:])

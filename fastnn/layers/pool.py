@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +32,10 @@ class _Pool2d(Layer):
         above, left = self.padding
         sides = sides_out(self, shape, self.window, self.stride, ((above, above), (left, left)))
         return (*sides, shape[2])
+
+    def flop(self, shape: Shape) -> int:
+        """One for each place of each window; those around the image count as any."""
+        return math.prod((*self.output_shape(shape), *self.window))
 
     def __repr__(self) -> str:
         given = [short(self.window)]
@@ -97,6 +102,10 @@ class GlobalAvgPool2d(Layer):
         if 0 in shape[:2]:
             raise ValueError(f"{self} wants images of at least one pixel, got samples of shape {shape}")
         return shape[2:]
+
+    def flop(self, shape: Shape) -> int:
+        self.output_shape(shape)
+        return math.prod(shape)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)

@@ -59,12 +59,20 @@ class Sequential(Layer):
         return self.layers[0].input_shape if self.layers else None
 
     def output_shape(self, shape: Shape) -> Shape:
+        return [shape, *self._shapes(shape)][-1]
+
+    def flop(self, shape: Shape) -> int:
+        inputs = [shape, *self._shapes(shape)]
+        return sum(layer.flop(own) for layer, own in zip(self.layers, inputs, strict=False))
+
+    def _shapes(self, shape: Shape) -> Iterator[Shape]:
+        """The output shape of each layer. Raises ValueError, naming the layer."""
         for index, layer in enumerate(self.layers):
             try:
                 shape = layer.output_shape(shape)
             except ValueError as error:
                 raise ValueError(f"layer {index}: {error}") from None
-        return shape
+            yield shape
 
     def _named_values(self) -> Iterator[tuple[str, object]]:
         return ((str(index), layer) for index, layer in enumerate(self.layers))

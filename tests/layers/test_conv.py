@@ -44,6 +44,64 @@ def test_images_without_a_channel(normal):
     assert backward(np.ones_like(y)).shape == x.shape
 
 
+def small_cnn():
+    return fn.Sequential(fn.Conv2d(1, 3, 3, stride=2), fn.ReLU(), fn.Flatten(), fn.Linear(3 * 3 * 3, 4))
+
+
+def images_of_digits(normal, dtype):
+    """(N, 7, 8) without a channel, and labels."""
+    x = normal(20, 7, 8)
+    pixels = (64 * x + 128).clip(0, 255) if dtype == np.uint8 else x
+    return pixels.astype(dtype), np.arange(20) % 4
+
+
+@pytest.mark.parametrize("plan", [True, False], ids=["planned", "eager"])
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_images_without_a_channel_in_training(normal, dtype, plan):
+    """All that trains and predicts gives the same with the channel and without it, to the last bit."""
+    x, y = images_of_digits(normal, dtype)
+    outcomes = []
+    for images in (x, x[..., None]):
+        fn.manual_seed(0)
+        model = small_cnn()
+        history = fn.fit(
+            model, (images, y), validation=(images, y), batch_size=8, epochs=2, seed=0, plan=plan
+        )
+        trainer = fn.Trainer(model, optimizer=fn.SGD(lr=0.1), plan=plan)
+        losses = [trainer.step(images[:8], y[:8]) for _ in range(3)]
+        predictions = [model.predict(images).tobytes() for _ in range(4)]  # the later ones by a plan
+        assert len(set(predictions)) == 1
+        evaluated = fn.evaluate(model, (images, y))
+        loss = fn.gradients(model, (images, y))
+        gradients = [param.grad.tobytes() for param in model.parameters()]
+        outcomes.append(
+            (history["loss"], history["val_loss"], losses, predictions, evaluated, loss, gradients)
+        )
+        assert "(3, 3, 3)" in model.summary(images.shape[1:])
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("shape", [(20, 7, 8, 3), (20, 7), (20, 56), (20, 7, 8, 1, 1)], ids=str)
+def test_other_images_are_refused_by_name(normal, shape):
+    model, (x, y) = small_cnn(), (normal(*shape).astype(np.float32), np.arange(20) % 4)
+    words = r"layer 0: Conv2d\(1, 3, 3, stride=2\) wants images \(height, width, 1 channel\), got samples of"
+    for use in (
+        lambda: fn.fit(model, (x, y)),
+        lambda: fn.Trainer(model).step(x, y),
+        lambda: model.predict(x),
+        lambda: fn.evaluate(model, (x, y)),
+        lambda: fn.gradients(model, (x, y)),
+    ):
+        with pytest.raises(ValueError, match=words):
+            use()
+
+
+def test_only_one_channel_comes_by_itself(normal):
+    model = fn.Sequential(fn.Conv2d(3, 2, 3), fn.Flatten())
+    with pytest.raises(ValueError, match=r"3 channels\), got samples of shape \(7, 8\)"):
+        model.predict(normal(2, 7, 8).astype(np.float32))
+
+
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("options", GEOMETRIES.values(), ids=GEOMETRIES)
 def test_pytorch_agrees(options, normal):

@@ -1,0 +1,236 @@
+"""The convolutions of well-known nets, kernel by kernel, beside PyTorch's on the same cores.
+
+    pip install -e '.[peers]' && python bench/conv_table.py --threads 1 2 --json conv_table.json
+
+Forward (with bias), gradient of the images (dx) and of the filters (dw) of one layer alone: fastnn's
+conv_forward, conv_dx and conv_dw against torch.nn.functional.conv2d and aten::convolution_backward with the
+mask of one gradient. PyTorch takes part twice, with arrays (N, C, H, W) and in the memory format
+channels_last, prepared beforehand; the better one counts. The results must agree before anything is timed.
+Then the three take turns, at least three for each cell, after a pause where there are more threads than one:
+those of OpenMP spin for a while after their last job, on the cores of whoever comes next.
+
+A cell: the median in ms (the minimum), GFLOP/s, percent of the measured peak of multiply-adds, the ratio of
+the medians to the better of PyTorch's ("nchw", "last"). "-" where nobody needs the gradient of the images, as
+they are pixels. AlexNet's convolutions 2, 4 and 5 had two groups; here they have one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from at_peak import Contestant
+from convolutions import KERNELS, PIECES, Batch, Call, Convolution, by_kernels, by_torch, in_our_layout
+from tqdm import tqdm
+
+import fastnn as fn
+from fastnn import kernels, probe
+
+LAYERS = {
+    "lenet conv1": Convolution(28, 1, 5, 6, padding=2),
+    "lenet conv2": Convolution(14, 6, 5, 16),
+    "alexnet conv1": Convolution(227, 3, 11, 96, stride=4),
+    "alexnet conv2": Convolution(27, 96, 5, 256, padding=2),
+    "alexnet conv3": Convolution(13, 256, 3, 384, padding=1),
+    "alexnet conv4": Convolution(13, 384, 3, 384, padding=1),
+    "alexnet conv5": Convolution(13, 384, 3, 256, padding=1),
+    "vgg conv1_1": Convolution(224, 3, 3, 64, padding=1),
+    "vgg conv1_2": Convolution(224, 64, 3, 64, padding=1),
+    "vgg conv3_1": Convolution(56, 128, 3, 256, padding=1),
+    "vgg conv5_1": Convolution(14, 512, 3, 512, padding=1),
+    "resnet conv1": Convolution(224, 3, 7, 64, stride=2, padding=3),
+    "resnet stage1 3x3": Convolution(56, 64, 3, 64, padding=1),
+    "resnet stage2 3x3": Convolution(28, 128, 3, 128, padding=1),
+    "resnet stage3 3x3": Convolution(14, 256, 3, 256, padding=1),
+    "resnet stage4 3x3": Convolution(7, 512, 3, 512, padding=1),
+    "resnet 1x1 up": Convolution(56, 64, 1, 256),
+    "resnet 1x1 down": Convolution(56, 256, 1, 64),
+    "mobilenet 112 depthwise": Convolution(112, 32, 3, 32, padding=1, groups=32),
+    "mobilenet 14 depthwise": Convolution(14, 512, 3, 512, padding=1, groups=512),
+}
+FEW_CHANNELS = 4
+
+PEERS = {"nchw": False, "last": True}  # whether channels_last
+TOLERANCE = 1e-3  # of the largest element
+LEAST_TURNS, MOST_TURNS = 3, 8
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One piece of a layer at one batch size: seconds per call of every turn of every contestant."""
+
+    layer: str
+    batch: int
+    piece: str
+    seconds: dict[str, list[float]]
+
+    @property
+    def conv(self) -> Convolution:
+        return LAYERS[self.layer]
+
+    def median(self, contestant: str) -> float:
+        return statistics.median(self.seconds[contestant])
+
+    @property
+    def best_peer(self) -> str:
+        return min(PEERS, key=self.median)
+
+    @property
+    def gflops(self) -> float:
+        return self.conv.flop(self.batch) / self.median("fastnn") / 1e9
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster fastnn is than the better PyTorch."""
+        return self.median(self.best_peer) / self.median("fastnn")
+
+
+def pieces_of(layer: str) -> tuple[str, ...]:
+    """Nobody asks for the gradient of the pixels of an image."""
+    return tuple(piece for piece in PIECES if piece != "dx" or LAYERS[layer].channels > 3)
+
+
+def measure(layer: str, rows: int, piece: str, seconds: float, pause: float) -> Cell:
+    """Check that all give the same, then time them in turn. Raises RuntimeError where they do not."""
+    batch = Batch(LAYERS[layer], rows)
+    calls = by_kernels(batch, {piece: kernels.load("aot")[KERNELS[piece]]})
+    race: dict[str, Call] = {"fastnn": calls[piece]}
+    for name, channels_last in PEERS.items():
+        race[name] = by_torch(batch, (piece,), channels_last)[piece]
+    wanted = race["fastnn"]()
+    for name in PEERS:
+        error = difference(in_our_layout(piece, race[name]()), wanted)
+        if not error < TOLERANCE:
+            raise RuntimeError(f"{name} and fastnn differ by {error:.1e} in {piece} of {layer}, batch {rows}")
+    return Cell(layer, rows, piece, take_turns(race, seconds, pause))
+
+
+def difference(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference, relative to the largest element; row by row, to need no memory."""
+    if got.shape != wanted.shape:
+        return np.inf
+    largest = max(float(np.abs(row).max()) for row in wanted)
+    # np.max, which keeps a nan.
+    return float(np.max([np.abs(a - b).max() for a, b in zip(got, wanted, strict=True)])) / largest
+
+
+def take_turns(race: dict[str, Call], seconds: float, pause: float) -> dict[str, list[float]]:
+    """Seconds per call of each contestant, about `seconds` in all for each, but three turns at least."""
+    contestants = {name: Contestant(call) for name, call in race.items()}
+    for contestant in contestants.values():
+        contestant.take_turn(0)
+        contestant.repeats = max(1, round(seconds / MOST_TURNS / contestant.seconds.pop()))
+    turns = 0
+    spent = 0.0
+    while turns < LEAST_TURNS or (turns < MOST_TURNS and spent < seconds * len(race)):
+        for contestant in contestants.values():
+            contestant.take_turn(pause)
+            spent += contestant.seconds[-1] * contestant.repeats
+        turns += 1
+    return {name: contestant.seconds for name, contestant in contestants.items()}
+
+
+def cells_of(
+    layers: list[str], batches: list[int], seconds: float, pause: float, bar: tqdm
+) -> Iterator[Cell]:
+    for layer in layers:
+        for rows in batches:
+            for piece in pieces_of(layer):
+                bar.set_description(f"{layer} b{rows} {piece}")
+                yield measure(layer, rows, piece, seconds, pause)  # its arrays are free by the next one
+                bar.update()
+
+
+def table(cells: list[Cell], peak: float) -> str:
+    """A row for each layer and batch size, a column for each piece, and the geometric means below."""
+    lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>42}" for name in PIECES)]
+    by_row: dict[tuple[str, int], dict[str, Cell]] = {}
+    for cell in cells:
+        by_row.setdefault((cell.layer, cell.batch), {})[cell.piece] = cell
+    for (layer, rows), pieces in by_row.items():
+        columns = (text_of(pieces[name], peak) if name in pieces else "-" for name in PIECES)
+        lines.append(f"{layer:26}{rows:>5}" + "".join(f"{column:>42}" for column in columns))
+    return "\n".join([*lines, "", *means(cells)])
+
+
+def text_of(cell: Cell, peak: float) -> str:
+    """12.3 ms (12.1)   93 GF  43%   0.81x last"""
+    median, best = cell.median("fastnn") * 1e3, min(cell.seconds["fastnn"]) * 1e3
+    times, rate = f"{median:.3g} ms ({best:.3g})", f"{cell.gflops:.0f} GF"
+    return f"{times}{rate:>8}{cell.gflops / peak:>5.0%}{cell.ratio:>8.2f}x {cell.best_peer:4}"
+
+
+def means(cells: list[Cell]) -> list[str]:
+    """Geometric means of the ratios: of all layers, of those with few channels in, of the rest."""
+    kinds = {
+        "all layers": cells,
+        f"at most {FEW_CHANNELS} channels in": [c for c in cells if c.conv.channels <= FEW_CHANNELS],
+        f"more than {FEW_CHANNELS}": [c for c in cells if c.conv.channels > FEW_CHANNELS],
+    }
+    lines = []
+    for kind, members in kinds.items():
+        ratios = {piece: [cell.ratio for cell in members if cell.piece == piece] for piece in PIECES}
+        ratios["all"] = [cell.ratio for cell in members]
+        texts = (f"{name} {statistics.geometric_mean(found):.2f}x" for name, found in ratios.items() if found)
+        if members:
+            lines.append(f"geometric mean, {kind}: {', '.join(texts)}")
+    return lines
+
+
+def as_json(cells: list[Cell], threads: int, peak: float) -> dict[str, Any]:
+    return {
+        "threads": threads,
+        "peak_gflops": peak,
+        "cells": [
+            {
+                **{"layer": cell.layer, "shape": str(cell.conv), "batch": cell.batch, "piece": cell.piece},
+                **{"flop": cell.conv.flop(cell.batch), "ratio": cell.ratio, "best_peer": cell.best_peer},
+                "median": {name: cell.median(name) for name in cell.seconds},
+                "min": {name: min(times) for name, times in cell.seconds.items()},
+            }
+            for cell in cells
+        ],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="one table for each")
+    parser.add_argument("--layers", nargs="+", default=[""], help="parts of the names of layers")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--seconds", type=float, default=0.2, help="per contestant and cell")
+    parser.add_argument("--json", type=Path, help="where to write medians and minima, in seconds")
+    options = parser.parse_args()
+    layers = [name for name in LAYERS if any(part in name for part in options.layers)]
+    if not layers:
+        sys.exit(f"no layer has such a name: there are {', '.join(LAYERS)}")
+
+    results = []
+    for threads in options.threads:
+        fn.set_num_threads(threads)
+        torch.set_num_threads(threads)
+        before = probe.fma_gflops(threads)
+        pause = 0.1 if threads > 1 else 0.0
+        total = len(options.batches) * sum(len(pieces_of(layer)) for layer in layers)
+        with tqdm(total=total) as bar:
+            cells = list(cells_of(layers, options.batches, options.seconds, pause, bar))
+        peak = max(before, probe.fma_gflops(threads))
+        print(f"\n{threads} thread{'s' * (threads > 1)}, {kernels.core.isa()}: peak {peak:.0f} GFLOP/s\n")
+        print(table(cells, peak), end="\n\n")
+        results.append(as_json(cells, threads, peak))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""The nets that peers.py races: layers, sizes, FLOP, starting weights and batches, the same for everyone.
+
+Letters as in kernels/README.md: images are (N, H, W, C), filters (R, S, C, O), weights of a fully connected
+layer (K, N).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+Shape = tuple[int, ...]
+
+BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer with bias."""
+
+    outputs: int
+
+
+@dataclass(frozen=True)
+class Conv:
+    """`outputs` filters of `size` x `size` with bias, stride 1, over images padded by `padding`."""
+
+    outputs: int
+    size: int
+    padding: int = 0
+
+
+@dataclass(frozen=True)
+class MaxPool:
+    """The largest of each `size` x `size` pixels."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Dropout:
+    rate: float
+
+
+# Without sizes of their own: "relu", "sigmoid", "tanh", "flatten", "batch norm".
+Layer = Dense | Conv | MaxPool | Dropout | str
+
+
+@dataclass(frozen=True)
+class Net:
+    """What comes in (one sample), the layers, and how they are trained."""
+
+    name: str
+    sample: Shape
+    layers: tuple[Layer, ...]
+    batch: int
+    optimizer: str
+    lr: float
+
+    def parts(self) -> Iterator[tuple[Layer, Shape]]:
+        """Each layer with the shape of a sample that comes in."""
+        shape = self.sample
+        for layer in self.layers:
+            yield layer, shape
+            shape = output_shape(layer, shape)
+
+    @property
+    def classes(self) -> int:
+        layer, shape = list(self.parts())[-1]
+        return output_shape(layer, shape)[0]
+
+    @property
+    def has_images(self) -> bool:
+        return len(self.sample) > 1
+
+    @property
+    def flop(self) -> float:
+        """FLOP of a step: forward, gradient of the weights, gradient of the inputs but the first."""
+        products = [
+            2.0
+            * self.batch
+            * math.prod(weight_shape(layer, shape))
+            * math.prod(output_shape(layer, shape)[:-1])
+            for layer, shape in self.parts()
+            if isinstance(layer, (Dense, Conv))
+        ]
+        return 3 * sum(products) - products[0]
+
+    def without_dropout(self) -> Net:
+        """The same net with a rate of 0: its losses do not depend on anybody's random bits."""
+        layers = tuple(Dropout(0.0) if isinstance(layer, Dropout) else layer for layer in self.layers)
+        return replace(self, layers=layers)
+
+    def __str__(self) -> str:
+        return f"{self.name} b{self.batch} {self.optimizer}"
+
+
+def output_shape(layer: Layer, shape: Shape) -> Shape:
+    """The shape of a sample behind the layer."""
+    match layer:
+        case Dense(outputs):
+            return (outputs,)
+        case Conv(outputs, size, padding):
+            return *(side + 2 * padding - size + 1 for side in shape[:2]), outputs
+        case MaxPool(size):
+            return shape[0] // size, shape[1] // size, shape[2]
+        case "flatten":
+            return (math.prod(shape),)
+        case _:
+            return shape
+
+
+def weight_shape(layer: Dense | Conv, shape: Shape) -> Shape:
+    """(K, N), or (R, S, C, O), for samples of that shape."""
+    if isinstance(layer, Dense):
+        return *shape, layer.outputs
+    return layer.size, layer.size, shape[-1], layer.outputs
+
+
+def mlp(widths: Shape, activation: str, batch: int, optimizer: str, lr: float) -> Net:
+    """Fully connected layers with an activation between any two."""
+    layers = [layer for _, outputs in pairwise(widths) for layer in (Dense(outputs), activation)]
+    name = f"{'-'.join(map(str, widths))} {activation}"
+    return Net(name, widths[:1], tuple(layers[:-1]), batch, optimizer, lr)
+
+
+def one_convolution(batch: int, lr: float) -> Net:
+    """The smallest CNN of all: 16 filters over an MNIST image, and a classifier on all that they see."""
+    layers = (Conv(16, 7), "tanh", "flatten", Dense(10))
+    return Net("16@7x7 tanh 10", (28, 28, 1), layers, batch, "sgd", lr)
+
+
+def two_blocks(batch: int, lr: float) -> Net:
+    """The CNN of the design: two convolutions with batch norm and pooling, two fully connected layers."""
+    blocks = [
+        layer
+        for outputs in (32, 64)
+        for layer in (Conv(outputs, 3, padding=1), "batch norm", "relu", MaxPool(2))
+    ]
+    layers = (*blocks, "flatten", Dense(128), "relu", Dropout(0.5), Dense(10))
+    return Net("32@3x3 64@3x3 bn pool 128 10", (28, 28, 1), layers, batch, "adam", lr)
+
+
+NETS = {
+    "A": mlp((784, 128, 64, 32, 10), "relu", 32, "sgd", 0.05),
+    "B": mlp((784, 300, 10), "sigmoid", 50, "sgd", 0.05),
+    "C": mlp((784, 900, 400, 10), "relu", 30, "sgd", 0.02),
+    "D": mlp((4096, 128, 6), "relu", 128, "adam", 0.0001),
+    "E": one_convolution(1, 0.001),
+    "F": one_convolution(32, 0.01),
+    "G": two_blocks(128, 0.001),
+}
+
+
+Weights = tuple[np.ndarray, np.ndarray]
+
+
+def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]]:
+    """The parts of the net, with the same starting weights for every contestant.
+
+    Weights are He-normal, biases 0; a batch norm starts with factors 1 and shifts 0; the others have none.
+    """
+    rng = np.random.default_rng(1)
+    for layer, shape in net.parts():
+        weights = None
+        if isinstance(layer, (Dense, Conv)):
+            sizes = weight_shape(layer, shape)
+            start = rng.normal(size=sizes) * np.sqrt(2 / math.prod(sizes[:-1]))
+            weights = start.astype(np.float32), np.zeros(layer.outputs, np.float32)
+        elif layer == "batch norm":
+            weights = np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)
+        yield layer, shape, weights
+
+
+def batches_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Eight batches: float32 features in [0, 1] like pixels, int64 labels."""
+    rng = np.random.default_rng(2)
+    return [
+        (
+            rng.random((net.batch, *net.sample), np.float32) * (rng.random(net.sample) < 0.25),
+            rng.integers(net.classes, size=net.batch),
+        )
+        for _ in range(BATCHES)
+    ]
