@@ -248,40 +248,40 @@ void winograd_forward(const Winograd<T> &g, const T *x, T *u, const T *b, T *mem
     }
 }
 
-// Row I of du = (B^T x B)^T (A dy A^T), the sums over all tiles, for some channels of x.
+// Adds a group of tiles to row I of du = (B^T x B)^T (A dy A^T), for some channels of x; the first begins it.
 template <int I, class T>
-void winograd_dw_row(const Winograd<T> &g, const T *x, const T *dy, Range channels, T *memory, T *du) {
+void add_group(const Winograd<T> &g, const T *x, const T *dy, Range group, Range channels, T *memory, T *du) {
     T *const v = memory, *const panels = v + 4 * g.plane(g.C), *const zeros = panels + 4 * g.plane(g.O);
-    std::memset(zeros, 0, std::size_t(g.pixel()) * sizeof(T));
-    const Tiles groups(g.tiles(), g.GROUP);
-    for (std::int64_t index = 0; index < groups.count; ++index) {
-        const std::int64_t first = groups.begin(index), count = groups.length(index);
-        images_of_group<I>(g, x, {first, first + count}, channels, zeros, v);
-        gradients_of_group<I>(g, dy, {first, first + count}, zeros, panels);
-        for (int j = 0; j < 4; ++j)
-            multiply_panels<T>(channels.end - channels.begin, g.O, count,
-                               {v + j * g.plane(g.C) + channels.begin, 1, g.C},
-                               {panels + j * g.plane(g.O), count},
-                               du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, index > 0);
-    }
+    const std::int64_t count = group.end - group.begin;
+    images_of_group<I>(g, x, group, channels, zeros, v);
+    gradients_of_group<I>(g, dy, group, zeros, panels);
+    for (int j = 0; j < 4; ++j)
+        multiply_panels<T>(channels.end - channels.begin, g.O, count,
+                           {v + j * g.plane(g.C) + channels.begin, 1, g.C}, {panels + j * g.plane(g.O), count},
+                           du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, group.begin > 0);
 }
 
 // The sums over all tiles of which transform_filters_back makes dw.  x (N, H, W, C), dy (N, P, Q, O) -> du
 // Each part has a `memory` of dw_elements(), and owns rows of places, and of these vectors of channels.
 template <class T>
 void winograd_dw(const Winograd<T> &g, const T *x, const T *dy, T *memory, int part, int parts, T *du) {
+    std::memset(memory + 4 * (g.plane(g.C) + g.plane(g.O)), 0, std::size_t(g.pixel()) * sizeof(T));
     const std::int64_t vectors = (g.C + LANES<T> - 1) / LANES<T>;
     const Range mine = share(4 * vectors, part, parts);
-    for (std::int64_t row = 0; row < 4; ++row) {
-        const std::int64_t begin = (mine.begin - row * vectors) * LANES<T>;
-        const std::int64_t end = (mine.end - row * vectors) * LANES<T>;
-        const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};
-        if (channels.begin >= channels.end) continue;
-        switch (row) {
-            case 0: winograd_dw_row<0>(g, x, dy, channels, memory, du); break;
-            case 1: winograd_dw_row<1>(g, x, dy, channels, memory, du); break;
-            case 2: winograd_dw_row<2>(g, x, dy, channels, memory, du); break;
-            case 3: winograd_dw_row<3>(g, x, dy, channels, memory, du); break;
+    const Tiles groups(g.tiles(), g.GROUP);
+    for (std::int64_t index = 0; index < groups.count; ++index) {
+        const Range group = {groups.begin(index), groups.begin(index + 1)};
+        for (std::int64_t row = 0; row < 4; ++row) {
+            const std::int64_t begin = (mine.begin - row * vectors) * LANES<T>;
+            const std::int64_t end = (mine.end - row * vectors) * LANES<T>;
+            const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};
+            if (channels.begin >= channels.end) continue;
+            switch (row) {
+                case 0: add_group<0>(g, x, dy, group, channels, memory, du); break;
+                case 1: add_group<1>(g, x, dy, group, channels, memory, du); break;
+                case 2: add_group<2>(g, x, dy, group, channels, memory, du); break;
+                case 3: add_group<3>(g, x, dy, group, channels, memory, du); break;
+            }
         }
     }
 }
