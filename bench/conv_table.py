@@ -167,13 +167,13 @@ def cells_of(
 
 def table(cells: list[Cell], peak: float) -> str:
     """A row for each layer and batch size, a column for each piece, and the geometric means below."""
-    lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>47}" for name in PIECES)]
+    lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>50}" for name in PIECES)]
     by_row: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in cells:
         by_row.setdefault((cell.layer, cell.batch), {})[cell.piece] = cell
     for (layer, rows), pieces in by_row.items():
         columns = (text_of(pieces[name], peak) if name in pieces else "-" for name in PIECES)
-        lines.append(f"{layer:26}{rows:>5}" + "".join(f"{column:>47}" for column in columns))
+        lines.append(f"{layer:26}{rows:>5}" + "".join(f"{column:>50}" for column in columns))
     return "\n".join([*lines, "", *means(cells)])
 
 

@@ -6,8 +6,9 @@ from fastnn.layers.conv import Conv2d
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import Elementwise, elementwise
+from fastnn.layers.residual import Residual
 from fastnn.layers.sequential import Sequential
-from fastnn.layers.shape import Flatten
+from fastnn.layers.shape import Flatten, Reshape
 from fastnn.recording import Backward
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Layer",
     "Linear",
     "ReLU",
+    "Reshape",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Softmax",

@@ -8,7 +8,7 @@ from fastnn.kernels import BACKENDS, load
 from .cases import CASES
 
 # The same bits in all backends: nothing is rounded, or once, or it is a promise (a mask is part of a run).
-BITWISE = {"random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col"}
+BITWISE = {"random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "add"}
 
 # Relative to the largest element: the longest sum has 130 terms, and n terms in another order may differ
 # by n units of the last place, 6e-8 in float32 and 1.1e-16 in float64.
