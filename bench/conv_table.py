@@ -20,6 +20,7 @@ import argparse
 import json
 import statistics
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,12 +106,20 @@ def measure(layer: str, rows: int, piece: str, seconds: float, pause: float) -> 
     race: dict[str, Call] = {"fastnn": calls[piece]}
     for name, channels_last in PEERS.items():
         race[name] = by_torch(batch, (piece,), channels_last)[piece]
-    wanted = race["fastnn"]()
+    wanted, first = timed(race["fastnn"])
+    firsts = {"fastnn": first}
     for name in PEERS:
-        error = difference(in_our_layout(piece, race[name]()), wanted)
+        got, firsts[name] = timed(race[name])
+        error = difference(in_our_layout(piece, got), wanted)
         if not error < TOLERANCE:
             raise RuntimeError(f"{name} and fastnn differ by {error:.1e} in {piece} of {layer}, batch {rows}")
-    return Cell(layer, rows, piece, take_turns(race, seconds, pause))
+        del got  # up to a gigabyte
+    return Cell(layer, rows, piece, take_turns(race, firsts, seconds, pause))
+
+
+def timed(call: Call) -> tuple[Any, float]:
+    start = time.perf_counter()
+    return call(), time.perf_counter() - start
 
 
 def difference(got: np.ndarray, wanted: np.ndarray) -> float:
@@ -122,12 +131,19 @@ def difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.max([np.abs(a - b).max() for a, b in zip(got, wanted, strict=True)])) / largest
 
 
-def take_turns(race: dict[str, Call], seconds: float, pause: float) -> dict[str, list[float]]:
-    """Seconds per call of each contestant, about `seconds` in all for each, but three turns at least."""
+def take_turns(
+    race: dict[str, Call], firsts: dict[str, float], seconds: float, pause: float
+) -> dict[str, list[float]]:
+    """Seconds per call of each contestant, about `seconds` in all for each, but three turns at least.
+
+    `firsts` are the seconds of the first calls: enough to tell what takes long, and then needs no pause.
+    """
     contestants = {name: Contestant(call) for name, call in race.items()}
-    for contestant in contestants.values():
-        contestant.take_turn(0)
-        contestant.repeats = max(1, round(seconds / MOST_TURNS / contestant.seconds.pop()))
+    for name, contestant in contestants.items():
+        if firsts[name] < seconds:
+            contestant.take_turn(0)
+            contestant.repeats = max(1, round(seconds / MOST_TURNS / contestant.seconds.pop()))
+    pause = pause if max(firsts.values()) < 1 else 0
     turns = 0
     spent = 0.0
     while turns < LEAST_TURNS or (turns < MOST_TURNS and spent < seconds * len(race)):
@@ -151,13 +167,13 @@ def cells_of(
 
 def table(cells: list[Cell], peak: float) -> str:
     """A row for each layer and batch size, a column for each piece, and the geometric means below."""
-    lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>42}" for name in PIECES)]
+    lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>50}" for name in PIECES)]
     by_row: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in cells:
         by_row.setdefault((cell.layer, cell.batch), {})[cell.piece] = cell
     for (layer, rows), pieces in by_row.items():
         columns = (text_of(pieces[name], peak) if name in pieces else "-" for name in PIECES)
-        lines.append(f"{layer:26}{rows:>5}" + "".join(f"{column:>42}" for column in columns))
+        lines.append(f"{layer:26}{rows:>5}" + "".join(f"{column:>50}" for column in columns))
     return "\n".join([*lines, "", *means(cells)])
 
 
@@ -206,14 +222,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="one table for each")
-    parser.add_argument("--layers", nargs="+", default=[""], help="parts of the names of layers")
+    parser.add_argument("--layers", nargs="+", default=[""], help="how the names of layers begin")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--seconds", type=float, default=0.2, help="per contestant and cell")
     parser.add_argument("--json", type=Path, help="where to write medians and minima, in seconds")
     options = parser.parse_args()
-    layers = [name for name in LAYERS if any(part in name for part in options.layers)]
+    layers = [name for name in LAYERS if name.startswith(tuple(options.layers))]
     if not layers:
-        sys.exit(f"no layer has such a name: there are {', '.join(LAYERS)}")
+        sys.exit(f"no layer begins like that: there are {', '.join(LAYERS)}")
 
     results = []
     for threads in options.threads:

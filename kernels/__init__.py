@@ -40,6 +40,7 @@ FAMILIES = {
         "sigmoid_dx",
         "tanh_forward",
         "tanh_dx",
+        "add",
         "softmax_forward",
         "softmax_dx",
     ),

@@ -1,4 +1,4 @@
-// Activations and their gradients. size[0] is the number of elements; for softmax rows and classes.
+// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax rows and classes.
 //
 // Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
 // kernels agree to the last bit.
@@ -66,7 +66,7 @@ template <class T, class F> inline void map(const Call &call, int part, int part
                    [=](std::int64_t e, int n) { store_n(y + e, f(load_n(x + e, n)), n); });
 }
 
-// dx = f(y, dy), elementwise.  y, dy, dx of one shape
+// dx = f(y, dy), elementwise, or y = f(x1, x2).  All of one shape
 template <class T, class F> inline void map_gradient(const Call &call, int part, int parts, F f) {
     const T *y = call.in<T>(0), *dy = call.in<T>(1);
     T *dx = call.out<T>(2);
@@ -100,6 +100,10 @@ template <class T> void sigmoid_dx(const Call &call, int part, int parts) {
 }
 template <class T> void tanh_dx(const Call &call, int part, int parts) {
     map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return tanh_gradient<T>(y, dy); });
+}
+
+template <class T> void add(const Call &call, int part, int parts) {
+    map_gradient<T>(call, part, parts, [](Vec<T> x1, Vec<T> x2) { return x1 + x2; });
 }
 
 // The largest of C values that are not nan; -inf if there are none. (Softmax need not look for nan here:

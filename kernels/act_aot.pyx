@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from native cimport (
-    EXP_FORWARD, LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX,
+    ADD, EXP_FORWARD, LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SOFTMAX_DX,
     SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD, Call, Execute, KernelId, executor, expect_shape, input, new_call,
     output, same_shape,
 )
@@ -47,6 +47,11 @@ def tanh_dx(y, dy, dx):
     _gradient(TANH_DX, y, dy, dx)
 
 
+def add(x1, x2, y):
+    """y = x1 + x2."""
+    _pairs(ADD, x1, x2, y, "x1", "x2", "y")
+
+
 def softmax_forward(x, y):
     """y = softmax of the rows of x."""
     _forward(SOFTMAX_FORWARD, x, y, TRANSCENDENTAL)
@@ -77,12 +82,20 @@ cdef int _forward(KernelId kernel, object x, object y, double cost) except -1:
 
 
 cdef int _gradient(KernelId kernel, object y, object dy, object dx) except -1:
-    cdef cnp.ndarray ay, ady, adx
-    cdef Call call = new_call(kernel, y, "y")
-    ay, ady, adx = input(y, "y", &call), input(dy, "dy", &call), output(dx, "dx", &call)
-    expect_shape(same_shape(ay, ady) and same_shape(ay, adx), "y, dy and dx of one shape are wanted")
-    call.array[0], call.array[1], call.array[2] = ay.data, ady.data, adx.data
-    return _run(&call, ay, CHEAP)
+    return _pairs(kernel, y, dy, dx, "y", "dy", "dx")
+
+
+cdef int _pairs(
+    KernelId kernel, object a, object b, object out, str name_a, str name_b, str name_out
+) except -1:
+    """A kernel that makes `out` of the pairs of elements of a and b."""
+    cdef cnp.ndarray aa, ab, aout
+    cdef Call call = new_call(kernel, a, name_a)
+    aa, ab, aout = input(a, name_a, &call), input(b, name_b, &call), output(out, name_out, &call)
+    if not (same_shape(aa, ab) and same_shape(aa, aout)):
+        expect_shape(False, f"{name_a}, {name_b} and {name_out} of one shape are wanted")
+    call.array[0], call.array[1], call.array[2] = aa.data, ab.data, aout.data
+    return _run(&call, aa, CHEAP)
 
 
 cdef int _run(Call *call, cnp.ndarray like, double cost) except -1:

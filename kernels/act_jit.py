@@ -71,6 +71,15 @@ def tanh_dx(y, dy, dx):
 
 
 @kernel()
+def add(x1, x2, y):
+    """y = x1 + x2."""
+    _check(x1.shape == x2.shape == y.shape)
+    x1, x2, y = x1.reshape(-1), x2.reshape(-1), y.reshape(-1)
+    for i in range(y.size):
+        y[i] = x1[i] + x2[i]
+
+
+@kernel()
 def softmax_forward(x, y):
     """y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).  x (M, C) -> y (M, C)."""
     _check(x.shape == y.shape)

@@ -39,6 +39,7 @@ enum KernelId : int {
     SIGMOID_DX,
     TANH_FORWARD,
     TANH_DX,
+    ADD,
     EXP_FORWARD,
     LOG_FORWARD,
     SOFTMAX_FORWARD,

@@ -83,6 +83,7 @@ inline bool writes(const Call &call, const void *data) {
         case RELU_DX:
         case SIGMOID_DX:
         case TANH_DX:
+        case ADD:
         case SOFTMAX_DX:
         case ELEMENTWISE_DX:
         case DROPOUT: return call.array[2] == data;

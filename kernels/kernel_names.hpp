@@ -34,6 +34,7 @@ inline const char *kernel_name(KernelId kernel) {
         case SIGMOID_DX: return "sigmoid_dx";
         case TANH_FORWARD: return "tanh_forward";
         case TANH_DX: return "tanh_dx";
+        case ADD: return "add";
         case EXP_FORWARD: return "exp_forward";
         case LOG_FORWARD: return "log_forward";
         case SOFTMAX_FORWARD: return "softmax_forward";

@@ -37,6 +37,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         SIGMOID_DX
         TANH_FORWARD
         TANH_DX
+        ADD
         EXP_FORWARD
         LOG_FORWARD
         SOFTMAX_FORWARD

@@ -57,6 +57,7 @@ template <class T> void fill(Table &table) {
     set(SIGMOID_DX, sigmoid_dx<T>);
     set(TANH_FORWARD, tanh_forward<T>);
     set(TANH_DX, tanh_dx<T>);
+    set(ADD, add<T>);
     set(EXP_FORWARD, exp_forward<T>);
     set(LOG_FORWARD, log_forward<T>);
     set(SOFTMAX_FORWARD, softmax_forward<T>);

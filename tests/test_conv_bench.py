@@ -95,9 +95,18 @@ def test_a_nan_is_a_difference(conv_table):
 def test_three_turns_at_least(conv_table):
     calls = []
     race = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
-    seconds = conv_table.take_turns(race, 0.0, 0.0)
-    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
-    assert calls == ["a", "b"] * 4  # the first to see how long they take
+    seconds = conv_table.take_turns(race, {"a": 9.0, "b": 9.0}, 0.1, 0.0)
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 8, "b": 8}
+    assert calls == ["a", "b"] * 8
+    assert len(conv_table.take_turns(race, {"a": 9.0, "b": 9.0}, 0.0, 0.0)["a"]) == 3
+
+
+def test_short_calls_are_repeated_and_long_ones_are_not(conv_table):
+    calls = []
+    race = {name: lambda name=name: calls.append(name) for name in ("short", "long")}
+    conv_table.take_turns(race, {"short": 1e-6, "long": 9.0}, 0.01, 0.0)
+    assert calls.count("long") == 8
+    assert calls.count("short") > 8 * 10
 
 
 def cell(conv_table, layer, piece, ours, nchw, last):
@@ -127,5 +136,5 @@ def test_table(conv_table):
 
 def test_layers_that_do_not_exist_are_refused(conv_table, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["conv_table.py", "--layers", "inception"])
-    with pytest.raises(SystemExit, match="no layer has such a name: there are lenet conv1"):
+    with pytest.raises(SystemExit, match="no layer begins like that: there are lenet conv1"):
         conv_table.main()

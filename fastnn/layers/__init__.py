@@ -8,8 +8,9 @@ from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import Elementwise, elementwise
 from fastnn.layers.norm import BatchNorm1d, BatchNorm2d, LayerNorm
 from fastnn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from fastnn.layers.residual import Residual
 from fastnn.layers.sequential import Sequential
-from fastnn.layers.shape import Flatten
+from fastnn.layers.shape import Flatten, Reshape
 from fastnn.recording import Backward
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "Linear",
     "MaxPool2d",
     "ReLU",
+    "Reshape",
+    "Residual",
     "Sequential",
     "Sigmoid",
     "Softmax",

@@ -153,6 +153,33 @@ class Layer(Noted):
         return f"{type(self).__name__}()"
 
 
+def expect_layers(owner: str, layers: Iterable[object]) -> None:
+    """TypeError unless all of them are layers."""
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            hint = " (an instance is wanted: add parentheses)" if isinstance(layer, type) else ""
+            raise TypeError(f"{owner} takes layers, not {layer!r}{hint}")
+
+
+def name_parameters(model: Layer) -> None:
+    """Give each parameter and buffer its name in the model.
+
+    Raises ValueError when one occurs twice: gradients overwrite, so it would lose all but one of its
+    contributions.
+    """
+    seen: dict[int, str] = {}
+    for name, param in model.named_parameters():
+        if id(param) in seen:
+            raise ValueError(
+                f"parameter {name!r} is the same object as {seen[id(param)]!r}: "
+                "a parameter may occur only once in a model"
+            )
+        seen[id(param)] = name
+        param.name = name
+    for name, buffer in model.named_buffers():
+        buffer.name = name
+
+
 def take(rows: Array, index: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
     """The mini-batch `rows[index]` as floats: uint8 times 1/255 unless `scale` says otherwise."""
     if scale is None:

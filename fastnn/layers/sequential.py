@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fastnn._door import Array, Shape
-from fastnn.layers.base import Layer
+from fastnn.layers.base import Layer, expect_layers, name_parameters
 from fastnn.recording import Backward, run_layer
 
 
@@ -20,22 +20,9 @@ class Sequential(Layer):
     recordable = True
 
     def __init__(self, *layers: Layer) -> None:
-        for layer in layers:
-            if not isinstance(layer, Layer):
-                hint = " (an instance is wanted: add parentheses)" if isinstance(layer, type) else ""
-                raise TypeError(f"Sequential takes layers, not {layer!r}{hint}")
+        expect_layers("Sequential", layers)
         self.layers = layers
-        seen: dict[int, str] = {}
-        for name, param in self.named_parameters():
-            if id(param) in seen:
-                raise ValueError(
-                    f"parameter {name!r} is the same object as {seen[id(param)]!r}: "
-                    "a parameter may occur only once in a model"
-                )
-            seen[id(param)] = name
-            param.name = name
-        for name, buffer in self.named_buffers():
-            buffer.name = name
+        name_parameters(self)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         ways_back: list[Backward] = []

@@ -240,6 +240,8 @@ def cases():
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", forward, (shape,))
             yield Case(f"{name}_dx", backward, (shape,))
+        yield Case("add", backward, (shape,), whole=True)
+        yield Case("add", backward, (shape,))
         yield Case("elementwise_forward", elementwise_forward, (shape,))
         yield Case("elementwise_dx", elementwise_dx, (shape,))
         yield Case("squared_error", squared_error, (shape, MEAN, True))

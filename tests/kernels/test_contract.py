@@ -55,6 +55,7 @@ SPECIAL = [
     ("sigmoid_dx", ([nan, 1, 0, 0.5], [1, inf, nan, 2]), ([nan, nan, nan, 0.5],)),
     ("tanh_forward", ([nan, inf, -inf, 0],), ([nan, 1, -1, 0],)),
     ("tanh_dx", ([nan, 1, 0, 0.5], [1, inf, nan, 4]), ([nan, nan, nan, 3],)),
+    ("add", ([nan, inf, inf, 1], [1, -inf, inf, 2]), ([nan, nan, inf, 3],)),
     ("softmax_forward", ([[nan, 0], [0, nan], [inf, 0]],), ([[nan, nan], [nan, nan], [nan, nan]],)),
     ("softmax_forward", ([[-inf, 0], [-inf, -inf], [7, 7]],), ([[0, 1], [nan, nan], [0.5, 0.5]],)),
     ("softmax_dx", ([[0.5, 0.5], [0.5, 0.5]], [[nan, 0], [4, 0]]), ([[nan, nan], [1, -1]],)),

@@ -192,6 +192,7 @@ def walled_cases():
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", cases.forward, ((n,),))
             yield Case(f"{name}_dx", cases.backward, ((n,),))
+        yield Case("add", cases.backward, ((n,),))
         yield Case("elementwise_forward", cases.elementwise_forward, ((n,),))
         yield Case("elementwise_dx", cases.elementwise_dx, ((n,),))
         for reduction, gradient in ((MEAN, True), (SUM, False)):

@@ -9,7 +9,7 @@ from .cases import CASES
 
 # The same bits in all backends: nothing is rounded, or once, or it is a promise (a mask is part of a run).
 BITWISE = {
-    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col"),
+    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "add"),
     *FAMILIES["pool"],
 }
 

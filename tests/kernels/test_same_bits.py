@@ -83,6 +83,7 @@ LARGE = (
     Case("elementwise_dx", cases.elementwise_dx, ((100003,),)),
     Case("tanh_forward", cases.forward, ((40003,),)),
     *(Case(f"{name}_dx", cases.backward, ((400003,),)) for name in ("relu", "sigmoid", "tanh")),
+    Case("add", cases.backward, ((400003,),)),
     *(Case("softmax_forward", cases.forward, (shape,)) for shape in ((4001, 10), (41, 1003))),
     *(Case("softmax_dx", cases.backward, (shape,)) for shape in ((40001, 10), (401, 1003))),
     *(
@@ -289,6 +290,7 @@ def test_row_does_not_depend_on_other_rows(kernel, build, options, by_rows, dtyp
 ELEMENTWISE = {
     **{f"{name}_forward": (cases.forward, ()) for name in ("relu", "sigmoid", "tanh")},
     **{f"{name}_dx": (cases.backward, ()) for name in ("relu", "sigmoid", "tanh")},
+    "add": (cases.backward, ()),
     "_exp": (cases.forward, ()),
     "_log": (cases.forward, ()),
     "squared_error": (cases.squared_error, (SUM, True)),
@@ -366,6 +368,7 @@ def test_alignment_does_not_show(kernel, dtype, isa):
 IN_PLACE = [
     *((f"{name}_forward", "x", "y") for name in ("relu", "sigmoid", "tanh")),
     *((f"{name}_dx", other, "dx") for name in ("relu", "sigmoid", "tanh") for other in ("y", "dy")),
+    *(("add", other, "y") for other in ("x1", "x2")),
     ("dropout", "x", "y"),
 ]
 

@@ -33,3 +33,81 @@ def test_flatten_joins_images_to_a_linear_layer(normal):
     model = fn.Sequential(fn.Flatten(), fn.Linear(12, 3))
     assert model.output_shape((3, 4)) == (3,)
     assert fn.gradcheck(model, (normal(5, 3, 4), np.arange(5) % 3)) < 1e-7
+
+
+# --- Reshape ---
+
+
+@pytest.mark.parametrize(
+    ("made", "shape", "wanted"),
+    [
+        ((2, 3), (6,), (2, 3)),
+        ((6,), (2, 3), (6,)),
+        ((3, -1), (2, 6), (3, 4)),
+        ((-1, 2, 1), (4,), (2, 2, 1)),
+        ((-1,), (), (1,)),
+        ((1, 1), (), (1, 1)),
+        ((-1, 3), (0,), (0, 3)),
+    ],
+    ids=str,
+)
+def test_reshape_output_shape(made, shape, wanted):
+    assert fn.Reshape(*made).output_shape(shape) == wanted
+
+
+def test_reshape_keeps_the_c_order_and_copies_nothing():
+    x = np.arange(24.0).reshape(2, 3, 4)
+    y, backward = fn.Reshape(2, -1, 3).forward(x)
+    np.testing.assert_array_equal(y, np.arange(24).reshape(2, 2, 2, 3))
+    assert np.shares_memory(x, y)
+    np.testing.assert_array_equal(backward(10 * y), 10 * x)
+    assert backward(y, need_dx=False) is None
+
+
+def test_reshape_makes_images_of_rows(normal):
+    model = fn.Sequential(
+        fn.Linear(5, 12), fn.Reshape(3, 4, 1), fn.Conv2d(1, 2, 2), fn.Reshape(-1), fn.Linear(12, 3)
+    )
+    assert model.output_shape((5,)) == (3,)
+    assert fn.gradcheck(model, (normal(5, 5), np.arange(5) % 3)) < 1e-7
+
+
+@pytest.mark.parametrize("made", [(2, 3), (7, 7, -1)], ids=str)
+def test_reshape_repr_makes_the_layer_again(made):
+    layer = fn.Reshape(*made)
+    assert repr(layer) == f"Reshape{made}"
+    assert eval(f"fn.{layer!r}", {"fn": fn}).shape == made
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        ((), "wants the shape of a sample"),
+        ((-1, 2, -1), r"only one size may be -1, not 2 of \(-1, 2, -1\)"),
+        ((0, 2), "a size must be an integer of at least 1, not 0"),
+        ((-2,), "not -2"),
+        ((2.0, 3), r"not 2\.0"),
+        (((2, 3),), r"not \(2, 3\)"),
+        ((True,), "not True"),
+    ],
+)
+def test_impossible_shapes_are_refused(made, words):
+    with pytest.raises(ValueError, match=words):
+        fn.Reshape(*made)
+
+
+@pytest.mark.parametrize(
+    ("made", "shape", "words"),
+    [
+        ((2, 3), (2, 4), r"Reshape\(2, 3\) wants samples of 6 numbers, got 8: shape \(2, 4\)"),
+        ((2, 3), (12,), "of 6 numbers, got 12"),
+        (
+            (4, -1),
+            (2, 5),
+            r"Reshape\(4, -1\) wants samples of a multiple of 4 numbers, got 10: shape \(2, 5\)",
+        ),
+    ],
+)
+def test_samples_of_another_size_are_refused(made, shape, words):
+    with pytest.raises(ValueError, match=words):
+        fn.Reshape(*made).predict(np.zeros((3, *shape), np.float32))

@@ -38,6 +38,8 @@ FLOP = [
     (lambda: fn.Dropout(0.5), (4, 5), 0),
     (lambda: fn.Flatten(), (4, 5), 0),
     (lambda: Halved(), (4, 5), 0),
+    (lambda: fn.Reshape(5, -1), (4, 5), 0),
+    (lambda: fn.Residual(fn.ReLU()), (4, 5), 40),
     (lambda: fn.Sequential(), (4, 5), 0),
     (lambda: fn.Sequential(fn.Flatten(), fn.Linear(20, 3), fn.ReLU()), (4, 5), 2 * 60 + 3 + 3),
     (lambda: fn.Sequential(fn.Conv2d(1, 2, 3), fn.Sequential(fn.ReLU())), (4, 4), 4 * (2 * 18 + 2) + 8),

@@ -44,7 +44,7 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     for (const auto &[name, kernel] : forward)
         check_elementwise(make<T>(name, kernel, {count}, {input(x), output<T>(count)}), 1);
     const std::pair<const char *, KernelId> backward[] = {
-        {"relu_dx", RELU_DX}, {"sigmoid_dx", SIGMOID_DX}, {"tanh_dx", TANH_DX}};
+        {"relu_dx", RELU_DX}, {"sigmoid_dx", SIGMOID_DX}, {"tanh_dx", TANH_DX}, {"add", ADD}};
     for (const auto &[name, kernel] : backward)
         check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}), 2);
 

@@ -119,6 +119,12 @@ CASES = {
         {"model": lambda: small_net(fn.LayerNorm(16))},
         {"model": lambda: small_net(AsImages(), fn.LayerNorm((8, 2), affine=False), fn.Flatten())},
     ],
+    fn.Reshape: [{"model": lambda: small_net(fn.Reshape(2, -1), fn.Flatten())}],
+    fn.Residual: [
+        {"model": lambda: small_net(fn.Residual(small_net_inside()))},
+        {"model": lambda: small_net(fn.Residual(fn.Tanh(), fn.Linear(16, 16)), fn.Residual(fn.Identity()))},
+        {"model": lambda: fn.Residual(fn.Linear(FEATURES, CLASSES), fn.Linear(FEATURES, CLASSES))},
+    ],
     Elementwise: [{"model": lambda: small_net(cubic())}],
     fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],
     fn.CrossEntropy: [

@@ -98,7 +98,7 @@ NETS = {
         fn.Linear(16, CLASSES),
     ),
     "convolutions of all kinds": lambda: fn.Sequential(  # depthwise, by Winograd, of large filters
-        *(fn.Linear(FEATURES, 6 * 7 * 16), AsImages(6, 7, 16), fn.Sigmoid()),
+        *(fn.Linear(FEATURES, 6 * 7 * 16), fn.Reshape(6, 7, 16), fn.Sigmoid()),
         *(fn.Conv2d(16, 16, 3, padding=1, groups=16), fn.Tanh()),
         *(fn.Conv2d(16, 16, 3, stride=(1, 2), padding=1, groups=16, bias=False), fn.Sigmoid()),
         *(fn.Conv2d(16, 33, 3, padding=1), fn.ReLU(), fn.Conv2d(33, 17, 3, padding=1), fn.Tanh()),
@@ -128,6 +128,26 @@ NETS = {
     ),
     "layer norm": lambda: small_net(
         fn.LayerNorm(16), fn.Tanh(), AsImages(), fn.LayerNorm((8, 2)), fn.Flatten()
+    ),
+    # The sum reads what the branch, which would be fused with it otherwise, reads, too.
+    "residual": lambda: small_net(
+        fn.Residual(fn.Sequential(fn.ReLU(), fn.Linear(16, 16), fn.Tanh())), fn.Residual(fn.Sigmoid())
+    ),
+    "residual with a shortcut": lambda: small_net(
+        fn.Residual(fn.Sequential(fn.Linear(16, 9), fn.ReLU(), fn.Linear(9, 16)), fn.Linear(16, 16)),
+        fn.ReLU(),
+    ),
+    "residual first": lambda: fn.Sequential(
+        fn.Residual(fn.Linear(FEATURES, FEATURES)), fn.Residual(fn.Dropout(0.3)), fn.Linear(FEATURES, CLASSES)
+    ),
+    "residual last": lambda: fn.Residual(fn.Linear(FEATURES, CLASSES), fn.Linear(FEATURES, CLASSES)),
+    "residual of nothing": lambda: small_net(fn.Residual(fn.Identity()), fn.Residual(fn.Reshape(16))),
+    "residual of convolutions": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 16), fn.Reshape(2, 4, 2), fn.Residual(fn.Conv2d(2, 2, 3, padding=1))),
+        fn.Residual(
+            fn.Sequential(fn.Conv2d(2, 5, 3, stride=2, padding=1), fn.ReLU()), fn.Conv2d(2, 5, 1, stride=2)
+        ),
+        *(fn.Flatten(), fn.Linear(10, CLASSES)),
     ),
     "nested": lambda: fn.Sequential(
         fn.Sequential(),

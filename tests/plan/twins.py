@@ -20,15 +20,12 @@ def batch(seed=0, rows=33, dtype=np.float32):
 
 
 class AsImages(fn.Layer):
-    """The features as images of these sides and channels, or of one row of two channels."""
+    """The features as images of two channels."""
 
     recordable = True
 
-    def __init__(self, *shape):
-        self.shape = shape
-
     def output_shape(self, shape):
-        return self.shape or (1, shape[0] // 2, 2)
+        return 1, shape[0] // 2, 2
 
     def forward(self, x, *, train=False):
         return x.reshape(len(x), *self.output_shape(x.shape[1:])), lambda dy, *, need_dx=True: dy.reshape(
