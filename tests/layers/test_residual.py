@@ -170,6 +170,13 @@ def test_names_of_parameters():
     ]
 
 
+def test_names_of_buffers():
+    block = fn.Residual(fn.Sequential(fn.Linear(4, 4), fn.BatchNorm1d(4)))
+    names = [f"0.branch.1.{name}" for name in ("running_mean", "running_var")]
+    assert set(names) <= {name for name, _ in fn.Sequential(block).named_buffers()}
+    assert {buffer.name for buffer in block.buffers()} >= set(names)
+
+
 def test_weights_are_saved_and_loaded(tmp_path, normal):
     first, second = (fn.Sequential(fn.Residual(dense_branch(np.float32))) for _ in range(2))
     x = normal(5, 4).astype(np.float32)

@@ -142,6 +142,10 @@ NETS = {
     ),
     "residual last": lambda: fn.Residual(fn.Linear(FEATURES, CLASSES), fn.Linear(FEATURES, CLASSES)),
     "residual of nothing": lambda: small_net(fn.Residual(fn.Identity()), fn.Residual(fn.Reshape(16))),
+    "residual with batch norm": lambda: small_net(
+        fn.Residual(fn.Sequential(fn.Linear(16, 16), fn.BatchNorm1d(16), fn.ReLU()), fn.BatchNorm1d(16)),
+        fn.ReLU(),
+    ),
     "residual of convolutions": lambda: fn.Sequential(
         *(fn.Linear(FEATURES, 16), fn.Reshape(2, 4, 2), fn.Residual(fn.Conv2d(2, 2, 3, padding=1))),
         fn.Residual(
