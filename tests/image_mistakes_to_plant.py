@@ -213,7 +213,7 @@ MISTAKES = (
     Mistake(
         "gradient of the filters from the last group of tiles only",
         "kernels/winograd.hpp",
-        "du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, index > 0);",
+        "du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, group.begin > 0);",
         "du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, false);",
         (GRID,),
     ),
