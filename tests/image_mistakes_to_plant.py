@@ -254,7 +254,7 @@ MISTAKES = (
         (FUSION,),
     ),
     Mistake(
-        "overlapping windows fused",
+        "windows with gaps fused",
         "kernels/norm_fusion.hpp",
         "return size[4] == size[8] && size[5] == size[9] && size[10] == 0",
         "return size[10] == 0",

@@ -38,6 +38,7 @@ FUSIBLE = {
     "wide pool": lambda: net(fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d((2, 4))),
     "pool of single pixels": lambda: net(fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d(1)),
     "overlapping pool behind": lambda: net(fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d(3, stride=2)),
+    "pool with gaps behind": lambda: net(fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d(2, stride=3)),
     "padded pool behind": lambda: net(fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d(2, padding=1)),
     "many channels": lambda: net(fn.BatchNorm2d(150), fn.ReLU(), fn.MaxPool2d(2), channels=150),
     "without gamma": lambda: net(fn.BatchNorm2d(18, affine=False), fn.ReLU(), fn.MaxPool2d(2)),
