@@ -35,7 +35,7 @@ inline Depthwise depthwise_of(const Geometry &g) {
 inline bool forward_by_winograd(const Geometry &g) { return goes_by_winograd(g, g.C, g.O, g.P, g.Q); }
 
 // Filters so large that each block of outputs must come from the second-level cache are packed, or its rows
-// would lie in as many pages (27x27x96->256 by 5x5 on Zen 4: 60 -> 104 GFLOP/s).
+// would lie in as many pages (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
 template <class T> bool packs_filters(const Geometry &g) {
     constexpr std::int64_t BYTES = 1 << 16, PIXELS = 64;
     return !is_depthwise(g) && g.groups() == 1 && g.O > BLOCK<T> && g.P * g.Q >= PIXELS &&
