@@ -182,7 +182,18 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
     });
 }
 
+constexpr std::int64_t IMAGE_CHUNKS = 16;
+
 inline bool dw_by_winograd(const Geometry &g) { return g.N > 0 && forward_by_winograd(g); }
+
+// Small filters are summed over chunks of the images, each of which belongs to a part: it draws only its own
+// images, and finds in its cache what it has made of them. Others are cut into tiles, and each part goes
+// through all images.
+template <class T> bool dw_by_images(const Geometry &g) {
+    constexpr std::int64_t BYTES = 1 << 14;
+    return g.N >= IMAGE_CHUNKS && !is_depthwise(g) && !forward_by_winograd(g) &&
+           FilterGradient<T>(g).elements() * std::int64_t(sizeof(T)) <= BYTES;
+}
 
 template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     const Geometry g(call);
@@ -192,7 +203,8 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
         const Winograd<T> w = winograd_of<T>(g);
         return {0, w.filter_elements() * size, w.dw_elements() * size};
     }
-    return {0, 0, is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size};
+    const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P);
+    return {0, dw_by_images<T>(g) ? IMAGE_CHUNKS * FilterGradient<T>(g).elements() * size : 0, canvas * size};
 }
 
 // dw[r, s, c] for some channels; the parts are vectors of channels.
@@ -207,6 +219,26 @@ void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, i
         depthwise_dw(depthwise_of(g), x + n * g.H * g.W * g.C, dy + n * g.P * g.Q * g.C, channels, dw);
 }
 
+// Sums over chunks of the images, of which the part owns some.
+template <class T>
+void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts,
+                         T *sums) {
+    const FilterGradient<T> gradient(g);
+    const Range mine = share(IMAGE_CHUNKS, part, parts);
+    for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
+        const Range images = {g.N * chunk / IMAGE_CHUNKS, g.N * (chunk + 1) / IMAGE_CHUNKS};
+        gradient.sum(x, dy, images, {0, gradient.count()}, memory, sums + chunk * gradient.elements());
+    }
+}
+
+// The sums over all images, for tiles of dw that the part owns.
+template <class T>
+void gradients_by_tiles(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
+    const FilterGradient<T> gradient(g);
+    const Range mine = share(gradient.count(), part, parts);
+    gradient.sum(x, dy, {0, mine.begin < mine.end ? g.N : 0}, mine, memory, dw);
+}
+
 // dw[r, s, c, o] = sum over images and pixels.
 // x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
 template <class T> void conv_dw(const Call &call, int part, int parts) {
@@ -217,14 +249,28 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
                     reinterpret_cast<T *>(call.scratch));
     else if (is_depthwise(g))
         depthwise_gradients(g, call.in<T>(0), call.in<T>(1), part, parts, call.out<T>(2));
+    else if (dw_by_images<T>(g))
+        gradients_by_images(g, call.in<T>(0), call.in<T>(1), memory, part, parts,
+                            reinterpret_cast<T *>(call.scratch));
     else
-        correlate_gradients(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
+        gradients_by_tiles(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
 }
 
 template <class T> void conv_dw_finish(const Call &call) {
     const Geometry g(call);
+    const T *const sums = reinterpret_cast<const T *>(call.scratch);
+    const std::int64_t elements = FilterGradient<T>(g).elements();
     if (dw_by_winograd(g))
-        transform_filters_back(winograd_of<T>(g), reinterpret_cast<const T *>(call.scratch), call.out<T>(2));
+        transform_filters_back(winograd_of<T>(g), sums, call.out<T>(2));
+    else if (dw_by_images<T>(g))
+        for_vectors<T>(0, elements, [&, dw = call.out<T>(2)](std::int64_t e, int n) {
+            Vec<T> sum = load_n(sums + e, n);
+            for (std::int64_t chunk = 1; chunk < IMAGE_CHUNKS; ++chunk)
+                sum += load_n(sums + chunk * elements + e, n);
+            store_n(dw + e, sum, n);
+        });
+    else if (g.N == 0)
+        std::memset(call.out<T>(2), 0, std::size_t(elements) * sizeof(T));
 }
 
 }  // namespace fastnn

@@ -158,39 +158,68 @@ inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *im
     return canvas;
 }
 
-// dw[r, s, c, o] = sum over images and pixels. Each part owns rows (r, s, c) of dw, and goes through all
-// images, which it draws itself.
-// x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
-template <class T>
-void correlate_gradients(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
-    const Correlation<T> c(g);
+// Rows of gradients that are summed on their own before they are added to the sums over those before them: of
+// so many pixels, where an image has as many.
+inline Tiles chunks_of_lines(const Geometry &g) {
+    constexpr std::int64_t PIXELS = 2048;
+    return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
+}
+
+// The gradient of the filters, cut into tiles of rows (r, s, c).
+template <class T> struct FilterGradient {
+    const Geometry g;
+    const Correlation<T> c;
     // Lines of dw whose inputs lie side by side: a row of a filter, or one place of it.
-    const bool whole_rows = c.rows_are_runs();
-    const std::int64_t places = whole_rows ? 1 : g.S, length = whole_rows ? g.S * g.channels : g.channels;
-    const Tiles tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors));
-    const std::int64_t blocks = ColumnBlock<T>::count(g.outputs());
-    const std::int64_t of_line = tiles.count * blocks * g.groups();
-    const Range mine = share(g.R * places * of_line, part, parts);
-    for (std::int64_t n = 0; n < (g.N ? g.N : 1) && mine.begin < mine.end; ++n) {
-        const Range all = {0, g.N ? g.P : 0};  // without images, sums of nothing
-        const T *const image = x + n * g.H * g.W * g.C;
-        const Canvas<T> canvas = g.N ? seen_by(g, c, image, all, memory) : Canvas<T>{nullptr, 0, g.C};
-        const Runs pixels{g.Q, 1, 0, all.end, g.stride[0] * canvas.width * g.C};
-        for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-            const std::int64_t line = unit / of_line, group = unit % of_line / (tiles.count * blocks);
-            const std::int64_t tile = unit % (tiles.count * blocks) / blocks;
-            const ColumnBlock<T> block(g.outputs(), unit % blocks);
-            const std::int64_t r = line / places, s = line % places, row = tiles.begin(tile);
-            const T *corner = canvas.pixel(r * g.dilation[0], s * g.dilation[1]) + group * g.channels + row;
-            const std::int64_t column = group * g.outputs() + block.begin;
-            const Rows<T> gradients{dy + n * g.P * g.Q * g.O + column, g.O, block.last, false};
-            const StoreTile<T> place{dw + (line * length + row) * g.O + column, g.O};
-            const Operand<T> inputs{corner, 1, g.stride[1] * g.C};
-            const Partial<T> partial{n ? place.c : nullptr, place.row};
-            const int rows = int(tiles.length(tile));
-            tile_of_size<T>(rows, block.vectors, inputs, gradients, pixels, partial, place);
+    const std::int64_t places, length;
+    const Tiles tiles;
+    const std::int64_t blocks, of_line;
+
+    explicit FilterGradient(const Geometry &g)
+        : g(g), c(g), places(c.rows_are_runs() ? 1 : g.S),
+          length(c.rows_are_runs() ? g.S * g.channels : g.channels), tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors)),
+          blocks(ColumnBlock<T>::count(g.outputs())), of_line(tiles.count * blocks * g.groups()) {}
+
+    std::int64_t elements() const { return g.R * g.S * g.channels * g.O; }
+    std::int64_t count() const { return g.R * places * of_line; }  // of tiles
+
+    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. What the filters see of an
+    // image is drawn into `memory`.
+    void sum(const T *x, const T *dy, Range images, Range mine, T *memory, T *dw) const {
+        const Tiles chunks = chunks_of_lines(g);
+        for (std::int64_t n = images.begin; n < images.end; ++n) {
+            const T *const image = x + n * g.H * g.W * g.C;
+            const Canvas<T> canvas = seen_by(g, c, image, {0, g.P}, memory);
+            for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+                const Range lines = {chunks.begin(chunk), chunks.begin(chunk + 1)};
+                const bool adds = n > images.begin || chunk > 0;
+                for (std::int64_t tile = mine.begin; tile < mine.end; ++tile)
+                    sum_lines(canvas, dy + n * g.P * g.Q * g.O, lines, tile, adds, dw);
+            }
         }
     }
-}
+
+private:
+    // Rows of gradients whose sum is made on its own before it is added: of so many pixels, where an image
+    // has as many.
+    static Tiles chunks_of_lines(const Geometry &g) {
+        constexpr std::int64_t PIXELS = 2048;
+        return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
+    }
+
+    void sum_lines(const Canvas<T> &canvas, const T *dy, Range lines, std::int64_t index, bool adds,
+                   T *dw) const {
+        const std::int64_t line = index / of_line, group = index % of_line / (tiles.count * blocks);
+        const std::int64_t tile = index % (tiles.count * blocks) / blocks, row = tiles.begin(tile);
+        const std::int64_t r = line / places, s = line % places;
+        const ColumnBlock<T> block(g.outputs(), index % blocks);
+        const std::int64_t column = group * g.outputs() + block.begin;
+        const T *corner = canvas.pixel(lines.begin * g.stride[0] + r * g.dilation[0], s * g.dilation[1]);
+        const Operand<T> inputs{corner + group * g.channels + row, 1, g.stride[1] * g.C};
+        const Rows<T> gradients{dy + lines.begin * g.Q * g.O + column, g.O, block.last, false};
+        const Runs pixels{g.Q, 1, 0, lines.end - lines.begin, g.stride[0] * canvas.width * g.C};
+        tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, {nullptr, 0},
+                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, adds});
+    }
+};
 
 }  // namespace fastnn

@@ -29,7 +29,11 @@ constexpr int CHUNKS = 8;
 // Rows of y, or of w, that are worked on at a time.
 constexpr std::int64_t NARROW_ROWS = 48;
 
-// y = x w + b, with at least CHUNKS^2 features. The parts are chunks, or rows of the batch if there are many.
+// A matrix of the batch larger than the weights is cut into parts by its rows, so that what a thread has made
+// of its images stays in its cache from layer to layer; else the weights are cut.
+inline bool parts_are_samples(std::int64_t M, std::int64_t N) { return M > N; }
+
+// y = x w + b, with at least CHUNKS^2 features. The parts are chunks, or rows of the batch.
 template <class T> class NarrowForward {
 public:
     NarrowForward(const Call &call, std::int64_t matrix)
@@ -39,7 +43,8 @@ public:
           chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
 
     static bool parts_are_chunks(const Call &call) {
-        return call.size[0] == 1 && call.size[1] <= NARROW_ROWS;
+        return call.size[0] == 1 && call.size[1] <= NARROW_ROWS &&
+               !parts_are_samples(call.size[1], call.size[3]);
     }
 
     static ScratchNeeds scratch(const Call &call) {
@@ -127,13 +132,17 @@ template <class T> constexpr std::int64_t narrow_dx_bytes(std::int64_t N) { retu
 template <class T>
 void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, const T *w, const T *y,
                int activation, int part, int parts, T *panel, T *dx) {
-    const Range mine = share(ColumnBlock<T>::count(K), part, parts);
-    for (std::int64_t index = mine.begin; index < mine.end; ++index) {
+    const Range all = {0, ColumnBlock<T>::count(K)};
+    const bool of_batch = parts_are_samples(M, N);
+    const Range blocks = of_batch ? all : share(all.end, part, parts);
+    const Range samples = of_batch ? share(M, part, parts) : Range{0, M};
+    if (samples.begin >= samples.end) return;
+    for (std::int64_t index = blocks.begin; index < blocks.end; ++index) {
         const ColumnBlock<T> block(K, index);
         transpose<T, true>(w + block.begin * N, N, block.width, N, panel, BLOCK<T>);
-        const Tiles tiles(M, tile_rows(block.vectors));
+        const Tiles tiles(samples.end - samples.begin, tile_rows(block.vectors));
         for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
-            const std::int64_t row = tiles.begin(tile), at = row * K + block.begin;
+            const std::int64_t row = samples.begin + tiles.begin(tile), at = row * K + block.begin;
             const int rows = int(tiles.length(tile));
             tile_of_size<T>(rows, block.vectors, {dy + row * N, N, 1}, {panel, BLOCK<T>, block.last, true}, N,
                             {nullptr, 0}, StoreTile<T>{dx + at, K});

@@ -112,8 +112,7 @@ inline void depthwise_places(const Depthwise &g, const T *x, const T *dy, std::i
                              std::int64_t s, Range outputs, std::int64_t c, int n, T *dw) {
     T *const place = dw + (r * g.S + s) * g.C + c;
     const std::int64_t apart = g.dilation[1] * g.C, step = g.stride[1] * g.C;
-    Vec<T> sum[COUNT], odd[COUNT] = {};  // two chains, or each sum would wait for the last one
-    for (int i = 0; i < COUNT; ++i) sum[i] = load_n(place + i * g.C, n);
+    Vec<T> sum[COUNT] = {}, odd[COUNT] = {};  // two chains, or each sum would wait for the last one
     const T *seen = x + g.corner(p, outputs.begin, r) + s * apart + c;
     const T *gradient = dy + (p * g.Q + outputs.begin) * g.C + c;
     std::int64_t q = outputs.begin;
@@ -127,7 +126,7 @@ inline void depthwise_places(const Depthwise &g, const T *x, const T *dy, std::i
     }
     for (int i = 0; i < COUNT; ++i) {
         if (q < outputs.end) sum[i] = fma(load_n(seen + i * apart, n), load_n(gradient, n), sum[i]);
-        store_n(place + i * g.C, sum[i] + odd[i], n);
+        store_n(place + i * g.C, load_n(place + i * g.C, n) + (sum[i] + odd[i]), n);
     }
 }
 

@@ -207,18 +207,18 @@ inline void outputs_of_group(const Winograd<T> &g, const T *m, Range group, cons
     });
 }
 
-// C = A B, or with `goes_on` C += A B, by register tiles.  A (M, K), B (K, N) -> C (M, N)
+// C = A B, or with `adds` C += A B, by register tiles.  A (M, K), B (K, N) -> C (M, N)
 template <class T>
 inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const Panels<T> &b,
-                            T *c, bool goes_on) {
+                            T *c, bool adds) {
     for (std::int64_t index = 0; index < ColumnBlock<T>::count(N); ++index) {
         const ColumnBlock<T> block(N, index);
         const Tiles rows(M, tile_rows(block.vectors));
         for (std::int64_t tile = 0; tile < rows.count; ++tile) {
             const std::int64_t row = rows.begin(tile);
-            const StoreTile<T> place{c + row * N + block.begin, N};
+            const StoreTile<T> place{c + row * N + block.begin, N, adds};
             tile_of_size<T>(int(rows.length(tile)), block.vectors, {a.data + row * a.row, a.row, a.step},
-                            b[block], K, {goes_on ? place.c : nullptr, N}, place);
+                            b[block], K, {nullptr, 0}, place);
         }
     }
 }

@@ -51,10 +51,23 @@ def as_cases(convolution):
     yield Case("conv_dw", cases.conv_dw, (convolution,), whole=True)
 
 
+# Whose filters are summed over chunks of images, or over chunks of lines.
+MANY_IMAGES = (
+    Convolution((16, 6, 7, 1), (3, 3, 5)),
+    Convolution((19, 9, 8, 3), (5, 3, 17), (2, 1), (2, 1)),
+    Convolution((33, 5, 6, 4), (2, 3, 6), padding=(1, 1), dilation=(2, 1), groups=2),
+)
+LARGE_IMAGES = (
+    Convolution((2, 70, 75, 3), (3, 3, 5), padding=(1, 1)),
+    Convolution((1, 131, 47, 2), (3, 2, 3), (2, 1)),
+    Convolution((17, 61, 43, 1), (2, 2, 2)),
+)
+
+
 @lru_cache(maxsize=1)  # the instruction sets take turns at the same arguments
 def arguments_and_results(dtype):
     found = []
-    for convolution in random_convolutions(400):
+    for convolution in (*random_convolutions(400), *MANY_IMAGES, *LARGE_IMAGES):
         for case in as_cases(convolution):
             arguments, results = case.arguments(dtype), case.arguments(dtype)
             load("ref")[case.kernel](**results)
@@ -207,3 +220,24 @@ def test_an_image_alone_has_the_bits_it_has_among_others(isa):
         alone = np.empty_like(y[:1])
         load("aot")["conv_forward"](x[n : n + 1], w, b, *steps, alone)
         assert alone.tobytes() == y[n].tobytes()
+
+
+LONG = {
+    "of patches": Convolution((4, 200, 200, 3), (3, 3, 8), padding=(1, 1)),
+    "of patches, by images": Convolution((16, 100, 100, 1), (5, 5, 4), padding=(2, 2)),
+    "by Winograd": Convolution((16, 64, 64, 16), (3, 3, 16), padding=(1, 1)),
+    "depthwise": Convolution((4, 200, 200, 8), (3, 3, 8), padding=(1, 1), groups=8),
+}
+
+
+@every_isa
+@pytest.mark.parametrize("convolution", LONG.values(), ids=LONG)
+def test_long_sums_keep_their_digits(convolution, isa):
+    """Terms of one sign, which one accumulator would round a hundred times as badly."""
+    core.select_isa(isa)
+    rng = np.random.default_rng(0)
+    x, dy = rng.random(convolution.images), rng.random(convolution.outputs)
+    exact, dw = np.empty(convolution.weights), np.empty(convolution.weights, np.float32)
+    load("aot")["conv_dw"](x, dy, *convolution.steps, exact)
+    load("aot")["conv_dw"](x.astype(np.float32), dy.astype(np.float32), *convolution.steps, dw)
+    np.testing.assert_allclose(dw, exact, rtol=5e-6)
