@@ -47,7 +47,19 @@ def extension(name, source, flags=()):
 
 
 levels = [extension(f"isa_{level}", f"kernels/isa_{level}.cpp", flags) for level, flags in LEVELS.items()]
-FAMILIES = ("dense", "conv", "pool", "norm", "act", "elementwise", "loss", "optim", "random", "data")
+FAMILIES = (
+    "dense",
+    "conv",
+    "pool",
+    "norm",
+    "act",
+    "elementwise",
+    "loss",
+    "optim",
+    "random",
+    "data",
+    "augment",
+)
 checked = [
     extension(name, f"kernels/{name}.pyx")
     for name in ("core", "cpu", "plan", "probe", *(f"{family}_aot" for family in FAMILIES))

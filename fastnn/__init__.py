@@ -5,7 +5,7 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import data, init, losses, optim
+from fastnn import augment, data, init, losses, optim
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
@@ -76,6 +76,7 @@ __all__ = [
     "SquaredError",
     "Tanh",
     "Trainer",
+    "augment",
     "backend",
     "cross_entropy",
     "data",

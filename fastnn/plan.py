@@ -15,6 +15,7 @@ import numpy as np
 
 from fastnn import changes
 from fastnn._door import Array
+from fastnn.augment import Augmentation
 from fastnn.kernels import active_backend, record_with
 from fastnn.layers import Layer
 from fastnn.losses import Loss
@@ -39,6 +40,7 @@ class Training(Protocol):
     on_nonfinite: str
     fuse: bool
     keep_gradients: bool
+    augment: Augmentation | None
 
 
 def plans_can_run() -> bool:
@@ -74,7 +76,7 @@ class RecordedStep:
 
     def is_current(self, trainer: Training) -> bool:
         """Whether the next step of the trainer is the recorded one; brings hyper-parameters up to date."""
-        model, loss, optimizer, scale, on_nonfinite, fuse, keep_gradients = self._settings
+        model, loss, optimizer, scale, on_nonfinite, fuse, keep_gradients, augment = self._settings
         if (  # written out, since this is done before every step
             trainer.loss is not loss
             or trainer.optimizer is not optimizer
@@ -83,6 +85,7 @@ class RecordedStep:
             or trainer.on_nonfinite != on_nonfinite
             or trainer.fuse is not fuse
             or trainer.keep_gradients is not keep_gradients
+            or trainer.augment is not augment
         ):
             return False
         # Python code may have changed what reports no change, such as a list of layers.
@@ -217,7 +220,7 @@ def _trainer_settings(trainer: Training) -> tuple[object, ...]:
     """What can be set on the trainer itself, which does not report it."""
     return (
         *(trainer.model, trainer.loss, trainer.optimizer, trainer.scale, trainer.on_nonfinite),
-        *(trainer.fuse, trainer.keep_gradients),
+        *(trainer.fuse, trainer.keep_gradients, trainer.augment),
     )
 
 

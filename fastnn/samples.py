@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, count_nonfinite, features, in_range, same_length
+from fastnn.augment import Together
 from fastnn.kernels import empty, ops
 from fastnn.layers import Layer
 from fastnn.layers.base import take
@@ -32,6 +33,10 @@ class Samples:
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features of the model's type, targets."""
         return take(self.x, index, self.scale, self.dtype), _take_targets(self.target, index)
+
+    def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
+        """The same with changed images; `state` = (key, count of batches) is advanced."""
+        return augment.gather(self.x, index, state, self.scale, self.dtype), _take_targets(self.target, index)
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch: the arrays themselves where they need not be converted."""

@@ -15,30 +15,30 @@ from fastnn.layers import Layer
 @contextmanager
 def kept(model: Layer) -> Iterator[None]:
     """Put the states of the model back after the `with` block."""
-    before = _copies(model)
+    before = _copies(model.states())
     try:
         yield
     finally:
-        _put_back(model, before)
+        _put_back(model.states(), before)
 
 
 @contextmanager
-def kept_on_failure(model: Layer, updates: Array) -> Iterator[None]:
-    """The same if the `with` block raises before it has counted an update in `updates` (1,)."""
+def kept_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[None]:
+    """The same, and for `more` states, if the `with` block raises before it has counted one in `updates`."""
     count = int(updates[0])
-    before = _copies(model)
+    before = _copies([*model.states(), *more])
     try:
         yield
     except BaseException:
         if updates[0] == count:  # else Ctrl-C came when the step was complete
-            _put_back(model, before)
+            _put_back([*model.states(), *more], before)
         raise
 
 
-def _copies(model: Layer) -> list[Array]:
-    return [np.array(state) for state in model.states()]
+def _copies(states: list[Array]) -> list[Array]:
+    return [np.array(state) for state in states]
 
 
-def _put_back(model: Layer, before: list[Array]) -> None:
-    for state, old in zip(model.states(), before, strict=True):
+def _put_back(states: list[Array], before: list[Array]) -> None:
+    for state, old in zip(states, before, strict=True):
         state[:] = old

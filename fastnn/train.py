@@ -9,6 +9,7 @@ import numpy as np
 
 from fastnn import rng
 from fastnn._door import Array, choose, positive_int, warn
+from fastnn.augment import Augmentation
 from fastnn.evaluation import counts_correct, evaluate_samples, summary
 from fastnn.history import History
 from fastnn.interrupts import ctrl_c_between_updates
@@ -35,6 +36,7 @@ def fit(
     plan: bool = True,
     fuse: bool = True,
     keep_gradients: bool = False,
+    augment: Augmentation | None = None,
     history: History | None = None,
     progress: bool | None = None,
 ) -> History:
@@ -43,10 +45,12 @@ def fit(
     x is (N, ...), y labels (N,) or whatever the loss takes. uint8 features stay bytes in memory and are
     multiplied by 1/255 while they are gathered; `scale` overrides. Each epoch takes every sample once, in
     an order drawn from `seed` (as they come with `shuffle=False`); the last batch may be shorter.
-    `validation` (x, y) is evaluated after every epoch. `history` goes on with an earlier one; it is filled
-    as training proceeds, so after Ctrl-C it holds what was done. The same optimizer object goes on with
-    its moments. Ctrl-C ends it between two updates. `progress` shows a bar (None: when the error stream
-    is a terminal). `plan`, `fuse` and `keep_gradients` are those of `Trainer`.
+    `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
+    random (those of `validation` never). `validation` (x, y) is evaluated after every epoch. `history` goes
+    on with an earlier one; it is filled as training proceeds, so after Ctrl-C it holds what was done. The
+    same optimizer object goes on with its moments. Ctrl-C ends it between two updates. `progress` shows a
+    bar (None: when the error stream is a terminal). `plan`, `fuse` and `keep_gradients` are those of
+    `Trainer`.
 
     Raises ValueError or TypeError for what does not fit, before anything has changed; `NonFiniteError` as
     `Trainer` describes.
@@ -72,7 +76,9 @@ def fit(
             plan=plan,
             fuse=fuse,
             keep_gradients=keep_gradients,
+            augment=augment,
         )
+        trainer.check_images(samples)
         _warn_of_pixels(model, samples)
         for epoch in range(epochs):
             order = _shuffled(trainer, samples, epoch if shuffle else None)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from fastnn import metrics, rng
 from fastnn._door import Array, choose, positive_int, warn
+from fastnn.augment import Augmentation, Together
 from fastnn.config import get_num_threads
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
@@ -27,7 +28,7 @@ from fastnn.samples import Samples, check_data, check_model
 from fastnn.states import kept_on_failure
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
-ORDER_OF_SAMPLES, RANDOM_LAYER = 0, 1
+ORDER_OF_SAMPLES, RANDOM_LAYER, AUGMENTATION = 0, 1, 2
 
 # What to do with a nan or an infinity in the data or in the loss.
 NONFINITE = {
@@ -53,6 +54,8 @@ class Trainer:
     layer, `fuse=False` replays the recorded kernels one by one. Fused updates do not store the gradients
     of the parameters: `p.grad` is None after a step unless `keep_gradients` asks for them.
 
+    With `augment`, such as `fn.augment.Rotate(15)`, each step changes the images it is given at random.
+
     Raises RuntimeError when one model is stepped by two threads at once.
     """
 
@@ -68,6 +71,7 @@ class Trainer:
         plan: bool = True,
         fuse: bool = True,
         keep_gradients: bool = False,
+        augment: Augmentation | None = None,
     ) -> None:
         check_model(model)
         choose(on_nonfinite, NONFINITE, "on_nonfinite")
@@ -79,10 +83,15 @@ class Trainer:
         self.plan = plan
         self.fuse = fuse
         self.keep_gradients = keep_gradients
+        self.augment = augment
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, so that no Ctrl-C comes in between
         self.key = rng.key(seed)
         for index, state in enumerate(model.random_states()):
             state[:] = rng.counter_generator(self.key, RANDOM_LAYER, index).integers(2**63), 0
+        # (key, count of batches), advanced with every batch that is augmented.
+        self.augment_state = np.array(
+            [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
+        )
         _warn_of_softmax(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
@@ -107,6 +116,15 @@ class Trainer:
             if self.on_nonfinite == "raise":
                 raise
             return math.nan
+
+    @property
+    def augment(self) -> Augmentation | None:
+        """What is done to the images of each batch, or None."""
+        return self._augment
+
+    @augment.setter
+    def augment(self, augment: Augmentation | None) -> None:
+        self._augment = None if augment is None else Together(augment)
 
     @property
     def updates(self) -> int:
@@ -155,20 +173,24 @@ class Trainer:
 
     def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
         """Takes back what call-backs changed when their step fails; the plan takes back the rest."""
-        return kept_on_failure(self.model, self._updates) if recorded.has_call_backs else nullcontext()
+        return self._kept_on_failure() if recorded.has_call_backs else nullcontext()
+
+    def _kept_on_failure(self) -> AbstractContextManager[None]:
+        return kept_on_failure(self.model, self._updates, self.augment_state)
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
         check_finite([samples], self.on_nonfinite)
+        self.check_images(samples)
         if not self._plans_steps():
-            return float(self.update(*samples.all())[0][0])
+            return float(self._update(samples)[0])
         kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
         recorded = self._plans.find(self, kind)
         if recorded is None:
             return self._record_step(kind, samples)
         loss = self._replay(recorded, samples.x, samples.target)
         # A check that failed fails again, with its reason.
-        return float(self.update(*samples.all())[0][0]) if loss is None else loss
+        return float(self._update(samples)[0]) if loss is None else loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
         slots = [slot_for(samples.x), slot_for(samples.target)]
@@ -179,7 +201,7 @@ class Trainer:
                 for array in slots:
                     if array.dtype.kind == "f":
                         recorder.check_finite_numbers(array)
-            return self.update(*batch.all())[0]
+            return self._update(batch)
 
         return self._plans.record(self, kind, slots, step)
 
@@ -195,7 +217,7 @@ class Trainer:
         index = order[:batch_size]
         with self._take_turn():
             if not self._plans_steps():
-                losses[0] = self.update(*samples.batch(index), count=count)[0][0]
+                losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
             recorded = self._plans.find(self, kind)
@@ -204,7 +226,7 @@ class Trainer:
 
                 def step(recorder: Recorder) -> Array:
                     recorder.keep.append(samples)
-                    return self.update(*samples.batch(slot), count=count)[0]
+                    return self._update(samples, slot, count=count)
 
                 losses[0] = self._plans.record(self, kind, [slot], step)
                 return 1
@@ -223,30 +245,49 @@ class Trainer:
         correct, self._correct[0] = int(self._correct[0]), 0
         return correct
 
-    def update(self, x: Array, target: Array, *, count: bool = False) -> tuple[Array, Array]:
-        """One update from a batch that has passed the door; returns the loss (1,) and the outputs.
+    def check_images(self, samples: Samples) -> None:
+        """Raise ValueError if the samples are no images that `augment` can change."""
+        if self._augment is not None:
+            self._augment.check_images(samples.x.shape[1:])
+
+    def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
+        """One update from the samples `index` (None: all of them); returns its loss (1,).
 
         With `count` correct outputs are counted. Raises `NonFiniteError` unless the loss is finite or that is
         to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in Python that
         raises after its first parameter.
         """
-        recorder = active_recorder()
-        with kept_on_failure(self.model, self._updates):
+        with self._kept_on_failure():
+            x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target)
-            if self.on_nonfinite != "ignore":
-                self._check_loss(loss)
-                if isinstance(recorder, Recorder):
-                    recorder.plan.check_finite(loss)
+            self._refuse_nonfinite(loss)
             if count:
                 metrics.count_correct(outputs, target, self._correct)
             backward(dy, need_dx=False)
+            recorder = active_recorder()
             if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
                 recorder.call_back(lambda: self.optimizer.step(self.model.parameters()))
             else:
                 self.optimizer.step(self.model.parameters())
             ops.advance(self._updates)
-        return loss, outputs
+        return loss
+
+    def _batch(self, samples: Samples, index: Array | None) -> tuple[Array, Array]:
+        """Features and targets of the samples `index` (None: all of them), augmented if that is asked for."""
+        if self._augment is None:
+            return samples.all() if index is None else samples.batch(index)
+        index = np.arange(len(samples)) if index is None else index
+        return samples.augmented(index, self._augment, self.augment_state)
+
+    def _refuse_nonfinite(self, loss: Array) -> None:
+        """Raise `NonFiniteError` for a loss that is not finite, here and in all replays."""
+        if self.on_nonfinite == "ignore":
+            return
+        self._check_loss(loss)
+        recorder = active_recorder()
+        if isinstance(recorder, Recorder):
+            recorder.plan.check_finite(loss)
 
     def _check_loss(self, loss: Array) -> None:
         if not math.isfinite(loss[0]):

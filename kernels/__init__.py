@@ -55,6 +55,7 @@ FAMILIES = {
     "optim": ("sgd", "adam", "advance", "adam_corrections"),
     "random": ("random_next", "dropout"),
     "data": ("gather", "gather_labels", "count_nonfinite"),
+    "augment": ("random_affine", "displacement", "warp"),
 }
 
 # The codes of a loss kernel's `reduction` argument.

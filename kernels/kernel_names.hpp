@@ -53,6 +53,11 @@ inline const char *kernel_name(KernelId kernel) {
         case GATHER_DOUBLES: return "gather_doubles";
         case GATHER_LABELS: return "gather_labels";
         case COUNT_NONFINITE: return "count_nonfinite";
+        case RANDOM_AFFINE: return "random_affine";
+        case DISPLACEMENT: return "displacement";
+        case WARP_BYTES: return "warp_bytes";
+        case WARP_FLOATS: return "warp_floats";
+        case WARP_DOUBLES: return "warp_doubles";
         case LABEL_DIVISOR: return "label_divisor";
         case REDUCE_LOSS: return "reduce_loss";
         case COUNT_CORRECT: return "count_correct";

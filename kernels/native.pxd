@@ -56,6 +56,11 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         GATHER_DOUBLES
         GATHER_LABELS
         COUNT_NONFINITE
+        RANDOM_AFFINE
+        DISPLACEMENT
+        WARP_BYTES
+        WARP_FLOATS
+        WARP_DOUBLES
         LABEL_DIVISOR
         REDUCE_LOSS
         COUNT_CORRECT

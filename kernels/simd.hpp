@@ -112,6 +112,29 @@ template <class T> inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
     return n == LANES<T> ? v : select<T>(lane_numbers<T>() < n, v, broadcast(filling));
 }
 
+// table[index], lane by lane.
+#if defined(__AVX512F__)
+inline Vec<float> look_up(const float *table, IntVec<float> index) {
+    return _mm512_i32gather_ps((__m512i)index, table, sizeof(float));
+}
+inline Vec<double> look_up(const double *table, IntVec<double> index) {
+    return _mm512_i64gather_pd((__m512i)index, table, sizeof(double));
+}
+#elif defined(__AVX2__)
+inline Vec<float> look_up(const float *table, IntVec<float> index) {
+    return _mm256_i32gather_ps(table, (__m256i)index, sizeof(float));
+}
+inline Vec<double> look_up(const double *table, IntVec<double> index) {
+    return _mm256_i64gather_pd(table, (__m256i)index, sizeof(double));
+}
+#else
+template <class T> inline Vec<T> look_up(const T *table, typename VectorOf<T>::integer index) {
+    Vec<T> v{};
+    for (int i = 0; i < LANES<T>; ++i) v[i] = table[index[i]];
+    return v;
+}
+#endif
+
 // Lanes FROM... of the vectors a and b, as if b followed a.
 template <int... FROM, class V> inline auto lanes(V a, V b) {
 #if __has_builtin(__builtin_shufflevector)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "act.hpp"
+#include "augment.hpp"
 #include "call.hpp"
 #include "conv.hpp"
 #include "data.hpp"
@@ -89,6 +90,11 @@ template <class T> void fill(Table &table) {
     set(GATHER_FLOATS, gather<T, float>);
     set(GATHER_DOUBLES, gather<T, double>);
     set(COUNT_NONFINITE, count_nonfinite<T>);
+    set(RANDOM_AFFINE, random_affine);
+    set(DISPLACEMENT, displacement<T>, displacement_scratch<T>);
+    set(WARP_BYTES, warp<T, std::uint8_t>, warp_scratch<T, std::uint8_t>);
+    set(WARP_FLOATS, warp<T, float>, warp_scratch<T, float>);
+    set(WARP_DOUBLES, warp<T, double>, warp_scratch<T, double>);
     set(PROBE_FMA, probe_fma<T>);
     set(PROBE_READ, probe_read<T>);
     set(PROBE_UPDATE, probe_update<T>);

@@ -26,7 +26,7 @@ ORDER = [
     {"states"},
     {"losses"},
     {"optim"},
-    {"data"},
+    {"data", "augment"},
     {"metrics"},
     {"viz"},
     {"history"},

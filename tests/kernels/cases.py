@@ -153,6 +153,24 @@ def gather(a, shape, source_type, scale):
     return source, a.rng.integers(0, max(N, 1), M), scale, a.poison(M, D)
 
 
+def random_affine(a, shape, M):
+    ranges = np.array([3.0, 0.4, 0.7, 1.4, 3.0, 2.5, 2.0, 1.0, 0.5, 0.5])
+    return a.rng.integers(2**63, size=1, dtype=np.uint64), ranges, *shape, np.full((M, 6), np.nan)
+
+
+def displacement(a, shape, sigma):
+    M, H, W, _ = shape
+    return a.rng.integers(2**63, size=1, dtype=np.uint64), 6.0, sigma, a.poison(M, 2, H, W)
+
+
+def warp(a, shape, source_type, scale, with_field):
+    M, H, W, C = shape
+    source = a.rng.integers(0, 256, (9, H, W, C)).astype(source_type)
+    matrix = a.rng.standard_normal((M, 6)) * (1, 1, 5, 1, 1, 5)
+    field = a(M, 2, H, W) if with_field else None
+    return source, a.rng.integers(0, 9, M), matrix, field, scale, 7.0, a.poison(M, H, W, C)
+
+
 def gather_labels(a, N, M):
     return a.rng.integers(0, 1000, N), a.rng.integers(0, max(N, 1), M), np.full(M, -7)
 
@@ -181,6 +199,17 @@ ROWS = ((1, 1), (5, 2), (4, 15), (3, 16), (2, 17), (2, 33), (65, 67), (0, 5))
 # Rows and features of a data set, rows of a batch.
 GATHERED = ((1, 1, 1), (50, 15, 7), (50, 16, 33), (50, 17, 5), (300, 67, 65), (5, 0, 3), (5, 3, 0), (0, 3, 0))
 
+
+# Images of a batch, rows, columns, channels.
+IMAGES = (
+    (1, 1, 1, 1),
+    (5, 28, 28, 1),
+    (3, 11, 17, 3),
+    (2, 4, 33, 5),
+    (0, 3, 3, 1),
+    (2, 0, 3, 1),
+    (2, 3, 0, 2),
+)
 
 CONVOLUTIONS = (
     Convolution((1, 1, 1, 1), (1, 1, 1)),
@@ -272,6 +301,13 @@ def cases():
             yield Case("gather", gather, (shape, source_type, scale))
     for sizes in ((1, 1), (50, 33), (5, 0), (0, 0)):
         yield Case("gather_labels", gather_labels, sizes)
+    for shape in IMAGES:
+        yield Case("random_affine", random_affine, (shape[1:3], shape[0]))
+        for sigma in (0.3, 1.0, 4.0):
+            yield Case("displacement", displacement, (shape, sigma))
+        for source_type, scale in (("uint8", 1 / 255), ("float32", 1.0), ("float64", 0.3)):
+            yield Case("warp", warp, (shape, source_type, scale, False))
+            yield Case("warp", warp, (shape, source_type, scale, True))
 
 
 CASES = (*cases(), *pool_cases.cases(), *norm_cases.cases())

@@ -1,0 +1,114 @@
+"""Images turned, moved and distorted while they are gathered, in Numba: the twin of `augment_ref.py`."""
+
+import math
+
+import numpy as np
+
+from fastnn.kernels.numba_cache import FLOATS, jit, kernel
+
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+WORDS = np.uint64(16)
+FIELD = np.uint64(1 << 62)
+
+
+@jit
+def _mix(z):
+    """The output function of SplitMix64, as in `random_jit.py`: a cached kernel cannot take it from there."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+@jit
+def _uniform(bits, m, k):
+    return (_mix(bits + GOLDEN * (WORDS * np.uint64(m) + np.uint64(k + 1))) >> np.uint64(11)) * 2.0**-53
+
+
+@kernel(bits=np.uint64, ranges=np.float64, matrix=np.float64)
+def random_affine(bits, ranges, height, width, matrix):
+    """matrix_m: where each pixel comes from when an image is flipped, scaled, sheared, turned and shifted."""
+    if bits.shape != (1,) or ranges.shape != (10,) or matrix.shape[1] != 6:
+        raise ValueError("bits (1,), ranges (10,) and matrix (M, 6) are wanted")
+    angle, shear, least, most, down, right, rows, columns, upside_down, mirrored = ranges
+    middle, centre = (height - 1) / 2, (width - 1) / 2
+    for m in range(len(matrix)):
+        u = [_uniform(bits[0], m, k) for k in range(9)]
+        turn, slant = (2 * u[0] - 1) * angle, math.tan((2 * u[1] - 1) * shear)
+        scale = least + u[2] * (most - least)
+        h = middle + (2 * u[3] - 1) * down + (math.floor(u[5] * (2 * rows + 1)) - rows)
+        w = centre + (2 * u[4] - 1) * right + (math.floor(u[6] * (2 * columns + 1)) - columns)
+        upward = -1.0 if u[7] < upside_down else 1.0
+        leftward = -1.0 if u[8] < mirrored else 1.0
+        cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
+        a, b = upward * cos, upward * sin
+        d, e = leftward * (-sin - slant * cos), leftward * (cos - slant * sin)
+        matrix[m, 0], matrix[m, 1], matrix[m, 2] = a, b, middle - a * h - b * w
+        matrix[m, 3], matrix[m, 4], matrix[m, 5] = d, e, centre - d * h - e * w
+
+
+@kernel(bits=np.uint64)
+def displacement(bits, alpha, sigma, field):
+    """field_mk = alpha gaussian(noise_mk, sigma).  bits (1,) uint64, field (M, 2, H, W)"""
+    if bits.shape != (1,) or field.shape[1] != 2:
+        raise ValueError("bits (1,) and field (M, 2, H, W) are wanted")
+    T = field.dtype.type
+    M, _, H, W = field.shape
+    reach = int(3 * sigma)
+    exact = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = (exact / exact.sum()).astype(field.dtype)
+    columns = np.empty((H, W), field.dtype)
+    for m in range(M):
+        for k in range(2):
+            noise = field[m, k]
+            for p in range(H * W):
+                word = _mix(bits[0] + GOLDEN * (FIELD + np.uint64(m * H * W + p + 1)))
+                half = word >> np.uint64(32) if k else word & np.uint64(0xFFFFFFFF)
+                noise[p // W, p % W] = T(half * 2.0**-31 - 1)
+            for i in range(H):
+                for j in range(W):
+                    total = T(0)
+                    for t in range(max(-reach, -i), min(reach, H - 1 - i) + 1):
+                        total += weights[t + reach] * noise[i + t, j]
+                    columns[i, j] = total
+            for i in range(H):
+                for j in range(W):
+                    total = T(0)
+                    for t in range(max(-reach, -j), min(reach, W - 1 - j) + 1):
+                        total += weights[t + reach] * columns[i, j + t]
+                    noise[i, j] = T(alpha) * total
+
+
+@kernel(source=(np.uint8, *FLOATS), index=np.int64, matrix=np.float64)
+def warp(source, index, matrix, field, scale, fill, out):
+    """out_mij = scale source[index_m] at (a i + b j + c + field_m0ij, d i + e j + f + field_m1ij), bilinear.
+
+    source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or None -> out (M, H, W, C)
+    """
+    T = out.dtype.type
+    N, H, W, C = source.shape
+    M = len(index)
+    if out.shape != (M, H, W, C) or matrix.shape != (M, 6):
+        raise ValueError("out (M, H, W, C) and matrix (M, 6) are wanted")
+    if field is not None and field.shape != (M, 2, H, W):
+        raise ValueError("field (M, 2, H, W) is wanted")
+    for m in index:
+        if m < 0 or m >= N:
+            raise IndexError("index out of range")
+    canvas = np.full((H + 3, W + 3, C), T(fill * scale), out.dtype)
+    for m in range(M):
+        canvas[1 : H + 1, 1 : W + 1] = source[index[m]] * float(scale)
+        a, b, c, d, e, f = matrix[m]
+        for i in range(H):
+            row, column = T(a * i + c + 1), T(d * i + f + 1)
+            for j in range(W):
+                h, w = row + T(b) * T(j), column + T(e) * T(j)
+                if field is not None:
+                    h, w = h + field[m, 0, i, j], w + field[m, 1, i, j]
+                h = min(h if h > 0 else T(0), T(H + 1))  # a nan is not above 0
+                w = min(w if w > 0 else T(0), T(W + 1))
+                p, q = int(h), int(w)
+                down, right = T(h - T(p)), T(w - T(q))
+                for k in range(C):
+                    upper = canvas[p, q, k] + right * (canvas[p, q + 1, k] - canvas[p, q, k])
+                    lower = canvas[p + 1, q, k] + right * (canvas[p + 1, q + 1, k] - canvas[p + 1, q, k])
+                    out[m, i, j, k] = upper + down * (lower - upper)
