@@ -161,24 +161,19 @@ template <class T> struct Framed<T, std::uint8_t> {
     std::int64_t row() const { return (W + 3) * C; }
     std::uint8_t *pixels() const { return reinterpret_cast<std::uint8_t *>(words + (H + 3) * row()); }
 
-    void draw_frame() const {
-        const std::uint32_t four = std::uint32_t(fill) * 0x01010101u;
-        for (std::int64_t e = 0; e < (H + 3) * row(); ++e) words[e] = four;
-        std::memset(pixels(), int(fill), std::size_t((H + 3) * row()));
-    }
+    void draw_frame() const { std::memset(pixels(), int(fill), std::size_t((H + 3) * row())); }
     void draw(const std::uint8_t *image) const {
-        std::uint8_t *const canvas = pixels();
         for (std::int64_t i = 0; i < H; ++i)
-            std::memcpy(canvas + (i + 1) * row() + C, image + i * W * C, std::size_t(W * C));
-        const std::int64_t count = (W + 1) * C, right = C;  // not members, which the compiler must load again
-        for (std::int64_t i = 0; i < H + 1; ++i) {
-            const std::uint8_t *const __restrict here = canvas + i * row();
-            const std::uint8_t *const __restrict below = here + row();
-            Word *const __restrict word = words + i * row();
-            for (std::int64_t e = 0; e < count; ++e)
-                word[e] = here[e] | std::uint32_t(here[e + right]) << 8 | std::uint32_t(below[e]) << 16 |
-                          std::uint32_t(below[e + right]) << 24;
-        }
+            std::memcpy(pixels() + (i + 1) * row() + C, image + i * W * C, std::size_t(W * C));
+        // All rows but the last one in one go, since rows of 29 pixels would hardly fill vectors. (At the end
+        // of a row stand words that nobody looks up.)
+        const std::int64_t count = (H + 2) * row() - C;
+        const std::uint8_t *const __restrict above_left = pixels(), *const __restrict above = above_left + C;
+        const std::uint8_t *const __restrict left = above_left + row(), *const __restrict below = left + C;
+        Word *const __restrict word = words;
+        for (std::int64_t e = 0; e < count; ++e)
+            word[e] = above_left[e] | std::uint32_t(above[e]) << 8 | std::uint32_t(left[e]) << 16 |
+                      std::uint32_t(below[e]) << 24;
     }
     Neighbours<T> at(IntVec<T> place, std::int64_t channel) const {
         const T *const table = reinterpret_cast<const T *>(words + channel);
@@ -186,13 +181,7 @@ template <class T> struct Framed<T, std::uint8_t> {
         const auto number = [](Bits<T> b) { return __builtin_convertvector((IntVec<T>)b, Vec<T>); };
         return {number(word & byte), number(word >> 8 & byte), number(word >> 16 & byte), number(word >> 24)};
     }
-    // The product in double and rounded once, as `gather` has it.
-    Vec<T> scaled(Vec<T> value) const {
-        Vec<T> product{};
-#pragma GCC unroll 16
-        for (int l = 0; l < LANES<T>; ++l) product[l] = T(double(value[l]) * scale);
-        return product;
-    }
+    Vec<T> scaled(Vec<T> value) const { return times_in_double(value, scale); }  // as `gather` does
 };
 
 template <class T, class S> ScratchNeeds warp_scratch(const Call &call) {

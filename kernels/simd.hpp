@@ -152,6 +152,21 @@ template <int HALF, class V, int... I> inline auto half_of(V v, std::integer_seq
     return lanes<(HALF * int(sizeof...(I)) + I)...>(v, v);
 }
 
+// v * s, the product in double and rounded once.
+inline Vec<double> times_in_double(Vec<double> v, double s) { return v * s; }
+template <int... I>
+inline Vec<float> times_in_double(Vec<float> v, double s, std::integer_sequence<int, I...>) {
+    const auto half = std::make_integer_sequence<int, LANES<float> / 2>();
+    const auto low = half_of<0>(v, half), high = half_of<1>(v, half);
+    typedef std::decay_t<decltype(low)> Half;
+    const Half scaled_low = __builtin_convertvector(__builtin_convertvector(low, Vec<double>) * s, Half);
+    const Half scaled_high = __builtin_convertvector(__builtin_convertvector(high, Vec<double>) * s, Half);
+    return lanes<I...>(scaled_low, scaled_high);
+}
+inline Vec<float> times_in_double(Vec<float> v, double s) {
+    return times_in_double(v, s, std::make_integer_sequence<int, LANES<float>>());
+}
+
 // The N lanes of v combined pairwise by f, halves first: an order that depends on N alone.
 template <int N, class V, class F> inline auto fold(V v, F f) {
     if constexpr (N == 2) {
