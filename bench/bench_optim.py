@@ -34,6 +34,20 @@ def test_sgd_with_momentum(benchmark, shape, contestant):
 @race
 def test_adam(benchmark, shape, contestant):
     g, p, m, v = make_arrays(shape)
-    hyper = np.array([LR, 0.9, 0.999, 1e-8, 0.0, 1 - 0.9**10, 1 - 0.999**10])
+    hyper = np.array([LR, 0.9, 0.999, 1e-8, 0.0, 1 - 0.9**10, 1 - 0.999**10, 0])
     # Of each element: 3 for m, 4 for v, then root, scaling, eps, quotient, learning rate, difference.
     race_kernel(benchmark, "adam", shape, contestant, (g, hyper, m, v, p), flop=13 * p.size)
+
+
+@race
+def test_rmsprop(benchmark, shape, contestant):
+    g, p, _, v = make_arrays(shape)
+    hyper = np.array([LR, 0.99, 1e-8, 0.0, 0.0])
+    race_kernel(benchmark, "rmsprop", shape, contestant, (g, hyper, v, None, None, p), flop=9 * p.size)
+
+
+@race
+def test_ema(benchmark, shape, contestant):
+    _, p, average, _ = make_arrays(shape)
+    arguments = p, np.array([1000]), 0.999, True, average
+    race_kernel(benchmark, "ema", shape, contestant, arguments, flop=3 * p.size)

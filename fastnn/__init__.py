@@ -5,10 +5,11 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import augment, data, init, losses, optim
+from fastnn import augment, data, init, losses, optim, schedules
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
+from fastnn.ema import EMA
 from fastnn.evaluation import evaluate, gradients
 from fastnn.gradcheck import gradcheck
 from fastnn.history import History
@@ -36,15 +37,17 @@ from fastnn.layers import (
     elementwise,
 )
 from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squared_error
-from fastnn.optim import SGD, Adam, Optimizer
+from fastnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
 from fastnn.rng import manual_seed
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError, Trainer
 
 __all__ = [
+    "EMA",
     "SGD",
     "Adam",
+    "AdamW",
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
@@ -67,6 +70,7 @@ __all__ = [
     "NonFiniteError",
     "Optimizer",
     "Param",
+    "RMSprop",
     "ReLU",
     "Reshape",
     "Residual",
@@ -92,6 +96,7 @@ __all__ = [
     "manual_seed",
     "optim",
     "save",
+    "schedules",
     "set_num_threads",
     "show_config",
     "squared_error",

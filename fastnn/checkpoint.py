@@ -8,7 +8,7 @@ from pathlib import Path
 from fastnn._door import Array
 from fastnn.files import write_atomic
 from fastnn.layers import Layer
-from fastnn.param import Buffer, Param
+from fastnn.states import held_by
 
 
 class CheckpointError(ValueError):
@@ -24,7 +24,7 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     from safetensors.numpy import save as serialize
 
     target = Path(path)
-    write_atomic(target, serialize({name: held.value for name, held in _held_by(model).items()}))
+    write_atomic(target, serialize({name: held.value for name, held in held_by(model).items()}))
     return target
 
 
@@ -41,7 +41,7 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
         arrays: dict[str, Array] = deserialize(Path(path).read_bytes())
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    held = _held_by(model)
+    held = held_by(model)
     problems = [f"it lacks {name!r}" for name in held.keys() - arrays.keys()]
     problems += [f"it has {name!r}, which the model lacks" for name in arrays.keys() - held.keys()]
     for name in held.keys() & arrays.keys():
@@ -54,8 +54,3 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
     for name, array in arrays.items():
         held[name].value = array  # in place, so that recorded steps go on with it
-
-
-def _held_by(model: Layer) -> dict[str, Param | Buffer]:
-    """The parameters and buffers of a model by name."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}

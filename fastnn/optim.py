@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -155,6 +155,48 @@ class Optimizer(Noted, ABC):
         """What is remembered of `param`."""
         return self._states.setdefault(param, State())
 
+    def state_dict(self, params: Iterable[Param]) -> dict[str, Any]:
+        """All that is remembered of these parameters, by names such as "0.weight.m"; copies.
+
+        "lr" is the learning rate, "0.weight.steps" the number of updates of a parameter.
+        """
+        found: dict[str, Any] = {"lr": self.lr}
+        for param in params:
+            state = self.state(param)
+            found[f"{param.name}.steps"] = state.steps
+            found |= {f"{param.name}.{name}": array.copy() for name, array in state.items()}
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any], params: Iterable[Param]) -> None:
+        """Remember of these parameters what `state_dict` gave: training goes on with the same bits.
+
+        Raises ValueError where names or shapes do not fit, and changes nothing then.
+        """
+        params = list(params)
+        by_param: dict[str, dict[str, Any]] = {param.name: {} for param in params}
+        for name, value in state.items():
+            owner, _, key = name.rpartition(".")
+            if name != "lr" and owner not in by_param:
+                raise ValueError(f"the state has {name!r}, but the model has no parameter {owner!r}")
+            if name != "lr":
+                by_param[owner][key] = value
+        for param in params:
+            if "steps" not in by_param[param.name]:
+                raise ValueError(f"the state knows nothing of the parameter {param.name!r}")
+            for key, value in by_param[param.name].items():
+                if key != "steps" and np.shape(value) != param.shape:
+                    raise ValueError(
+                        f"{param.name}.{key} has the shape {np.shape(value)}, the parameter {param.shape}"
+                    )
+        self.lr = state["lr"]
+        for param in params:
+            own = self.state(param)
+            own.counter[0] = by_param[param.name].pop("steps")
+            for key in own.keys() - by_param[param.name].keys():
+                del own[key]
+            for key, value in by_param[param.name].items():
+                own.array(key, np.asarray(value))[...] = value
+
     # Copies and pickles carry the states along: together with their model they go on exactly.
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_states": dict(self._states)}
@@ -206,6 +248,7 @@ class Adam(Optimizer):
     """
 
     recordable = True
+    decoupled = False  # whether the weights decay by themselves, and not by way of the gradient
 
     def __init__(
         self,
@@ -223,13 +266,69 @@ class Adam(Optimizer):
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)
 
     def hyper(self, lr: float) -> tuple[float, ...]:
-        # The last two are the bias corrections, which a kernel computes from the number of updates.
-        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0
+        # Two bias corrections, which a kernel computes from the number of updates.
+        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0, self.decoupled
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
         hyper = state.set_hyper(*self.hyper(lr))
         ops.adam_corrections(state.counter, hyper)
         ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
+
+
+class AdamW(Adam):
+    """Adam with p *= 1 - lr weight_decay before each update instead of a decay in the gradient.
+
+    Loshchilov & Hutter 2019; PyTorch's AdamW.
+    """
+
+    recordable = True
+    decoupled = True
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+class RMSprop(Optimizer):
+    """v = alpha v + (1 - alpha) g^2, p -= lr g / (sqrt(v) + eps), with g including weight_decay p.
+
+    Tieleman & Hinton 2012, lecture 6.5; `centered` takes the root of v minus the square of the mean gradient
+    (Graves 2013), `momentum` collects the steps. PyTorch's RMSprop.
+    """
+
+    recordable = True
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(lr)
+        self.alpha = in_range(alpha, "alpha", 0, 1)
+        self.eps = in_range(eps, "eps", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+        self.momentum = in_range(momentum, "momentum", 0)
+        self.centered = bool(centered)
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        return lr, self.alpha, self.eps, self.weight_decay, self.momentum
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        hyper = state.set_hyper(*self.hyper(lr))
+        mean = state.array("mean", value) if self.centered else None
+        buffer = state.array("buffer", value) if self.momentum else None
+        ops.rmsprop(grad, hyper, state.array("v", value), mean, buffer, value)
 
 
 def _below_one(value: float, name: str) -> float:
@@ -238,7 +337,12 @@ def _below_one(value: float, name: str) -> float:
     return in_range(value, name, 0, 1)
 
 
-OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+}
 
 
 def optimizer_of(optimizer: str | Optimizer) -> Optimizer:

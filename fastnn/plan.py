@@ -16,6 +16,7 @@ import numpy as np
 from fastnn import changes
 from fastnn._door import Array
 from fastnn.augment import Augmentation
+from fastnn.ema import EMA
 from fastnn.kernels import active_backend, record_with
 from fastnn.layers import Layer
 from fastnn.losses import Loss
@@ -41,6 +42,9 @@ class Training(Protocol):
     fuse: bool
     keep_gradients: bool
     augment: Augmentation | None
+    ema: EMA | None
+    clip_norm: float | None
+    clip_value: float | None
 
 
 def plans_can_run() -> bool:
@@ -76,7 +80,7 @@ class RecordedStep:
 
     def is_current(self, trainer: Training) -> bool:
         """Whether the next step of the trainer is the recorded one; brings hyper-parameters up to date."""
-        model, loss, optimizer, scale, on_nonfinite, fuse, keep_gradients, augment = self._settings
+        model, loss, optimizer, scale, on_nonfinite, fuse, keep_gradients, *more = self._settings
         if (  # written out, since this is done before every step
             trainer.loss is not loss
             or trainer.optimizer is not optimizer
@@ -85,7 +89,10 @@ class RecordedStep:
             or trainer.on_nonfinite != on_nonfinite
             or trainer.fuse is not fuse
             or trainer.keep_gradients is not keep_gradients
-            or trainer.augment is not augment
+            or trainer.augment is not more[0]
+            or trainer.ema is not more[1]
+            or (trainer.clip_norm is None) is not more[2]
+            or (trainer.clip_value is None) is not more[3]
         ):
             return False
         # Python code may have changed what reports no change, such as a list of layers.
@@ -112,10 +119,13 @@ class RecordedStep:
     def _refresh(self, trainer: Training) -> None:
         params = trainer.model.parameters()
         trainer.optimizer.refresh(params)
+        moving = [param for param in params if not param.frozen]
+        hypers = [(trainer.optimizer.state(param).hyper, param.lr_scale) for param in moving]
+        read = [(hyper, scale) for hyper, scale in hypers if len(hyper)]
+        self.plan.bind_rates(read)
         self._lr = trainer.optimizer.lr
         # Of one parameter, to see whether another trainer with this optimizer has written another rate.
-        states = (trainer.optimizer.state(param) for param in params if not param.frozen)
-        self._hyper = next((state.hyper for state in states if len(state.hyper)), np.empty(0))
+        self._hyper = read[0][0] if read else np.empty(0)
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
 
     def step(self, x: object, y: object) -> float | None:
@@ -131,11 +141,18 @@ class RecordedStep:
             slot[...] = array
         return float(self.plan.step(*self.slots))
 
-    def run(self, order: Array, losses: Array) -> tuple[int, BaseException | None]:
-        """Steps on successive batches of `order`, for RUN_SECONDS or until `losses` is full."""
+    def run(
+        self, order: Array, losses: Array, rates: Array | None = None
+    ) -> tuple[int, BaseException | None]:
+        """Steps on successive batches of `order`, for RUN_SECONDS or until `losses` is full.
+
+        `rates` holds the learning rate of each, unless it is the optimizer's for all.
+        """
         # With call-backs one by one, since they may change what the next step depends on.
         seconds = 0.0 if self.has_call_backs else RUN_SECONDS
-        ended: tuple[int, BaseException | None] = self.plan.run(order, len(self.slots[0]), losses, seconds)
+        ended: tuple[int, BaseException | None] = self.plan.run(
+            order, len(self.slots[0]), losses, seconds, rates
+        )
         return ended
 
 
@@ -220,7 +237,8 @@ def _trainer_settings(trainer: Training) -> tuple[object, ...]:
     """What can be set on the trainer itself, which does not report it."""
     return (
         *(trainer.model, trainer.loss, trainer.optimizer, trainer.scale, trainer.on_nonfinite),
-        *(trainer.fuse, trainer.keep_gradients, trainer.augment),
+        *(trainer.fuse, trainer.keep_gradients, trainer.augment, trainer.ema),
+        *(trainer.clip_norm is None, trainer.clip_value is None),
     )
 
 

@@ -10,6 +10,12 @@ import numpy as np
 
 from fastnn._door import Array
 from fastnn.layers import Layer
+from fastnn.param import Buffer, Param
+
+
+def held_by(model: Layer) -> dict[str, Param | Buffer]:
+    """The parameters and buffers of a model by name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fastnn import rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
+from fastnn.ema import EMA
 from fastnn.evaluation import counts_correct, evaluate_samples, summary
 from fastnn.history import History
 from fastnn.interrupts import ctrl_c_between_updates
@@ -17,6 +19,7 @@ from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer
 from fastnn.samples import Data, Samples, check_data
+from fastnn.schedules import Schedule
 from fastnn.trainer import NONFINITE, ORDER_OF_SAMPLES, NonFiniteError, Trainer, check_finite
 
 
@@ -37,6 +40,10 @@ def fit(
     fuse: bool = True,
     keep_gradients: bool = False,
     augment: Augmentation | None = None,
+    schedule: Schedule | None = None,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    ema: float | EMA | None = None,
     history: History | None = None,
     progress: bool | None = None,
 ) -> History:
@@ -48,8 +55,11 @@ def fit(
     `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
     random (those of `validation` never). `validation` (x, y) is evaluated after every epoch. `history` goes
     on with an earlier one; it is filled as training proceeds, so after Ctrl-C it holds what was done. The
-    same optimizer object goes on with its moments. Ctrl-C ends it between two updates. `progress` shows a
-    bar (None: when the error stream is a terminal). `plan`, `fuse` and `keep_gradients` are those of
+    same optimizer object goes on with its moments. `schedule` sets the learning rate of each update
+    (`fastnn.schedules`: a factor on `optimizer.lr`, which is what it was when training ends), `clip_norm` and
+    `clip_value` bound the gradients, `ema` averages the weights (a decay, or an `fn.EMA` from which to take
+    the averages): then validation is done with the averages. Ctrl-C ends it between two updates. `progress`
+    shows a bar (None: when the error stream is a terminal). `plan`, `fuse` and `keep_gradients` are those of
     `Trainer`.
 
     Raises ValueError or TypeError for what does not fit, before anything has changed; `NonFiniteError` as
@@ -64,6 +74,7 @@ def fit(
     checked = [samples] if held_out is None else [samples, held_out]
     history = History() if history is None else history
     history.stopped = None
+    trainer = None
     try:
         check_finite(checked, on_nonfinite)
         trainer = Trainer(
@@ -77,6 +88,12 @@ def fit(
             fuse=fuse,
             keep_gradients=keep_gradients,
             augment=augment,
+            schedule=schedule,
+            total_updates=epochs * -(-len(samples) // batch_size),
+            updates_per_epoch=-(-len(samples) // batch_size),
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            ema=ema,
         )
         trainer.check_images(samples)
         _warn_of_pixels(model, samples)
@@ -85,13 +102,20 @@ def fit(
             title = f"epoch {epoch + 1}/{epochs}"
             values = _epoch(trainer, samples, order, batch_size, history, title, progress)
             if held_out is not None:
-                validated = evaluate_samples(model, chosen, held_out)
+                with nullcontext() if trainer.ema is None else trainer.ema.applied(model):
+                    validated = evaluate_samples(model, chosen, held_out)
                 values |= {f"val_{name}": value for name, value in validated.items()}
+            if trainer.rates is not None:
+                values["lr"] = trainer.optimizer.lr
+                trainer.rates.end_epoch(values)
             history.add_epoch(values)
     except NonFiniteError as error:
         if on_nonfinite == "raise":
             raise
         history.stopped = str(error)
+    finally:
+        if trainer is not None and trainer.rates is not None:
+            trainer.optimizer.lr = trainer.rates.lr
     return history
 
 
@@ -153,6 +177,9 @@ def _epoch(
 
         def take(new: Array, bar: Any) -> None:
             history.updates["loss"].extend(new.tolist())
+            if trainer.rates is not None:
+                rates = trainer.rates.of(trainer.updates - len(new), len(new))
+                history.updates.setdefault("lr", []).extend(rates.tolist())
             bar.update(len(new))
             raise_if_interrupted()
 

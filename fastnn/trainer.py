@@ -15,7 +15,9 @@ import numpy.typing as npt
 from fastnn import metrics, rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation, Together
+from fastnn.clipping import Bound, clip_norm, clip_value
 from fastnn.config import get_num_threads
+from fastnn.ema import EMA, ema_of
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Softmax
@@ -25,6 +27,7 @@ from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
 from fastnn.profile import Profile, profile_plan
 from fastnn.recording import Recorder, run_layer, run_loss, slot_for
 from fastnn.samples import Samples, check_data, check_model
+from fastnn.schedules import Length, Rates, Schedule
 from fastnn.states import kept_on_failure
 
 # What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
@@ -55,6 +58,10 @@ class Trainer:
     of the parameters: `p.grad` is None after a step unless `keep_gradients` asks for them.
 
     With `augment`, such as `fn.augment.Rotate(15)`, each step changes the images it is given at random.
+    `schedule` (`fastnn.schedules`) sets the learning rate of each update, from `optimizer.lr` as it is now;
+    `total_updates` and `updates_per_epoch` tell it how long training will be, where it must know.
+    `clip_norm` bounds the norm of all gradients together, `clip_value` each of their numbers. `ema` averages
+    the weights (`fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`.
 
     Raises RuntimeError when one model is stepped by two threads at once.
     """
@@ -72,6 +79,12 @@ class Trainer:
         fuse: bool = True,
         keep_gradients: bool = False,
         augment: Augmentation | None = None,
+        schedule: Schedule | None = None,
+        total_updates: int | None = None,
+        updates_per_epoch: int | None = None,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        ema: float | EMA | None = None,
     ) -> None:
         check_model(model)
         choose(on_nonfinite, NONFINITE, "on_nonfinite")
@@ -84,6 +97,12 @@ class Trainer:
         self.fuse = fuse
         self.keep_gradients = keep_gradients
         self.augment = augment
+        length = Length(total_updates, updates_per_epoch)
+        self.rates = None if schedule is None else Rates(schedule, self.optimizer.lr, length)
+        self._clip_norm, self._clip_value = Bound(clip_norm, "clip_norm"), Bound(clip_value, "clip_value")
+        self.ema = ema_of(ema)
+        if self.ema is not None:
+            self.ema.begin(model)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, so that no Ctrl-C comes in between
         self.key = rng.key(seed)
         for index, state in enumerate(model.random_states()):
@@ -105,6 +124,8 @@ class Trainer:
         """
         try:
             with self._take_turn():
+                if self.rates is not None:
+                    self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
                 last = self._plans.last
                 usable = last is not None and self._plans_steps() and not last.needs_the_door
                 if usable and last is not None and last.is_current(self):
@@ -116,6 +137,24 @@ class Trainer:
             if self.on_nonfinite == "raise":
                 raise
             return math.nan
+
+    @property
+    def clip_norm(self) -> float | None:
+        """The largest norm of all gradients together, or None."""
+        return self._clip_norm.value
+
+    @clip_norm.setter
+    def clip_norm(self, bound: float | None) -> None:
+        self._clip_norm.set(bound)
+
+    @property
+    def clip_value(self) -> float | None:
+        """The largest absolute value of a number of the gradients, or None."""
+        return self._clip_value.value
+
+    @clip_value.setter
+    def clip_value(self, bound: float | None) -> None:
+        self._clip_value.set(bound)
 
     @property
     def augment(self) -> Augmentation | None:
@@ -169,7 +208,8 @@ class Trainer:
     def _explain(self, error: CheckFailedError, recorded: RecordedStep) -> None:
         """Raise `NonFiniteError` if it was the loss; the door explains the others."""
         if error.args == ("check_finite",):
-            self._check_loss(recorded.loss)
+            self._check_finite(recorded.loss, "loss")
+            raise NonFiniteError(_nonfinite("norm of the gradients", math.inf, self.updates + 1))
 
     def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
         """Takes back what call-backs changed when their step fails; the plan takes back the rest."""
@@ -215,7 +255,11 @@ class Trainer:
         before the one that failed, which are in `losses`, too; `self.updates` tells how many they were.
         """
         index = order[:batch_size]
+        rates: Array | None = None
         with self._take_turn():
+            if self.rates is not None:
+                rates = self.rates.of(self.updates, len(losses))
+                self.optimizer.lr = float(rates[0])
             if not self._plans_steps():
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
@@ -231,7 +275,9 @@ class Trainer:
                 losses[0] = self._plans.record(self, kind, [slot], step)
                 return 1
             with self._whole_step(recorded):
-                done, error = recorded.run(order, losses)
+                done, error = recorded.run(order, losses, rates)
+                if rates is not None and done:
+                    self.optimizer.lr = float(rates[done - 1])
                 if error is not None and done == 0:
                     if isinstance(error, CheckFailedError):
                         self._explain(error, recorded)
@@ -265,11 +311,14 @@ class Trainer:
             if count:
                 metrics.count_correct(outputs, target, self._correct)
             backward(dy, need_dx=False)
+            self._clip()
             recorder = active_recorder()
             if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
                 recorder.call_back(lambda: self.optimizer.step(self.model.parameters()))
             else:
                 self.optimizer.step(self.model.parameters())
+            if self.ema is not None:
+                self.ema.update(self.model)
             ops.advance(self._updates)
         return loss
 
@@ -280,21 +329,34 @@ class Trainer:
         index = np.arange(len(samples)) if index is None else index
         return samples.augmented(index, self._augment, self.augment_state)
 
-    def _refuse_nonfinite(self, loss: Array) -> None:
+    def _clip(self) -> None:
+        """Bring the gradients within the bounds, if there are any."""
+        if self.clip_value is not None:
+            clip_value(self.model.parameters(), self._clip_value.memory)
+        if self.clip_norm is not None:
+            self._refuse_nonfinite(
+                clip_norm(self.model.parameters(), self._clip_norm.memory), "norm of the gradients"
+            )
+
+    def _refuse_nonfinite(self, loss: Array, what: str = "loss") -> None:
         """Raise `NonFiniteError` for a loss that is not finite, here and in all replays."""
         if self.on_nonfinite == "ignore":
             return
-        self._check_loss(loss)
+        self._check_finite(loss, what)
         recorder = active_recorder()
         if isinstance(recorder, Recorder):
             recorder.plan.check_finite(loss)
 
-    def _check_loss(self, loss: Array) -> None:
-        if not math.isfinite(loss[0]):
-            raise NonFiniteError(
-                f"the loss is {loss[0]:g} at update {self.updates + 1}: lower the learning rate or look at "
-                "the data; this step changed nothing"
-            )
+    def _check_finite(self, number: Array, what: str) -> None:
+        if not math.isfinite(number[0]):
+            raise NonFiniteError(_nonfinite(what, number[0], self.updates + 1))
+
+
+def _nonfinite(what: str, number: float, update: int) -> str:
+    return (
+        f"the {what} is {number:g} at update {update}: lower the learning rate or look at the data; this "
+        "step changed nothing"
+    )
 
 
 def check_finite(data: list[Samples], on_nonfinite: str) -> None:

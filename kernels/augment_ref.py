@@ -61,12 +61,12 @@ def displacement(bits, alpha, sigma, field):
         words = _mix(bits[0] + GOLDEN * place).reshape(M, H, W)
     halves = words & np.uint64(0xFFFFFFFF), words >> np.uint64(32)
     noise = np.stack([half * 2.0**-31 - 1 for half in halves], axis=1).astype(field.dtype)
-    weights = gaussian(sigma).astype(field.dtype)
+    weights = _gaussian(sigma).astype(field.dtype)
     noise = _smoothed(_smoothed(noise, weights, 2), weights, 3)
     np.multiply(noise, field.dtype.type(alpha), out=field)
 
 
-def gaussian(sigma):
+def _gaussian(sigma):
     """exp(-t^2 / (2 sigma^2)) for t = -r ... r, r = floor(3 sigma), over their sum."""
     reach = np.arange(-int(3 * sigma), int(3 * sigma) + 1)
     weights = np.exp(-0.5 * (reach / sigma) ** 2)

@@ -46,6 +46,12 @@ inline const char *kernel_name(KernelId kernel) {
         case SQUARED_ERROR: return "squared_error";
         case SGD: return "sgd";
         case ADAM: return "adam";
+        case RMSPROP: return "rmsprop";
+        case SUM_SQUARES: return "sum_squares";
+        case CLIP_FACTOR: return "clip_factor";
+        case MULTIPLY: return "multiply";
+        case CLAMP: return "clamp";
+        case EMA: return "ema";
         case DROPOUT: return "dropout";
         case RANDOM_NEXT: return "random_next";
         case GATHER_BYTES: return "gather_bytes";

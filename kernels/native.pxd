@@ -49,6 +49,12 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         SQUARED_ERROR
         SGD
         ADAM
+        RMSPROP
+        SUM_SQUARES
+        CLIP_FACTOR
+        MULTIPLY
+        CLAMP
+        EMA
         DROPOUT
         RANDOM_NEXT
         GATHER_BYTES

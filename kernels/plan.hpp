@@ -48,6 +48,12 @@ public:
         slots.push_back(slot);
     }
 
+    // Where the learning rate stands that an update reads, and the factor on it.
+    struct Rate {
+        double *place, scale;
+    };
+    std::vector<Rate> rates;
+
     void bind(std::size_t slot, char *data, std::int64_t stride) {
         slots[slot].data = data;
         slots[slot].stride = stride;
@@ -56,15 +62,18 @@ public:
     // Up to `steps` steps, for as long as `seconds` have not passed; returns how many were completed, their
     // losses in `losses`. A step that fails has changed nothing but buffers, if its checks stand before its
     // first update.
-    // With `times` (steps, calls) the seconds that each call took are written there.
-    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, double *times,
-                     Outcome &outcome) {
+    // With `rate` (steps,) each step has its learning rate, which is written to all `rates`. With `times`
+    // (steps, calls) the seconds that each call took are written there.
+    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, const double *rate,
+                     double *times, Outcome &outcome) {
         const Clock::time_point begin = Clock::now();
         outcome = RAN;
         for (std::int64_t step = 0; step < steps; ++step) {
             for (const Slot &slot : slots)
                 for (const Slot::Place place : slot.places)
                     calls[place.call].array[place.array] = slot.data + step * slot.stride;
+            if (rate)
+                for (const Rate &written : rates) *written.place = rate[step] * written.scale;
             outcome = run_step(run_call, times ? times + step * std::int64_t(calls.size()) : nullptr);
             if (outcome != RAN) return step;
             losses[step] = *loss;

@@ -32,16 +32,22 @@ cdef extern from "plan.hpp" namespace "fastnn" nogil:
     ctypedef cbool (*RunCall)(Call *)
     ctypedef cbool (*CallBack)(void *, int) noexcept
 
+    cdef cppclass Rate "fastnn::Plan::Rate":
+        double *place
+        double scale
+
     cdef cppclass NativePlan "fastnn::Plan":
         vector[Call] calls
         const double *loss
         size_t failed
         CallBack call_back
         void *object
+        vector[Rate] rates
         void add_slot(const void *data) except +
         void bind(size_t slot, char *data, int64_t stride)
         int64_t run(
-            RunCall run_call, int64_t steps, double *losses, double seconds, double *times, Outcome &outcome
+            RunCall run_call, int64_t steps, double *losses, double seconds, const double *rate,
+            double *times, Outcome &outcome
         )
 
 cdef extern from "kernel_names.hpp" namespace "fastnn" nogil:
@@ -142,7 +148,7 @@ cdef class Plan:
             return None
         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
-        self._run(1, &loss, 1.0, NULL)
+        self._run(1, &loss, 1.0, NULL, NULL)
         if self.error is not None:
             raise self.error
         return loss
@@ -156,20 +162,36 @@ cdef class Plan:
         if not self._fits(0, x):
             return False
         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
-        self._run(1, &loss, 1.0, NULL)
+        self._run(1, &loss, 1.0, NULL, NULL)
         if self.error is not None:
             raise self.error
         return True
 
-    def run(self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds):
+    def bind_rates(self, places):
+        """Where the updates read their learning rates: (hyper-parameters, the rate first; factor) of each."""
+        cdef Rate rate
+        cdef cnp.ndarray hyper
+        self.plan.rates.clear()
+        for hyper, scale in places:
+            rate.place, rate.scale = <double *> hyper.data, scale
+            self.plan.rates.push_back(rate)
+
+    def run(
+        self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
+    ):
         """As many steps as `losses` has room for, or as begin within `seconds`, at least one.
 
         The first takes its samples from the beginning of `index`, each other one `stride` elements further
-        on. Returns (number of completed steps, the exception that ended the run or None); the step that
-        failed has changed nothing.
+        on; `rates` holds the learning rate of each step, unless they all have the same. Returns (number of
+        completed steps, the exception that ended the run or None); the step that failed has changed nothing.
         """
+        cdef const double *first = NULL
+        if rates is not None:
+            if rates.shape[0] < losses.shape[0]:
+                raise ValueError(f"a rate is wanted for each of {losses.shape[0]} steps, not {rates.shape[0]}")
+            first = &rates[0]
         self.plan.bind(0, index.data, stride * sizeof(int64_t))
-        done = self._run(losses.shape[0], &losses[0], seconds, NULL)
+        done = self._run(losses.shape[0], &losses[0], seconds, first, NULL)
         return done, self.error
 
     def timed_step(self, double[::1] times):
@@ -179,7 +201,7 @@ cdef class Plan:
         cdef double loss
         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
             raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
-        self._run(1, &loss, 1.0, &times[0])
+        self._run(1, &loss, 1.0, NULL, &times[0])
         if self.error is not None:
             raise self.error
 
@@ -191,13 +213,15 @@ cdef class Plan:
             for call in self.plan.calls
         ]
 
-    cdef int64_t _run(self, int64_t steps, double *losses, double seconds, double *times):
+    cdef int64_t _run(
+        self, int64_t steps, double *losses, double seconds, const double *rates, double *times
+    ):
         cdef Outcome outcome = RAN
         cdef int64_t done
         self.error = None
         with nogil:
             open_session(self.work)
-            done = self.plan.run(run_call, steps, losses, seconds, times, outcome)
+            done = self.plan.run(run_call, steps, losses, seconds, rates, times, outcome)
             close_session()
         if outcome == CHECK_FAILED:
             self.error = CheckFailedError(kernel_name(self.plan.calls[self.plan.failed].kernel).decode())

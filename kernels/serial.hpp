@@ -77,7 +77,7 @@ inline void advance(const Call &call, int part, int) {
     if (part == 0) ++*call.out<std::int64_t>(0);
 }
 
-// c1 = 1 - b1^steps, c2 = 1 - b2^steps.  steps (1,) int64, hyper (lr, b1, b2, eps, wd, c1, c2)
+// c1 = 1 - b1^steps, c2 = 1 - b2^steps.  steps (1,) int64, hyper (lr, b1, b2, eps, wd, c1, c2, decoupled)
 inline void adam_corrections(const Call &call, int part, int) {
     if (part != 0) return;
     const double steps = double(*call.in<std::int64_t>(0));

@@ -70,6 +70,12 @@ template <class T> void fill(Table &table) {
     set(SQUARED_ERROR, squared_error<T>);
     set(SGD, update_kernel<T, SgdUpdate>);
     set(ADAM, update_kernel<T, AdamUpdate>);
+    set(RMSPROP, rmsprop<T>);
+    set(SUM_SQUARES, sum_squares<T>, sum_squares_scratch, nullptr, sum_squares_finish);
+    set(CLIP_FACTOR, clip_factor);
+    set(MULTIPLY, multiply_all<T>);
+    set(CLAMP, clamp<T>);
+    set(EMA, ema<T>);
     set(DROPOUT, dropout<T>);
     set(DENSE_DW_SGD, dense_dw_sgd<T>, dense_dw_update_scratch<T>);
     set(DENSE_DW_ADAM, dense_dw_update<T, AdamUpdate>, dense_dw_update_scratch<T>);

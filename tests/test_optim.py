@@ -30,6 +30,11 @@ CASES = {
     "adam, decay": (fn.Adam, {"weight_decay": 0.1}),
     "adam, betas": (fn.Adam, {"betas": (0.5, 0.75)}),
     "adam, eps": (fn.Adam, {"eps": 0.5}),
+    "adamw": (fn.AdamW, {}),
+    "adamw, decay": (fn.AdamW, {"weight_decay": 0.3, "betas": (0.5, 0.75)}),
+    "rmsprop": (fn.RMSprop, {}),
+    "rmsprop, momentum": (fn.RMSprop, {"alpha": 0.9, "momentum": 0.5, "weight_decay": 0.1}),
+    "rmsprop, centered": (fn.RMSprop, {"alpha": 0.8, "centered": True, "momentum": 0.9, "eps": 1e-3}),
 }
 # The weights after the six steps: PyTorch 2.13.0 in float64.
 GOLDEN = {
@@ -43,6 +48,11 @@ GOLDEN = {
     "adam, decay": [0.23827558454076975, 0.37236124937433446, 1.3426275487930481],
     "adam, betas": [0.5369843146880303, 0.3103782938451069, 1.3953158621262653],
     "adam, eps": [0.31612018969709726, 0.31953382113930817, 1.4782957503503649],
+    "adamw": [0.27573854097198525, 0.37294594180914653, 1.336550488731107],
+    "adamw, decay": [0.5396559850910212, 0.2559943868499129, 1.0981426319008105],
+    "rmsprop": [0.9245676399866877, 0.14916426377453834, 1.1445798063151715],
+    "rmsprop, momentum": [1.1292573785158637, 0.2004945306379518, 0.9813182134043249],
+    "rmsprop, centered": [1.9578945711644054, 0.22184145417738516, 0.8837052996853766],
 }
 
 
@@ -250,7 +260,9 @@ def test_bad_lr_between_steps_is_refused():
 
 
 def test_unknown_name_lists_the_valid_ones(make_model):
-    with pytest.raises(ValueError, match=r"unknown optimizer 'rprop': choose one of adam, sgd$"):
+    with pytest.raises(
+        ValueError, match=r"unknown optimizer 'rprop': choose one of adam, adamw, rmsprop, sgd$"
+    ):
         fn.Trainer(make_model(), optimizer="rprop")
 
 

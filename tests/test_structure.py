@@ -25,7 +25,7 @@ ORDER = [
     {"layers"},
     {"states"},
     {"losses"},
-    {"optim"},
+    {"optim", "ema", "clipping", "schedules"},
     {"data", "augment"},
     {"metrics"},
     {"viz"},

@@ -110,8 +110,8 @@ def sgd(a, shape, momentum, decay, nesterov):
     return a(*shape), hyper, a(*shape) if momentum else None, a(*shape)
 
 
-def adam(a, shape, decay, step):
-    hyper = np.array([0.01, 0.9, 0.999, 1e-8, decay, 1 - 0.9**step, 1 - 0.999**step])
+def adam(a, shape, decay, step, decoupled=False):
+    hyper = np.array([0.01, 0.9, 0.999, 1e-8, decay, 1 - 0.9**step, 1 - 0.999**step, decoupled])
     return a(*shape), hyper, a(*shape), np.abs(a(*shape)), a(*shape)
 
 
@@ -120,7 +120,29 @@ def advance(a, steps):
 
 
 def adam_corrections(a, steps):
-    return np.array([steps]), np.array([0.01, 0.9, 0.999, 1e-8, 0.1, np.nan, np.nan])
+    return np.array([steps]), np.array([0.01, 0.9, 0.999, 1e-8, 0.1, np.nan, np.nan, 0])
+
+
+def rmsprop(a, shape, decay, centered, momentum):
+    hyper = np.array([0.01, 0.9, 1e-8, decay, momentum])
+    mean = 0.1 * a(*shape) if centered else None
+    return a(*shape), hyper, 1 + np.abs(a(*shape)), mean, a(*shape) if momentum else None, a(*shape)
+
+
+def sum_squares(a, shape):
+    return a(*shape), np.full(1, np.nan)
+
+
+def clip_factor(a, count, bound):
+    return a.rng.random(count), np.array([bound]), np.full(1, np.nan), np.full(1, np.nan)
+
+
+def in_place(a, shape, number):
+    return np.array([number]), a(*shape)
+
+
+def ema(a, shape, steps, decay, warmup):
+    return a(*shape), np.array([steps]), decay, warmup, a(*shape)
 
 
 def with_ties(a, rows, classes):
@@ -279,6 +301,14 @@ def cases():
             yield Case("sgd", sgd, (shape, *options))
         yield Case("adam", adam, (shape, 0.0, 1))
         yield Case("adam", adam, (shape, 0.1, 10))
+        yield Case("adam", adam, (shape, 0.1, 10, True))
+        for options in ((0.0, False, 0.0), (0.1, True, 0.9), (0.0, True, 0.0), (0.0, False, 0.9)):
+            yield Case("rmsprop", rmsprop, (shape, *options))
+        yield Case("sum_squares", sum_squares, (shape,))
+        yield Case("multiply", in_place, (shape, 0.3))
+        yield Case("clamp", in_place, (shape, 0.5))
+        for options in ((0, 0.9, True), (5, 0.99, True), (1000, 0.99, True), (0, 0.9, False)):
+            yield Case("ema", ema, (shape, *options))
         for rate in (0.0, 0.3, 0.5, 1.0):
             yield Case("dropout", dropout, (shape, rate))
         yield Case("count_nonfinite", count_nonfinite, (shape,))
@@ -294,6 +324,8 @@ def cases():
     for steps in (0, 1, 1000):
         yield Case("advance", advance, (steps,))
         yield Case("adam_corrections", adam_corrections, (steps + 1,))
+    for count, bound in ((1, 0.1), (5, 1.0), (70, 100.0), (0, 1.0)):
+        yield Case("clip_factor", clip_factor, (count, bound))
     for count in (0, 1, 2**63):
         yield Case("random_next", random_next, (count,))
     for shape in GATHERED:

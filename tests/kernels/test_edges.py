@@ -200,6 +200,12 @@ def walled_cases():
         for momentum in (0.0, 0.9):
             yield Case("sgd", cases.sgd, ((n,), momentum, 0.1, 0))
         yield Case("adam", cases.adam, ((n,), 0.1, 3))
+        yield Case("rmsprop", cases.rmsprop, ((n,), 0.1, True, 0.9))
+        yield Case("sum_squares", cases.sum_squares, ((n,),))
+        yield Case("multiply", cases.in_place, ((n,), 0.3))
+        yield Case("clamp", cases.in_place, ((n,), 0.3))
+        yield Case("ema", cases.ema, ((n,), 3, 0.9, True))
+        yield Case("clip_factor", cases.clip_factor, (n, 0.3))
         yield Case("dropout", cases.dropout, ((n,), 0.5))
         yield Case("count_nonfinite", cases.count_nonfinite, ((n,),))
     for shape in (*product((1, 3), SIZES), (1009, 13)):
@@ -216,6 +222,11 @@ def walled_cases():
         yield Case("count_correct_labels", cases.count_correct_labels, (shape,))
         yield Case("count_correct_soft", cases.count_correct_soft, (shape,))
     yield Case("random_next", cases.random_next, (1,))
+    yield Case("random_affine", cases.random_affine, ((5, 6), 7))
+    for n in range(35):
+        for channels, source_type in product((1, 3), ("uint8", "float32", "float64")):
+            yield Case("warp", cases.warp, ((2, 3, n, channels), source_type, 0.3, True))
+        yield Case("displacement", cases.displacement, ((2, 3, n, 1), 1.5))
     yield Case("advance", cases.advance, (1,))
     yield Case("adam_corrections", cases.adam_corrections, (1,))
     yield from pool_cases.at_walls(SIZES)

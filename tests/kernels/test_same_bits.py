@@ -13,13 +13,13 @@ from fastnn.kernels import FAMILIES, core, cpu, load
 
 from . import cases, norm_cases, pool_cases
 from .case import Arrays, Case
-from .cases import CASES, MEAN, SUM
+from .cases import MEAN, SUM
 
 KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 # Never on several threads.
 SERIAL = {
     *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
-    *("count_correct_labels", "count_correct_soft", "running_moments"),
+    *("count_correct_labels", "count_correct_soft", "running_moments", "clip_factor"),
 }
 MOST_THREADS = 7
 
@@ -95,6 +95,19 @@ LARGE = (
     *(Case("squared_error", cases.squared_error, ((400003,), MEAN, gradient)) for gradient in (True, False)),
     *(Case("sgd", cases.sgd, ((200003,), momentum, 0.1, 1)) for momentum in (0.0, 0.9)),
     Case("adam", cases.adam, ((100003,), 0.1, 3)),
+    Case("adam", cases.adam, ((100003,), 0.1, 3, True)),
+    Case("rmsprop", cases.rmsprop, ((100003,), 0.1, True, 0.9)),
+    Case("sum_squares", cases.sum_squares, ((800003,),)),
+    Case("multiply", cases.in_place, ((1600003,), 0.3)),
+    Case("clamp", cases.in_place, ((800003,), 0.3)),
+    Case("ema", cases.ema, ((400003,), 3, 0.9, True)),
+    Case("clip_factor", cases.clip_factor, (70, 0.3)),
+    Case("random_affine", cases.random_affine, ((28, 28), 6001)),
+    Case("displacement", cases.displacement, ((61, 28, 28, 1), 2.0)),
+    *(
+        Case("warp", cases.warp, ((61, 28, 28, 1), kind, 0.3, True))
+        for kind in ("uint8", "float32", "float64")
+    ),
     Case("dropout", cases.dropout, ((200003,), 0.3)),
     *(
         Case("gather", cases.gather, ((400, 785, 601), source_type, 0.3))
@@ -296,6 +309,10 @@ ELEMENTWISE = {
     "squared_error": (cases.squared_error, (SUM, True)),
     "sgd": (cases.sgd, (0.9, 0.1, 1)),
     "adam": (cases.adam, (0.1, 3)),
+    "rmsprop": (cases.rmsprop, (0.1, True, 0.9)),
+    "multiply": (cases.in_place, (0.3,)),
+    "clamp": (cases.in_place, (0.3,)),
+    "ema": (cases.ema, (3, 0.9, True)),
     # Not dropout: there an element's place decides whether it is kept.
 }
 
@@ -330,58 +347,3 @@ def test_element_does_not_depend_on_its_place(kernel, dtype, isa):
         for end in (*range(begin + 1, begin + 18), size):
             for a, b in zip(run(slice(begin, end)), whole, strict=True):
                 assert bits(a) == bits(b[begin:end]), (begin, end)
-
-
-# --- the place in memory ---
-
-
-def put(array, offset):
-    """A copy that begins `offset` elements behind a cache line."""
-    memory = np.zeros(array.nbytes + 128 + offset * array.itemsize, np.uint8)
-    begin = -memory.ctypes.data % 64 + offset * array.itemsize
-    copy = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
-    copy[...] = array
-    assert not copy.size or copy.ctypes.data % 64 == offset * array.itemsize % 64
-    return copy
-
-
-@every_isa
-@both_types
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_alignment_does_not_show(kernel, dtype, isa):
-    core.select_isa(isa)
-    core.set_num_threads(3)
-    for case in (case for case in CASES if case.kernel == kernel and not case.whole):
-        arguments = case.arguments(dtype)
-        results = []
-        for offset, step in ((0, 0), (1, 0), (0, 1), (5, 3)):  # all aligned, all alike, each different
-            placed = {
-                name: put(a, offset + step * which) if isinstance(a, np.ndarray) else a
-                for which, (name, a) in enumerate(arguments.items())
-            }
-            load("aot")[kernel](**placed)
-            results.append({name: bits(array) for name, array in arrays(placed).items()})
-        for result in results[1:]:
-            assert result == results[0], str(case)
-
-
-IN_PLACE = [
-    *((f"{name}_forward", "x", "y") for name in ("relu", "sigmoid", "tanh")),
-    *((f"{name}_dx", other, "dx") for name in ("relu", "sigmoid", "tanh") for other in ("y", "dy")),
-    *(("add", other, "y") for other in ("x1", "x2")),
-    ("dropout", "x", "y"),
-]
-
-
-@every_isa
-@both_types
-@pytest.mark.parametrize(("kernel", "source", "target"), IN_PLACE)
-def test_work_in_place_does_not_show(kernel, source, target, dtype, isa):
-    core.select_isa(isa)
-    for case in (case for case in CASES if case.kernel == kernel and not case.whole):
-        apart = case.arguments(dtype)
-        in_place = copied(apart)
-        in_place[target] = in_place[source]
-        load("aot")[kernel](**apart)
-        load("aot")[kernel](**in_place)
-        assert bits(in_place[target]) == bits(apart[target]), str(case)

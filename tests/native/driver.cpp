@@ -75,7 +75,7 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     check(serial(make<T>("count_nonfinite", COUNT_NONFINITE, {count},
                          {input(x), output(std::vector<int64_t>{nonfinite})})));
 
-    const std::vector<double> sgd{0.1, 0.9, 0.01, 1}, adam{0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001};
+    const std::vector<double> sgd{0.1, 0.9, 0.01, 1}, adam{0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001, 0};
     check(make<T>("sgd", SGD, {count}, {input(dy), input(sgd), updated(x), updated(target)}));
     check(make<T>("sgd without momentum", SGD, {count}, {input(dy), input(sgd), {}, updated(target)}));
     check(make<T>("adam", ADAM, {count},

@@ -81,7 +81,7 @@ template <class T> void check_fused_updates(int64_t M, int64_t K, int64_t N) {
     const Update<T> updates[] = {
         {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0, 0.01, 0}, 1, true},
         {SGD, DENSE_DW_SGD, DENSE_DB_SGD, {0.1, 0.9, 0.01, 1}, 1, false},
-        {ADAM, DENSE_DW_ADAM, DENSE_DB_ADAM, {0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001}, 2, false}};
+        {ADAM, DENSE_DW_ADAM, DENSE_DB_ADAM, {0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001, 0}, 2, false}};
     for (const Update<T> &update : updates) {
         update.check_twin("update by dw", update.with_dw, sizes, x, dy, dw, K * N);
         update.check_twin("update by db", update.with_db, sizes, {}, dy, db, N);

@@ -141,6 +141,11 @@ CASES = {
         for options in ({}, {"momentum": 0.9}, {"momentum": 0.9, "nesterov": True}, {"weight_decay": 0.1})
     ],
     fn.Adam: [{"optimizer": fn.Adam}, {"optimizer": lambda: fn.Adam(weight_decay=0.1)}],
+    fn.AdamW: [{"optimizer": fn.AdamW}],
+    fn.RMSprop: [
+        {"optimizer": fn.RMSprop},
+        {"optimizer": lambda: fn.RMSprop(momentum=0.5, centered=True, weight_decay=0.1)},
+    ],
 }
 
 

@@ -1,0 +1,66 @@
+"""The gradients that kernels compute: adjoints, and finite differences in float64."""
+
+import numpy as np
+import pytest
+
+from fastnn.kernels import BACKENDS, load
+
+every_backend = pytest.mark.parametrize("name", BACKENDS)
+
+nan = np.nan
+
+
+@every_backend
+@pytest.mark.parametrize("batch", [(), (3,)], ids=["2-D", "3-D"])
+def test_dense_gradients_are_adjoint(name, batch):
+    """<x w + b, dy> = <x, dx> + <b, db> = <w, dw> + <b, db>, exact in whole numbers."""
+    M, K, N = 9, 13, 18
+    rng = np.random.default_rng(0)
+    x, w, b, dy = (
+        rng.integers(-9, 10, (*batch, *shape)).astype(float) for shape in ((M, K), (K, N), (N,), (M, N))
+    )
+    y, dx, dw, db = (np.full_like(array, nan) for array in (dy, x, w, b))
+    kernel = load(name)
+    kernel["dense_forward"](x, w, b, y)
+    kernel["dense_dx"](dy, w, dx)
+    kernel["dense_dw"](x, dy, dw)
+    kernel["dense_db"](dy, db)
+    assert np.vdot(y, dy) == np.vdot(x, dx) + np.vdot(b, db) == np.vdot(w, dw) + np.vdot(b, db)
+
+
+@every_backend
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "softmax"])
+def test_activation_gradient(name, activation, finite_differences):
+    rng = np.random.default_rng(0)
+    x, dy, y, dx = rng.standard_normal((4, 5, 7))
+    kernel = load(name)
+
+    def weighted_sum():
+        kernel[f"{activation}_forward"](x, y)
+        return np.vdot(y, dy)
+
+    weighted_sum()
+    kernel[f"{activation}_dx"](y, dy, dx)
+    np.testing.assert_allclose(dx, finite_differences(weighted_sum, x), atol=1e-8)
+
+
+@every_backend
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("loss", ["cross_entropy_labels", "cross_entropy_soft", "squared_error"])
+def test_loss_gradient(name, loss, reduction, finite_differences):
+    rng = np.random.default_rng(0)
+    z, target, dz = rng.random((3, 6, 5))
+    inputs = {
+        "cross_entropy_labels": (rng.integers(0, 5, 6), rng.random(5), 0.1, reduction),
+        "cross_entropy_soft": (target, rng.random(5), 0.1, reduction),
+        "squared_error": (target, reduction),
+    }[loss]
+    losses, total = np.empty(z.shape if loss == "squared_error" else 6), np.empty(1)
+
+    def reduced():
+        load(name)[loss](z, *inputs, losses, total, dz)
+        return total[0]
+
+    gradient = finite_differences(reduced, z)
+    reduced()
+    np.testing.assert_allclose(dz, gradient, atol=1e-8)
