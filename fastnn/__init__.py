@@ -5,7 +5,8 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import augment, data, init, losses, optim, schedules
+from fastnn import augment, data, init, losses, nets, optim, schedules
+from fastnn.callbacks import Callback, EarlyStopping, Training
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
@@ -39,6 +40,7 @@ from fastnn.layers import (
 from fastnn.losses import CrossEntropy, Loss, SquaredError, cross_entropy, squared_error
 from fastnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
+from fastnn.resume import Checkpoint
 from fastnn.rng import manual_seed
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError, Trainer
@@ -52,12 +54,15 @@ __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
     "Buffer",
+    "Callback",
+    "Checkpoint",
     "CheckpointError",
     "Conv2d",
     "CrossEntropy",
     "DatasetError",
     "DatasetNotFoundError",
     "Dropout",
+    "EarlyStopping",
     "Flatten",
     "GlobalAvgPool2d",
     "History",
@@ -80,6 +85,7 @@ __all__ = [
     "SquaredError",
     "Tanh",
     "Trainer",
+    "Training",
     "augment",
     "backend",
     "cross_entropy",
@@ -94,6 +100,7 @@ __all__ = [
     "load",
     "losses",
     "manual_seed",
+    "nets",
     "optim",
     "save",
     "schedules",

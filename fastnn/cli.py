@@ -18,7 +18,7 @@ import numpy as np
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
-from fastnn import __version__, get_num_threads, runs, show_config
+from fastnn import __version__, get_num_threads, runs, settings, show_config
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim import OPTIMIZERS, optimizer_of
 from fastnn.trainer import NonFiniteError
@@ -66,11 +66,12 @@ def _parse(words: list[str]) -> Callable[[], object]:
     dataset = options.train.dataset
     try:
         chosen = parser.instantiate(options).train[dataset].as_dict()
-        out, overwrite, no_download = map(chosen.pop, ("out", "overwrite", "no_download"))
-        settings = runs.Settings(dataset, **chosen)
+        files = ("out", "overwrite", "resume", "no_download")
+        out, overwrite, resume, no_download = map(chosen.pop, files)
+        wanted = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
-    return partial(runs.train, settings, out=out, overwrite=overwrite, download=not no_download)
+    return partial(runs.train, wanted, out=out, overwrite=overwrite, resume=resume, download=not no_download)
 
 
 def _compare(run: Path, plot: Path | None = None) -> None:
@@ -146,7 +147,8 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     train = ArgumentParser(description="Train a network and write what comes out into a folder.")
     commands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(dest="dataset")
-    for name, preset in runs.PRESETS.items():
+    for name, presets in settings.PRESETS.items():
+        preset = presets[shorthands.get("model", "mlp")]
         datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
 
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
@@ -173,17 +175,20 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     return parser
 
 
-def _train_parser(dataset: str, preset: runs.Settings, shorthands: dict[str, Any]) -> ArgumentParser:
+def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str, Any]) -> ArgumentParser:
     parser = ArgumentParser(
         description=f"Train on {dataset}; the folder it writes is described in fastnn/runs.py."
     )
-    parser.add_class_arguments(runs.Settings, skip={"dataset"})
-    defaults = {**vars(preset), "optimizer": runs.describe(preset.optimizer), **shorthands}
+    parser.add_class_arguments(settings.Settings, skip={"dataset"})
+    defaults = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
     del defaults["dataset"]
     parser.set_defaults(defaults)
     files = parser.add_argument_group("Files")
     files.add_argument("--out", type=Path, help="The folder to write to; by default a new one in runs/.")
     files.add_argument("--overwrite", action="store_true", help="Replace the run that --out holds.")
+    files.add_argument(
+        "--resume", action="store_true", help="Go on with the run in --out that was killed or interrupted."
+    )
     files.add_argument("--no_download", action="store_true", help="Do not download missing data.")
     return parser
 
@@ -197,13 +202,14 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """The settings of `fastnn train` that jsonargparse cannot read as people write them, and the rest.
 
     It wants --layers [784,10]. And --optimizer Adam alone would keep the learning rate of the preset's
-    optimizer, which is 100 times Adam's own.
+    optimizer, which is 100 times Adam's own. --model decides on the preset itself.
     """
     if words[:1] != ["train"]:
         return {}, words
     parser = argparse.ArgumentParser(
         "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
     )
+    parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
     parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(words)
@@ -223,7 +229,7 @@ def _optimizer(name: str) -> dict[str, Any]:
     if "." in name:
         return {"class_path": name}
     try:
-        return runs.describe(optimizer_of(name.lower()))
+        return settings.describe(optimizer_of(name.lower()))
     except ValueError as error:
         names = ", ".join(kind.__name__ for kind in OPTIMIZERS.values())
         raise argparse.ArgumentTypeError(f"{name!r} is none of {names}, nor an import path") from error

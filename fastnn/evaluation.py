@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
-from fastnn import metrics, states
+from fastnn import metrics as counting
+from fastnn import states
+from fastnn._door import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.samples import Data, Samples, check_data
+
+Metric = Callable[[Array, Array], float]
+Metrics = Iterable[Metric] | Mapping[str, Metric]
 
 
 def evaluate(
@@ -18,28 +25,67 @@ def evaluate(
     *,
     loss: str | Loss = "cross_entropy",
     scale: float | None = None,
+    metrics: Metrics = (),
 ) -> dict[str, float]:
-    """The loss over data (x, y), and the accuracy where targets name classes; changes nothing.
+    """The loss over data (x, y), the accuracy where targets name classes, and `metrics`; changes nothing.
 
-    Returns {"loss": ..., "accuracy": ...}. Raises ValueError or TypeError for data that do not fit.
+    `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, a list of them or
+    by name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for data that do not
+    fit.
     """
     chosen = reducing_loss(loss)
-    return evaluate_samples(model, chosen, check_data(model, chosen, data, scale))
+    return evaluate_samples(
+        model, chosen, check_data(model, chosen, data, scale), metrics=metrics_of(metrics)
+    )
 
 
-def evaluate_samples(model: Layer, loss: Loss, samples: Samples, batch_size: int = 1024) -> dict[str, float]:
+def metrics_of(metrics: Metrics) -> dict[str, Metric]:
+    """Metrics by name, which is that of the function unless it is given one. Raises TypeError, ValueError."""
+    named = dict(metrics) if isinstance(metrics, Mapping) else {}
+    for function in () if isinstance(metrics, Mapping) else metrics:
+        name = getattr(function, "__name__", type(function).__name__)
+        if name in named:
+            raise ValueError(
+                f"two metrics are called {name!r}: pass them by name, metrics={{name: function}}"
+            )
+        named[name] = function
+    for name, function in named.items():
+        if not callable(function):
+            raise TypeError(
+                f"the metric {name!r} must be a function (outputs, targets) -> float, not {function!r}"
+            )
+        if name in ("loss", "accuracy"):
+            raise ValueError(f"a metric cannot be called {name!r}, which is there already")
+    return named
+
+
+def evaluate_samples(
+    model: Layer,
+    loss: Loss,
+    samples: Samples,
+    batch_size: int = 1024,
+    *,
+    metrics: Mapping[str, Metric] = MappingProxyType({}),
+) -> dict[str, float]:
+    found: list[Array] = []
     with_accuracy = counts_correct(model, samples)
     total, correct = 0.0, np.zeros(1, np.int64)
     for start in range(0, len(samples), batch_size):
         index = np.arange(start, min(start + batch_size, len(samples)))
         x, target = samples.batch(index)
         outputs, _ = model.forward(x)
+        if metrics:
+            found.append(outputs)
         total += float(loss.value(outputs, target, "sum")[0])
         if with_accuracy:
-            metrics.count_correct(outputs, target, correct)
+            counting.count_correct(outputs, target, correct)
     if loss.reduction == "mean":
         total /= loss.divisor(samples.target) or math.nan  # all class weights may be 0
-    return summary(total, int(correct[0]), samples, with_accuracy)
+    values = summary(total, int(correct[0]), samples, with_accuracy)
+    if metrics:
+        outputs = np.concatenate(found)
+        values |= {name: float(metric(outputs, samples.target)) for name, metric in metrics.items()}
+    return values
 
 
 def summary(loss: float, correct: int, samples: Samples, with_accuracy: bool) -> dict[str, float]:
@@ -66,4 +112,4 @@ def gradients(
 
 def counts_correct(model: Layer, samples: Samples) -> bool:
     """Whether there is an accuracy: outputs for each class, and targets that name classes."""
-    return len(model.output_shape(samples.x.shape[1:])) == 1 and metrics.has_classes(samples.target)
+    return len(model.output_shape(samples.x.shape[1:])) == 1 and counting.has_classes(samples.target)

@@ -5,14 +5,14 @@
     weights.safetensors   the trained weights, for `fn.load`
     curves.png            loss and accuracy during training
     weights.png           the weights of the first layer, an image for each unit
+    checkpoint            while it trains, or after it was ended early: from where --resume goes on
 
-To run it from Python: `runs.train(dataclasses.replace(runs.PRESETS["mnist"], seed=1))`.
+To run it from Python: `runs.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn"], seed=1))`.
 """
 
 from __future__ import annotations
 
 import copy
-import inspect
 import itertools
 import json
 import math
@@ -20,7 +20,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,100 +28,25 @@ from typing import Any
 import numpy as np
 
 from fastnn import data, viz
-from fastnn._door import Array, choose, in_range, positive_int
+from fastnn._door import Array, choose
 from fastnn.checkpoint import save
 from fastnn.config import get_num_threads, set_num_threads
+from fastnn.ema import ema_of
 from fastnn.evaluation import evaluate
 from fastnn.files import write_atomic
 from fastnn.history import History
-from fastnn.init import initializer
-from fastnn.kernels import BACKENDS, active_backend, backend
-from fastnn.layers import ACTIVATIONS, Flatten, Layer, Linear, Sequential
-from fastnn.losses import loss_function
-from fastnn.optim import SGD, Optimizer
+from fastnn.kernels import active_backend, backend
+from fastnn.layers import ACTIVATIONS, Dropout, Flatten, Layer, Linear, Sequential
+from fastnn.nets import mnist_cnn
+from fastnn.resume import Checkpoint
 from fastnn.rng import manual_seed
+from fastnn.settings import DATASETS, SCHEDULES, Dataset, Part, Settings, describe
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError
 
-Part = tuple[Array, Array]
-
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.json", "weights.safetensors"
-CURVES, IMAGES = "curves.png", "weights.png"
-
-# What gives ((x_train, y_train), (x_test, y_test)); the argument says whether it may download them.
-DATASETS: dict[str, Callable[[bool], tuple[Part, Part]]] = {
-    "digits": lambda download: data.digits(),
-    "mnist": lambda download: data.mnist(download=download),
-}
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that determines the result of a run.
-
-    Args:
-        dataset: The name of the data: "digits" or "mnist".
-        layers: The number of pixels, of units in each hidden layer, and of classes.
-        activation: What follows each hidden layer: relu, sigmoid, tanh, softmax or identity.
-        weight_init: How the weights start: an initializer of fastnn.init by its name, e.g. he_uniform.
-        loss: What is minimised: cross_entropy or squared_error.
-        optimizer: How the weights follow the gradient: SGD, Adam, or the import path of a class. Its
-            arguments are --optimizer.lr and so on: see --optimizer.help SGD.
-        batch_size: The number of images in an update.
-        epochs: How often training goes through all images.
-        validation: The share of the training images, in [0, 1), that is held out of training to report
-            loss and accuracy on it after every epoch; drawn at random, the same share of each class.
-        seed: What initial weights, order of the images and held-out images are drawn from.
-        backend: Which kernels compute: aot (compiled), jit (Numba) or ref (NumPy). Without it: the
-            environment variable FASTNN_BACKEND, else aot.
-        threads: How many threads the compiled kernels may use. Without it: as many as the machine
-            allows. The results are the same.
-    """
-
-    dataset: str = "digits"
-    layers: tuple[int, ...] = (64, 64, 32, 10)
-    activation: str = "relu"
-    weight_init: str = "fan_in_uniform"
-    loss: str = "cross_entropy"
-    # Chosen by the accuracy on random fifths held out of the 1,433 training images: 0.978.
-    optimizer: Optimizer = field(default_factory=lambda: SGD(lr=0.1, momentum=0.9))
-    batch_size: int = 32
-    epochs: int = 30
-    validation: float = 0.0
-    seed: int = 0
-    backend: str | None = None
-    threads: int | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ValueError for a setting that cannot be meant, listing the valid names."""
-        choose(self.dataset, DATASETS, "dataset")
-        if len(self.layers) < 2:
-            raise ValueError(f"layers must name at least the pixels and the classes, not {self.layers}")
-        for size in self.layers:
-            positive_int(size, "each of the layers")
-        choose(self.activation, ACTIVATIONS, "activation")
-        initializer(self.weight_init)
-        loss_function(self.loss)
-        positive_int(self.batch_size, "batch_size")
-        positive_int(self.epochs, "epochs")
-        if in_range(self.validation, "validation", 0, 1) == 1:
-            raise ValueError("validation must leave something to train on: it must be below 1")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
-        if self.backend is not None:
-            choose(self.backend, dict.fromkeys(BACKENDS), "backend")
-        if self.threads is not None:
-            positive_int(self.threads, "threads")
-
-
-PRESETS = {
-    "digits": Settings(),
-    # Chosen by the mean accuracy of four seeds on 5,000 held-out training images, 0.977; 128 and 64 hidden
-    # units had 0.973.
-    "mnist": Settings(
-        "mnist", layers=(784, 256, 128, 10), weight_init="he_uniform", optimizer=SGD(lr=0.1), epochs=5
-    ),
-}
+CURVES, IMAGES, CHECKPOINT = "curves.png", "weights.png", "checkpoint"
+CHECKPOINT_SECONDS = 10.0
 
 
 class PrintedHistory(History):
@@ -144,34 +69,42 @@ class PrintedHistory(History):
 
 
 def train(
-    settings: Settings, *, out: Path | None = None, overwrite: bool = False, download: bool = True
+    settings: Settings,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    resume: bool = False,
+    download: bool = True,
 ) -> Path:
     """Train a network, evaluate it once on the test data, and write all files; returns their folder.
 
     `out` is that folder, by default the first unused runs/<dataset>-<number>; one that holds a run
-    already needs `overwrite`. `download` allows fetching data that are not on this machine. Prints what
+    already needs `overwrite`, or with `resume` goes on where it was killed or interrupted, and ends with the
+    same weights as if it had not been. `download` allows fetching data that are not on this machine. Prints what
     it does. Seeds the default generator and sets the number of threads.
 
     Ctrl-C and a loss that is no longer finite end the training; what is done is written all the same,
     then KeyboardInterrupt or `NonFiniteError` is raised. Raises FileExistsError for a folder in use,
     `DatasetNotFoundError` for missing data, and ValueError for settings that do not fit them.
     """
-    if out is not None and (out / CONFIG).exists() and not overwrite:
-        raise FileExistsError(f"{out} holds a run already: choose another --out, or --overwrite it")
-    (x, y), (x_test, y_test) = DATASETS[settings.dataset](download)
-    image = x.shape[1:]
-    _check_layers(settings.layers, image, int(y.max()) + 1)
+    goes_on = resume and _can_go_on(settings, out)
+    if out is not None and (out / CONFIG).exists() and not overwrite and not goes_on:
+        raise FileExistsError(f"{out} holds a run already: choose another --out, --overwrite or --resume it")
+    dataset = DATASETS[settings.dataset]
+    (x, y), (x_test, y_test) = dataset.load(download)
+    if settings.model == "mlp":
+        _check_layers(settings.layers, dataset)
 
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()):
         training, validation = _split((x, _targets(settings, y)), y, settings)
         model = build(settings)
-        folder = _new_folder(settings.dataset) if out is None else _emptied(out)
+        folder = _new_folder(settings.dataset) if out is None else out if goes_on else _emptied(out)
         _write_json(folder / CONFIG, {"settings": _plain(settings), "environment": _environment()}, indent=2)
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
-        history = PrintedHistory(settings.epochs)
+        history, ema = PrintedHistory(settings.epochs), ema_of(settings.ema)
         started = time.perf_counter()
         try:
             fit(
@@ -183,46 +116,74 @@ def train(
                 batch_size=settings.batch_size,
                 epochs=settings.epochs,
                 seed=settings.seed,
+                schedule=SCHEDULES[settings.schedule](),
+                augment=settings.augmentation(),
+                ema=ema,
                 history=history,
+                checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
             seconds = time.perf_counter() - started
+            if ema is not None:
+                ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, image, history, time.perf_counter() - started, None)
+            _write_results(folder, model, dataset.image, history, time.perf_counter() - started, None)
             raise
         print(
             f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
         )
-        _write_results(folder, model, image, history, seconds, test)
+        (folder / CHECKPOINT).unlink()
+        _write_results(folder, model, dataset.image, history, seconds, test)
     return folder
 
 
 def build(settings: Settings) -> Sequential:
-    """The untrained network: images flattened, dense layers, the activation between them."""
+    """The untrained network."""
     manual_seed(settings.seed)
-    return mlp(settings.layers, settings.activation, settings.weight_init)
+    if settings.model == "cnn":
+        dataset = DATASETS[settings.dataset]
+        return mnist_cnn(dataset.image, dataset.classes, dropout=settings.dropout)
+    return mlp(settings.layers, settings.activation, settings.weight_init, settings.dropout)
 
 
-def mlp(sizes: Sequence[int], activation: str, weight_init: str) -> Sequential:
-    """Flattened inputs, dense layers of these sizes, the activation between them."""
+def mlp(sizes: Sequence[int], activation: str, weight_init: str, dropout: float = 0.0) -> Sequential:
+    """Flattened inputs, dense layers of these sizes, the activation between them, dropout before the last."""
     kind = choose(activation, ACTIVATIONS, "activation")
     layers: list[Layer] = []
     for fans in itertools.pairwise(sizes):
         layers += [Linear(*fans, weight_init=weight_init), kind()]
-    return Sequential(Flatten(), *layers[:-1])  # no activation at the end: losses take logits
+    layers.pop()  # no activation at the end: losses take logits
+    if dropout and len(layers) > 1:
+        layers.insert(-1, Dropout(dropout))
+    return Sequential(Flatten(), *layers)
 
 
-def describe(optimizer: Optimizer) -> dict[str, Any]:
-    """Class and arguments of an optimizer in plain types, in the form that jsonargparse reads."""
-    kind = type(optimizer)
-    arguments = {name: getattr(optimizer, name) for name in inspect.signature(kind).parameters}
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+def _can_go_on(settings: Settings, out: Path | None) -> bool:
+    """Whether `out` holds a run with these settings that was ended early.
+
+    Raises ValueError without a folder, or where a setting is another one.
+    """
+    if out is None:
+        raise ValueError("--resume needs --out, the folder of the run")
+    if not (out / CONFIG).exists():
+        return False
+    theirs = json.loads((out / CONFIG).read_text())["settings"]
+    ours = json.loads(json.dumps(_plain(settings)))
+    different = sorted(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
+    if "threads" in different:  # the results are the same
+        different.remove("threads")
+    if different:
+        told = "; ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in different)
+        raise ValueError(f"{out} holds another run: {told}")
+    if not (out / CHECKPOINT).exists():
+        raise ValueError(f"the run in {out} has come to its end: there is nothing to resume")
+    return True
 
 
-def _check_layers(layers: tuple[int, ...], image: tuple[int, ...], classes: int) -> None:
-    pixels = math.prod(image)
+def _check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
+    pixels, classes = math.prod(dataset.image), dataset.classes
     if (layers[0], layers[-1]) != (pixels, classes):
         example = ",".join(map(str, (pixels, *layers[1:-1], classes)))
         raise ValueError(
@@ -233,7 +194,9 @@ def _check_layers(layers: tuple[int, ...], image: tuple[int, ...], classes: int)
 
 def _targets(settings: Settings, labels: Array) -> Array:
     """What the loss takes: labels as they are, or a row of 0 and 1 for each."""
-    return labels if settings.loss == "cross_entropy" else data.one_hot(labels, settings.layers[-1])
+    if settings.loss == "cross_entropy":
+        return labels
+    return data.one_hot(labels, DATASETS[settings.dataset].classes)
 
 
 def _split(training: Part, labels: Array, settings: Settings) -> tuple[Part, Part | None]:
@@ -261,7 +224,7 @@ def _new_folder(dataset: str) -> Path:
 def _emptied(folder: Path) -> Path:
     """Make the folder, and remove an earlier run's files: a run that fails must not keep them as its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES):
+    for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     return folder
 
@@ -269,9 +232,12 @@ def _emptied(folder: Path) -> Path:
 def _announce(settings: Settings, model: Layer, trained_on: int, held_out: int) -> None:
     images = f"{trained_on:,} images to train on" + (f", {held_out:,} held out" if held_out else "")
     weights = sum(param.size for param in model.parameters())
-    layers = "-".join(map(str, settings.layers))
+    if settings.model == "cnn":
+        kind = "convolutional net"
+    else:
+        kind = "-".join(map(str, settings.layers)) + f", {settings.activation}"
     print(f"{settings.dataset}: {images}")
-    print(f"{layers}, {settings.activation}: {weights:,} parameters, {settings.optimizer}", flush=True)
+    print(f"{kind}: {weights:,} parameters, {settings.optimizer}", flush=True)
 
 
 def _write_results(
@@ -286,6 +252,8 @@ def _write_results(
     _write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
     save(model, folder / WEIGHTS)
     first = next(iter(model.parameters())).value
+    if first.ndim == 4:  # filters (R, S, 1, O)
+        image, first = first.shape[:2], first.reshape(-1, first.shape[3])
     try:
         if history.updates["loss"]:
             _draw(folder / CURVES, lambda path: viz.save_curves(history, path))

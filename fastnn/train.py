@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -11,13 +12,16 @@ import numpy as np
 from fastnn import rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
+from fastnn.callbacks import Callback, Training, callbacks_of
 from fastnn.ema import EMA
-from fastnn.evaluation import counts_correct, evaluate_samples, summary
+from fastnn.evaluation import Metrics, counts_correct, evaluate_samples, metrics_of, summary
 from fastnn.history import History
 from fastnn.interrupts import ctrl_c_between_updates
+from fastnn.kernels import active_backend
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer
+from fastnn.resume import Checkpoint, Keeper, describe
 from fastnn.samples import Data, Samples, check_data
 from fastnn.schedules import Schedule
 from fastnn.trainer import NONFINITE, ORDER_OF_SAMPLES, NonFiniteError, Trainer, check_finite
@@ -44,36 +48,48 @@ def fit(
     clip_norm: float | None = None,
     clip_value: float | None = None,
     ema: float | EMA | None = None,
+    metrics: Metrics = (),
+    callbacks: Iterable[Callback | Callable[[Training], object]] = (),
+    checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
+    resume: bool | str = "auto",
     history: History | None = None,
     progress: bool | None = None,
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
-    x is (N, ...), y labels (N,) or whatever the loss takes. uint8 features stay bytes in memory and are
+    Data: x is (N, ...), y labels (N,) or whatever the loss takes. uint8 features stay bytes in memory and are
     multiplied by 1/255 while they are gathered; `scale` overrides. Each epoch takes every sample once, in
     an order drawn from `seed` (as they come with `shuffle=False`); the last batch may be shorter.
     `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
-    random (those of `validation` never). `validation` (x, y) is evaluated after every epoch. `history` goes
-    on with an earlier one; it is filled as training proceeds, so after Ctrl-C it holds what was done. The
-    same optimizer object goes on with its moments. `schedule` sets the learning rate of each update
-    (`fastnn.schedules`: a factor on `optimizer.lr`, which is what it was when training ends), `clip_norm` and
-    `clip_value` bound the gradients, `ema` averages the weights (a decay, or an `fn.EMA` from which to take
-    the averages): then validation is done with the averages. Ctrl-C ends it between two updates. `progress`
-    shows a bar (None: when the error stream is a terminal). `plan`, `fuse` and `keep_gradients` are those of
-    `Trainer`.
+    random (those of `validation` never). `validation` (x, y) is evaluated after every epoch, also by
+    `metrics`: functions (outputs, targets) -> float, a list or by name; the history has them as "val_name".
+
+    Updates: the same optimizer object goes on with its moments. `schedule` sets the learning rate of each
+    update (`fastnn.schedules`: a factor on `optimizer.lr`, which is what it was when training ends),
+    `clip_norm` and `clip_value` bound the gradients, `ema` averages the weights (a decay, or an `fn.EMA` from
+    which to take the averages): then validation is done with the averages. `plan`, `fuse` and
+    `keep_gradients` are those of `Trainer`.
+
+    The run: `history` goes on with an earlier one; it is filled as training proceeds, so after Ctrl-C, which
+    ends it between two updates, it holds what was done. `callbacks` are `fn.Callback` objects, such as
+    `fn.EarlyStopping()`, or functions of a `Training`, called after every epoch. `checkpoint`, a path or an
+    `fn.Checkpoint`, is written all along; a training that is started again with the same arguments goes on
+    from it, and ends with the same bits as if it had never stopped (`resume=True`: there must be one;
+    `False`: there must be none). `progress` shows a bar (None: when the error stream is a terminal).
 
     Raises ValueError or TypeError for what does not fit, before anything has changed; `NonFiniteError` as
-    `Trainer` describes.
+    `Trainer` describes; `CheckpointError` for a checkpoint that is damaged or of another training.
     """
     positive_int(batch_size, "batch_size")
     positive_int(epochs, "epochs")
     choose(on_nonfinite, NONFINITE, "on_nonfinite")
-    chosen = reducing_loss(loss)
+    chosen, by_name, asked = reducing_loss(loss), metrics_of(metrics), callbacks_of(callbacks)
     samples = check_data(model, chosen, data, scale)
     held_out = None if validation is None else check_data(model, chosen, validation, scale)
     checked = [samples] if held_out is None else [samples, held_out]
     history = History() if history is None else history
     history.stopped = None
+    per_epoch = -(-len(samples) // batch_size)
     trainer = None
     try:
         check_finite(checked, on_nonfinite)
@@ -89,26 +105,30 @@ def fit(
             keep_gradients=keep_gradients,
             augment=augment,
             schedule=schedule,
-            total_updates=epochs * -(-len(samples) // batch_size),
-            updates_per_epoch=-(-len(samples) // batch_size),
+            total_updates=epochs * per_epoch,
+            updates_per_epoch=per_epoch,
             clip_norm=clip_norm,
             clip_value=clip_value,
             ema=ema,
         )
         trainer.check_images(samples)
         _warn_of_pixels(model, samples)
-        for epoch in range(epochs):
-            order = _shuffled(trainer, samples, epoch if shuffle else None)
-            title = f"epoch {epoch + 1}/{epochs}"
-            values = _epoch(trainer, samples, order, batch_size, history, title, progress)
-            if held_out is not None:
-                with nullcontext() if trainer.ema is None else trainer.ema.applied(model):
-                    validated = evaluate_samples(model, chosen, held_out)
-                values |= {f"val_{name}": value for name, value in validated.items()}
-            if trainer.rates is not None:
-                values["lr"] = trainer.optimizer.lr
-                trainer.rates.end_epoch(values)
-            history.add_epoch(values)
+        training = Training(trainer, history, asked, epochs)
+        keeper = None
+        if checkpoint is not None:
+            description = {
+                "data": describe(samples),
+                "validation": None if held_out is None else describe(held_out),
+                "batch_size": batch_size,
+                "epochs": None if schedule is None else epochs,
+                "shuffle": shuffle,
+                "seed": seed,
+                "metrics": list(by_name),
+                **_description(trainer, asked),
+            }
+            place = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+            keeper = Keeper(place, training, description, resume)
+        _train(training, samples, held_out, by_name, batch_size, shuffle, keeper, progress)
     except NonFiniteError as error:
         if on_nonfinite == "raise":
             raise
@@ -119,36 +139,137 @@ def fit(
     return history
 
 
+def _description(trainer: Trainer, callbacks: list[Callback]) -> dict[str, Any]:
+    """What the result of a training depends on, in words."""
+    return {
+        "model": repr(trainer.model),
+        "loss": repr(trainer.loss),
+        "optimizer": repr(trainer.optimizer),
+        "scale": trainer.scale,
+        "on_nonfinite": trainer.on_nonfinite,
+        "augment": repr(trainer.augment),
+        "schedule": repr(None if trainer.rates is None else trainer.rates.schedule),
+        "clip": [trainer.clip_norm, trainer.clip_value],
+        "ema": repr(trainer.ema),
+        "callbacks": [type(callback).__name__ for callback in callbacks],
+        "backend": active_backend(),
+    }
+
+
+def _train(
+    training: Training,
+    samples: Samples,
+    held_out: Samples | None,
+    metrics: Mapping[str, Callable[[Array, Array], float]],
+    batch_size: int,
+    shuffle: bool,
+    keeper: Keeper | None,
+    progress: bool | None,
+) -> None:
+    """All epochs that are left."""
+    trainer, model, history = training.trainer, training.model, training.history
+    training.tell("on_train_begin")
+    try:
+        while training.epoch < training.epochs and training.reason is None:
+            order = _shuffled(trainer, samples, training.epoch if shuffle else None)
+            if training.done == 0:
+                training.tell("on_epoch_begin")
+            values = _epoch(training, samples, order, batch_size, keeper, progress)
+            if values is None:  # stopped in the middle
+                break
+            if held_out is not None:
+                with nullcontext() if trainer.ema is None else trainer.ema.applied(model):
+                    validated = evaluate_samples(model, trainer.loss, held_out, metrics=metrics)
+                values |= {f"val_{name}": value for name, value in validated.items()}
+            if trainer.rates is not None:
+                values["lr"] = trainer.optimizer.lr
+                trainer.rates.end_epoch(values)
+            history.add_epoch(values)
+            training.tell("on_epoch_end", values)
+            training.epoch, training.done = training.epoch + 1, 0
+            if keeper is not None:
+                keeper.save_if_due()
+    except KeyboardInterrupt:
+        if keeper is not None:
+            keeper.save()
+        raise
+    history.stopped = training.reason
+    if keeper is not None:
+        keeper.save()
+    training.tell("on_train_end")
+
+
+def _epoch(
+    training: Training,
+    samples: Samples,
+    order: Array,
+    batch_size: int,
+    keeper: Keeper | None,
+    progress: bool | None,
+) -> dict[str, float] | None:
+    """The updates that are left of this epoch; returns loss and accuracy over all of them.
+
+    None if a callback stopped the training before the last one.
+    """
+    trainer, recorded = training.trainer, training.history.updates
+    with_accuracy = counts_correct(trainer.model, samples)
+    sizes = np.full(-(-len(order) // batch_size), batch_size)
+    sizes[-1] = len(order) - (len(sizes) - 1) * batch_size
+    if training.done == 0:
+        trainer.take_correct()
+    one_by_one = training.watches_updates
+    with ctrl_c_between_updates() as raise_if_interrupted:
+
+        def take(new: Array, bar: Any) -> None:
+            recorded["loss"].extend(new.tolist())
+            if trainer.rates is not None:
+                rates = trainer.rates.of(trainer.updates - len(new), len(new))
+                recorded.setdefault("lr", []).extend(rates.tolist())
+            training.done += len(new)
+            bar.update(len(new))
+            if one_by_one:
+                training.tell("on_update", float(new[0]))
+            if keeper is not None:
+                keeper.save_if_due()
+            raise_if_interrupted()
+
+        _updates(training, samples, order, sizes, with_accuracy, one_by_one, progress, take)
+    if training.done < len(sizes):
+        return None
+    losses = np.array(recorded["loss"][-len(sizes) :])
+    is_mean = trainer.loss.reduction == "mean"
+    total = float(np.dot(losses, sizes)) / len(samples) if is_mean else float(losses.sum())
+    return summary(total, trainer.take_correct(), samples, with_accuracy)
+
+
 def _updates(
-    trainer: Trainer,
+    training: Training,
     samples: Samples,
     order: Array,
     sizes: Array,
     count: bool,
-    title: str,
+    one_by_one: bool,
     progress: bool | None,
     take: Callable[[Array, Any], None],
-) -> Array:
-    """Updates from mini-batches of these sizes; `take` gets their losses as they come. Returns all losses.
+) -> None:
+    """Updates from mini-batches of these sizes; `take` gets their losses as they come, and counts them.
 
     The bar lives and dies in here, where Ctrl-C is held back: an interruption in the middle of its
     `__del__` would be lost.
     """
     from tqdm import tqdm
 
-    losses = np.empty(len(sizes))
-    done = 0
+    title = f"epoch {training.epoch + 1}/{training.epochs}"
     disable = None if progress is None else not progress
-    with tqdm(total=len(losses), desc=title, disable=disable, leave=False) as bar:
-        while done < len(losses):
+    with tqdm(total=len(sizes), initial=training.done, desc=title, disable=disable, leave=False) as bar:
+        while training.done < len(sizes) and training.reason is None:
+            done = training.done
             # The last mini-batch may be shorter: it has a plan of its own.
-            alike = np.count_nonzero(sizes[done:] == sizes[done])
+            alike = 1 if one_by_one else np.count_nonzero(sizes[done:] == sizes[done])
             rest = order[done * int(sizes[0]) :]
-            new = losses[done : done + alike]
-            steps = trainer.updates_from(samples, rest, new, int(sizes[done]), count)
-            done += steps
-            take(new[:steps], bar)
-    return losses
+            losses = np.empty(alike)
+            steps = training.trainer.updates_from(samples, rest, losses, int(sizes[done]), count)
+            take(losses[:steps], bar)
 
 
 def _shuffled(trainer: Trainer, samples: Samples, epoch: int | None) -> Array:
@@ -157,36 +278,6 @@ def _shuffled(trainer: Trainer, samples: Samples, epoch: int | None) -> Array:
     if epoch is None:
         return order
     return rng.counter_generator(trainer.key, ORDER_OF_SAMPLES, epoch).permutation(order)
-
-
-def _epoch(
-    trainer: Trainer,
-    samples: Samples,
-    order: Array,
-    batch_size: int,
-    history: History,
-    title: str,
-    progress: bool | None,
-) -> dict[str, float]:
-    """All updates of one epoch; returns loss and accuracy over them."""
-    with_accuracy = counts_correct(trainer.model, samples)
-    sizes = np.full(-(-len(order) // batch_size), batch_size)
-    sizes[-1] = len(order) - (len(sizes) - 1) * batch_size
-    trainer.take_correct()
-    with ctrl_c_between_updates() as raise_if_interrupted:
-
-        def take(new: Array, bar: Any) -> None:
-            history.updates["loss"].extend(new.tolist())
-            if trainer.rates is not None:
-                rates = trainer.rates.of(trainer.updates - len(new), len(new))
-                history.updates.setdefault("lr", []).extend(rates.tolist())
-            bar.update(len(new))
-            raise_if_interrupted()
-
-        losses = _updates(trainer, samples, order, sizes, with_accuracy, title, progress, take)
-    is_mean = trainer.loss.reduction == "mean"
-    total = float(np.dot(losses, sizes)) / len(samples) if is_mean else float(losses.sum())
-    return summary(total, trainer.take_correct(), samples, with_accuracy)
 
 
 def _warn_of_pixels(model: Layer, samples: Samples) -> None:

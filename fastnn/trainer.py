@@ -286,6 +286,14 @@ class Trainer:
                     raise error
             return done
 
+    def states(self) -> dict[str, Array]:
+        """The counters that an update changes, beside model and optimizer: the arrays themselves, by name."""
+        return {
+            "trainer/updates": self._updates,
+            "trainer/correct": self._correct,
+            "trainer/augment": self.augment_state,
+        }
+
     def take_correct(self) -> int:
         """The number of correct outputs counted since the last call."""
         correct, self._correct[0] = int(self._correct[0]), 0

@@ -114,7 +114,10 @@ def sum_squares(g, total):
 
 @kernel(totals=np.float64, bound=np.float64, norm=np.float64, factor=np.float64)
 def clip_factor(totals, bound, norm, factor):
-    """norm = sqrt(sum of totals);  factor = min(1, bound / (norm + 1e-6)).  float64, totals (P,), others (1,)"""
+    """norm = sqrt(sum of totals);  factor = min(1, bound / (norm + 1e-6)).
+
+    totals (P,), bound (1,) -> norm (1,), factor (1,), all float64
+    """
     if bound.shape != (1,) or norm.shape != (1,) or factor.shape != (1,):
         raise ValueError("bound, norm and factor must have a single element")
     total = 0.0

@@ -11,7 +11,7 @@ import pytest
 from matplotlib.image import imread
 
 import fastnn as fn
-from fastnn import runs
+from fastnn import runs, settings
 from fastnn.cli import main
 
 FILES = {"config.json", "history.json", "weights.safetensors", "curves.png", "weights.png"}
@@ -93,7 +93,7 @@ def test_the_config_holds_settings_and_environment(digits):
 
 
 def test_the_weights_are_those_that_were_tested(digits):
-    model = runs.build(runs.PRESETS["digits"])
+    model = runs.build(settings.PRESETS["digits"]["mlp"])
     fn.load(model, digits[1] / "weights.safetensors")
     assert fn.evaluate(model, fn.data.digits()[1]) == read(digits[1], "history.json")["test"]
 
@@ -118,14 +118,21 @@ def test_options_reach_the_run(command, tmp_path):
     config, history = read(tmp_path / "a/b", "config.json"), read(tmp_path / "a/b", "history.json")
     assert config["settings"] == {
         "dataset": "digits",
+        "model": "mlp",
         "layers": [64, 16, 10],
         "activation": "tanh",
         "weight_init": "he_uniform",
+        "dropout": 0.0,
         "loss": "squared_error",
         "optimizer": {
             "class_path": "fastnn.optim.Adam",
             "init_args": {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.001},
         },
+        "schedule": "constant",
+        "ema": None,
+        "rotate": 0.0,
+        "shift": 0.0,
+        "zoom": 0.0,
         "batch_size": 64,
         "epochs": 2,
         "validation": 0.2,
@@ -159,7 +166,7 @@ def test_a_run_is_not_overwritten_unless_asked(tmp_path, monkeypatch, capsys):
     before = (tmp_path / "run" / "history.json").read_bytes()
     assert main([*short, "--out", "run", "--seed", "1"]) == 1
     assert capsys.readouterr().err == (
-        "fastnn: error: run holds a run already: choose another --out, or --overwrite it\n"
+        "fastnn: error: run holds a run already: choose another --out, --overwrite or --resume it\n"
     )
     assert (tmp_path / "run" / "history.json").read_bytes() == before
     assert main([*short, "--out", "run", "--seed", "1", "--overwrite"]) == 0
@@ -212,7 +219,7 @@ def test_ctrl_c_writes_what_is_done(tmp_path):
         out, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err == "fastnn: interrupted\n"
-    assert out.splitlines()[-1] == f"written to run: {', '.join(sorted(FILES))}"
+    assert out.splitlines()[-1] == f"written to run: {', '.join(sorted({*FILES, 'checkpoint'}))}"
 
     history = read(tmp_path / "run", "history.json")
     assert history["stopped"] == "interrupted"
@@ -220,7 +227,7 @@ def test_ctrl_c_writes_what_is_done(tmp_path):
     epochs = len(history["epochs"]["loss"])
     assert 2 <= epochs < 1000000
     assert 0 <= len(history["updates"]["loss"]) - 45 * epochs <= 45
-    fn.load(runs.build(runs.PRESETS["digits"]), tmp_path / "run" / "weights.safetensors")
+    fn.load(runs.build(settings.PRESETS["digits"]["mlp"]), tmp_path / "run" / "weights.safetensors")
     assert imread(tmp_path / "run" / "curves.png").std() > 0.1
 
 

@@ -38,6 +38,8 @@ ORDER = [
     {"profile"},
     {"trainer"},
     {"evaluation"},
+    {"callbacks", "checkpoint"},
+    {"resume"},
     {"train"},
 ]
 

@@ -1,0 +1,59 @@
+"""Whole training runs from the command line: the convolutional net, and runs that were ended early."""
+
+import json
+
+import fastnn as fn
+from fastnn.cli import main
+
+FILES = {"config.json", "history.json", "weights.safetensors", "curves.png", "weights.png"}
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text())
+
+
+def test_the_convolutional_net_trains_with_all_tools(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    arguments = "train digits --model cnn --epochs 2 --rotate 10 --shift 0.5 --zoom 0.1 --ema 0.9 --out run"
+    assert main(arguments.split()) == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[1]
+        .startswith("convolutional net: 147,818 parameters, Adam(lr=0.004")
+    )
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+    settings_of_run = read(tmp_path / "run", "config.json")["settings"]
+    assert (settings_of_run["model"], settings_of_run["schedule"]) == ("cnn", "one_cycle")
+    history = read(tmp_path / "run", "history.json")
+    assert len(history["updates"]["lr"]) == len(history["updates"]["loss"]) == 2 * 45
+    assert history["test"]["accuracy"] > 0.3
+
+
+def test_a_run_goes_on_where_it_was_ended(tmp_path, monkeypatch, capsys):
+    """Ended by Ctrl-C in the middle of an epoch: resumed, it writes the weights of an uninterrupted run."""
+    monkeypatch.chdir(tmp_path)
+    short = ["train", "digits", "--epochs", "6", "--optimizer", "adam", "--dropout", "0.1"]
+    assert main([*short, "--out", "whole"]) == 0
+
+    class Once(fn.Trainer):
+        def updates_from(self, *arguments):
+            if self.updates >= 100:
+                raise KeyboardInterrupt
+            return super().updates_from(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fastnn.train.Trainer", Once)
+        assert main([*short, "--out", "parts"]) == 130
+    assert main([*short, "--out", "parts", "--resume", "--seed", "7"]) == 1
+    assert "parts holds another run: seed 0 there, 7 here" in capsys.readouterr().err
+    assert main([*short, "--out", "parts", "--resume", "--threads", "1"]) == 0
+    for name in ("weights.safetensors", "curves.png", "weights.png"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    histories = [read(tmp_path / folder, "history.json") for folder in ("parts", "whole")]
+    assert histories[0]["updates"] == histories[1]["updates"]
+    assert histories[0]["epochs"] == histories[1]["epochs"]
+    assert {path.name for path in (tmp_path / "parts").iterdir()} == FILES
+    assert main([*short, "--out", "parts", "--resume"]) == 1
+    assert "there is nothing to resume" in capsys.readouterr().err
+    assert main([*short, "--resume"]) == 1
+    assert "--resume needs --out" in capsys.readouterr().err
