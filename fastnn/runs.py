@@ -89,7 +89,8 @@ def train(
     """
     goes_on = resume and _can_go_on(settings, out)
     if out is not None and (out / CONFIG).exists() and not overwrite and not goes_on:
-        raise FileExistsError(f"{out} holds a run already: choose another --out, --overwrite or --resume it")
+        hint = "choose another --out, --overwrite or --resume it"
+        raise FileExistsError(f"{out} holds a run already: {hint}")
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":

@@ -16,11 +16,7 @@ def test_the_convolutional_net_trains_with_all_tools(tmp_path, monkeypatch, caps
     monkeypatch.chdir(tmp_path)
     arguments = "train digits --model cnn --epochs 2 --rotate 10 --shift 0.5 --zoom 0.1 --ema 0.9 --out run"
     assert main(arguments.split()) == 0
-    assert (
-        capsys.readouterr()
-        .out.splitlines()[1]
-        .startswith("convolutional net: 147,818 parameters, Adam(lr=0.004")
-    )
+    assert capsys.readouterr().out.splitlines()[1].startswith("convolutional net: 147,818 parameters")
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     settings_of_run = read(tmp_path / "run", "config.json")["settings"]
     assert (settings_of_run["model"], settings_of_run["schedule"]) == ("cnn", "one_cycle")
