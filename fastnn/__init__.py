@@ -12,6 +12,7 @@ from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.ema import EMA
 from fastnn.evaluation import evaluate, gradients
+from fastnn.features import features
 from fastnn.gradcheck import gradcheck
 from fastnn.history import History
 from fastnn.kernels import backend
@@ -42,6 +43,7 @@ from fastnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
 from fastnn.resume import Checkpoint
 from fastnn.rng import manual_seed
+from fastnn.torch_weights import load_torch
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError, Trainer
 
@@ -92,12 +94,14 @@ __all__ = [
     "data",
     "elementwise",
     "evaluate",
+    "features",
     "fit",
     "get_num_threads",
     "gradcheck",
     "gradients",
     "init",
     "load",
+    "load_torch",
     "losses",
     "manual_seed",
     "nets",

@@ -80,8 +80,8 @@ def train(
 
     `out` is that folder, by default the first unused runs/<dataset>-<number>; one that holds a run
     already needs `overwrite`, or with `resume` goes on where it was killed or interrupted, and ends with the
-    same weights as if it had not been. `download` allows fetching data that are not on this machine. Prints what
-    it does. Seeds the default generator and sets the number of threads.
+    same weights as if it had not been. `download` allows fetching data that are not on this machine. Prints
+    what it does. Seeds the default generator and sets the number of threads.
 
     Ctrl-C and a loss that is no longer finite end the training; what is done is written all the same,
     then KeyboardInterrupt or `NonFiniteError` is raised. Raises FileExistsError for a folder in use,

@@ -1,8 +1,10 @@
-"""Data sets, and what prepares them for training: labels, splits, IDX files."""
+"""Data sets, and what prepares them for training: labels, splits, IDX files, pictures."""
 
+from fastnn.data.cifar10 import cifar10
 from fastnn.data.digits import digits
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
+from fastnn.data.images import image_folder, resize
 from fastnn.data.labels import one_hot
 from fastnn.data.mnist import mnist
 from fastnn.data.splits import holdout, stratified
@@ -11,11 +13,14 @@ from fastnn.data.synthetic import two_classes
 __all__ = [
     "DatasetError",
     "DatasetNotFoundError",
+    "cifar10",
     "digits",
     "holdout",
+    "image_folder",
     "mnist",
     "one_hot",
     "read_idx",
+    "resize",
     "stratified",
     "two_classes",
     "write_idx",

@@ -1,5 +1,6 @@
 """Nets that are ready to be trained."""
 
+from fastnn.nets.alexnet import alexnet
 from fastnn.nets.mnist import mnist_cnn
 
-__all__ = ["mnist_cnn"]
+__all__ = ["alexnet", "mnist_cnn"]

@@ -1,0 +1,147 @@
+"""Folders of pictures of all kinds, broken ones among them; pictures of other sizes."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastnn as fn
+from fastnn.data import DatasetError, DatasetNotFoundError, image_folder, resize
+
+
+def gradient(height=12, width=8):
+    """A picture that is darker at the left and at the top: its directions can be seen."""
+    return (np.arange(height)[:, None] * 10 + np.arange(width) * 12).astype(np.uint8)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("s1", "s2", "s10"):
+        (tmp_path / name).mkdir()
+    return tmp_path
+
+
+def test_classes_are_folders_in_their_order(folder):
+    for name, suffix in (("s10", "png"), ("s2", "pgm"), ("s1", "bmp")):
+        Image.fromarray(gradient() + int(name[1:])).save(folder / name / f"a.{suffix}")
+    Image.fromarray(gradient()).save(folder / "s1" / "b10.png")
+    Image.fromarray(gradient() + 50).save(folder / "s1" / "b9.png")
+    (folder / "s1" / "notes.txt").write_text("no picture")
+    (folder / "alone.png").write_bytes(b"in no class")
+    x, y, names = image_folder(folder, size=(12, 8), grey=True, progress=False)
+    assert names == ["s1", "s2", "s10"]
+    assert y.tolist() == [0, 0, 0, 1, 2]
+    assert x.dtype == np.uint8
+    for image, more in zip(x, (1, 50, 0, 2, 10), strict=True):
+        assert np.array_equal(image, gradient() + more)
+
+
+def test_kinds_of_pictures(folder):
+    grey = gradient()
+    kinds = {
+        "rgb.png": Image.fromarray(np.stack([grey, grey // 2, 0 * grey], axis=2)),
+        "16.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "palette.gif": Image.fromarray(grey).convert("P"),
+        "alpha.png": Image.fromarray(
+            np.stack([grey, grey, grey, np.where(grey > 60, 255, 0)], axis=2).astype(np.uint8)
+        ),
+        "bits.png": Image.fromarray(grey > 60),
+    }
+    for name, picture in kinds.items():
+        picture.save(folder / "s1" / name)
+    x, y, _ = image_folder(folder, size=(12, 8), progress=False)
+    assert x.shape == (5, 12, 8, 3)
+    found = dict(zip(sorted(kinds, key=lambda n: (not n[0].isdigit(), n)), x, strict=True))
+    assert np.array_equal(found["16.png"][..., 0], grey)
+    assert np.array_equal(found["rgb.png"][..., 1], grey // 2)
+    assert np.array_equal(found["palette.gif"][..., 2], grey)
+    assert np.array_equal(found["alpha.png"][..., 0], np.where(grey > 60, grey, 255))
+    assert np.array_equal(found["bits.png"][..., 0], np.where(grey > 60, 255, 0))
+    assert y.tolist() == [0] * 5
+
+
+def test_cameras_say_how_to_turn(folder):
+    picture, exif = Image.fromarray(gradient()), Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees clockwise when shown
+    picture.save(folder / "s1" / "a.png", exif=exif)
+    x, _, _ = image_folder(folder, size=(8, 12), grey=True, progress=False)
+    assert np.array_equal(x[0], np.rot90(gradient(), -1))
+
+
+def test_broken_pictures_raise_or_are_left_out(folder):
+    Image.fromarray(gradient()).save(folder / "s2" / "good.png")
+    content = (folder / "s2" / "good.png").read_bytes()
+    (folder / "s1" / "cut.png").write_bytes(content[:-30])
+    (folder / "s10" / "empty.jpg").write_bytes(b"")
+    with pytest.raises(DatasetError, match=r"cut.png cannot be read: .*on_error=\"skip\""):
+        image_folder(folder, size=(4, 4), progress=False)
+    with pytest.warns(UserWarning, match="left out") as warned:
+        x, y, names = image_folder(folder, size=(4, 4), on_error="skip", progress=False)
+    assert len(warned) == 2
+    assert x.shape == (1, 4, 4, 3)
+    assert y.tolist() == [1]
+    assert len(names) == 3
+    (folder / "s2" / "good.png").unlink()
+    with (
+        pytest.raises(DatasetError, match="none of the 2 pictures"),
+        pytest.warns(UserWarning, match="left out"),
+    ):
+        image_folder(folder, size=(4, 4), on_error="skip", progress=False)
+
+
+def test_empty_and_missing_folders(folder, tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="no pictures in the 3 folders"):
+        image_folder(folder, size=(4, 4))
+    with pytest.raises(DatasetNotFoundError, match="is no folder"):
+        image_folder(tmp_path / "nowhere", size=(4, 4))
+    with pytest.raises(ValueError, match="on_error"):
+        image_folder(folder, size=(4, 4), on_error="ignore")
+    for size in ((0, 4), (4,), (4.0, 4.0), 5):
+        with pytest.raises(ValueError, match="size must be"):
+            image_folder(folder, size=size)
+
+
+@pytest.mark.parametrize("shape", [(5, 6, 8), (5, 6, 8, 1), (5, 6, 8, 3)], ids=str)
+def test_resize(shape):
+    x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    assert np.array_equal(resize(x, (6, 8)), x)
+    larger, smaller = resize(x, (12, 24)), resize(x, (3, 4))
+    assert larger.shape == (5, 12, 24, *shape[3:])
+    means = x.reshape(5, 3, 2, 4, 2, -1).mean((2, 4)).reshape(smaller.shape)
+    assert np.abs(smaller - means).mean() < 40  # smoothed, not every other pixel
+    assert np.array_equal(resize(np.full(shape, 7, np.uint8), (3, 9)), np.full((5, 3, 9, *shape[3:]), 7))
+
+
+def test_resize_refuses_what_are_no_images():
+    with pytest.raises(TypeError, match="float64"):
+        resize(np.zeros((2, 3, 3)), (4, 4))
+    with pytest.raises(ValueError, match=r"\(2, 3, 3, 2\)"):
+        resize(np.zeros((2, 3, 3, 2), np.uint8), (4, 4))
+
+
+def test_faces_are_learnt():
+    """Forty people, ten pictures each: two thirds to train on."""
+    if "FASTNN_DATA" not in os.environ or not Path(os.environ["FASTNN_DATA"], "att_faces").is_dir():
+        pytest.skip("the faces are looked for in $FASTNN_DATA/att_faces only")
+    x, y, names = image_folder(
+        Path(os.environ["FASTNN_DATA"], "att_faces"), size=(28, 23), grey=True, progress=False
+    )
+    assert x.shape == (400, 28, 23)
+    assert names[:3] == ["s1", "s2", "s3"]
+    assert np.bincount(y).tolist() == [10] * 40
+    train = np.arange(400) % 10 < 7
+    fn.manual_seed(0)
+    model = fn.Sequential(
+        fn.Conv2d(1, 16, 3, padding=1),
+        fn.BatchNorm2d(16),
+        fn.ReLU(),
+        fn.MaxPool2d(2),
+        fn.Flatten(),
+        fn.Linear(14 * 11 * 16, 40),
+    )
+    fn.fit(
+        model, (x[train], y[train]), optimizer=fn.Adam(0.003), batch_size=20, epochs=8, seed=0, progress=False
+    )
+    assert fn.evaluate(model, (x[~train], y[~train]))["accuracy"] > 0.8

@@ -1,0 +1,172 @@
+"""Weights of PyTorch's modules: the same outputs, and files that do not fit."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import fastnn as fn
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+
+def saved(module, path):
+    save_file({name: tensor.numpy() for name, tensor in module.state_dict().items()}, path)
+    return path
+
+
+def outputs(module, x):
+    """Of images (N, H, W, C)."""
+    module.eval()
+    with torch.no_grad():
+        return module(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))).numpy()
+
+
+class Net(nn.Module):
+    """As torchvision writes nets: named parts, alphabetically not in their order."""
+
+    def __init__(self, groups, bias):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(4, 12, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(12),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(12, 6, (2, 3), groups=groups),
+            nn.ReLU(),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(6 * 3 * 2, 5), nn.BatchNorm1d(5, affine=False), nn.Tanh(), nn.Linear(5, 3)
+        )
+
+    def forward(self, x):
+        return self.classifier(self.features(x).flatten(1))
+
+
+def twin(groups=1, bias=True, classes=3):
+    return fn.Sequential(
+        fn.Sequential(
+            fn.Conv2d(4, 12, 3, padding=1, bias=bias),
+            fn.BatchNorm2d(12),
+            fn.ReLU(),
+            fn.MaxPool2d(2),
+            fn.Conv2d(12, 6, (2, 3), groups=groups),
+            fn.ReLU(),
+        ),
+        fn.Flatten(),
+        fn.Linear(36, 5),
+        fn.BatchNorm1d(5, affine=False),
+        fn.Tanh(),
+        fn.Linear(5, classes),
+    )
+
+
+def trained(module, x):
+    """With running moments that are no longer 0 and 1."""
+    module.train()
+    for _ in range(3):
+        module(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))))
+    return module
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_net_gives_the_same_outputs(tmp_path, groups, bias):
+    torch.manual_seed(0)
+    x = np.random.default_rng(0).standard_normal((7, 8, 8, 4)).astype(np.float32)
+    module, model = trained(Net(groups, bias), x), twin(groups, bias)
+    fn.load_torch(model, saved(module, tmp_path / "net.safetensors"))
+    np.testing.assert_allclose(model.predict(x), outputs(module, x), 1e-4, 1e-5)
+
+
+def test_layers_numbered_beyond_ten_keep_their_order(tmp_path):
+    torch.manual_seed(0)
+    module = nn.Sequential(*(nn.Linear(4, 4) for _ in range(12)))
+    model = fn.Sequential(*(fn.Linear(4, 4) for _ in range(12)))
+    x = np.random.default_rng(0).standard_normal((5, 4)).astype(np.float32)
+    fn.load_torch(model, saved(module, tmp_path / "deep.safetensors"))
+    with torch.no_grad():
+        np.testing.assert_allclose(model.predict(x), module(torch.from_numpy(x)).numpy(), 1e-5, 1e-6)
+
+
+def test_other_names_are_tried_in_every_order(tmp_path):
+    """`a` comes behind `b` in this net: only the shapes tell."""
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.b, self.a = nn.Linear(4, 6), nn.Linear(6, 2)
+
+    torch.manual_seed(0)
+    module, model = Odd(), fn.Sequential(fn.Linear(4, 6), fn.Linear(6, 2))
+    fn.load_torch(model, saved(module, tmp_path / "odd.safetensors"))
+    np.testing.assert_array_equal(model[0].weight.value, module.b.weight.detach().numpy().T)
+
+
+def test_alexnet_gives_the_same_outputs(tmp_path):
+    """torchvision's layers and names, written down here, since torchvision may not be installed."""
+    torch.manual_seed(0)
+
+    class AlexNet(nn.Module):
+        def __init__(self):
+            super().__init__()
+            pool = {"kernel_size": 3, "stride": 2}
+            self.features = nn.Sequential(
+                *(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(), nn.MaxPool2d(**pool)),
+                *(nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(**pool)),
+                *(nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
+                *(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(), nn.MaxPool2d(**pool)),
+            )
+            self.classifier = nn.Sequential(
+                *(nn.Dropout(), nn.Linear(256 * 6 * 6, 4096), nn.ReLU()),
+                *(nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()),
+                nn.Linear(4096, 20),
+            )
+
+        def forward(self, x):
+            return self.classifier(self.features(x).flatten(1))
+
+    module, model = AlexNet(), fn.nets.alexnet(20)
+    fn.load_torch(model, saved(module, tmp_path / "alexnet.safetensors"))
+    x = np.random.default_rng(0).standard_normal((2, 224, 224, 3)).astype(np.float32)
+    wanted = outputs(module, x)
+    np.testing.assert_allclose(model.predict(x), wanted, 1e-3, 1e-4 * np.abs(wanted).max())
+    assert fn.features(model, x, upto=13).shape == (2, 9216)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.pop("features.4.bias"), "'features.4' has weight, but Conv2d"),
+        (lambda t: [t.pop(n) for n in list(t) if n.startswith("classifier.3")], "no weights for Linear"),
+        (
+            lambda t: t.update({"extra.weight": np.zeros(3, np.float32)}),
+            "'extra' has weight, but Conv2d",
+        ),
+        (
+            lambda t: t.update({"classifier.0.weight": np.zeros((5, 35), np.float32)}),
+            "does not make the weight",
+        ),
+        (lambda t: t.update({"features.0.weight": np.zeros((12, 4, 9), np.float32)}), r"\(12, 4, 9\)"),
+        (lambda t: t.update({"features.0.bias": np.zeros(12, np.int64)}), "int64"),
+    ],
+)
+def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
+    tensors = {name: tensor.numpy() for name, tensor in Net(1, True).state_dict().items()}
+    change(tensors)
+    save_file(tensors, tmp_path / "bad.safetensors")
+    model = twin()
+    before = [held.value for held in (*model.parameters(), *model.buffers())]
+    with pytest.raises(fn.CheckpointError, match=message):
+        fn.load_torch(model, tmp_path / "bad.safetensors")
+    after = [held.value for held in (*model.parameters(), *model.buffers())]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_broken_or_missing_file_is_named(tmp_path):
+    (tmp_path / "noise").write_bytes(b"no weights")
+    with pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
+        fn.load_torch(twin(), tmp_path / "noise")
+    with pytest.raises(FileNotFoundError):
+        fn.load_torch(twin(), tmp_path / "missing")
