@@ -5,7 +5,7 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import augment, data, init, losses, nets, optim, schedules
+from fastnn import augment, data, init, losses, nets, optim, schedules, viz
 from fastnn.callbacks import Callback, EarlyStopping, Training
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
@@ -111,6 +111,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "squared_error",
+    "viz",
 ]
 
 __version__ = "0.1.0"

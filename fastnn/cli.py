@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `profile`, `probe`, `compare`, `config`.
+"""The command line: `fastnn train`, `picture`, `profile`, `probe`, `compare`, `config`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -59,6 +59,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         return show_config
     if options.command == "compare":
         return partial(_compare, **options.compare.as_dict())
+    if options.command == "picture":
+        return partial(_picture, **options.picture.as_dict())
     if options.command == "profile":
         return partial(_profile, **options.profile.as_dict())
     if options.command == "probe":
@@ -87,6 +89,19 @@ def _compare(run: Path, plot: Path | None = None) -> None:
     print(compare.table(results))
     if plot is not None:
         print(f"written to {compare.plot(results, plot)}")
+
+
+def _picture(kind: str, run: Path, out: Path | None = None) -> None:
+    """Draw a picture of a run that `fastnn train` has written.
+
+    Args:
+        kind: confusion, mistakes, filters, maps (what convolutions make of an image), classes or augmented.
+        run: The folder of the run.
+        out: Where to write the picture (.png, .svg, .pdf); by default <kind>.png in that folder.
+    """
+    from fastnn import pictures
+
+    print(f"written to {pictures.draw(kind, run, out)}")
 
 
 def _profile(
@@ -154,6 +169,10 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
     comparison.add_function_arguments(_compare, as_positional=True)
     commands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
+
+    picture = ArgumentParser(description="Draw a picture of a run that fastnn train has written.")
+    picture.add_function_arguments(_picture, as_positional=True)
+    commands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
     profile = ArgumentParser(description="Print where the time of one training step goes.")
     profile.add_function_arguments(_profile)

@@ -5,6 +5,8 @@
     weights.safetensors   the trained weights, for `fn.load`
     curves.png            loss and accuracy during training
     weights.png           the weights of the first layer, an image for each unit
+    confusion.png         which classes of the test data are taken for which
+    mistakes.png          the test images that are taken for another class, the surest first
     checkpoint            while it trains, or after it was ended early: from where --resume goes on
 
 To run it from Python: `runs.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn"], seed=1))`.
@@ -12,6 +14,7 @@ To run it from Python: `runs.train(dataclasses.replace(settings.PRESETS["mnist"]
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import json
@@ -46,6 +49,7 @@ from fastnn.trainer import NonFiniteError
 
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.json", "weights.safetensors"
 CURVES, IMAGES, CHECKPOINT = "curves.png", "weights.png", "checkpoint"
+CONFUSION, MISTAKES = "confusion.png", "mistakes.png"
 CHECKPOINT_SECONDS = 10.0
 
 
@@ -136,6 +140,15 @@ def train(
             f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
         )
         (folder / CHECKPOINT).unlink()
+        outputs = model.predict(x_test)
+        with contextlib.suppress(ImportError):  # which is told below
+            _draw(
+                folder / CONFUSION,
+                lambda path: viz.save_confusion(
+                    y_test, outputs.argmax(axis=1), path, classes=dataset.classes
+                ),
+            )
+            _draw(folder / MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
         _write_results(folder, model, dataset.image, history, seconds, test)
     return folder
 
@@ -225,7 +238,7 @@ def _new_folder(dataset: str) -> Path:
 def _emptied(folder: Path) -> Path:
     """Make the folder, and remove an earlier run's files: a run that fails must not keep them as its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CHECKPOINT):
+    for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CONFUSION, MISTAKES, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     return folder
 

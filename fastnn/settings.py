@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -156,6 +157,15 @@ PRESETS = {
         ),
     },
 }
+
+
+def optimizer_from(description: dict[str, Any]) -> Optimizer:
+    """The optimizer that `describe` has described."""
+    module, _, name = description["class_path"].rpartition(".")
+    kind = getattr(importlib.import_module(module), name)
+    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["init_args"].items()}
+    optimizer: Optimizer = kind(**arguments)
+    return optimizer
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from fastnn import runs, settings
 from fastnn.cli import main
 
 FILES = {"config.json", "history.json", "weights.safetensors", "curves.png", "weights.png"}
+ENDED = FILES | {"confusion.png", "mistakes.png"}
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,8 @@ def test_training_succeeds_and_says_what_happened(digits):
     assert lines[1].startswith("64-64-32-10, relu: 6,570 parameters, SGD(lr=0.1, momentum=0.9")
     assert [line.split()[:2] for line in lines[2:32]] == [["epoch", f"{n}/30"] for n in range(1, 31)]
     assert lines[32].startswith("test  loss ")
-    assert lines[33] == f"written to {os.path.join('runs', 'digits-1')}: {', '.join(sorted(FILES))}"
-    assert {path.name for path in folder.iterdir()} == FILES
+    assert lines[33] == f"written to {os.path.join('runs', 'digits-1')}: {', '.join(sorted(ENDED))}"
+    assert {path.name for path in folder.iterdir()} == ENDED
 
 
 def test_training_learns(digits):
@@ -283,7 +284,7 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
 def test_without_a_command_the_commands_are_told(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
-    assert "train,compare,profile,probe,config" in process.stderr
+    assert "train,compare,picture,profile,probe,config" in process.stderr
 
 
 def test_version(command, tmp_path):

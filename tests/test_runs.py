@@ -5,7 +5,10 @@ import json
 import fastnn as fn
 from fastnn.cli import main
 
-FILES = {"config.json", "history.json", "weights.safetensors", "curves.png", "weights.png"}
+FILES = {
+    *("config.json", "history.json", "weights.safetensors"),
+    *("curves.png", "weights.png", "confusion.png", "mistakes.png"),
+}
 
 
 def read(folder, name):

@@ -1,0 +1,105 @@
+"""Pictures of a run that `fastnn train` has written: what `fastnn picture` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastnn import runs, viz
+from fastnn._door import Array, choose
+from fastnn.checkpoint import load
+from fastnn.features import features
+from fastnn.layers import Conv2d, Linear, MaxPool2d, Sequential
+from fastnn.settings import DATASETS, Settings, optimizer_from
+
+Part = tuple[Array, Array]
+
+
+def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = False) -> Path:
+    """Draw a picture of that kind, a key of `KINDS`, of the run in the folder `run`; returns its path.
+
+    It is written to `out`, by default <kind>.png in the folder. Raises ValueError for an unknown kind, and
+    for one that the run's model has nothing to show of, FileNotFoundError for a folder without a run, and
+    `DatasetNotFoundError` for missing data.
+    """
+    drawing = choose(kind, KINDS, "picture")
+    settings, model = _settings_and_model(run)
+    target = run / f"{kind}.png" if out is None else out
+    _, test = DATASETS[settings.dataset].load(download)
+    return drawing(settings, model, test, target)
+
+
+def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
+    config = run / runs.CONFIG
+    if not config.is_file():
+        raise FileNotFoundError(
+            f"{run} holds no run: fastnn train writes {runs.CONFIG} and more into a folder"
+        )
+    written: dict[str, Any] = json.loads(config.read_text())["settings"]
+    written["layers"] = tuple(written["layers"])
+    written["optimizer"] = optimizer_from(written["optimizer"])
+    known = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: value for name, value in written.items() if name in known})
+    model = runs.build(settings)
+    load(model, run / runs.WEIGHTS)
+    return settings, model
+
+
+def _confusion(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    x, y = test
+    return viz.save_confusion(
+        y, model.predict(x).argmax(axis=1), path, classes=DATASETS[settings.dataset].classes
+    )
+
+
+def _mistakes(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    x, y = test
+    return viz.save_mistakes(x, model.predict(x), y, path)
+
+
+def _filters(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    first = next((layer for layer in model if isinstance(layer, (Conv2d, Linear))), None)
+    if isinstance(first, Conv2d):
+        return viz.save_filters(first.weight.value, path)
+    assert first is not None, "all models have such a layer"
+    return viz.save_weights(first.weight.value, path, image_shape=DATASETS[settings.dataset].image)
+
+
+def _maps(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    image = test[0][:1]
+    kinds = (Conv2d, MaxPool2d)
+    shown = [(index, layer) for index, layer in enumerate(model) if isinstance(layer, kinds)]
+    if not shown:
+        raise ValueError("this run's model has no convolutions whose maps could be drawn")
+    maps = {
+        f"{type(layer).__name__} {index}": features(model, image, upto=index)[0] for index, layer in shown
+    }
+    return viz.save_maps(image[0], maps, path)
+
+
+def _classes(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    return viz.save_classes(*test, path)
+
+
+def _augmented(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    augment = settings.augmentation()
+    if augment is None:
+        raise ValueError("this run did not change its images: --rotate, --shift and --zoom were 0")
+    x, y = test
+    one_of_each = np.unique(y, return_index=True)[1][:6]
+    return viz.save_augmented(x[one_of_each], augment, path)
+
+
+KINDS: dict[str, Callable[[Settings, Sequential, Part, Path], Path]] = {
+    "confusion": _confusion,
+    "mistakes": _mistakes,
+    "filters": _filters,
+    "maps": _maps,
+    "classes": _classes,
+    "augmented": _augmented,
+}

@@ -1,0 +1,23 @@
+"""Pictures of a training: curves, weights, filters, samples and mistakes.
+
+They need matplotlib (the extra `demo`), which is loaded when the first one is drawn. Each function writes a
+file (.png, .svg, .pdf) and returns its path; ImportError says what to install.
+"""
+
+from fastnn.viz.confusion import save_confusion
+from fastnn.viz.curves import save_bands, save_bars, save_curves
+from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
+from fastnn.viz.weights import save_filters, save_maps, save_weights
+
+__all__ = [
+    "save_augmented",
+    "save_bands",
+    "save_bars",
+    "save_classes",
+    "save_confusion",
+    "save_curves",
+    "save_filters",
+    "save_maps",
+    "save_mistakes",
+    "save_weights",
+]
