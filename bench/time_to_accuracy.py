@@ -4,8 +4,9 @@
 
 The recipe is that of `fastnn train mnist --model cnn`: the net `fn.nets.mnist_cnn`, batches of 128, Adam,
 one cycle up to 0.004 within `--epochs`, digits turned by up to 15 degrees, moved by up to 1.5 pixels and
-scaled by up to 10 %. PyTorch does it as fast as it can be written: channels_last, a fused optimizer, and whole batches
-augmented at once by affine_grid and grid_sample (a DataLoader with Pillow takes longer: augmented_epoch.py).
+scaled by up to 10 %. PyTorch does it as fast as it can be written: channels_last, a fused optimizer, and
+whole batches augmented at once by affine_grid and grid_sample (a DataLoader with Pillow takes longer:
+augmented_epoch.py).
 The two take turns, an epoch each, so that both see the same machine; the test accuracy after every epoch is
 printed for both, and is not part of the time.
 """
