@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,8 @@ class Training:
         self.epoch = 0
         self.done = 0  # updates of this epoch
         self.reason: str | None = None
+        # Whether it can be gone on from: not in the middle of an update, nor of the end of an epoch.
+        self.whole = True
 
     @property
     def model(self) -> Layer:
@@ -113,11 +116,18 @@ def callbacks_of(callbacks: Iterable[Callback | Callable[[Training], object]]) -
     return found
 
 
+def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that define a `state_dict`, which a checkpoint must keep."""
+    return [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+
+
 class EarlyStopping(Callback):
     """Stops when `monitor` has not become better, by more than `min_delta`, for `patience` epochs.
 
-    `mode` "min" or "max" says what is better; "auto": "max" for what has "accuracy" in its name. With
-    `restore_best` the model ends with the weights of its best epoch.
+    `mode` "min" or "max" says what is better; "auto": "max" for accuracies, precision, recall, F1, AUC, top-k
+    and IoU, "min" for losses and errors. With `restore_best` the model ends with the weights of its best
+    epoch; with `ema` those are the averages, which were evaluated. Raises ValueError for a name of which
+    "auto" knows nothing.
     """
 
     def __init__(
@@ -132,15 +142,24 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = int(in_range(patience, "patience", 0))
         self.min_delta = in_range(min_delta, "min_delta", 0)
-        choose(mode, dict.fromkeys(("min", "max", "auto")), "mode")
-        self.mode = mode if mode != "auto" else "max" if "accuracy" in monitor else "min"
+        self.mode = _mode(mode, monitor)
         self.restore_best = restore_best
         self._forget()
 
     def _forget(self) -> None:
-        self.best = math.inf if self.mode == "min" else -math.inf
-        self.best_epoch, self._waited = 0, 0
+        self._best = math.inf if self.mode == "min" else -math.inf
+        self._best_epoch, self._waited = 0, 0
         self._weights: dict[str, Array] = {}
+
+    @property
+    def best(self) -> float:
+        """The best value of `monitor`; infinite before there is one."""
+        return self._best
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch that had it, counted from 0."""
+        return self._best_epoch
 
     def on_train_begin(self, training: Training) -> None:
         if training.updates == 0:
@@ -154,9 +173,9 @@ class EarlyStopping(Callback):
             )
         value = values[self.monitor]
         if value < self.best - self.min_delta if self.mode == "min" else value > self.best + self.min_delta:
-            self.best, self.best_epoch, self._waited = value, training.epoch, 0
+            self._best, self._best_epoch, self._waited = value, training.epoch, 0
             if self.restore_best:
-                self._weights = {name: held.value for name, held in held_by(training.model).items()}
+                self._weights = _evaluated_weights(training)
             return
         self._waited += 1
         if self._waited >= self.patience:
@@ -175,10 +194,32 @@ class EarlyStopping(Callback):
         return {**numbers, **{f"weights.{name}": array for name, array in self._weights.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best, self.best_epoch = float(state["best"]), int(state["best_epoch"])
+        self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
         self._waited = int(state["waited"])
         self._weights = {
             name.removeprefix("weights."): np.asarray(array)
             for name, array in state.items()
             if name.startswith("weights.")
         }
+
+
+def _evaluated_weights(training: Training) -> dict[str, Array]:
+    """The weights and buffers that the validation has seen, by name."""
+    model, ema = training.model, training.trainer.ema
+    with nullcontext() if ema is None else ema.applied(model):
+        return {name: held.value for name, held in held_by(model).items()}
+
+
+# Parts of the names of curves that are the better the larger, or the smaller.
+LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
+
+
+def _mode(mode: str, monitor: str) -> str:
+    """What is better."""
+    choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
+    if mode != "auto":
+        return mode
+    larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))
+    if larger == smaller:
+        raise ValueError(f"is {monitor!r} the better the larger or the smaller? pass mode='max' or 'min'")
+    return "max" if larger else "min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 from pathlib import Path
@@ -18,3 +19,21 @@ def write_atomic(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that no longer run left behind when they were killed as they wrote `path`."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
+        process = temporary.name.removeprefix(f".{path.name}.").partition("-")[0]
+        if process.isdecimal() and not _runs(int(process)):
+            temporary.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to somebody else
+        pass
+    return True

@@ -7,21 +7,22 @@ something else is told.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
-import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fastnn._door import Array, in_range, warn
-from fastnn.callbacks import Training
+from fastnn.callbacks import Training, with_state
 from fastnn.checkpoint import CheckpointError
-from fastnn.files import write_atomic
-from fastnn.samples import Samples
+from fastnn.files import remove_leftovers, write_atomic
+from fastnn.fingerprint import differences
 from fastnn.states import held_by
 
 FORMAT = "fastnn checkpoint 1"
@@ -42,31 +43,68 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r}, seconds={self.seconds:g})"
 
 
+@dataclass(frozen=True)
+class Found:
+    """What a checkpoint holds."""
+
+    arrays: dict[str, Array]
+    content: dict[str, Any]
+
+
+def find(
+    checkpoint: Checkpoint, description: dict[str, Any], epochs: int, resume: bool | str
+) -> Found | None:
+    """The checkpoint to go on from, or None where training begins; nothing is changed.
+
+    Raises ValueError for another `resume` than True, False and "auto", FileNotFoundError and FileExistsError
+    as it says, and `CheckpointError` for a file that is damaged, of another training, or of one that is
+    longer than `epochs`. Warns of another instruction set.
+    """
+    if resume not in (True, False, "auto"):
+        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
+    path = checkpoint.path
+    there = path.exists()
+    if resume is True and not there:
+        raise FileNotFoundError(f"there is no checkpoint {path} to go on from")
+    if resume is False and there:
+        raise FileExistsError(f'{path} holds a checkpoint: go on from it by resume="auto", or remove it')
+    if not there:
+        return None
+    found = _read(path)
+    if different := differences(found.content["description"], json.loads(json.dumps(description))):
+        more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
+        raise CheckpointError(f"{path} is of another training: {'; '.join(different[:5])}{more}")
+    state = found.content["state"]
+    begun = state["epoch"] + (state["done"] > 0)
+    if begun > epochs:
+        raise CheckpointError(f"{path} is in epoch {begun} already, but epochs={epochs}")
+    if found.content["instruction set"] != _instruction_set():
+        warn(
+            f"{path} was written by kernels for {found.content['instruction set']}, those here are for "
+            f"{_instruction_set()}: the last bits will differ"
+        )
+    return found
+
+
 class Keeper:
-    """Writes the checkpoints of one training, and takes it up from one.
+    """Writes the checkpoints of one training, after it has taken up what was `found`.
 
     `description` tells what the training is: name -> anything that JSON holds.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, training: Training, description: dict[str, Any], resume: bool | str
+        self, checkpoint: Checkpoint, training: Training, description: dict[str, Any], found: Found | None
     ) -> None:
-        if resume not in (True, False, "auto"):
-            raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
         self.checkpoint = checkpoint
         self.training = training
-        self.description: dict[str, Any] = json.loads(json.dumps(description))  # lists for tuples
-        there = checkpoint.path.exists()
-        if resume is True and not there:
-            raise FileNotFoundError(f"there is no checkpoint {checkpoint.path} to go on from")
-        if resume is False and there:
-            raise FileExistsError(
-                f'{checkpoint.path} holds a checkpoint: go on from it by resume="auto", or remove it'
-            )
-        if there:
-            self._restore()
-        else:
-            checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        self.description = description
+        checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(checkpoint.path)
+        if found is not None:
+            try:
+                _take_up(training, found.arrays, found.content["state"])
+            except (KeyError, ValueError, TypeError) as error:
+                raise CheckpointError(f"{checkpoint.path} does not fit this training: {error}") from error
         self._last = time.monotonic()
 
     def save_if_due(self) -> None:
@@ -79,43 +117,17 @@ class Keeper:
         from safetensors.numpy import save as serialize
 
         arrays, numbers = _state(self.training)
-        content = {
-            "format": FORMAT,
-            "description": self.description,
-            "instruction set": _instruction_set(),
-            "state": numbers,
-        }
-        write_atomic(self.checkpoint.path, serialize(arrays, {"fastnn": json.dumps(content)}))
+        content = json.dumps(
+            {
+                "format": FORMAT,
+                "description": self.description,
+                "instruction set": _instruction_set(),
+                "state": numbers,
+            }
+        )
+        metadata = {"fastnn": content, "digest": _digest(content, arrays)}
+        write_atomic(self.checkpoint.path, serialize(arrays, metadata))
         self._last = time.monotonic()
-
-    def _restore(self) -> None:
-        path = self.checkpoint.path
-        arrays, content = _read(path)
-        if (theirs := content["description"]) != self.description:
-            names = dict.fromkeys([*theirs, *self.description])
-            different = [
-                f"{name}: {theirs.get(name)!r} there, {self.description.get(name)!r} here"
-                for name in names
-                if theirs.get(name) != self.description.get(name)
-            ]
-            raise CheckpointError(f"{path} is of another training: {'; '.join(different)}")
-        if content["instruction set"] != _instruction_set():
-            warn(
-                f"{path} was written by kernels for {content['instruction set']}, those here are for "
-                f"{_instruction_set()}: the last bits will differ"
-            )
-        try:
-            _take_up(self.training, arrays, content["state"])
-        except (KeyError, ValueError, TypeError) as error:
-            raise CheckpointError(f"{path} does not fit this training: {error}") from error
-
-
-def describe(samples: Samples) -> dict[str, Any]:
-    """What tells one data set from another: shapes, types and check sums."""
-    return {
-        name: [list(array.shape), str(array.dtype), zlib.crc32(array.data.cast("B"))]
-        for name, array in (("x", samples.x), ("y", samples.target))
-    }
 
 
 def _instruction_set() -> str:
@@ -125,43 +137,82 @@ def _instruction_set() -> str:
     return str(core.isa())
 
 
-def _read(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
+def _read(path: Path) -> Found:
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(path, "np") as file:
-            content = json.loads((file.metadata() or {})["fastnn"])
+            metadata = file.metadata() or {}
+            content = json.loads(metadata["fastnn"])
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
+        if metadata["digest"] != _digest(metadata["fastnn"], arrays):
+            raise ValueError("its numbers are not those that were written")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is no readable checkpoint: {error}") from error
-    return arrays, content
+    return Found(arrays, content)
+
+
+def _digest(content: str, arrays: Mapping[str, Array]) -> str:
+    """SHA-256 of everything: safetensors itself does not notice when a bit has changed on the disk."""
+    digest = hashlib.sha256(content.encode())
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].data)
+    return digest.hexdigest()
 
 
 def _parts(training: Training) -> dict[str, Any]:
     """What has a `state_dict` and a `load_state_dict` of its own, by name."""
     trainer = training.trainer
-    parts: dict[str, Any] = {"optimizer": _OptimizerState(training)}
+    parts: dict[str, Any] = {"optimizer": _OptimizerState(training), "frozen": _Frozen(training)}
     if trainer.rates is not None:
         parts["schedule"] = trainer.rates.schedule
     if trainer.ema is not None:
         parts["ema"] = trainer.ema
-    return parts | {f"callback {n}": callback for n, callback in enumerate(training.callbacks)}
+    return parts | {f"callback {n}": callback for n, callback in enumerate(with_state(training.callbacks))}
 
 
 class _OptimizerState:
-    """The optimizer with the parameters of the model that is trained."""
+    """What the optimizer remembers of each parameter, by the path of the parameter in the model.
+
+    `Optimizer.state_dict` goes by `param.name`, which is unique within a `Sequential` alone.
+    """
 
     def __init__(self, training: Training) -> None:
         self.optimizer = training.optimizer
-        self.params = training.model.parameters()
+        self.model = training.model
 
     def state_dict(self) -> dict[str, Any]:
-        return self.optimizer.state_dict(self.params)
+        found: dict[str, Any] = {"lr": self.optimizer.lr}
+        for path, param in self.model.named_parameters():
+            state = self.optimizer.state_dict([param])
+            found |= {path + key.removeprefix(param.name): state[key] for key in state if key != "lr"}
+        return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.optimizer.load_state_dict(state, self.params)
+        for path, param in self.model.named_parameters():
+            own = {
+                param.name + key.removeprefix(path): value
+                for key, value in state.items()
+                if key.rpartition(".")[0] == path
+            }
+            self.optimizer.load_state_dict({"lr": state["lr"], **own}, [param])
+
+
+class _Frozen:
+    """Which parameters are frozen, and the scales of their learning rates: callbacks may change them."""
+
+    def __init__(self, training: Training) -> None:
+        self.model = training.model
+
+    def state_dict(self) -> dict[str, Any]:
+        return {path: [p.trainable, p.lr_scale] for path, p in self.model.named_parameters()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        for path, param in self.model.named_parameters():
+            param.trainable, param.lr_scale = state[path]
 
 
 def _own_arrays(training: Training) -> dict[str, Array]:

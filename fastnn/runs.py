@@ -22,7 +22,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -32,6 +32,7 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._door import Array, choose
+from fastnn.callbacks import Callback
 from fastnn.checkpoint import save
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.ema import ema_of
@@ -72,6 +73,25 @@ class PrintedHistory(History):
         self._started = now
 
 
+class Stopwatch(Callback):
+    """The seconds that training took, those before it was resumed included."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._started = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._before + time.perf_counter() - self._started
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._before, self._started = float(state["seconds"]), time.perf_counter()
+
+
 def train(
     settings: Settings,
     *,
@@ -110,7 +130,7 @@ def train(
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
         history, ema = PrintedHistory(settings.epochs), ema_of(settings.ema)
-        started = time.perf_counter()
+        watch = Stopwatch()
         try:
             fit(
                 model,
@@ -125,21 +145,21 @@ def train(
                 augment=settings.augmentation(),
                 ema=ema,
                 history=history,
+                callbacks=[watch],
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
-            seconds = time.perf_counter() - started
+            seconds = watch.seconds
             if ema is not None:
                 ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, dataset.image, history, time.perf_counter() - started, None)
+            _write_results(folder, model, dataset.image, history, watch.seconds, None)
             raise
         print(
             f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
         )
-        (folder / CHECKPOINT).unlink()
         outputs = model.predict(x_test)
         with contextlib.suppress(ImportError):  # which is told below
             _draw(
@@ -150,6 +170,7 @@ def train(
             )
             _draw(folder / MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
         _write_results(folder, model, dataset.image, history, seconds, test)
+        (folder / CHECKPOINT).unlink()  # the last of all: a run that is killed before it can still go on
     return folder
 
 
@@ -191,9 +212,15 @@ def _can_go_on(settings: Settings, out: Path | None) -> bool:
     if different:
         told = "; ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in different)
         raise ValueError(f"{out} holds another run: {told}")
-    if not (out / CHECKPOINT).exists():
+    if not (out / CHECKPOINT).exists() and _has_ended(out):
         raise ValueError(f"the run in {out} has come to its end: there is nothing to resume")
-    return True
+    return True  # if it was killed before its first checkpoint, it begins again
+
+
+def _has_ended(out: Path) -> bool:
+    """Whether the results are there, and not only those of a run that was interrupted."""
+    results = out / HISTORY
+    return results.exists() and json.loads(results.read_text())["test"] is not None
 
 
 def _check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
@@ -275,7 +302,9 @@ def _write_results(
             _draw(folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
     except ImportError as error:
         print(f"no pictures: {error}")
-    print(f"written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}", flush=True)
+    # A checkpoint stays where training was ended early.
+    written = sorted(path.name for path in folder.iterdir() if path.name != CHECKPOINT or test is None)
+    print(f"written to {folder}: {', '.join(written)}", flush=True)
 
 
 def _draw(path: Path, draw: Callable[[Path], Path]) -> None:

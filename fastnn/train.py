@@ -12,16 +12,17 @@ import numpy as np
 from fastnn import rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
-from fastnn.callbacks import Callback, Training, callbacks_of
-from fastnn.ema import EMA
+from fastnn.callbacks import Callback, Training, callbacks_of, with_state
+from fastnn.ema import EMA, ema_of
 from fastnn.evaluation import Metrics, counts_correct, evaluate_samples, metrics_of, summary
+from fastnn.fingerprint import describe, describe_data
 from fastnn.history import History
 from fastnn.interrupts import ctrl_c_between_updates
 from fastnn.kernels import active_backend
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.optim import Optimizer
-from fastnn.resume import Checkpoint, Keeper, describe
+from fastnn.optim import Optimizer, optimizer_of
+from fastnn.resume import Checkpoint, Keeper, find
 from fastnn.samples import Data, Samples, check_data
 from fastnn.schedules import Schedule
 from fastnn.trainer import NONFINITE, ORDER_OF_SAMPLES, NonFiniteError, Trainer, check_finite
@@ -84,9 +85,37 @@ def fit(
     positive_int(epochs, "epochs")
     choose(on_nonfinite, NONFINITE, "on_nonfinite")
     chosen, by_name, asked = reducing_loss(loss), metrics_of(metrics), callbacks_of(callbacks)
+    optimizer, averages = optimizer_of(optimizer), ema_of(ema)
     samples = check_data(model, chosen, data, scale)
     held_out = None if validation is None else check_data(model, chosen, validation, scale)
     checked = [samples] if held_out is None else [samples, held_out]
+    place, description, found = None, {}, None
+    if checkpoint is not None:
+        place = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+        description = describe(
+            {
+                "model": model,
+                "data": describe_data(samples),
+                "validation": describe_data(held_out),
+                "loss": chosen,
+                "optimizer": optimizer,
+                "batch_size": batch_size,
+                "epochs": None if schedule is None else epochs,
+                "shuffle": shuffle,
+                "seed": seed,
+                "scale": scale,
+                "on_nonfinite": on_nonfinite,
+                "augment": augment,
+                "schedule": schedule,
+                "clip_norm": clip_norm,
+                "clip_value": clip_value,
+                "ema": averages,
+                "metrics": list(by_name),
+                "callbacks": with_state(asked),
+                "backend": active_backend(),
+            }
+        )
+        found = find(place, description, epochs, resume)
     history = History() if history is None else history
     history.stopped = None
     per_epoch = -(-len(samples) // batch_size)
@@ -109,25 +138,12 @@ def fit(
             updates_per_epoch=per_epoch,
             clip_norm=clip_norm,
             clip_value=clip_value,
-            ema=ema,
+            ema=averages,
         )
         trainer.check_images(samples)
         _warn_of_pixels(model, samples)
         training = Training(trainer, history, asked, epochs)
-        keeper = None
-        if checkpoint is not None:
-            description = {
-                "data": describe(samples),
-                "validation": None if held_out is None else describe(held_out),
-                "batch_size": batch_size,
-                "epochs": None if schedule is None else epochs,
-                "shuffle": shuffle,
-                "seed": seed,
-                "metrics": list(by_name),
-                **_description(trainer, asked),
-            }
-            place = checkpoint if isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-            keeper = Keeper(place, training, description, resume)
+        keeper = None if place is None else Keeper(place, training, description, found)
         _train(training, samples, held_out, by_name, batch_size, shuffle, keeper, progress)
     except NonFiniteError as error:
         if on_nonfinite == "raise":
@@ -137,23 +153,6 @@ def fit(
         if trainer is not None and trainer.rates is not None:
             trainer.optimizer.lr = trainer.rates.lr
     return history
-
-
-def _description(trainer: Trainer, callbacks: list[Callback]) -> dict[str, Any]:
-    """What the result of a training depends on, in words."""
-    return {
-        "model": repr(trainer.model),
-        "loss": repr(trainer.loss),
-        "optimizer": repr(trainer.optimizer),
-        "scale": trainer.scale,
-        "on_nonfinite": trainer.on_nonfinite,
-        "augment": repr(trainer.augment),
-        "schedule": repr(None if trainer.rates is None else trainer.rates.schedule),
-        "clip": [trainer.clip_norm, trainer.clip_value],
-        "ema": repr(trainer.ema),
-        "callbacks": [type(callback).__name__ for callback in callbacks],
-        "backend": active_backend(),
-    }
 
 
 def _train(
@@ -183,14 +182,18 @@ def _train(
                 values |= {f"val_{name}": value for name, value in validated.items()}
             if trainer.rates is not None:
                 values["lr"] = trainer.optimizer.lr
-                trainer.rates.end_epoch(values)
-            history.add_epoch(values)
-            training.tell("on_epoch_end", values)
-            training.epoch, training.done = training.epoch + 1, 0
+            with ctrl_c_between_updates():
+                training.whole = False
+                if trainer.rates is not None:
+                    trainer.rates.end_epoch(values)
+                history.add_epoch(values)
+                training.tell("on_epoch_end", values)
+                training.epoch, training.done = training.epoch + 1, 0
+                training.whole = True
             if keeper is not None:
                 keeper.save_if_due()
     except KeyboardInterrupt:
-        if keeper is not None:
+        if keeper is not None and training.whole:  # else it goes on from the one before
             keeper.save()
         raise
     history.stopped = training.reason
@@ -216,7 +219,7 @@ def _epoch(
     sizes = np.full(-(-len(order) // batch_size), batch_size)
     sizes[-1] = len(order) - (len(sizes) - 1) * batch_size
     if training.done == 0:
-        trainer.take_correct()
+        trainer.correct = 0
     one_by_one = training.watches_updates
     with ctrl_c_between_updates() as raise_if_interrupted:
 
@@ -229,6 +232,7 @@ def _epoch(
             bar.update(len(new))
             if one_by_one:
                 training.tell("on_update", float(new[0]))
+            training.whole = True
             if keeper is not None:
                 keeper.save_if_due()
             raise_if_interrupted()
@@ -239,7 +243,7 @@ def _epoch(
     losses = np.array(recorded["loss"][-len(sizes) :])
     is_mean = trainer.loss.reduction == "mean"
     total = float(np.dot(losses, sizes)) / len(samples) if is_mean else float(losses.sum())
-    return summary(total, trainer.take_correct(), samples, with_accuracy)
+    return summary(total, trainer.correct, samples, with_accuracy)
 
 
 def _updates(
@@ -268,6 +272,7 @@ def _updates(
             alike = 1 if one_by_one else np.count_nonzero(sizes[done:] == sizes[done])
             rest = order[done * int(sizes[0]) :]
             losses = np.empty(alike)
+            training.whole = False
             steps = training.trainer.updates_from(samples, rest, losses, int(sizes[done]), count)
             take(losses[:steps], bar)
 

@@ -294,10 +294,14 @@ class Trainer:
             "trainer/augment": self.augment_state,
         }
 
-    def take_correct(self) -> int:
-        """The number of correct outputs counted since the last call."""
-        correct, self._correct[0] = int(self._correct[0]), 0
-        return correct
+    @property
+    def correct(self) -> int:
+        """The number of correct outputs counted since it was last set."""
+        return int(self._correct[0])
+
+    @correct.setter
+    def correct(self, count: int) -> None:
+        self._correct[0] = count
 
     def check_images(self, samples: Samples) -> None:
         """Raise ValueError if the samples are no images that `augment` can change."""

@@ -1,8 +1,10 @@
 """Whole training runs from the command line: the convolutional net, and runs that were ended early."""
 
 import json
+import signal
 
 import fastnn as fn
+from fastnn import runs
 from fastnn.cli import main
 
 FILES = {
@@ -37,12 +39,13 @@ def test_a_run_goes_on_where_it_was_ended(tmp_path, monkeypatch, capsys):
     class Once(fn.Trainer):
         def updates_from(self, *arguments):
             if self.updates >= 100:
-                raise KeyboardInterrupt
+                signal.raise_signal(signal.SIGINT)
             return super().updates_from(*arguments)
 
     with monkeypatch.context() as patch:
         patch.setattr("fastnn.train.Trainer", Once)
         assert main([*short, "--out", "parts"]) == 130
+    assert (tmp_path / "parts" / "checkpoint").exists()
     assert main([*short, "--out", "parts", "--resume", "--seed", "7"]) == 1
     assert "parts holds another run: seed 0 there, 7 here" in capsys.readouterr().err
     assert main([*short, "--out", "parts", "--resume", "--threads", "1"]) == 0
@@ -56,3 +59,44 @@ def test_a_run_goes_on_where_it_was_ended(tmp_path, monkeypatch, capsys):
     assert "there is nothing to resume" in capsys.readouterr().err
     assert main([*short, "--resume"]) == 1
     assert "--resume needs --out" in capsys.readouterr().err
+
+
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    short = ["train", "digits", "--epochs", "2", "--out", "run"]
+    assert main(short) == 0
+    whole = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for name in whole.keys() - {"config.json"}:
+        (tmp_path / "run" / name).unlink()
+    assert main([*short, "--resume"]) == 0
+    assert (tmp_path / "run" / "weights.safetensors").read_bytes() == whole["weights.safetensors"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_a_run_that_was_killed_while_it_wrote_its_results_writes_them_again(tmp_path, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments):
+        raise Killed
+
+    monkeypatch.chdir(tmp_path)
+    short = ["train", "digits", "--epochs", "2", "--out"]
+    assert main([*short, "whole"]) == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save", kill)  # history.json is there already
+        try:
+            main([*short, "run"])
+        except Killed:
+            assert (tmp_path / "run" / "history.json").exists()
+    assert main([*short, "run", "--resume"]) == 0
+    weights = [(tmp_path / folder / "weights.safetensors").read_bytes() for folder in ("whole", "run")]
+    assert weights[0] == weights[1]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_the_seconds_of_all_parts_are_added_up():
+    watch = runs.Stopwatch()
+    watch.load_state_dict({"seconds": 1000.0})
+    assert 1000 <= watch.seconds < 1060
+    assert 1000 <= watch.state_dict()["seconds"] < 1060

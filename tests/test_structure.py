@@ -39,6 +39,7 @@ ORDER = [
     {"trainer"},
     {"evaluation"},
     {"callbacks", "checkpoint"},
+    {"fingerprint"},
     {"resume"},
     {"train"},
 ]

@@ -1,0 +1,260 @@
+"""Checkpoints at awkward moments, and of trainings that are almost the same."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+
+
+class Killed(BaseException):
+    """Ends a training as a kill would: nothing of fastnn catches it."""
+
+
+class KillAt(fn.Callback):
+    def __init__(self, updates):
+        self.updates = updates
+
+    def on_update(self, training, loss):
+        if training.updates == self.updates:
+            raise Killed
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def train(make_model, blobs):
+    """A function: 3 epochs of 4 updates; returns history, weights and buffers, and moments, bytewise."""
+
+    def run(*, model=None, optimizer=None, **options):
+        model, optimizer = model or make_model(rate=0.2), optimizer or fn.Adam(lr=0.01)
+        settings = {"validation": blobs, "batch_size": 16, "epochs": 3, "seed": 0, "progress": False}
+        history = fn.fit(model, blobs, optimizer=optimizer, **{**settings, **options})
+        found = {name: array.tobytes() for name, array in history_arrays(history).items()}
+        for name, param in model.named_parameters():
+            state = optimizer.state(param)
+            arrays = {"value": param.value, "steps": state.counter, **state}
+            found |= {f"{name} {key}": array.tobytes() for key, array in arrays.items()}
+        return found | {f"random {n}": state.tobytes() for n, state in enumerate(model.random_states())}
+
+    return run
+
+
+def history_arrays(history):
+    curves = {name: np.array(curve) for name, curve in history.items()}
+    return curves | {f"updates {name}": np.array(curve) for name, curve in history.updates.items()}
+
+
+# --- Ctrl-C ---
+
+
+@pytest.mark.parametrize("press", ["Ctrl-C", "KeyboardInterrupt"])
+@pytest.mark.parametrize("event", ["on_epoch_begin", "on_update", "on_epoch_end"])
+def test_ctrl_c_in_a_callback(train, path, event, press):
+    """Held back, or raised at once: no epoch is counted twice, none is lost."""
+
+    class Press(fn.Callback):
+        pressed = False
+
+    def handle(self, training, *details):
+        if training.updates >= 4 and not Press.pressed:
+            Press.pressed = True
+            if press == "KeyboardInterrupt":
+                raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)
+
+    setattr(Press, event, handle)
+    expected = train()
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint=fn.Checkpoint(path, seconds=3600), callbacks=[Press()])
+    assert path.exists() == (press == "Ctrl-C" or event == "on_epoch_begin")
+    assert train(checkpoint=path) == expected
+
+
+def test_ctrl_c_during_the_validation(train, path):
+    calls = []
+
+    def metric(outputs, targets):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return 1
+
+    expected = train(metrics={"m": lambda outputs, targets: 1})
+    with pytest.raises(KeyboardInterrupt):
+        train(checkpoint=path, metrics={"m": metric})
+    assert path.exists()
+    assert train(checkpoint=path, metrics={"m": metric}) == expected
+
+
+def test_an_update_that_was_half_done_is_not_kept(train, path):
+    class Interrupted(fn.SGD):
+        calls = 0
+
+        def update(self, value, grad, state, lr):
+            Interrupted.calls += 1
+            if Interrupted.calls == 4 * 5 + 2:  # after one of the four parameters of the sixth update
+                raise KeyboardInterrupt
+            super().update(value, grad, state, lr)
+
+    expected = train(optimizer=fn.SGD(0.1, momentum=0.9))
+    with pytest.raises(KeyboardInterrupt):
+        train(optimizer=Interrupted(0.1, momentum=0.9), checkpoint=fn.Checkpoint(path, seconds=0))
+    assert train(optimizer=Interrupted(0.1, momentum=0.9), checkpoint=path) == expected
+
+
+# --- what is kept ---
+
+
+def test_parameters_of_the_same_names(train, path):
+    """Two layers in a layer of one's own: nobody gives their parameters names of their own."""
+
+    class Twice(fn.Layer):
+        def __init__(self):
+            fn.manual_seed(0)
+            self.first, self.second = fn.Linear(6, 6), fn.Linear(6, 6)
+
+        def forward(self, x, *, train=False):
+            hidden, back = self.first.forward(x, train=train)
+            outputs, last = self.second.forward(hidden, train=train)
+            return outputs, lambda dy, *, need_dx=True: back(last(dy), need_dx=need_dx)
+
+    expected = train(model=Twice())
+    with pytest.raises(Killed):
+        train(model=Twice(), checkpoint=fn.Checkpoint(path, seconds=0), callbacks=[KillAt(6)])
+    assert train(model=Twice(), checkpoint=path) == expected
+
+
+def test_what_a_callback_has_frozen_and_the_learning_rate(train, path):
+    class Thaw(fn.Callback):
+        def on_epoch_begin(self, training):
+            training.model[0].set_lr_scale([0, 0.5, 0.25][training.epoch])
+            training.optimizer.lr = [0.01, 0.02, 0.03][training.epoch]
+
+    expected = train(callbacks=[Thaw()])
+    with pytest.raises(Killed):
+        train(checkpoint=fn.Checkpoint(path, seconds=0), callbacks=[Thaw(), KillAt(7)])
+    assert train(checkpoint=path, callbacks=[Thaw()]) == expected
+
+
+def test_what_the_dead_have_left_behind_is_removed(train, path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as dead:
+        pass
+    names = [
+        f".checkpoint.{dead.pid}-1.tmp",
+        f".checkpoint.{os.getpid()}-1.tmp",
+        ".other.1-1.tmp",
+        "mine.tmp",
+    ]
+    for name in names:
+        (path.parent / name).touch()
+    train(checkpoint=path)
+    assert {entry.name for entry in path.parent.iterdir()} == {"checkpoint", *names[1:]}
+
+
+# --- what is refused ---
+
+
+@pytest.mark.parametrize("place", [0, 40, 200, -500, -30, -1])
+def test_a_flipped_bit_is_noticed(train, path, place):
+    train(checkpoint=path)
+    content = bytearray(path.read_bytes())
+    content[place] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(fn.CheckpointError, match="no readable checkpoint"):
+        train(checkpoint=path)
+    assert path.read_bytes() == content
+
+
+DIFFERENT = {
+    "patience": (
+        {"callbacks": [fn.EarlyStopping("loss", patience=9)]},
+        r"callbacks\[0\].patience was 5, is 9",
+    ),
+    "class weights": ({"loss": fn.CrossEntropy(weight=[1, 2, 4])}, "loss.weight was '.*', is '.*'"),
+    "threshold": ({"schedule": fn.schedules.Plateau("loss", threshold=0.5)}, "schedule.threshold was 0.0001"),
+    "ema": ({"ema": 0.9999992}, "ema.decay was 0.9999991, is 0.9999992"),
+    "dtype": ({"dtype": np.float64}, r"model.layers\[0\].weight was 'float32 .*', is 'float64"),
+    "rate": ({"rate": 0.2000001}, r"model.layers\[2\].rate was 0.2, is 0.2000001"),
+    "frozen": ({"frozen": True}, "lr_scale=1', is '.*lr_scale=0'"),
+    "epochs": ({"epochs": 2}, "epochs"),
+}
+
+
+@pytest.mark.parametrize("change", DIFFERENT)
+def test_an_almost_equal_training_is_refused_and_nothing_changes(train, path, make_model, unchanged, change):
+    def options(**changes):
+        settings = {
+            "callbacks": [fn.EarlyStopping("loss", patience=5)],
+            "loss": fn.CrossEntropy(weight=[1, 2, 3]),
+            "schedule": fn.schedules.Plateau("loss"),
+            "ema": 0.9999991,
+        }
+        changed = {**settings, **changes}
+        model = make_model(rate=changed.pop("rate", 0.2), dtype=changed.pop("dtype", np.float32))
+        if changed.pop("frozen", False):
+            model[0].set_lr_scale(0)
+        return {**changed, "model": model, "checkpoint": path}
+
+    train(**options())
+    changes, words = DIFFERENT[change]
+    content, changed = path.read_bytes(), options(**changes)
+    with unchanged(changed["model"]), pytest.raises(fn.CheckpointError, match=words):
+        train(**changed)
+    assert path.read_bytes() == content
+    train(**options())
+
+
+def test_fewer_epochs_than_are_done(train, path):
+    train(checkpoint=path)
+    with pytest.raises(fn.CheckpointError, match="is in epoch 3 already, but epochs=2"):
+        train(checkpoint=path, epochs=2)
+
+
+def test_callbacks_without_a_state_may_come_and_go(train, path):
+    expected = train(checkpoint=path, callbacks=[lambda training: None])
+    assert train(checkpoint=path, callbacks=[KillAt(999), lambda training: None]) == expected
+
+
+# --- early stopping ---
+
+
+def test_early_stopping_gives_back_the_averages_that_were_best(make_model, blobs):
+    """Noisy labels, so that the weights soon fit too well."""
+    x, y = blobs
+    model, held_out = make_model(), (x[40:], y[40:])
+    stopping = fn.EarlyStopping("val_loss", patience=3)
+    history = fn.fit(
+        *(model, (x[:40], np.roll(y[:40], 1) * (np.arange(40) % 2) + y[:40] * (1 - np.arange(40) % 2))),
+        **{"validation": held_out, "ema": 0.9, "epochs": 100, "optimizer": fn.Adam(lr=0.05), "seed": 0},
+        callbacks=[stopping],
+    )
+    assert history.stopped is not None
+    assert fn.evaluate(model, held_out)["loss"] == stopping.best == min(history["val_loss"])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "mode"),
+    [
+        *((name, "min") for name in ("loss", "val_loss", "val_error")),
+        *(
+            (name, "max")
+            for name in ("accuracy", "val_accuracy", "val_top3", "val_recall", "val_f1", "val_auc")
+        ),
+    ],
+)
+def test_what_is_better_follows_from_the_name(monitor, mode):
+    assert fn.EarlyStopping(monitor).mode == mode
+    assert fn.EarlyStopping(monitor, mode="min").mode == "min"
+
+
+def test_what_is_better_must_be_known():
+    with pytest.raises(ValueError, match="'val_dice' the better the larger or the smaller"):
+        fn.EarlyStopping("val_dice")
