@@ -24,11 +24,13 @@ from pathlib import Path
 import image_mistakes_to_plant
 import mistakes_to_plant
 import plan_mistakes_to_plant
+import training_mistakes_to_plant
 
 MISTAKES = (
     *mistakes_to_plant.MISTAKES,
     *image_mistakes_to_plant.MISTAKES,
     *plan_mistakes_to_plant.MISTAKES,
+    *training_mistakes_to_plant.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -112,7 +112,11 @@ def test_bad_data_of_predict(case, make_model):
 BAD_OPTIONS = {
     "loss": ({"loss": "mse"}, ValueError, "unknown loss 'mse': choose one of cross_entropy, squared_error$"),
     "loss class": ({"loss": fn.CrossEntropy}, TypeError, r"pass an instance, CrossEntropy\(\)"),
-    "optimizer": ({"optimizer": "sdg"}, ValueError, "unknown optimizer 'sdg': choose one of adam, adamw, rmsprop, sgd$"),
+    "optimizer": (
+        {"optimizer": "sdg"},
+        ValueError,
+        "unknown optimizer 'sdg': choose one of adam, adamw, rmsprop, sgd$",
+    ),
     "optimizer class": ({"optimizer": fn.SGD}, TypeError, r"pass an instance, SGD\(lr=...\)"),
     "nonfinite": (
         {"on_nonfinite": "skip"},

@@ -159,6 +159,30 @@ def test_what_the_dead_have_left_behind_is_removed(train, path):
     assert {entry.name for entry in path.parent.iterdir()} == {"checkpoint", *names[1:]}
 
 
+def test_a_key_that_was_drawn(train, path, make_model):
+    def drawn(seed, **options):
+        model = make_model(rate=0.2)
+        fn.manual_seed(seed)  # what the key is drawn from
+        return train(model=model, seed=None, **options)
+
+    expected = drawn(5)
+    assert drawn(6)["updates loss"] != expected["updates loss"]
+    drawn(5, epochs=2, checkpoint=path)
+    assert drawn(6, checkpoint=path) == expected
+
+
+def test_early_stopping_goes_on_waiting(train, path):
+    def waiting(kill=()):
+        callbacks = [fn.EarlyStopping("val_loss", patience=3), *kill]
+        return {"optimizer": fn.SGD(lr=0), "epochs": 9, "callbacks": callbacks}
+
+    expected = train(**waiting())
+    assert len(expected["val_loss"]) == 4 * 8
+    with pytest.raises(Killed):
+        train(checkpoint=fn.Checkpoint(path, seconds=0), **waiting([KillAt(10)]))
+    assert train(checkpoint=path, **waiting()) == expected
+
+
 # --- what is refused ---
 
 
