@@ -17,6 +17,7 @@ they are pixels. AlexNet's convolutions 2, 4 and 5 had two groups; here they hav
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
@@ -238,8 +239,10 @@ def main() -> None:
         before = probe.fma_gflops(threads)
         pause = 0.1 if threads > 1 else 0.0
         total = len(options.batches) * sum(len(pieces_of(layer)) for layer in layers)
-        with tqdm(total=total) as bar:
-            cells = list(cells_of(layers, options.batches, options.seconds, pause, bar))
+        cells: list[Cell] = []
+        with tqdm(total=total) as bar, contextlib.suppress(KeyboardInterrupt):  # then what is done is shown
+            for cell in cells_of(layers, options.batches, options.seconds, pause, bar):
+                cells.append(cell)
         peak = max(before, probe.fma_gflops(threads))
         print(f"\n{threads} thread{'s' * (threads > 1)}, {kernels.core.isa()}: peak {peak:.0f} GFLOP/s\n")
         print(table(cells, peak), end="\n\n")
