@@ -16,6 +16,7 @@
 // for the one in which a sanitizer or a guard page ends the run. Exit code 0, or 1 after a message that names
 // the case.
 
+#include "augment.hpp"
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
@@ -80,6 +81,18 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     check(make<T>("sgd without momentum", SGD, {count}, {input(dy), input(sgd), {}, updated(target)}));
     check(make<T>("adam", ADAM, {count},
                   {input(dy), input(adam), updated(x), updated(numbers<T>(count)), updated(target)}));
+
+    const std::vector<double> rmsprop{0.1, 0.9, 1e-8, 0.01, 0.5}, bound{0.3};
+    check(make<T>("rmsprop", RMSPROP, {count},
+                  {input(dy), input(rmsprop), updated(whole<T>(count)), updated(x), updated(target), updated(x)}));
+    check(make<T>("rmsprop alone", RMSPROP, {count},
+                  {input(dy), input(rmsprop), updated(whole<T>(count)), {}, {}, updated(x)}));
+    check(make<T>("sum_squares", SUM_SQUARES, {count}, {input(dy), output<double>(1)}));
+    check(serial(make<T>("clip_factor", CLIP_FACTOR, {1},
+                         {input(bound), input(bound), output<double>(1), output<double>(1)})));
+    check(make<T>("multiply", MULTIPLY, {count}, {input(bound), updated(x)}));
+    check(make<T>("clamp", CLAMP, {count}, {input(bound), updated(x)}));
+    check(make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
 
     check(make<T>("probe_fma", PROBE_FMA, {3}, {updated(whole<T>(1))}));
     if (count) check(make<T>("probe_read", PROBE_READ, {count, 3}, {updated(whole<T>(count))}));
@@ -157,6 +170,7 @@ template <class T> void check_every_kernel() {
     check_dense<T>();
     check_conv<T>();
     check_pool<T>();
+    check_augmentation<T>();
     check_norms<T>();
     for (int64_t count = 0; count <= 2 * LANES<T> + 1; ++count) check_elementwise_kernels<T>(count);
     check_elementwise_kernels<T>(1003);
