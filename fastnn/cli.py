@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `picture`, `profile`, `probe`, `compare`, `config`.
+"""The command line: `fastnn train`, `curves`, `picture`, `profile`, `probe`, `compare`, `config`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -59,6 +59,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         return show_config
     if options.command == "compare":
         return partial(_compare, **options.compare.as_dict())
+    if options.command == "curves":
+        return partial(_curves, **options.curves.as_dict())
     if options.command == "picture":
         return partial(_picture, **options.picture.as_dict())
     if options.command == "profile":
@@ -89,6 +91,22 @@ def _compare(run: Path, plot: Path | None = None) -> None:
     print(compare.table(results))
     if plot is not None:
         print(f"written to {compare.plot(results, plot)}")
+
+
+def _curves(
+    runs: list[Path], out: Path = Path("curves.png"), name: str = "accuracy", log: bool = False
+) -> None:
+    """Draw a curve of several runs: those that differ in their seed alone as a mean with its deviation.
+
+    Args:
+        runs: The folders of the runs.
+        out: Where to write the picture (.png, .svg, .pdf).
+        name: Which curve: loss, accuracy, val_loss, val_accuracy, lr, or updates.loss for one per update.
+        log: Make the axis logarithmic.
+    """
+    from fastnn import pictures
+
+    print(f"written to {pictures.draw_bands(runs, out, name=name, log=log)}")
 
 
 def _picture(kind: str, run: Path, out: Path | None = None) -> None:
@@ -169,6 +187,12 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
     comparison.add_function_arguments(_compare, as_positional=True)
     commands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
+
+    curves = ArgumentParser(description="Draw a curve of several runs, with its deviation over seeds.")
+    curves.add_argument("runs", type=Path, nargs="+", help="The folders of the runs.")
+    curves.add_function_arguments(_curves, skip={"runs", "log"})
+    curves.add_argument("--log", action="store_true", help="Make the axis logarithmic.")
+    commands.add_subcommand("curves", curves, help="Draw a curve of several runs.")
 
     picture = ArgumentParser(description="Draw a picture of a run that fastnn train has written.")
     picture.add_function_arguments(_picture, as_positional=True)

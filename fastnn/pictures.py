@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from fastnn import runs, viz
 from fastnn._door import Array, choose
 from fastnn.checkpoint import load
 from fastnn.features import features
+from fastnn.history import History
 from fastnn.layers import Conv2d, Linear, MaxPool2d, Sequential
 from fastnn.settings import DATASETS, Settings, optimizer_from
 
@@ -34,13 +35,57 @@ def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = Fals
     return drawing(settings, model, test, target)
 
 
-def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
+def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = False) -> Path:
+    """Draw the curve `name` of several runs into the picture `out`; returns its path.
+
+    Runs whose settings differ in their seed alone become one line, their mean, in a band of one standard
+    deviation; a line is called by the settings in which it differs from others. Raises FileNotFoundError for
+    a folder without a run, and ValueError for a curve that a run lacks.
+    """
+    groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
+    for folder in folders:
+        settings = {key: value for key, value in _written_settings(folder).items() if key not in FREE}
+        history = _history(folder)
+        groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
+    alike = [settings for settings, _ in groups.values()]
+    names = [key for key in alike[0] if any(settings.get(key) != alike[0][key] for settings in alike)]
+    lines = {
+        ", ".join(f"{key} {_short(settings[key])}" for key in names) or settings["dataset"]: histories
+        for settings, histories in groups.values()
+    }
+    return viz.save_bands(lines, out, name=name, log=log)
+
+
+FREE = ("seed", "threads")  # settings that do not tell two kinds of runs apart
+
+
+def _short(value: Any) -> str:
+    """A setting as people write it: Adam(lr=0.001) for the description of an optimizer."""
+    if isinstance(value, dict):
+        return f"{value['class_path'].rpartition('.')[2]}(lr={value['init_args']['lr']:g})"
+    return str(value)
+
+
+def _history(run: Path) -> History:
+    written = json.loads((run / runs.HISTORY).read_text())
+    history = History()
+    history.update(written["epochs"])
+    history.updates = written["updates"]
+    return history
+
+
+def _written_settings(run: Path) -> dict[str, Any]:
     config = run / runs.CONFIG
-    if not config.is_file():
+    if not config.is_file() or not (run / runs.HISTORY).is_file():
         raise FileNotFoundError(
             f"{run} holds no run: fastnn train writes {runs.CONFIG} and more into a folder"
         )
     written: dict[str, Any] = json.loads(config.read_text())["settings"]
+    return written
+
+
+def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
+    written = _written_settings(run)
     written["layers"] = tuple(written["layers"])
     written["optimizer"] = optimizer_from(written["optimizer"])
     known = {field.name for field in fields(Settings)}

@@ -202,3 +202,24 @@ def test_what_cannot_be_drawn_is_said(run, tmp_path, capsys):
         assert message in capsys.readouterr().err
     assert main(["picture", "filters", str(plain)]) == 0
     assert os.listdir(plain).count("filters.png") == 1
+
+
+def test_the_command_draws_curves_of_several_runs(drawn, tmp_path, capsys):
+    """Two seeds of one kind become a band, another learning rate a line of its own."""
+    folders = []
+    for seed, lr in ((0, 0.1), (1, 0.1), (0, 0.02)):
+        folders.append(str(tmp_path / f"{seed}-{lr}"))
+        options = f"--epochs 2 --seed {seed} --optimizer.lr {lr} --out {folders[-1]}"
+        assert main(["train", "digits", *options.split()]) == 0
+    drawn.clear()
+    out = tmp_path / "curves.png"
+    assert main(["curves", *folders, "--out", str(out), "--name", "loss", "--log"]) == 0
+    assert capsys.readouterr().out.endswith(f"written to {out}\n")
+    axes = drawn[0].axes[0]
+    words = [text.get_text() for text in axes.get_legend().texts]
+    assert words == ["optimizer SGD(lr=0.1) (2 runs)", "optimizer SGD(lr=0.02)"]
+    assert len(axes.lines[0].get_xdata()) == 2
+    assert main(["curves", folders[0], "--out", str(out), "--name", "val_loss"]) == 1
+    assert "has no 'val_loss'" in capsys.readouterr().err
+    assert main(["curves", str(tmp_path), "--out", str(out)]) == 1
+    assert "holds no run" in capsys.readouterr().err
