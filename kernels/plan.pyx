@@ -188,7 +188,7 @@ cdef class Plan:
         cdef const double *first = NULL
         if rates is not None:
             if rates.shape[0] < losses.shape[0]:
-                raise ValueError(f"a rate is wanted for each of {losses.shape[0]} steps, not {rates.shape[0]}")
+                raise ValueError(f"a rate is wanted for each of the {losses.shape[0]} steps")
             first = &rates[0]
         self.plan.bind(0, index.data, stride * sizeof(int64_t))
         done = self._run(losses.shape[0], &losses[0], seconds, first, NULL)
