@@ -123,6 +123,7 @@ class RecordedStep:
         hypers = [(trainer.optimizer.state(param).hyper, param.lr_scale) for param in moving]
         read = [(hyper, scale) for hyper, scale in hypers if len(hyper)]
         self.plan.bind_rates(read)
+        self._bound = read  # the plan holds bare pointers to these arrays
         self._lr = trainer.optimizer.lr
         # Of one parameter, to see whether another trainer with this optimizer has written another rate.
         self._hyper = read[0][0] if read else np.empty(0)
