@@ -5,7 +5,7 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import augment, data, init, losses, nets, optim, schedules, viz
+from fastnn import augment, data, init, losses, metrics, nets, optim, schedules, viz
 from fastnn.callbacks import Callback, EarlyStopping, Training
 from fastnn.checkpoint import CheckpointError, load, save
 from fastnn.config import get_num_threads, set_num_threads, show_config
@@ -104,6 +104,7 @@ __all__ = [
     "load_torch",
     "losses",
     "manual_seed",
+    "metrics",
     "nets",
     "optim",
     "save",

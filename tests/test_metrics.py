@@ -1,0 +1,116 @@
+"""Metrics for people, against scikit-learn over random cases, and by hand where it has none."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn import metrics as theirs
+
+import fastnn as fn
+from fastnn import metrics
+
+
+def random_cases(count=60):
+    rng = np.random.default_rng(0)
+    for _ in range(count):
+        classes, samples = int(rng.integers(2, 7)), int(rng.integers(1, 40))
+        yield rng.standard_normal((samples, classes)), rng.integers(0, classes, samples)
+
+
+@pytest.mark.parametrize("zero_division", [0.0, 1.0])
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
+def test_precision_recall_and_f1_are_scikit_learns(average, zero_division):
+    """Few samples of many classes: some are never predicted, some never there, some neither."""
+    pairs = (
+        (metrics.precision, theirs.precision_score),
+        (metrics.recall, theirs.recall_score),
+        (metrics.f1, theirs.f1_score),
+    )
+    for outputs, labels in random_cases():
+        predicted = outputs.argmax(axis=1)
+        for ours, other in pairs:
+            wanted = other(labels, predicted, average=average, zero_division=zero_division)
+            for given in (outputs, predicted):
+                got = ours(given, labels, average=average, zero_division=zero_division)
+                assert got == pytest.approx(wanted, abs=1e-12)
+
+
+def test_each_class_alone_is_scikit_learns():
+    for outputs, labels in random_cases():
+        predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
+        wanted = theirs.precision_recall_fscore_support(
+            labels, predicted, labels=np.arange(classes), zero_division=0.0
+        )
+        for ours, numbers in zip((metrics.precision, metrics.recall, metrics.f1), wanted, strict=False):
+            np.testing.assert_allclose(ours(outputs, labels, average="none"), numbers, atol=1e-12)
+
+
+def test_accuracy_and_confusion_are_scikit_learns():
+    for outputs, labels in random_cases():
+        predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
+        one_hot = np.eye(classes)[labels]
+        for targets in (labels, one_hot):
+            assert metrics.accuracy(outputs, targets) == theirs.accuracy_score(labels, predicted)
+            table = metrics.confusion(outputs, targets)
+            wanted = theirs.confusion_matrix(labels, predicted, labels=np.arange(classes))
+            assert np.array_equal(table, wanted)
+
+
+def test_top_k_is_scikit_learns():
+    for outputs, labels in random_cases():
+        for k in range(1, outputs.shape[1]):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of k that are no use
+                wanted = theirs.top_k_accuracy_score(
+                    labels,
+                    outputs if outputs.shape[1] > 2 else outputs[:, 1] - outputs[:, 0],
+                    k=k,
+                    labels=np.arange(outputs.shape[1]),
+                )
+            if outputs.shape[1] > 2:
+                assert metrics.top_k(k)(outputs, labels) == pytest.approx(wanted, abs=1e-12)
+        assert metrics.top_k(outputs.shape[1])(outputs, labels) == 1
+
+
+def test_equal_outputs_bring_no_luck():
+    assert metrics.top_k(1)(np.zeros((3, 3)), [0, 1, 2]) == pytest.approx(1 / 3)
+
+
+def test_a_report_tells_all():
+    text = metrics.report([0, 0, 1, 1], [0, 1, 1, 1], names=["ant", "bee"])
+    assert text.splitlines() == [
+        "          precision  recall      F1  samples",
+        "ant          0.5000  1.0000  0.6667        1",
+        "bee          1.0000  0.6667  0.8000        3",
+        "mean         0.7500  0.8333  0.7333        4",
+        "accuracy     0.7500",
+    ]
+
+
+def test_they_fit_into_fit():
+    x, y = np.random.default_rng(0).random((30, 4), np.float32), np.arange(30) % 3
+    history = fn.fit(
+        fn.Linear(4, 3), (x, y), validation=(x, y), metrics=[metrics.f1, metrics.top_k(2)], progress=False
+    )
+    assert 0 <= history["val_f1"][0] <= 1
+    assert history["val_top2"][0] >= history["val_accuracy"][0]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.accuracy([], []), "outputs must be labels"),
+        (lambda: metrics.accuracy([0, 1], [0]), "2 outputs for 1 targets"),
+        (lambda: metrics.accuracy([0, -1], [0, 1]), "count from 0"),
+        (lambda: metrics.confusion([0, 3], [0, 1], classes=2), "a class 3, but classes=2"),
+        (lambda: metrics.f1([0], [0], average="mean"), "unknown average"),
+        (lambda: metrics.top_k(0), "k must be"),
+        (lambda: metrics.top_k(1)([0, 1], [0, 1]), r"outputs \(N, C\)"),
+        (lambda: metrics.report([0, 1], [0, 1], names=["a"]), "1 names for 2 classes"),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+    with pytest.raises(TypeError, match="whole numbers"):
+        metrics.accuracy([0.5], [1])
