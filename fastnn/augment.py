@@ -10,6 +10,7 @@ the batch), whatever the number of threads.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ from fastnn.kernels import empty, ops
 ANGLE, SHEAR, LEAST_SCALE, MOST_SCALE, DOWN, RIGHT, ROWS, COLUMNS, UPSIDE_DOWN, MIRRORED = range(10)
 UNCHANGED = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
-Numbers = float | tuple[float, float]
+Numbers = float | Sequence[float]
 
 
 class Augmentation:
@@ -168,10 +169,11 @@ class Scale(Augmentation):
     @property
     def bounds(self) -> tuple[float, float]:
         """The smallest and the largest factor."""
-        if isinstance(self.change, tuple):
-            least, most = self.change
-            return least, most
-        return 1 - in_range(self.change, "change", 0), 1 + self.change
+        numbers = _numbers(self.change, "change")
+        if numbers.ndim:
+            return float(numbers[0]), float(numbers[1])
+        change = in_range(numbers, "change", 0)
+        return 1 - change, 1 + change
 
     def settings(self) -> dict[int, float]:
         least, most = self.bounds
@@ -199,7 +201,7 @@ class Crop(Augmentation):
     So it moves by whole pixels, and keeps them as they are.
     """
 
-    padding: int | tuple[int, int]
+    padding: int | Sequence[int]
 
     def __post_init__(self) -> None:
         for value in _pair(self.padding, "padding"):
@@ -245,5 +247,13 @@ class Elastic(Augmentation):
 
 def _pair(value: Numbers, name: str) -> tuple[float, float]:
     """One number, or one for rows and one for columns, at least 0."""
-    first, second = value if isinstance(value, tuple) else (value, value)
-    return in_range(first, name, 0), in_range(second, name, 0)
+    pair = np.broadcast_to(_numbers(value, name), 2)
+    return in_range(pair[0], name, 0), in_range(pair[1], name, 0)
+
+
+def _numbers(value: Numbers, name: str) -> Array:
+    """One number or two, as an array. Raises ValueError for anything else."""
+    numbers = np.asarray(value)
+    if numbers.shape not in ((), (2,)) or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be a number or a pair of numbers, not {value!r}")
+    return numbers.astype(np.float64)

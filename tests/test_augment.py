@@ -54,6 +54,15 @@ def test_a_call_gives_changed_copies(shape, dtype):
     assert Rotate(0)(x, seed=0).tobytes() == x.tobytes()
 
 
+def test_pairs_may_be_lists():
+    for one, other in (
+        (Scale([0.8, 1.2]), Scale((0.8, 1.2))),
+        (Shift([1, 2]), Shift((1, 2))),
+        (Crop(2), Crop([2, 2])),
+    ):
+        assert one.settings() == other.settings()
+
+
 def test_each_image_is_changed_in_its_own_way():
     x = np.repeat(digits(count=1)[0], 20, axis=0)
     assert len({image.tobytes() for image in Rotate(30)(x, seed=0)}) == 20
@@ -185,6 +194,9 @@ def test_a_step_that_fails_draws_nothing(plan):
         (lambda: Flip(1.2), "horizontal"),
         (lambda: Elastic(1, 0), "sigma"),
         (lambda: Rotate(5) | Shift(1) | Rotate(9), "Rotate occurs twice"),
+        (lambda: Shift((1, 2, 3)), "pixels must be a number or a pair"),
+        (lambda: Crop((1,)), "padding must be a number or a pair"),
+        (lambda: Scale(("a", "b")), "change must be a number or a pair"),
     ],
 )
 def test_bad_arguments_are_named(make, message):
