@@ -43,9 +43,12 @@ from fastnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
 from fastnn.resume import Checkpoint
 from fastnn.rng import manual_seed
+from fastnn.study import Study
+from fastnn.sweep import sweep
 from fastnn.torch_weights import load_torch
 from fastnn.train import fit
 from fastnn.trainer import NonFiniteError, Trainer
+from fastnn.watch import GradientWatch
 
 __all__ = [
     "EMA",
@@ -67,6 +70,7 @@ __all__ = [
     "EarlyStopping",
     "Flatten",
     "GlobalAvgPool2d",
+    "GradientWatch",
     "History",
     "Identity",
     "Layer",
@@ -85,6 +89,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "SquaredError",
+    "Study",
     "Tanh",
     "Trainer",
     "Training",
@@ -112,6 +117,7 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "squared_error",
+    "sweep",
     "viz",
 ]
 

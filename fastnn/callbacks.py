@@ -13,6 +13,7 @@ from fastnn._door import Array, choose, in_range
 from fastnn.history import History
 from fastnn.layers import Layer
 from fastnn.optim import Optimizer
+from fastnn.samples import Samples
 from fastnn.states import held_by
 from fastnn.trainer import Trainer
 
@@ -24,8 +25,16 @@ class Training:
     called: it may be evaluated, saved and asked for predictions, and `optimizer.lr` may be changed.
     """
 
-    def __init__(self, trainer: Trainer, history: History, callbacks: list[Callback], epochs: int) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        history: History,
+        callbacks: list[Callback],
+        epochs: int,
+        samples: Samples,
+    ) -> None:
         self.trainer = trainer
+        self.samples = samples  # what it trains on
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs
@@ -142,7 +151,7 @@ class EarlyStopping(Callback):
         self.monitor = monitor
         self.patience = int(in_range(patience, "patience", 0))
         self.min_delta = in_range(min_delta, "min_delta", 0)
-        self.mode = _mode(mode, monitor)
+        self.mode = better(mode, monitor)
         self.restore_best = restore_best
         self._forget()
 
@@ -214,7 +223,7 @@ def _evaluated_weights(training: Training) -> dict[str, Array]:
 LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
 
 
-def _mode(mode: str, monitor: str) -> str:
+def better(mode: str, monitor: str) -> str:
     """What is better."""
     choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
     if mode != "auto":

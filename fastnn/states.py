@@ -29,6 +29,23 @@ def kept(model: Layer) -> Iterator[None]:
 
 
 @contextmanager
+def kept_gradients(model: Layer) -> Iterator[None]:
+    """Put the gradients of the parameters back after the `with` block, in which there are none at first."""
+    params = model.parameters()
+    before = [param.grad_buffer() if param.has_grad else None for param in params]
+    for param in params:
+        param.drop_grad()
+    try:
+        yield
+    finally:
+        for param, gradient in zip(params, before, strict=True):
+            if gradient is None:
+                param.drop_grad()
+            else:
+                param.use_grad_buffer(gradient)
+
+
+@contextmanager
 def kept_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[None]:
     """The same, and for `more` states, if the `with` block raises before it has counted one in `updates`."""
     count = int(updates[0])

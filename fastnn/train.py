@@ -26,6 +26,7 @@ from fastnn.resume import Checkpoint, Keeper, find
 from fastnn.samples import Data, Samples, check_data
 from fastnn.schedules import Schedule
 from fastnn.trainer import NONFINITE, ORDER_OF_SAMPLES, NonFiniteError, Trainer, check_finite
+from fastnn.watch import GradientWatch, SparingWatch
 
 
 def fit(
@@ -55,6 +56,7 @@ def fit(
     resume: bool | str = "auto",
     history: History | None = None,
     progress: bool | None = None,
+    watch: bool = True,
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
@@ -77,6 +79,8 @@ def fit(
     `fn.Checkpoint`, is written all along; a training that is started again with the same arguments goes on
     from it, and ends with the same bits as if it had never stopped (`resume=True`: there must be one;
     `False`: there must be none). `progress` shows a bar (None: when the error stream is a terminal).
+    `watch` warns of a loss that does not move, of vanished or exploded gradients and of dead ReLUs, where
+    looking costs next to nothing (`fn.GradientWatch` among the callbacks looks after every epoch).
 
     Raises ValueError or TypeError for what does not fit, before anything has changed; `NonFiniteError` as
     `Trainer` describes; `CheckpointError` for a checkpoint that is damaged or of another training.
@@ -142,7 +146,8 @@ def fit(
         )
         trainer.check_images(samples)
         _warn_of_pixels(model, samples)
-        training = Training(trainer, history, asked, epochs)
+        watches = [SparingWatch()] if watch and not any(isinstance(c, GradientWatch) for c in asked) else []
+        training = Training(trainer, history, [*asked, *watches], epochs, samples)
         keeper = None if place is None else Keeper(place, training, description, found)
         _train(training, samples, held_out, by_name, batch_size, shuffle, keeper, progress)
     except NonFiniteError as error:
@@ -242,7 +247,8 @@ def _epoch(
         return None
     losses = np.array(recorded["loss"][-len(sizes) :])
     is_mean = trainer.loss.reduction == "mean"
-    total = float(np.dot(losses, sizes)) / len(samples) if is_mean else float(losses.sum())
+    # Not np.dot, which sums long curves in an order that depends on the threads of BLAS.
+    total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
     return summary(total, trainer.correct, samples, with_accuracy)
 
 

@@ -24,7 +24,7 @@ cdef extern from "recording.hpp" namespace "fastnn" nogil:
 
 cdef extern from "executor.hpp" namespace "fastnn" nogil:
     bint execute_call(const Table &table, Call &call, int threads)
-    void open_session(int threads, double work)
+    bint open_session(int threads, double work)
     void close_session()
 
 # How many threads a call may use. These two functions can be found by their names from outside, by
@@ -71,8 +71,8 @@ cdef bint run(Call *call) noexcept nogil:
     return execute_call(table[0], call[0], threads)
 
 
-cdef void open(double work) noexcept nogil:
-    open_session(threads, work)
+cdef bint open(double work) noexcept nogil:
+    return open_session(threads, work)
 
 
 cdef void close() noexcept nogil:

@@ -61,7 +61,8 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
 }
 
 // Around the calls of a plan, whose steps have so much work: the team stays awake between them.
-inline void open_session(int threads, double work) { Team::instance().open_session(threads, work); }
+// False if there is nothing to close.
+inline bool open_session(int threads, double work) { return Team::instance().open_session(threads, work); }
 inline void close_session() { Team::instance().close_session(); }
 
 }  // namespace fastnn

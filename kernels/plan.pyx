@@ -59,7 +59,7 @@ cdef extern from "fusion.hpp" namespace "fastnn" nogil:
 
 cnp.import_array()
 
-ctypedef void (*OpenSession)(double work) noexcept nogil
+ctypedef bint (*OpenSession)(double work) noexcept nogil
 ctypedef void (*CloseSession)() noexcept nogil
 ctypedef void (*RecordInto)(vector[Call] *) noexcept
 
@@ -218,11 +218,13 @@ cdef class Plan:
     ):
         cdef Outcome outcome = RAN
         cdef int64_t done
+        cdef bint opened
         self.error = None
         with nogil:
-            open_session(self.work)
+            opened = open_session(self.work)
             done = self.plan.run(run_call, steps, losses, seconds, rates, times, outcome)
-            close_session()
+            if opened:
+                close_session()
         if outcome == CHECK_FAILED:
             self.error = CheckFailedError(kernel_name(self.plan.calls[self.plan.failed].kernel).decode())
         elif outcome == OUT_OF_MEMORY:

@@ -66,15 +66,18 @@ public:
 
     // While a session is open, workers wait for jobs without going to sleep: a plan knows that more will come
     // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work`: of one step.
-    void open_session(int threads, double work) {
+    // False, and no session, where one thread does all: workers must not spin on the cores of other trainings.
+    bool open_session(int threads, double work) {
+        if (threads < 2) return false;
         ++sessions_;
-        if (work < WORK_TO_WAKE) return;
+        if (work < WORK_TO_WAKE) return true;
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
         const int helpers = alone.owns_lock() ? ensure_workers(threads - 1) : 0;
-        if (!helpers) return;
+        if (!helpers) return true;
         // A new worker begins on the core of its creator, and a caller may have moved to that of its worker.
         if (this_core() != kept_off_) keep_off_this_core(helpers);
         for (int i = 0; i < helpers; ++i) workers_[i]->rouse();
+        return true;
     }
     void close_session() { --sessions_; }
 

@@ -39,6 +39,7 @@ ORDER = [
     {"trainer"},
     {"evaluation"},
     {"callbacks", "checkpoint"},
+    {"watch"},
     {"fingerprint"},
     {"resume"},
     {"train"},

@@ -55,10 +55,10 @@ public:
         Outcome outcome = RAN;
         threads_of_plan = threads;
         plan_.bind(0, reinterpret_cast<char *>(order.data()), M * sizeof(int64_t));
-        open_session(threads, 1e18);
+        const bool opened = open_session(threads, 1e18);
         const int64_t done =
             plan_.run(run_on_team, int64_t(found.size()), found.data(), 1e9, nullptr, nullptr, outcome);
-        close_session();
+        if (opened) close_session();
         found_.insert(found_.end(), found.begin(), found.begin() + done);
         return {done, outcome};
     }

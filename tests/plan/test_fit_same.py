@@ -163,7 +163,7 @@ def test_data_that_nobody_else_holds(snapshot):
     def fit(planned):
         fn.manual_seed(0)
         model, generator = small_net(), np.random.default_rng(0)
-        options = {"batch_size": 7, "epochs": 5, "seed": 0, "plan": planned}
+        options = {"batch_size": 7, "epochs": 5, "seed": 0, "plan": planned, "watch": False}
         fn.fit(model, (generator.normal(size=(500, FEATURES)), np.arange(500) % CLASSES), **options)
         return snapshot(model)
 
