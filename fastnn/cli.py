@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `curves`, `picture`, `profile`, `probe`, `compare`, `config`.
+"""The command line: `fastnn train`, `sweep`, `curves`, `picture`, `profile`, `probe`, `compare`, `config`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -32,9 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     0 done, 1 failed, 3 a data set is missing, 130 interrupted by Ctrl-C. Usage errors raise SystemExit
     with the code 2, as --help and --version do with 0.
     """
-    call = _parse([_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)])
+    words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
     try:
-        call()
+        _parse(words)()
     except KeyboardInterrupt:
         return _failed("interrupted", INTERRUPTED)
     except DatasetNotFoundError as error:
@@ -52,8 +52,9 @@ def _failed(message: str, code: int) -> int:
 
 def _parse(words: list[str]) -> Callable[[], object]:
     """What the command line asks for, to be called. Leaves with SystemExit as `main` says."""
+    given, words = _configuration(words)
     shorthands, words = _shorthands(words)
-    parser = _parser(shorthands)
+    parser = _parser(shorthands, given)
     options = parser.parse_args(words)
     if options.command == "config":
         return show_config
@@ -67,6 +68,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         return partial(_profile, **options.profile.as_dict())
     if options.command == "probe":
         return partial(_probe, **options.probe.as_dict())
+    if options.command == "sweep":
+        return partial(_sweep, **options.sweep.as_dict())
     dataset = options.train.dataset
     try:
         chosen = parser.instantiate(options).train[dataset].as_dict()
@@ -76,6 +79,42 @@ def _parse(words: list[str]) -> Callable[[], object]:
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(runs.train, wanted, out=out, overwrite=overwrite, resume=resume, download=not no_download)
+
+
+def _sweep(
+    config: Path,
+    grid: list[str],
+    seeds: str = "0:3",
+    jobs: int | None = None,
+    executor: str = "threads",
+    out: Path | None = None,
+    resume: bool = False,
+    no_download: bool = False,
+) -> None:
+    """Train at each point of a grid of settings with several seeds, and compare.
+
+    Args:
+        config: A YAML file of settings, as for fastnn train, or the config.json of a run.
+        grid: A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.
+        seeds: A range such as 0:3, or numbers such as 0,1,2.
+        jobs: How many trainings run at a time, on one thread each; by default as many as there are threads.
+        executor: threads of one process, or joblib for several processes.
+        out: The folder to write to; by default a new one in runs/.
+        resume: Go on with the sweep in --out that was killed or interrupted.
+        no_download: Do not download missing data.
+    """
+    from fastnn import configuration, studies
+
+    studies.run(
+        configuration.read(config),
+        configuration.grid(grid),
+        configuration.seeds(seeds),
+        jobs="auto" if jobs is None else jobs,
+        executor=executor,
+        out=out,
+        resume=resume,
+        download=not no_download,
+    )
 
 
 def _compare(run: Path, plot: Path | None = None) -> None:
@@ -170,8 +209,8 @@ def _probe(threads: list[int] | None, fresh: bool) -> None:
         print(f"not kept: {files[0].parent} cannot be written to")
 
 
-def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
-    """The parser; `shorthands` are settings to take as defaults in place of a preset's."""
+def _parser(shorthands: dict[str, Any], given: settings.Settings | None) -> ArgumentParser:
+    """The parser; `shorthands` are defaults in place of those of a preset or of the settings `given`."""
     parser = ArgumentParser(
         "fastnn", description="Train small neural networks on a CPU.", version=__version__
     )
@@ -182,7 +221,25 @@ def _parser(shorthands: dict[str, Any]) -> ArgumentParser:
     datasets = train.add_subcommands(dest="dataset")
     for name, presets in settings.PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
+        if given is not None and given.dataset == name:
+            preset = given
         datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
+
+    sweep = ArgumentParser(
+        description="Train at each point of a grid of settings with several seeds, and compare."
+    )
+    sweep.add_argument("config", type=Path, help="A YAML file of settings, or the config.json of a run.")
+    sweep.add_argument(
+        "--grid",
+        nargs="+",
+        required=True,
+        metavar="SETTING=VALUE,...",
+        help="A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.",
+    )
+    sweep.add_function_arguments(_sweep, skip={"config", "grid", "resume", "no_download"})
+    sweep.add_argument("--resume", action="store_true", help="Go on with the sweep in --out that was ended.")
+    sweep.add_argument("--no_download", action="store_true", help="Do not download missing data.")
+    commands.add_subcommand("sweep", sweep, help="Train at each point of a grid of settings.")
 
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
     comparison.add_function_arguments(_compare, as_positional=True)
@@ -239,6 +296,16 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
 def _with_underscores(word: str) -> str:
     """--batch-size as --batch_size, the name of the setting."""
     return re.sub("^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), word)
+
+
+def _configuration(words: list[str]) -> tuple[settings.Settings | None, list[str]]:
+    """The settings of `fastnn train FILE`, and the words with its data set in the place of the file."""
+    from fastnn import configuration
+
+    if words[:1] != ["train"] or len(words) < 2 or not configuration.is_file_name(words[1]):
+        return None, words
+    found = configuration.read(Path(words[1]))
+    return found, ["train", found.dataset, *words[2:]]
 
 
 def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:

@@ -118,32 +118,22 @@ def train(
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":
-        _check_layers(settings.layers, dataset)
+        check_layers(settings.layers, dataset)
 
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()):
-        training, validation = _split((x, _targets(settings, y)), y, settings)
-        model = build(settings)
-        folder = _new_folder(settings.dataset) if out is None else out if goes_on else _emptied(out)
-        _write_json(folder / CONFIG, {"settings": _plain(settings), "environment": _environment()}, indent=2)
+        arguments = fit_arguments(settings, (x, y))
+        model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
+        folder = new_folder(settings.dataset) if out is None else out if goes_on else _emptied(out)
+        write_json(folder / CONFIG, {"settings": plain(settings), "environment": environment()}, indent=2)
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
-        history, ema = PrintedHistory(settings.epochs), ema_of(settings.ema)
+        history, ema = PrintedHistory(settings.epochs), arguments["ema"]
         watch = Stopwatch()
         try:
             fit(
-                model,
-                training,
-                validation=validation,
-                loss=settings.loss,
-                optimizer=copy.deepcopy(settings.optimizer),  # its moments are the run's, not the settings'
-                batch_size=settings.batch_size,
-                epochs=settings.epochs,
-                seed=settings.seed,
-                schedule=SCHEDULES[settings.schedule](),
-                augment=settings.augmentation(),
-                ema=ema,
+                **arguments,
                 history=history,
                 callbacks=[watch],
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
@@ -172,6 +162,25 @@ def train(
         _write_results(folder, model, dataset.image, history, seconds, test)
         (folder / CHECKPOINT).unlink()  # the last of all: a run that is killed before it can still go on
     return folder
+
+
+def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
+    """What `fit` is called with, `part` being all training data: the untrained network and the rest."""
+    x, y = part
+    training, validation = _split((x, _targets(settings, y)), y, settings)
+    return {
+        "model": build(settings),
+        "data": training,
+        "validation": validation,
+        "loss": settings.loss,
+        "optimizer": copy.deepcopy(settings.optimizer),  # its moments are the run's, not the settings'
+        "batch_size": settings.batch_size,
+        "epochs": settings.epochs,
+        "seed": settings.seed,
+        "schedule": SCHEDULES[settings.schedule](),
+        "augment": settings.augmentation(),
+        "ema": ema_of(settings.ema),
+    }
 
 
 def build(settings: Settings) -> Sequential:
@@ -205,7 +214,7 @@ def _can_go_on(settings: Settings, out: Path | None) -> bool:
     if not (out / CONFIG).exists():
         return False
     theirs = json.loads((out / CONFIG).read_text())["settings"]
-    ours = json.loads(json.dumps(_plain(settings)))
+    ours = json.loads(json.dumps(plain(settings)))
     different = sorted(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
     if "threads" in different:  # the results are the same
         different.remove("threads")
@@ -223,7 +232,8 @@ def _has_ended(out: Path) -> bool:
     return results.exists() and json.loads(results.read_text())["test"] is not None
 
 
-def _check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
+def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
+    """Raise ValueError unless the first layer has the pixels of the data, and the last one the classes."""
     pixels, classes = math.prod(dataset.image), dataset.classes
     if (layers[0], layers[-1]) != (pixels, classes):
         example = ",".join(map(str, (pixels, *layers[1:-1], classes)))
@@ -250,10 +260,10 @@ def _split(training: Part, labels: Array, settings: Settings) -> tuple[Part, Par
     return (x[kept], target[kept]), (x[held_out], target[held_out])
 
 
-def _new_folder(dataset: str) -> Path:
-    """Make the first of runs/<dataset>-1, -2, ... that does not exist."""
+def new_folder(name: str) -> Path:
+    """Make the first of runs/<name>-1, -2, ... that does not exist."""
     for number in itertools.count(1):
-        folder = Path("runs", f"{dataset}-{number}")
+        folder = Path("runs", f"{name}-{number}")
         try:
             folder.mkdir(parents=True)
             return folder
@@ -290,7 +300,7 @@ def _write_results(
     test: dict[str, float] | None,
 ) -> None:
     """Write all but config.json, and say where. `image` is the shape of a sample."""
-    _write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
+    write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
     save(model, folder / WEIGHTS)
     first = next(iter(model.parameters())).value
     if first.ndim == 4:  # filters (R, S, 1, O)
@@ -313,15 +323,17 @@ def _draw(path: Path, draw: Callable[[Path], Path]) -> None:
         draw(Path(folder, path.name)).replace(path)
 
 
-def _write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
+def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
+    """Write a JSON file, whole or not at all."""
     write_atomic(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
-def _plain(settings: Settings) -> dict[str, Any]:
+def plain(settings: Settings) -> dict[str, Any]:
+    """All settings in plain types."""
     return {**asdict(settings), "optimizer": describe(settings.optimizer)}
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
     """What else a result may depend on, to the last bit."""
     from fastnn.kernels import core
 

@@ -64,10 +64,8 @@ def sweep(
     Raises ValueError or TypeError for a grid, seeds or jobs that cannot be meant, RuntimeError if every
     training failed, with the first error.
     """
-    points, numbers = _points(grid), _seeds(seeds)
-    choose(executor, EXECUTORS, "executor")
-    if jobs != "auto":
-        positive_int(jobs, "jobs")
+    points, numbers = points_of(grid), _seeds(seeds)
+    check_workers(jobs, executor)
     if not callable(build):
         raise TypeError(f"build must be a function of the parameters, not {build!r}")
     for point in points:
@@ -91,7 +89,14 @@ def sweep(
     return study
 
 
-def _points(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point]:
+def check_workers(jobs: int | str, executor: str) -> None:
+    """Raise ValueError for an unknown executor, and for jobs that are neither "auto" nor a number of them."""
+    choose(executor, EXECUTORS, "executor")
+    if jobs != "auto":
+        positive_int(jobs, "jobs")
+
+
+def points_of(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point]:
     """The points of a grid. Raises TypeError or ValueError where there are none."""
     if isinstance(grid, Mapping):
         columns = {}

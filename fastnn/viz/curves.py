@@ -60,9 +60,9 @@ def save_bands(
     """Draw the curve `name` of several groups of trainings, such as those of several seeds; returns the path.
 
     Each group, by its label, becomes a line, the mean over its histories, in a band of one standard deviation
-    on both sides. `name` is that of a quantity per epoch; "updates.loss" is one per update. Histories of one
-    group may differ in length: a mean is taken over those that reach so far. `log` asks for a logarithmic
-    axis.
+    of the sample on both sides. `name` is that of a quantity per epoch; "updates.loss" is one per update.
+    Histories of one group may differ in length: a mean is taken over those that reach so far. `log` asks for
+    a logarithmic axis.
 
     Raises ValueError for a group without histories and a quantity that a history lacks.
     """
@@ -84,7 +84,8 @@ def save_bands(
         block = _block(length)
         table = table[:, : length // block * block].reshape(len(curves), -1, block).mean(axis=2)
         x = np.arange(table.shape[1]) * block + (block + 1) / 2
-        mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
+        mean, count = np.nanmean(table, axis=0), np.count_nonzero(~np.isnan(table), axis=0)
+        spread = np.sqrt(np.nansum((table - mean) ** 2, axis=0) / np.maximum(count - 1, 1))
         several = f" ({len(curves)} runs)" if len(curves) > 1 else ""
         (line,) = axes.plot(x, mean, marker="." if length < 50 else "", label=f"{label}{several}")
         if len(curves) > 1:
