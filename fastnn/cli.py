@@ -1,4 +1,4 @@
-"""The command line: `fastnn train`, `sweep`, `curves`, `picture`, `profile`, `probe`, `compare`, `config`.
+"""The command line: `fastnn train`, and the commands of `fastnn.commands`.
 
 Here arguments become calls. The types, the defaults and the help of most options come from signatures and
 docstrings, by jsonargparse. What a training run does is in `fastnn.runs`.
@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
-from fastnn import __version__, get_num_threads, runs, settings, show_config
+from fastnn import __version__, commands, runs, settings, show_config
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim import OPTIMIZERS, optimizer_of
 from fastnn.trainer import NonFiniteError
@@ -58,18 +57,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
     options = parser.parse_args(words)
     if options.command == "config":
         return show_config
-    if options.command == "compare":
-        return partial(_compare, **options.compare.as_dict())
-    if options.command == "curves":
-        return partial(_curves, **options.curves.as_dict())
-    if options.command == "picture":
-        return partial(_picture, **options.picture.as_dict())
-    if options.command == "profile":
-        return partial(_profile, **options.profile.as_dict())
-    if options.command == "probe":
-        return partial(_probe, **options.probe.as_dict())
-    if options.command == "sweep":
-        return partial(_sweep, **options.sweep.as_dict())
+    if options.command != "train":
+        return partial(getattr(commands, options.command), **options[options.command].as_dict())
     dataset = options.train.dataset
     try:
         chosen = parser.instantiate(options).train[dataset].as_dict()
@@ -81,149 +70,28 @@ def _parse(words: list[str]) -> Callable[[], object]:
     return partial(runs.train, wanted, out=out, overwrite=overwrite, resume=resume, download=not no_download)
 
 
-def _sweep(
-    config: Path,
-    grid: list[str],
-    seeds: str = "0:3",
-    jobs: int | None = None,
-    executor: str = "threads",
-    out: Path | None = None,
-    resume: bool = False,
-    no_download: bool = False,
-) -> None:
-    """Train at each point of a grid of settings with several seeds, and compare.
-
-    Args:
-        config: A YAML file of settings, as for fastnn train, or the config.json of a run.
-        grid: A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.
-        seeds: A range such as 0:3, or numbers such as 0,1,2.
-        jobs: How many trainings run at a time, on one thread each; by default as many as there are threads.
-        executor: threads of one process, or joblib for several processes.
-        out: The folder to write to; by default a new one in runs/.
-        resume: Go on with the sweep in --out that was killed or interrupted.
-        no_download: Do not download missing data.
-    """
-    from fastnn import configuration, studies
-
-    studies.run(
-        configuration.read(config),
-        configuration.grid(grid),
-        configuration.seeds(seeds),
-        jobs="auto" if jobs is None else jobs,
-        executor=executor,
-        out=out,
-        resume=resume,
-        download=not no_download,
-    )
-
-
-def _compare(run: Path, plot: Path | None = None) -> None:
-    """Print which library was how fast in a benchmark run.
-
-    Args:
-        run: The JSON file that the benchmarks wrote.
-        plot: Draw the speedups into this picture, too.
-    """
-    from fastnn import compare
-
-    results = compare.load(run)
-    print(compare.table(results))
-    if plot is not None:
-        print(f"written to {compare.plot(results, plot)}")
-
-
-def _curves(
-    runs: list[Path], out: Path = Path("curves.png"), name: str = "accuracy", log: bool = False
-) -> None:
-    """Draw a curve of several runs: those that differ in their seed alone as a mean with its deviation.
-
-    Args:
-        runs: The folders of the runs.
-        out: Where to write the picture (.png, .svg, .pdf).
-        name: Which curve: loss, accuracy, val_loss, val_accuracy, lr, or updates.loss for one per update.
-        log: Make the axis logarithmic.
-    """
-    from fastnn import pictures
-
-    print(f"written to {pictures.draw_bands(runs, out, name=name, log=log)}")
-
-
-def _picture(kind: str, run: Path, out: Path | None = None) -> None:
-    """Draw a picture of a run that `fastnn train` has written.
-
-    Args:
-        kind: confusion, mistakes, filters, maps (what convolutions make of an image), classes or augmented.
-        run: The folder of the run.
-        out: Where to write the picture (.png, .svg, .pdf); by default <kind>.png in that folder.
-    """
-    from fastnn import pictures
-
-    print(f"written to {pictures.draw(kind, run, out)}")
-
-
-def _profile(
-    layers: str = "784,128,64,32,10",
-    activation: str = "relu",
-    batch_size: int = 32,
-    optimizer: str = "sgd",
-    threads: int | None = None,
-    plot: Path | None = None,
-) -> None:
-    """Print where the time of one training step goes, kernel by kernel.
-
-    Args:
-        layers: Numbers of units, the inputs first, such as 784,128,10.
-        activation: Between two layers.
-        batch_size: Samples per step; they are random numbers.
-        optimizer: sgd or adam, with their defaults.
-        threads: How many threads to use; by default what the machine allows.
-        plot: Draw the times into this picture, too.
-    """
-    import fastnn as fn
-
-    try:
-        sizes = _layers(layers)
-    except argparse.ArgumentTypeError as error:
-        raise ValueError(str(error)) from None
-    if threads is not None:
-        fn.set_num_threads(threads)
-    model = runs.mlp(sizes, activation, "fan_in_uniform")
-    rng = np.random.default_rng(0)
-    x, y = rng.random((batch_size, sizes[0]), np.float32), rng.integers(sizes[-1], size=batch_size)
-    found = fn.Trainer(model, optimizer=optimizer, seed=0).profile(x, y)
-    print(found)
-    if plot is not None:
-        print(f"written to {found.plot(plot)}")
-
-
-def _probe(threads: list[int] | None, fresh: bool) -> None:
-    """Print how fast this machine is at best: what the percentages of other tables refer to."""
-    from fastnn import probe
-
-    counts = sorted({1, get_num_threads()}) if threads is None else list(dict.fromkeys(threads))
-    print(probe.heading(), probe.table(counts, fresh=fresh), sep="\n")
-    files = [probe.cache_file(count) for count in counts]
-    if all(file.exists() for file in files):
-        print(f"kept in {files[0].parent}: --fresh measures again")
-    else:
-        print(f"not kept: {files[0].parent} cannot be written to")
-
-
 def _parser(shorthands: dict[str, Any], given: settings.Settings | None) -> ArgumentParser:
     """The parser; `shorthands` are defaults in place of those of a preset or of the settings `given`."""
     parser = ArgumentParser(
         "fastnn", description="Train small neural networks on a CPU.", version=__version__
     )
-    commands = parser.add_subcommands(dest="command")
+    subcommands = parser.add_subcommands(dest="command")
 
     train = ArgumentParser(description="Train a network and write what comes out into a folder.")
-    commands.add_subcommand("train", train, help="Train a network.")
+    subcommands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(dest="dataset")
     for name, presets in settings.PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if given is not None and given.dataset == name:
             preset = given
         datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
+
+    complexity = ArgumentParser(
+        description="Time one gradient weight by weight and by backpropagation, over growing nets."
+    )
+    complexity.add_function_arguments(commands.complexity, skip={"quick"})
+    complexity.add_argument("--quick", action="store_true", help="Small nets, two rounds: some ten seconds.")
+    subcommands.add_subcommand("complexity", complexity, help="Show what backpropagation saves.")
 
     sweep = ArgumentParser(
         description="Train at each point of a grid of settings with several seeds, and compare."
@@ -236,28 +104,28 @@ def _parser(shorthands: dict[str, Any], given: settings.Settings | None) -> Argu
         metavar="SETTING=VALUE,...",
         help="A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.",
     )
-    sweep.add_function_arguments(_sweep, skip={"config", "grid", "resume", "no_download"})
+    sweep.add_function_arguments(commands.sweep, skip={"config", "grid", "resume", "no_download"})
     sweep.add_argument("--resume", action="store_true", help="Go on with the sweep in --out that was ended.")
     sweep.add_argument("--no_download", action="store_true", help="Do not download missing data.")
-    commands.add_subcommand("sweep", sweep, help="Train at each point of a grid of settings.")
+    subcommands.add_subcommand("sweep", sweep, help="Train at each point of a grid of settings.")
 
     comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
-    comparison.add_function_arguments(_compare, as_positional=True)
-    commands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
+    comparison.add_function_arguments(commands.compare, as_positional=True)
+    subcommands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
 
     curves = ArgumentParser(description="Draw a curve of several runs, with its deviation over seeds.")
     curves.add_argument("runs", type=Path, nargs="+", help="The folders of the runs.")
-    curves.add_function_arguments(_curves, skip={"runs", "log"})
+    curves.add_function_arguments(commands.curves, skip={"runs", "log"})
     curves.add_argument("--log", action="store_true", help="Make the axis logarithmic.")
-    commands.add_subcommand("curves", curves, help="Draw a curve of several runs.")
+    subcommands.add_subcommand("curves", curves, help="Draw a curve of several runs.")
 
     picture = ArgumentParser(description="Draw a picture of a run that fastnn train has written.")
-    picture.add_function_arguments(_picture, as_positional=True)
-    commands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
+    picture.add_function_arguments(commands.picture, as_positional=True)
+    subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
     profile = ArgumentParser(description="Print where the time of one training step goes.")
-    profile.add_function_arguments(_profile)
-    commands.add_subcommand("profile", profile, help="Show where the time of a training step goes.")
+    profile.add_function_arguments(commands.profile)
+    subcommands.add_subcommand("profile", profile, help="Show where the time of a training step goes.")
 
     probe = ArgumentParser(
         description="Print the peak of multiply-adds and the bandwidth of each memory level."
@@ -268,10 +136,10 @@ def _parser(shorthands: dict[str, Any], given: settings.Settings | None) -> Argu
     probe.add_argument(
         "--fresh", action="store_true", help="Measure again what was kept from an earlier run."
     )
-    commands.add_subcommand("probe", probe, help="Show how fast this machine is at best.")
+    subcommands.add_subcommand("probe", probe, help="Show how fast this machine is at best.")
 
     config = ArgumentParser(description="Print versions, backend, instruction set and threads.")
-    commands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")
+    subcommands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")
     return parser
 
 
@@ -329,9 +197,9 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
 def _layers(text: str) -> tuple[int, ...]:
     """784,128,10 as numbers."""
     try:
-        return tuple(int(size) for size in text.strip("[]()").split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"sizes such as 784,128,10 are wanted, not {text!r}") from None
+        return commands.sizes_of(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _optimizer(name: str) -> dict[str, Any]:

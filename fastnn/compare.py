@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnn.tables import aligned, duration
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -22,8 +24,6 @@ KERNELS = ("jit", "aot")
 # From here on a time says more about the machine than about the contestant: alone on a machine, a process
 # is preempted a few times per second, beside another one 50 to 300 times.
 PREEMPTIONS_PER_SECOND = 20
-
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -122,18 +122,11 @@ def _block(races: list[Race]) -> str:
     first, *others = races[0].contestants
     rows = [["race", "shape", first, *(cell for name in others for cell in (name, ""))]]
     for race in races:
-        times = [_time(race.medians[first])]
+        times = [duration(race.medians[first])]
         for name in others:
-            times += [_time(race.medians[name]), _factor(race.factor(name))]
+            times += [duration(race.medians[name]), _factor(race.factor(name))]
         rows.append([race.name, race.shape, *times])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if column < 2 else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, left=2)
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
@@ -144,7 +137,7 @@ def _not_faster(races: list[Race]) -> str:
     slow = [(race, name) for race, name in pairs if race.medians[name] >= race.medians["numpy"]]
     lines = [
         f"  {name}  {race.name} {race.shape}: "
-        f"{_time(race.medians[name])} against {_time(race.medians['numpy'])}"
+        f"{duration(race.medians[name])} against {duration(race.medians['numpy'])}"
         for race, name in slow
     ]
     heading = f"Not faster than numpy in {len(slow)} of {len(pairs)} comparisons"
@@ -160,13 +153,6 @@ def _disturbed(races: list[Race]) -> list[str]:
         f"Other work on the machine disturbed {disturbed} of {total} times: do not trust the factors, "
         "run again when it is idle."
     ]
-
-
-def _time(seconds: float) -> str:
-    """Three digits and a unit: "12.3 us"."""
-    unit, size = next((pair for pair in UNITS.items() if seconds >= pair[1]), ("ns", 1e-9))
-    value = seconds / size
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
 
 
 def _factor(factor: float) -> str:

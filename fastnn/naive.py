@@ -1,10 +1,11 @@
 """Gradients weight by weight: what backpropagation saves, and an independent check of it.
 
-Three ways to the gradients of a model, each returning {parameter name: gradient, float64}:
+Four ways to the gradients of a model, each returning {parameter name: gradient, float64}:
 
 - `central_differences` of any model: two forward passes for each weight;
 - `path_gradients` of an MLP: the chain rule for each weight by itself, over every path to the loss;
-- `pure_python_gradients` of an MLP: backpropagation itself, but in lists and `math`.
+- `pure_python_gradients` of an MLP: backpropagation itself, but in lists and `math`;
+- `pure_python_differences` of an MLP: central differences in lists and `math`, to be compared with it.
 
 All take the model and the batch (x, y), and leave out frozen parameters, as `fn.gradients` does.
 """
@@ -46,8 +47,7 @@ def central_differences(
     Raises ValueError for a step that is not positive or that vanishes beside a weight, and for the
     reduction "none"; ValueError or TypeError for data that do not fit.
     """
-    if not (math.isfinite(step) and step > 0):
-        raise ValueError(f"step must be a positive number, not {step!r}")
+    _check_step(step)
     chosen = loss_function(loss)
     if chosen.reduction == "none":
         raise ValueError('a gradient is that of one number: choose the reduction "mean" or "sum"')
@@ -106,6 +106,14 @@ def pure_python_gradients(model: Layer, data: Data, *, scale: float | None = Non
     return _mean_over_samples(model, data, scale, MLP.gradients)
 
 
+def pure_python_differences(
+    model: Layer, data: Data, *, step: float = 1e-5, scale: float | None = None
+) -> dict[str, Array]:
+    """The gradients by `pure_python.MLP.differences`, h = `step`; the rest is as in `path_gradients`."""
+    _check_step(step)
+    return _mean_over_samples(model, data, scale, lambda mlp, x, label: mlp.differences(x, label, step=step))
+
+
 def count_paths(widths: Sequence[int]) -> int:
     """How many paths `path_gradients` walks for one sample, from all weights and biases to the loss.
 
@@ -143,6 +151,11 @@ def pure_python_mlp(model: Layer) -> MLP:
         ],
         activations,
     )
+
+
+def _check_step(step: float) -> None:
+    if not (math.isfinite(step) and step > 0):
+        raise ValueError(f"step must be a positive number, not {step!r}")
 
 
 # All dW_l (K, N) and all db_l (N,) of one sample with its label.

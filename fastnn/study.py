@@ -15,6 +15,7 @@ import numpy as np
 from fastnn.callbacks import better
 from fastnn.files import write_atomic
 from fastnn.history import History
+from fastnn.tables import aligned
 
 Point = Mapping[str, Any]
 
@@ -148,7 +149,7 @@ class Study:
         rows = self.rows()
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
-        lines = [*_aligned(table)] if rows else ["no training has finished"]
+        lines = aligned(table) if rows else ["no training has finished"]
         return "\n".join([*lines, *self._complaints()])
 
     def _complaints(self) -> Iterator[str]:
@@ -252,9 +253,3 @@ def _named(row: Mapping[str, Any], name: str) -> Spread | None:
 
 def _cell(value: Any) -> str:
     return "" if value is None else str(value) if _is_spread(value) else _short(value)
-
-
-def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
-        yield "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

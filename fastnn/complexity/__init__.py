@@ -1,0 +1,148 @@
+"""What backpropagation saves: the cost of one gradient, by each way of taking it, over growing nets.
+
+What `fastnn complexity` does: `counts` has the multiplications in closed form, `methods` the ways, `measure`
+times them, `fit` finds the exponents, `table` and `picture` show them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from fastnn._door import choose, in_range, positive_int
+from fastnn.complexity import fit, measure, picture, table
+from fastnn.complexity.measure import Curve, Sweep
+from fastnn.complexity.methods import BATCHED, METHODS
+from fastnn.files import write_atomic
+
+__all__ = ["METHODS", "run"]
+
+# The nets of the two sweeps: these widths at one depth, these depths at one width.
+WIDTHS = tuple(2**power for power in range(1, 12))
+DEPTHS = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+DEPTH, WIDTH = 4, 8
+
+DATA, LIGHT, DARK = "complexity.json", "complexity-light.svg", "complexity-dark.svg"
+
+
+def run(
+    *,
+    widths: Iterable[int] = WIDTHS,
+    depths: Iterable[int] = DEPTHS,
+    depth: int = DEPTH,
+    width: int = WIDTH,
+    methods: Sequence[str] = tuple(METHODS),
+    limit: float = 1.0,
+    rounds: int = 5,
+    threads: int = 1,
+    out: Path = Path("complexity"),
+) -> str:
+    """Time one gradient by each method over growing nets, print and write what comes out; returns the table.
+
+    Nets have `depth` layers of each of the `widths`, and each of the `depths` with layers of `width` units;
+    the inputs and the logits count as layers. A method stops growing once a gradient takes more than `limit`
+    seconds; the median of `rounds` counts. Into the folder `out` go complexity.json and a picture, light and
+    dark. After Ctrl-C, what is done is written all the same, and KeyboardInterrupt raised.
+
+    Raises ValueError for sizes, methods or limits that cannot be meant, OSError for a folder that cannot be
+    written to, before anything is timed.
+    """
+    wide, deep = _sizes(widths, "widths", 1), _sizes(depths, "depths", 2)
+    positive_int(width, "width")
+    if positive_int(depth, "depth") < 2:
+        raise ValueError("depth must be at least 2: the inputs and the logits")
+    positive_int(rounds, "rounds")
+    positive_int(threads, "threads")
+    if in_range(limit, "limit", 0) == 0:
+        raise ValueError("limit must be above 0 seconds")
+    chosen = list(dict.fromkeys(methods))
+    for name in chosen:
+        choose(name, METHODS, "method")
+    if not chosen:
+        raise ValueError(f"no method is given: choose among {', '.join(METHODS)}")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / DATA, b"{}\n")
+
+    batched = [name for name in chosen if name in BATCHED]
+    by_width = _sweep(f"one gradient of {depth} layers of K units", "width", chosen)
+    by_depth = _sweep(f"one gradient of N layers of {width} units", "depth", chosen)
+    by_batch = _sweep(f"the gradient of a batch of K samples, {depth} layers of K units", "width", batched)
+    series = [
+        (by_width, [(each, depth, 1) for each in wide]),
+        (by_depth, [(width, each, 1) for each in deep]),
+        (by_batch, [(each, depth, each) for each in wide]),
+    ]
+    try:
+        with threadpool_limits(threads):  # NumPy's as well
+            measure.check(chosen)
+            _time_all(series, limit, rounds)
+    finally:
+        sweeps = [sweep for sweep, _ in series if any(curve.points for curve in sweep.curves.values())]
+        found = table.text(sweeps)
+        print(found)
+        _write(out, sweeps, threads)
+    return found
+
+
+def _sizes(sizes: Iterable[int], name: str, least: int) -> list[int]:
+    """Sizes in growing order. Raises ValueError unless there are some, of at least `least`."""
+    found = sorted({positive_int(size, f"each of the {name}") for size in sizes})
+    if not found or found[0] < least:
+        raise ValueError(f"{name} must be several numbers of at least {least}, not {found}")
+    return found
+
+
+def _sweep(title: str, grows: str, methods: Sequence[str]) -> Sweep:
+    return Sweep(title, grows, {name: Curve(name) for name in methods})
+
+
+def _time_all(series: list[tuple[Sweep, list[tuple[int, int, int]]]], limit: float, rounds: int) -> None:
+    from tqdm import tqdm
+
+    total = sum(len(nets) for sweep, nets in series if sweep.curves)
+    with tqdm(total=total, desc="complexity", disable=None, leave=False) as bar:
+        for sweep, nets in series:
+            for _ in measure.fill(sweep, nets, limit=limit, rounds=rounds, bar=bar):
+                pass
+
+
+def _write(out: Path, sweeps: Sequence[Sweep], threads: int) -> None:
+    from fastnn.runs import environment
+
+    content = {
+        "environment": {**environment(), "threads": threads},
+        "sweeps": [{**sweep.as_dict(), "laws": _laws(sweep)} for sweep in sweeps],
+    }
+    write_atomic(out / DATA, (json.dumps(content, indent=1) + "\n").encode())
+    written = [DATA]
+    if len(sweeps) > 1:
+        try:
+            for theme, name in (("light", LIGHT), ("dark", DARK)):
+                picture.save(sweeps[0], sweeps[1], out / name, theme=theme)
+                written.append(name)
+        except ImportError as error:
+            print(f"no picture: {error}")
+    print(f"written to {out}: {', '.join(written)}", flush=True)
+
+
+def _laws(sweep: Sweep) -> dict[str, Any]:
+    """The exponents of times and of multiplications of each method, and the base of what grows as K^N."""
+    laws: dict[str, Any] = {}
+    for name, curve in sweep.curves.items():
+        exponential = sweep.grows == "depth" and METHODS[name].by_depth is None
+        fitted = fit.exponential if exponential else fit.power
+        sizes = curve.sizes(sweep.grows)
+        values = {
+            "time": [point.median for point in curve.points],
+            "multiplications": [float(point.multiplications) for point in curve.points],
+        }
+        found = {what: fitted(sizes, numbers) for what, numbers in values.items()}
+        laws[name] = {
+            "form": "base^N" if exponential else "size^exponent",
+            **{what: None if law is None else law._asdict() for what, law in found.items()},
+        }
+    return laws

@@ -1,0 +1,50 @@
+"""Exponents of measured curves: least squares on the logarithms of their tails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# A tail is the upper half of the sizes, of at least so many points.
+FEWEST = 3
+
+
+class Fit(NamedTuple):
+    """The slope of a straight line through logarithms, with its standard error."""
+
+    slope: float
+    error: float
+    points: int
+
+
+def power(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
+    """The exponent e of values ~ sizes^e, in the tail; None of fewer than three points."""
+    return _fit(np.log(_tail(sizes)), np.log(_tail(values)))
+
+
+def exponential(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
+    """The base b of values ~ b^sizes, in the tail, with its error; None of fewer than three points."""
+    found = _fit(np.asarray(_tail(sizes), np.float64), np.log(_tail(values)))
+    if found is None:
+        return None
+    base = math.exp(found.slope)
+    return Fit(base, base * found.error, found.points)
+
+
+def _tail(numbers: Sequence[float]) -> Sequence[float]:
+    return numbers[-max(FEWEST, (len(numbers) + 1) // 2) :]
+
+
+def _fit(x: np.ndarray, y: np.ndarray) -> Fit | None:
+    """The line of least squares; its error is that of the residuals, as in any textbook of statistics."""
+    if len(x) < FEWEST:
+        return None
+    centred = x - x.mean()
+    spread = float((centred**2).sum())
+    slope = float((centred * y).sum()) / spread
+    residuals = y - y.mean() - slope * centred
+    error = math.sqrt(float((residuals**2).sum()) / (len(x) - 2) / spread)
+    return Fit(slope, error, len(x))
