@@ -27,7 +27,10 @@ def evaluate(
     scale: float | None = None,
     metrics: Metrics = (),
 ) -> dict[str, float]:
-    """The loss over data (x, y), the accuracy where targets name classes, and `metrics`; changes nothing.
+    """The loss over data (x, y), the accuracy where there is one, and `metrics`; changes nothing.
+
+    The accuracy is the share of the samples whose class has the largest output, where targets name classes,
+    and for a binary loss with targets 0 and 1 the share of the outputs on the right side of 0.
 
     `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, a list of them or
     by name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for data that do not
@@ -68,7 +71,7 @@ def evaluate_samples(
     metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> dict[str, float]:
     found: list[Array] = []
-    with_accuracy = counts_correct(model, samples)
+    decisions = decisions_of(model, loss, samples)
     total, correct = 0.0, np.zeros(1, np.int64)
     for start in range(0, len(samples), batch_size):
         index = np.arange(start, min(start + batch_size, len(samples)))
@@ -77,19 +80,19 @@ def evaluate_samples(
         if metrics:
             found.append(outputs)
         total += float(loss.value(outputs, target, "sum")[0])
-        if with_accuracy:
-            counting.count_correct(outputs, target, correct)
+        if decisions:
+            counting.count_correct(outputs, target, correct, binary=loss.binary)
     if loss.reduction == "mean":
         total /= loss.divisor(samples.target) or math.nan  # all class weights may be 0
-    values = summary(total, int(correct[0]), samples, with_accuracy)
+    values = summary(total, int(correct[0]), decisions)
     if metrics:
         outputs = np.concatenate(found)
         values |= {name: float(metric(outputs, samples.target)) for name, metric in metrics.items()}
     return values
 
 
-def summary(loss: float, correct: int, samples: Samples, with_accuracy: bool) -> dict[str, float]:
-    return {"loss": loss, "accuracy": correct / len(samples)} if with_accuracy else {"loss": loss}
+def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
+    return {"loss": loss, "accuracy": correct / decisions} if decisions else {"loss": loss}
 
 
 def gradients(
@@ -110,6 +113,14 @@ def gradients(
     return float(value[0])
 
 
-def counts_correct(model: Layer, samples: Samples) -> bool:
-    """Whether there is an accuracy: outputs for each class, and targets that name classes."""
-    return len(model.output_shape(samples.x.shape[1:])) == 1 and counting.has_classes(samples.target)
+def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
+    """Of how many decisions the accuracy is the share that is right; 0 where there is no accuracy.
+
+    One for each sample where there are outputs for each class and targets that name classes; one for each
+    output of a binary loss whose targets are all 0 or 1.
+    """
+    if loss.binary:
+        target = samples.target
+        return target.size if bool(((target == 0) | (target == 1)).all()) else 0
+    has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
+    return len(samples) if has_outputs and counting.has_classes(samples.target) else 0

@@ -12,10 +12,17 @@ from fastnn._door import Array, choose, positive_int
 from fastnn.kernels import ops
 
 
-def count_correct(outputs: Array, target: Array, count: Array) -> None:
-    """count += number of rows whose largest output is at the label (N,) or at the largest target (N, C)."""
-    kernel = ops.count_correct_labels if target.ndim == 1 else ops.count_correct_soft
-    kernel(outputs, target, count)
+def count_correct(outputs: Array, target: Array, count: Array, *, binary: bool = False) -> None:
+    """count += number of rows whose largest output is at the label (N,) or at the largest target (N, C).
+
+    `binary`: the number of logits, of which each decides for itself, that say what their targets do.
+    """
+    if binary:
+        ops.count_correct_binary(outputs, target, count)
+    elif target.ndim == 1:
+        ops.count_correct_labels(outputs, target, count)
+    else:
+        ops.count_correct_soft(outputs, target, count)
 
 
 def has_classes(target: Array) -> bool:

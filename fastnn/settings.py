@@ -55,7 +55,8 @@ class Settings:
         model: mlp, dense layers as `layers` says, or cnn, the convolutional net fastnn.nets.mnist_cnn, for
             which `layers`, `activation` and `weight_init` mean nothing.
         layers: The number of pixels, of units in each hidden layer, and of classes.
-        activation: What follows each hidden layer: relu, sigmoid, tanh, softmax or identity.
+        activation: What follows each hidden layer: relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softmax or
+            identity.
         weight_init: How the weights start: an initializer of fastnn.init by its name, e.g. he_uniform.
         dropout: The share of the last hidden units that fall out at each update.
         loss: What is minimised: cross_entropy or squared_error.

@@ -14,7 +14,7 @@ from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
 from fastnn.callbacks import Callback, Training, callbacks_of, with_state
 from fastnn.ema import EMA, ema_of
-from fastnn.evaluation import Metrics, counts_correct, evaluate_samples, metrics_of, summary
+from fastnn.evaluation import Metrics, decisions_of, evaluate_samples, metrics_of, summary
 from fastnn.fingerprint import describe, describe_data
 from fastnn.history import History
 from fastnn.interrupts import ctrl_c_between_updates
@@ -220,7 +220,7 @@ def _epoch(
     None if a callback stopped the training before the last one.
     """
     trainer, recorded = training.trainer, training.history.updates
-    with_accuracy = counts_correct(trainer.model, samples)
+    decisions = decisions_of(trainer.model, trainer.loss, samples)
     sizes = np.full(-(-len(order) // batch_size), batch_size)
     sizes[-1] = len(order) - (len(sizes) - 1) * batch_size
     if training.done == 0:
@@ -242,14 +242,14 @@ def _epoch(
                 keeper.save_if_due()
             raise_if_interrupted()
 
-        _updates(training, samples, order, sizes, with_accuracy, one_by_one, progress, take)
+        _updates(training, samples, order, sizes, decisions > 0, one_by_one, progress, take)
     if training.done < len(sizes):
         return None
     losses = np.array(recorded["loss"][-len(sizes) :])
     is_mean = trainer.loss.reduction == "mean"
     # Not np.dot, which sums long curves in an order that depends on the threads of BLAS.
     total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
-    return summary(total, trainer.correct, samples, with_accuracy)
+    return summary(total, trainer.correct, decisions)
 
 
 def _updates(

@@ -20,7 +20,7 @@ from fastnn.config import get_num_threads
 from fastnn.ema import EMA, ema_of
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
-from fastnn.layers import Layer, Sequential, Softmax
+from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer, optimizer_of
 from fastnn.plan import Plans, RecordedStep, Turn, plans_can_run
@@ -111,7 +111,7 @@ class Trainer:
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        _warn_of_softmax(model, self.loss)
+        _warn_of_no_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
         self._turn = Turn(model)
@@ -321,7 +321,7 @@ class Trainer:
             loss, dy = run_loss(self.loss, outputs, target)
             self._refuse_nonfinite(loss)
             if count:
-                metrics.count_correct(outputs, target, self._correct)
+                metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
             backward(dy, need_dx=False)
             self._clip()
             recorder = active_recorder()
@@ -379,12 +379,13 @@ def check_finite(data: list[Samples], on_nonfinite: str) -> None:
                 raise NonFiniteError(complaint)
 
 
-def _warn_of_softmax(model: Layer, loss: Loss) -> None:
+def _warn_of_no_logits(model: Layer, loss: Loss) -> None:
     last = model
     while isinstance(last, Sequential) and last.layers:
         last = last.layers[-1]
-    if loss.expects_logits and isinstance(last, Softmax):
+    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
+        own = "sigmoid" if loss.binary else "softmax"
         warn(
-            f"the model ends with Softmax(), but {loss!r} takes logits and applies softmax itself: "
+            f"the model ends with {last!r}, but {loss!r} takes logits and applies {own} itself: "
             "training will be slow and worse; remove that layer"
         )

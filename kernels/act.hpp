@@ -39,6 +39,40 @@ inline void activate(int activation, T *y, std::int64_t stride, std::int64_t row
         map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return tanh<T>(v); });
 }
 
+// leaky_relu(x) = x above 0, slope x below, slope >= 0, so that y tells on which side x was.
+template <class T> inline Vec<T> leaky_relu(Vec<T> x, T slope) { return select<T>(x < T(0), x * slope, x); }
+template <class T> inline Vec<T> leaky_relu_gradient(Vec<T> y, Vec<T> dy, T slope) {
+    return select<T>(y <= T(0), dy * slope, dy);
+}
+// elu(x) = x above 0, alpha (exp(x) - 1) below, where its derivative is alpha exp(x) = y + alpha.
+template <class T> inline Vec<T> elu(Vec<T> x, T alpha) {
+    return select<T>(x < T(0), expm1_of_negative<T>(x) * alpha, x);
+}
+template <class T> inline Vec<T> elu_gradient(Vec<T> y, Vec<T> dy, T alpha) {
+    return select<T>(y <= T(0), dy * (y + alpha), dy);
+}
+// silu(x) = x sigmoid(x).
+template <class T> inline Vec<T> silu(Vec<T> x) { return x * sigmoid<T>(x); }
+template <class T> inline Vec<T> silu_gradient(Vec<T> x, Vec<T> dy) {
+    const Vec<T> s = sigmoid<T>(x);
+    return dy * (s * (T(1) + x * (T(1) - s)));
+}
+// gelu(x) = x Phi(x), Phi the normal distribution; and Phi by a tanh (Hendrycks and Gimpel 2016).
+template <class T> inline Vec<T> gelu(Vec<T> x) { return x * normal<T>(x).integral; }
+template <class T> inline Vec<T> gelu_gradient(Vec<T> x, Vec<T> dy) {
+    const auto [integral, density] = normal<T>(x);
+    return dy * (integral + x * density);
+}
+template <class T> struct GeluTanh {
+    static constexpr T cubic = T(0.044715), root = T(0.79788456080286535588);  // sqrt(2 / pi)
+    static Vec<T> tanh_of(Vec<T> x) { return tanh<T>(root * (x + cubic * (x * x * x))); }
+    static Vec<T> value(Vec<T> x) { return T(0.5) * x * (T(1) + tanh_of(x)); }
+    static Vec<T> gradient(Vec<T> x, Vec<T> dy) {
+        const Vec<T> t = tanh_of(x), slope = root * (T(1) + T(3) * cubic * (x * x));
+        return dy * (T(0.5) * (T(1) + t) + T(0.5) * x * ((T(1) - t * t) * slope));
+    }
+};
+
 // dx = f'(x) dx for a block of a fused kernel's output, from y = f(x) at the same place.
 template <class T>
 inline void deactivate(int activation, const T *y, T *dx, std::int64_t stride, std::int64_t rows,
@@ -100,6 +134,43 @@ template <class T> void sigmoid_dx(const Call &call, int part, int parts) {
 }
 template <class T> void tanh_dx(const Call &call, int part, int parts) {
     map_gradient<T>(call, part, parts, [](Vec<T> y, Vec<T> dy) { return tanh_gradient<T>(y, dy); });
+}
+
+// scalar[0] is the slope, or alpha, or not 0 for the tanh form
+template <class T> void leaky_relu_forward(const Call &call, int part, int parts) {
+    const T slope = T(call.scalar[0]);
+    map<T>(call, part, parts, [=](Vec<T> x) { return leaky_relu<T>(x, slope); });
+}
+template <class T> void leaky_relu_dx(const Call &call, int part, int parts) {
+    const T slope = T(call.scalar[0]);
+    map_gradient<T>(call, part, parts,
+                    [=](Vec<T> y, Vec<T> dy) { return leaky_relu_gradient<T>(y, dy, slope); });
+}
+template <class T> void elu_forward(const Call &call, int part, int parts) {
+    const T alpha = T(call.scalar[0]);
+    map<T>(call, part, parts, [=](Vec<T> x) { return elu<T>(x, alpha); });
+}
+template <class T> void elu_dx(const Call &call, int part, int parts) {
+    const T alpha = T(call.scalar[0]);
+    map_gradient<T>(call, part, parts, [=](Vec<T> y, Vec<T> dy) { return elu_gradient<T>(y, dy, alpha); });
+}
+template <class T> void silu_forward(const Call &call, int part, int parts) {
+    map<T>(call, part, parts, [](Vec<T> x) { return silu<T>(x); });
+}
+template <class T> void silu_dx(const Call &call, int part, int parts) {
+    map_gradient<T>(call, part, parts, [](Vec<T> x, Vec<T> dy) { return silu_gradient<T>(x, dy); });
+}
+template <class T> void gelu_forward(const Call &call, int part, int parts) {
+    if (call.scalar[0] != 0)
+        map<T>(call, part, parts, [](Vec<T> x) { return GeluTanh<T>::value(x); });
+    else
+        map<T>(call, part, parts, [](Vec<T> x) { return gelu<T>(x); });
+}
+template <class T> void gelu_dx(const Call &call, int part, int parts) {
+    if (call.scalar[0] != 0)
+        map_gradient<T>(call, part, parts, [](Vec<T> x, Vec<T> dy) { return GeluTanh<T>::gradient(x, dy); });
+    else
+        map_gradient<T>(call, part, parts, [](Vec<T> x, Vec<T> dy) { return gelu_gradient<T>(x, dy); });
 }
 
 template <class T> void add(const Call &call, int part, int parts) {

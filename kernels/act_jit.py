@@ -35,10 +35,9 @@ def sigmoid_forward(x, y):
     """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
-    zero, one = x.dtype.type(0), x.dtype.type(1)
+    one = x.dtype.type(1)
     for i in range(x.size):
-        e = math.exp(-abs(x[i]))
-        y[i] = (one if x[i] >= zero else e) / (one + e)
+        y[i] = _sigmoid(x[i], one)
 
 
 @kernel()
@@ -68,6 +67,102 @@ def tanh_dx(y, dy, dx):
     one = y.dtype.type(1)
     for i in range(y.size):
         dx[i] = dy[i] * (one - y[i] * y[i])
+
+
+@kernel()
+def leaky_relu_forward(x, slope, y):
+    """y = x where x > 0, else slope x."""
+    _check(x.shape == y.shape)
+    x, y = x.reshape(-1), y.reshape(-1)
+    zero, slope = x.dtype.type(0), x.dtype.type(slope)
+    for i in range(x.size):
+        y[i] = x[i] * slope if x[i] < zero else x[i]
+
+
+@kernel()
+def leaky_relu_dx(y, dy, slope, dx):
+    """dx = dy where y > 0, else slope dy."""
+    _check(y.shape == dy.shape == dx.shape)
+    y, dy, dx = y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    zero, slope = y.dtype.type(0), y.dtype.type(slope)
+    for i in range(y.size):
+        dx[i] = dy[i] * slope if y[i] <= zero else dy[i]
+
+
+@kernel()
+def elu_forward(x, alpha, y):
+    """y = x where x > 0, else alpha (exp(x) - 1)."""
+    _check(x.shape == y.shape)
+    x, y = x.reshape(-1), y.reshape(-1)
+    zero, alpha = x.dtype.type(0), x.dtype.type(alpha)
+    for i in range(x.size):
+        y[i] = math.expm1(x[i]) * alpha if x[i] < zero else x[i]
+
+
+@kernel()
+def elu_dx(y, dy, alpha, dx):
+    """dx = dy where y > 0, else dy (y + alpha)."""
+    _check(y.shape == dy.shape == dx.shape)
+    y, dy, dx = y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    zero, alpha = y.dtype.type(0), y.dtype.type(alpha)
+    for i in range(y.size):
+        dx[i] = dy[i] * (y[i] + alpha) if y[i] <= zero else dy[i]
+
+
+@kernel()
+def gelu_forward(x, by_tanh, y):
+    """y = x Phi(x), in float64."""
+    _check(x.shape == y.shape)
+    x, y = x.reshape(-1), y.reshape(-1)
+    for i in range(x.size):
+        y[i] = x[i] * _normal(np.float64(x[i]), by_tanh)[0]
+
+
+@kernel()
+def gelu_dx(x, dy, by_tanh, dx):
+    """dx = dy (Phi(x) + x Phi'(x)), in float64."""
+    _check(x.shape == dy.shape == dx.shape)
+    x, dy, dx = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    for i in range(x.size):
+        integral, density = _normal(np.float64(x[i]), by_tanh)
+        dx[i] = dy[i] * (integral + x[i] * density)
+
+
+@jit
+def _normal(x, by_tanh):
+    """Phi(x) and its derivative."""
+    if by_tanh:
+        root, cubic = math.sqrt(2 / math.pi), 0.044715
+        t = math.tanh(root * (x + cubic * (x * x * x)))
+        return 0.5 * (1 + t), 0.5 * (1 - t * t) * (root * (1 + 3 * cubic * (x * x)))
+    return 0.5 * math.erfc(x / -math.sqrt(2)), math.exp(x * x * -0.5) / math.sqrt(2 * math.pi)
+
+
+@kernel()
+def silu_forward(x, y):
+    """y = x sigmoid(x)."""
+    _check(x.shape == y.shape)
+    x, y = x.reshape(-1), y.reshape(-1)
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        y[i] = x[i] * _sigmoid(x[i], one)
+
+
+@kernel()
+def silu_dx(x, dy, dx):
+    """dx = dy s (1 + x (1 - s)), s = sigmoid(x)."""
+    _check(x.shape == dy.shape == dx.shape)
+    x, dy, dx = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
+    one = x.dtype.type(1)
+    for i in range(x.size):
+        s = _sigmoid(x[i], one)
+        dx[i] = dy[i] * (s * (one + x[i] * (one - s)))
+
+
+@jit
+def _sigmoid(x, one):
+    e = math.exp(-abs(x))
+    return (e if x < 0 else one) / (one + e)
 
 
 @kernel()

@@ -34,6 +34,14 @@ inline const char *kernel_name(KernelId kernel) {
         case SIGMOID_DX: return "sigmoid_dx";
         case TANH_FORWARD: return "tanh_forward";
         case TANH_DX: return "tanh_dx";
+        case LEAKY_RELU_FORWARD: return "leaky_relu_forward";
+        case LEAKY_RELU_DX: return "leaky_relu_dx";
+        case ELU_FORWARD: return "elu_forward";
+        case ELU_DX: return "elu_dx";
+        case GELU_FORWARD: return "gelu_forward";
+        case GELU_DX: return "gelu_dx";
+        case SILU_FORWARD: return "silu_forward";
+        case SILU_DX: return "silu_dx";
         case ADD: return "add";
         case EXP_FORWARD: return "exp_forward";
         case LOG_FORWARD: return "log_forward";
@@ -44,6 +52,10 @@ inline const char *kernel_name(KernelId kernel) {
         case CROSS_ENTROPY_LABELS: return "cross_entropy_labels";
         case CROSS_ENTROPY_SOFT: return "cross_entropy_soft";
         case SQUARED_ERROR: return "squared_error";
+        case BINARY_CROSS_ENTROPY: return "binary_cross_entropy";
+        case FOCAL_LABELS: return "focal_labels";
+        case FOCAL_SOFT: return "focal_soft";
+        case DICE: return "dice";
         case SGD: return "sgd";
         case ADAM: return "adam";
         case RMSPROP: return "rmsprop";
@@ -67,6 +79,7 @@ inline const char *kernel_name(KernelId kernel) {
         case LABEL_DIVISOR: return "label_divisor";
         case REDUCE_LOSS: return "reduce_loss";
         case COUNT_CORRECT: return "count_correct";
+        case COUNT_CORRECT_BINARY: return "count_correct_binary";
         case ADVANCE: return "advance";
         case ADAM_CORRECTIONS: return "adam_corrections";
         case DENSE_DW_SGD: return "dense_dw_sgd";

@@ -5,9 +5,9 @@ cimport numpy as cnp
 from libc.math cimport NAN
 
 from native cimport (
-    COUNT_CORRECT, CROSS_ENTROPY_LABELS, CROSS_ENTROPY_SOFT, LABEL_DIVISOR, REDUCE_LOSS, SQUARED_ERROR, Call,
-    Execute, Note, executor, expect, expect_shape, index_check, input, new_call, noter, output,
-    passes, same_shape,
+    BINARY_CROSS_ENTROPY, COUNT_CORRECT, COUNT_CORRECT_BINARY, CROSS_ENTROPY_LABELS, CROSS_ENTROPY_SOFT,
+    DICE, FOCAL_LABELS, FOCAL_SOFT, LABEL_DIVISOR, REDUCE_LOSS, SQUARED_ERROR, Call, Execute, KernelId, Note,
+    executor, expect, expect_shape, index_check, input, new_call, noter, output, passes, same_shape,
 )
 
 from fastnn.kernels import empty
@@ -22,30 +22,76 @@ cdef double COST = 100  # about what a logit costs, in FLOP
 
 def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
     """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with integer labels, and its gradient."""
-    cdef cnp.ndarray alabel, factors = None
-    cdef Call check, call = new_call(CROSS_ENTROPY_LABELS, z, "z")
-    alabel = expect(label, "label", cnp.NPY_INT64, False)
-    _logits(&call, z, weight, smoothing, losses, dz)
-    expect_shape(alabel.ndim == 1 and alabel.shape[0] == call.size[0], "z (M, C), label (M,) are wanted")
-    call.array[1] = alabel.data
-    check = index_check(alabel, call.size[1])
-    if not passes(check):
-        raise ValueError("label out of range")
-    note(&check)
-    if call.array[2] != NULL and reduction == 2:
-        factors = _divide_by_weights(&call)
-    _reduce(&call, reduction, <double> call.size[0], factors, losses, loss)
+    _of_labels(CROSS_ENTROPY_LABELS, z, label, weight, smoothing, reduction, losses, loss, dz)
 
 
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
     """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with rows of targets, and its gradient."""
-    cdef cnp.ndarray atarget
-    cdef Call call = new_call(CROSS_ENTROPY_SOFT, z, "z")
-    atarget = input(target, "target", &call)
-    _logits(&call, z, weight, smoothing, losses, dz)
-    expect_shape(same_shape(atarget, <cnp.ndarray> z), "z and target of one shape (M, C) are wanted")
-    call.array[1] = atarget.data
-    _reduce(&call, reduction, <double> call.size[0], None, losses, loss)
+    _of_rows(CROSS_ENTROPY_SOFT, z, target, weight, smoothing, reduction, losses, loss, dz)
+
+
+def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -w_c (1 - p_c)^gamma log p_c, p = softmax(z_m), c = label_m, and its gradient."""
+    _of_labels(FOCAL_LABELS, z, label, weight, gamma, reduction, losses, loss, dz)
+
+
+def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c, p = softmax(z_m), and its gradient."""
+    _of_rows(FOCAL_SOFT, z, target, weight, gamma, reduction, losses, loss, dz)
+
+
+def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p), p = sigmoid(z)."""
+    cdef cnp.ndarray az, atarget, alosses, aweight, adz
+    cdef Call call = new_call(BINARY_CROSS_ENTROPY, z, "z")
+    az, atarget = input(z, "z", &call), input(target, "target", &call)
+    alosses = output(losses, "losses", &call)
+    expect_shape(
+        az.ndim > 0 and same_shape(az, atarget) and same_shape(az, alosses),
+        "z, target and losses of one shape (..., C) are wanted",
+    )
+    call.array[0], call.array[1], call.array[3] = az.data, atarget.data, alosses.data
+    call.size[0], call.size[1] = az.size, az.shape[az.ndim - 1]
+    call.scalar[0] = gamma
+    if weight is not None:
+        aweight = input(weight, "weight", &call)
+        expect_shape(
+            aweight.ndim == 2 and aweight.shape[0] == 2 and aweight.shape[1] == call.size[1],
+            "weight (2, C) is wanted",
+        )
+        call.array[2] = aweight.data
+    if dz is not None:
+        adz = output(dz, "dz", &call)
+        expect_shape(same_shape(az, adz), "z and dz of one shape are wanted")
+        call.array[4] = adz.data
+    call.work = COST * az.size
+    _reduce(&call, reduction, <double> az.size, None, losses, loss)
+
+
+def dice(z, target, weight, smooth, reduction, losses, loss, dz):
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)), p = sigmoid(z)."""
+    cdef cnp.ndarray az, atarget, alosses, aweight, adz
+    cdef Call call = new_call(DICE, z, "z")
+    az, atarget = input(z, "z", &call), input(target, "target", &call)
+    alosses = output(losses, "losses", &call)
+    expect_shape(az.ndim == 3 and same_shape(az, atarget), "z and target of one shape (M, S, C) are wanted")
+    call.size[0], call.size[1], call.size[2] = az.shape[0], az.shape[1], az.shape[2]
+    expect_shape(
+        alosses.ndim == 2 and alosses.shape[0] == call.size[0] and alosses.shape[1] == call.size[2],
+        "losses (M, C) are wanted",
+    )
+    call.array[0], call.array[1], call.array[3] = az.data, atarget.data, alosses.data
+    call.scalar[0] = smooth
+    if weight is not None:
+        aweight = input(weight, "weight", &call)
+        expect_shape(aweight.ndim == 1 and aweight.shape[0] == call.size[2], "weight (C,) is wanted")
+        call.array[2] = aweight.data
+    if dz is not None:
+        adz = output(dz, "dz", &call)
+        expect_shape(same_shape(az, adz), "z and dz of one shape are wanted")
+        call.array[4] = adz.data
+    call.work = COST * az.size
+    _reduce(&call, reduction, <double> alosses.size, None, losses, loss)
 
 
 def squared_error(y, target, reduction, losses, loss, dy):
@@ -87,6 +133,52 @@ def count_correct_soft(y, target, count):
     _count(&call, y, count)
 
 
+def count_correct_binary(y, target, count):
+    """count += number of elements where y > 0 says what target > 1/2 does."""
+    cdef cnp.ndarray ay, atarget, acount = expect(count, "count", cnp.NPY_INT64, True)
+    cdef Call call = new_call(COUNT_CORRECT_BINARY, y, "y")
+    ay, atarget = input(y, "y", &call), input(target, "target", &call)
+    expect_shape(same_shape(ay, atarget), "y and target of one shape are wanted")
+    expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
+    call.array[0], call.array[1], call.array[2] = ay.data, atarget.data, acount.data
+    call.size[0] = ay.size
+    execute(&call)
+
+
+cdef int _of_labels(
+    KernelId kernel, object z, object label, object weight, double number, int reduction, object losses,
+    object loss, object dz
+) except -1:
+    """A loss of rows of logits and their labels; `number` is its smoothing or gamma."""
+    cdef cnp.ndarray alabel, factors = None
+    cdef Call check, call = new_call(kernel, z, "z")
+    alabel = expect(label, "label", cnp.NPY_INT64, False)
+    _logits(&call, z, weight, number, losses, dz)
+    expect_shape(alabel.ndim == 1 and alabel.shape[0] == call.size[0], "z (M, C), label (M,) are wanted")
+    call.array[1] = alabel.data
+    check = index_check(alabel, call.size[1])
+    if not passes(check):
+        raise ValueError("label out of range")
+    note(&check)
+    if call.array[2] != NULL and reduction == 2:
+        factors = _divide_by_weights(&call)
+    return _reduce(&call, reduction, <double> call.size[0], factors, losses, loss)
+
+
+cdef int _of_rows(
+    KernelId kernel, object z, object target, object weight, double number, int reduction, object losses,
+    object loss, object dz
+) except -1:
+    """The same of rows of targets."""
+    cdef cnp.ndarray atarget
+    cdef Call call = new_call(kernel, z, "z")
+    atarget = input(target, "target", &call)
+    _logits(&call, z, weight, number, losses, dz)
+    expect_shape(same_shape(atarget, <cnp.ndarray> z), "z and target of one shape (M, C) are wanted")
+    call.array[1] = atarget.data
+    return _reduce(&call, reduction, <double> call.size[0], None, losses, loss)
+
+
 cdef int _count(Call *call, object y, object count) except -1:
     cdef cnp.ndarray ay = input(y, "y", call), acount = expect(count, "count", cnp.NPY_INT64, True)
     expect_shape(ay.ndim == 2 and ay.shape[1] > 0, "y (M, C) is wanted, C at least 1")
@@ -97,8 +189,8 @@ cdef int _count(Call *call, object y, object count) except -1:
     return 0
 
 
-cdef int _logits(Call *call, object z, object weight, double smoothing, object losses, object dz) except -1:
-    """What the two cross-entropies share: z (M, C), weight (C,), losses (M,), dz (M, C)."""
+cdef int _logits(Call *call, object z, object weight, double number, object losses, object dz) except -1:
+    """What the losses of classes share: z (M, C), weight (C,), losses (M,), dz (M, C)."""
     cdef cnp.ndarray az, aweight, alosses, adz
     az, alosses = input(z, "z", call), output(losses, "losses", call)
     expect_shape(
@@ -107,7 +199,7 @@ cdef int _logits(Call *call, object z, object weight, double smoothing, object l
     )
     call.size[0], call.size[1] = az.shape[0], az.shape[1]
     call.array[0], call.array[3] = az.data, alosses.data
-    call.scalar[0] = smoothing
+    call.scalar[0] = number
     call.work = COST * az.size
     if weight is not None:
         aweight = input(weight, "weight", call)

@@ -63,6 +63,170 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
     _reduce(losses, float(rows), reduction, loss)
 
 
+@kernel(label=np.int64, loss=np.float64)
+def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -w_c (1 - p_c)^gamma log p_c  with  p = softmax(z_m), c = label_m.
+
+    As `cross_entropy_labels`, which it is with gamma = 0.
+    """
+    rows, classes = z.shape
+    _check(z, weight, losses, loss, dz)
+    if label.shape != (rows,):
+        raise ValueError("label must have one element for each row of z")
+    for m in range(rows):
+        if label[m] < 0 or label[m] >= classes:
+            raise ValueError("label out of range")
+    divisor = float(rows)
+    if weight is not None:
+        divisor = 0.0
+        for m in range(rows):
+            divisor += weight[label[m]]
+    scale = z.dtype.type(_scale(divisor, reduction))
+    t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    for m in range(rows):
+        t[:] = 0
+        t[label[m]] = 1
+        _focal(z, m, t, weight, z.dtype.type(gamma), e, scale, losses, dz)
+    _reduce(losses, divisor, reduction, loss)
+
+
+@kernel(loss=np.float64)
+def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c  with  p = softmax(z_m).
+
+    As `focal_labels`, with target (M, C) of z's type; the mean divides by M.
+    """
+    rows, classes = z.shape
+    _check(z, weight, losses, loss, dz)
+    if target.shape != z.shape:
+        raise ValueError("target must have the shape of z")
+    scale = z.dtype.type(_scale(rows, reduction))
+    t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    for m in range(rows):
+        t[:] = target[m]
+        _focal(z, m, t, weight, z.dtype.type(gamma), e, scale, losses, dz)
+    _reduce(losses, float(rows), reduction, loss)
+
+
+@jit
+def _focal(z, m, t, weight, gamma, e, scale, losses, dz):
+    """Loss and gradient of row m with the targets t (C,), in which the g of the specification are left.
+
+    e (C,) becomes the logarithms of the softmax.
+    """
+    T = z.dtype.type
+    zero, one = T(0), T(1)
+    classes = z.shape[1]
+    largest = T(-np.inf)
+    for c in range(classes):
+        largest = max(largest, z[m, c])
+    total = zero
+    for c in range(classes):
+        total += math.exp(z[m, c] - largest)
+    log_total = math.log(total)
+    loss, sum_g = zero, zero
+    for c in range(classes):
+        e[c] = z[m, c] - largest - log_total
+        q, p = -math.expm1(e[c]), math.exp(e[c])
+        weighted = t[c] if weight is None else t[c] * weight[c]
+        weighted *= q**gamma
+        steeper = zero
+        if p != zero:
+            steeper = gamma * p * (one if q == zero else -e[c] / q)
+        if weighted != zero:
+            loss -= weighted * e[c]
+        t[c] = -weighted * (steeper + one)
+        sum_g += t[c]
+    losses[m] = loss
+    if dz is not None:
+        for c in range(classes):
+            dz[m, c] = (t[c] - T(math.exp(e[c])) * sum_g) * scale
+
+
+@kernel(loss=np.float64)
+def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p)  with  p = sigmoid(z), elementwise.
+
+    z, target (..., C) of any one shape, weight (2, C) or None -> losses and dz (or None) of that shape,
+    loss (1,) float64.
+    """
+    if not z.shape == target.shape == losses.shape or loss.shape != (1,):
+        raise ValueError("z, target and losses must have one shape, loss a single element")
+    if dz is not None and dz.shape != z.shape:
+        raise ValueError("dz must have the shape of z")
+    classes = z.shape[-1]
+    if weight is not None and weight.shape != (2, classes):
+        raise ValueError("weight must have the shape (2, C)")
+    flat = losses.reshape(-1)
+    flat_dz = None if dz is None else dz.reshape(-1)
+    scale = z.dtype.type(_scale(z.size, reduction))
+    gamma = z.dtype.type(gamma)
+    _binary(z.reshape(-1), target.reshape(-1), weight, classes, gamma, scale, flat, flat_dz)
+    _reduce(flat, float(z.size), reduction, loss)
+
+
+@jit
+def _binary(z, target, weight, classes, gamma, scale, losses, dz):
+    T = z.dtype.type
+    zero, one = T(0), T(1)
+    for i in range(z.size):
+        e = math.exp(-abs(z[i]))
+        log_term = math.log1p(e)
+        hit, miss = max(zero, -z[i]) + log_term, max(zero, z[i]) + log_term
+        p, q = (e if z[i] < zero else one) / (one + e), (one if z[i] < zero else e) / (one + e)
+        ones, zeros = target[i], one - target[i]
+        if weight is not None:
+            ones *= weight[0, i % classes]
+            zeros *= weight[1, i % classes]
+        by_p, by_q = p, q
+        if gamma != zero:
+            ones *= T(math.exp(-gamma * miss))
+            zeros *= T(math.exp(-gamma * hit))
+            by_p, by_q = gamma * q * miss + p, gamma * p * hit + q
+        losses[i] = ones * hit + zeros * miss
+        if dz is not None:
+            dz[i] = (zeros * by_p - ones * by_q) * scale
+
+
+@kernel(loss=np.float64)
+def dice(z, target, weight, smooth, reduction, losses, loss, dz):
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z), 0 / 0 = 1.
+
+    z, target (M, S, C), weight (C,) or None -> losses (M, C), loss (1,) float64, dz (M, S, C) or None.
+    """
+    M, S, C = z.shape
+    if target.shape != z.shape or losses.shape != (M, C) or loss.shape != (1,):
+        raise ValueError("z and target (M, S, C), losses (M, C) and loss (1,) are wanted")
+    if dz is not None and dz.shape != z.shape:
+        raise ValueError("dz must have the shape of z")
+    if weight is not None and weight.shape != (C,):
+        raise ValueError("weight must have one element for each class")
+    scale = _scale(losses.size, reduction)
+    for m in range(M):
+        for c in range(C):
+            both, total = 0.0, 0.0
+            for s in range(S):
+                p = _sigmoid(z[m, s, c], z.dtype.type(1))
+                both += p * target[m, s, c]
+                total += p + target[m, s, c]
+            below = total + smooth
+            own = 1.0 if weight is None else float(weight[c])
+            ratio = (2 * both + smooth) / below if below != 0 else 1.0
+            losses[m, c] = own * (1 - ratio)
+            if dz is not None:
+                factor = own * scale / below if below != 0 else 0.0
+                for s in range(S):
+                    p = _sigmoid(z[m, s, c], z.dtype.type(1))
+                    dz[m, s, c] = p * (1 - p) * factor * (ratio - 2 * target[m, s, c])
+    _reduce(losses.reshape(-1), float(losses.size), reduction, loss)
+
+
+@jit
+def _sigmoid(x, one):
+    e = math.exp(-abs(x))
+    return (e if x < 0 else one) / (one + e)
+
+
 @jit
 def _check(z, weight, losses, loss, dz):
     rows, classes = z.shape
@@ -172,6 +336,17 @@ def count_correct_soft(y, target, count):
     _check_count(y, target.shape == y.shape, count)
     for m in range(len(y)):
         if _first_largest(y[m]) == _first_largest(target[m]):
+            count[0] += 1
+
+
+@kernel(count=np.int64)
+def count_correct_binary(y, target, count):
+    """count += number of elements where y > 0 says what target > 1/2 does."""
+    if y.shape != target.shape or count.shape != (1,):
+        raise ValueError("y and target of one shape, and count (1,) are wanted")
+    y, target = y.reshape(-1), target.reshape(-1)
+    for i in range(y.size):
+        if (y[i] > 0) == (target[i] > 0.5):
             count[0] += 1
 
 

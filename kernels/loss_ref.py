@@ -41,6 +41,77 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
     _cross_entropy(weighted * log_p, weighted, log_p, float(rows), reduction, losses, loss, dz)
 
 
+def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -w_c (1 - p_c)^gamma log p_c  with  p = softmax(z_m), c = label_m: Lin et al. 2017.
+
+    As `cross_entropy_labels`, which it is with gamma = 0; gamma at least 0.
+    """
+    rows, classes = z.shape
+    if rows and (label.min() < 0 or label.max() >= classes):
+        raise ValueError("label out of range")
+    target = np.zeros_like(z)
+    target[np.arange(rows), label] = 1 if weight is None else weight[label]
+    divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
+    _focal(z, target, gamma, divisor, reduction, losses, loss, dz)
+
+
+def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c  with  p = softmax(z_m).
+
+    As `focal_labels`, with target (M, C) of z's type; the mean divides by M. A class whose target is 0 may
+    have the logit -inf.
+    """
+    weighted = target if weight is None else target * weight
+    _focal(z, weighted, gamma, float(len(z)), reduction, losses, loss, dz)
+
+
+def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
+    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p)  with  p = sigmoid(z), elementwise.
+
+    z, target (..., C) of any one shape, weight (2, C), w1 of the ones and w0 of the zeros, or None for ones,
+    gamma at least 0: 0 is cross-entropy, else the focal loss of Lin et al. 2017
+    -> losses and dz (or None) of that shape, loss (1,) float64. The mean divides by the number of elements.
+    """
+    one = z.dtype.type(1)
+    if_one, if_zero = (one, one) if weight is None else weight
+    e = np.exp(-np.abs(z))
+    # -log p and -log(1 - p), which cannot overflow.
+    hit, miss = np.maximum(0, -z) + np.log1p(e), np.maximum(0, z) + np.log1p(e)
+    p, q = np.where(z < 0, e, one) / (1 + e), np.where(z < 0, one, e) / (1 + e)
+    ones, zeros = if_one * target, if_zero * (1 - target)
+    if gamma == 0:
+        losses[...] = ones * hit + zeros * miss
+        if dz is not None:
+            dz[...] = zeros * p - ones * q
+    else:
+        ones, zeros, gamma = ones * np.exp(-gamma * miss), zeros * np.exp(-gamma * hit), z.dtype.type(gamma)
+        losses[...] = ones * hit + zeros * miss
+        if dz is not None:
+            dz[...] = zeros * (gamma * q * miss + p) - ones * (gamma * p * hit + q)
+    _reduce(losses, float(z.size), reduction, loss, dz)
+
+
+def dice(z, target, weight, smooth, reduction, losses, loss, dz):
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z), 0 / 0 = 1.
+
+    z, target (M, S, C), weight (C,) or None for ones, smooth at least 0 -> losses (M, C), loss (1,) float64,
+    dz (M, S, C) or None. The mean divides by M C. (Milletari et al. 2016, but with the sums not squared.)
+    """
+    weight = z.dtype.type(1) if weight is None else weight
+    e = np.exp(-np.abs(z))
+    p = np.where(z < 0, e, 1) / (1 + e)
+    both = 2 * (p * target).sum(axis=1, dtype=np.float64) + smooth
+    total = (p + target).sum(axis=1, dtype=np.float64) + smooth
+    empty = total == 0
+    total = np.where(empty, 1, total)
+    ratio = np.where(empty, 1, both / total)
+    losses[...] = weight * (1 - ratio)
+    if dz is not None:
+        slopes = (ratio / total)[:, None] - np.where(empty, 0, 2 / total)[:, None] * target
+        dz[...] = np.where(empty[:, None], 0, weight * (p * (1 - p)) * slopes)
+    _reduce(losses, float(losses.size), reduction, loss, dz)
+
+
 def count_correct_labels(y, label, count):
     """count += number of rows m whose largest output y_mc is at c = label_m.
 
@@ -58,6 +129,14 @@ def count_correct_soft(y, target, count):
     count_correct_labels(y, target.argmax(axis=1), count)
 
 
+def count_correct_binary(y, target, count):
+    """count += number of elements where y > 0 says what target > 1/2 does.
+
+    y logits, target of one shape, count (1,) int64, changed.
+    """
+    count[0] += np.count_nonzero((y > 0) == (target > 0.5))
+
+
 def _log_softmax(z):
     shifted = z - z.max(axis=1, keepdims=True) if z.size else z
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -68,6 +147,25 @@ def _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz)
     losses[...] = -terms.sum(axis=1)
     if dz is not None:
         dz[...] = weighted.sum(axis=1, keepdims=True) * np.exp(log_p) - weighted
+    _reduce(losses, divisor, reduction, loss, dz)
+
+
+def _focal(z, target, gamma, divisor, reduction, losses, loss, dz):
+    """losses = sum_c t (1 - p)^gamma s,  s = -log p;  dz_k = g_k - p_k sum_c g_c.
+
+    g = -t (1 - p)^gamma (gamma p s / (1 - p) + 1) is the derivative after log p. Written with s / (1 - p),
+    which is 1 where p is 1, it is finite for every gamma.
+    """
+    surprise = -_log_softmax(z)
+    p, q = np.exp(-surprise), -np.expm1(-surprise)
+    gamma = z.dtype.type(gamma)
+    factor = np.where(q == 0, 0, q) ** gamma
+    weighted = target * factor
+    losses[...] = np.where(weighted == 0, 0, weighted * surprise).sum(axis=1)
+    if dz is not None:
+        ratio = np.where(q == 0, 1, surprise / np.where(q == 0, 1, q))
+        g = -weighted * (np.where(p == 0, 0, gamma * p * ratio) + 1)
+        dz[...] = g - p * g.sum(axis=1, keepdims=True)
     _reduce(losses, divisor, reduction, loss, dz)
 
 

@@ -37,6 +37,14 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         SIGMOID_DX
         TANH_FORWARD
         TANH_DX
+        LEAKY_RELU_FORWARD
+        LEAKY_RELU_DX
+        ELU_FORWARD
+        ELU_DX
+        GELU_FORWARD
+        GELU_DX
+        SILU_FORWARD
+        SILU_DX
         ADD
         EXP_FORWARD
         LOG_FORWARD
@@ -47,6 +55,10 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         CROSS_ENTROPY_LABELS
         CROSS_ENTROPY_SOFT
         SQUARED_ERROR
+        BINARY_CROSS_ENTROPY
+        FOCAL_LABELS
+        FOCAL_SOFT
+        DICE
         SGD
         ADAM
         RMSPROP
@@ -70,6 +82,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         LABEL_DIVISOR
         REDUCE_LOSS
         COUNT_CORRECT
+        COUNT_CORRECT_BINARY
         ADVANCE
         ADAM_CORRECTIONS
         CHECK_INDEX

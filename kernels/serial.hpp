@@ -72,6 +72,16 @@ template <class T> void count_correct(const Call &call, int part, int) {
     *call.out<std::int64_t>(3) += correct;
 }
 
+// count += number of elements where the logit y says what the target does: y > 0 and target > 1/2, or neither.
+// y, target (size0,), count (1,)
+template <class T> void count_correct_binary(const Call &call, int part, int) {
+    if (part != 0) return;
+    const T *y = call.in<T>(0), *target = call.in<T>(1);
+    std::int64_t correct = 0;
+    for (std::int64_t e = 0; e < call.size[0]; ++e) correct += (y[e] > T(0)) == (target[e] > T(0.5));
+    *call.out<std::int64_t>(2) += correct;
+}
+
 // steps += 1
 inline void advance(const Call &call, int part, int) {
     if (part == 0) ++*call.out<std::int64_t>(0);

@@ -58,6 +58,14 @@ template <class T> void fill(Table &table) {
     set(SIGMOID_DX, sigmoid_dx<T>);
     set(TANH_FORWARD, tanh_forward<T>);
     set(TANH_DX, tanh_dx<T>);
+    set(LEAKY_RELU_FORWARD, leaky_relu_forward<T>);
+    set(LEAKY_RELU_DX, leaky_relu_dx<T>);
+    set(ELU_FORWARD, elu_forward<T>);
+    set(ELU_DX, elu_dx<T>);
+    set(GELU_FORWARD, gelu_forward<T>);
+    set(GELU_DX, gelu_dx<T>);
+    set(SILU_FORWARD, silu_forward<T>);
+    set(SILU_DX, silu_dx<T>);
     set(ADD, add<T>);
     set(EXP_FORWARD, exp_forward<T>);
     set(LOG_FORWARD, log_forward<T>);
@@ -68,6 +76,10 @@ template <class T> void fill(Table &table) {
     set(CROSS_ENTROPY_LABELS, cross_entropy_labels<T>);
     set(CROSS_ENTROPY_SOFT, cross_entropy_soft<T>);
     set(SQUARED_ERROR, squared_error<T>);
+    set(BINARY_CROSS_ENTROPY, binary_cross_entropy<T>);
+    set(FOCAL_LABELS, focal_labels<T>);
+    set(FOCAL_SOFT, focal_soft<T>);
+    set(DICE, dice<T>);
     set(SGD, update_kernel<T, SgdUpdate>);
     set(ADAM, update_kernel<T, AdamUpdate>);
     set(RMSPROP, rmsprop<T>);
@@ -90,6 +102,7 @@ template <class T> void fill(Table &table) {
     set(LABEL_DIVISOR, label_divisor<T>);
     set(REDUCE_LOSS, reduce_loss<T>);
     set(COUNT_CORRECT, count_correct<T>);
+    set(COUNT_CORRECT_BINARY, count_correct_binary<T>);
     set(ADVANCE, advance);
     set(ADAM_CORRECTIONS, adam_corrections);
     set(GATHER_BYTES, gather<T, std::uint8_t>);

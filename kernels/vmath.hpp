@@ -1,7 +1,9 @@
-// exp, expm1, log, sigmoid and tanh of whole vectors, to about an ulp or two over the whole range.
+// exp, expm1, log, log1p, sigmoid, tanh and the normal distribution of whole vectors, to about an ulp or two
+// over the whole range.
 //
 // The polynomials are Taylor series on a range reduced far enough that they need no fitted coefficients:
-// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172. The reductions are the classical ones
+// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (those of the normal distribution are
+// Chebyshev series, computed by tests/kernels/fit_normal.py). The reductions are the classical ones
 // (Muller, Elementary Functions, 3rd ed., chapters 5 and 11). Bounds, found by tests/kernels/test_vmath.py
 // over all magnitudes, subnormals, infinities and nan: see there.
 #pragma once
@@ -152,6 +154,60 @@ template <class T> inline Vec<T> log(Vec<T> x) {
     const Vec<T> infinity = broadcast<T>(T(__builtin_inf())), nan = broadcast<T>(T(__builtin_nan("")));
     const Vec<T> special = select<T>(x == T(0), -infinity, select<T>(x == infinity, infinity, nan));
     return select<T>((x > T(0)) & (x < infinity), result, special);
+}
+
+// log(1 + x) for 0 <= x <= 1, accurate near 0 as well: what 1 + x has lost in rounding is added again.
+template <class T> inline Vec<T> log1p_of_small(Vec<T> x) {
+    const Vec<T> u = x + T(1);
+    return log<T>(u) + (x - (u - T(1))) / u;
+}
+
+// Of the standard normal distribution: the integral of the density up to x, and the density.
+template <class T> struct Normal {
+    Vec<T> integral, density;
+};
+
+// G(z) (z + 4) over t = (z - 4) / (z + 4), where exp(-z^2 / 2) G(z) is the integral from z to infinity.
+template <class T> struct NormalSeries;
+template <> struct NormalSeries<float> {
+    static constexpr int terms = 12;
+    static constexpr float coefficient[terms] = {
+        0.970451205f,      -0.751708817f,  0.222193556f,     -0.0485177533f,
+        0.0069259205f,     -0.000320598474f, -0.000100547392f, 1.8903369e-5f,
+        1.01035689e-6f,    -6.14533475e-7f, -3.38102012e-9f,  2.06865081e-8f,
+    };
+};
+template <> struct NormalSeries<double> {
+    static constexpr int terms = 25;
+    static constexpr double coefficient[terms] = {
+        0.97045120456607654,     -0.75170881683957053,    0.22219355567525103,
+        -0.048517753260446086,   0.0069259204962424804,   -0.00032059847439814995,
+        -0.00010054739163210678, 1.8903369019706964e-5,   1.0103568854746311e-6,
+        -6.1453347493978239e-7,  -3.3810201200691756e-9,  2.0686508061742834e-8,
+        -1.1282603632469506e-10, -7.7740152283886943e-10, -9.9414241914047075e-12,
+        3.1744829498583028e-11,  1.842480684470494e-12,   -1.3128616466710965e-12,
+        -1.7415362652654814e-13, 4.9072740317044241e-14,  1.2931384326165576e-14,
+        -1.2180663521726341e-15, -8.052147372620933e-16,  -2.8604941442616211e-17,
+        4.0570644243353541e-17,
+    };
+};
+
+template <class T> inline Normal<T> normal(Vec<T> x) {
+    using Series = NormalSeries<T>;
+    const Vec<T> z = smaller(broadcast<T>(40), absolute<T>(x));  // where the density is 0; nan stays
+    // The rounding error of z^2 would be one of z^2 / 2 times as many ulp in the exponential.
+    const Vec<T> square = z * z, lost = fma(z, z, -square);
+    const Vec<T> bare = exp<T>(square * T(-0.5)), e = fma(bare, lost * T(-0.5), bare);
+    const Vec<T> sum = z + T(4), t = (z - T(4)) / sum, twice = t + t;
+    Vec<T> above{}, next = broadcast<T>(Series::coefficient[Series::terms - 1]);  // Clenshaw 1955
+#pragma GCC unroll 32
+    for (int j = Series::terms - 2; j >= 1; --j) {
+        const Vec<T> own = fma(twice, next, broadcast<T>(Series::coefficient[j]) - above);
+        above = next;
+        next = own;
+    }
+    const Vec<T> tail = e * (fma(t, next, broadcast<T>(Series::coefficient[0]) - above) / sum);
+    return {select<T>(x < T(0), tail, T(1) - tail), e * T(0.39894228040143267794)};
 }
 
 }  // namespace fastnn

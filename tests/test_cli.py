@@ -246,9 +246,15 @@ def test_a_diverging_run_is_written_and_fails(command, tmp_path):
         (["--optimizer", "sdg"], "'sdg' is none of SGD, Adam"),
         (["--optimizer.lr", "-1"], "lr must be a finite number, at least 0, not -1.0"),
         (["--optimizer.speed", "1"], "speed"),
-        (["--activation", "rely"], "unknown activation 'rely': choose one of identity, relu, sigmoid, "),
+        (
+            ["--activation", "rely"],
+            "unknown activation 'rely': choose one of elu, gelu, identity, leaky_relu, relu, ",
+        ),
         (["--weight-init", "he"], "unknown initializer 'he': choose one of constant, fan_in_uniform, "),
-        (["--loss", "mse"], "unknown loss 'mse': choose one of cross_entropy, squared_error"),
+        (
+            ["--loss", "mse"],
+            "unknown loss 'mse': choose one of binary_cross_entropy, binary_focal, cross_entropy",
+        ),
         (["--backend", "gpu"], "unknown backend 'gpu': choose one of aot, jit, ref"),
         (["--layers", "64,x,10"], "sizes such as 784,128,10 are wanted, not '64,x,10'"),
         (["--layers", "64"], "layers must name at least the pixels and the classes, not (64,)"),

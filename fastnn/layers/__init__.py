@@ -1,6 +1,18 @@
 """Layers: each returns its output together with its own way back."""
 
-from fastnn.layers.act import ACTIVATIONS, Activation, Identity, ReLU, Sigmoid, Softmax, Tanh
+from fastnn.layers.act import (
+    ACTIVATIONS,
+    ELU,
+    GELU,
+    Activation,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Tanh,
+)
 from fastnn.layers.base import Layer
 from fastnn.layers.conv import Conv2d
 from fastnn.layers.dense import Linear
@@ -15,6 +27,8 @@ from fastnn.recording import Backward
 
 __all__ = [
     "ACTIVATIONS",
+    "ELU",
+    "GELU",
     "Activation",
     "AvgPool2d",
     "Backward",
@@ -28,12 +42,14 @@ __all__ = [
     "Identity",
     "Layer",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
     "MaxPool2d",
     "ReLU",
     "Reshape",
     "Residual",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Tanh",

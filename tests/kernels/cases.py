@@ -105,6 +105,33 @@ def squared_error(a, shape, reduction, gradient):
     return a(*shape), a(*shape), reduction, a.poison(*shape), np.full(1, np.nan), dy
 
 
+def binary_cross_entropy(a, shape, weighted, gamma, reduction, gradient):
+    weight = np.abs(a(2, shape[-1])) if weighted else None
+    dz = a.poison(*shape) if gradient else None
+    target = a.rng.random(shape).astype(a(1).dtype)
+    return 3 * a(*shape), target, weight, gamma, reduction, a.poison(*shape), np.full(1, np.nan), dz
+
+
+def dice(a, shape, weighted, smooth, reduction, gradient):
+    M, _, C = shape
+    weight = np.abs(a(C)) if weighted else None
+    dz = a.poison(*shape) if gradient else None
+    target = a.rng.random(shape).astype(a(1).dtype)
+    return a(*shape), target, weight, smooth, reduction, a.poison(M, C), np.full(1, np.nan), dz
+
+
+def count_correct_binary(a, shape):
+    return a(*shape), a.rng.integers(0, 2, shape).astype(a(1).dtype), np.array([3])
+
+
+def with_number(a, shape, number):
+    return a(*shape), number, a.poison(*shape)
+
+
+def gradient_with_number(a, shape, number):
+    return a(*shape), a(*shape), number, a.poison(*shape)
+
+
 def sgd(a, shape, momentum, decay, nesterov):
     hyper = np.array([0.1, momentum, decay, nesterov])
     return a(*shape), hyper, a(*shape) if momentum else None, a(*shape)
@@ -291,12 +318,21 @@ def cases():
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", forward, (shape,))
             yield Case(f"{name}_dx", backward, (shape,))
+        for name, numbers in (("leaky_relu", (0.0, 0.01)), ("elu", (1.0, 0.3)), ("gelu", (False, True))):
+            for number in numbers:
+                yield Case(f"{name}_forward", with_number, (shape, number))
+                yield Case(f"{name}_dx", gradient_with_number, (shape, number))
+        yield Case("silu_forward", forward, (shape,))
+        yield Case("silu_dx", backward, (shape,))
         yield Case("add", backward, (shape,), whole=True)
         yield Case("add", backward, (shape,))
         yield Case("elementwise_forward", elementwise_forward, (shape,))
         yield Case("elementwise_dx", elementwise_dx, (shape,))
         yield Case("squared_error", squared_error, (shape, MEAN, True))
         yield Case("squared_error", squared_error, (shape, SUM, False))
+        for options in ((False, 0.0, MEAN, True), (True, 0.5, SUM, True), (True, 2.0, MEAN, False)):
+            yield Case("binary_cross_entropy", binary_cross_entropy, (shape, *options))
+        yield Case("count_correct_binary", count_correct_binary, (shape,))
         for options in ((0.0, 0.0, 0), (0.0, 0.1, 0), (0.9, 0.0, 0), (0.9, 0.1, 1)):
             yield Case("sgd", sgd, (shape, *options))
         yield Case("adam", adam, (shape, 0.0, 1))
@@ -319,8 +355,23 @@ def cases():
         for build in (cross_entropy_labels, cross_entropy_soft):
             for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (True, 0.1, SUM, False)):
                 yield Case(build.__name__, build, (shape, *options))
+        for name, build in (("focal_labels", cross_entropy_labels), ("focal_soft", cross_entropy_soft)):
+            for options in ((False, 2.0, MEAN, True), (True, 0.5, MEAN, True), (True, 0.0, SUM, False)):
+                yield Case(name, build, (shape, *options))
         yield Case("count_correct_labels", count_correct_labels, (shape,))
         yield Case("count_correct_soft", count_correct_soft, (shape,))
+    for shape in (
+        (1, 1, 1),
+        (3, 5, 1),
+        (2, 1, 7),
+        (2, 301, 1),
+        (2, 19, 35),
+        (1, 5000, 1),
+        (1, 0, 3),
+        (0, 4, 2),
+    ):
+        for options in ((False, 1.0, MEAN, True), (True, 0.0, SUM, True), (True, 1.0, MEAN, False)):
+            yield Case("dice", dice, (shape, *options))
     for steps in (0, 1, 1000):
         yield Case("advance", advance, (steps,))
         yield Case("adam_corrections", adam_corrections, (steps + 1,))

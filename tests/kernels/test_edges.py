@@ -192,6 +192,18 @@ def walled_cases():
         for name in ("relu", "sigmoid", "tanh"):
             yield Case(f"{name}_forward", cases.forward, ((n,),))
             yield Case(f"{name}_dx", cases.backward, ((n,),))
+        for name, number in (("leaky_relu", 0.1), ("elu", 1.0), ("gelu", False), ("gelu", True)):
+            yield Case(f"{name}_forward", cases.with_number, ((n,), number))
+            yield Case(f"{name}_dx", cases.gradient_with_number, ((n,), number))
+        yield Case("silu_forward", cases.forward, ((n,),))
+        yield Case("silu_dx", cases.backward, ((n,),))
+        yield Case("count_correct_binary", cases.count_correct_binary, ((n,),))
+        for weighted, gamma, gradient in ((False, 0.0, True), (True, 2.0, True), (False, 2.0, False)):
+            options = (weighted, gamma, MEAN, gradient)
+            yield Case("binary_cross_entropy", cases.binary_cross_entropy, ((n,), *options))
+            yield Case("binary_cross_entropy", cases.binary_cross_entropy, ((3, n), *options))
+        for shape in ((3, n, 1), (3, 2, n)) if n < 1000 else ((20, 2003, 1), (20, 301, 5)):
+            yield Case("dice", cases.dice, (shape, True, 1.0, MEAN, True))
         yield Case("add", cases.backward, ((n,),))
         yield Case("elementwise_forward", cases.elementwise_forward, ((n,),))
         yield Case("elementwise_dx", cases.elementwise_dx, ((n,),))
@@ -211,6 +223,9 @@ def walled_cases():
     for shape in (*product((1, 3), SIZES), (1009, 13)):
         yield Case("softmax_forward", cases.forward, (shape,))
         yield Case("softmax_dx", cases.backward, (shape,))
+        for options in ((False, 2.0, MEAN, True), (True, 0.5, MEAN, True), (False, 2.0, SUM, False)):
+            yield Case("focal_labels", cases.cross_entropy_labels, (shape, *options))
+            yield Case("focal_soft", cases.cross_entropy_soft, (shape, *options))
         for build in (cases.cross_entropy_labels, cases.cross_entropy_soft):
             for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (False, 0.0, SUM, False)):
                 yield Case(build.__name__, build, (shape, *options))

@@ -45,6 +45,68 @@ def test_activation_gradient(name, activation, finite_differences):
 
 
 @every_backend
+@pytest.mark.parametrize(
+    ("activation", "number"),
+    [("leaky_relu", 0.2), ("elu", 1.0), ("elu", 0.4), ("gelu", False), ("gelu", True), ("silu", None)],
+)
+def test_activation_gradient_with_a_number(name, activation, number, finite_differences):
+    rng = np.random.default_rng(0)
+    x, dy, y, dx = 2 * rng.standard_normal((4, 5, 7))
+    kernel, numbers = load(name), () if number is None else (number,)
+
+    def weighted_sum():
+        kernel[f"{activation}_forward"](x, *numbers, y)
+        return np.vdot(y, dy)
+
+    weighted_sum()
+    of = x if activation in ("gelu", "silu") else y
+    kernel[f"{activation}_dx"](of, dy, *numbers, dx)
+    np.testing.assert_allclose(dx, finite_differences(weighted_sum, x), atol=1e-8)
+
+
+@every_backend
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "focal_labels", "focal_soft"])
+def test_gradient_of_focal_losses(name, loss, gamma, reduction, finite_differences):
+    rng = np.random.default_rng(0)
+    z, dz = 3 * rng.standard_normal((2, 6, 5))
+    target, weight = rng.random((6, 5)), rng.random(5)
+    if loss == "focal_labels":
+        target = rng.integers(0, 5, 6)
+    if loss == "binary_cross_entropy":
+        weight = rng.random((2, 5))
+    losses, total = np.empty(z.shape if loss == "binary_cross_entropy" else 6), np.empty(1)
+
+    def reduced():
+        load(name)[loss](z, target, weight, gamma, reduction, losses, total, dz)
+        return total[0]
+
+    gradient = finite_differences(reduced, z)
+    reduced()
+    np.testing.assert_allclose(dz, gradient, atol=1e-8)
+
+
+@every_backend
+@pytest.mark.parametrize("reduction", [0, 1, 2])
+@pytest.mark.parametrize("shape", [(3, 1, 1), (2, 9, 1), (2, 5, 3), (2, 4, 18)])
+@pytest.mark.parametrize("smooth", [0.0, 1.0])
+def test_gradient_of_dice(name, shape, smooth, reduction, finite_differences):
+    rng = np.random.default_rng(0)
+    z, dz = rng.standard_normal((2, *shape))
+    target, weight = rng.random(shape), rng.random(shape[2])
+    losses, total = np.empty((shape[0], shape[2])), np.empty(1)
+
+    def reduced():
+        load(name)["dice"](z, target, weight, smooth, reduction, losses, total, dz)
+        return total[0]
+
+    gradient = finite_differences(reduced, z)
+    reduced()
+    np.testing.assert_allclose(dz, gradient, atol=1e-8)
+
+
+@every_backend
 @pytest.mark.parametrize("reduction", [0, 1, 2])
 @pytest.mark.parametrize("loss", ["cross_entropy_labels", "cross_entropy_soft", "squared_error"])
 def test_loss_gradient(name, loss, reduction, finite_differences):

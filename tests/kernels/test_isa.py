@@ -42,6 +42,7 @@ def test_every_build_meets_the_specification(isa, dtype, case):
 # bits are the same in all builds. (With the compiler's own contraction they would not be.)
 SAME_BITS = {
     *("dense_db", "relu_forward", "relu_dx", "sigmoid_dx", "tanh_dx", "squared_error", "add"),
+    *("leaky_relu_forward", "leaky_relu_dx", "elu_dx", "count_correct_binary"),
     *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "col2im"),
 }
 # How far others may be apart, in units of the last place of the largest element. The worst are 2.6; but in

@@ -19,7 +19,8 @@ KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 # Never on several threads.
 SERIAL = {
     *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
-    *("count_correct_labels", "count_correct_soft", "running_moments", "clip_factor"),
+    *("count_correct_labels", "count_correct_soft", "count_correct_binary"),
+    *("running_moments", "clip_factor"),
 }
 MOST_THREADS = 7
 
@@ -93,6 +94,32 @@ LARGE = (
         for options in ((False, 0.0, MEAN, True), (True, 0.1, SUM, True), (False, 0.0, MEAN, False))
     ),
     *(Case("squared_error", cases.squared_error, ((400003,), MEAN, gradient)) for gradient in (True, False)),
+    *(
+        Case(name, build, (shape, *options))
+        for name, build in (
+            ("focal_labels", cases.cross_entropy_labels),
+            ("focal_soft", cases.cross_entropy_soft),
+        )
+        for shape in ((2001, 10), (19, 1003))
+        for options in ((False, 2.0, MEAN, True), (True, 0.5, SUM, True), (False, 2.0, MEAN, False))
+    ),
+    *(
+        Case("binary_cross_entropy", cases.binary_cross_entropy, (shape, *options))
+        for shape in ((40003,), (2001, 10))
+        for options in ((False, 0.0, MEAN, True), (True, 2.0, SUM, True))
+    ),
+    *(Case("dice", cases.dice, (shape, True, 1.0, MEAN, True)) for shape in ((41, 503, 1), (33, 99, 5))),
+    Case("leaky_relu_forward", cases.with_number, ((400003,), 0.1)),
+    Case("leaky_relu_dx", cases.gradient_with_number, ((400003,), 0.1)),
+    Case("elu_dx", cases.gradient_with_number, ((400003,), 1.0)),
+    *(
+        Case(f"{name}_forward", cases.with_number, ((40003,), number))
+        for name, number in (("elu", 1.0), ("gelu", False), ("gelu", True))
+    ),
+    *(Case("gelu_dx", cases.gradient_with_number, ((40003,), by_tanh)) for by_tanh in (False, True)),
+    Case("silu_forward", cases.forward, ((40003,),)),
+    Case("count_correct_binary", cases.count_correct_binary, ((40003,),)),
+    Case("silu_dx", cases.backward, ((40003,),)),
     *(Case("sgd", cases.sgd, ((200003,), momentum, 0.1, 1)) for momentum in (0.0, 0.9)),
     Case("adam", cases.adam, ((100003,), 0.1, 3)),
     Case("adam", cases.adam, ((100003,), 0.1, 3, True)),

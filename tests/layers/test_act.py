@@ -6,7 +6,7 @@ import pytest
 import fastnn as fn
 from fastnn.layers import ACTIVATIONS
 
-ELEMENTWISE = [fn.ReLU, fn.Sigmoid, fn.Tanh, fn.Identity]
+ELEMENTWISE = [fn.ReLU, fn.Sigmoid, fn.Tanh, fn.LeakyReLU, fn.ELU, fn.GELU, fn.SiLU, fn.Identity]
 EVERY = [*ELEMENTWISE, fn.Softmax]
 
 X = [-2.0, -0.5, 0.0, 0.5, 2.0]
@@ -22,6 +22,11 @@ VALUES = {
         0.15294766467606982,
         0.6854638771124735,
     ],
+    fn.LeakyReLU: [-0.02, -0.005, 0, 0.5, 2],
+    fn.ELU: [-0.8646647167633873, -0.3934693402873666, 0, 0.5, 2],
+    # By mpmath at 30 digits: x ncdf(x), x / (1 + exp(-x)).
+    fn.GELU: [-0.04550026389635842, -0.15426876936299347, 0, 0.3457312306370065, 1.9544997361036416],
+    fn.SiLU: [-0.23840584404423513, -0.18877033439907271, 0, 0.31122966560092729, 1.7615941559557649],
     fn.Identity: X,
 }
 
@@ -112,6 +117,71 @@ def test_softmax_wants_one_row_of_classes():
 
 @pytest.mark.parametrize("kind", EVERY)
 def test_names(kind):
-    assert ACTIVATIONS[kind.__name__.lower()] is kind
-    assert repr(kind()) == f"{kind.__name__}()"
+    assert ACTIVATIONS[{fn.LeakyReLU: "leaky_relu"}.get(kind, kind.__name__.lower())] is kind
+    assert repr(kind()).startswith(f"{kind.__name__}(")
     assert kind().parameters() == []
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        (fn.LeakyReLU(), "leaky_relu"),
+        (fn.LeakyReLU(0.3), "leaky_relu"),
+        (fn.ELU(), "elu"),
+        (fn.ELU(0.4), "elu"),
+        (fn.GELU(), "gelu"),
+        (fn.GELU("tanh"), "gelu"),
+        (fn.SiLU(), "silu"),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-14)])
+def test_pytorch_has_the_same_values_and_gradients(layer, name, dtype, tolerance):
+    torch = pytest.importorskip("torch")
+    options = {
+        "leaky_relu": lambda: {"negative_slope": layer.slope},
+        "elu": lambda: {"alpha": layer.alpha},
+        "gelu": lambda: {"approximate": layer.approximate},
+        "silu": dict,
+    }[name]()
+    x = np.linspace(-12, 12, 4001, dtype=dtype)[:, None]
+    theirs = torch.tensor(x, requires_grad=True)
+    expected = getattr(torch.nn.functional, name)(theirs, **options)
+    expected.sum().backward()
+    y, backward = layer.forward(x)
+    np.testing.assert_allclose(y, expected.detach(), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(backward(np.ones_like(x)), theirs.grad, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "ulps"), [(np.float32, 12), (np.float64, 12)])
+def test_gelu_keeps_its_digits_far_below_zero(dtype, ulps):
+    """Where 1 + erf(x) has none left: x Phi(x), by mpmath at 40 digits."""
+    x = np.array([[-1, -3, -5, -8]], dtype)
+    true = [-0.15865525393145705, -0.0040496940948902836, -1.4332578593959696e-6, -4.9767684594174273e-15]
+    y, _ = fn.GELU().forward(x)
+    np.testing.assert_allclose(y, [true], rtol=ulps * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize(
+    ("make", "match"),
+    [
+        (lambda: fn.LeakyReLU(-0.1), "slope must be a finite number, at least 0"),
+        (lambda: fn.ELU(float("nan")), "alpha must be a finite number, at least 0"),
+        (lambda: fn.GELU("erf"), "unknown approximation 'erf': choose one of none, tanh"),
+    ],
+)
+def test_parameters_that_cannot_be_meant(make, match):
+    with pytest.raises(ValueError, match=match):
+        make()
+
+
+def test_parameters_are_shown():
+    assert [
+        repr(layer) for layer in (fn.LeakyReLU(0.2), fn.ELU(), fn.GELU(), fn.GELU("tanh"), fn.SiLU())
+    ] == [
+        "LeakyReLU(0.2)",
+        "ELU(1)",
+        "GELU()",
+        "GELU('tanh')",
+        "SiLU()",
+    ]

@@ -63,6 +63,27 @@ template <class T> void check_elementwise_kernels(int64_t count) {
         check_elementwise(
             make<T>("dropout", DROPOUT, {count}, {input(x), input(bits), output<T>(count)}, {rate}), 1);
 
+    for (const double number : {0.0, 0.3}) {
+        const std::pair<const char *, KernelId> with_number[] = {
+            {"leaky_relu_forward", LEAKY_RELU_FORWARD}, {"elu_forward", ELU_FORWARD}, {"gelu_forward", GELU_FORWARD},
+            {"silu_forward", SILU_FORWARD}};
+        for (const auto &[name, kernel] : with_number)
+            check_elementwise(make<T>(name, kernel, {count}, {input(x), output<T>(count)}, {number}), 1);
+        const std::pair<const char *, KernelId> their_gradients[] = {
+            {"leaky_relu_dx", LEAKY_RELU_DX}, {"elu_dx", ELU_DX}, {"gelu_dx", GELU_DX}, {"silu_dx", SILU_DX}};
+        for (const auto &[name, kernel] : their_gradients)
+            check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}, {number}), 2);
+        for (const bool weighted : {false, true})
+            for (const bool gradient : {false, true})
+                check(make<T>("binary_cross_entropy", BINARY_CROSS_ENTROPY, {count, weighted ? 1 : count},
+                              {input(x), input(target), weighted ? input(numbers<T>(2)) : Argument{},
+                               output<T>(count), gradient ? output<T>(count) : Argument{}},
+                              {number, 0.5}));
+        check(make<T>("dice of one class", DICE, {1, count, 1},
+                      {input(x), input(target), {}, output<T>(1), output<T>(count)}, {number, 0.5}));
+    }
+    check(serial(make<T>("count_correct_binary", COUNT_CORRECT_BINARY, {count},
+                         {input(x), input(x), output<int64_t>(1)})));
     check(make<T>("squared_error", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
     check(make<T>("squared_error by factors", SQUARED_ERROR, {count},
@@ -115,6 +136,19 @@ template <class T> void check_kernels_on_rows(int64_t M, int64_t C) {
                                   {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
                 check(make<T>("cross_entropy_soft", CROSS_ENTROPY_SOFT, sizes,
                               {input(z), input(other), weight, output<T>(M), dz}, scalars));
+                if (C)
+                    check(make<T>("focal_labels", FOCAL_LABELS, sizes,
+                                  {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
+                check(make<T>("focal_soft", FOCAL_SOFT, sizes,
+                              {input(z), input(other), weight, output<T>(M), dz}, scalars));
+                check(make<T>("dice", DICE, {2, M, C},
+                              {input(numbers<T>(2 * M * C)), input(numbers<T>(2 * M * C)), weight,
+                               output<T>(2 * C), gradient ? output<T>(2 * M * C) : Argument{}},
+                              scalars));
+                check(make<T>("binary_cross_entropy by rows", BINARY_CROSS_ENTROPY, {M * C, C},
+                              {input(z), input(other), weighted ? input(numbers<T>(2 * C)) : Argument{},
+                               output<T>(M * C), gradient ? output<T>(M * C) : Argument{}},
+                              scalars));
             }
 }
 

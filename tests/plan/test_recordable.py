@@ -125,6 +125,10 @@ CASES = {
         {"model": lambda: small_net(fn.Residual(fn.Tanh(), fn.Linear(16, 16)), fn.Residual(fn.Identity()))},
         {"model": lambda: fn.Residual(fn.Linear(FEATURES, CLASSES), fn.Linear(FEATURES, CLASSES))},
     ],
+    fn.LeakyReLU: [{"model": lambda: small_net(fn.LeakyReLU(0.1))}],
+    fn.ELU: [{"model": lambda: small_net(fn.ELU(0.5))}],
+    fn.GELU: [{"model": lambda kind=kind: small_net(fn.GELU(kind))} for kind in ("none", "tanh")],
+    fn.SiLU: [{"model": lambda: small_net(fn.SiLU())}],
     Elementwise: [{"model": lambda: small_net(cubic())}],
     fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],
     fn.CrossEntropy: [
@@ -135,6 +139,22 @@ CASES = {
     fn.SquaredError: [
         {"loss": lambda reduction=reduction: fn.SquaredError(reduction), "target": "rows"}
         for reduction in ("mean", "sum")
+    ],
+    fn.Focal: [
+        {"loss": lambda options=options: fn.Focal(**options), "target": target}
+        for options in ({}, {"weight": [1, 2, 3], "gamma": 0.5}, {"reduction": "sum"})
+        for target in ("labels", "rows")
+    ],
+    **{
+        kind: [
+            {"loss": lambda kind=kind, options=options: kind(**options), "target": "rows"}
+            for options in ({}, {"weight": [1, 2, 3]}, {"reduction": "sum"})
+        ]
+        for kind in (fn.BinaryCrossEntropy, fn.BinaryFocal)
+    },
+    fn.Dice: [
+        {"loss": lambda options=options: fn.Dice(**options), "target": "rows"}
+        for options in ({}, {"smooth": 0.5, "weight": [2]}, {"reduction": "sum"})
     ],
     fn.SGD: [
         {"optimizer": lambda options=options: fn.SGD(**options)}

@@ -1,0 +1,127 @@
+"""Losses. Each gives its value and its gradient in one pass.
+
+Reductions and conventions are PyTorch's, except that `squared_error` has the factor 1/2.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy.typing as npt
+
+from fastnn._door import Array, choose
+from fastnn.losses.base import Loss
+from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, Dice
+from fastnn.losses.classes import CrossEntropy, Focal
+from fastnn.losses.regression import SquaredError
+
+__all__ = [
+    "LOSSES",
+    "BinaryCrossEntropy",
+    "BinaryFocal",
+    "CrossEntropy",
+    "Dice",
+    "Focal",
+    "Loss",
+    "SquaredError",
+    "binary_cross_entropy",
+    "binary_focal",
+    "cross_entropy",
+    "dice",
+    "focal",
+    "loss_function",
+    "reducing_loss",
+    "squared_error",
+]
+
+LOSSES: dict[str, type[Loss]] = {
+    "cross_entropy": CrossEntropy,
+    "squared_error": SquaredError,
+    "binary_cross_entropy": BinaryCrossEntropy,
+    "dice": Dice,
+    "focal": Focal,
+    "binary_focal": BinaryFocal,
+}
+
+
+def loss_function(loss: str | Loss) -> Loss:
+    """The loss of that name (with its defaults), or the object itself."""
+    if isinstance(loss, Loss):
+        return loss
+    if inspect.isclass(loss) and issubclass(loss, Loss):
+        raise TypeError(f"pass an instance, {loss.__name__}(), not the class")
+    return choose(loss, LOSSES, "loss")()
+
+
+def reducing_loss(loss: str | Loss) -> Loss:
+    """The loss, if it gives one number."""
+    chosen = loss_function(loss)
+    if chosen.reduction == "none":
+        raise ValueError('one number is wanted here: choose the reduction "mean" or "sum"')
+    return chosen
+
+
+def cross_entropy(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> float | Array:
+    """-sum_c w_c t_c log softmax(z)_c of logits (N, C): see `CrossEntropy`."""
+    return CrossEntropy(weight=weight, label_smoothing=label_smoothing, reduction=reduction)(logits, target)
+
+
+def squared_error(y: npt.ArrayLike, target: npt.ArrayLike, *, reduction: str = "mean") -> float | Array:
+    """(y - t)^2 / 2 of outputs (N, ...): see `SquaredError`."""
+    return SquaredError(reduction)(y, target)
+
+
+def binary_cross_entropy(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    weight: npt.ArrayLike | None = None,
+    pos_weight: npt.ArrayLike | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """-w (v t log p + (1 - t) log(1 - p)) of logits (N, ...): see `BinaryCrossEntropy`."""
+    return BinaryCrossEntropy(weight=weight, pos_weight=pos_weight, reduction=reduction)(logits, target)
+
+
+def dice(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    smooth: float = 1.0,
+    weight: npt.ArrayLike | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """1 - (2 sum p t + smooth) / (sum (p + t) + smooth) of logits (N, ...): see `Dice`."""
+    return Dice(smooth=smooth, weight=weight, reduction=reduction)(logits, target)
+
+
+def focal(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    gamma: float = 2.0,
+    weight: npt.ArrayLike | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """-sum_c w_c t_c (1 - p_c)^gamma log p_c of logits (N, C): see `Focal`."""
+    return Focal(gamma=gamma, weight=weight, reduction=reduction)(logits, target)
+
+
+def binary_focal(
+    logits: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    gamma: float = 2.0,
+    alpha: float | None = None,
+    weight: npt.ArrayLike | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """Binary cross-entropy with the factors of focal loss, of logits (N, ...): see `BinaryFocal`."""
+    return BinaryFocal(gamma=gamma, alpha=alpha, weight=weight, reduction=reduction)(logits, target)

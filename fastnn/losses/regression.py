@@ -1,0 +1,32 @@
+"""Losses of numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._door import Array, Shape, contiguous
+from fastnn.kernels import REDUCTIONS, ops
+from fastnn.losses.base import Loss, with_the_shape
+
+
+class SquaredError(Loss):
+    """(y - t)^2 / 2, the mean taken over all elements. Targets have the shape of the outputs."""
+
+    recordable = True
+
+    def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
+        return contiguous(with_the_shape(target, outputs, "squared_error"), dtype)
+
+    def losses_shape(self, y: Array) -> Shape:
+        return y.shape
+
+    def divisor(self, target: Array) -> float:
+        return float(target.size)
+
+    def evaluate(
+        self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
+    ) -> None:
+        ops.squared_error(y, target, REDUCTIONS[reduction], losses, loss, dy)
