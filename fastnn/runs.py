@@ -174,6 +174,7 @@ def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
         "validation": validation,
         "loss": settings.loss,
         "optimizer": copy.deepcopy(settings.optimizer),  # its moments are the run's, not the settings'
+        "order": settings.order,
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
         "seed": settings.seed,

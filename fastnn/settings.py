@@ -17,6 +17,7 @@ from fastnn.kernels import BACKENDS
 from fastnn.layers import ACTIVATIONS
 from fastnn.losses import loss_function
 from fastnn.optim import SGD, Adam, Optimizer
+from fastnn.orders import ORDERS
 from fastnn.schedules import Schedule
 
 Part = tuple[Array, Array]
@@ -55,8 +56,8 @@ class Settings:
         model: mlp, dense layers as `layers` says, or cnn, the convolutional net fastnn.nets.mnist_cnn, for
             which `layers`, `activation` and `weight_init` mean nothing.
         layers: The number of pixels, of units in each hidden layer, and of classes.
-        activation: What follows each hidden layer: relu, leaky_relu, elu, gelu, silu, sigmoid, tanh, softmax or
-            identity.
+        activation: What follows each hidden layer: relu, leaky_relu, elu, gelu, silu, sigmoid, tanh,
+            softmax or identity.
         weight_init: How the weights start: an initializer of fastnn.init by its name, e.g. he_uniform.
         dropout: The share of the last hidden units that fall out at each update.
         loss: What is minimised: cross_entropy or squared_error.
@@ -67,6 +68,8 @@ class Settings:
         rotate: Turn each training image by up to so many degrees at random.
         shift: Move each training image by up to so many pixels at random.
         zoom: Enlarge or shrink each training image by up to this share at random.
+        order: In which order an epoch takes the images: random, fixed, alternate (one of each class in turn)
+            or balanced (each class equally often).
         batch_size: The number of images in an update.
         epochs: How often training goes through all images.
         validation: The share of the training images, in [0, 1), that is held out of training to report
@@ -92,6 +95,7 @@ class Settings:
     rotate: float = 0.0
     shift: float = 0.0
     zoom: float = 0.0
+    order: str = "random"
     batch_size: int = 32
     epochs: int = 30
     validation: float = 0.0
@@ -104,6 +108,7 @@ class Settings:
         choose(self.dataset, DATASETS, "dataset")
         choose(self.model, dict.fromkeys(MODELS), "model")
         choose(self.schedule, SCHEDULES, "schedule")
+        choose(self.order, ORDERS, "order")
         in_range(self.dropout, "dropout", 0, 1)
         ema_of(self.ema)
         self.augmentation()

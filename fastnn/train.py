@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fastnn import rng
 from fastnn._door import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
 from fastnn.callbacks import Callback, Training, callbacks_of, with_state
@@ -22,10 +21,11 @@ from fastnn.kernels import active_backend
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim import Optimizer, optimizer_of
+from fastnn.orders import check_order, indices, order_of
 from fastnn.resume import Checkpoint, Keeper, find
 from fastnn.samples import Data, Samples, check_data
 from fastnn.schedules import Schedule
-from fastnn.trainer import NONFINITE, ORDER_OF_SAMPLES, NonFiniteError, Trainer, check_finite
+from fastnn.trainer import NONFINITE, NonFiniteError, Trainer, check_finite
 from fastnn.watch import GradientWatch, SparingWatch
 
 
@@ -39,6 +39,7 @@ def fit(
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool = True,
+    order: str | None = None,
     seed: int | None = None,
     scale: float | None = None,
     on_nonfinite: str = "raise",
@@ -61,8 +62,10 @@ def fit(
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
     Data: x is (N, ...), y labels (N,) or whatever the loss takes. uint8 features stay bytes in memory and are
-    multiplied by 1/255 while they are gathered; `scale` overrides. Each epoch takes every sample once, in
-    an order drawn from `seed` (as they come with `shuffle=False`); the last batch may be shorter.
+    multiplied by 1/255 while they are gathered; `scale` overrides. Each epoch takes every sample once; the
+    last batch may be shorter. The `order` is "random", drawn from `seed` for each epoch; "fixed", as they
+    come, also by `shuffle=False`; "alternate", one of each class in turn; or "balanced", each class equally
+    often, samples of small classes repeated and of large ones left out.
     `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
     random (those of `validation` never). `validation` (x, y) is evaluated after every epoch, also by
     `metrics`: functions (outputs, targets) -> float, a list or by name; the history has them as "val_name".
@@ -87,6 +90,7 @@ def fit(
     """
     positive_int(batch_size, "batch_size")
     positive_int(epochs, "epochs")
+    order = order_of(shuffle, order)
     choose(on_nonfinite, NONFINITE, "on_nonfinite")
     chosen, by_name, asked = reducing_loss(loss), metrics_of(metrics), callbacks_of(callbacks)
     optimizer, averages = optimizer_of(optimizer), ema_of(ema)
@@ -105,7 +109,7 @@ def fit(
                 "optimizer": optimizer,
                 "batch_size": batch_size,
                 "epochs": None if schedule is None else epochs,
-                "shuffle": shuffle,
+                "order": order,
                 "seed": seed,
                 "scale": scale,
                 "on_nonfinite": on_nonfinite,
@@ -145,11 +149,12 @@ def fit(
             ema=averages,
         )
         trainer.check_images(samples)
+        check_order(order, samples.target)
         _warn_of_pixels(model, samples)
         watches = [SparingWatch()] if watch and not any(isinstance(c, GradientWatch) for c in asked) else []
         training = Training(trainer, history, [*asked, *watches], epochs, samples)
         keeper = None if place is None else Keeper(place, training, description, found)
-        _train(training, samples, held_out, by_name, batch_size, shuffle, keeper, progress)
+        _train(training, samples, held_out, by_name, batch_size, order, keeper, progress)
     except NonFiniteError as error:
         if on_nonfinite == "raise":
             raise
@@ -166,7 +171,7 @@ def _train(
     held_out: Samples | None,
     metrics: Mapping[str, Callable[[Array, Array], float]],
     batch_size: int,
-    shuffle: bool,
+    order: str,
     keeper: Keeper | None,
     progress: bool | None,
 ) -> None:
@@ -175,10 +180,10 @@ def _train(
     training.tell("on_train_begin")
     try:
         while training.epoch < training.epochs and training.reason is None:
-            order = _shuffled(trainer, samples, training.epoch if shuffle else None)
+            index = indices(order, samples.target, trainer.key, training.epoch)
             if training.done == 0:
                 training.tell("on_epoch_begin")
-            values = _epoch(training, samples, order, batch_size, keeper, progress)
+            values = _epoch(training, samples, index, batch_size, keeper, progress)
             if values is None:  # stopped in the middle
                 break
             if held_out is not None:
@@ -281,14 +286,6 @@ def _updates(
             training.whole = False
             steps = training.trainer.updates_from(samples, rest, losses, int(sizes[done]), count)
             take(losses[:steps], bar)
-
-
-def _shuffled(trainer: Trainer, samples: Samples, epoch: int | None) -> Array:
-    """The indices of all samples, in an order drawn for this epoch (None: as they come)."""
-    order = np.arange(len(samples))
-    if epoch is None:
-        return order
-    return rng.counter_generator(trainer.key, ORDER_OF_SAMPLES, epoch).permutation(order)
 
 
 def _warn_of_pixels(model: Layer, samples: Samples) -> None:

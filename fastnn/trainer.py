@@ -30,8 +30,9 @@ from fastnn.samples import Samples, check_data, check_model
 from fastnn.schedules import Length, Rates, Schedule
 from fastnn.states import kept_on_failure
 
-# What is drawn from a training key, apart from each other: paths of `rng.counter_generator`.
-ORDER_OF_SAMPLES, RANDOM_LAYER, AUGMENTATION = 0, 1, 2
+# What is drawn from a training key, apart from each other and from orders.ORDER_OF_SAMPLES: paths of
+# `rng.counter_generator`.
+RANDOM_LAYER, AUGMENTATION = 1, 2
 
 # What to do with a nan or an infinity in the data or in the loss.
 NONFINITE = {

@@ -334,14 +334,14 @@ MISTAKES = (
     ),
     Mistake(
         "every epoch in the same order",
-        "fastnn/train.py",
+        "fastnn/orders.py",
         "ORDER_OF_SAMPLES, epoch)",
         "ORDER_OF_SAMPLES, 0)",
         (TRAIN,),
     ),
     Mistake(
         "validation on the training data",
-        "fastnn/train.py",
+        "fastnn/orders.py",
         "evaluate_samples(model, chosen, held_out)",
         "evaluate_samples(model, chosen, samples)",
         (TRAIN,),

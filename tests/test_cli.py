@@ -130,6 +130,7 @@ def test_options_reach_the_run(command, tmp_path):
             "init_args": {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.001},
         },
         "schedule": "constant",
+        "order": "random",
         "ema": None,
         "rotate": 0.0,
         "shift": 0.0,

@@ -1,6 +1,7 @@
 """Data sets, and what prepares them for training: labels, splits, IDX files, pictures."""
 
 from fastnn.data.cifar10 import cifar10
+from fastnn.data.csv import read_csv
 from fastnn.data.digits import digits
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
@@ -19,6 +20,7 @@ __all__ = [
     "image_folder",
     "mnist",
     "one_hot",
+    "read_csv",
     "read_idx",
     "resize",
     "stratified",

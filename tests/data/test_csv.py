@@ -1,0 +1,108 @@
+"""CSV files of numbers: what is read, and how a bad cell is named."""
+
+import gzip
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn.data import DatasetError, DatasetNotFoundError, read_csv
+
+
+@pytest.fixture
+def csv(tmp_path):
+    def write(text, name="x.csv"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def test_digits_with_the_label_first(csv):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (200, 30)), rng.integers(0, 10, 200)
+    rows = "\n".join(",".join(map(str, row)) for row in np.column_stack((y, x)).tolist())
+    for text in (rows, rows + "\n", rows.replace("\n", "\r\n"), gzip.compress(rows.encode())):
+        features, labels = read_csv(csv(text))
+        assert (features.dtype, labels.dtype) == (np.uint8, np.int64)
+        np.testing.assert_array_equal(features, x)
+        np.testing.assert_array_equal(labels, y)
+
+
+@pytest.mark.parametrize("label", [2, -1, "kind"])
+def test_floats_and_a_header(csv, label):
+    path = csv('a;b;kind\n 1.5 ; -2e-3;1\n\n"7";+.5;0\n1e300;12345678901234567890;2')
+    x, y = read_csv(path, label=label, dtype=np.float64)
+    np.testing.assert_array_equal(x, [[1.5, -2e-3], [7, 0.5], [1e300, 12345678901234567890.0]])
+    np.testing.assert_array_equal(y, [1, 0, 2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_numbers_are_read_as_python_reads_them(csv, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 7)) * 10.0 ** rng.integers(-30, 30, (300, 7))
+    for form in (repr, lambda value: f"{value:.3f}", lambda value: f"{value:.17e}"):
+        cells = [[form(float(value)) for value in row] for row in x]
+        found, none = read_csv(csv("\n".join(map(",".join, cells))), label=None, dtype=dtype)
+        assert none is None
+        np.testing.assert_array_equal(found, np.array(cells, np.float64).astype(dtype))
+
+
+def test_the_type_follows_from_the_cells(csv):
+    assert read_csv(csv("1,255\n2,0"))[0].dtype == np.uint8
+    for cell in ("256", "-1", "0.5"):
+        assert read_csv(csv(f"1,255\n2,{cell}"))[0].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "match"),
+    [
+        ("1,2,3\n4,12a,6", {}, r"line 2, column 2: '12a' is no number"),
+        ("1,2,3\n\n4,,6", {}, r"line 3, column 2: the cell is empty"),
+        ("1,2,3\n4,5", {}, r"line 2 has 2 cells, but the first line has 3"),
+        ("1,2,3\n4,5\n6,7,8", {}, r"line 2 has 2 cells, but the first line has 3"),
+        ("1,2,3\n4,5,6,7", {}, r"line 2 has more than 3 cells"),
+        ("1,2,3\n4,5,", {}, r"line 2, column 3: the cell is empty"),
+        ("1,2\n3,300", {"dtype": np.uint8}, r"line 2, column 2: '300' is no whole number from 0 to 255"),
+        ("1,2\n3,1_0", {}, r"line 2, column 2: '1_0' is no number"),
+        ("1.5,2", {}, r"labels must be whole numbers, .* holds 1\.5"),
+        ("nan,2", {}, r"labels must be whole numbers"),
+        ("a,b", {}, "not one line of numbers"),
+        ("", {}, "the file is empty"),
+        (b"PK\x00\x01,2", {}, "zero bytes"),
+        (b"\x1f\x8b\x08broken", {}, r"x\.csv"),
+    ],
+)
+def test_what_is_wrong_is_named(csv, text, options, match):
+    with pytest.raises(DatasetError, match=match):
+        read_csv(csv(text), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"label": 3}, ValueError, "a column from 0 to 1, not 3"),
+        ({"label": "kind"}, ValueError, "has no header"),
+        ({"label": 1.5}, TypeError, "a column's number or name"),
+        ({"dtype": np.int32}, ValueError, "dtype must be uint8, float32 or float64"),
+        ({"delimiter": "|"}, ValueError, "delimiter must be one of"),
+    ],
+)
+def test_arguments_that_cannot_be_meant(csv, options, error, match):
+    with pytest.raises(error, match=match):
+        read_csv(csv("1,2\n3,4"), **options)
+
+
+def test_no_such_file(tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="no such file"):
+        fn.data.read_csv(tmp_path / "none.csv")
+
+
+def test_pieces_end_anywhere(csv, monkeypatch):
+    path = csv("\n".join(f"{row % 10},{row % 256},{row % 7}.5" for row in range(500)))
+    whole = read_csv(path)
+    for piece in (1, 2, 3, 7, 64):
+        monkeypatch.setattr("fastnn.data.csv.PIECE", piece)
+        for a, b in zip(read_csv(path), whole, strict=True):
+            np.testing.assert_array_equal(a, b)
