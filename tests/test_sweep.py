@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -80,13 +82,26 @@ def test_a_member_is_the_training_by_hand(serial):
     assert member.values == {name: curve[-1] for name, curve in history.items()}
 
 
-def test_joblib(serial):
+def test_joblib_in_one_process(serial):
     joblib = pytest.importorskip("joblib")
-    found = fn.sweep(build, GRID, executor="joblib", jobs=2, progress=False)
-    assert curves(found) == curves(serial)
     with joblib.parallel_config(backend="threading", n_jobs=2):
         found = fn.sweep(build, {"lr": [0.1], "hidden": [12]}, executor="joblib", progress=False)
     assert curves(found) == curves(serial)[-3:]
+
+
+def test_joblib_in_two_processes(serial, pytestconfig):
+    """By a script, since the workers import what they are to call: they take over its path, not pytest's."""
+    pytest.importorskip("joblib")
+    script = f"""
+import json, sys
+sys.path.insert(0, {str(pytestconfig.rootpath)!r})
+import fastnn as fn
+from tests.test_sweep import GRID, build, curves
+print(json.dumps(curves(fn.sweep(build, GRID, executor="joblib", jobs=2, progress=False))))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout) == json.loads(json.dumps(curves(serial)))
 
 
 def test_what_is_random_outside_stays_as_it_was():

@@ -1,14 +1,14 @@
-"""MNIST: 70,000 handwritten digits (LeCun, Cortes and Burges 1998), from a local folder or downloaded."""
+"""MNIST: 70,000 handwritten digits (LeCun, Cortes and Burges 1998), from local files or downloaded."""
 
 import os
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import READ_ERRORS, open_unpacked, read_idx
+from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
 
 # Tried in turn; each holds the four files, with `.gz` added to their names.
 MIRRORS = (
@@ -24,25 +24,37 @@ SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
-Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
+PathLike = str | os.PathLike[str]
 
 
-def mnist(folder: str | os.PathLike[str] | None = None, *, download: bool = True) -> tuple[Part, Part]:
+def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download: bool = True) -> Parts:
     """MNIST as ((x_train, y_train), (x_test, y_test)): 60,000 and 10,000 images.
 
     x: uint8 (N, 28, 28), 0 is background and 255 ink. y: int64 (N,), the digits.
 
-    The files are looked for in `folder`, or else in $FASTNN_DATA/mnist, or else in fastnn/mnist in the
-    user's cache folder; plain or gzip, named `train-images-idx3-ubyte` or `train-images.idx3-ubyte`.
-    When that folder holds none of them they are downloaded into it (11 MB; needs pooch) and their
-    SHA-256 is checked. Files found there are taken as they are, so other data in MNIST's format,
-    such as Fashion-MNIST, load too.
+    `path` is a folder, by default $FASTNN_DATA/mnist, or else fastnn/mnist in the user's cache folder. There
+    the four IDX files are looked for, plain or gzip, named `train-images-idx3-ubyte` or
+    `train-images.idx3-ubyte`; then one .npz or .mat file, or two CSV files, whatever their names (see
+    `fastnn.data.mnist_formats`). `path` may also be one such file, or a pair of CSV files, (train, test).
+    A .mat file holds a matrix for each digit, so its images come sorted by class.
 
-    Raises DatasetNotFoundError when a file is missing and cannot be downloaded, and DatasetError when
-    one is damaged or does not hold 28x28 images or one label from 0 to 9 for each.
+    When a folder holds nothing of the kind, the four files are downloaded into it (11 MB; needs pooch) and
+    their SHA-256 is checked. Files found there are taken as they are, so other data in MNIST's format, such
+    as Fashion-MNIST, load too.
+
+    Raises DatasetNotFoundError when a file is missing and cannot be downloaded, and DatasetError when one is
+    damaged, does not hold 28x28 images or one label from 0 to 9 for each, or when several could be meant.
     """
-    where = _default_folder() if folder is None else Path(folder)
+    if isinstance(path, tuple | list):
+        if len(path) != 2:
+            raise ValueError(f"a pair of files is wanted, (train, test), not {len(path)}")
+        return read_csv_part(Path(path[0])), read_csv_part(Path(path[1]))
+    where = _default_folder() if path is None else Path(path)
+    if where.is_file():
+        return _from_one_file(where)
     files = _find(where)
+    if not files and (found := _in_other_formats(where)):
+        return found
     if download and not files:
         _download(where)
         files = _find(where)
@@ -71,6 +83,33 @@ def _find(folder: Path) -> dict[str, Path]:
                 found[name] = file
                 break
     return found
+
+
+def _from_one_file(file: Path) -> Parts:
+    if file.name.removesuffix(".gz").replace(".idx", "-idx") in SHA256:
+        raise DatasetError(f"{file} is one of four files of MNIST: pass their folder, {file.parent}")
+    return read_both(file)
+
+
+def _in_other_formats(folder: Path) -> Parts | None:
+    """MNIST in the files of `folder` that are of another format than IDX; None if there are none."""
+    if not folder.is_dir():
+        return None
+    forms = {file: format_of(file) for file in sorted(folder.iterdir()) if file.is_file()}
+    archives = [file for file, form in forms.items() if form in ("npz", "mat")]
+    tables = [file for file, form in forms.items() if form == "csv"]
+    if not archives and not tables:
+        return None
+    if len(archives) == 1 and not tables:
+        return read_both(archives[0])
+    if len(tables) == 2 and not archives:
+        files = (tables[0], tables[1])
+        return training_first(files, (read_csv_part(files[0]), read_csv_part(files[1])))
+    names = ", ".join(file.name for file in archives + tables)
+    raise DatasetError(
+        f"{folder} holds {names}: one .npz or .mat file, or two CSV files are wanted. Pass the file that is "
+        "meant, or mnist((train, test)) for two CSV files"
+    )
 
 
 def _load(images: Path, labels: Path) -> Part:
@@ -134,6 +173,7 @@ def _check_sha256(file: Path, sha256: str) -> None:
 
 def _not_found(folder: Path, reason: str) -> DatasetNotFoundError:
     return DatasetNotFoundError(
-        f"MNIST is not in {folder}. Put the four files {', '.join(SHA256)} there, plain or .gz, "
-        f"or set FASTNN_DATA to the folder in which mnist/ holds them. The reason: {reason}"
+        f"MNIST is not in {folder}. Put the four files {', '.join(SHA256)} there, plain or .gz, one .npz or "
+        f".mat file, or two CSV files, or set FASTNN_DATA to the folder in which mnist/ holds them. "
+        f"The reason: {reason}"
     )

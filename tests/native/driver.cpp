@@ -82,8 +82,11 @@ template <class T> void check_elementwise_kernels(int64_t count) {
         check(make<T>("dice of one class", DICE, {1, count, 1},
                       {input(x), input(target), {}, output<T>(1), output<T>(count)}, {number, 0.5}));
     }
+    int64_t correct = 5;
+    for (int64_t i = 0; i < count; ++i)
+        correct += x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5));
     check(serial(make<T>("count_correct_binary", COUNT_CORRECT_BINARY, {count},
-                         {input(x), input(x), output<int64_t>(1)})));
+                         {input(x), input(target), updated<int64_t>({5}, {correct})})));
     check(make<T>("squared_error", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
     check(make<T>("squared_error by factors", SQUARED_ERROR, {count},

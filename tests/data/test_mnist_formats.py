@@ -1,0 +1,312 @@
+"""MNIST from CSV, .npz and .mat: found by content, whatever the names; what is wrong or unclear."""
+
+import gzip
+import importlib
+import sys
+
+import numpy as np
+import pytest
+
+from fastnn.data import DatasetError, DatasetNotFoundError, mnist, write_idx
+
+SIZES = (30, 20)
+
+
+@pytest.fixture(autouse=True)
+def no_downloads(monkeypatch):
+    monkeypatch.setattr(
+        importlib.import_module("fastnn.data.mnist"), "MIRRORS", None
+    )  # would raise TypeError
+
+
+@pytest.fixture
+def parts():
+    """A small MNIST; the classes of each part come in turn, so that each has some."""
+    rng = np.random.default_rng(0)
+    return tuple((rng.integers(0, 256, (n, 28, 28), np.uint8), np.arange(n) % 10) for n in SIZES)
+
+
+def assert_same(found, parts):
+    for (x, y), (expected_x, expected_y) in zip(found, parts, strict=True):
+        np.testing.assert_array_equal(x, expected_x)
+        np.testing.assert_array_equal(y, expected_y)
+        assert (x.dtype, y.dtype) == (np.uint8, np.int64)
+        assert x.flags.c_contiguous
+
+
+def write_csv(path, x, y, header="", delimiter=","):
+    table = np.column_stack([y, x.reshape(len(x), -1)])
+    text = "".join(delimiter.join(map(str, row)) + "\n" for row in table)
+    data = (header + text).encode()
+    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    return path
+
+
+def by_name(parts, names=("x_train", "y_train", "x_test", "y_test")):
+    return dict(zip(names, (array for part in parts for array in part), strict=True))
+
+
+def savez(path, arrays, save=np.savez):
+    """An archive of exactly this name: given a path, NumPy would add `.npz`."""
+    with path.open("wb") as file:
+        save(file, **arrays)
+    return path
+
+
+def by_digit(parts):
+    return {
+        f"{role}{digit}": x[y == digit].reshape(-1, 784)
+        for role, (x, y) in zip(("train", "test"), parts, strict=True)
+        for digit in range(10)
+    }
+
+
+def sorted_by_class(parts):
+    return tuple((x[np.argsort(y, kind="stable")], np.sort(y)) for x, y in parts)
+
+
+def savemat(path, arrays, **options):
+    pytest.importorskip("scipy.io").savemat(path, arrays, appendmat=False, **options)
+    return path
+
+
+# --- CSV ---
+
+
+@pytest.mark.parametrize("names", [("mnist_test.csv", "mnist_train.csv"), ("a", "b.dat"), ("b.gz", "a.txt")])
+def test_a_folder_with_two_csv_files(tmp_path, parts, names):
+    """Named, or else the larger one is for training."""
+    small, large = names
+    write_csv(tmp_path / small, *parts[1])
+    write_csv(tmp_path / large, *parts[0])
+    (tmp_path / "README.txt").write_text("not, a, table of MNIST\n1, 2, 3\n")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "folder.csv").mkdir()
+    assert_same(mnist(tmp_path), parts)
+
+
+def test_names_outweigh_sizes(tmp_path, parts):
+    write_csv(tmp_path / "train.csv", *parts[1])
+    write_csv(tmp_path / "test.csv", *parts[0])
+    assert_same(mnist(tmp_path), parts[::-1])
+
+
+def test_a_pair_of_csv_files(tmp_path, parts):
+    files = [write_csv(tmp_path / f"{i}", *part) for i, part in enumerate(parts)]
+    assert_same(mnist(tuple(files)), parts)
+    assert_same(mnist((str(files[1]), str(files[0]))), parts[::-1])
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_a_header_and_other_delimiters(tmp_path, parts, delimiter):
+    header = delimiter.join(["label", *(f"{r}x{s}" for r in range(1, 29) for s in range(1, 29))]) + "\r\n"
+    files = [write_csv(tmp_path / f"{i}", *part, header, delimiter) for i, part in enumerate(parts)]
+    assert_same(mnist(tuple(files)), parts)
+
+
+def test_the_default_folder(tmp_path, parts, monkeypatch):
+    monkeypatch.setenv("FASTNN_DATA", str(tmp_path))
+    (tmp_path / "mnist").mkdir()
+    for name, part in zip(("mnist_train.csv", "mnist_test.csv"), parts, strict=True):
+        write_csv(tmp_path / "mnist" / name, *part)
+    assert_same(mnist(), parts)
+
+
+def test_idx_files_come_first(tmp_path, parts):
+    write_csv(tmp_path / "a.csv", *parts[1])
+    names = ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"]
+    names += [name.replace("train", "t10k") for name in names]
+    for name, array in zip(names, by_name(parts).values(), strict=True):
+        write_idx(tmp_path / name, array.astype(np.uint8))
+    assert_same(mnist(tmp_path), parts)
+    with pytest.raises(DatasetError, match=f"one of four files of MNIST: pass their folder, {tmp_path}$"):
+        mnist(tmp_path / names[0])
+
+
+def test_a_bad_cell_is_named(tmp_path, parts):
+    good = write_csv(tmp_path / "good", *parts[0])
+    x, y = parts[1]
+    lines = write_csv(tmp_path / "bad", x, y).read_text().splitlines()
+    cells = lines[4].split(",")
+    for column, cell, told in [
+        (9, "256", "line 5, column 10: '256' is no whole number from 0 to 255"),
+        (783, "x", "line 5, column 784: 'x' is no number"),
+        (0, "10", r"labels must be digits from 0 to 9, not 10 \(image 4, from 0\)"),
+        (0, "-1", "labels must be digits from 0 to 9, not -1"),
+        (0, "1.5", "labels must be whole numbers"),
+    ]:
+        changed = ",".join([*cells[:column], cell, *cells[column + 1 :]])
+        (tmp_path / "bad").write_text("\n".join([*lines[:4], changed, *lines[5:]]))
+        with pytest.raises(DatasetError, match=told) as info:
+            mnist((good, tmp_path / "bad"))
+        assert "bad" in str(info.value)
+
+
+def test_files_that_are_no_part(tmp_path, parts):
+    good = write_csv(tmp_path / "good.csv", *parts[0])
+    with pytest.raises(DatasetError, match=r"holds one part of MNIST: pass both files, as mnist\("):
+        mnist(good)
+    with pytest.raises(DatasetNotFoundError, match="none: no such file"):
+        mnist((good, tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"a pair of files is wanted, .* not 3"):
+        mnist((good, good, good))
+    without_label = tmp_path / "kaggle"
+    np.savetxt(without_label, parts[1][0].reshape(20, -1), fmt="%d", delimiter=",")
+    with pytest.raises(DatasetError, match=r"kaggle: images must be .* not \(20, 783\)"):
+        mnist((good, without_label))
+    with pytest.raises(DatasetError, match="kaggle is no file of MNIST"):
+        mnist(without_label)
+    both = savez(tmp_path / "both", by_name(parts))
+    with pytest.raises(DatasetError, match=r"both is a \.npz file, which holds both parts"):
+        mnist((good, both))
+
+
+def test_folders_that_could_mean_several(tmp_path, parts):
+    write_csv(tmp_path / "a.csv", *parts[0])
+    with pytest.raises(DatasetError, match=r"holds a\.csv: one \.npz .* or two CSV files are wanted"):
+        mnist(tmp_path)
+    write_csv(tmp_path / "b.csv", *parts[0])
+    with pytest.raises(DatasetError, match="30 images each: which are for training"):
+        mnist(tmp_path)
+    np.savez(tmp_path / "c.npz", **by_name(parts))
+    with pytest.raises(DatasetError, match=r"holds c\.npz, a\.csv, b\.csv: one"):
+        mnist(tmp_path)
+
+
+# --- .npz ---
+
+TURNED = ("x_test", "y_test", "x_train", "y_train")
+
+
+@pytest.mark.parametrize(
+    ("names", "swapped"),
+    [
+        (("x_train", "y_train", "x_test", "y_test"), False),
+        (TURNED, True),  # names outweigh sizes
+        (("training_images", "training_labels", "test_images", "test_labels"), False),
+        (("arr_0", "arr_1", "arr_2", "arr_3"), False),  # the larger part is for training
+        (("d", "c", "b", "a"), False),
+    ],
+)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_npz(tmp_path, parts, names, swapped, compressed):
+    savez(tmp_path / "anything", by_name(parts, names), np.savez_compressed if compressed else np.savez)
+    for path in (tmp_path / "anything", tmp_path):
+        assert_same(mnist(path), parts[::-1] if swapped else parts)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x, y: (x.reshape(-1, 784), y.astype(np.uint8)),
+        lambda x, y: (x[..., np.newaxis], y[:, np.newaxis]),
+        lambda x, y: (x / np.float32(255), np.eye(10)[y]),
+        lambda x, y: (x / 255, y.astype(float)),
+        lambda x, y: (x.astype(np.float32), y[np.newaxis]),
+        lambda x, y: (x.astype(np.int32), y.astype(">i2")),
+        lambda x, y: (np.asfortranarray(x), y),
+    ],
+)
+def test_other_forms_of_the_same_numbers(tmp_path, parts, change):
+    np.savez(tmp_path / "a.npz", **by_name([change(*part) for part in parts]))
+    assert_same(mnist(tmp_path), parts)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (
+            lambda a: a.pop("y_test"),
+            r"must hold x_train .* not x_train \(30, 28, 28\), y_train \(30,\), ",
+        ),
+        (lambda a: a.clear(), "not nothing"),
+        (lambda a: a.update(y_train=a["y_train"][1:]), r"y_train: labels must be one for each of 30 images"),
+        (lambda a: a.update(y_train=np.arange(30)), r"y_train: labels must be digits .* not 10 \(image 10,"),
+        (lambda a: a.update(y_train=np.full(30, np.nan)), "y_train: labels must be digits .* not nan"),
+        (lambda a: a.update(y_test=np.full(20, 2.5)), "y_test: labels must be digits .* not 2.5"),
+        (lambda a: a.update(y_train=np.array(["7"] * 30)), "y_train: labels must be numbers, not <U1"),
+        (lambda a: a.update(y_train=np.array([None] * 30)), "Object arrays cannot be loaded"),
+        (
+            lambda a: a.update(x_test=a["x_test"] * 1.001),
+            "x_test: pixels must be from 0 to 255, not from",
+        ),
+        (lambda a: a.update(x_test=a["x_test"] / 300), "x_test: pixels must be whole numbers"),
+        (lambda a: a.update(x_test=a["x_test"].astype(int) - 1), "pixels must be from 0 to 255, not from -1"),
+        (lambda a: a.update(x_train=a["x_train"] * np.float32("nan")), "pixels must be from 0 to 255, not"),
+        (lambda a: a.update(x_train=a["x_train"].astype("S1")), "x_train: pixels must be numbers, not"),
+    ],
+)
+def test_wrong_archives(tmp_path, parts, change, told):
+    arrays = by_name(parts)
+    change(arrays)
+    np.savez(tmp_path / "a.npz", **arrays)
+    with pytest.raises(DatasetError, match=told) as info:
+        mnist(tmp_path / "a.npz")
+    assert str(tmp_path / "a.npz") in str(info.value)
+
+
+def test_lengths_that_do_not_tell_the_parts(tmp_path, parts):
+    np.savez(tmp_path / "a.npz", **by_name([parts[1], parts[1]], ("a", "b", "c", "d")))
+    with pytest.raises(DatasetError, match="the names do not say which images are for training"):
+        mnist(tmp_path)
+    np.savez(tmp_path / "a.npz", **by_name([parts[1], parts[1]]))
+    assert_same(mnist(tmp_path), [parts[1], parts[1]])
+
+
+@pytest.mark.parametrize("keep", [4, 100, 5000, -1])
+def test_damaged_archives(tmp_path, parts, keep):
+    path = tmp_path / "a.npz"
+    np.savez(path, **by_name(parts))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DatasetError, match=r"a\.npz"):
+        mnist(path)
+
+
+def test_packed_twice(tmp_path, parts):
+    path = savez(tmp_path / "a.npz", by_name(parts))
+    path.write_bytes(gzip.compress(path.read_bytes()))
+    assert_same(mnist(path), parts)
+
+
+# --- .mat ---
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_matrix_for_each_digit(tmp_path, parts, compressed):
+    savemat(tmp_path / "mnist_all", by_digit(parts), do_compression=compressed)
+    for path in (tmp_path / "mnist_all", tmp_path):
+        assert_same(mnist(path), sorted_by_class(parts))
+
+
+def test_four_matrices(tmp_path, parts):
+    arrays = by_name([(x.reshape(-1, 784), y) for x, y in parts])
+    assert_same(mnist(savemat(tmp_path / "a.mat", arrays)), parts)
+
+
+def test_missing_and_unknown_digits(tmp_path, parts):
+    arrays = by_digit(parts)
+    del arrays["test7"]
+    with pytest.raises(DatasetError, match=r"a: missing are test7: each digit has a matrix"):
+        mnist(savemat(tmp_path / "a", arrays))
+    arrays = {**by_digit(parts), "train10": arrays["train0"]}
+    with pytest.raises(DatasetError, match="a holds train10: there are the digits from 0 to 9 only"):
+        mnist(savemat(tmp_path / "a", arrays))
+    arrays = {**by_digit(parts), "train3": arrays["train3"][:, 1:]}
+    with pytest.raises(DatasetError, match=r"a, train3: images must be .* not \(3, 783\)"):
+        mnist(savemat(tmp_path / "a", arrays))
+
+
+def test_files_of_matlab_that_cannot_be_read(tmp_path, parts, monkeypatch):
+    path = savemat(tmp_path / "a.mat", by_digit(parts))
+    content = path.read_bytes()
+    for keep in (20, 128, 5000, len(content) - 7):
+        path.write_bytes(content[:keep])
+        with pytest.raises(DatasetError, match=r"a\.mat"):
+            mnist(path)
+    path.write_bytes(b"MATLAB 7.3 MAT-file, Platform: GLNXA64" + content[38:])
+    with pytest.raises(DatasetError, match=r"files of MATLAB 7\.3 are not read here: save it .* -v7"):
+        mnist(tmp_path)
+    path.write_bytes(content)
+    monkeypatch.setitem(sys.modules, "scipy.io", None)
+    with pytest.raises(ImportError, match=r"needs scipy to be read: pip install 'fastnn-kernels\[demo\]'"):
+        mnist(path)
