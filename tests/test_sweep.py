@@ -217,7 +217,9 @@ def test_ctrl_c_keeps_what_is_done(jobs):
     with pytest.raises(KeyboardInterrupt):
         fn.sweep(interrupted, {"lr": [0.1]}, seeds=range(8), jobs=jobs, study=study, progress=False)
     assert time.monotonic() - started < 30
-    assert {0, 1} <= {m.seed for m in study.members} <= set(range(8)) - {3}
+    kept = {m.seed for m in study.members}
+    assert 3 not in kept
+    assert len(kept & {0, 1, 2}) >= 4 - jobs  # every other job may still be at one of them
     assert not any(thread.name.startswith("fastnn-sweep") for thread in threading.enumerate())
     before = curves(study)
     fn.sweep(build, {"lr": [0.1]}, seeds=range(8), study=study, progress=False)
