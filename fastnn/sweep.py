@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from typing import Any
 
@@ -202,8 +202,10 @@ def _in_threads(
                 take(contextvars.copy_context().run(train_member, build, *place))
             return
         pool = ThreadPoolExecutor(workers, "fastnn-sweep")
-        futures = [pool.submit(contextvars.copy_context().run, member, place) for place in places]
+        futures: list[Future[Member]] = []
         try:
+            for place in places:
+                futures.append(pool.submit(contextvars.copy_context().run, member, place))
             for future in as_completed(futures):
                 take(future.result())
         finally:  # after Ctrl-C trainings end after the update that they are at
