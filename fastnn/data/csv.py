@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastnn.data.errors import DatasetError, DatasetNotFoundError
-from fastnn.data.idx import READ_ERRORS, open_unpacked
+from fastnn.data.errors import DatasetError
+from fastnn.data.idx import read_unpacked
 
 PIECE = 1 << 24  # bytes between two looks at the clock and at Ctrl-C
 DELIMITERS = (",", ";", "\t")
@@ -166,15 +166,8 @@ class _Reader:
 
 
 def _bytes_of(file: Path) -> NDArray[np.uint8]:
-    """All bytes of the file, unpacked."""
-    try:
-        with open_unpacked(file) as stream:
-            text = np.frombuffer(stream.read(), np.uint8)
-    except FileNotFoundError as error:
-        raise DatasetNotFoundError(f"{file}: no such file") from error
-    except READ_ERRORS as error:
-        raise DatasetError(f"{file}: {error}") from error
-    return text[3:] if bytes(text[:3]) == b"\xef\xbb\xbf" else text  # a mark of UTF-8, as spreadsheets write
+    """All bytes of the file, unpacked, without the mark of UTF-8 that spreadsheets write in front."""
+    return np.frombuffer(read_unpacked(file).removeprefix(b"\xef\xbb\xbf"), np.uint8)
 
 
 def _behind_line(text: NDArray[np.uint8], position: int) -> int:

@@ -98,6 +98,20 @@ def open_unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if packed else path.open("rb")
 
 
+def read_unpacked(path: Path, size: int = -1) -> bytes:
+    """The first `size` bytes of a file's content, or all of them, unpacked when it is gzip.
+
+    Raises DatasetNotFoundError when there is no such file, and DatasetError when it cannot be read.
+    """
+    try:
+        with open_unpacked(path) as stream:
+            return stream.read(size)
+    except FileNotFoundError as error:
+        raise DatasetNotFoundError(f"{path}: no such file") from error
+    except READ_ERRORS as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
 def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
     """The array in `stream`, the content of a file of `size` bytes. Raises ValueError."""
     magic = _read(stream, 4)

@@ -8,7 +8,6 @@ mat     MATLAB's file (version 5 to 7) of matrices train0 ... train9 and test0 .
 """
 
 import re
-import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from math import prod
@@ -19,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.data.csv import DELIMITERS, read_csv
-from fastnn.data.errors import DatasetError, DatasetNotFoundError
-from fastnn.data.idx import READ_ERRORS, open_unpacked
+from fastnn.data.errors import DatasetError
+from fastnn.data.idx import read_unpacked
 
 Array = NDArray[Any]
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -41,8 +40,12 @@ def format_of(file: Path) -> str | None:
 
     Raises DatasetNotFoundError, and DatasetError for what cannot be read, such as files of MATLAB 7.3.
     """
-    start = _content(file, LONGEST_LINE)
-    if start.startswith((b"PK\x03\x04", b"PK\x05\x06")):  # the second is an empty archive
+    start = read_unpacked(file, LONGEST_LINE)
+    if start.startswith(b"PK\x03\x04"):
+        # Many files are zip archives; the name of the first member stands behind a header of 30 bytes.
+        name = start[30 : 30 + int.from_bytes(start[26:28], "little")]
+        return "npz" if name.endswith(b".npy") else None
+    if start.startswith(b"PK\x05\x06"):  # an empty archive
         return "npz"
     if start.startswith(b"MATLAB 5.0 MAT-file"):
         return "mat"
@@ -78,14 +81,13 @@ def read_csv_part(file: Path) -> Part:
     if form in ("npz", "mat"):
         raise DatasetError(f"{file} is a .{form} file, which holds both parts: pass it alone")
     pixels, labels = read_csv(file, label=0, dtype=np.uint8)
+    assert labels is not None  # since there is a column of them
     return checked_part(file, pixels, labels)
 
 
 def training_first(files: tuple[Path, Path], parts: Parts) -> Parts:
     """The parts of two files, training before testing: as their names say, or else the larger one first."""
-    names = [file.name.lower() for file in files]
-    by_name = _roles(names)
-    if by_name is not None:
+    if by_name := _roles([file.name for file in files]):
         return parts[by_name[0]], parts[by_name[1]]
     sizes = [len(labels) for _, labels in parts]
     if sizes[0] == sizes[1]:
@@ -96,7 +98,7 @@ def training_first(files: tuple[Path, Path], parts: Parts) -> Parts:
     return parts if sizes[0] > sizes[1] else (parts[1], parts[0])
 
 
-def checked_part(where: Path | str, x: Array, y: Array | None, names: tuple[str, str] = ("", "")) -> Part:
+def checked_part(where: Path | str, x: Array, y: Array, names: tuple[str, str] = ("", "")) -> Part:
     """Images (N, 28, 28) uint8 and labels (N,) int64 of arrays that say the same in another form.
 
     x (N, 28, 28), (N, 28, 28, 1) or (N, 784), of whole numbers from 0 to 255 or, as floats, of shares from 0
@@ -106,8 +108,8 @@ def checked_part(where: Path | str, x: Array, y: Array | None, names: tuple[str,
     if x.ndim < 2 or prod(x.shape[1:]) != PIXELS:
         raise DatasetError(f"{of_x}: images must be (N, 28, 28) or (N, {PIXELS}), not {x.shape}")
     images = _pixels(of_x, x).reshape(-1, 28, 28)
-    if y is None or y.dtype.kind not in "buif":
-        raise DatasetError(f"{of_y}: labels must be numbers, not {None if y is None else y.dtype}")
+    if y.dtype.kind not in "buif":
+        raise DatasetError(f"{of_y}: labels must be numbers, not {y.dtype}")
     if y.shape == (len(x), CLASSES) and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
         y = y.argmax(axis=1)
     labels = y.reshape(-1)
@@ -137,31 +139,15 @@ def _pixels(where: str, x: Array) -> NDArray[np.uint8]:
     return whole.astype(np.uint8)
 
 
-def _content(file: Path, size: int = -1) -> bytes:
-    """The first `size` bytes of a file, or all, unpacked. Raises DatasetError."""
-    try:
-        with open_unpacked(file) as stream:
-            return stream.read(size)
-    except FileNotFoundError as error:
-        raise DatasetNotFoundError(f"{file}: no such file") from error
-    except READ_ERRORS as error:
-        raise DatasetError(f"{file}: {error}") from error
-
-
 def _arrays_of_npz(file: Path) -> dict[str, Array]:
     """All arrays of an archive, by name. Raises DatasetError."""
+    content = BytesIO(read_unpacked(file))
     try:
-        with np.load(BytesIO(_content(file)), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (
-        ValueError,
-        KeyError,
-        MemoryError,
-        zipfile.BadZipFile,
-        NotImplementedError,
-        *READ_ERRORS,
-    ) as error:
-        raise DatasetError(f"{file}: {error}") from error
+        with np.load(content, allow_pickle=False) as archive:
+            members = {name: archive[name] for name in archive.files}
+    except Exception as error:  # a damaged file makes NumPy, zipfile and tokenize raise much
+        raise DatasetError(f"{file}: {error or type(error).__name__}") from error
+    return _only_arrays(members)
 
 
 def _arrays_of_mat(file: Path) -> dict[str, Array]:
@@ -172,11 +158,17 @@ def _arrays_of_mat(file: Path) -> dict[str, Array]:
         raise ImportError(
             f"{file}: a .mat file needs scipy to be read: pip install 'fastnn-kernels[demo]'"
         ) from error
+    content = BytesIO(read_unpacked(file))
     try:
-        found = loadmat(BytesIO(_content(file)))
-    except Exception as error:  # a damaged file makes scipy raise whatever it stumbles over
+        found = loadmat(content)
+    except Exception as error:  # a damaged file makes SciPy raise whatever it stumbles over
         raise DatasetError(f"{file}: the file is damaged: {error or type(error).__name__}") from error
-    return {name: array for name, array in found.items() if isinstance(array, np.ndarray)}
+    return _only_arrays(found)
+
+
+def _only_arrays(members: Mapping[str, Any]) -> dict[str, Array]:
+    """Without what is no array: an archive may hold other files, and one of MATLAB has a header."""
+    return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
 
 
 def _by_digit(file: Path, arrays: Mapping[str, Array], role: str) -> Part:
@@ -187,7 +179,7 @@ def _by_digit(file: Path, arrays: Mapping[str, Array], role: str) -> Part:
             f"{file}: missing are {', '.join(missing)}: each digit has a matrix (N, {PIXELS}) of its own, "
             "train0 to train9 and test0 to test9"
         )
-    if beyond := [name for name in arrays if name.startswith(role) and name not in names]:
+    if beyond := [name for name in arrays if re.fullmatch(rf"{role}\d+", name) and name not in names]:
         raise DatasetError(f"{file} holds {', '.join(beyond)}: there are the digits from 0 to 9 only")
     parts = [
         checked_part(file, arrays[name], np.full(len(arrays[name]), digit), (name, name))

@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -260,6 +261,17 @@ def test_damaged_archives(tmp_path, parts, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(DatasetError, match=r"a\.npz"):
         mnist(path)
+
+
+def test_other_zip_files_are_no_archives_of_arrays(tmp_path, parts):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "no arrays here")
+    with pytest.raises(DatasetError, match=r"a\.zip is no file of MNIST"):
+        mnist(tmp_path / "a.zip")
+    savez(tmp_path / "b.npz", by_name(parts))
+    with zipfile.ZipFile(tmp_path / "b.npz", "a") as archive:
+        archive.writestr("README", "where the digits come from")
+    assert_same(mnist(tmp_path), parts)
 
 
 def test_packed_twice(tmp_path, parts):

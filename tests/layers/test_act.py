@@ -153,13 +153,14 @@ def test_pytorch_has_the_same_values_and_gradients(layer, name, dtype, tolerance
     np.testing.assert_allclose(backward(np.ones_like(x)), theirs.grad, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize(("backend", "ulps"), [("aot", 12), ("jit", 100), ("ref", 100)])
+@pytest.mark.parametrize("backend", ["aot", "jit", "ref"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu_keeps_its_digits_far_below_zero(dtype, backend, ulps):
+def test_gelu_keeps_its_digits_far_below_zero(dtype, backend):
     """Where 1 + erf(x) has none left: x Phi(x), by mpmath at 40 digits.
 
-    ref and jit round x / sqrt(2) before erfc, which loses x^2 ulps.
+    ref and jit compute in float64, and round x / sqrt(2) before erfc, which loses x^2 ulps.
     """
+    ulps = 12 if backend == "aot" or dtype == np.float32 else 100
     x = np.array([[-1, -3, -5, -8]], dtype)
     true = [-0.15865525393145705, -0.0040496940948902836, -1.4332578593959696e-6, -4.9767684594174273e-15]
     with fn.backend(backend):
