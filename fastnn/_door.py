@@ -7,6 +7,7 @@ array is never written to.
 
 from __future__ import annotations
 
+import math
 import sys
 import warnings
 from collections.abc import Mapping
@@ -93,8 +94,11 @@ def positive_int(value: Any, name: str) -> int:
 
 
 def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> float:
-    """`value` as a finite float in [low, high]; ValueError otherwise."""
-    number = float(value)
+    """`value` as a finite float in [low, high]; ValueError otherwise, also for texts and True."""
+    try:
+        number = math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
     if not (low <= number <= high and np.isfinite(number)):
         wanted = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be a finite number, {wanted}, not {value!r}")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, choose, in_range
-from fastnn.history import History
+from fastnn._door import Array, in_range
+from fastnn.history import History, better
 from fastnn.layers import Layer
 from fastnn.optim import Optimizer
 from fastnn.samples import Samples
@@ -217,18 +217,3 @@ def _evaluated_weights(training: Training) -> dict[str, Array]:
     model, ema = training.model, training.trainer.ema
     with nullcontext() if ema is None else ema.applied(model):
         return {name: held.value for name, held in held_by(model).items()}
-
-
-# Parts of the names of curves that are the better the larger, or the smaller.
-LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
-
-
-def better(mode: str, monitor: str) -> str:
-    """What is better."""
-    choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
-    if mode != "auto":
-        return mode
-    larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))
-    if larger == smaller:
-        raise ValueError(f"is {monitor!r} the better the larger or the smaller? pass mode='max' or 'min'")
-    return "max" if larger else "min"

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import inspect
 import types
 import typing
@@ -23,7 +22,7 @@ from typing import Any
 
 from fastnn._door import choose
 from fastnn.optim import Optimizer, optimizer_of
-from fastnn.settings import PRESETS, Settings, describe, optimizer_from
+from fastnn.settings import PRESETS, Settings, describe, optimizer_class, optimizer_from
 
 Values = Mapping[str, Any]
 
@@ -139,14 +138,11 @@ def _optimizer(value: Any, before: Optimizer) -> Optimizer:
         described = {"class_path": value["name"], "init_args": {}}
     else:
         described = describe(optimizer_of(str(value["name"]).lower()))
-    module, _, name = described["class_path"].rpartition(".")
-    try:
-        known = inspect.signature(getattr(importlib.import_module(module), name)).parameters
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"there is no optimizer {described['class_path']}: {error}") from None
+    kind = optimizer_class(described["class_path"])
+    known = inspect.signature(kind).parameters
     for argument in arguments:
         if argument not in known:
-            raise ValueError(f"{name} has no argument {argument!r}: it has {', '.join(known)}")
+            raise ValueError(f"{kind.__name__} has no argument {argument!r}: it has {', '.join(known)}")
     try:
         return optimizer_from({**described, "init_args": {**described["init_args"], **arguments}})
     except TypeError as error:

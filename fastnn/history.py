@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fastnn._door import choose
+
 
 class History(dict[str, list[float]]):
     """Curves by name: `history["loss"]` per epoch, `history.updates["loss"]` per update.
@@ -41,3 +43,21 @@ class History(dict[str, list[float]]):
         from fastnn.viz import save_curves
 
         return save_curves(self, path)
+
+
+# Parts of the names of curves that are the better the larger, or the smaller.
+LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
+
+
+def better(mode: str, monitor: str) -> str:
+    """What is better of the curve `monitor`: "max" or "min", as `mode` says, or for "auto" as its name does.
+
+    Raises ValueError for another mode, and for a name that says neither.
+    """
+    choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
+    if mode != "auto":
+        return mode
+    larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))
+    if larger == smaller:
+        raise ValueError(f"is {monitor!r} the better the larger or the smaller? pass mode='max' or 'min'")
+    return "max" if larger else "min"

@@ -172,7 +172,9 @@ class Optimizer(Noted, ABC):
 
         Raises ValueError where names or shapes do not fit, and changes nothing then.
         """
-        params = list(params)
+        if "lr" not in state:
+            raise ValueError("the state of an optimizer has its learning rate, 'lr'")
+        lr, params = in_range(state["lr"], "lr", 0), list(params)
         by_param: dict[str, dict[str, Any]] = {param.name: {} for param in params}
         for name, value in state.items():
             owner, _, key = name.rpartition(".")
@@ -188,7 +190,7 @@ class Optimizer(Noted, ABC):
                     raise ValueError(
                         f"{param.name}.{key} has the shape {np.shape(value)}, the parameter {param.shape}"
                     )
-        self.lr = state["lr"]
+        self.lr = lr
         for param in params:
             own = self.state(param)
             own.counter[0] = by_param[param.name].pop("steps")

@@ -44,26 +44,29 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     """
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
-        settings = {key: value for key, value in _written_settings(folder).items() if key not in FREE}
+        settings = _flat({key: value for key, value in _written_settings(folder).items() if key not in FREE})
         history = _history(folder)
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     alike = [settings for settings, _ in groups.values()]
-    names = [key for key in alike[0] if any(settings.get(key) != alike[0][key] for settings in alike)]
-    lines = {
-        ", ".join(f"{key} {_short(settings[key])}" for key in names) or settings["dataset"]: histories
-        for settings, histories in groups.values()
-    }
+    every = dict.fromkeys(key for settings in alike for key in settings)
+    names = [key for key in every if any(settings.get(key) != alike[0].get(key) for settings in alike)]
+    lines = {_label(settings, names): histories for settings, histories in groups.values()}
     return viz.save_bands(lines, out, name=name, log=log)
 
 
 FREE = ("seed", "threads")  # settings that do not tell two kinds of runs apart
 
 
-def _short(value: Any) -> str:
-    """A setting as people write it: Adam(lr=0.001) for the description of an optimizer."""
-    if isinstance(value, dict):
-        return f"{value['class_path'].rpartition('.')[2]}(lr={value['init_args']['lr']:g})"
-    return str(value)
+def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
+    """optimizer.lr 0.1, epochs 5."""
+    return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or settings["dataset"]
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the optimizer's class, and each of its arguments, as settings of their own."""
+    described = settings.pop("optimizer")
+    arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
+    return {**settings, "optimizer": described["class_path"].rpartition(".")[2], **arguments}
 
 
 def _history(run: Path) -> History:

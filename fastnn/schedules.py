@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, choose, in_range, positive_int
+from fastnn._door import Array, in_range, positive_int
+from fastnn.history import better
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,15 @@ class Step(Schedule):
 class MultiStep(Schedule):
     """gamma^(number of milestones, in epochs, that are behind): PyTorch's MultiStepLR."""
 
-    milestones: Sequence[int]
+    milestones: Iterable[int]
     gamma: float = 0.1
     needs_epochs = True
 
     def __post_init__(self) -> None:
-        for milestone in self.milestones:
-            positive_int(milestone, "each milestone")
+        if isinstance(self.milestones, str) or not isinstance(self.milestones, Iterable):
+            raise TypeError(f"milestones must be several epochs, such as [10, 15], not {self.milestones!r}")
+        epochs = tuple(positive_int(milestone, "each milestone") for milestone in self.milestones)
+        object.__setattr__(self, "milestones", epochs)  # nobody else's list
         in_range(self.gamma, "gamma", 0)
 
     def factor(self, update: int, length: Length) -> float:
@@ -205,8 +208,8 @@ class Warmup(Schedule):
 class Plateau(Schedule):
     """Multiplied by `gamma` when `monitor` has not become better for `patience` epochs: ReduceLROnPlateau.
 
-    `mode` "min" or "max" says what is better, by more than the share `threshold`; "auto": "max" for what has
-    "accuracy" in its name.
+    `mode` "min" or "max" says what is better, by more than the share `threshold`; "auto": by the name, as
+    `fn.EarlyStopping` does.
     """
 
     def __init__(
@@ -222,8 +225,7 @@ class Plateau(Schedule):
         self.gamma = in_range(gamma, "gamma", 0, 1)
         self.patience = int(in_range(patience, "patience", 0))
         self.threshold = in_range(threshold, "threshold", 0)
-        choose(mode, dict.fromkeys(("min", "max", "auto")), "mode")
-        self.mode = mode if mode != "auto" else "max" if "accuracy" in monitor else "min"
+        self.mode = better(mode, monitor)
         self._best = math.inf if self.mode == "min" else -math.inf
         self._waited = 0
         self._current = 1.0

@@ -165,13 +165,26 @@ PRESETS = {
 }
 
 
+def optimizer_class(path: str) -> type[Optimizer]:
+    """The class of an optimizer by its import path; ValueError where there is none.
+
+    Anything else is refused: a file of settings must not be able to call whatever it names.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        kind = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"there is no optimizer {path}: {error}") from None
+    if not (inspect.isclass(kind) and issubclass(kind, Optimizer)):
+        raise ValueError(f"{path} is no optimizer: a class derived from fastnn.Optimizer is wanted")
+    return kind
+
+
 def optimizer_from(description: dict[str, Any]) -> Optimizer:
-    """The optimizer that `describe` has described."""
-    module, _, name = description["class_path"].rpartition(".")
-    kind = getattr(importlib.import_module(module), name)
+    """The optimizer that `describe` has described. Raises ValueError for a class that is none."""
+    make: Callable[..., Optimizer] = optimizer_class(description["class_path"])
     arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["init_args"].items()}
-    optimizer: Optimizer = kind(**arguments)
-    return optimizer
+    return make(**arguments)
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:

@@ -12,9 +12,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastnn.callbacks import better
 from fastnn.files import write_atomic
-from fastnn.history import History
+from fastnn.history import History, better
 from fastnn.tables import aligned
 
 Point = Mapping[str, Any]
@@ -98,7 +97,7 @@ class Study:
         found: dict[str, tuple[Point, list[Member]]] = {}
         for member in self._members.values():
             if member.error is None:
-                found.setdefault(_key(member.point, 0), (member.point, []))[1].append(member)
+                found.setdefault(point_key(member.point), (member.point, []))[1].append(member)
         return list(found.values())
 
     def rows(self) -> list[dict[str, Any]]:
@@ -202,9 +201,14 @@ def _history(written: dict[str, Any] | None) -> History | None:
     return history
 
 
-def _key(point: Point, seed: int) -> str:
-    """The same before and after it was saved."""
-    return json.dumps([{name: _plain(value) for name, value in sorted(point.items())}, seed])
+def point_key(point: Point) -> str:
+    """What tells a point from others, the same before and after it was saved."""
+    return json.dumps({name: _plain(value) for name, value in sorted(point.items())})
+
+
+def _key(point: Point, seed: int) -> tuple[str, int]:
+    """What tells a member from others."""
+    return point_key(point), seed
 
 
 def _label(point: Point) -> str:

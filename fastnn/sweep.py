@@ -21,7 +21,7 @@ from fastnn.history import History
 from fastnn.interrupts import stopped_by
 from fastnn.kernels import active_backend, backend
 from fastnn.rng import manual_seed
-from fastnn.study import Member, Point, Study
+from fastnn.study import Member, Point, Study, point_key
 from fastnn.train import fit
 from fastnn.watch import GradientWatch
 
@@ -70,6 +70,7 @@ def sweep(
         raise TypeError(f"build must be a function of the parameters, not {build!r}")
     for point in points:
         _check_arguments(build, point)
+    _check_different(points)
     study = Study() if study is None else study
     order = [(point, seed) for point in points for seed in numbers]
     missing = [place for place in order if not study.has(*place)]
@@ -125,6 +126,19 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     if not numbers or len(set(numbers)) < len(numbers):
         raise ValueError(f"seeds must be different numbers, at least one, not {numbers}")
     return [int(number) for number in numbers]
+
+
+def _check_different(points: Sequence[Point]) -> None:
+    """Raise ValueError if two points are written alike: a study would take them for one."""
+    seen: dict[str, Point] = {}
+    for point in points:
+        key = point_key(point)
+        if key in seen:
+            raise ValueError(
+                f"two points of the grid look alike, {dict(point)!r} and {dict(seen[key])!r}: leave one out, "
+                "or let build tell them by a name, {'act': ['relu', 'mine']}"
+            )
+        seen[key] = point
 
 
 def _check_arguments(build: Build, point: Point) -> None:
@@ -203,16 +217,18 @@ def _in_threads(
             return
         pool = ThreadPoolExecutor(workers, "fastnn-sweep")
         futures: list[Future[Member]] = []
+        taken: set[Future[Member]] = set()
         try:
             for place in places:
                 futures.append(pool.submit(contextvars.copy_context().run, member, place))
             for future in as_completed(futures):
                 take(future.result())
+                taken.add(future)
         finally:  # after Ctrl-C trainings end after the update that they are at
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             for future in futures:
-                if not future.cancelled() and future.exception() is None:
+                if future not in taken and not future.cancelled() and future.exception() is None:
                     take(future.result())
 
 

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,10 @@ from fastnn.param import Buffer, Param
 # Modules of these names come last; others as they are numbered.
 HEADS = ("classifier", "fc", "head", "output")
 IGNORED = "num_batches_tracked"
+# Orders are not looked for without end: 16 groups that look alike, and do not fit, have 2^16 sets.
+MOST_TRIES = 100_000
+
+Match = tuple[Param | Buffer, Array]
 
 
 @dataclass
@@ -40,27 +45,26 @@ class _Place:
 def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
     """Read the weights of a PyTorch model from a safetensors file, such as torchvision's AlexNet.
 
-    The modules with weights must correspond to the layers of `model` with weights, in their order, whatever
-    their names. Filters (O, C, R, S) become (R, S, C, O), matrices (out, in) are transposed, and the rows of
-    a matrix behind Flatten are brought from the order C, H, W to H, W, C. Running moments come along,
-    `num_batches_tracked` is ignored.
+    The modules with weights must correspond to the layers of `model` with weights. A file lists them by their
+    names: if they do not fit in that order (conv1, conv2, fc), others are tried (bn1, bn2, conv1, conv2 as
+    conv1, bn1, conv2, bn2). Filters (O, C, R, S) become (R, S, C, O), matrices (out, in) are transposed, and
+    the rows of a matrix behind Flatten are brought from the order C, H, W to H, W, C. Running moments come
+    along, `num_batches_tracked` is ignored.
 
     Raises FileNotFoundError if there is no file, and `CheckpointError`, which names the tensor, what came and
     what was wanted, where the file is damaged or does not fit; the model is untouched then.
     """
     places = list(_places(model))
-    modules = _read(Path(path))
-    problem = ""
-    for ordered in _orders(modules):
-        try:
-            matched = list(_match(places, ordered))
-        except ValueError as error:
-            problem = problem or str(error)  # that of the most likely order
-            continue
-        for held, array in matched:
-            held.value = array
-        return
-    raise CheckpointError(f"{path} does not fit the model: {problem}")
+    groups = _groups(_read(Path(path)))
+    try:
+        matched = list(_match(places, [module for modules in groups for module in modules]))
+    except ValueError as error:
+        found = _in_another_order(places, groups)
+        if found is None:
+            raise CheckpointError(f"{path} does not fit the model: {error}") from error
+        matched = found
+    for held, array in matched:
+        held.value = array
 
 
 def _read(path: Path) -> list[_Module]:
@@ -85,16 +89,42 @@ def _by_numbers(name: str) -> list[tuple[int, int | str]]:
     return [(0, int(word)) if word.isdigit() else (1, word) for word in words]
 
 
-def _orders(modules: list[_Module]) -> Iterator[list[_Module]]:
-    """The modules in every order of the outermost parts of their names, the most likely one first."""
+def _groups(modules: list[_Module]) -> list[list[_Module]]:
+    """The modules by the outermost parts of their names, the groups in their most likely order."""
     groups: dict[str, list[_Module]] = {}
     for module in modules:
         outermost = module.path.partition(".")[0]
         groups.setdefault("" if outermost.isdigit() else outermost, []).append(module)
-    names = sorted(groups, key=lambda name: (name.startswith(HEADS), _by_numbers(name)))
-    orders = itertools.permutations(names) if len(names) <= 5 else iter([tuple(names)])
-    for order in orders:
-        yield [module for name in order for module in groups[name]]
+    return [groups[name] for name in sorted(groups, key=lambda n: (n.startswith(HEADS), _by_numbers(n)))]
+
+
+def _in_another_order(places: list[_Place], groups: list[list[_Module]]) -> list[Match] | None:
+    """The groups in an order in which all of them fit, those in front as far in front as can be; or None.
+
+    A file does not tell the order: bn1, bn2, conv1, conv2 may be those of conv1, bn1, conv2, bn2.
+    """
+
+    @cache
+    def fits(group: int, start: int) -> list[Match] | None:
+        modules = groups[group]
+        try:
+            return list(_match(places[start : start + len(modules)], modules))
+        except ValueError:
+            return None
+
+    @cache
+    def search(left: tuple[int, ...], start: int) -> list[Match] | None:
+        if not left:
+            return [] if start == len(places) else None
+        for group in left if search.cache_info().misses < MOST_TRIES else ():
+            if (own := fits(group, start)) is None:
+                continue
+            others = tuple(other for other in left if other != group)
+            if (rest := search(others, start + len(groups[group]))) is not None:
+                return own + rest
+        return None
+
+    return search(tuple(range(len(groups))), 0)
 
 
 def _places(model: Layer) -> Iterator[_Place]:
@@ -123,7 +153,7 @@ def _in_order(layer: Layer) -> Iterator[Layer]:
         yield layer
 
 
-def _match(places: list[_Place], modules: list[_Module]) -> Iterator[tuple[Param | Buffer, Array]]:
+def _match(places: list[_Place], modules: list[_Module]) -> Iterator[Match]:
     """Each parameter or buffer with its new numbers. Raises ValueError where they do not fit."""
     for place, module in itertools.zip_longest(places, modules):
         if module is None:

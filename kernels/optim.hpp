@@ -118,6 +118,7 @@ template <class T> void rmsprop(const Call &call, int part, int parts) {
             const Vec<T> first = fma(broadcast(alpha), load_n(mean + e, n), rest * step);
             store_n(mean + e, first, n);
             square = square - first * first;
+            square = select<T>(square < Vec<T>{}, Vec<T>{}, square);  // rounded; a nan stays
         }
         Vec<T> change = step / (square_root(square) + broadcast(eps));
         if (buffer) {

@@ -93,7 +93,7 @@ def rmsprop(g, hyper, v, mean, buffer, p):
         square = v[i]
         if mean is not None:
             means[i] = means[i] * keep + add * step
-            square -= means[i] * means[i]
+            square = max(square - means[i] * means[i], T(0))
         change = step / (math.sqrt(square) + eps)
         if buffer is not None:
             buffers[i] = buffers[i] * momentum + change

@@ -55,8 +55,9 @@ def rmsprop(g, hyper, v, mean, buffer, p):
     """v = alpha v + (1 - alpha) g'^2;  p -= lr g' / (sqrt(v) + eps).
 
     hyper = (lr, alpha, eps, wd, mu) with g' = g + wd p. With mean = alpha mean + (1 - alpha) g' (or None) the
-    root is that of v - mean^2; with buffer = mu buffer + g' / (...) (or None) p -= lr buffer. PyTorch's
-    RMSprop (Tieleman & Hinton 2012; centred by Graves 2013).
+    root is that of v - mean^2, or of 0 where rounding made this negative, as for a gradient that stays the
+    same; with buffer = mu buffer + g' / (...) (or None) p -= lr buffer. PyTorch's RMSprop, which gives nan
+    there (Tieleman & Hinton 2012; centred by Graves 2013).
     """
     lr, alpha, eps, decay, momentum = hyper
     T = p.dtype.type
@@ -67,7 +68,7 @@ def rmsprop(g, hyper, v, mean, buffer, p):
     if mean is not None:
         mean *= T(alpha)
         mean += T(1 - alpha) * step
-        square = v - mean * mean
+        square = np.maximum(v - mean * mean, T(0))
     change = step / (np.sqrt(square) + T(eps))
     if buffer is not None:
         buffer *= T(momentum)

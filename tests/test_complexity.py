@@ -297,6 +297,18 @@ def test_ctrl_c_keeps_and_prints_what_is_done(tmp_path, monkeypatch, capsys):
     ]
 
 
+def test_an_earlier_result_stays_until_there_is_another(tmp_path, monkeypatch, capsys):
+    (tmp_path / "complexity.json").write_text("earlier")
+
+    def interrupted(names):
+        raise MemoryError(names)
+
+    monkeypatch.setattr(measure, "check", interrupted)
+    with pytest.raises(MemoryError):
+        main(["complexity", "--widths", "2", "--depths", "2", "--out", str(tmp_path)])
+    assert (tmp_path / "complexity.json").read_text() == "earlier"
+
+
 def test_the_command(tmp_path, capsys):
     words = ["complexity", "--quick", "--widths", "2,3,4", "--depths", "2,3,4", "--out", str(tmp_path / "c")]
     assert main(words) == 0

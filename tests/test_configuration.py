@@ -77,6 +77,8 @@ def test_optimizers(tmp_path, text, kind, arguments):
         ("{dataset: digits, optimizer: sdg}", "unknown optimizer 'sdg'"),
         ("{dataset: digits, optimizer: fastnn.optim.Sgd}", "no optimizer fastnn.optim.Sgd"),
         ("{dataset: digits, optimizer: no.such.Thing}", "no optimizer no.such.Thing"),
+        ("{dataset: digits, optimizer: {name: os.system, command: date}}", "os.system is no optimizer"),
+        ("{dataset: digits, optimizer: {name: fastnn.Linear, lr: 1}}", "fastnn.Linear is no optimizer"),
         ("{dataset: digits, optimizer: {speed: 1}}", "SGD has no argument 'speed': it has lr, momentum"),
         ("{dataset: digits, optimizer: {lr: -1}}", r"x\.yaml: lr"),
         ("{dataset: digits, optimizer: {lr: fast}}", r"x\.yaml: "),

@@ -103,6 +103,51 @@ def test_other_names_are_tried_in_every_order(tmp_path):
     np.testing.assert_array_equal(model[0].weight.value, module.b.weight.detach().numpy().T)
 
 
+class Plain(nn.Module):
+    """As beginners write nets: a name for each layer, which the file sorts to bn1, bn2, ..., conv1, ..."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(4, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv2, self.bn2 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.conv3, self.bn3 = nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8)
+        self.fc1, self.fc2 = nn.Linear(8 * 5 * 4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        for conv, norm in ((self.conv1, self.bn1), (self.conv2, self.bn2), (self.conv3, self.bn3)):
+            x = torch.relu(norm(conv(x)))
+        return self.fc2(torch.tanh(self.fc1(x.flatten(1))))
+
+
+def test_layers_that_stand_alone_find_their_order(tmp_path):
+    x = np.random.default_rng(0).standard_normal((3, 5, 4, 4)).astype(np.float32)
+    torch.manual_seed(0)
+    module = trained(Plain(), x)
+    convolutions = [
+        layer
+        for channels in (4, 8, 8)
+        for layer in (fn.Conv2d(channels, 8, 3, padding=1), fn.BatchNorm2d(8), fn.ReLU())
+    ]
+    dense = [fn.Flatten(), fn.Linear(160, 6), fn.Tanh(), fn.Linear(6, 3)]
+    model = fn.Sequential(*convolutions, *dense)
+    fn.load_torch(model, saved(module, tmp_path / "plain.safetensors"))
+    np.testing.assert_allclose(model.predict(x), outputs(module, x), 1e-4, 1e-5)
+
+
+def test_many_layers_that_look_alike_and_do_not_fit_are_given_up(tmp_path):
+    class Wide(nn.Module):
+        def __init__(self):
+            super().__init__()
+            for number in range(24):
+                setattr(self, f"layer{number}", nn.Linear(3, 3))
+            self.last = nn.Linear(3, 2)
+
+    path = saved(Wide(), tmp_path / "wide.safetensors")
+    model = fn.Sequential(*(fn.Linear(3, 3) for _ in range(24)), fn.Linear(3, 1))
+    with pytest.raises(fn.CheckpointError, match=r"last\.weight|layer"):
+        fn.load_torch(model, path)
+
+
 def test_alexnet_gives_the_same_outputs(tmp_path):
     """torchvision's layers and names, written down here, since torchvision may not be installed."""
     torch.manual_seed(0)

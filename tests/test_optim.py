@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn.kernels import ops
 
 # Six steps of a linear map from 3 features to 1 output, on two samples, at these learning rates.
 X = np.array([[1.0, -2.0, 0.5], [0.25, 1.5, -1.0]])
@@ -229,6 +230,10 @@ def test_defaults():
         (fn.SGD, {"lr": -0.1}, "lr must be a finite number, at least 0, not -0.1"),
         (fn.SGD, {"lr": float("nan")}, "lr must be a finite number, at least 0, not nan"),
         (fn.SGD, {"lr": float("inf")}, "lr must be a finite number, at least 0, not inf"),
+        (fn.SGD, {"lr": "0.1"}, "lr must be a finite number, at least 0, not '0.1'"),
+        (fn.SGD, {"lr": None}, "lr must be a finite number, at least 0, not None"),
+        (fn.SGD, {"lr": [0.1]}, r"lr must be a finite number, at least 0, not \[0.1\]"),
+        (fn.SGD, {"lr": True}, "lr must be a finite number, at least 0, not True"),
         (fn.SGD, {"momentum": -1}, "momentum must be a finite number, at least 0"),
         (fn.SGD, {"weight_decay": -1}, "weight_decay must be a finite number, at least 0"),
         (fn.SGD, {"nesterov": True}, "nesterov needs a momentum above 0"),
@@ -250,6 +255,33 @@ def test_bad_options(kind, keywords, message):
 def test_betas_are_a_pair(betas):
     with pytest.raises((ValueError, TypeError), match="betas"):
         fn.Adam(betas=betas)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_centred_rmsprop_stands_a_gradient_that_stays_the_same(dtype):
+    """v - mean^2 goes to 0, and by rounding below: in PyTorch the weights become nan."""
+    gradients = np.random.default_rng(0).standard_normal(50).astype(dtype)
+    p, v, mean = (np.zeros_like(gradients) for _ in range(3))
+    hyper = np.array([0.01, 0.5, 1e-3, 0, 0])
+    lowest = 0.0
+    for _ in range(200):
+        ops.rmsprop(gradients, hyper, v, mean, None, p)
+        lowest = min(lowest, float((v - mean * mean).min()))
+    assert lowest < 0
+    assert np.isfinite(p).all()
+    assert np.array_equal(np.sign(p), -np.sign(gradients))
+
+
+def test_a_state_without_a_rate_or_with_a_bad_one_changes_nothing(make_model, blobs):
+    model, optimizer = make_model(), fn.Adam(0.01)
+    fn.fit(model, blobs, optimizer=optimizer, progress=False)
+    before = optimizer.state_dict(model.parameters())
+    for lr, message in (({}, "learning rate, 'lr'"), ({"lr": "fast"}, "lr must be a finite number")):
+        state = {name: value for name, value in before.items() if name != "lr"} | lr
+        with pytest.raises(ValueError, match=message):
+            optimizer.load_state_dict({**state, "0.weight.steps": 7}, model.parameters())
+    after = optimizer.state_dict(model.parameters())
+    assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
 def test_bad_lr_between_steps_is_refused():

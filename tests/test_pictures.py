@@ -205,11 +205,12 @@ def test_what_cannot_be_drawn_is_said(run, tmp_path, capsys):
 
 
 def test_the_command_draws_curves_of_several_runs(drawn, tmp_path, capsys):
-    """Two seeds of one kind become a band, another learning rate a line of its own."""
+    """Two seeds of one kind become a band, another learning rate or momentum a line of its own."""
     folders = []
-    for seed, lr in ((0, 0.1), (1, 0.1), (0, 0.02)):
-        folders.append(str(tmp_path / f"{seed}-{lr}"))
-        options = f"--epochs 2 --seed {seed} --optimizer.lr {lr} --out {folders[-1]}"
+    for seed, lr, momentum in ((0, 0.1, 0.9), (1, 0.1, 0.9), (0, 0.02, 0.9), (0, 0.02, 0.5)):
+        folders.append(str(tmp_path / f"{seed}-{lr}-{momentum}"))
+        optimizer = f"--optimizer.lr {lr} --optimizer.momentum {momentum}"
+        options = f"--epochs 2 --seed {seed} {optimizer} --out {folders[-1]}"
         assert main(["train", "digits", *options.split()]) == 0
     drawn.clear()
     out = tmp_path / "curves.png"
@@ -217,7 +218,11 @@ def test_the_command_draws_curves_of_several_runs(drawn, tmp_path, capsys):
     assert capsys.readouterr().out.endswith(f"written to {out}\n")
     axes = drawn[0].axes[0]
     words = [text.get_text() for text in axes.get_legend().texts]
-    assert words == ["optimizer SGD(lr=0.1) (2 runs)", "optimizer SGD(lr=0.02)"]
+    assert words == [
+        "optimizer.lr 0.1, optimizer.momentum 0.9 (2 runs)",
+        "optimizer.lr 0.02, optimizer.momentum 0.9",
+        "optimizer.lr 0.02, optimizer.momentum 0.5",
+    ]
     assert len(axes.lines[0].get_xdata()) == 2
     assert main(["curves", folders[0], "--out", str(out), "--name", "val_loss"]) == 1
     assert "has no 'val_loss'" in capsys.readouterr().err

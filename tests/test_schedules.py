@@ -302,6 +302,7 @@ def test_states_are_taken_up():
         (lambda: OneCycle(up=1.5), "up"),
         (lambda: Warmup(0), "updates"),
         (lambda: Plateau(mode="up"), "mode"),
+        (lambda: Plateau("val_dice"), "'val_dice' the better the larger or the smaller"),
         (lambda: fn.Trainer(net(), schedule=Cosine()), "total_updates"),
         (lambda: fn.Trainer(net(), schedule=Warmup(2, Step(1))), "updates_per_epoch"),
     ],
@@ -309,6 +310,19 @@ def test_states_are_taken_up():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_milestones_are_kept_whatever_they_come_in():
+    once = MultiStep(iter((2, 3)), gamma=0.5)
+    assert [once.factor(update, Length(None, 1)) for update in range(4)] == [1, 1, 0.5, 0.25]
+    with pytest.raises(TypeError, match=r"several epochs, such as \[10, 15\], not 5"):
+        MultiStep(5)
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val_f1", "max"), ("top 5", "max"), ("val_loss", "min")])
+def test_a_plateau_knows_what_is_better(monitor, mode):
+    assert Plateau(monitor).mode == mode
+    assert Plateau(monitor, mode="min").mode == "min"
 
 
 def test_what_is_no_schedule_is_refused():

@@ -186,6 +186,8 @@ def test_nothing_but_failures_is_an_error():
         ({"grid": {"lr": []}}, ValueError, "no value for 'lr'"),
         ({"grid": []}, TypeError, "at least one"),
         ({"grid": {"speed": [1]}}, TypeError, r"build\(lr.* does not take the parameters speed"),
+        ({"grid": {"lr": [0.1, 0.2, 0.1]}}, ValueError, r"look alike, {'lr': 0.1} and {'lr': 0.1}"),
+        ({"grid": {"lr": [lambda: 0.1, lambda: 0.2]}}, ValueError, "look alike.*tell them by a name"),
         ({"seeds": 3}, TypeError, r"range\(3\), not 3"),
         ({"seeds": []}, ValueError, "at least one"),
         ({"seeds": [1, 1]}, ValueError, r"different numbers.*\[1, 1\]"),
@@ -225,6 +227,19 @@ def test_ctrl_c_keeps_what_is_done(jobs):
     fn.sweep(build, {"lr": [0.1]}, seeds=range(8), study=study, progress=False)
     assert [curve for curve in curves(study) if curve[1] in kept] == before
     assert curves(study) == curves(fn.sweep(build, {"lr": [0.1]}, seeds=range(8), jobs=1, progress=False))
+
+
+def test_a_study_gets_each_member_once():
+    class Counted(fn.Study):
+        added = 0
+
+        def add(self, member):
+            self.added += 1
+            super().add(member)
+
+    study = Counted()
+    fn.sweep(lambda lr: {"lr": lr}, {"lr": [1, 2, 3]}, seeds=[0], jobs=2, study=study, progress=False)
+    assert study.added == len(study) == 3
 
 
 def test_the_table(serial):

@@ -7,6 +7,7 @@ times them, `fit` finds the exponents, `table` and `picture` show them.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def run(
     if not chosen:
         raise ValueError(f"no method is given: choose among {', '.join(METHODS)}")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomic(out / DATA, b"{}\n")
+    tempfile.TemporaryFile(dir=out).close()  # can it be written to?
 
     batched = [name for name in chosen if name in BATCHED]
     by_width = _sweep(f"one gradient of {depth} layers of K units", "width", chosen)
@@ -83,8 +84,9 @@ def run(
     finally:
         sweeps = [sweep for sweep, _ in series if any(curve.points for curve in sweep.curves.values())]
         found = table.text(sweeps)
-        print(found)
-        _write(out, sweeps, threads)
+        if sweeps:
+            print(found)
+            _write(out, sweeps, threads)
     return found
 
 

@@ -61,7 +61,9 @@ def image_folder(
     for file, label in tqdm(files, desc="reading pictures", disable=disable, leave=False):
         try:
             pictures.append(_read(file, (height, width), grey))
-        except (OSError, ValueError, SyntaxError) as error:  # Pillow raises all of these
+        except ImportError:
+            raise
+        except Exception as error:  # a broken file makes Pillow raise whatever it stumbles over
             if on_error == "raise":
                 raise DatasetError(
                     f'{file} cannot be read: {error}; on_error="skip" leaves it out'

@@ -1,6 +1,7 @@
 """Folders of pictures of all kinds, broken ones among them; pictures of other sizes."""
 
 import os
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,17 @@ def test_broken_pictures_raise_or_are_left_out(folder):
         pytest.warns(UserWarning, match="left out"),
     ):
         image_folder(folder, size=(4, 4), on_error="skip", progress=False)
+
+
+@pytest.mark.parametrize("error", [Image.DecompressionBombError("179478970 pixels"), struct.error("4 bytes")])
+def test_whatever_pillow_raises_names_the_file(folder, monkeypatch, error):
+    def broken(file):
+        raise error
+
+    Image.fromarray(gradient()).save(folder / "s2" / "bomb.png")
+    monkeypatch.setattr(Image, "open", broken)
+    with pytest.raises(DatasetError, match=r"bomb.png cannot be read: (179478970 pixels|4 bytes)"):
+        image_folder(folder, size=(4, 4), progress=False)
 
 
 def test_empty_and_missing_folders(folder, tmp_path):
