@@ -2,8 +2,8 @@
 // over the whole range.
 //
 // The polynomials are Taylor series on a range reduced far enough that they need no fitted coefficients:
-// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (those of the normal distribution are
-// Chebyshev series, computed by tests/kernels/fit_normal.py). The reductions are the classical ones
+// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (the normal distribution
+// has a truncated Chebyshev series, by tests/kernels/fit_normal.py). The reductions are the classical ones
 // (Muller, Elementary Functions, 3rd ed., chapters 5 and 11). Bounds, found by tests/kernels/test_vmath.py
 // over all magnitudes, subnormals, infinities and nan: see there.
 #pragma once
@@ -88,11 +88,16 @@ template <class V> inline V scale(V v, V n) {
 }
 #endif
 
+// exp(x) for x that is not far outside of the range where it is neither 0 nor inf.
+template <class T> inline Vec<T> exp_within(Vec<T> x) {
+    const auto [n, r] = reduce<T>(x);
+    return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
+}
+
 // exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan.
 template <class T> inline Vec<T> exp(Vec<T> x) {
     using F = FloatTraits<T>;
-    const auto [n, r] = reduce<T>(clamp(x, broadcast<T>(F::underflow), broadcast<T>(F::overflow)));
-    return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
+    return exp_within<T>(clamp(x, broadcast<T>(F::underflow), broadcast<T>(F::overflow)));
 }
 
 // exp(x) - 1 for x <= 0, accurate near 0 as well.
@@ -167,46 +172,45 @@ template <class T> struct Normal {
     Vec<T> integral, density;
 };
 
-// G(z) (z + 4) over t = (z - 4) / (z + 4), where exp(-z^2 / 2) G(z) is the integral from z to infinity.
+// G(z) (z + 4) as a polynomial of t = (z - 4) / (z + 4), where exp(-z^2 / 2) G(z) is the integral from z to
+// infinity; `beyond` is a z at which it and the density are 0.
 template <class T> struct NormalSeries;
 template <> struct NormalSeries<float> {
+    static constexpr float beyond = 14.5f;
     static constexpr int terms = 12;
     static constexpr float coefficient[terms] = {
-        0.970451205f,      -0.751708817f,  0.222193556f,     -0.0485177533f,
-        0.0069259205f,     -0.000320598474f, -0.000100547392f, 1.8903369e-5f,
-        1.01035689e-6f,    -6.14533475e-7f, -3.38102012e-9f,  2.06865081e-8f,
+        0.755285131f,    -0.607896631f,    0.387137394f,   -0.18652216f,
+        0.0603966483f,   -0.00753771716f,  -0.00347995464f, 0.00162204011f,
+        0.000133653387f, -0.000215573776f, -1.7310823e-6f, 2.11829843e-5f,
     };
 };
 template <> struct NormalSeries<double> {
+    static constexpr double beyond = 39;
     static constexpr int terms = 25;
     static constexpr double coefficient[terms] = {
-        0.97045120456607654,     -0.75170881683957053,    0.22219355567525103,
-        -0.048517753260446086,   0.0069259204962424804,   -0.00032059847439814995,
-        -0.00010054739163210678, 1.8903369019706964e-5,   1.0103568854746311e-6,
-        -6.1453347493978239e-7,  -3.3810201200691756e-9,  2.0686508061742834e-8,
-        -1.1282603632469506e-10, -7.7740152283886943e-10, -9.9414241914047075e-12,
-        3.1744829498583028e-11,  1.842480684470494e-12,   -1.3128616466710965e-12,
-        -1.7415362652654814e-13, 4.9072740317044241e-14,  1.2931384326165576e-14,
-        -1.2180663521726341e-15, -8.052147372620933e-16,  -2.8604941442616211e-17,
-        4.0570644243353541e-17,
+        0.75528513041575149,    -0.6078966419718923,    0.38713740074221492,
+        -0.18652185795963661,   0.060396574890917872,   -0.0075401889673863126,
+        -0.0034796923670479736, 0.0016308184674099085,  0.00013334430941183254,
+        -0.00023109501736277426, -1.9082463514145711e-6, 3.5145111902837651e-5,
+        7.166587641195121e-7,   -5.9216110459239774e-6, -6.2983673384923691e-7,
+        1.0247851016552773e-6,  2.7246296951145872e-7,  -1.597739614223922e-7,
+        -8.6866470159978928e-8, 1.7844927772981416e-8,  2.1427603843452356e-8,
+        -5.8736267649871907e-10, -3.7306450818683703e-9, -1.1997782031253095e-10,
+        3.4033123086494946e-10,
     };
 };
 
 template <class T> inline Normal<T> normal(Vec<T> x) {
     using Series = NormalSeries<T>;
-    const Vec<T> z = smaller(broadcast<T>(40), absolute<T>(x));  // where the density is 0; nan stays
+    const Vec<T> z = smaller(broadcast<T>(Series::beyond), absolute<T>(x));  // nan stays
     // The rounding error of z^2 would be one of z^2 / 2 times as many ulp in the exponential.
     const Vec<T> square = z * z, lost = fma(z, z, -square);
-    const Vec<T> bare = exp<T>(square * T(-0.5)), e = fma(bare, lost * T(-0.5), bare);
-    const Vec<T> sum = z + T(4), t = (z - T(4)) / sum, twice = t + t;
-    Vec<T> above{}, next = broadcast<T>(Series::coefficient[Series::terms - 1]);  // Clenshaw 1955
+    const Vec<T> bare = exp_within<T>(square * T(-0.5)), e = fma(bare, lost * T(-0.5), bare);
+    const Vec<T> over = T(1) / (z + T(4)), t = fma(broadcast<T>(-8), over, broadcast<T>(1));
+    Vec<T> series = broadcast<T>(Series::coefficient[Series::terms - 1]);
 #pragma GCC unroll 32
-    for (int j = Series::terms - 2; j >= 1; --j) {
-        const Vec<T> own = fma(twice, next, broadcast<T>(Series::coefficient[j]) - above);
-        above = next;
-        next = own;
-    }
-    const Vec<T> tail = e * (fma(t, next, broadcast<T>(Series::coefficient[0]) - above) / sum);
+    for (int j = Series::terms - 2; j >= 0; --j) series = fma(series, t, broadcast<T>(Series::coefficient[j]));
+    const Vec<T> tail = e * (series * over);
     return {select<T>(x < T(0), tail, T(1) - tail), e * T(0.39894228040143267794)};
 }
 
