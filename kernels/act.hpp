@@ -1,4 +1,5 @@
-// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax rows and classes.
+// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax rows and
+// classes.
 //
 // Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
 // kernels agree to the last bit.
@@ -78,17 +79,15 @@ template <class T>
 inline void deactivate(int activation, const T *y, T *dx, std::int64_t stride, std::int64_t rows,
                        std::int64_t width) {
     if (activation == RELU)
-        map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
-            return relu_gradient<T>(load_n(y + at, n), v);
-        });
+        map_block(dx, stride, rows, width,
+                  [=](std::int64_t at, Vec<T> v, int n) { return relu_gradient<T>(load_n(y + at, n), v); });
     else if (activation == SIGMOID)
         map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
             return sigmoid_gradient<T>(load_n(y + at, n), v);
         });
     else if (activation == TANH)
-        map_block(dx, stride, rows, width, [=](std::int64_t at, Vec<T> v, int n) {
-            return tanh_gradient<T>(load_n(y + at, n), v);
-        });
+        map_block(dx, stride, rows, width,
+                  [=](std::int64_t at, Vec<T> v, int n) { return tanh_gradient<T>(load_n(y + at, n), v); });
 }
 
 // y = f(x), elementwise.  x, y of one shape

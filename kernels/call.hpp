@@ -114,12 +114,12 @@ constexpr int MOST_ARRAYS = 10;  // of a call
 
 struct Call {
     KernelId kernel{};
-    int is_double = 0;           // the float type: 0 float, 1 double
+    int is_double = 0;              // the float type: 0 float, 1 double
     void *array[MOST_ARRAYS] = {};  // inputs, then outputs, in the order of the Python signature, or null
     std::int64_t size[16] = {};
     double scalar[2] = {};
-    int activation = 0;          // only in plans: what is fused with the kernel
-    double work = 0;             // about how many FLOP, to decide on threads
+    int activation = 0;  // only in plans: what is fused with the kernel
+    double work = 0;     // about how many FLOP, to decide on threads
     // Set by the executor: memory of which all parts share the first bytes, and then each has its own.
     char *scratch = nullptr;
     std::int64_t shared_bytes = 0, scratch_bytes = 0;

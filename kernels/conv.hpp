@@ -24,11 +24,17 @@ template <class T> inline Winograd<T> winograd_of(const Geometry &g) {
     return {g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
 }
 
-inline bool is_depthwise(const Geometry &g) {
-    return g.channels == 1 && g.outputs() == 1 && g.groups() > 1;
-}
+inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
 inline Depthwise depthwise_of(const Geometry &g) {
-    return {g.H, g.W, g.C, g.P, g.Q, g.R, g.S, {g.stride[0], g.stride[1]}, {g.padding[0], g.padding[1]},
+    return {g.H,
+            g.W,
+            g.C,
+            g.P,
+            g.Q,
+            g.R,
+            g.S,
+            {g.stride[0], g.stride[1]},
+            {g.padding[0], g.padding[1]},
             {g.dilation[0], g.dilation[1]}};
 }
 
@@ -109,7 +115,15 @@ inline std::int64_t turned_padding(const Geometry &g, int side) {
 }
 
 inline Depthwise turned_depthwise(const Geometry &g) {
-    return {g.P, g.Q, g.C, g.H, g.W, g.R, g.S, {1, 1}, {turned_padding(g, 0), turned_padding(g, 1)},
+    return {g.P,
+            g.Q,
+            g.C,
+            g.H,
+            g.W,
+            g.R,
+            g.S,
+            {1, 1},
+            {turned_padding(g, 0), turned_padding(g, 1)},
             {g.dilation[0], g.dilation[1]}};
 }
 

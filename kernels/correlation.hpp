@@ -1,7 +1,8 @@
 // The plain way to convolve: matrix products whose left-hand matrix, the patches of an image, is never
 // written (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of
-// neighbouring pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C numbers that a
-// row of a filter sees lie side by side. Where a filter sees more than the image, it is copied into zeros.
+// neighbouring pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C
+// numbers that a row of a filter sees lie side by side. Where a filter sees more than the image, it is copied
+// into zeros.
 //
 // Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
 // n, p and q. No order depends on the number of threads.
@@ -176,7 +177,8 @@ template <class T> struct FilterGradient {
 
     explicit FilterGradient(const Geometry &g)
         : g(g), c(g), places(c.rows_are_runs() ? 1 : g.S),
-          length(c.rows_are_runs() ? g.S * g.channels : g.channels), tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors)),
+          length(c.rows_are_runs() ? g.S * g.channels : g.channels),
+          tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors)),
           blocks(ColumnBlock<T>::count(g.outputs())), of_line(tiles.count * blocks * g.groups()) {}
 
     std::int64_t elements() const { return g.R * g.S * g.channels * g.O; }
@@ -199,13 +201,6 @@ template <class T> struct FilterGradient {
     }
 
 private:
-    // Rows of gradients whose sum is made on its own before it is added: of so many pixels, where an image
-    // has as many.
-    static Tiles chunks_of_lines(const Geometry &g) {
-        constexpr std::int64_t PIXELS = 2048;
-        return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
-    }
-
     void sum_lines(const Canvas<T> &canvas, const T *dy, Range lines, std::int64_t index, bool adds,
                    T *dw) const {
         const std::int64_t line = index / of_line, group = index % of_line / (tiles.count * blocks);

@@ -152,7 +152,7 @@ void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, cons
 }
 
 template <class T> constexpr std::int64_t narrow_update_bytes(std::int64_t N) {
-    return (NARROW_ROWS * N + LANES<T>) * std::int64_t(sizeof(T));
+    return (NARROW_ROWS * N + LANES<T>)*std::int64_t(sizeof(T));
 }
 
 // w is updated by dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
@@ -168,9 +168,8 @@ void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, c
             tile_of_size<T, 1>(int(tiles.length(tile)), 1, {x + k + row, 1, K}, {dy, N, int(N), false}, M,
                                {nullptr, 0}, StoreWhole<T>{{gradient + row * N, N}});
         }
-        for_vectors<T>(0, count * N, [=](std::int64_t e, int n) {
-            update(k * N + e, load_n(gradient + e, n), n);
-        });
+        for_vectors<T>(0, count * N,
+                       [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });
     }
 }
 

@@ -57,7 +57,8 @@ inline void fuse_activation_gradients(Calls &calls) {
     }
 }
 
-// The kernel that makes the gradient `made` and does the update `update` with it; KERNEL_COUNT if there is none.
+// The kernel that makes the gradient `made` and does the update `update` with it; KERNEL_COUNT if there is
+// none.
 inline KernelId with_update(KernelId made, KernelId update) {
     if (made == DENSE_DW && update == SGD) return DENSE_DW_SGD;
     if (made == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;
@@ -101,8 +102,8 @@ inline bool writes(const Call &call, const void *data) {
     }
 }
 
-// The update of a weight moves the making of its gradient to its own place, behind everything that still reads
-// the old weight. If what the gradient is made of is written in between, it is left alone.
+// The update of a weight moves the making of its gradient to its own place, behind everything that still
+// reads the old weight. If what the gradient is made of is written in between, it is left alone.
 inline void fuse_updates(Calls &calls) {
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const Call made = calls[i];

@@ -47,8 +47,10 @@ private:
     void work_on_units(Range tiles, Range units) {
         const std::int64_t size = p.blocks() * (tiles.end - tiles.begin);
         for (std::int64_t half = 0; half < p.halves.count; ++half) {
-            const Range mine = {units.begin < half * size ? 0 : units.begin - half * size,
-                                units.end > (half + 1) * size ? size : units.end - half * size};
+            const Range mine = {
+                units.begin<half * size ? 0 : units.begin - half * size, units.end>(half + 1) * size
+                    ? size
+                    : units.end - half * size};
             if (mine.begin >= mine.end) continue;
             const Tiles rounds = p.rounds(half);
             for (std::int64_t round = 0; round < rounds.count; ++round)

@@ -1,6 +1,6 @@
 // Losses with their gradients in one pass over the outputs.
-// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in memory where it
-// depends on the labels (array 5: factors), else scalar[1].
+// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in memory where
+// it depends on the labels (array 5: factors), else scalar[1].
 #pragma once
 
 #include "act.hpp"
@@ -102,9 +102,10 @@ template <class T> void squared_error(const Call &call, int part, int parts) {
     });
 }
 
-// Cross-entropy of logits that each say yes or no, of one element or vector of them, with the factors of focal
-// loss, (1 - p)^gamma where t is 1 and p^gamma where it is 0, p = sigmoid(z). Their gradients are written so that
-// nothing is divided by 1 - p: all is finite, also for gamma < 1. gamma = 0 is cross-entropy, bit for bit.
+// Cross-entropy of logits that each say yes or no, of one element or vector of them, with the factors of
+// focal loss, (1 - p)^gamma where t is 1 and p^gamma where it is 0, p = sigmoid(z). Their gradients are
+// written so that nothing is divided by 1 - p: all is finite, also for gamma < 1. gamma = 0 is cross-entropy,
+// bit for bit.
 template <class T> struct Binary {
     Vec<T> loss, dz;
 };
@@ -122,8 +123,8 @@ inline Binary<T> binary_cross_entropy_of(Vec<T> z, Vec<T> t, Vec<T> if_one, Vec<
             for_zero * (gamma * q * miss + p) - for_one * (gamma * p * hit + q)};
 }
 
-// z, target of size0 elements, of which the last axis has size1 = C; weight (2, C) of the ones and the zeros, or
-// null; scalar[0] is gamma -> losses and dz (or null) of z's shape
+// z, target of size0 elements, of which the last axis has size1 = C; weight (2, C) of the ones and the zeros,
+// or null; scalar[0] is gamma -> losses and dz (or null) of z's shape
 template <class T> void binary_cross_entropy(const Call &call, int part, int parts) {
     const T *z = call.in<T>(0), *target = call.in<T>(1), *weight = call.in<T>(2);
     T *losses = call.out<T>(3), *dz = call.out<T>(4);
@@ -136,7 +137,8 @@ template <class T> void binary_cross_entropy(const Call &call, int part, int par
         if (dz) store_n(dz + e, found.dz * scale, n);
     };
     if (!weight || C == 1) {
-        const Vec<T> if_one = broadcast(weight ? weight[0] : T(1)), if_zero = broadcast(weight ? weight[1] : T(1));
+        const Vec<T> if_one = broadcast(weight ? weight[0] : T(1)),
+                     if_zero = broadcast(weight ? weight[1] : T(1));
         const Range range = share(call.size[0], part, parts, LANES<T>);
         for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { store(e, n, if_one, if_zero); });
         return;
@@ -148,9 +150,9 @@ template <class T> void binary_cross_entropy(const Call &call, int part, int par
         });
 }
 
-// Focal loss of one class, of which the negative logarithm of its probability is `surprise`: w t q^gamma surprise
-// with q = 1 - p, and g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of all g).
-// Written with surprise / q, which is 1 where q is 0, it is finite for every gamma.
+// Focal loss of one class, of which the negative logarithm of its probability is `surprise`: w t q^gamma
+// surprise with q = 1 - p, and g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of
+// all g). Written with surprise / q, which is 1 where q is 0, it is finite for every gamma.
 template <class T> struct Focal {
     Vec<T> loss, g;
 };
@@ -165,7 +167,8 @@ template <class T> inline Focal<T> focal_of(Vec<T> surprise, Vec<T> target, T ga
     return {select<T>(weighted == zero, zero, weighted * surprise), -weighted * (steeper + one)};
 }
 
-// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null; labels in range
+// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null; labels in
+// range
 template <class T> void focal_labels(const Call &call, int part, int parts) {
     const std::int64_t C = call.size[1];
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
@@ -177,7 +180,8 @@ template <class T> void focal_labels(const Call &call, int part, int parts) {
         const std::int64_t label = call.in<std::int64_t>(1)[m];
         const T top = largest(z, C), sum = exponentials(z, C, top, dz);
         const T surprise = log<T>(broadcast(sum))[0] - (z[label] - top);
-        const Focal<T> found = focal_of<T>(broadcast(surprise), broadcast(weight ? weight[label] : T(1)), gamma);
+        const Focal<T> found =
+            focal_of<T>(broadcast(surprise), broadcast(weight ? weight[label] : T(1)), gamma);
         call.out<T>(3)[m] = found.loss[0];
         if (!dz) continue;
         const T g = found.g[0] * scale, factor = -g / sum;
@@ -201,10 +205,11 @@ template <class T> void focal_soft(const Call &call, int part, int parts) {
             const Vec<T> t = weight ? load_n(target + c, n) * load_n(weight + c, n) : load_n(target + c, n);
             return focal_of<T>(log_sum - (load_n(z + c, n) - top), t, gamma);
         };
-        const Focal<T> sums = accumulate<T>(0, C, Focal<T>{}, [=](Focal<T> sums, std::int64_t c, int n) -> Focal<T> {
-            const Focal<T> own = focal(c, n);
-            return {sums.loss + keep_first<T>(own.loss, n, T(0)), sums.g + keep_first<T>(own.g, n, T(0))};
-        });
+        const Focal<T> sums =
+            accumulate<T>(0, C, Focal<T>{}, [=](Focal<T> sums, std::int64_t c, int n) -> Focal<T> {
+                const Focal<T> own = focal(c, n);
+                return {sums.loss + keep_first<T>(own.loss, n, T(0)), sums.g + keep_first<T>(own.g, n, T(0))};
+            });
         call.out<T>(3)[m] = sum_lanes<T>(sums.loss);
         if (!dz) continue;
         const T factor = sum_lanes<T>(sums.g) / sum;

@@ -291,8 +291,10 @@ template <class T> void layer_norm_dx(const Call &call, int part, int parts) {
         const T b = products / T(C) * inverse * inverse;
         T *const dx = call.out<T>(4) + m * C;
         for_vectors<T>(0, C, [=](std::int64_t e, int n) {
-            store_n(dx + e, norm_gradient<T>(load_n(x + e, n), g(e, n), broadcast(mean), broadcast(inverse),
-                                             broadcast(a), broadcast(b)), n);
+            store_n(dx + e,
+                    norm_gradient<T>(load_n(x + e, n), g(e, n), broadcast(mean), broadcast(inverse),
+                                     broadcast(a), broadcast(b)),
+                    n);
         });
     }
 }
@@ -304,8 +306,8 @@ template <class T> void layer_norm_dw(const Call &call, int part, int parts) {
     chunk_sums<T>(gradient_chunks<T>(call), part, parts, [&](auto block, std::int64_t) {
         return [=, C = call.size[1]](std::int64_t m) {
             const T mean = moments[2 * m], inverse = moments[2 * m + 1];
-            return std::pair(block.load(dy + m * C), block.each([=](auto v) { return (v - mean) * inverse; },
-                                                                block.load(x + m * C)));
+            return std::pair(block.load(dy + m * C),
+                             block.each([=](auto v) { return (v - mean) * inverse; }, block.load(x + m * C)));
         };
     });
 }

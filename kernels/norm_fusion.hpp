@@ -8,8 +8,8 @@ namespace fastnn {
 
 // Where the three layers are among the calls; -1: there is no such call.
 struct NormReluPool {
-    std::ptrdiff_t norm, relu, pool = -1;              // forward
-    std::ptrdiff_t relu_dx = -1, pool_dx = -1;         // back; then batch_norm_sums and batch_norm_dx follow
+    std::ptrdiff_t norm, relu, pool = -1;       // forward
+    std::ptrdiff_t relu_dx = -1, pool_dx = -1;  // back; then batch_norm_sums and batch_norm_dx follow
 };
 
 // Whether the windows lie side by side in the image: N, H, W, C, R, S, P, Q, stride, padding.

@@ -58,8 +58,8 @@ void norm_relu_pool_lines(const Call &call, const Windows &g, Range lines, const
         const T *const corner = call.in<T>(0) + (line / g.P * g.H + line % g.P * g.R) * g.W * g.C;
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
             const Vec<T> shift = beta ? load_n(beta + c, n) : Vec<T>{};
-            const LargestOfWindow<T, R, S> largest{load_n(mean + c, n), load_n(scale + c, n), shift,
-                                                   g.R, g.S, g.W * g.C, g.C};
+            const LargestOfWindow<T, R, S> largest{
+                load_n(mean + c, n), load_n(scale + c, n), shift, g.R, g.S, g.W * g.C, g.C};
             for (std::int64_t q = 0; q < g.Q; ++q) {
                 Vec<T> best;
                 IntVec<T> tap;

@@ -41,8 +41,7 @@ template <class T> struct AdamRule {
     explicit AdamRule(const double *hyper)
         : beta1(T(hyper[1])), beta2(T(hyper[2])), rest1(T(1 - hyper[1])), rest2(T(1 - hyper[2])),
           eps(T(hyper[3])), decay(hyper[7] != 0 ? T(0) : T(hyper[4])), rate(T(hyper[0] / hyper[5])),
-          per_root(T(1 / std::sqrt(hyper[6]))),
-          kept(hyper[7] != 0 ? T(1 - hyper[0] * hyper[4]) : T(1)) {}
+          per_root(T(1 / std::sqrt(hyper[6]))), kept(hyper[7] != 0 ? T(1 - hyper[0] * hyper[4]) : T(1)) {}
 
     // m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2; the new p = kept p - lr/c1 m / (sqrt(v / c2) + eps).
     Vec<T> update(Vec<T> g, Vec<T> &m, Vec<T> &v, Vec<T> p) const {
@@ -53,7 +52,8 @@ template <class T> struct AdamRule {
     }
 };
 
-// The update of some elements, given their gradient: hyper, v or null, p stand in the call from array FIRST on.
+// The update of some elements, given their gradient: hyper, v or null, p stand in the call from array FIRST
+// on.
 template <class T> struct SgdUpdate {
     SgdRule<T> rule;
     T *v, *p;
@@ -211,8 +211,7 @@ template <class T, template <class> class Update> void update_kernel(const Call 
     const T *g = call.in<T>(0);
     const Update<T> update(call, 1);
     const Range range = share(call.size[0], part, parts, LANES<T>);
-    for_vectors<T>(range.begin, range.end,
-                   [=](std::int64_t e, int n) { update(e, load_n(g + e, n), n); });
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { update(e, load_n(g + e, n), n); });
 }
 
 }  // namespace fastnn

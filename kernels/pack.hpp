@@ -32,8 +32,8 @@ template <class T> struct PackedBlocks {
         return {data + block.index % PACKED_BLOCKS * depth * BLOCK<T>, BLOCK<T>, block.last, true};
     }
 
-    // Fills it with the blocks from `first` on that belong together, but none behind `last`; the rows of B begin at
-    // `b` and are `row` apart.
+    // Fills it with the blocks from `first` on that belong together, but none behind `last`; the rows of B
+    // begin at `b` and are `row` apart.
     void fill(const T *b, std::int64_t row, const ColumnBlock<T> &first, const ColumnBlock<T> &last) const {
         const std::int64_t together = (first.index / PACKED_BLOCKS + 1) * PACKED_BLOCKS * BLOCK<T>;
         const std::int64_t end = last.begin + last.width < together ? last.begin + last.width : together;

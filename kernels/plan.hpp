@@ -95,7 +95,8 @@ private:
             const Clock::time_point begin = times ? Clock::now() : Clock::time_point();
             if (call.kernel == CALL_BACK) {
                 if (!call_back(object, int(call.size[0]))) return undo(i, CALL_BACK_FAILED);
-            } else if (call.kernel == CHECK_INDEX || call.kernel == CHECK_ZERO || call.kernel == CHECK_FINITE) {
+            } else if (call.kernel == CHECK_INDEX || call.kernel == CHECK_ZERO ||
+                       call.kernel == CHECK_FINITE) {
                 if (!passes(call)) return undo(i, CHECK_FAILED);
             } else if (!run_call(&call)) {
                 return undo(i, OUT_OF_MEMORY);
@@ -118,7 +119,8 @@ private:
 
     // running_mean, running_var (C,) = before (2, C)
     static void put_moments_back(const Call &call) {
-        const std::size_t bytes = std::size_t(call.size[1]) * (call.is_double ? sizeof(double) : sizeof(float));
+        const std::size_t bytes =
+            std::size_t(call.size[1]) * (call.is_double ? sizeof(double) : sizeof(float));
         std::memcpy(call.array[2], call.array[4], bytes);
         std::memcpy(call.array[3], call.in<char>(4) + bytes, bytes);
     }

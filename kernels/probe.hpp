@@ -13,7 +13,8 @@ inline void forget_memory() { asm volatile("" ::: "memory"); }
 // As many independent accumulators as the register tile of the matrix product has.
 constexpr int PROBE_CHAINS = TILE_COLUMNS * tile_rows(TILE_COLUMNS);
 
-// size[0] rounds of independent chains of fused multiply-adds; every part does all rounds. out[0] takes a value, so that nothing can be left out.
+// size[0] rounds of independent chains of fused multiply-adds; every part does all rounds. out[0] takes a
+// value, so that nothing can be left out.
 template <class T> void probe_fma(const Call &call, int, int) {
     constexpr int CHAINS = PROBE_CHAINS;
     Vec<T> chain[CHAINS];

@@ -44,16 +44,15 @@ template <class T> struct Product {
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
           parts(parts_are_rows || rows.count >= TALL ? PartsAre::ROWS : PartsAre::COLUMNS),
-          packs_all(rows.count >= TILES_TO_PACK),
-          packs_last(!MASKED_LOADS && N % LANES<T> != 0),
+          packs_all(rows.count >= TILES_TO_PACK), packs_last(!MASKED_LOADS && N % LANES<T> != 0),
           copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY &&
                  blocks() >= BLOCKS_TO_COPY) {}
 
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
     bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
-    // Long sums are made in rounds of PACKED_ROWS products where something is copied; a round begins with what
-    // C holds.
+    // Long sums are made in rounds of PACKED_ROWS products where something is copied; a round begins with
+    // what C holds.
     Tiles rounds(std::int64_t half) const {
         const std::int64_t depth = halves.length(half);
         return {depth, packs_all || packs_last || copies ? PACKED_ROWS : depth + 1};

@@ -41,9 +41,10 @@ template <class T> void label_divisor(const Call &call, int part, int) {
     call.out<double>(2)[1] = 1 / divisor;
 }
 
-// loss = sum of losses / divisor, in double and in an order that depends on their number alone: eight sums, of every
-// eighth each, then theirs. (One sum waits for every addition: binary cross-entropy of 100,000 logits took 218 us,
-// with eight 92.)  losses (size0,), loss (1,) double; the divisor is in factors, if there are any, else scalar[0]
+// loss = sum of losses / divisor, in double and in an order that depends on their number alone: eight sums,
+// of every eighth each, then theirs. (One sum waits for every addition: binary cross-entropy of 100,000
+// logits took 218 us, with eight 92.)  losses (size0,), loss (1,) double; the divisor is in factors, if there
+// are any, else scalar[0]
 template <class T> void reduce_loss(const Call &call, int part, int) {
     if (part != 0) return;
     constexpr int SUMS = 8;
@@ -79,8 +80,8 @@ template <class T> void count_correct(const Call &call, int part, int) {
     *call.out<std::int64_t>(3) += correct;
 }
 
-// count += number of elements where the logit y says what the target does: y > 0 and target > 1/2, or neither.
-// y, target (size0,), count (1,)
+// count += number of elements where the logit y says what the target does: y > 0 and target > 1/2, or
+// neither. y, target (size0,), count (1,)
 template <class T> void count_correct_binary(const Call &call, int part, int) {
     if (part != 0) return;
     const T *y = call.in<T>(0), *target = call.in<T>(1);

@@ -40,7 +40,7 @@ template <> struct VectorOf<double> {
 
 template <class T> using Vec = typename VectorOf<T>::type;
 template <class T> using IntVec = typename VectorOf<T>::integer;  // of the same width, for masks
-template <class T> using Bits = typename VectorOf<T>::bits;  // the same; may overflow and be shifted
+template <class T> using Bits = typename VectorOf<T>::bits;       // the same; may overflow and be shifted
 
 // Elements of a vector.
 template <class T> constexpr int LANES = VECTOR_BYTES / int(sizeof(T));
@@ -188,8 +188,8 @@ template <class T, class Body> inline void for_vectors(std::int64_t begin, std::
     if (e < end) body(e, int(end - e));
 }
 
-// The accumulator after accumulator = f(accumulator, e, n) for each vector's worth of elements. (With one that
-// a body captures by reference GCC 12 goes through memory in every round.)
+// The accumulator after accumulator = f(accumulator, e, n) for each vector's worth of elements. (With one
+// that a body captures by reference GCC 12 goes through memory in every round.)
 template <class T, class Accumulator, class F>
 inline Accumulator accumulate(std::int64_t begin, std::int64_t end, Accumulator accumulator, F f) {
     std::int64_t e = begin;

@@ -24,8 +24,8 @@ namespace fastnn {
 
 template <class T> void fill(Table &table) {
     constexpr int type = sizeof(T) == sizeof(double);
-    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr,
-                              Kernel prepare = nullptr, Finish finish = nullptr) {
+    const auto set = [&table](KernelId id, Kernel kernel, Scratch scratch = nullptr, Kernel prepare = nullptr,
+                              Finish finish = nullptr) {
         table.kernel[id][type] = kernel;
         table.scratch[id][type] = scratch;
         table.prepare[id][type] = prepare;

@@ -3,9 +3,9 @@
 // The caller is thread 0 and does part 0; worker i does part i, always, so that a thread finds in its cache
 // what it wrote before. Only a worker that has not begun when the caller is ready loses its part to it: one
 // that must be woken first (30 us), or whose core another process holds. A worker spins for a moment after
-// its last job, or as long as a plan runs, and then sleeps; a caller that finds the team busy (another Python thread is using it) does
-// all parts itself. The result is the same in every case. After fork() the child starts a team of its own:
-// threads do not survive a fork, and libgomp's team would deadlock there.
+// its last job, or as long as a plan runs, and then sleeps; a caller that finds the team busy (another Python
+// thread is using it) does all parts itself. The result is the same in every case. After fork() the child
+// starts a team of its own: threads do not survive a fork, and libgomp's team would deadlock there.
 #pragma once
 
 #include <pthread.h>
@@ -66,7 +66,8 @@ public:
 
     // While a session is open, workers wait for jobs without going to sleep: a plan knows that more will come
     // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work`: of one step.
-    // False, and no session, where one thread does all: workers must not spin on the cores of other trainings.
+    // False, and no session, where one thread does all: workers must not spin on the cores of other
+    // trainings.
     bool open_session(int threads, double work) {
         if (threads < 2) return false;
         ++sessions_;

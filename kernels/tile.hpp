@@ -112,7 +112,8 @@ inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogu
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
 // constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
 template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogue epilogue) {
+inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
+                         Epilogue epilogue) {
     if (rows != ROWS) {
         if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, runs, partial, epilogue);
     } else if (b.padded || b.last == LANES<T>) {
@@ -153,8 +154,8 @@ template <class T> struct ColumnBlock {
     static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
 };
 
-// Stores a tile into a matrix, or adds it to what is there: a sum of short sums loses fewer digits than a long
-// one that a Partial goes on with.
+// Stores a tile into a matrix, or adds it to what is there: a sum of short sums loses fewer digits than a
+// long one that a Partial goes on with.
 template <class T> struct StoreTile {
     T *c;
     std::int64_t row;
@@ -166,7 +167,8 @@ template <class T> struct StoreTile {
 #pragma GCC unroll 16
         for (int i = 0; i < ROWS; ++i) {
 #pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE) __builtin_prefetch(c + i * row + j * LANES<T>, 1);
+            for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+                __builtin_prefetch(c + i * row + j * LANES<T>, 1);
         }
     }
 

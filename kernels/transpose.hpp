@@ -6,7 +6,8 @@
 namespace fastnn {
 
 // a0 b0 a1 b1 ... of the lower halves (FROM = 0) or of the upper ones (FROM = LANES / 2).
-template <class T, int FROM, int... I> inline Vec<T> zip(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
+template <class T, int FROM, int... I>
+inline Vec<T> zip(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
     return lanes<(FROM + I / 2 + I % 2 * LANES<T>)...>(a, b);
 }
 template <class T, int FROM> inline Vec<T> zip(Vec<T> a, Vec<T> b) {

@@ -18,12 +18,12 @@ namespace fastnn {
 template <class T> struct FloatTraits;
 template <> struct FloatTraits<float> {
     static constexpr int mantissa_bits = 23, bias = 127;
-    static constexpr int exp_terms = 7;   // r^8 / 8! < 0.1 ulp
-    static constexpr int log_terms = 4;   // s^10 / 11 < 0.1 ulp
+    static constexpr int exp_terms = 7;              // r^8 / 8! < 0.1 ulp
+    static constexpr int log_terms = 4;              // s^10 / 11 < 0.1 ulp
     static constexpr float round_magic = 0x1.8p23f;  // adding it rounds to an integer
     static constexpr float log2_e = 0x1.715476p+0f;
     static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high * n is exact
-    static constexpr float overflow = 88.8f, underflow = -104.0f;  // exp is inf above, 0 below
+    static constexpr float overflow = 88.8f, underflow = -104.0f;               // exp is inf above, 0 below
     static constexpr float smallest_normal = 0x1p-126f, subnormal_scale = 0x1p25f;
     static constexpr int subnormal_shift = 25;
 };
@@ -112,9 +112,7 @@ template <class T> inline Vec<T> expm1_of_negative(Vec<T> x) {
 
 template <class T> inline IntVec<T> sign_bit() { return (IntVec<T>)broadcast(-T(0)); }
 
-template <class T> inline Vec<T> absolute(Vec<T> x) {
-    return (Vec<T>)((IntVec<T>)x & ~sign_bit<T>());
-}
+template <class T> inline Vec<T> absolute(Vec<T> x) { return (Vec<T>)((IntVec<T>)x & ~sign_bit<T>()); }
 
 // |x| with the sign of y.
 template <class T> inline Vec<T> copy_sign(Vec<T> x, Vec<T> y) {
@@ -179,23 +177,20 @@ template <> struct NormalSeries<float> {
     static constexpr float beyond = 14.5f;
     static constexpr int terms = 12;
     static constexpr float coefficient[terms] = {
-        0.755285131f,    -0.607896631f,    0.387137394f,   -0.18652216f,
-        0.0603966483f,   -0.00753771716f,  -0.00347995464f, 0.00162204011f,
-        0.000133653387f, -0.000215573776f, -1.7310823e-6f, 2.11829843e-5f,
+        0.755285131f,    -0.607896631f,  0.387137394f,    -0.18652216f,     0.0603966483f,  -0.00753771716f,
+        -0.00347995464f, 0.00162204011f, 0.000133653387f, -0.000215573776f, -1.7310823e-6f, 2.11829843e-5f,
     };
 };
 template <> struct NormalSeries<double> {
     static constexpr double beyond = 39;
     static constexpr int terms = 25;
     static constexpr double coefficient[terms] = {
-        0.75528513041575149,    -0.6078966419718923,    0.38713740074221492,
-        -0.18652185795963661,   0.060396574890917872,   -0.0075401889673863126,
-        -0.0034796923670479736, 0.0016308184674099085,  0.00013334430941183254,
-        -0.00023109501736277426, -1.9082463514145711e-6, 3.5145111902837651e-5,
-        7.166587641195121e-7,   -5.9216110459239774e-6, -6.2983673384923691e-7,
-        1.0247851016552773e-6,  2.7246296951145872e-7,  -1.597739614223922e-7,
-        -8.6866470159978928e-8, 1.7844927772981416e-8,  2.1427603843452356e-8,
-        -5.8736267649871907e-10, -3.7306450818683703e-9, -1.1997782031253095e-10,
+        0.75528513041575149,    -0.6078966419718923,     0.38713740074221492,    -0.18652185795963661,
+        0.060396574890917872,   -0.0075401889673863126,  -0.0034796923670479736, 0.0016308184674099085,
+        0.00013334430941183254, -0.00023109501736277426, -1.9082463514145711e-6, 3.5145111902837651e-5,
+        7.166587641195121e-7,   -5.9216110459239774e-6,  -6.2983673384923691e-7, 1.0247851016552773e-6,
+        2.7246296951145872e-7,  -1.597739614223922e-7,   -8.6866470159978928e-8, 1.7844927772981416e-8,
+        2.1427603843452356e-8,  -5.8736267649871907e-10, -3.7306450818683703e-9, -1.1997782031253095e-10,
         3.4033123086494946e-10,
     };
 };
@@ -209,7 +204,8 @@ template <class T> inline Normal<T> normal(Vec<T> x) {
     const Vec<T> over = T(1) / (z + T(4)), t = fma(broadcast<T>(-8), over, broadcast<T>(1));
     Vec<T> series = broadcast<T>(Series::coefficient[Series::terms - 1]);
 #pragma GCC unroll 32
-    for (int j = Series::terms - 2; j >= 0; --j) series = fma(series, t, broadcast<T>(Series::coefficient[j]));
+    for (int j = Series::terms - 2; j >= 0; --j)
+        series = fma(series, t, broadcast<T>(Series::coefficient[j]));
     const Vec<T> tail = e * (series * over);
     return {select<T>(x < T(0), tail, T(1) - tail), e * T(0.39894228040143267794)};
 }

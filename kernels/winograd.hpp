@@ -257,7 +257,8 @@ void add_group(const Winograd<T> &g, const T *x, const T *dy, Range group, Range
     gradients_of_group<I>(g, dy, group, zeros, panels);
     for (int j = 0; j < 4; ++j)
         multiply_panels<T>(channels.end - channels.begin, g.O, count,
-                           {v + j * g.plane(g.C) + channels.begin, 1, g.C}, {panels + j * g.plane(g.O), count},
+                           {v + j * g.plane(g.C) + channels.begin, 1, g.C},
+                           {panels + j * g.plane(g.O), count},
                            du + (4 * I + j) * g.filter_plane() + channels.begin * g.O, group.begin > 0);
 }
 

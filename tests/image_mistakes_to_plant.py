@@ -191,8 +191,8 @@ MISTAKES = (
     Mistake(
         "loading forgets the buffers",
         "fastnn/checkpoint.py",
-        "{**dict(model.named_parameters()), **dict(model.named_buffers())}",
-        "{**dict(model.named_parameters())}",
+        "    held = held_by(model)\n    problems",
+        "    held = dict(model.named_parameters())\n    problems",
         (CHECKPOINT,),
     ),
     # --- convolutions of many channels, depthwise ones ---

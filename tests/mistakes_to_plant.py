@@ -161,10 +161,11 @@ MISTAKES = (
         (GRID,),
     ),
     Mistake(
-        "order of a sum over images depends on the threads",
+        "last image of all but the first chunk lost",
         "kernels/correlation.hpp",
-        "dy + n * g.P * g.Q * g.O + column",
-        "dy + (n + parts - 1) % g.N * g.P * g.Q * g.O + column",
+        "for (std::int64_t n = images.begin; n < images.end; ++n) {\n            const T *const image = x +",
+        "for (std::int64_t n = images.begin; n < images.end - (images.begin > 0); ++n) {\n"
+        "            const T *const image = x +",
         (BITS, GRID),
     ),
     # --- activations and losses ---
@@ -341,9 +342,9 @@ MISTAKES = (
     ),
     Mistake(
         "validation on the training data",
-        "fastnn/orders.py",
-        "evaluate_samples(model, chosen, held_out)",
-        "evaluate_samples(model, chosen, samples)",
+        "fastnn/train.py",
+        "evaluate_samples(model, trainer.loss, held_out, metrics=metrics)",
+        "evaluate_samples(model, trainer.loss, samples, metrics=metrics)",
         (TRAIN,),
     ),
     Mistake(
@@ -356,7 +357,7 @@ MISTAKES = (
     Mistake(
         "failed step advances the random counters",
         "fastnn/states.py",
-        "            _put_back(model, before)\n        raise",
+        "            _put_back([*model.states(), *more], before)\n        raise",
         "            pass\n        raise",
         (DOOR, PLAN_FAILURES),
     ),

@@ -21,16 +21,22 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import augment_mistakes_to_plant
 import image_mistakes_to_plant
+import loss_mistakes_to_plant
 import mistakes_to_plant
 import plan_mistakes_to_plant
+import study_mistakes_to_plant
 import training_mistakes_to_plant
 
 MISTAKES = (
     *mistakes_to_plant.MISTAKES,
     *image_mistakes_to_plant.MISTAKES,
+    *loss_mistakes_to_plant.MISTAKES,
     *plan_mistakes_to_plant.MISTAKES,
+    *augment_mistakes_to_plant.MISTAKES,
     *training_mistakes_to_plant.MISTAKES,
+    *study_mistakes_to_plant.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[1]

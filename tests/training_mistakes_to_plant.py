@@ -1,8 +1,13 @@
-"""The mistakes in callbacks and checkpoints that `planted_mistakes.py` plants."""
+"""The mistakes in optimizers, schedules, callbacks and checkpoints that `planted_mistakes.py` plants."""
 
 from mistakes_to_plant import Mistake
 
 EDGES, RESUME, CALLBACKS = "tests/test_resume_edges.py", "tests/test_resume.py", "tests/test_callbacks.py"
+OPTIM, CLIPPING, SCHEDULES = (
+    "tests/test_optim.py",
+    "tests/test_clipping_and_ema.py",
+    "tests/test_schedules.py",
+)
 
 MISTAKES = (
     Mistake(
@@ -60,5 +65,112 @@ MISTAKES = (
         "if training.updates == 0:",
         "if True:",
         (EDGES,),
+    ),
+    # --- optimizers, clipping, averages ---
+    Mistake(
+        "Nesterov's momentum ignored",
+        "kernels/optim.hpp",
+        "nesterov ? fma(broadcast(momentum), v, step) : v",
+        "nesterov ? v : v",
+        (OPTIM,),
+    ),
+    Mistake(
+        "AdamW decays by way of the gradient",
+        "kernels/optim.hpp",
+        "kept(hyper[7] != 0 ? T(1 - hyper[0] * hyper[4]) : T(1))",
+        "kept(T(1))",
+        (OPTIM,),
+    ),
+    Mistake(
+        "centred RMSprop takes the root of a negative number",
+        "kernels/optim.hpp",
+        "            square = select<T>(square < Vec<T>{}, Vec<T>{}, square);  // rounded; a nan stays\n",
+        "",
+        (OPTIM,),
+    ),
+    Mistake(
+        "RMSprop's momentum ignored",
+        "kernels/optim.hpp",
+        "change = fma(broadcast(momentum), load_n(buffer + e, n), change);",
+        "change = change + T(0) * load_n(buffer + e, n);",
+        (OPTIM,),
+    ),
+    Mistake(
+        "norm of the last gradient only",
+        "fastnn/clipping.py",
+        "ops.sum_squares(gradient, totals[place : place + 1])",
+        "totals[:] = 0; ops.sum_squares(gradient, totals[place : place + 1])",
+        (CLIPPING,),
+    ),
+    Mistake(
+        "small gradients grow to the bound",
+        "kernels/optim.hpp",
+        "*call.out<double>(3) = factor > 1 ? 1 : factor;",
+        "*call.out<double>(3) = factor;",
+        (CLIPPING,),
+    ),
+    Mistake(
+        "gradients clipped from above only",
+        "kernels/optim.hpp",
+        "store_n(x + e, select<T>(below < least, least, below), n);",
+        "store_n(x + e, select<T>(below < least, below, below), n);",
+        (CLIPPING,),
+    ),
+    Mistake(
+        "averages without their warm-up",
+        "kernels/optim.hpp",
+        "call.scalar[1] != 0 && early < decay ? early : decay",
+        "call.scalar[1] < 0 && early < decay ? early : decay",
+        (CLIPPING,),
+    ),
+    Mistake(
+        "the model keeps the averages",
+        "fastnn/ema.py",
+        "                holder.master[...] = own[name]\n",
+        "                pass\n",
+        (CLIPPING,),
+    ),
+    # --- schedules ---
+    Mistake(
+        "a recorded run keeps its first rate",
+        "fastnn/trainer.py",
+        "done, error = recorded.run(order, losses, rates)",
+        "done, error = recorded.run(order, losses, None)",
+        (SCHEDULES,),
+    ),
+    Mistake(
+        "rates of the updates before",
+        "fastnn/schedules.py",
+        "return self._kept[skipped : skipped + count]",
+        "return self._kept[:count]",
+        (SCHEDULES,),
+    ),
+    Mistake(
+        "one cycle goes up an update too long",
+        "fastnn/schedules.py",
+        "top = self.up * length.updates - 1",
+        "top = self.up * length.updates",
+        (SCHEDULES,),
+    ),
+    Mistake(
+        "what follows a warm-up begins with it",
+        "fastnn/schedules.py",
+        "self.then.factor(update - self.updates, self._rest(length))",
+        "self.then.factor(update, self._rest(length))",
+        (SCHEDULES,),
+    ),
+    Mistake(
+        "a plateau waits an epoch less",
+        "fastnn/schedules.py",
+        "if self._waited > self.patience:",
+        "if self._waited >= self.patience:",
+        (SCHEDULES,),
+    ),
+    Mistake(
+        "the rate is not given back",
+        "fastnn/train.py",
+        "            trainer.optimizer.lr = trainer.rates.lr\n",
+        "            pass\n",
+        (SCHEDULES,),
     ),
 )

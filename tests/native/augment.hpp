@@ -6,8 +6,7 @@
 
 namespace {
 
-template <class T, class S>
-void check_warp(KernelId kernel, int64_t M, int64_t H, int64_t W, int64_t C) {
+template <class T, class S> void check_warp(KernelId kernel, int64_t M, int64_t H, int64_t W, int64_t C) {
     constexpr int64_t IMAGES = 7;
     constexpr double inf = std::numeric_limits<double>::infinity();
     const std::vector<int64_t> index = indices(M, IMAGES), sizes{M, H, W, C};
@@ -31,7 +30,8 @@ void check_warp(KernelId kernel, int64_t M, int64_t H, int64_t W, int64_t C) {
     const Argument out = output<T>(M * H * W * C);
     check(make<T>("warp displaced", kernel, sizes,
                   {input(source), input(index), input(identity), input(field), out}, scalars));
-    check(make<T>("warp anywhere", kernel, sizes, {input(source), input(index), input(wild), {}, out}, scalars));
+    check(make<T>("warp anywhere", kernel, sizes, {input(source), input(index), input(wild), {}, out},
+                  scalars));
 }
 
 template <class T> void check_augmentation() {

@@ -89,8 +89,9 @@ template <class S> Argument output(const std::vector<S> &expected) {
     return argument;
 }
 
-template <class T> Case make(std::string name, KernelId kernel, const std::vector<int64_t> &sizes,
-                             std::vector<Argument> arguments, const std::vector<double> &scalars = {}) {
+template <class T>
+Case make(std::string name, KernelId kernel, const std::vector<int64_t> &sizes,
+          std::vector<Argument> arguments, const std::vector<double> &scalars = {}) {
     Call call;
     call.kernel = kernel;
     call.is_double = sizeof(T) == sizeof(double);
@@ -255,12 +256,19 @@ template <class T> std::vector<T> whole(int64_t count) {
 // Positive and negative numbers about 1, and now and then something special.
 template <class T> std::vector<T> numbers(int64_t count) {
     using Limits = std::numeric_limits<T>;
-    const T special[] = {0, -T(0), Limits::max(), Limits::lowest(), Limits::min(), Limits::denorm_min(),
-                         Limits::infinity(), -Limits::infinity(), Limits::quiet_NaN()};
+    const T special[] = {0,
+                         -T(0),
+                         Limits::max(),
+                         Limits::lowest(),
+                         Limits::min(),
+                         Limits::denorm_min(),
+                         Limits::infinity(),
+                         -Limits::infinity(),
+                         Limits::quiet_NaN()};
     std::vector<T> values(static_cast<std::size_t>(count));
     for (T &value : values)
-        value = random_below(10) ? T(random_below(4001) - 2000) / 500
-                                 : special[random_below(std::size(special))];
+        value =
+            random_below(10) ? T(random_below(4001) - 2000) / 500 : special[random_below(std::size(special))];
     return values;
 }
 

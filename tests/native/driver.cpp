@@ -8,7 +8,8 @@
 // that may not be touched.
 //
 // Part two does to the thread team what a process may do to it: several callers at once, another number of
-// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone and side by side.
+// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone and side by
+// side.
 //
 //     driver [no-fork] [verbose]
 //
@@ -49,12 +50,12 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     for (const auto &[name, kernel] : backward)
         check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}), 2);
 
-    Case forward_by_user = make<T>("elementwise_forward", ELEMENTWISE_FORWARD, {count},
-                                   {input(x), output<T>(count)});
+    Case forward_by_user =
+        make<T>("elementwise_forward", ELEMENTWISE_FORWARD, {count}, {input(x), output<T>(count)});
     forward_by_user.call.array[7] = reinterpret_cast<void *>(negate<T>);
     check_elementwise(forward_by_user, 1);
-    Case dx_by_user = make<T>("elementwise_dx", ELEMENTWISE_DX, {count},
-                              {input(x), input(dy), output<T>(count)});
+    Case dx_by_user =
+        make<T>("elementwise_dx", ELEMENTWISE_DX, {count}, {input(x), input(dy), output<T>(count)});
     dx_by_user.call.array[7] = reinterpret_cast<void *>(multiply_each<T>);
     check_elementwise(dx_by_user, 2);
 
@@ -64,15 +65,17 @@ template <class T> void check_elementwise_kernels(int64_t count) {
             make<T>("dropout", DROPOUT, {count}, {input(x), input(bits), output<T>(count)}, {rate}), 1);
 
     for (const double number : {0.0, 0.3}) {
-        const std::pair<const char *, KernelId> with_number[] = {
-            {"leaky_relu_forward", LEAKY_RELU_FORWARD}, {"elu_forward", ELU_FORWARD}, {"gelu_forward", GELU_FORWARD},
-            {"silu_forward", SILU_FORWARD}};
+        const std::pair<const char *, KernelId> with_number[] = {{"leaky_relu_forward", LEAKY_RELU_FORWARD},
+                                                                 {"elu_forward", ELU_FORWARD},
+                                                                 {"gelu_forward", GELU_FORWARD},
+                                                                 {"silu_forward", SILU_FORWARD}};
         for (const auto &[name, kernel] : with_number)
             check_elementwise(make<T>(name, kernel, {count}, {input(x), output<T>(count)}, {number}), 1);
         const std::pair<const char *, KernelId> their_gradients[] = {
             {"leaky_relu_dx", LEAKY_RELU_DX}, {"elu_dx", ELU_DX}, {"gelu_dx", GELU_DX}, {"silu_dx", SILU_DX}};
         for (const auto &[name, kernel] : their_gradients)
-            check_elementwise(make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}, {number}), 2);
+            check_elementwise(
+                make<T>(name, kernel, {count}, {input(x), input(dy), output<T>(count)}, {number}), 2);
         for (const bool weighted : {false, true})
             for (const bool gradient : {false, true})
                 check(make<T>("binary_cross_entropy", BINARY_CROSS_ENTROPY, {count, weighted ? 1 : count},
@@ -83,14 +86,17 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                       {input(x), input(target), {}, output<T>(1), output<T>(count)}, {number, 0.5}));
     }
     int64_t correct = 5;
-    for (int64_t i = 0; i < count; ++i)
-        correct += x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5));
+    for (int64_t i = 0; i < count; ++i) correct += x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5));
     check(serial(make<T>("count_correct_binary", COUNT_CORRECT_BINARY, {count},
                          {input(x), input(target), updated<int64_t>({5}, {correct})})));
     check(make<T>("squared_error", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
     check(make<T>("squared_error by factors", SQUARED_ERROR, {count},
-                  {input(x), input(target), output<T>(count), output<T>(count), {},
+                  {input(x),
+                   input(target),
+                   output<T>(count),
+                   output<T>(count),
+                   {},
                    input(std::vector<double>{4, 0.25})}));
     check(make<T>("squared_error without dy", SQUARED_ERROR, {count},
                   {input(x), input(target), output<T>(count), {}}, {0, 0.5}));
@@ -107,8 +113,9 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                   {input(dy), input(adam), updated(x), updated(numbers<T>(count)), updated(target)}));
 
     const std::vector<double> rmsprop{0.1, 0.9, 1e-8, 0.01, 0.5}, bound{0.3};
-    check(make<T>("rmsprop", RMSPROP, {count},
-                  {input(dy), input(rmsprop), updated(whole<T>(count)), updated(x), updated(target), updated(x)}));
+    check(make<T>(
+        "rmsprop", RMSPROP, {count},
+        {input(dy), input(rmsprop), updated(whole<T>(count)), updated(x), updated(target), updated(x)}));
     check(make<T>("rmsprop alone", RMSPROP, {count},
                   {input(dy), input(rmsprop), updated(whole<T>(count)), {}, {}, updated(x)}));
     check(make<T>("sum_squares", SUM_SQUARES, {count}, {input(dy), output<double>(1)}));
@@ -116,7 +123,8 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                          {input(bound), input(bound), output<double>(1), output<double>(1)})));
     check(make<T>("multiply", MULTIPLY, {count}, {input(bound), updated(x)}));
     check(make<T>("clamp", CLAMP, {count}, {input(bound), updated(x)}));
-    check(make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
+    check(
+        make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
 
     check(make<T>("probe_fma", PROBE_FMA, {3}, {updated(whole<T>(1))}));
     if (count) check(make<T>("probe_read", PROBE_READ, {count, 3}, {updated(whole<T>(count))}));
@@ -179,8 +187,8 @@ template <class T> void check_serial_kernels() {
     check(make<T>("label_divisor", LABEL_DIVISOR, {4}, {input(weight), input(labels), output(factors)}));
     check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0},
                   {input(weight), input(indices(0, 3)), output<double>(2)}));
-    check(make<T>("reduce_loss", REDUCE_LOSS, {3},
-                  {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
+    check(
+        make<T>("reduce_loss", REDUCE_LOSS, {3}, {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
     check(make<T>("reduce_loss by weights", REDUCE_LOSS, {3},
                   {input(losses), output(std::vector<double>{7 / 11.0}), input(factors)}, {2}));
     const std::vector<int64_t> before{5}, after{6};
@@ -190,8 +198,8 @@ template <class T> void check_serial_kernels() {
                   {input(y), {}, input(y), updated(before, after)}));
     check(make<T>("advance", ADVANCE, {}, {updated(before, after)}));
     check(make<T>("adam_corrections", ADAM_CORRECTIONS, {},
-                  {input(std::vector<int64_t>{2}), updated<double>({0.1, 0.5, 0.25, 0, 0, 0, 0},
-                                                                   {0.1, 0.5, 0.25, 0, 0, 0.75, 0.9375})}));
+                  {input(std::vector<int64_t>{2}),
+                   updated<double>({0.1, 0.5, 0.25, 0, 0, 0, 0}, {0.1, 0.5, 0.25, 0, 0, 0.75, 0.9375})}));
     const std::uint64_t key = random_bits();
     check(make<T>("random_next", RANDOM_NEXT, {},
                   {updated<std::uint64_t>({key, 7}, {key, 8}), output<std::uint64_t>(1)}));

@@ -14,7 +14,9 @@ Argument expecting(Argument like, Bytes expected) {
     return like;
 }
 
-Argument input_of(std::size_t element, Bytes bytes) { return {Argument::INPUT, element, std::move(bytes), {}}; }
+Argument input_of(std::size_t element, Bytes bytes) {
+    return {Argument::INPUT, element, std::move(bytes), {}};
+}
 
 Case with(Activation activation, Case c) {
     c.call.activation = activation;
@@ -29,8 +31,8 @@ template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N)
     const struct {
         Activation code;
         KernelId forward, back;
-    } activations[] = {{RELU, RELU_FORWARD, RELU_DX}, {SIGMOID, SIGMOID_FORWARD, SIGMOID_DX},
-                       {TANH, TANH_FORWARD, TANH_DX}};
+    } activations[] = {
+        {RELU, RELU_FORWARD, RELU_DX}, {SIGMOID, SIGMOID_FORWARD, SIGMOID_DX}, {TANH, TANH_FORWARD, TANH_DX}};
     for (const auto &activation : activations) {
         const Bytes active =
             argument_of(make<T>("forward", activation.forward, {M * N}, {input_of(sizeof(T), sums), y}), 1);
@@ -88,7 +90,8 @@ template <class T> void check_fused_updates(int64_t M, int64_t K, int64_t N) {
     }
 }
 
-// A convolution of N images (H, W, C) by filters of R x R, with an activation behind it, and below its gradient.
+// A convolution of N images (H, W, C) by filters of R x R, with an activation behind it, and below its
+// gradient.
 template <class T>
 void check_fused_convolution(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t channels,
                              int64_t O, int64_t stride) {
@@ -104,10 +107,10 @@ void check_fused_convolution(int64_t N, int64_t H, int64_t W, int64_t C, int64_t
     check(with(TANH, make<T>("conv_forward with an activation", CONV_FORWARD, sizes,
                              {x, w, b, expecting(y, active)})));
     const Bytes gradient = argument_of(make<T>("dx", CONV_DX, sizes, {dy, w, dx}), 2);
-    const Bytes passed = argument_of(
-        make<T>("back", RELU_DX, {pixels}, {below, input_of(sizeof(T), gradient), dx}), 2);
-    check(with(RELU, make<T>("conv_dx with an activation", CONV_DX, sizes,
-                             {dy, w, expecting(dx, passed), below})));
+    const Bytes passed =
+        argument_of(make<T>("back", RELU_DX, {pixels}, {below, input_of(sizeof(T), gradient), dx}), 2);
+    check(with(RELU,
+               make<T>("conv_dx with an activation", CONV_DX, sizes, {dy, w, expecting(dx, passed), below})));
 }
 
 // Batch norm, ReLU and a pool by windows of R x S, or none: the fused kernels against the seven separate.
@@ -124,8 +127,8 @@ void check_norm_relu_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R,
     const Argument pixels = output<T>(M * C), sums = output<T>(C), y = output<T>(outputs);
     const Argument taps = pooled ? output(std::vector<Tap>(std::size_t(outputs))) : Argument{};
 
-    const Argument normalized = again(argument_of(
-        make<T>("norm", BATCH_NORM_FORWARD, rows, {x, mean, var, beta, beta, pixels}, {0.1}), 5));
+    const Argument normalized = again(
+        argument_of(make<T>("norm", BATCH_NORM_FORWARD, rows, {x, mean, var, beta, beta, pixels}, {0.1}), 5));
     Bytes active = argument_of(make<T>("relu", RELU_FORWARD, {M * C}, {normalized, pixels}), 1);
     Argument largest = expecting(y, active), winners = taps, dpool = dy;
     if (pooled) {
@@ -133,8 +136,8 @@ void check_norm_relu_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R,
         const auto result =
             result_of(make<T>("pool", MAX_POOL_FORWARD, pool, {again(active), y, anything}), 1);
         largest = expecting(y, result[1]), winners = expecting(taps, result[2]);
-        dpool = again(argument_of(make<T>("pool back", MAX_POOL_DX, pool,
-                                          {dy, input_of(sizeof(Tap), result[2]), pixels}), 2));
+        dpool = again(argument_of(
+            make<T>("pool back", MAX_POOL_DX, pool, {dy, input_of(sizeof(Tap), result[2]), pixels}), 2));
     }
     check(make<T>("norm_relu_pool_forward", NORM_RELU_POOL_FORWARD, sizes,
                   {x, mean, var, beta, beta, largest, winners}, {0.1}));
@@ -144,12 +147,13 @@ void check_norm_relu_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R,
         again(argument_of(make<T>("relu back", RELU_DX, {M * C}, {again(active), dpool, pixels}), 2));
     const auto gradients =
         result_of(make<T>("sums", BATCH_NORM_SUMS, rows, {x, dz, mean, var, sums, sums}, {0.1}), 1);
-    check(make<T>("norm_relu_pool_sums", NORM_RELU_POOL_SUMS, sizes,
-                  {x, dy, of_taps, mean, var, beta, beta, expecting(sums, gradients[4]),
-                   expecting(sums, gradients[5])}, {0.1}));
+    check(make<T>(
+        "norm_relu_pool_sums", NORM_RELU_POOL_SUMS, sizes,
+        {x, dy, of_taps, mean, var, beta, beta, expecting(sums, gradients[4]), expecting(sums, gradients[5])},
+        {0.1}));
     const Argument dgamma = again(gradients[4]), dbeta = again(gradients[5]);
-    const Bytes dx = argument_of(make<T>("norm back", BATCH_NORM_DX, rows,
-                                         {x, dz, mean, var, beta, dgamma, dbeta, pixels}, {0.1}), 7);
+    const Bytes dx = argument_of(
+        make<T>("norm back", BATCH_NORM_DX, rows, {x, dz, mean, var, beta, dgamma, dbeta, pixels}, {0.1}), 7);
     check(make<T>("norm_relu_pool_dx", NORM_RELU_POOL_DX, sizes,
                   {x, dy, of_taps, mean, var, beta, beta, dgamma, dbeta, expecting(pixels, dx)}, {0.1}));
 }

@@ -77,8 +77,8 @@ template <class T> void check_norms(int64_t M, int64_t C) {
         for (const Argument &sum : {channels, Argument{}})
             check(make<T>("batch_norm_dx", BATCH_NORM_DX, sizes,
                           {x, dy, channels, channels, gamma, sum, sum, y}, {0.1}));
-        check(make<T>("layer_norm_forward", LAYER_NORM_FORWARD, sizes,
-                      {x, gamma, gamma, y, output<T>(2 * M)}, {0.1}));
+        check(make<T>("layer_norm_forward", LAYER_NORM_FORWARD, sizes, {x, gamma, gamma, y, output<T>(2 * M)},
+                      {0.1}));
         check(make<T>("layer_norm_dx", LAYER_NORM_DX, sizes, {x, dy, gamma, moments, y}));
     }
 }

@@ -11,8 +11,8 @@ thread_local int threads_of_plan = 1;
 
 bool run_on_team(Call *call) { return execute_call(table, *call, threads_of_plan); }
 
-// A training step of x -> dropout -> linear -> relu -> linear -> cross-entropy on samples taken by index, with
-// running moments of x.
+// A training step of x -> dropout -> linear -> relu -> linear -> cross-entropy on samples taken by index,
+// with running moments of x.
 template <class T> class Net {
 public:
     static constexpr int64_t SAMPLES = 12, M = 5, D = 19, H = 2 * LANES<T> + 3, C = 3;
@@ -22,8 +22,8 @@ public:
         add(GATHER_DOUBLES, {M, D}, {source.data(), index.data(), x.data()}, {1});
         add(GATHER_LABELS, {M}, {classes.data(), index.data(), label.data()});
         add(BATCH_MOMENTS, {M, D}, {x.data(), mean.data(), var.data()});
-        add(RUNNING_MOMENTS, {M, D}, {mean.data(), var.data(), running_mean.data(), running_var.data(),
-                                      before.data()}, {0.1});
+        add(RUNNING_MOMENTS, {M, D},
+            {mean.data(), var.data(), running_mean.data(), running_var.data(), before.data()}, {0.1});
         add(RANDOM_NEXT, {}, {state.data(), bits.data()});
         add(DROPOUT, {M * D}, {x.data(), bits.data(), dropped.data()}, {0.3});
         add(CHECK_INDEX, {M, C}, {label.data()});
@@ -77,8 +77,8 @@ public:
 
     // All that training changes, and the losses of all steps.
     std::vector<Bytes> state_bytes() const {
-        return {bytes_of(w1), bytes_of(b1), bytes_of(w2), bytes_of(b2), bytes_of(running_mean),
-                bytes_of(running_var), bytes_of(state), bytes_of(found_)};
+        return {bytes_of(w1),           bytes_of(b1),          bytes_of(w2),    bytes_of(b2),
+                bytes_of(running_mean), bytes_of(running_var), bytes_of(state), bytes_of(found_)};
     }
 
     std::size_t calls() const { return plan_.calls.size(); }
@@ -113,7 +113,8 @@ private:
     std::vector<int64_t> classes = labels(), index = std::vector<int64_t>(M), label = index;
     std::vector<std::uint64_t> state{11, 0}, bits{0};
     std::vector<T> x = zeros(M * D), dropped = x, a1 = zeros(M * H), h = a1, dh = a1, da1 = a1;
-    std::vector<T> mean = zeros(D), var = mean, running_mean = mean, running_var = mean, before = zeros(2 * D);
+    std::vector<T> mean = zeros(D), var = mean, running_mean = mean, running_var = mean,
+                   before = zeros(2 * D);
     std::vector<T> z = zeros(M * C), dz = z, losses = zeros(M);
     std::vector<T> w1 = some(D * H, 2), dw1 = w1, b1 = some(H, 3), db1 = b1;
     std::vector<T> w2 = some(H * C, 4), dw2 = w2, b2 = some(C, 5), db2 = b2;

@@ -42,8 +42,9 @@ template <class T> void check_dense(int64_t batch, int64_t M, int64_t K, int64_t
     const std::vector<int64_t> sizes{batch, M, K, N};
     const Argument y_only = output(y), y_and_bias = output(y_plus_b);
     for (const bool with_bias : {false, true})
-        check(make<T>("dense_forward", DENSE_FORWARD, sizes,
-                      {input(x), input(w), with_bias ? input(b) : Argument{}, with_bias ? y_and_bias : y_only}));
+        check(make<T>(
+            "dense_forward", DENSE_FORWARD, sizes,
+            {input(x), input(w), with_bias ? input(b) : Argument{}, with_bias ? y_and_bias : y_only}));
     check(make<T>("dense_dx", DENSE_DX, sizes, {input(dy), input(w), output(dx)}));
     check(make<T>("dense_dw", DENSE_DW, sizes, {input(x), input(dy), output(dw)}));
     check(make<T>("dense_db", DENSE_DB, sizes, {input(dy), output(db)}));
@@ -74,7 +75,8 @@ template <class T> void check_dense() {
         for (const int64_t more : {-1, 0, 1})
             for (const int64_t outputs : {int64_t(2), OUTPUTS_TO_TRANSPOSE_DX})
                 check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, outputs);
-    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed and the parts are rows.
+    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed and the parts
+    // are rows.
     const int64_t terms = PACKED_ROWS + 3, enough = TALL * tile_rows(1);
     for (const int64_t rows : {int64_t(3), enough}) {
         check_dense<T>(1, rows, terms, 5);
@@ -122,8 +124,8 @@ void check_conv(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S
                     dw[weight] += x[seen] * dy[out];
                 }
             }
-    const std::vector<int64_t> sizes{N, H, W, C, R, S, channels, O, P, Q, stride, stride, pad, pad, dilation,
-                                     dilation};
+    const std::vector<int64_t> sizes{N, H, W,      C,      R,   S,   channels, O,
+                                     P, Q, stride, stride, pad, pad, dilation, dilation};
     check(make<T>("conv_forward", CONV_FORWARD, sizes, {input(x), input(w), input(b), output(y)}));
     check(make<T>("conv_dx", CONV_DX, sizes, {input(dy), input(w), output(dx)}));
     check(make<T>("conv_dw", CONV_DW, sizes, {input(x), input(dy), output(dw)}));
@@ -137,7 +139,8 @@ template <class T> void check_conv() {
             for (const int64_t dilation : {1, 2}) {
                 check_conv<T>(2, 7, 6, 3, 3, 2, 3, LANES<T> + 1, 4, 5, stride, pad, dilation);
                 check_conv<T>(1, 5, 9, 4, 2, 3, 2, 6, 3, 2, stride, pad, dilation);  // in groups
-                check_conv<T>(3, 1, 1, 2, 3, 3, 1, 2, 9, 1, stride, pad, dilation);  // more outputs than pixels
+                check_conv<T>(3, 1, 1, 2, 3, 3, 1, 2, 9, 1, stride, pad,
+                              dilation);  // more outputs than pixels
             }
     check_conv<T>(1, 4, 2 * TILE_COLUMNS * LANES<T>, 1, 3, 3, 1, BLOCK<T> + 1, 2, 19, 1, 0, 1);
     check_conv<T>(2, 3, 3, BLOCK<T> + 1, 1, 1, BLOCK<T> + 1, 5, 3, 3, 1, 0, 1);
@@ -147,7 +150,7 @@ template <class T> void check_conv() {
     check_conv<T>(0, 4, 4, 16, 3, 3, 16, 16, 4, 4, 1, 1, 1);
     check_conv<T>(1, 2, 3, 16, 3, 3, 16, 16, 9, 4, 1, 3, 1);
     check_conv<T>(1, 8, 9, 40, 1, 7, 40, BLOCK<T> + 1, 8, 9, 1, 3, 1);  // packed filters
-    for (const int64_t stride : {1, 2}) {  // depthwise
+    for (const int64_t stride : {1, 2}) {                               // depthwise
         check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
         check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);
     }
