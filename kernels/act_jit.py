@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.vmath_jit import exp, expm1_of_negative, sigmoid, tanh
 
 
 @kernel()
@@ -35,9 +36,8 @@ def sigmoid_forward(x, y):
     """y = 1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
-    one = x.dtype.type(1)
     for i in range(x.size):
-        y[i] = _sigmoid(x[i], one)
+        y[i] = sigmoid(x[i])
 
 
 @kernel()
@@ -56,7 +56,7 @@ def tanh_forward(x, y):
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
     for i in range(x.size):
-        y[i] = math.tanh(x[i])
+        y[i] = tanh(x[i])
 
 
 @kernel()
@@ -96,7 +96,7 @@ def elu_forward(x, alpha, y):
     x, y = x.reshape(-1), y.reshape(-1)
     zero, alpha = x.dtype.type(0), x.dtype.type(alpha)
     for i in range(x.size):
-        y[i] = math.expm1(x[i]) * alpha if x[i] < zero else x[i]
+        y[i] = expm1_of_negative(x[i]) * alpha if x[i] < zero else x[i]
 
 
 @kernel()
@@ -111,31 +111,45 @@ def elu_dx(y, dy, alpha, dx):
 
 @kernel()
 def gelu_forward(x, by_tanh, y):
-    """y = x Phi(x), in float64."""
+    """y = x Phi(x), in float64 unless `by_tanh`."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
-    for i in range(x.size):
-        y[i] = x[i] * _normal(np.float64(x[i]), by_tanh)[0]
+    if by_tanh:
+        for i in range(x.size):
+            y[i] = x[i] * _normal_by_tanh(x[i], x.dtype.type)[0]
+    else:
+        for i in range(x.size):
+            y[i] = x[i] * _normal(np.float64(x[i]))[0]
 
 
 @kernel()
 def gelu_dx(x, dy, by_tanh, dx):
-    """dx = dy (Phi(x) + x Phi'(x)), in float64."""
+    """dx = dy (Phi(x) + x Phi'(x)), in float64 unless `by_tanh`."""
     _check(x.shape == dy.shape == dx.shape)
     x, dy, dx = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
-    for i in range(x.size):
-        integral, density = _normal(np.float64(x[i]), by_tanh)
-        dx[i] = dy[i] * (integral + x[i] * density)
+    if by_tanh:
+        for i in range(x.size):
+            integral, density = _normal_by_tanh(x[i], x.dtype.type)
+            dx[i] = dy[i] * (integral + x[i] * density)
+    else:
+        for i in range(x.size):
+            integral, density = _normal(np.float64(x[i]))
+            dx[i] = dy[i] * (integral + x[i] * density)
 
 
 @jit
-def _normal(x, by_tanh):
-    """Phi(x) and its derivative."""
-    if by_tanh:
-        root, cubic = math.sqrt(2 / math.pi), 0.044715
-        t = math.tanh(root * (x + cubic * (x * x * x)))
-        return 0.5 * (1 + t), 0.5 * (1 - t * t) * (root * (1 + 3 * cubic * (x * x)))
+def _normal(x):
+    """Phi(x) and its derivative. Of libm, whose erfc keeps its digits far below 0."""
     return 0.5 * math.erfc(x / -math.sqrt(2)), math.exp(x * x * -0.5) / math.sqrt(2 * math.pi)
+
+
+@jit
+def _normal_by_tanh(x, T):
+    """Phi(x) ~ (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, and its derivative."""
+    root, cubic, slope = T(math.sqrt(2 / math.pi)), T(0.044715), T(3 * 0.044715)
+    half, one = T(0.5), T(1)
+    t = tanh(root * (x + cubic * (x * x * x)))
+    return half * (one + t), half * (one - t * t) * (root * (one + slope * (x * x)))
 
 
 @kernel()
@@ -143,9 +157,8 @@ def silu_forward(x, y):
     """y = x sigmoid(x)."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
-    one = x.dtype.type(1)
     for i in range(x.size):
-        y[i] = x[i] * _sigmoid(x[i], one)
+        y[i] = x[i] * sigmoid(x[i])
 
 
 @kernel()
@@ -155,14 +168,8 @@ def silu_dx(x, dy, dx):
     x, dy, dx = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     one = x.dtype.type(1)
     for i in range(x.size):
-        s = _sigmoid(x[i], one)
+        s = sigmoid(x[i])
         dx[i] = dy[i] * (s * (one + x[i] * (one - s)))
-
-
-@jit
-def _sigmoid(x, one):
-    e = math.exp(-abs(x))
-    return (e if x < 0 else one) / (one + e)
 
 
 @kernel()
@@ -184,9 +191,10 @@ def softmax_forward(x, y):
         largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so the whole row
         for c in range(classes):
             largest = max(largest, x[m, c])
+        for c in range(classes):
+            y[m, c] = exp(x[m, c] - largest)
         total = T(0)
         for c in range(classes):
-            y[m, c] = math.exp(x[m, c] - largest)
             total += y[m, c]
         for c in range(classes):
             y[m, c] /= total

@@ -26,7 +26,11 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
     """
     position, row, column = state[0], state[1], state[2]
     columns = table.shape[1] + (1 if label >= 0 else 0)
-    size = text.size
+    size, rows = text.size, table.shape[0]
+    if not (-1 <= label < columns and (label < 0 or labels.size >= rows)):
+        raise ValueError("label must be a column or -1, and labels have room for all rows")
+    if not (0 <= position <= size and 0 <= row <= rows and 0 <= column <= (columns if row < rows else 0)):
+        raise ValueError("state must be a place in the text and a cell of the table")
     while position < size and (column > 0 or position < end):
         # Nearly all cells of images: up to three digits, a delimiter behind them, not the last of a row.
         if position + 4 <= size and 0 < column < columns - 1:
@@ -44,7 +48,7 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
             if start == size or text[start] == NEWLINE:
                 position = min(start + 1, size)
                 continue
-            if row == table.shape[0]:
+            if row == rows:
                 break
         value, behind = _number(text, position, whole)
         at = _behind_spaces(text, behind)

@@ -1,6 +1,7 @@
 """Losses with their gradients in Numba: the twin of `loss_ref.py`.
 
-The mean's divisor is known before the first row, so a gradient is scaled as it is written.
+The mean's divisor is known before the first row, so a gradient is scaled as it is written. Loops that add up
+stand apart from those that compute: only the latter go through LLVM as whole vectors.
 """
 
 import math
@@ -8,6 +9,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.vmath_jit import exp, expm1_of_negative, log, log1p_of_small, sigmoid
 
 
 @kernel(label=np.int64, loss=np.float64)
@@ -83,10 +85,11 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
             divisor += weight[label[m]]
     scale = z.dtype.type(_scale(divisor, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    terms = np.empty(classes, z.dtype)
     for m in range(rows):
         t[:] = 0
         t[label[m]] = 1
-        _focal(z, m, t, weight, z.dtype.type(gamma), e, scale, losses, dz)
+        _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
     _reduce(losses, divisor, reduction, loss)
 
 
@@ -102,17 +105,18 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
         raise ValueError("target must have the shape of z")
     scale = z.dtype.type(_scale(rows, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
+    terms = np.empty(classes, z.dtype)
     for m in range(rows):
         t[:] = target[m]
-        _focal(z, m, t, weight, z.dtype.type(gamma), e, scale, losses, dz)
+        _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
     _reduce(losses, float(rows), reduction, loss)
 
 
 @jit
-def _focal(z, m, t, weight, gamma, e, scale, losses, dz):
+def _focal(z, m, t, weight, gamma, e, terms, scale, losses, dz):
     """Loss and gradient of row m with the targets t (C,), in which the g of the specification are left.
 
-    e (C,) becomes the logarithms of the softmax.
+    e (C,) becomes the softmax, terms (C,) what the loss is the sum of.
     """
     T = z.dtype.type
     zero, one = T(0), T(1)
@@ -120,27 +124,38 @@ def _focal(z, m, t, weight, gamma, e, scale, losses, dz):
     largest = T(-np.inf)
     for c in range(classes):
         largest = max(largest, z[m, c])
-    total = zero
     for c in range(classes):
-        total += math.exp(z[m, c] - largest)
-    log_total = math.log(total)
-    loss, sum_g = zero, zero
+        e[c] = exp(z[m, c] - largest)
+    log_total = log(_sum(e, T))
     for c in range(classes):
-        e[c] = z[m, c] - largest - log_total
-        q, p = -math.expm1(e[c]), math.exp(e[c])
-        weighted = t[c] if weight is None else t[c] * weight[c]
-        weighted *= q**gamma
-        steeper = zero
-        if p != zero:
-            steeper = gamma * p * (one if q == zero else -e[c] / q)
-        if weighted != zero:
-            loss -= weighted * e[c]
+        e[c] = expm1_of_negative(z[m, c] - largest - log_total)  # p - 1
+    terms[:] = one
+    if gamma != zero:
+        for c in range(classes):
+            terms[c] = exp(log(-e[c]) * gamma)
+    for c in range(classes):
+        surprise, p = log_total - (z[m, c] - largest), one + e[c]
+        weighted = t[c] * terms[c]
+        if weight is not None:
+            weighted *= weight[c]
+        ratio = one if e[c] == zero else surprise / -e[c]
+        steeper = zero if p == zero else gamma * p * ratio  # not 0 * infinity
+        terms[c] = zero if weighted == zero else weighted * surprise
         t[c] = -weighted * (steeper + one)
-        sum_g += t[c]
-    losses[m] = loss
+        e[c] = p
+    losses[m] = _sum(terms, T)
+    sum_g = _sum(t, T)
     if dz is not None:
         for c in range(classes):
-            dz[m, c] = (t[c] - T(math.exp(e[c])) * sum_g) * scale
+            dz[m, c] = (t[c] - e[c] * sum_g) * scale
+
+
+@jit
+def _sum(values, T):
+    total = T(0)
+    for value in values:
+        total += value
+    return total
 
 
 @kernel(loss=np.float64)
@@ -170,8 +185,8 @@ def _binary(z, target, weight, classes, gamma, scale, losses, dz):
     T = z.dtype.type
     zero, one = T(0), T(1)
     for i in range(z.size):
-        e = math.exp(-abs(z[i]))
-        log_term = math.log1p(e)
+        e = exp(-abs(z[i]))
+        log_term = log1p_of_small(e)
         hit, miss = max(zero, -z[i]) + log_term, max(zero, z[i]) + log_term
         p, q = (e if z[i] < zero else one) / (one + e), (one if z[i] < zero else e) / (one + e)
         ones, zeros = target[i], one - target[i]
@@ -180,8 +195,8 @@ def _binary(z, target, weight, classes, gamma, scale, losses, dz):
             zeros *= weight[1, i % classes]
         by_p, by_q = p, q
         if gamma != zero:
-            ones *= T(math.exp(-gamma * miss))
-            zeros *= T(math.exp(-gamma * hit))
+            ones *= exp(-gamma * miss)
+            zeros *= exp(-gamma * hit)
             by_p, by_q = gamma * q * miss + p, gamma * p * hit + q
         losses[i] = ones * hit + zeros * miss
         if dz is not None:
@@ -202,13 +217,15 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
     if weight is not None and weight.shape != (C,):
         raise ValueError("weight must have one element for each class")
     scale = _scale(losses.size, reduction)
+    p = np.empty(S, z.dtype)
     for m in range(M):
         for c in range(C):
+            for s in range(S):
+                p[s] = sigmoid(z[m, s, c])
             both, total = 0.0, 0.0
             for s in range(S):
-                p = _sigmoid(z[m, s, c], z.dtype.type(1))
-                both += p * target[m, s, c]
-                total += p + target[m, s, c]
+                both += p[s] * target[m, s, c]
+                total += p[s] + target[m, s, c]
             below = total + smooth
             own = 1.0 if weight is None else float(weight[c])
             ratio = (2 * both + smooth) / below if below != 0 else 1.0
@@ -216,15 +233,8 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
             if dz is not None:
                 factor = own * scale / below if below != 0 else 0.0
                 for s in range(S):
-                    p = _sigmoid(z[m, s, c], z.dtype.type(1))
-                    dz[m, s, c] = p * (1 - p) * factor * (ratio - 2 * target[m, s, c])
+                    dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * target[m, s, c])
     _reduce(losses.reshape(-1), float(losses.size), reduction, loss)
-
-
-@jit
-def _sigmoid(x, one):
-    e = math.exp(-abs(x))
-    return (e if x < 0 else one) / (one + e)
 
 
 @jit
@@ -249,11 +259,10 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
     largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so loss and gradient
     for c in range(classes):
         largest = max(largest, z[m, c])
-    total = T(0)
     for c in range(classes):
-        e[c] = math.exp(z[m, c] - largest)
-        total += e[c]
-    log_total = math.log(total)
+        e[c] = exp(z[m, c] - largest)
+    total = _sum(e, T)
+    log_total = log(total)
     mass = T(0)
     for c in range(classes):
         if weight is not None:

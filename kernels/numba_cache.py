@@ -36,9 +36,10 @@ OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 FLOATS = (np.float32, np.float64)
 
-# For the functions that kernels call. They are compiled into the kernel, so they must be in its file:
-# the stamp of a cache entry is that of one source.
+# For the functions that kernels call. They are compiled into the kernel, so they must be in its file, or in
+# one of these: the stamp of a cache entry is that of its source and of them.
 jit = numba.jit(**OPTIONS)
+SHARED = [Path(__file__).with_name(name) for name in ("vmath_jit.py", "random_jit.py")]
 
 
 def kernel(**dtypes):
@@ -136,7 +137,8 @@ class _Locator(_SourceFileBackedLocatorMixin, _CacheLocator):
         return str(FOLDER / self.get_suitable_cache_subpath(self._py_file))
 
     def get_source_stamp(self):
-        return super().get_source_stamp(), tuple(OPTIONS.items())
+        shared = [(status.st_mtime, status.st_size) for status in map(os.stat, SHARED)]
+        return super().get_source_stamp(), tuple(OPTIONS.items()), tuple(shared)
 
 
 class _Entry(CompileResultCacheImpl):

@@ -7,6 +7,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.data import DatasetError, DatasetNotFoundError, read_csv
+from fastnn.kernels import csv_cells
 
 
 @pytest.fixture
@@ -106,3 +107,29 @@ def test_pieces_end_anywhere(csv, monkeypatch):
         monkeypatch.setattr("fastnn.data.csv.PIECE", piece)
         for a, b in zip(read_csv(path), whole, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 2}, "label must be a column"),
+        ({"label": -2}, "label must be a column"),
+        ({"labels": np.empty(0)}, "room for all rows"),
+        ({"state": [-1, 0, 0]}, "state must be"),
+        ({"state": [9, 0, 0]}, "state must be"),
+        ({"state": [0, 2, 0]}, "state must be"),
+        ({"state": [0, 1, 1]}, "state must be"),
+        ({"state": [0, 0, 3]}, "state must be"),
+        ({"state": [0, 0, -1]}, "state must be"),
+    ],
+)
+def test_the_loop_stays_in_its_arrays(change, message):
+    text, table = np.frombuffer(b"1,2\n3,4\n", np.uint8), np.empty((1, 1))
+
+    def parse(label=0, labels=None, state=(0, 0, 0)):
+        labels = np.empty(1) if labels is None else labels
+        return csv_cells.parse(text, 8, ord(","), label, False, table, labels, np.array(state))
+
+    with pytest.raises(ValueError, match=message):
+        parse(**change)
+    assert parse() == csv_cells.DONE

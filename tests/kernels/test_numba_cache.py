@@ -1,11 +1,13 @@
 """Where compiled Numba kernels are kept, and what happens when that fails."""
 
+import ast
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import llvmlite
 import llvmlite.binding
@@ -194,6 +196,28 @@ def test_other_options_are_compiled_again(folder, monkeypatch):
     run(double)
     monkeypatch.setitem(numba_cache.OPTIONS, "nogil", False)
     assert not run(double)
+
+
+def test_kernels_are_compiled_again_when_a_file_that_they_share_has_changed(folder, tmp_path, monkeypatch):
+    shared = tmp_path / "shared.py"
+    shared.write_text("1")
+    monkeypatch.setattr(numba_cache, "SHARED", [shared])
+    run(double)
+    assert run(double)
+    shared.write_text("12")
+    assert not run(double)
+
+
+def test_files_that_kernels_share_are_known():
+    """Whatever a file of Numba kernels takes from another one is compiled into its kernels."""
+    folder = Path(numba_cache.__file__).parent
+    taken = {
+        f"{node.module.rpartition('.')[2]}.py"
+        for path in folder.glob("*_jit.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.module.startswith("fastnn.kernels.")
+    }
+    assert taken - {"numba_cache.py", "scalar.py"} == {path.name for path in numba_cache.SHARED}
 
 
 # --- a process from outside ---

@@ -1,4 +1,6 @@
-"""How far exp, log, sigmoid and tanh of vmath.hpp are from the truth, in ulp, over all floating numbers.
+"""How far exp, log, sigmoid and tanh are from the truth, in ulp, over all floating numbers.
+
+Those of vmath.hpp for each instruction set, and those of vmath_jit.py, here called the one of Numba.
 
 An ulp is the distance of floating numbers around the true value: never less than the smallest subnormal one,
 and where the true value rounds to infinity, infinity counts as the number that would come next.
@@ -22,7 +24,7 @@ LIMITS = {"exp": 1.1, "log": 1.1, "sigmoid": 2.5, "tanh": 2.7}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 UNSIGNED = {np.float32: np.uint32, np.float64: np.uint64}
 
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
+every_isa = pytest.mark.parametrize("isa", [*cpu.supported(), "numba"])
 both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 every_function = pytest.mark.parametrize("function", LIMITS)
 
@@ -34,8 +36,29 @@ def quiet():
         yield
 
 
-def apply(function, x):
-    """A function of vmath.hpp; exp and log are in act_aot for this test alone."""
+@lru_cache
+def compiled(name):
+    """A loop over a function of vmath_jit.py."""
+    from fastnn.kernels import vmath_jit
+    from fastnn.kernels.numba_cache import jit
+
+    function = getattr(vmath_jit, name)
+
+    @jit
+    def loop(x, y):
+        for i in range(x.size):
+            y[i] = function(x[i])
+
+    return loop
+
+
+def apply(function, x, isa):
+    """The function of each number; exp and log of vmath.hpp are in act_aot for this test alone."""
+    if isa == "numba":
+        y = np.empty_like(x)
+        compiled(function)(x, y)
+        return y
+    core.select_isa(isa)
     act = sys.modules[load("aot")["sigmoid_forward"].__module__]
     y = np.empty_like(x)
     {"exp": act._exp, "log": act._log}.get(function, load("aot").get(f"{function}_forward"))(x, y)
@@ -111,16 +134,15 @@ def truths(function, dtype):
 @every_function
 def test_error_is_within_its_limit(function, dtype, isa):
     needs_wider(dtype)
-    core.select_isa(isa)
     x, true = points(dtype), truths(function, dtype)
-    y = apply(function, x)
+    y = apply(function, x, isa)
     undefined = np.isnan(true)
     assert np.array_equal(np.isnan(y), undefined)
     error = ulps(y[~undefined], true[~undefined])
     worst = np.argmax(error)
     at = x[~undefined][worst]
     assert error[worst] <= LIMITS[function], (
-        f"{function}({float(at).hex()}) = {apply(function, at.reshape(1))}"
+        f"{function}({float(at).hex()}) = {apply(function, at.reshape(1), isa)}"
     )
 
 
@@ -168,24 +190,33 @@ EXACT = {
 @both_types
 @every_function
 def test_special_values_are_exact(function, dtype, isa):
-    core.select_isa(isa)
     limits = np.finfo(dtype)
     words = {"tiny": limits.smallest_subnormal, "huge": limits.max}
     words |= {f"-{word}": -value for word, value in words.items()}
     for pair in [*EXACT[function], (nan, nan), (-nan, nan)]:
         x, wanted = (words[value] if isinstance(value, str) else value for value in pair)
         for size in (1, 40):  # alone, and in whole vectors
-            y = apply(function, np.full(size, x, dtype))
+            y = apply(function, np.full(size, x, dtype), isa)
             np.testing.assert_array_equal(y, np.full(size, wanted, dtype), f"{function}({x})")
             assert np.isnan(wanted) or (np.signbit(y) == np.signbit(wanted)).all(), f"{function}({x}) = {y}"
+
+
+@both_types
+@pytest.mark.parametrize(
+    ("function", "true"), [("expm1_of_negative", np.expm1), ("log1p_of_small", np.log1p)]
+)
+def test_numba_keeps_the_digits_near_zero(function, true, dtype):
+    needs_wider(dtype)
+    x = points(dtype)
+    x = x[x <= 0] if function == "expm1_of_negative" else x[(x >= 0) & (x <= 1)]
+    assert np.max(ulps(apply(function, x, "numba"), true(x.astype(WIDER[dtype])))) < 1.8
 
 
 @every_isa
 @both_types
 def test_tanh_is_odd(dtype, isa):
-    core.select_isa(isa)
     x = points(dtype)[~np.isnan(points(dtype))]
-    assert (-apply("tanh", x)).tobytes() == apply("tanh", -x).tobytes()
+    assert (-apply("tanh", x, isa)).tobytes() == apply("tanh", -x, isa).tobytes()
 
 
 def windows(dtype):
@@ -208,11 +239,10 @@ def windows(dtype):
 @every_function
 def test_no_step_goes_the_wrong_way(function, dtype, isa):
     """But those of sigmoid, by one ulp."""
-    core.select_isa(isa)
     for x in windows(dtype):
         if function == "log" and x[0] < 0:
             continue
-        y = apply(function, x)
+        y = apply(function, x, isa)
         above = np.nextafter(y[1:], dtype(2)) if function == "sigmoid" else y[1:]
         wrong = np.flatnonzero(above < y[:-1])
         assert not len(wrong), f"{function}: {float(x[wrong[0]]).hex()} and the number above"
