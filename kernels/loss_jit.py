@@ -21,16 +21,7 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    if label.shape != (rows,):
-        raise ValueError("label must have one element for each row of z")
-    for m in range(rows):
-        if label[m] < 0 or label[m] >= classes:
-            raise ValueError("label out of range")
-    divisor = float(rows)
-    if weight is not None:
-        divisor = 0.0
-        for m in range(rows):
-            divisor += weight[label[m]]
+    divisor = _weight_of(label, z, weight)
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
     scale = T(_scale(divisor, reduction))
@@ -73,16 +64,7 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    if label.shape != (rows,):
-        raise ValueError("label must have one element for each row of z")
-    for m in range(rows):
-        if label[m] < 0 or label[m] >= classes:
-            raise ValueError("label out of range")
-    divisor = float(rows)
-    if weight is not None:
-        divisor = 0.0
-        for m in range(rows):
-            divisor += weight[label[m]]
+    divisor = _weight_of(label, z, weight)
     scale = z.dtype.type(_scale(divisor, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
@@ -246,6 +228,21 @@ def _check(z, weight, losses, loss, dz):
         raise ValueError("losses must have one element for each row of z, loss a single one")
     if dz is not None and dz.shape != z.shape:
         raise ValueError("dz must have the shape of z")
+
+
+@jit
+def _weight_of(label, z, weight):
+    """The sum of the labels' weights, which the mean divides by. Raises ValueError for a wrong label."""
+    rows, classes = z.shape
+    if label.shape != (rows,):
+        raise ValueError("label must have one element for each row of z")
+    for m in range(rows):
+        if label[m] < 0 or label[m] >= classes:
+            raise ValueError("label out of range")
+    total = 0.0
+    for m in range(rows):
+        total += 1.0 if weight is None else weight[label[m]]
+    return total
 
 
 @jit
