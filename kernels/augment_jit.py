@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastnn.kernels.numba_cache import FLOATS, jit, kernel
-from fastnn.kernels.random_jit import GOLDEN, mix
+from fastnn.kernels.random_jit import GOLDEN, _mix
 
 WORDS = np.uint64(16)
 FIELD = np.uint64(1 << 62)
@@ -13,7 +13,7 @@ FIELD = np.uint64(1 << 62)
 
 @jit
 def _uniform(bits, m, k):
-    return (mix(bits + GOLDEN * (WORDS * np.uint64(m) + np.uint64(k + 1))) >> np.uint64(11)) * 2.0**-53
+    return (_mix(bits + GOLDEN * (WORDS * np.uint64(m) + np.uint64(k + 1))) >> np.uint64(11)) * 2.0**-53
 
 
 @kernel(bits=np.uint64, ranges=np.float64, matrix=np.float64)
@@ -53,7 +53,7 @@ def displacement(bits, alpha, sigma, field):
         for k in range(2):
             noise = field[m, k]
             for p in range(H * W):
-                word = mix(bits[0] + GOLDEN * (FIELD + np.uint64(m * H * W + p + 1)))
+                word = _mix(bits[0] + GOLDEN * (FIELD + np.uint64(m * H * W + p + 1)))
                 half = word >> np.uint64(32) if k else word & np.uint64(0xFFFFFFFF)
                 noise[p // W, p % W] = T(half * 2.0**-31 - 1)
             for i in range(H):

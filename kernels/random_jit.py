@@ -12,13 +12,13 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, SplitMix64's incr
 
 @kernel(state=np.uint64, bits=np.uint64)
 def random_next(state, bits):
-    """bits = mix(key + GOLDEN mix(count));  count += 1.
+    """bits = _mix(key + GOLDEN _mix(count));  count += 1.
 
     state (2,) uint64 = (key, count), changed; bits (1,) uint64: the key of one draw.
     """
     if state.shape != (2,) or bits.shape != (1,):
         raise ValueError("state must have two elements, bits one")
-    bits[0] = mix(state[0] + GOLDEN * mix(state[1]))
+    bits[0] = _mix(state[0] + GOLDEN * _mix(state[1]))
     state[1] += np.uint64(1)
 
 
@@ -36,14 +36,14 @@ def dropout(x, bits, rate, y):
     low = np.uint64(0xFFFFFFFF)
     x, y = x.reshape(-1), y.reshape(-1)
     for e in range(0, x.size, 2):  # one word for two elements
-        word = mix(bits[0] + GOLDEN * np.uint64(e // 2 + 1))
+        word = _mix(bits[0] + GOLDEN * np.uint64(e // 2 + 1))
         y[e] = x[e] * (scale if word & low >= threshold else zero)
         if e + 1 < x.size:
             y[e + 1] = x[e + 1] * (scale if word >> np.uint64(32) >= threshold else zero)
 
 
 @jit
-def mix(z):
+def _mix(z):
     """The output function of SplitMix64: a bijection of 64-bit words."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
