@@ -13,15 +13,34 @@
 
 namespace fastnn {
 
-// Whether a convolution (of C channels to O, with P Q pixels each) goes by 3 x 3 filters in the simplest way.
-inline bool goes_by_winograd(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P,
-                             std::int64_t Q) {
+// The side of the tiles of outputs in which a convolution of C channels to O, with P Q pixels each, goes by
+// Winograd's algorithm, or 0: wide enough to fill vectors and to repay the transforms, and with not too many
+// tiles that reach beyond the outputs. It does not depend on the number of images, whose bits must not.
+inline int winograd_side(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
+    // Filters for larger tiles take 4 times the memory of the filters themselves: a batch of few images,
+    // which would do little more than to transform them, should find them in its cache.
+    constexpr std::int64_t MOST_WEIGHTS = 128 * 128;
     for (int i = 0; i < 2; ++i)
-        if (g.stride[i] != 1 || g.dilation[i] != 1) return false;
-    return g.R == 3 && g.S == 3 && g.groups() == 1 && winograd_pays(C, O, P, Q);
+        if (g.stride[i] != 1 || g.dilation[i] != 1) return 0;
+    if (g.R != 3 || g.S != 3 || g.groups() != 1 || C < 16 || O < 16) return 0;
+    const std::int64_t direct = P * Q * 9;
+    const std::int64_t small = (P + 1) / 2 * ((Q + 1) / 2) * 16, large = (P + 3) / 4 * ((Q + 3) / 4) * 36;
+    if (C * O <= MOST_WEIGHTS && 4 * large <= 3 * direct && 5 * large <= 4 * small) return 4;
+    return 4 * small <= 3 * direct ? 2 : 0;
 }
-template <class T> inline Winograd<T> winograd_of(const Geometry &g) {
-    return {g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
+
+// body(Winograd<T, side>) of these sizes: the images (P, Q, O) of a convolution's outputs, or of its
+// gradient.
+template <class T, class Body> inline auto with_side(int side, const Winograd<T, 2> &w, Body body) {
+    const Winograd<T, 4> wide{w.N, w.H, w.W, w.C, w.P, w.Q, w.O, w.top, w.left};
+    return side == 2 ? body(w) : body(wide);
+}
+
+inline int forward_side(const Geometry &g) { return winograd_side(g, g.C, g.O, g.P, g.Q); }
+inline bool forward_by_winograd(const Geometry &g) { return forward_side(g) != 0; }
+template <class T, class Body> inline auto with_winograd(const Geometry &g, Body body) {
+    const Winograd<T, 2> w{g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
+    return with_side<T>(forward_side(g), w, body);
 }
 
 inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
@@ -38,8 +57,6 @@ inline Depthwise depthwise_of(const Geometry &g) {
             {g.dilation[0], g.dilation[1]}};
 }
 
-inline bool forward_by_winograd(const Geometry &g) { return goes_by_winograd(g, g.C, g.O, g.P, g.Q); }
-
 // Filters so large that each block of outputs must come from the second-level cache are packed, or its rows
 // would lie in as many pages (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
 template <class T> bool packs_filters(const Geometry &g) {
@@ -52,10 +69,10 @@ template <class T> ScratchNeeds conv_forward_scratch(const Call &call) {
     const Geometry g(call);
     const Correlation<T> c(g);
     const std::int64_t size = sizeof(T);
-    if (forward_by_winograd(g)) {
-        const Winograd<T> w = winograd_of<T>(g);
-        return {0, w.filter_elements() * size, w.forward_elements() * size};
-    }
+    if (forward_by_winograd(g))
+        return with_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, w.filter_elements() * size, w.forward_elements() * size};
+        });
     const std::int64_t panels = packs_filters<T>(g) ? Panels<T>::elements(g.R * g.S * g.channels, g.O) : 0;
     return {0, panels * size, is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size};
 }
@@ -65,7 +82,8 @@ template <class T> void conv_forward_prepare(const Call &call, int part, int par
     const T *const w = call.in<T>(1);
     T *const filters = reinterpret_cast<T *>(call.scratch);
     if (forward_by_winograd(g)) {
-        transform_filters(winograd_of<T>(g), share(g.C, part, parts), w, filters);
+        with_winograd<T>(
+            g, [=](const auto &by) { transform_filters(by, share(by.C, part, parts), w, filters); });
     } else if (packs_filters<T>(g)) {
         const std::int64_t rows = g.R * g.S * g.channels;
         const Range mine = share(rows, part, parts);
@@ -85,8 +103,10 @@ template <class T> void conv_forward(const Call &call, int part, int parts) {
         activate(call.activation, pixels, g.O, count, width);
     };
     if (forward_by_winograd(g))
-        return winograd_forward(winograd_of<T>(g), call.in<T>(0), filters, call.in<T>(2), memory, part, parts,
-                                call.out<T>(3), apply);
+        return with_winograd<T>(g, [&](const auto &w) {
+            winograd_forward(w, call.in<T>(0), filters, call.in<T>(2), memory, part, parts, call.out<T>(3),
+                             apply);
+        });
     const T *const panels = packs_filters<T>(g) ? filters : nullptr;
     const Correlation<T> c(g);
     for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
@@ -127,9 +147,11 @@ inline Depthwise turned_depthwise(const Geometry &g) {
             {g.dilation[0], g.dilation[1]}};
 }
 
-inline bool dx_by_winograd(const Geometry &g) { return goes_by_winograd(g, g.O, g.C, g.H, g.W); }
-template <class T> inline Winograd<T> turned_winograd(const Geometry &g) {
-    return {g.N, g.P, g.Q, g.O, g.H, g.W, g.C, turned_padding(g, 0), turned_padding(g, 1)};
+inline int dx_side(const Geometry &g) { return winograd_side(g, g.O, g.C, g.H, g.W); }
+inline bool dx_by_winograd(const Geometry &g) { return dx_side(g) != 0; }
+template <class T, class Body> inline auto with_turned_winograd(const Geometry &g, Body body) {
+    const Winograd<T, 2> w{g.N, g.P, g.Q, g.O, g.H, g.W, g.C, turned_padding(g, 0), turned_padding(g, 1)};
+    return with_side<T>(dx_side(g), w, body);
 }
 template <class T> inline std::int64_t filter_elements(const Geometry &g) {
     return whole_lines(g.R * g.S * g.outputs() * g.C * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
@@ -138,10 +160,10 @@ template <class T> inline std::int64_t filter_elements(const Geometry &g) {
 template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
     const Geometry g(call);
     const std::int64_t size = sizeof(T), filters = filter_elements<T>(g);
-    if (dx_by_winograd(g)) {
-        const Winograd<T> w = turned_winograd<T>(g);
-        return {0, (filters + w.filter_elements()) * size, w.forward_elements() * size};
-    }
+    if (dx_by_winograd(g))
+        return with_turned_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, (filters + w.filter_elements()) * size, w.forward_elements() * size};
+        });
     return {0, filters * size, is_depthwise(g) ? 0 : turned<T>(g).elements(g.H) * size};
 }
 
@@ -163,7 +185,9 @@ template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
             transpose<T, false>(from, g.O, g.channels, mine.end - mine.begin, to, g.C);
         }
     if (dx_by_winograd(g))
-        transform_filters(turned_winograd<T>(g), mine, filters, filters + filter_elements<T>(g));
+        with_turned_winograd<T>(g, [=, of_w = filter_elements<T>(g)](const auto &w) {
+            transform_filters(w, mine, filters, filters + of_w);
+        });
 }
 
 // dy (N, P, Q, O), w (R, S, channels, O), y of the activation (N, H, W, C) or null -> dx (N, H, W, C)
@@ -176,8 +200,10 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
             deactivate(call.activation, call.in<T>(3) + (pixels - x), pixels, g.C, count, width);
     };
     if (dx_by_winograd(g))
-        return winograd_forward(turned_winograd<T>(g), call.in<T>(0), filters + filter_elements<T>(g),
-                                no_bias, memory, part, parts, call.out<T>(2), go_back);
+        return with_turned_winograd<T>(g, [&](const auto &w) {
+            winograd_forward(w, call.in<T>(0), filters + filter_elements<T>(g), no_bias, memory, part, parts,
+                             call.out<T>(2), go_back);
+        });
     const Correlation<T> c = turned<T>(g);
     const Canvas<T> canvas{memory, c.width(), g.O};
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
@@ -213,10 +239,10 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     const Geometry g(call);
     const Correlation<T> c(g);
     const std::int64_t size = sizeof(T);
-    if (dw_by_winograd(g)) {
-        const Winograd<T> w = winograd_of<T>(g);
-        return {0, w.filter_elements() * size, w.dw_elements() * size};
-    }
+    if (dw_by_winograd(g))
+        return with_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, w.filter_elements() * size, w.dw_elements() * size};
+        });
     const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P);
     return {0, dw_by_images<T>(g) ? IMAGE_CHUNKS * FilterGradient<T>(g).elements() * size : 0, canvas * size};
 }
@@ -259,8 +285,10 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part);
     if (dw_by_winograd(g))
-        winograd_dw(winograd_of<T>(g), call.in<T>(0), call.in<T>(1), memory, part, parts,
-                    reinterpret_cast<T *>(call.scratch));
+        with_winograd<T>(g, [&](const auto &w) {
+            winograd_dw(w, call.in<T>(0), call.in<T>(1), memory, part, parts,
+                        reinterpret_cast<T *>(call.scratch));
+        });
     else if (is_depthwise(g))
         depthwise_gradients(g, call.in<T>(0), call.in<T>(1), part, parts, call.out<T>(2));
     else if (dw_by_images<T>(g))
@@ -275,7 +303,7 @@ template <class T> void conv_dw_finish(const Call &call) {
     const T *const sums = reinterpret_cast<const T *>(call.scratch);
     const std::int64_t elements = FilterGradient<T>(g).elements();
     if (dw_by_winograd(g))
-        transform_filters_back(winograd_of<T>(g), sums, call.out<T>(2));
+        with_winograd<T>(g, [&](const auto &w) { transform_filters_back(w, sums, call.out<T>(2)); });
     else if (dw_by_images<T>(g))
         for_vectors<T>(0, elements, [&, dw = call.out<T>(2)](std::int64_t e, int n) {
             Vec<T> sum = load_n(sums + e, n);

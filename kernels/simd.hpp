@@ -181,6 +181,9 @@ template <class T> inline T sum_lanes(Vec<T> v) {
     return fold_lanes<T>(v, [](auto a, auto b) { return a + b; });
 }
 
+// For large lambdas: GCC makes a function of one that is called twice, and n would be no constant in it.
+#define INLINED __attribute__((always_inline))
+
 // Calls body(e, n) for each vector's worth of elements: n = LANES, but what is left at the end.
 template <class T, class Body> inline void for_vectors(std::int64_t begin, std::int64_t end, Body body) {
     std::int64_t e = begin;

@@ -277,7 +277,8 @@ CONVOLUTIONS = (
     Convolution((1, 6, 7, 3), (3, 2, 6), stride=(2, 2), dilation=(1, 2), groups=3),
     Convolution((1, 4, 29, 17), (3, 3, 65), padding=(1, 1)),
     # By Winograd's algorithm: more tiles than a group, outputs and pixels that tiles reach beyond.
-    Convolution((3, 12, 13, 16), (3, 3, 16), padding=(1, 1)),
+    Convolution((9, 12, 13, 16), (3, 3, 16), padding=(1, 1)),
+    Convolution((6, 9, 9, 16), (3, 3, 17), padding=(1, 1)),
     Convolution((2, 9, 8, 33), (3, 3, 130)),
     Convolution((1, 6, 7, 20), (3, 3, 18), padding=(0, 3)),
     Convolution((1, 3, 15, 33), (1, 1, 130)),

@@ -146,7 +146,8 @@ template <class T> void check_conv() {
     check_conv<T>(2, 3, 3, BLOCK<T> + 1, 1, 1, BLOCK<T> + 1, 5, 3, 3, 1, 0, 1);
     // By Winograd's algorithm: tiles beyond the image and the outputs, more than a group of them, no images.
     check_conv<T>(2, 5, 8, 16, 3, 3, 16, LANES<T> + 3, 5, 6, 1, 1, 1);
-    check_conv<T>(1, 21, 22, 17, 3, 3, 17, BLOCK<T> + 1, 19, 20, 1, 0, 1);
+    check_conv<T>(4, 21, 22, 17, 3, 3, 17, BLOCK<T> + 1, 19, 20, 1, 0, 1);
+    check_conv<T>(4, 10, 9, 18, 3, 3, 18, LANES<T> + 5, 10, 9, 1, 1, 1);
     check_conv<T>(0, 4, 4, 16, 3, 3, 16, 16, 4, 4, 1, 1, 1);
     check_conv<T>(1, 2, 3, 16, 3, 3, 16, 16, 9, 4, 1, 3, 1);
     check_conv<T>(1, 8, 9, 40, 1, 7, 40, BLOCK<T> + 1, 8, 9, 1, 3, 1);  // packed filters
