@@ -166,7 +166,7 @@ MISTAKES = (
         "for (std::int64_t n = images.begin; n < images.end; ++n) {\n            const T *const image = x +",
         "for (std::int64_t n = images.begin; n < images.end - (images.begin > 0); ++n) {\n"
         "            const T *const image = x +",
-        (BITS, GRID),
+        ("tests/kernels/test_conv.py",),
     ),
     # --- activations and losses ---
     Mistake(

@@ -185,6 +185,31 @@ def test_logits_far_out_give_finite_numbers(name, dtype, gamma):
         assert np.isfinite(dz).all()
 
 
+@every_backend
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-15)])
+def test_a_sure_right_answer_keeps_its_digits(name, dtype, tolerance):
+    """log(1 + exp(-z)) is about exp(-z), which 1 + exp(-z) has lost from z = 17 on in float32."""
+    z = np.array([[2], [12], [16], [20], [35]], dtype)
+    with fn.backend(name):
+        losses = fn.binary_cross_entropy(z, np.ones((5, 1)), reduction="none")
+    np.testing.assert_allclose(losses, np.log1p(np.exp(-z.astype(np.float64))), tolerance)
+
+
+@every_backend
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_classes_that_cannot_be_do_not_count_in_focal_loss(name, dtype):
+    """Logits of -inf, for which nobody asks: 0 times infinity is 0 here, in loss and gradient."""
+    z, labels = np.array([[1, -np.inf, 0.5], [0, 2, -np.inf]], dtype), np.array([0, 1])
+    with fn.backend(name):
+        of_labels = value_and_gradient(fn.Focal(), z, labels)
+        of_rows = value_and_gradient(fn.Focal(), z, np.eye(3)[labels])
+        two = value_and_gradient(fn.Focal(), z[:1, ::2].copy(), labels[:1])
+    np.testing.assert_allclose(of_labels[0], of_rows[0], 1e-6)
+    np.testing.assert_allclose(of_labels[1], of_rows[1], 1e-6, 1e-7)
+    np.testing.assert_allclose(of_labels[1][0, ::2], two[1][0] / 2, 1e-6)
+    assert of_labels[1][0, 1] == of_labels[1][1, 2] == 0
+
+
 def test_dice_of_nothing_at_all_is_0():
     z = np.full((2, 5), -1e4, np.float32)
     value, dz = value_and_gradient(fn.Dice(smooth=0), z, np.zeros((2, 5)))
