@@ -268,7 +268,7 @@ def run_at_walls(isa):
 
     from fastnn.kernels import core, load
 
-    PAGE, ROOM, NO_ACCESS = mmap.PAGESIZE, 1 << 20, 0
+    PAGE, ROOM, NO_ACCESS = mmap.PAGESIZE, 1 << 21, 0
 
     def walled_memory():
         """ROOM bytes between two pages that nobody may touch."""
