@@ -8,6 +8,7 @@ Prints a line per configuration, two of which are built and run at a time; the e
 The compiler is $CXX, or g++.
 """
 
+import argparse
 import os
 import platform
 import shutil
@@ -110,7 +111,9 @@ def execute(command: list[str]) -> str:
 
 
 def main() -> int:
-    kernels = Path(sys.argv[1]) if len(sys.argv) > 1 else KERNELS
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kernels", nargs="?", type=Path, default=KERNELS, help="another kernels/ folder")
+    kernels = parser.parse_args().kernels
     compiler = os.environ.get("CXX", "g++")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
