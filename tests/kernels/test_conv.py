@@ -210,9 +210,10 @@ def test_no_memory_is_asked_for_where_none_is_needed():
 
 
 @every_isa
-def test_an_image_alone_has_the_bits_it_has_among_others(isa):
+@pytest.mark.parametrize("channels", [7, 16])  # 16: by Winograd's algorithm
+def test_an_image_alone_has_the_bits_it_has_among_others(channels, isa):
     core.select_isa(isa)
-    conv = Convolution((5, 17, 19, 7), (3, 3, 33), padding=(1, 1))
+    conv = Convolution((5, 17, 19, channels), (3, 3, 33), padding=(1, 1))
     x, w, b, *steps, y = Case("conv_forward", cases.conv_forward, (conv, True)).arguments(np.float32).values()
     core.set_num_threads(3)
     load("aot")["conv_forward"](x, w, b, *steps, y)
@@ -228,6 +229,26 @@ LONG = {
     "by Winograd": Convolution((16, 64, 64, 16), (3, 3, 16), padding=(1, 1)),
     "depthwise": Convolution((4, 200, 200, 8), (3, 3, 8), padding=(1, 1), groups=8),
 }
+
+
+@every_isa
+@pytest.mark.parametrize("shape", [(2, 14, 14, 64), (3, 7, 7, 64), (2, 13, 11, 16)], ids=str)
+def test_large_tiles_round_by_millionths(shape, isa):
+    """Winograd's tiles of 4 x 4 outputs on normal numbers, in units of the largest output."""
+    core.select_isa(isa)
+    rng = np.random.default_rng(0)
+    conv = Convolution(shape, (3, 3, 64), padding=(1, 1))
+    x, w, dy = (rng.standard_normal(sides) for sides in (conv.images, conv.weights, conv.outputs))
+    for kernel, first, second, out in (
+        ("conv_forward", x, w, dy.shape),
+        ("conv_dx", dy, w, x.shape),
+        ("conv_dw", x, dy, w.shape),
+    ):
+        bias = (None,) if kernel == "conv_forward" else ()
+        exact, found = np.empty(out), np.empty(out, np.float32)
+        load("ref")[kernel](first, second, *bias, *conv.steps, exact)
+        load("aot")[kernel](first.astype(np.float32), second.astype(np.float32), *bias, *conv.steps, found)
+        assert np.abs(found - exact).max() < 2e-5 * np.abs(exact).max(), kernel
 
 
 @every_isa
