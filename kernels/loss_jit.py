@@ -29,9 +29,9 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     for m in range(rows):
         t[:] = others
         t[label[m]] += own
-        _cross_entropy(z, m, t, weight, e, scale, losses, dz)
+        largest, log_total = _cross_entropy(z, m, t, weight, e, scale, losses, dz)
         if smoothing == 0:  # only the label's own term: another class may have the logit -inf
-            losses[m] = -t[label[m]] * e[label[m]]
+            losses[m] = -t[label[m]] * (z[m, label[m]] - largest - log_total)
     _reduce(losses, divisor, reduction, loss)
 
 
@@ -249,7 +249,8 @@ def _weight_of(label, z, weight):
 def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
     """Loss and gradient of row m with the targets t (C,).
 
-    Leaves the weighted targets in t, and the logarithms of the softmax in e (C,).
+    Leaves the weighted targets in t, e (C,) is memory. Returns what is taken from a logit to make it the
+    logarithm of the softmax: the largest logit, and the logarithm of the sum.
     """
     T = z.dtype.type
     classes = z.shape[1]
@@ -260,19 +261,18 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
         e[c] = exp(z[m, c] - largest)
     total = _sum(e, T)
     log_total = log(total)
-    mass = T(0)
-    for c in range(classes):
-        if weight is not None:
+    if weight is not None:
+        for c in range(classes):
             t[c] *= weight[c]
+    mass, loss = T(0), T(0)
+    for c in range(classes):
         mass += t[c]
+        loss -= t[c] * (z[m, c] - largest - log_total)
+    losses[m] = loss
     if dz is not None:
         for c in range(classes):
             dz[m, c] = (mass * (e[c] / total) - t[c]) * scale
-    loss = T(0)
-    for c in range(classes):
-        e[c] = z[m, c] - largest - log_total
-        loss -= t[c] * e[c]
-    losses[m] = loss
+    return largest, log_total
 
 
 @kernel(loss=np.float64)
