@@ -123,10 +123,10 @@ def prepare(folder, mistakes):
     where = python("import fastnn; print(fastnn.kernels.__file__)", folder).strip()
     if not where.startswith(str(folder)):
         sys.exit(f"the tests would import {where}, not the copy in {folder}")
-    tests = sorted({file for mistake in mistakes for file in mistake.tests})
-    done = test(folder, tests)
-    if done.returncode:
-        sys.exit(f"{done.stdout}\nthe tests fail without any mistake")
+    for file in sorted({file for mistake in mistakes for file in mistake.tests}):
+        done = test(folder, [file])
+        if done.returncode:
+            sys.exit(f"{done.stdout}\nthe tests fail without any mistake")
     return python("from fastnn.kernels import core; print(core.isa())", folder).strip()
 
 

@@ -53,6 +53,20 @@ def test_scipy_agrees(shape, dtype, isa):
 
 
 @every_backend
+def test_scipy_agrees_on_displacements(backend):
+    """Downwards by field[0], to the right by field[1], on top of a matrix."""
+    x, rng = images((6, 12, 17, 1)), np.random.default_rng(0)
+    matrix, field = matrices(RANGES, 12, 17, 6), rng.uniform(-3, 3, (6, 2, 12, 17))
+    got = warped(x, matrix, np.float64, field=field, backend=backend)
+    pixels = np.stack(np.meshgrid(range(12), range(17), indexing="ij"))
+    for m in range(6):
+        lines = matrix[m].reshape(2, 3)
+        places = np.tensordot(lines[:, :2], pixels, 1) + lines[:, 2, None, None] + field[m]
+        wanted = ndimage.map_coordinates(x[m, ..., 0].astype(float), places, order=1, mode="grid-constant")
+        np.testing.assert_allclose(got[m, ..., 0], wanted, atol=1e-11)
+
+
+@every_backend
 @both_types
 @pytest.mark.parametrize("source_type", [np.uint8, np.float32, np.float64])
 def test_the_identity_is_gather(backend, dtype, source_type):
