@@ -220,5 +220,7 @@ def test_shapes_must_fit(backend, name, value):
 def test_images_may_not_be_too_large():
     with pytest.raises(ValueError, match="pixels a side"):
         warped(np.zeros((1, 2**21, 1, 1), np.uint8), np.zeros((1, 6)))
+    with pytest.raises(ValueError, match=r"2\^31 elements"):  # none of them, so that they fit into memory
+        warped(np.zeros((0, 50_000, 50_000, 1), np.uint8), np.zeros((0, 6)))
     with pytest.raises(ValueError, match="sigma"):
         load("aot")["displacement"](np.zeros(1, np.uint64), 1.0, np.nan, np.zeros((1, 2, 3, 3)))
