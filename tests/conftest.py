@@ -1,5 +1,6 @@
 """What the tests of several files share."""
 
+import signal
 from contextlib import contextmanager
 
 import numpy as np
@@ -7,6 +8,12 @@ import pytest
 
 import fastnn as fn
 from fastnn import kernels
+
+
+def pytest_sessionstart():
+    """Tests send Ctrl-C to their own process, which the background jobs of a shell ignore from the start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
