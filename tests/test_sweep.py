@@ -229,6 +229,23 @@ def test_ctrl_c_keeps_what_is_done(jobs):
     assert curves(study) == curves(fn.sweep(build, {"lr": [0.1]}, seeds=range(8), jobs=1, progress=False))
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_each_trains_on_one_thread_and_the_number_of_threads_is_given_back(jobs):
+    before = fn.get_num_threads()
+    fn.set_num_threads(2)
+    try:
+        study = fn.sweep(
+            lambda lr: {"threads": fn.get_num_threads()}, {"lr": [1, 2]}, seeds=[0], jobs=jobs, progress=False
+        )
+        assert [member.values["threads"] for member in study.members] == [1, 1]
+        assert fn.get_num_threads() == 2
+        with pytest.raises(RuntimeError, match="all 1 trainings failed"):
+            fn.sweep(lambda lr: 1 / 0, {"lr": [1]}, seeds=[0], jobs=jobs, progress=False)
+        assert fn.get_num_threads() == 2
+    finally:
+        fn.set_num_threads(before)
+
+
 def test_a_study_gets_each_member_once():
     class Counted(fn.Study):
         added = 0

@@ -100,6 +100,25 @@ def test_no_such_file(tmp_path):
         fn.data.read_csv(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize("label", range(-5, 5))
+def test_the_label_may_stand_anywhere(csv, label):
+    table = np.arange(20).reshape(4, 5)
+    x, y = read_csv(csv("\n".join(",".join(map(str, row)) for row in table)), label=label)
+    assert np.array_equal(y, table[:, label])
+    assert np.array_equal(x, np.delete(table, label, axis=1))
+
+
+@pytest.mark.parametrize("column", range(1, 6))
+def test_256_is_no_byte_in_any_column(csv, column):
+    cells = ["3", *("255" if place != column else "256" for place in range(1, 6))]
+    file = csv(",".join(cells) + "\n" + ",".join(["3"] * 6) + "\n")
+    with pytest.raises(DatasetError, match=rf"line 1, column {column + 1}: '256' is no whole number"):
+        read_csv(file, dtype=np.uint8)
+    x, _ = read_csv(file)
+    assert x.dtype == np.float32
+    assert x[0, column - 1] == 256
+
+
 def test_pieces_end_anywhere(csv, monkeypatch):
     path = csv("\n".join(f"{row % 10},{row % 256},{row % 7}.5" for row in range(500)))
     whole = read_csv(path)
