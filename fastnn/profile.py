@@ -56,7 +56,7 @@ class Profile:
             line = (
                 f"{row.kernel:22}{shape:>18}{row.seconds * 1e6:>10.2f}{row.seconds / self.step_seconds:>8.1%}"
             )
-            if row.flop:
+            if row.flop and row.seconds:  # 0: less than what it takes to read the clock
                 rate = row.flop / row.seconds / 1e9
                 line += f"{rate:>10.0f}{rate / self.peak_gflops:>7.0%}"
             lines.append(line)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn.profile import Profile, Row
 
 
 def trainer():
@@ -77,3 +78,9 @@ def test_steps_that_are_not_planned_cannot_be_profiled(reason):
         fn.backend("ref" if reason == "backend" else "aot"),
     ):
         subject.profile(X, Y)
+
+
+def test_a_product_below_the_resolution_of_the_clock_has_no_rate():
+    row = Row("dense_forward", (2, 3, 4), 0.0, 48.0)
+    line = next(line for line in Profile([row], 1e-6, 1, 100.0).table().splitlines() if "dense" in line)
+    assert line.split() == ["dense_forward", "2x3x4", "0.00", "0.0%"]
