@@ -1,5 +1,5 @@
-// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax rows and
-// classes.
+// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax
+// the sizes are rows and classes.
 //
 // Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
 // kernels agree to the last bit.

@@ -29,8 +29,7 @@ inline int winograd_side(const Geometry &g, std::int64_t C, std::int64_t O, std:
     return 4 * small <= 3 * direct ? 2 : 0;
 }
 
-// body(Winograd<T, side>) of these sizes: the images (P, Q, O) of a convolution's outputs, or of its
-// gradient.
+// body(Winograd<T, side>) of these sizes, those of a convolution or of its gradient.
 template <class T, class Body> inline auto with_side(int side, const Winograd<T, 2> &w, Body body) {
     const Winograd<T, 4> wide{w.N, w.H, w.W, w.C, w.P, w.Q, w.O, w.top, w.left};
     return side == 2 ? body(w) : body(wide);

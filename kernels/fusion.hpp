@@ -57,8 +57,7 @@ inline void fuse_activation_gradients(Calls &calls) {
     }
 }
 
-// The kernel that makes the gradient `made` and does the update `update` with it; KERNEL_COUNT if there is
-// none.
+// The kernel that makes the gradient `made` and does the update `update` with it; else KERNEL_COUNT.
 inline KernelId with_update(KernelId made, KernelId update) {
     if (made == DENSE_DW && update == SGD) return DENSE_DW_SGD;
     if (made == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;

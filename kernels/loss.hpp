@@ -167,8 +167,8 @@ template <class T> inline Focal<T> focal_of(Vec<T> surprise, Vec<T> target, T ga
     return {select<T>(weighted == zero, zero, weighted * surprise), -weighted * (steeper + one)};
 }
 
-// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null; labels in
-// range
+// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null;
+// labels are in range
 template <class T> void focal_labels(const Call &call, int part, int parts) {
     const std::int64_t C = call.size[1];
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);

@@ -52,8 +52,8 @@ template <class T> struct AdamRule {
     }
 };
 
-// The update of some elements, given their gradient: hyper, v or null, p stand in the call from array FIRST
-// on.
+// The update of some elements, given their gradient: hyper, v or null, p stand in the call
+// from array FIRST on.
 template <class T> struct SgdUpdate {
     SgdRule<T> rule;
     T *v, *p;

@@ -1,7 +1,7 @@
 // Sums over the rows of a matrix (M, C), chunk by chunk: CHUNK_ROWS rows, whatever the number of threads,
 // whose sums go to the shared scratch memory; when all are there, one thread adds them up in double, in their
-// order. A chunk is worked through in blocks of a few vectors of channels, whose rows stay in the first-level
-// cache.
+// order. A chunk is worked through in blocks of a few vectors of channels, whose rows stay in the
+// first-level cache.
 #pragma once
 
 #include "call.hpp"

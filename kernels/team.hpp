@@ -66,8 +66,8 @@ public:
 
     // While a session is open, workers wait for jobs without going to sleep: a plan knows that more will come
     // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work`: of one step.
-    // False, and no session, where one thread does all: workers must not spin on the cores of other
-    // trainings.
+    // False, and no session, where one thread does all: workers must not spin on the
+    // cores of other trainings.
     bool open_session(int threads, double work) {
         if (threads < 2) return false;
         ++sessions_;

@@ -29,6 +29,15 @@ class Convolution:
         return 30 if self.filters[:2] == (3, 3) and self.stride == self.dilation == (1, 1) else 1000
 
     @property
+    def may_go_by_winograd(self):
+        return (
+            self.filters[:2] == (3, 3)
+            and self.stride == self.dilation == (1, 1)
+            and self.groups == 1
+            and min(self.images[3], self.filters[2]) >= 16
+        )
+
+    @property
     def terms(self):
         return math.prod(self.filters[:2]) * self.images[3] // self.groups
 

@@ -246,8 +246,8 @@ std::mt19937_64 random_bits(0);
 
 int64_t random_below(int64_t limit) { return int64_t(random_bits() % std::uint64_t(limit)); }
 
-// Whole numbers of at most 100, whose sums of products are exact below 2^24 / 100^2 terms; or of at most
-// `most`.
+// Whole numbers of at most 100, whose sums of products are exact below 2^24 / 100^2 terms;
+// or of at most `most`.
 template <class T> std::vector<T> whole(int64_t count, int64_t most = 100) {
     std::vector<T> values(static_cast<std::size_t>(count));
     for (T &value : values) value = T(random_below(2 * most + 1) - most);

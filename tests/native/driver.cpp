@@ -8,8 +8,8 @@
 // that may not be touched.
 //
 // Part two does to the thread team what a process may do to it: several callers at once, another number of
-// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone and side by
-// side.
+// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone
+// and side by side.
 //
 //     driver [no-fork] [verbose]
 //
