@@ -195,11 +195,24 @@ template <> struct NormalSeries<double> {
     };
 };
 
+// z^2 - square, where square is z * z rounded: by one fma or, where that rounds twice, by the halves of z,
+// whose products have no rounding (Dekker, A Floating-Point Technique for Extending the Available Precision,
+// 1971).
+template <class T> inline Vec<T> lost_by_squaring(Vec<T> z, Vec<T> square) {
+#if defined(__FMA__)
+    return fma(z, z, -square);
+#else
+    constexpr int low_bits = (FloatTraits<T>::mantissa_bits + 2) / 2;
+    const Vec<T> high = (Vec<T>)((Bits<T>)z >> low_bits << low_bits), low = z - high;
+    return (high * high - square) + T(2) * high * low + low * low;
+#endif
+}
+
 template <class T> inline Normal<T> normal(Vec<T> x) {
     using Series = NormalSeries<T>;
     const Vec<T> z = smaller(broadcast<T>(Series::beyond), absolute<T>(x));  // nan stays
     // The rounding error of z^2 would be one of z^2 / 2 times as many ulp in the exponential.
-    const Vec<T> square = z * z, lost = fma(z, z, -square);
+    const Vec<T> square = z * z, lost = lost_by_squaring<T>(z, square);
     const Vec<T> bare = exp_within<T>(square * T(-0.5)), e = fma(bare, lost * T(-0.5), bare);
     const Vec<T> over = T(1) / (z + T(4)), t = fma(broadcast<T>(-8), over, broadcast<T>(1));
     Vec<T> series = broadcast<T>(Series::coefficient[Series::terms - 1]);
