@@ -1,4 +1,4 @@
-// Dense kernels of a layer with few outputs, such as classes: rows of w fill a vector only in part.
+// Dense kernels of a layer with few outputs, such as classes: rows of w fill their vectors only in part.
 //
 // Such a product moves much and computes little, and its rows, 40 bytes long for ten classes, begin anywhere
 // in a cache line. So weights are updated and transposed many rows at a time, through a buffer (a masked load
@@ -13,7 +13,14 @@
 
 namespace fastnn {
 
-template <class T> constexpr bool is_narrow(std::int64_t outputs) { return outputs <= LANES<T>; }
+// With so many outputs, in at most two vectors, which are one block of columns.
+constexpr std::int64_t NARROW_OUTPUTS = 16;
+constexpr int NARROW_VECTORS = 2;
+static_assert(NARROW_VECTORS <= TILE_COLUMNS);
+
+template <class T> constexpr bool is_narrow(std::int64_t outputs) {
+    return outputs <= NARROW_OUTPUTS && outputs <= NARROW_VECTORS * LANES<T>;
+}
 
 // Stores whole vectors, whatever they hold behind a row's end: rows must come in ascending order, and there
 // must be room for a vector behind the last one.
@@ -39,7 +46,7 @@ public:
     NarrowForward(const Call &call, std::int64_t matrix)
         : M(call.size[1]), K(call.size[2]), N(call.size[3]), x(call.in<T>(0) + matrix * M * K),
           w(call.in<T>(1) + matrix * K * N), b(call.in<T>(2) ? call.in<T>(2) + matrix * N : nullptr),
-          y(call.out<T>(3) + matrix * M * N), activation(call.activation),
+          y(call.out<T>(3) + matrix * M * N), activation(call.activation), outputs(N, 0),
           chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
 
     static bool parts_are_chunks(const Call &call) {
@@ -48,7 +55,7 @@ public:
     }
 
     static ScratchNeeds scratch(const Call &call) {
-        const std::int64_t sums = NARROW_ROWS * CHUNKS * LANES<T> * std::int64_t(sizeof(T));
+        const std::int64_t sums = NARROW_ROWS * SUMS_ROW * std::int64_t(sizeof(T));
         if (parts_are_chunks(call)) return {0, sums, 0};
         return {0, 0, sums};
     }
@@ -71,55 +78,64 @@ private:
     const T *const x, *const w, *const b;
     T *const y;
     const int activation;
+    const ColumnBlock<T> outputs;
     const Tiles chunks;
 
     // The sums lie row by row, and in a row chunk by chunk.
-    static constexpr std::int64_t SUMS_ROW = CHUNKS * LANES<T>;
+    static constexpr std::int64_t SUMS = NARROW_VECTORS * LANES<T>, SUMS_ROW = CHUNKS * SUMS;
 
     void make_chunks(Range rows, Range mine, T *sums) const {
         std::int64_t chunk = mine.begin;
         if (rows.end - rows.begin == 1)
-            for (; chunk + 4 <= mine.end; chunk += 4) make_four_chunks(rows.begin, chunk, sums);
-        const Tiles tiles(rows.end - rows.begin, tile_rows(1));
+            for (; chunk + 4 <= mine.end; chunk += 4)
+                outputs.vectors == 1 ? make_four_chunks<1>(rows.begin, chunk, sums)
+                                     : make_four_chunks<2>(rows.begin, chunk, sums);
+        const Tiles tiles(rows.end - rows.begin, tile_rows(outputs.vectors));
         for (; chunk < mine.end; ++chunk) {
             const std::int64_t k = chunks.begin(chunk);
             for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                 const std::int64_t row = tiles.begin(tile);
-                tile_of_size<T, 1>(int(tiles.length(tile)), 1, {x + (rows.begin + row) * K + k, K, 1},
-                                   {w + k * N, N, int(N), false}, chunks.length(chunk), {nullptr, 0},
-                                   StoreWhole<T>{{sums + row * SUMS_ROW + chunk * LANES<T>, SUMS_ROW}});
+                tile_of_size<T, NARROW_VECTORS>(
+                    int(tiles.length(tile)), outputs.vectors, {x + (rows.begin + row) * K + k, K, 1},
+                    {w + k * N, N, outputs.last, false}, chunks.length(chunk), {nullptr, 0},
+                    StoreWhole<T>{{sums + row * SUMS_ROW + chunk * SUMS, SUMS_ROW}});
             }
         }
     }
 
     // Four chains of sums side by side.
-    void make_four_chunks(std::int64_t row, std::int64_t chunk, T *sums) const {
-        Vec<T> sum[4] = {};
+    template <int VECTORS> void make_four_chunks(std::int64_t row, std::int64_t chunk, T *sums) const {
+        Vec<T> sum[4][VECTORS] = {};
         std::int64_t first[4], least = K;
         for (int c = 0; c < 4; ++c) {
             first[c] = chunks.begin(chunk + c);
             least = chunks.length(chunk + c) < least ? chunks.length(chunk + c) : least;
         }
         const auto add = [&](int c, std::int64_t k) {
-            sum[c] = fma(broadcast(x[row * K + k]), load_first(w + k * N, int(N)), sum[c]);
+            const Vec<T> element = broadcast(x[row * K + k]);
+            for (int j = 0; j < VECTORS - 1; ++j)
+                sum[c][j] = fma(element, load(w + k * N + j * LANES<T>), sum[c][j]);
+            constexpr int LAST = VECTORS - 1;
+            sum[c][LAST] = fma(element, load_first(w + k * N + LAST * LANES<T>, outputs.last), sum[c][LAST]);
         };
         for (std::int64_t k = 0; k < least; ++k)
             for (int c = 0; c < 4; ++c) add(c, first[c] + k);
         for (int c = 0; c < 4; ++c) {
             if (chunks.length(chunk + c) > least) add(c, first[c] + least);
-            store(sums + (chunk + c) * LANES<T>, sum[c]);
+            for (int j = 0; j < VECTORS; ++j) store(sums + (chunk + c) * SUMS + j * LANES<T>, sum[c][j]);
         }
     }
 
     void add_chunks(Range rows, const T *sums) const {
-        for (std::int64_t row = rows.begin; row < rows.end; ++row, sums += SUMS_ROW) {
-            Vec<T> sum[CHUNKS];
-            for (int c = 0; c < CHUNKS; ++c) sum[c] = load(sums + c * LANES<T>);
-            for (int width = 1; width < CHUNKS; width *= 2)
-                for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];
-            if (b) sum[0] += load_n(b, int(N));
-            store_n(y + row * N, sum[0], int(N));
-        }
+        for (std::int64_t row = rows.begin; row < rows.end; ++row, sums += SUMS_ROW)
+            for_vectors<T>(0, N, [=](std::int64_t column, int n) {
+                Vec<T> sum[CHUNKS];
+                for (int c = 0; c < CHUNKS; ++c) sum[c] = load(sums + c * SUMS + column);
+                for (int width = 1; width < CHUNKS; width *= 2)
+                    for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];
+                if (b) sum[0] += load_n(b + column, n);
+                store_n(y + row * N + column, sum[0], n);
+            });
         activate(activation, y + rows.begin * N, N, rows.end - rows.begin, N);
     }
 };
@@ -160,13 +176,15 @@ template <class T, class Update>
 void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
                    const Update &update, int part, int parts, T *gradient) {
     const Range mine = share(K, part, parts, LANES<T>);
+    const ColumnBlock<T> columns(N, 0);
     for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
         const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;
-        const Tiles tiles(count, tile_rows(1));
+        const Tiles tiles(count, tile_rows(columns.vectors));
         for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
             const std::int64_t row = tiles.begin(tile);
-            tile_of_size<T, 1>(int(tiles.length(tile)), 1, {x + k + row, 1, K}, {dy, N, int(N), false}, M,
-                               {nullptr, 0}, StoreWhole<T>{{gradient + row * N, N}});
+            tile_of_size<T, NARROW_VECTORS>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
+                                            {dy, N, columns.last, false}, M, {nullptr, 0},
+                                            StoreWhole<T>{{gradient + row * N, N}});
         }
         for_vectors<T>(0, count * N,
                        [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });

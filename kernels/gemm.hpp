@@ -115,8 +115,8 @@ private:
         const bool one_block = units.begin / count == (units.end - 1) / count;
         const std::int64_t first = one_block ? units.begin % count : 0;
         const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
-        for (std::int64_t tile = first; tile < stop; ++tile)
-            copied.fill(tile, int(p.rows.length(tiles.begin + tile)), in_place(tiles.begin + tile, k));
+        const Operand<T> of_all = {p.a.data + k * p.a.step, p.a.row, p.a.step};
+        copied.fill(first, tiles.begin + first, stop - first, p.rows, of_all);
         return copied;
     }
 

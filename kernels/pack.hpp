@@ -91,14 +91,50 @@ template <class T> struct CopiedTiles {
         T *const first = data + elements(tile, height, depth);
         return by_rows ? Operand<T>{first, depth + GAP, 1} : Operand<T>{first, 1, height};
     }
-    void fill(std::int64_t tile, int rows, Operand<T> a) const {
-        T *const to = data + elements(tile, height, depth);
-        const std::int64_t lines = by_rows ? rows : depth, length = by_rows ? depth : rows;
-        const std::int64_t from_line = by_rows ? a.row : a.step, to_line = by_rows ? depth + GAP : height;
-        for (std::int64_t line = 0; line < lines; ++line)
-            for_vectors<T>(0, length, [=](std::int64_t e, int n) {
-                store_n(to + line * to_line + e, load_n(a.data + line * from_line + e, n), n);
-            });
+    // Copies `count` tiles of those that `rows` cuts A into, from the one with this index on, to `to`, ...
+    void fill(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+              Operand<T> a) const {
+        for (std::int64_t tile = 0; tile < count; tile += TOGETHER) {
+            const std::int64_t left = count - tile;
+            if (by_rows)
+                fill_rows(to + tile, index + tile, left < TOGETHER ? left : TOGETHER, rows, a);
+            else
+                fill_columns(to + tile, index + tile, left < TOGETHER ? left : TOGETHER, rows, a);
+        }
+    }
+
+private:
+    static constexpr std::int64_t TOGETHER = 32, COLUMNS_AHEAD = 4;
+
+    void fill_rows(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+                   Operand<T> a) const {
+        for (std::int64_t tile = 0; tile < count; ++tile) {
+            const std::int64_t begin = rows.begin(index + tile), length = rows.length(index + tile);
+            for (std::int64_t row = 0; row < length; ++row)
+                copy(data + elements(to + tile, height, depth) + row * (depth + GAP),
+                     a.data + (begin + row) * a.row, depth);
+        }
+    }
+
+    // Column by column for all tiles: one tile by itself would use a few bytes of each line, which would be
+    // gone before the next one where columns are a multiple of 4 KiB apart.
+    void fill_columns(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+                      Operand<T> a) const {
+        std::int64_t begin[TOGETHER + 1];
+        for (std::int64_t tile = 0; tile <= count; ++tile) begin[tile] = rows.begin(index + tile);
+        T *const first = data + elements(to, height, depth);
+        for (std::int64_t column = 0; column < depth; ++column)
+            for (std::int64_t tile = 0; tile < count; ++tile) {
+                const T *const from = a.data + column * a.step + begin[tile];
+                __builtin_prefetch(from + COLUMNS_AHEAD * a.step);
+                copy(first + elements(tile, height, depth) + column * height, from,
+                     begin[tile + 1] - begin[tile]);
+            }
+    }
+
+    // Stores whole vectors: what is behind the last element is written later, or is the gap.
+    static void copy(T *to, const T *from, std::int64_t count) {
+        for_vectors<T>(0, count, [=](std::int64_t e, int n) { store(to + e, load_n(from + e, n)); });
     }
 };
 

@@ -18,7 +18,7 @@ constexpr std::int64_t TALL = 40;
 // With so many products per sum and so many blocks of columns besides, it pays to copy A too (on Zen 4, with
 // the packing of B that fetches ahead: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw
 // 67 -> 88 %; dense_dw of 256x1024x1024, with 256 products per sum, lost 3 %).
-constexpr std::int64_t DEPTH_TO_COPY = 300, BLOCKS_TO_COPY = 4;
+constexpr std::int64_t DEPTH_TO_COPY = BLOCK_ROW_BYTES >= 256 ? 300 : 100, BLOCKS_TO_COPY = 4;
 
 // Rows of C that are worked on at a time where memory is needed for them: a copy of so many rows of A with
 // PACKED_ROWS columns takes 1.5 MiB.

@@ -14,6 +14,10 @@
 #include <immintrin.h>
 #endif
 
+// For what GCC would make a function of when it is used often: its vectors would go through memory, and an n
+// that is known would be no constant in it.
+#define INLINED __attribute__((always_inline))
+
 namespace fastnn {
 
 #if defined(__AVX512F__)
@@ -89,11 +93,32 @@ inline Vec<float> load_first(const float *p, int n) {
 inline Vec<double> load_first(const double *p, int n) {
     return _mm256_maskload_pd(p, (__m256i)(lane_numbers<double>() < n));
 }
+// Piece by piece, since a masked store takes a Zen 3 twelve cycles and more, and what is loaded behind it
+// from the same line waits for it.
 inline void store_first(float *p, Vec<float> v, int n) {
-    _mm256_maskstore_ps(p, (__m256i)(lane_numbers<float>() < n), v);
+    if (n == 8) return store(p, v);
+    __m128 rest = _mm256_castps256_ps128((__m256)v);
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps((__m256)v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi(reinterpret_cast<__m64 *>(p), rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, rest);
 }
 inline void store_first(double *p, Vec<double> v, int n) {
-    _mm256_maskstore_pd(p, (__m256i)(lane_numbers<double>() < n), v);
+    if (n == 4) return store(p, v);
+    __m128d rest = _mm256_castpd256_pd128((__m256d)v);
+    if (n & 2) {
+        _mm_storeu_pd(p, rest);
+        rest = _mm256_extractf128_pd((__m256d)v, 1);
+        p += 2;
+    }
+    if (n & 1) _mm_store_sd(p, rest);
 }
 #else
 template <class T> inline Vec<T> load_first(const T *p, int n) {
@@ -108,7 +133,7 @@ template <class T> inline void store_first(T *p, Vec<T> v, int n) {
 #endif
 
 // The first n elements of v, `filling` in the others.
-template <class T> inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
+template <class T> INLINED inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
     return n == LANES<T> ? v : select<T>(lane_numbers<T>() < n, v, broadcast(filling));
 }
 
@@ -181,9 +206,6 @@ template <class T> inline T sum_lanes(Vec<T> v) {
     return fold_lanes<T>(v, [](auto a, auto b) { return a + b; });
 }
 
-// For large lambdas: GCC makes a function of one that is called twice, and n would be no constant in it.
-#define INLINED __attribute__((always_inline))
-
 // Calls body(e, n) for each vector's worth of elements: n = LANES, but what is left at the end.
 template <class T, class Body> inline void for_vectors(std::int64_t begin, std::int64_t end, Body body) {
     std::int64_t e = begin;
@@ -201,10 +223,10 @@ inline Accumulator accumulate(std::int64_t begin, std::int64_t end, Accumulator 
 }
 
 // `load` or `load_first`, `store` or `store_first`: n is a constant in the loop of `for_vectors`.
-template <class T> inline Vec<T> load_n(const T *p, int n) {
+template <class T> INLINED inline Vec<T> load_n(const T *p, int n) {
     return n == LANES<T> ? load(p) : load_first(p, n);
 }
-template <class T> inline void store_n(T *p, Vec<T> v, int n) {
+template <class T> INLINED inline void store_n(T *p, Vec<T> v, int n) {
     if (n == LANES<T>)
         store(p, v);
     else

@@ -57,7 +57,7 @@ template <class T> struct Reduced {
     Vec<T> n, r;
 };
 
-template <class T> inline Reduced<T> reduce(Vec<T> x) {
+template <class T> INLINED inline Reduced<T> reduce(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> magic = broadcast<T>(F::round_magic);
     const Vec<T> n = fma(x, broadcast<T>(F::log2_e), magic) - magic;
@@ -66,7 +66,7 @@ template <class T> inline Reduced<T> reduce(Vec<T> x) {
 }
 
 // (exp(r) - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ...
-template <class T> inline Vec<T> exp_series(Vec<T> r) {
+template <class T> INLINED inline Vec<T> exp_series(Vec<T> r) {
     constexpr int terms = FloatTraits<T>::exp_terms;
     Vec<T> sum = broadcast<T>(reciprocal_factorial<T>(terms));
 #pragma GCC unroll 16
@@ -89,19 +89,19 @@ template <class V> inline V scale(V v, V n) {
 #endif
 
 // exp(x) for x that is not far outside of the range where it is neither 0 nor inf.
-template <class T> inline Vec<T> exp_within(Vec<T> x) {
+template <class T> INLINED inline Vec<T> exp_within(Vec<T> x) {
     const auto [n, r] = reduce<T>(x);
     return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
 }
 
 // exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan.
-template <class T> inline Vec<T> exp(Vec<T> x) {
+template <class T> INLINED inline Vec<T> exp(Vec<T> x) {
     using F = FloatTraits<T>;
     return exp_within<T>(clamp(x, broadcast<T>(F::underflow), broadcast<T>(F::overflow)));
 }
 
 // exp(x) - 1 for x <= 0, accurate near 0 as well.
-template <class T> inline Vec<T> expm1_of_negative(Vec<T> x) {
+template <class T> INLINED inline Vec<T> expm1_of_negative(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> low = broadcast<T>(-T(F::mantissa_bits + 3));  // below, the result rounds to -1
     const auto [n, r] = reduce<T>(select<T>(x < low, low, x));
@@ -120,19 +120,19 @@ template <class T> inline Vec<T> copy_sign(Vec<T> x, Vec<T> y) {
 }
 
 // 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow and keeps the relative accuracy on both sides.
-template <class T> inline Vec<T> sigmoid(Vec<T> x) {
+template <class T> INLINED inline Vec<T> sigmoid(Vec<T> x) {
     const Vec<T> e = exp<T>(-absolute<T>(x));
     return select<T>(x < T(0), e, broadcast<T>(1)) / (e + T(1));
 }
 
 // tanh|x| = -m / (m + 2) with m = exp(-2|x|) - 1.
-template <class T> inline Vec<T> tanh(Vec<T> x) {
+template <class T> INLINED inline Vec<T> tanh(Vec<T> x) {
     const Vec<T> m = expm1_of_negative<T>(absolute<T>(x) * T(-2));
     return copy_sign<T>(m / (m + T(2)), x);
 }
 
 // log(x): -inf for 0, nan for what is negative, inf for inf.
-template <class T> inline Vec<T> log(Vec<T> x) {
+template <class T> INLINED inline Vec<T> log(Vec<T> x) {
     using F = FloatTraits<T>;
     const IntVec<T> subnormal = x < F::smallest_normal;
     const Vec<T> scaled = select<T>(subnormal, x * F::subnormal_scale, x);
@@ -160,7 +160,7 @@ template <class T> inline Vec<T> log(Vec<T> x) {
 }
 
 // log(1 + x) for 0 <= x <= 1, accurate near 0 as well: what 1 + x has lost in rounding is added again.
-template <class T> inline Vec<T> log1p_of_small(Vec<T> x) {
+template <class T> INLINED inline Vec<T> log1p_of_small(Vec<T> x) {
     const Vec<T> u = x + T(1);
     return log<T>(u) + (x - (u - T(1))) / u;
 }
@@ -208,7 +208,7 @@ template <class T> inline Vec<T> lost_by_squaring(Vec<T> z, Vec<T> square) {
 #endif
 }
 
-template <class T> inline Normal<T> normal(Vec<T> x) {
+template <class T> INLINED inline Normal<T> normal(Vec<T> x) {
     using Series = NormalSeries<T>;
     const Vec<T> z = smaller(broadcast<T>(Series::beyond), absolute<T>(x));  // nan stays
     // The rounding error of z^2 would be one of z^2 / 2 times as many ulp in the exponential.

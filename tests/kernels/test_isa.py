@@ -178,6 +178,7 @@ def in_child_subnormals(modules):
 
 
 def test_nothing_flushes_subnormal_numbers_to_zero():
-    code = f"{inspect.getsource(in_child_subnormals)}\nin_child_subnormals({list(EXTENSIONS)})"
+    runs = [name for name in EXTENSIONS if not name.startswith("isa_") or name[4:] in cpu.supported()]
+    code = f"{inspect.getsource(in_child_subnormals)}\nin_child_subnormals({runs})"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert child.returncode == 0, child.stderr
