@@ -62,6 +62,34 @@ MISTAKES = (
         (GRID, EDGES, BITS),
     ),
     Mistake(
+        "copied columns of a tile end early",
+        "kernels/pack.hpp",
+        "begin[tile + 1] - begin[tile]);",
+        "begin[tile + 1] - begin[tile] - (column == depth - 1));",
+        (EDGES, BITS),
+    ),
+    Mistake(
+        "second vector of few outputs lost",
+        "kernels/dense_narrow.hpp",
+        "for (int j = 0; j < VECTORS; ++j) store(",
+        "for (int j = 0; j < 1; ++j) store(",
+        (GRID,),
+    ),
+    Mistake(
+        "blocks of a transpose exchanged with themselves",
+        "kernels/transpose.hpp",
+        "(I & WIDTH ? LANES<T> + I : I + WIDTH)",
+        "(I & WIDTH ? LANES<T> + I : I)",
+        (GRID,),
+    ),
+    Mistake(
+        "pair of floats stored one place too early",
+        "kernels/simd.hpp",
+        "rest = _mm_movehl_ps(rest, rest);\n        p += 2;",
+        "rest = _mm_movehl_ps(rest, rest);\n        p += 1;",
+        (GRID,),
+    ),
+    Mistake(
         "input truncated to bfloat16",
         "kernels/tile.hpp",
         "broadcast(a_column[i * a.row]);",
@@ -71,8 +99,8 @@ MISTAKES = (
     Mistake(
         "groups of rows take the copies of the first one",
         "kernels/gemm.hpp",
-        "in_place(tiles.begin + tile, k));",
-        "in_place(tile, k));",
+        "copied.fill(first, tiles.begin + first, stop - first,",
+        "copied.fill(first, first, stop - first,",
         (EDGES,),
     ),
     Mistake(

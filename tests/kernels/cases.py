@@ -240,6 +240,7 @@ MATRICES = (
     # Few outputs and long sums: of one row, of a group of rows, of more; in the widths of all vectors.
     *(((), *sides) for sides in ((1, 300, 10), (5, 263, 4), (48, 256, 7), (50, 257, 1), (1, 299, 2))),
     *(((B,), *sides) for B, sides in ((2, (3, 260, 3)), (3, (1, 257, 10)))),
+    *(((), *sides) for sides in ((1, 270, 16), (50, 263, 13), (1, 300, 17), (49, 256, 9))),
 )
 # Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.
 SHAPES = ((1, 1), (1, 15), (4, 4), (1, 17), (3, 11), (65, 67), (2, 3, 5, 7), (0, 5), (5, 0))

@@ -43,7 +43,7 @@ DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
 # Sums that are just too short or long enough to be made in two halves.
 HALVED = (255, 256, 257)
 # Rows, columns and terms from which on the left-hand matrix is copied, in one group of rows and in two.
-COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513))
+COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245, 61, 100))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
 
