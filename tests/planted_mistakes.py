@@ -28,6 +28,7 @@ import mistakes_to_plant
 import plan_mistakes_to_plant
 import study_mistakes_to_plant
 import training_mistakes_to_plant
+import vector_mistakes_to_plant
 
 MISTAKES = (
     *mistakes_to_plant.MISTAKES,
@@ -37,6 +38,7 @@ MISTAKES = (
     *augment_mistakes_to_plant.MISTAKES,
     *training_mistakes_to_plant.MISTAKES,
     *study_mistakes_to_plant.MISTAKES,
+    *vector_mistakes_to_plant.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[1]
