@@ -91,43 +91,41 @@ template <class T> struct CopiedTiles {
         T *const first = data + elements(tile, height, depth);
         return by_rows ? Operand<T>{first, depth + GAP, 1} : Operand<T>{first, 1, height};
     }
-    // Copies `count` tiles of those that `rows` cuts A into, from the one with this index on, to `to`, ...
-    void fill(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+    // Copies `count` of the tiles that `rows` cuts A into, from tile `index` on, to the places from `place`
+    // on.
+    void fill(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
               Operand<T> a) const {
-        for (std::int64_t tile = 0; tile < count; tile += TOGETHER) {
-            const std::int64_t left = count - tile;
-            if (by_rows)
-                fill_rows(to + tile, index + tile, left < TOGETHER ? left : TOGETHER, rows, a);
-            else
-                fill_columns(to + tile, index + tile, left < TOGETHER ? left : TOGETHER, rows, a);
-        }
+        if (by_rows) return fill_rows(place, index, count, rows, a);
+        for (std::int64_t tile = 0; tile < count; tile += TOGETHER)
+            fill_columns(place + tile, index + tile, count - tile < TOGETHER ? count - tile : TOGETHER, rows,
+                         a);
     }
 
 private:
-    static constexpr std::int64_t TOGETHER = 32, COLUMNS_AHEAD = 4;
+    // Tiles that are copied together where A has columns. One by one they would use a few bytes of each line,
+    // which would be gone before the next one where columns are a multiple of 4 KiB apart.
+    static constexpr std::int64_t TOGETHER = 32;
+    static constexpr std::int64_t COLUMNS_AHEAD = 4;  // that are fetched meanwhile
 
-    void fill_rows(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+    void fill_rows(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
                    Operand<T> a) const {
         for (std::int64_t tile = 0; tile < count; ++tile) {
             const std::int64_t begin = rows.begin(index + tile), length = rows.length(index + tile);
+            T *const to = data + elements(place + tile, height, depth);
             for (std::int64_t row = 0; row < length; ++row)
-                copy(data + elements(to + tile, height, depth) + row * (depth + GAP),
-                     a.data + (begin + row) * a.row, depth);
+                copy(to + row * (depth + GAP), a.data + (begin + row) * a.row, depth);
         }
     }
 
-    // Column by column for all tiles: one tile by itself would use a few bytes of each line, which would be
-    // gone before the next one where columns are a multiple of 4 KiB apart.
-    void fill_columns(std::int64_t to, std::int64_t index, std::int64_t count, const Tiles &rows,
+    void fill_columns(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
                       Operand<T> a) const {
         std::int64_t begin[TOGETHER + 1];
         for (std::int64_t tile = 0; tile <= count; ++tile) begin[tile] = rows.begin(index + tile);
-        T *const first = data + elements(to, height, depth);
         for (std::int64_t column = 0; column < depth; ++column)
             for (std::int64_t tile = 0; tile < count; ++tile) {
                 const T *const from = a.data + column * a.step + begin[tile];
                 __builtin_prefetch(from + COLUMNS_AHEAD * a.step);
-                copy(first + elements(tile, height, depth) + column * height, from,
+                copy(data + elements(place + tile, height, depth) + column * height, from,
                      begin[tile + 1] - begin[tile]);
             }
     }

@@ -93,8 +93,8 @@ inline Vec<float> load_first(const float *p, int n) {
 inline Vec<double> load_first(const double *p, int n) {
     return _mm256_maskload_pd(p, (__m256i)(lane_numbers<double>() < n));
 }
-// Piece by piece, since a masked store takes a Zen 3 twelve cycles and more, and what is loaded behind it
-// from the same line waits for it.
+// Piece by piece, since a masked store takes an AMD processor long, and what is loaded behind it from the
+// same line waits for it (convolution of LeNet to 6 channels on Zen 3: 0.19 -> 0.15 ms).
 inline void store_first(float *p, Vec<float> v, int n) {
     if (n == 8) return store(p, v);
     __m128 rest = _mm256_castps256_ps128((__m256)v);
