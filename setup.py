@@ -8,7 +8,9 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-HEADERS = sorted(glob.glob("kernels/*.hpp") + glob.glob("kernels/*.inc") + glob.glob("kernels/*.pxd"))
+HEADERS = sorted(
+    glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.inc") + glob.glob("kernels/*.pxd")
+)
 
 # No -march=native: what is built must run elsewhere. No -ffast-math: loading such a library would switch
 # the whole process to flush-to-zero. No contraction: fused and separate kernels must agree to the last bit.
@@ -38,7 +40,7 @@ def extension(name, source, flags=()):
         [source],
         # `source` too: without it an sdist holds the generated .cpp instead of the .pyx.
         depends=[source, *HEADERS],
-        include_dirs=["kernels", numpy.get_include()],
+        include_dirs=["kernels/native", numpy.get_include()],
         define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
         extra_compile_args=[*FLAGS, *flags],
         extra_link_args=["-pthread"],
@@ -46,7 +48,9 @@ def extension(name, source, flags=()):
     )
 
 
-levels = [extension(f"isa_{level}", f"kernels/isa_{level}.cpp", flags) for level, flags in LEVELS.items()]
+levels = [
+    extension(f"isa_{level}", f"kernels/native/isa/isa_{level}.cpp", flags) for level, flags in LEVELS.items()
+]
 FAMILIES = (
     "dense",
     "conv",

@@ -26,7 +26,8 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 import fastnn as fn
-from fastnn import kernels, probe
+from fastnn import kernels
+from fastnn.measure import probe
 
 # (M, K, N): the layers of the nets of peers.py, and larger ones.
 PRODUCTS = (

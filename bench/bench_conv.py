@@ -11,7 +11,8 @@ import pytest
 
 from bench.convolutions import KERNELS, PIECES, Batch, Convolution, by_kernels, by_torch, in_our_layout
 from bench.racing import assert_close, time_contestant
-from fastnn import kernels, naive_conv
+from fastnn import kernels
+from fastnn.naive import conv as naive_conv
 
 # (geometry, batch): one that Python's loops can do; LeNet-5's two; a layer of a small CNN.
 TINY = (Convolution(6, 2, 3, 3), 1)

@@ -34,7 +34,8 @@ from convolutions import KERNELS, PIECES, Batch, Call, Convolution, by_kernels, 
 from tqdm import tqdm
 
 import fastnn as fn
-from fastnn import kernels, probe
+from fastnn import kernels
+from fastnn.measure import probe
 
 LAYERS = {
     "lenet conv1": Convolution(28, 1, 5, 6, padding=2),

@@ -238,7 +238,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="where to write the figures for `fastnn compare`")
     options = parser.parse_args()
 
-    from fastnn import probe
+    from fastnn.measure import probe
 
     results = race(options.contestants, options.nets, options.threads, options.rounds, options.seconds)
     peaks = {threads: probe.fma_gflops(threads) for threads in options.threads}

@@ -3,8 +3,8 @@
     python bench/team_cost.py
 
 The work is the probe's chain of multiply-adds, of which every thread does the same amount: what two threads
-take beyond one is the team's. The thresholds in kernels/executor.hpp and kernels/team.hpp rest on these
-figures.
+take beyond one is the team's. The thresholds in kernels/native/plan/executor.hpp and team.hpp
+rest on these figures.
 """
 
 from __future__ import annotations

@@ -5,15 +5,9 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
-from fastnn import augment, data, init, losses, metrics, nets, optim, schedules, viz
-from fastnn.callbacks import Callback, EarlyStopping, Training
-from fastnn.checkpoint import CheckpointError, load, save
+from fastnn import augment, data, init, losses, metrics, nets, optim, viz
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
-from fastnn.ema import EMA
-from fastnn.evaluation import evaluate, gradients
-from fastnn.features import features
-from fastnn.gradcheck import gradcheck
 from fastnn.history import History
 from fastnn.kernels import backend
 from fastnn.layers import (
@@ -57,16 +51,23 @@ from fastnn.losses import (
     focal,
     squared_error,
 )
-from fastnn.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from fastnn.naive.gradcheck import gradcheck
+from fastnn.nets.features import features
+from fastnn.nets.torch_weights import load_torch
+from fastnn.optim import schedules
+from fastnn.optim.ema import EMA
+from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
-from fastnn.resume import Checkpoint
 from fastnn.rng import manual_seed
-from fastnn.study import Study
-from fastnn.sweep import sweep
-from fastnn.torch_weights import load_torch
-from fastnn.train import fit
-from fastnn.trainer import NonFiniteError, Trainer
-from fastnn.watch import GradientWatch
+from fastnn.studies.study import Study
+from fastnn.studies.sweep import sweep
+from fastnn.training.callbacks import Callback, EarlyStopping, Training
+from fastnn.training.evaluation import evaluate, gradients
+from fastnn.training.fit import fit
+from fastnn.training.resume import Checkpoint
+from fastnn.training.trainer import NonFiniteError, Trainer
+from fastnn.training.watch import GradientWatch
+from fastnn.weights import CheckpointError, load, save
 
 __all__ = [
     "ELU",

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, float_type, in_range
-from fastnn.changes import Noted
 from fastnn.kernels import aligned_empty
+from fastnn.recording.changes import Noted
 
 
 class _Held(Noted):

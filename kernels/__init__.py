@@ -148,7 +148,7 @@ class Recorder(Protocol):
     def empty(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array: ...
 
 
-# Set while a training step is recorded in this context (fastnn/plan.py).
+# Set while a training step is recorded in this context (fastnn/training/plans.py).
 _recorder: ContextVar[Recorder | None] = ContextVar("fastnn_recorder", default=None)
 
 

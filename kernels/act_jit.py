@@ -7,8 +7,8 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
-from fastnn.kernels.vmath_jit import exp, expm1_of_negative, sigmoid, tanh
+from fastnn.kernels.jit.numba_cache import jit, kernel
+from fastnn.kernels.jit.vmath import exp, expm1_of_negative, sigmoid, tanh
 
 
 @kernel()

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import FLOATS, jit, kernel
+from fastnn.kernels.jit.numba_cache import FLOATS, jit, kernel
 from fastnn.kernels.random_jit import GOLDEN, _mix
 
 WORDS = np.uint64(16)

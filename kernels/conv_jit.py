@@ -6,7 +6,7 @@ contiguous channels, because that is what vectorises without reordering sums.
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 
 
 @kernel()

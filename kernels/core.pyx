@@ -9,7 +9,7 @@ from libcpp.vector cimport vector
 
 from fastnn.kernels import cpu
 
-cdef extern from "call.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
     ctypedef struct Call:
         int kernel
         int is_double
@@ -18,11 +18,11 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
     ctypedef struct Table:
         double probe_flop[2]
 
-cdef extern from "recording.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/recording.hpp" namespace "fastnn" nogil:
     void record(const Call &call) except +
     void record_into(vector[Call] *calls)
 
-cdef extern from "executor.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/executor.hpp" namespace "fastnn" nogil:
     bint execute_call(const Table &table, Call &call, int threads)
     bint open_session(int threads, double work)
     void close_session()

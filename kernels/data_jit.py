@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import FLOATS, jit, kernel
+from fastnn.kernels.jit.numba_cache import FLOATS, jit, kernel
 
 
 @kernel(source=(np.uint8, *FLOATS), index=np.int64)

@@ -6,7 +6,7 @@ vectorises without reordering sums. (np.dot would need SciPy.)
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 
 
 @kernel()

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from fastnn.kernels.scalar import ScalarFunction
+from fastnn.kernels.jit.scalar import ScalarFunction
 
 Array = npt.NDArray[Any]
 

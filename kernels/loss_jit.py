@@ -8,8 +8,8 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
-from fastnn.kernels.vmath_jit import exp, expm1_of_negative, log, log1p_of_small, sigmoid
+from fastnn.kernels.jit.numba_cache import jit, kernel
+from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, log1p_of_small, sigmoid
 
 
 @kernel(label=np.int64, loss=np.float64)

@@ -8,7 +8,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t
 
 
-cdef extern from "call.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
     ctypedef enum KernelId:
         DENSE_FORWARD
         DENSE_DX
@@ -98,7 +98,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         double scalar[2]
         double work
 
-cdef extern from "serial.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/serial.hpp" namespace "fastnn" nogil:
     bint passes(const Call &check)
 
 # Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory. While

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 
 
 @kernel()

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 
 
 @kernel(steps=np.int64)

@@ -9,7 +9,7 @@ from libcpp.vector cimport vector
 
 from fastnn.kernels import core
 
-cdef extern from "call.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
     ctypedef enum KernelId:
         CHECK_ZERO
         CHECK_FINITE
@@ -22,7 +22,7 @@ cdef extern from "call.hpp" namespace "fastnn" nogil:
         int is_double
         double work
 
-cdef extern from "plan.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
         RAN
         CHECK_FAILED
@@ -50,10 +50,10 @@ cdef extern from "plan.hpp" namespace "fastnn" nogil:
             double *times, Outcome &outcome
         )
 
-cdef extern from "kernel_names.hpp" namespace "fastnn" nogil:
+cdef extern from "plan/kernel_names.hpp" namespace "fastnn" nogil:
     const char *kernel_name(KernelId kernel)
 
-cdef extern from "fusion.hpp" namespace "fastnn" nogil:
+cdef extern from "fusion/fusion.hpp" namespace "fastnn" nogil:
     void fuse(vector[Call] &calls, bint updates) except +
     int uses(const vector[Call] &calls, const void *data)
 

@@ -5,7 +5,7 @@ Numba takes uint64 with int64 to float64, so every integer here is made a uint64
 
 import numpy as np
 
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, SplitMix64's increment
 

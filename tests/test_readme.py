@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import fastnn as fn
-from fastnn import cli
+from fastnn.cli import main
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
@@ -37,4 +37,4 @@ def test_names_exist():
     "command", re.findall(r"fastnn (?:train|profile|compare|config)[^\n`|&]*", "\n".join(blocks("bash")))
 )
 def test_commands_are_understood(command):
-    assert callable(cli._parse([cli._with_underscores(word) for word in shlex.split(command)[1:]]))
+    assert callable(main._parse([main._with_underscores(word) for word in shlex.split(command)[1:]]))

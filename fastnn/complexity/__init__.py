@@ -113,7 +113,7 @@ def _time_all(series: list[tuple[Sweep, list[tuple[int, int, int]]]], limit: flo
 
 
 def _write(out: Path, sweeps: Sequence[Sweep], threads: int) -> None:
-    from fastnn.runs import environment
+    from fastnn.cli.train_run import environment
 
     content = {
         "environment": {**environment(), "threads": threads},

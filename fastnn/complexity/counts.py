@@ -1,8 +1,8 @@
 """How many multiplications one gradient of an MLP takes, by each way of taking it.
 
 The net has the layers of units n_0, n_1, ..., n_L: `widths`, inputs and logits included. What is counted are
-the products in `fastnn.pure_python` and `fastnn.naive` of weights, outputs and gradients with each other, for
-one sample, where the activation is ReLU (others and softmax take a few more for each unit).
+the products in `fastnn.naive` of weights, outputs and gradients with each other, for one sample, where the
+activation is ReLU (others and softmax take a few more for each unit).
 
 With N layers of K units, N = L + 1:
 

@@ -13,12 +13,12 @@ import numpy as np
 from fastnn import naive
 from fastnn._door import Array
 from fastnn.complexity import counts
-from fastnn.evaluation import gradients
 from fastnn.kernels import backend
 from fastnn.layers import Layer, Linear, ReLU, Sequential
-from fastnn.optim import SGD
+from fastnn.optim.optimizers import SGD
 from fastnn.rng import manual_seed
-from fastnn.trainer import Trainer
+from fastnn.training.evaluation import gradients
+from fastnn.training.trainer import Trainer
 
 Data = tuple[Array, Array]
 Gradient = Callable[[], Mapping[str, Array]]

@@ -75,7 +75,7 @@ class _Reader:
     def read(self, dtype: np.dtype[Any]) -> Table:
         from tqdm import tqdm
 
-        from fastnn.kernels.csv_cells import DONE, OTHER, SHORT, parse
+        from fastnn.kernels.jit.csv_cells import DONE, OTHER, SHORT, parse
 
         rows = 1 + sum(
             int(np.count_nonzero(self.text[at : at + PIECE] == ord("\n")))

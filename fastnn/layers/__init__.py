@@ -23,7 +23,7 @@ from fastnn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from fastnn.layers.residual import Residual
 from fastnn.layers.sequential import Sequential
 from fastnn.layers.shape import Flatten, Reshape
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 __all__ = [
     "ACTIVATIONS",

@@ -9,7 +9,7 @@ from typing import ClassVar
 from fastnn._door import Array, Shape, choose, in_range
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class Activation(Layer):

@@ -8,12 +8,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import prediction
 from fastnn._door import Array, Shape, features, float_type, positive_int
-from fastnn.changes import Noted
 from fastnn.kernels import empty, ops
 from fastnn.param import Buffer, Param
-from fastnn.recording import Backward
+from fastnn.recording import prediction
+from fastnn.recording.changes import Noted
+from fastnn.recording.recorder import Backward
 
 
 class Layer(Noted):

@@ -10,7 +10,7 @@ from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import Pair, pair, short, sides_out
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class Conv2d(Layer):

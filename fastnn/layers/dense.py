@@ -9,7 +9,7 @@ from fastnn._door import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class Linear(Layer):

@@ -10,7 +10,7 @@ from fastnn import rng
 from fastnn._door import Array, in_range
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class Dropout(Layer):

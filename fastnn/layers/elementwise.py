@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from fastnn._door import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.kernels.scalar import ScalarFunction
+from fastnn.kernels.jit.scalar import ScalarFunction
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class Elementwise(Layer):

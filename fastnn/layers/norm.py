@@ -12,7 +12,7 @@ from fastnn._door import Array, Shape, float_type, in_range, positive_int
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.param import Buffer, Param
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class _BatchNorm(Layer):

@@ -11,7 +11,7 @@ from fastnn._door import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import Pair, pair, short, sides_out
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class _Pool2d(Layer):

@@ -8,7 +8,7 @@ from fastnn._door import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.layers.act import Identity
 from fastnn.layers.base import Layer, expect_layers, name_parameters
-from fastnn.recording import Backward, run_layer
+from fastnn.recording.recorder import Backward, run_layer
 
 
 class Residual(Layer):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fastnn._door import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
-from fastnn.recording import Backward, run_layer
+from fastnn.recording.recorder import Backward, run_layer
 
 
 class Sequential(Layer):

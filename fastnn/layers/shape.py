@@ -6,7 +6,7 @@ import math
 
 from fastnn._door import Array, Shape, positive_int
 from fastnn.layers.base import Layer
-from fastnn.recording import Backward
+from fastnn.recording.recorder import Backward
 
 
 class _SameNumbers(Layer):

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._door import Array, Shape, choose, contiguous
-from fastnn.changes import Noted
 from fastnn.kernels import REDUCTIONS, empty
+from fastnn.recording.changes import Noted
 
 
 class Loss(Noted, ABC):

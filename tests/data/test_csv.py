@@ -7,7 +7,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.data import DatasetError, DatasetNotFoundError, read_csv
-from fastnn.kernels import csv_cells
+from fastnn.kernels.jit import csv_cells
 
 
 @pytest.fixture

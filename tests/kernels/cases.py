@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastnn.kernels.scalar import ScalarFunction
+from fastnn.kernels.jit.scalar import ScalarFunction
 
 from . import norm_cases, pool_cases
 from .case import Case

@@ -1,4 +1,4 @@
-"""The polynomials of the normal distribution in kernels/vmath.hpp: prints their coefficients (needs mpmath).
+"""The polynomials of the normal distribution in simd/vmath.hpp: prints their coefficients (needs mpmath).
 
     python tests/kernels/fit_normal.py
 

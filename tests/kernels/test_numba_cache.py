@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import pytest
 
-from fastnn.kernels import numba_cache
+from fastnn.kernels.jit import numba_cache
 
 
 def double(x, y):
@@ -175,7 +175,7 @@ def test_stale_source_is_compiled_again(folder, tmp_path, monkeypatch):
     source = tmp_path / "changing.py"
     # The kernel stays as it is: what it calls changes.
     text = """
-from fastnn.kernels.numba_cache import jit, kernel
+from fastnn.kernels.jit.numba_cache import jit, kernel
 @kernel()
 def scaled(x, y):
     for i in range(x.size):

@@ -1,6 +1,6 @@
 """How far exp, log, sigmoid and tanh are from the truth, in ulp, over all floating numbers.
 
-Those of vmath.hpp for each instruction set, and those of vmath_jit.py, here called the one of Numba.
+Those of vmath.hpp for each instruction set, and those of jit/vmath.py, here called the one of Numba.
 
 An ulp is the distance of floating numbers around the true value: never less than the smallest subnormal one,
 and where the true value rounds to infinity, infinity counts as the number that would come next.
@@ -38,11 +38,11 @@ def quiet():
 
 @lru_cache
 def compiled(name):
-    """A loop over a function of vmath_jit.py."""
-    from fastnn.kernels import vmath_jit
-    from fastnn.kernels.numba_cache import jit
+    """A loop over a function of jit/vmath.py."""
+    from fastnn.kernels.jit import vmath
+    from fastnn.kernels.jit.numba_cache import jit
 
-    function = getattr(vmath_jit, name)
+    function = getattr(vmath, name)
 
     @jit
     def loop(x, y):

@@ -22,10 +22,10 @@
 #include <utility>
 #include <vector>
 
-#include "executor.hpp"
-#include "kernel_names.hpp"
-#include "serial.hpp"
-#include "table.hpp"
+#include "plan/executor.hpp"
+#include "plan/kernel_names.hpp"
+#include "plan/serial.hpp"
+#include "isa/table.hpp"
 
 namespace {
 

@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cases.hpp"
-#include "fusion.hpp"
-#include "plan.hpp"
+#include "fusion/fusion.hpp"
+#include "plan/plan.hpp"
 
 namespace {
 

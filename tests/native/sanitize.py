@@ -53,7 +53,15 @@ class Configuration:
         """Build and run; returns a line for the table, and what went wrong ("" if nothing did)."""
         driver = folder / self.name.replace(" ", "-")
         start = time.perf_counter()
-        build = [compiler, *FLAGS, *self.flags, f"-I{kernels}", str(HERE / "driver.cpp"), "-o", str(driver)]
+        build = [
+            compiler,
+            *FLAGS,
+            *self.flags,
+            f"-I{kernels / 'native'}",
+            str(HERE / "driver.cpp"),
+            "-o",
+            str(driver),
+        ]
         trouble = execute(build)
         built = time.perf_counter()
         if not trouble:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn import plan
+from fastnn.training import plans
 
 from .twins import CLASSES, FEATURES, small_net
 
@@ -108,7 +108,7 @@ def test_without_a_seed_manual_seed_decides(data, fit_both):
 
 
 def test_python_gets_control_back_between_any_two_updates(data, fit_both, monkeypatch):
-    monkeypatch.setattr(plan, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(plans, "RUN_SECONDS", 0.0)
     fit_both(*data[:2], model=dropped)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.plan import Plans
+from fastnn.training.plans import Plans
 
 from .twins import CLASSES, FEATURES, batch, small_net
 

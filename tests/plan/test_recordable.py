@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn import kernels, layers, losses, optim, recording
+from fastnn import kernels, layers, losses
 from fastnn.layers.elementwise import Elementwise
+from fastnn.optim import optimizers
+from fastnn.recording import recorder
 
 from .test_same_as_eager import cubic
 from .twins import CLASSES, FEATURES, AsImages, batch, small_net
@@ -48,15 +50,15 @@ for _name in WRITING:
 @pytest.fixture
 def locked(monkeypatch):
     """All buffers of a recording, the batch, the weights, gradients and moments are locked."""
-    empty, slot_for = recording.Arena.empty, recording.slot_for
+    empty, slot_for = recorder.Arena.empty, recorder.slot_for
     made = []
 
     def locked_empty(arena, shape, dtype):
         made.append(empty(arena, shape, dtype).view(Locked))
         return made[-1]
 
-    monkeypatch.setattr(recording.Arena, "empty", locked_empty)
-    monkeypatch.setattr("fastnn.trainer.slot_for", lambda array: slot_for(array).view(Locked))
+    monkeypatch.setattr(recorder.Arena, "empty", locked_empty)
+    monkeypatch.setattr("fastnn.training.trainer.slot_for", lambda array: slot_for(array).view(Locked))
     return made
 
 
@@ -73,7 +75,7 @@ def lock(model):
 def recordable_classes():
     """All classes of the package that declare themselves recordable."""
     found = set()
-    for module in (layers, losses, optim):
+    for module in (layers, losses, optimizers):
         found |= {kind for _, kind in inspect.getmembers(module, inspect.isclass)}
     return {kind for kind in found if vars(kind).get("recordable")}
 
@@ -249,4 +251,4 @@ def test_this_test_notices(cheat, locked):
 
 def test_subclasses_do_not_inherit_the_claim():
     for kind in recordable_classes():
-        assert not recording.declares_recordable(object.__new__(type("Mine", (kind,), {})))
+        assert not recorder.declares_recordable(object.__new__(type("Mine", (kind,), {})))

@@ -1,0 +1,356 @@
+"""Optimizers: one pass over value, gradient and moments for each parameter."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from fastnn._door import Array, choose, in_range
+from fastnn.kernels import active_recorder, aligned_empty, ops
+from fastnn.param import Param
+from fastnn.recording.changes import Noted, note
+from fastnn.recording.recorder import Recorder, run_function
+
+
+class State(dict[str, Array]):
+    """What an optimizer remembers of one parameter: arrays by name, and the number of updates."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counter = np.zeros(1, np.int64)
+        # What the kernels read as their hyper-parameters, the learning rate first.
+        self.hyper = np.empty(0)
+
+    # Plans hold the arrays, so they must know when there are others.
+    def __setitem__(self, name: str, array: Array) -> None:
+        super().__setitem__(name, array)
+        note()
+
+    def __delitem__(self, name: str) -> None:
+        super().__delitem__(name)
+        note()
+
+    def clear(self) -> None:
+        super().clear()
+        note()
+
+    def pop(self, name: str, *default: Any) -> Any:
+        note()
+        return super().pop(name, *default)
+
+    def update(self, *others: Any, **items: Array) -> None:
+        super().update(*others, **items)
+        note()
+
+    def popitem(self) -> tuple[str, Array]:
+        note()
+        return super().popitem()
+
+    @property
+    def steps(self) -> int:
+        """The number of updates, this one included."""
+        return int(self.counter[0])
+
+    def array(self, name: str, like: Array) -> Array:
+        """The array `name`, zeros at first, of the shape and type of `like`."""
+        if name not in self or self[name].dtype != like.dtype:
+            before = self.get(name, 0)
+            self[name] = aligned_empty(like.shape, like.dtype)
+            self[name][...] = before
+        return self[name]
+
+    def set_hyper(self, *values: float) -> Array:
+        """The hyper-parameters at the place where plans find them."""
+        if len(self.hyper) != len(values):
+            self.hyper = np.empty(len(values))
+        self.hyper[:] = values
+        return self.hyper
+
+
+class Optimizer(Noted, ABC):
+    """Base class of all optimizers. A subclass defines `update` for one parameter.
+
+    `lr` may be changed between steps. What is remembered of a parameter (moments, number of updates)
+    stays with the optimizer, so that a second `fit` with the same one goes on where the first ended.
+    """
+
+    # As for layers: whether `update` does nothing but call kernels, with `state.hyper` as hyper-parameters.
+    recordable = False
+
+    def __init__(self, lr: float) -> None:
+        self.lr = lr
+        self._states: WeakKeyDictionary[Param, State] = WeakKeyDictionary()
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, at least 0."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = in_range(lr, "lr", 0)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("lr", "_lr"):  # plans look at it before every step, so schedules need not be noted
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    @abstractmethod
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        """Change `value` in place, given its gradient; `state.steps` counts this update already."""
+
+    def step_is_overridden(self) -> bool:
+        """Whether `step` is not that of this base class."""
+        return type(self).step is not Optimizer.step or "step" in vars(self)
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        """What the kernel of a recordable optimizer reads from `state.hyper`, the learning rate first."""
+        return ()
+
+    def step(self, params: Iterable[Param]) -> None:
+        """Update all parameters that are not frozen from the gradients of the last backward pass."""
+        recorder = active_recorder()
+        for param in params:
+            if param.frozen:
+                continue
+            if param.has_grad:
+                self._step(param)
+            elif isinstance(recorder, Recorder) and recorder.has_call_backs:
+                # Python code may make its gradient in a later step.
+                recorder.call_back(partial(self._step_if_late, param))
+
+    def _step(self, param: Param) -> None:
+        run_function(self, partial(self._update, param))
+
+    def _update(self, param: Param) -> None:
+        state = self.state(param)
+        ops.advance(state.counter)
+        try:
+            self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+        except BaseException:
+            state.counter[0] -= 1
+            raise
+
+    def _step_if_late(self, param: Param) -> None:
+        if param.has_grad and not param.frozen:
+            self._step(param)
+
+    def refresh(self, params: Iterable[Param]) -> None:
+        """Write the hyper-parameters to where recorded updates read them."""
+        for param in params:
+            state, rate = self.state(param), self.lr * param.lr_scale
+            if values := self.hyper(rate):
+                state.set_hyper(*values)
+            elif len(state.hyper):
+                state.hyper[0] = rate
+
+    def state(self, param: Param) -> State:
+        """What is remembered of `param`."""
+        return self._states.setdefault(param, State())
+
+    def state_dict(self, params: Iterable[Param]) -> dict[str, Any]:
+        """All that is remembered of these parameters, by names such as "0.weight.m"; copies.
+
+        "lr" is the learning rate, "0.weight.steps" the number of updates of a parameter.
+        """
+        found: dict[str, Any] = {"lr": self.lr}
+        for param in params:
+            state = self.state(param)
+            found[f"{param.name}.steps"] = state.steps
+            found |= {f"{param.name}.{name}": array.copy() for name, array in state.items()}
+        return found
+
+    def load_state_dict(self, state: Mapping[str, Any], params: Iterable[Param]) -> None:
+        """Remember of these parameters what `state_dict` gave: training goes on with the same bits.
+
+        Raises ValueError where names or shapes do not fit, and changes nothing then.
+        """
+        if "lr" not in state:
+            raise ValueError("the state of an optimizer has its learning rate, 'lr'")
+        lr, params = in_range(state["lr"], "lr", 0), list(params)
+        by_param: dict[str, dict[str, Any]] = {param.name: {} for param in params}
+        for name, value in state.items():
+            owner, _, key = name.rpartition(".")
+            if name != "lr" and owner not in by_param:
+                raise ValueError(f"the state has {name!r}, but the model has no parameter {owner!r}")
+            if name != "lr":
+                by_param[owner][key] = value
+        for param in params:
+            if "steps" not in by_param[param.name]:
+                raise ValueError(f"the state knows nothing of the parameter {param.name!r}")
+            for key, value in by_param[param.name].items():
+                if key != "steps" and np.shape(value) != param.shape:
+                    raise ValueError(
+                        f"{param.name}.{key} has the shape {np.shape(value)}, the parameter {param.shape}"
+                    )
+        self.lr = lr
+        for param in params:
+            own = self.state(param)
+            own.counter[0] = by_param[param.name].pop("steps")
+            for key in own.keys() - by_param[param.name].keys():
+                del own[key]
+            for key, value in by_param[param.name].items():
+                own.array(key, np.asarray(value))[...] = value
+
+    # Copies and pickles carry the states along: together with their model they go on exactly.
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_states": dict(self._states)}
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._states = WeakKeyDictionary(attributes["_states"])
+
+    def __repr__(self) -> str:
+        names = [name for name in inspect.signature(type(self)).parameters if hasattr(self, name)]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent: v = momentum v + g, p -= lr v, with g including weight_decay p.
+
+    `nesterov` takes p -= lr (g + momentum v) (Sutskever et al. 2013). PyTorch's SGD with dampening 0.
+    """
+
+    recordable = True
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.momentum = in_range(momentum, "momentum", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+        if nesterov and not momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        self.nesterov = nesterov
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        return lr, self.momentum, self.weight_decay, self.nesterov
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        hyper = state.set_hyper(*self.hyper(lr))
+        ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
+
+
+class Adam(Optimizer):
+    """p -= lr m' / (sqrt(v') + eps), with bias-corrected moments m', v' of the gradient.
+
+    Kingma & Ba 2015, algorithm 1; `weight_decay` is added to the gradient, as in PyTorch's Adam.
+    """
+
+    recordable = True
+    decoupled = False  # whether the weights decay by themselves, and not by way of the gradient
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        if np.shape(betas) != (2,):
+            raise ValueError(f"betas must be a pair of numbers, not {betas!r}")
+        self.betas = (_below_one(betas[0], "betas[0]"), _below_one(betas[1], "betas[1]"))
+        self.eps = in_range(eps, "eps", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        # Two bias corrections, which a kernel computes from the number of updates.
+        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0, self.decoupled
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        hyper = state.set_hyper(*self.hyper(lr))
+        ops.adam_corrections(state.counter, hyper)
+        ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
+
+
+class AdamW(Adam):
+    """Adam with p *= 1 - lr weight_decay before each update instead of a decay in the gradient.
+
+    Loshchilov & Hutter 2019; PyTorch's AdamW.
+    """
+
+    recordable = True
+    decoupled = True
+
+    def __init__(
+        self,
+        lr: float = 0.001,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
+        super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+class RMSprop(Optimizer):
+    """v = alpha v + (1 - alpha) g^2, p -= lr g / (sqrt(v) + eps), with g including weight_decay p.
+
+    Tieleman & Hinton 2012, lecture 6.5; `centered` takes the root of v minus the square of the mean gradient
+    (Graves 2013), `momentum` collects the steps. PyTorch's RMSprop.
+    """
+
+    recordable = True
+
+    def __init__(
+        self,
+        lr: float = 0.01,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+        centered: bool = False,
+    ) -> None:
+        super().__init__(lr)
+        self.alpha = in_range(alpha, "alpha", 0, 1)
+        self.eps = in_range(eps, "eps", 0)
+        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+        self.momentum = in_range(momentum, "momentum", 0)
+        self.centered = bool(centered)
+
+    def hyper(self, lr: float) -> tuple[float, ...]:
+        return lr, self.alpha, self.eps, self.weight_decay, self.momentum
+
+    def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
+        hyper = state.set_hyper(*self.hyper(lr))
+        mean = state.array("mean", value) if self.centered else None
+        buffer = state.array("buffer", value) if self.momentum else None
+        ops.rmsprop(grad, hyper, state.array("v", value), mean, buffer, value)
+
+
+def _below_one(value: float, name: str) -> float:
+    if value >= 1:
+        raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
+    return in_range(value, name, 0, 1)
+
+
+OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
+    "sgd": SGD,
+    "adam": Adam,
+    "adamw": AdamW,
+    "rmsprop": RMSprop,
+}
+
+
+def optimizer_of(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of that name (with its defaults), or the object itself."""
+    if isinstance(optimizer, Optimizer):
+        return optimizer
+    if inspect.isclass(optimizer) and issubclass(optimizer, Optimizer):
+        raise TypeError(f"pass an instance, {optimizer.__name__}(lr=...), not the class")
+    return choose(optimizer, OPTIMIZERS, "optimizer")()

@@ -1,0 +1,4 @@
+"""Studies: many trainings over a grid of settings and several seeds, and their results.
+
+May import `training` and everything below it.
+"""

@@ -1,0 +1,219 @@
+"""What may be done during a training: after every update, after every epoch, at its begin and its end."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+
+from fastnn._door import Array, in_range
+from fastnn.history import History, better
+from fastnn.layers import Layer
+from fastnn.optim.optimizers import Optimizer
+from fastnn.states import held_by
+from fastnn.training.samples import Samples
+from fastnn.training.trainer import Trainer
+
+
+class Training:
+    """A training under way, as callbacks see it.
+
+    `epoch` counts from 0, `updates` are those of all epochs so far. The model is whole whenever a callback is
+    called: it may be evaluated, saved and asked for predictions, and `optimizer.lr` may be changed.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        history: History,
+        callbacks: list[Callback],
+        epochs: int,
+        samples: Samples,
+    ) -> None:
+        self.trainer = trainer
+        self.samples = samples  # what it trains on
+        self.history = history
+        self.callbacks = callbacks
+        self.epochs = epochs
+        self.epoch = 0
+        self.done = 0  # updates of this epoch
+        self.reason: str | None = None
+        # Whether it can be gone on from: not in the middle of an update, nor of the end of an epoch.
+        self.whole = True
+
+    @property
+    def model(self) -> Layer:
+        return self.trainer.model
+
+    @property
+    def optimizer(self) -> Optimizer:
+        return self.trainer.optimizer
+
+    @property
+    def updates(self) -> int:
+        """The number of updates so far."""
+        return self.trainer.updates
+
+    def stop(self, reason: str = "a callback stopped it") -> None:
+        """End the training after this update or epoch; `history.stopped` tells the reason."""
+        self.reason = reason
+
+    @property
+    def watches_updates(self) -> bool:
+        """Whether a callback wants to be called after every update."""
+        return any(type(callback).on_update is not Callback.on_update for callback in self.callbacks)
+
+    def tell(self, event: str, *details: object) -> None:
+        """Call the method `event` of all callbacks, in their order."""
+        for callback in self.callbacks:
+            getattr(callback, event)(self, *details)
+
+
+class Callback:
+    """Base class: a subclass overrides what it needs.
+
+    As long as none overrides `on_update`, many updates run at once without Python.
+    """
+
+    def on_train_begin(self, training: Training) -> None:
+        """Before the first update; again when a training is resumed."""
+
+    def on_epoch_begin(self, training: Training) -> None:
+        """Before the first update of an epoch."""
+
+    def on_update(self, training: Training, loss: float) -> None:
+        """After every update, with the loss before it."""
+
+    def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
+        """After every epoch, with what the history got."""
+
+    def on_train_end(self, training: Training) -> None:
+        """After the last update, if nothing was raised."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must keep: arrays, numbers and strings by name."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+
+
+class _AfterEpoch(Callback):
+    """A plain function, called after every epoch."""
+
+    def __init__(self, function: Callable[[Training], object]) -> None:
+        self.function = function
+
+    def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
+        self.function(training)
+
+
+def callbacks_of(callbacks: Iterable[Callback | Callable[[Training], object]]) -> list[Callback]:
+    """Callbacks as they are, functions as callbacks after every epoch; TypeError for anything else."""
+    found: list[Callback] = []
+    for callback in callbacks:
+        if isinstance(callback, Callback):
+            found.append(callback)
+        elif callable(callback) and not isinstance(callback, type):
+            found.append(_AfterEpoch(callback))
+        else:
+            hint = " (an instance is wanted: add parentheses)" if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks are fn.Callback objects or functions, not {callback!r}{hint}")
+    return found
+
+
+def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Those that define a `state_dict`, which a checkpoint must keep."""
+    return [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
+
+
+class EarlyStopping(Callback):
+    """Stops when `monitor` has not become better, by more than `min_delta`, for `patience` epochs.
+
+    `mode` "min" or "max" says what is better; "auto": "max" for accuracies, precision, recall, F1, AUC, top-k
+    and IoU, "min" for losses and errors. With `restore_best` the model ends with the weights of its best
+    epoch; with `ema` those are the averages, which were evaluated. Raises ValueError for a name of which
+    "auto" knows nothing.
+    """
+
+    def __init__(
+        self,
+        monitor: str = "val_loss",
+        *,
+        patience: int = 5,
+        min_delta: float = 0.0,
+        mode: str = "auto",
+        restore_best: bool = True,
+    ) -> None:
+        self.monitor = monitor
+        self.patience = int(in_range(patience, "patience", 0))
+        self.min_delta = in_range(min_delta, "min_delta", 0)
+        self.mode = better(mode, monitor)
+        self.restore_best = restore_best
+        self._forget()
+
+    def _forget(self) -> None:
+        self._best = math.inf if self.mode == "min" else -math.inf
+        self._best_epoch, self._waited = 0, 0
+        self._weights: dict[str, Array] = {}
+
+    @property
+    def best(self) -> float:
+        """The best value of `monitor`; infinite before there is one."""
+        return self._best
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch that had it, counted from 0."""
+        return self._best_epoch
+
+    def on_train_begin(self, training: Training) -> None:
+        if training.updates == 0:
+            self._forget()
+
+    def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
+        if self.monitor not in values:
+            raise ValueError(
+                f"early stopping waits for {self.monitor!r}, but an epoch only gave {', '.join(values)}: is "
+                "validation=... missing?"
+            )
+        value = values[self.monitor]
+        if value < self.best - self.min_delta if self.mode == "min" else value > self.best + self.min_delta:
+            self._best, self._best_epoch, self._waited = value, training.epoch, 0
+            if self.restore_best:
+                self._weights = _evaluated_weights(training)
+            return
+        self._waited += 1
+        if self._waited >= self.patience:
+            training.stop(
+                f"{self.monitor} has not become better than {self.best:g}, of epoch {self.best_epoch + 1}, "
+                f"for {self._waited} epochs"
+            )
+
+    def on_train_end(self, training: Training) -> None:
+        for name, held in held_by(training.model).items():
+            if name in self._weights:
+                held.value = self._weights[name]
+
+    def state_dict(self) -> dict[str, Any]:
+        numbers = {"best": self.best, "best_epoch": self.best_epoch, "waited": self._waited}
+        return {**numbers, **{f"weights.{name}": array for name, array in self._weights.items()}}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
+        self._waited = int(state["waited"])
+        self._weights = {
+            name.removeprefix("weights."): np.asarray(array)
+            for name, array in state.items()
+            if name.startswith("weights.")
+        }
+
+
+def _evaluated_weights(training: Training) -> dict[str, Array]:
+    """The weights and buffers that the validation has seen, by name."""
+    model, ema = training.model, training.trainer.ema
+    with nullcontext() if ema is None else ema.applied(model):
+        return {name: held.value for name, held in held_by(model).items()}

@@ -1,0 +1,98 @@
+"""What two trainings must have in common to be the same: settings, model and data in plain words."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnn._door import Array
+from fastnn.augment import Augmentation
+from fastnn.layers import Layer
+from fastnn.losses import Loss
+from fastnn.optim.ema import EMA
+from fastnn.optim.optimizers import Optimizer
+from fastnn.optim.schedules import Schedule
+from fastnn.param import Buffer, Param
+from fastnn.training.callbacks import Callback
+from fastnn.training.samples import Samples
+
+# Their attributes are described, too: of other objects only the class is.
+KNOWN = (Layer, Loss, Optimizer, Augmentation, Callback, Schedule, EMA)
+SIMPLE = (bool, int, float, str, type(None))
+
+
+def describe(value: object) -> Any:
+    """Classes and settings of a model, a loss, an optimizer, ..., without what training changes, for JSON."""
+    if isinstance(value, SIMPLE):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return describe_array(value)
+    if isinstance(value, Mapping):
+        return {str(name): describe(item) for name, item in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [describe(item) for item in value]
+    if isinstance(value, Param):
+        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}"
+    if isinstance(value, Buffer):
+        return f"{value.dtype} {value.shape}"
+    kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
+    name = f"{kind.__module__}.{getattr(kind, '__qualname__', '')}"
+    if kind is not type(value) or not isinstance(value, KNOWN):
+        return name
+    counters = {id(state) for state in value.random_states()} if isinstance(value, Layer) else set()
+    settings = {
+        name.removeprefix("_"): describe(item)
+        for name, item in vars(value).items()
+        if id(item) not in counters and not _is_state(value, name)
+    }
+    return {"class": name, **settings}
+
+
+def describe_array(array: Array) -> str:
+    """Type, shape and a hash of the numbers."""
+    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
+    return f"{array.dtype} {array.shape} with the hash {digest}"
+
+
+def describe_data(samples: Samples | None) -> Any:
+    """The same of features and targets."""
+    return samples and {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+
+
+def differences(before: object, now: object) -> list[str]:
+    """Where two descriptions differ, such as "batch_size was 32, is 64"."""
+    old, new = dict(_leaves(before)), dict(_leaves(now))
+    found = []
+    for path in {**old, **new}:
+        if path not in new:
+            found.append(f"{path} was {old[path]!r}, is missing")
+        elif path not in old:
+            found.append(f"{path} was missing, is {new[path]!r}")
+        elif old[path] != new[path]:
+            found.append(f"{path} was {old[path]!r}, is {new[path]!r}")
+    return found
+
+
+def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _leaves(item, f"{path}.{name}" if path else str(name))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from _leaves(item, f"{path}[{index}]")
+    else:
+        yield path, value
+
+
+def _is_state(owner: object, name: str) -> bool:
+    """Whether an attribute is no setting, but what training has made of it so far."""
+    if isinstance(owner, Optimizer):
+        return name == "_states"
+    if isinstance(owner, EMA):
+        return name in ("counter", "_averages")
+    return isinstance(owner, (Callback, Schedule)) and name.startswith("_")

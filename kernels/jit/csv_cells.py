@@ -1,0 +1,135 @@
+"""The inner loop of reading CSV: bytes to numbers, compiled by Numba and kept in its cache."""
+
+import numpy as np
+
+from fastnn.kernels.jit.numba_cache import jit, kernel
+
+# How `parse` ends: all rows of this piece are read, a cell is left to Python, or a row has a wrong length.
+DONE, OTHER, SHORT, LONG = 0, 1, 2, 3
+
+NEWLINE, RETURN, SPACE, TAB = 10, 13, 32, 9
+ZERO, NINE, MINUS, PLUS, POINT, SMALL_E, LARGE_E = 48, 57, 45, 43, 46, 101, 69
+
+# 10^0 to 10^22 are exact in float64, and so are whole numbers of 15 digits: one product or quotient of the
+# two is rounded once, which makes it the nearest number (Clinger 1990). All else is left to Python's float.
+POWERS = 10.0 ** np.arange(23)
+MOST_DIGITS = 15
+
+
+@kernel(text=np.uint8, table=(np.uint8, np.float32, np.float64), labels=np.float64, state=np.int64)
+def parse(text, end, delimiter, label, whole, table, labels, state):
+    """Read whole rows from state = (position, row, column) on, until one begins at or behind `end`.
+
+    text: the file's bytes; table (rows, columns without the label), labels (rows,), the column `label` or
+    -1. With `whole` a cell that is no number from 0 to 255 is left to Python. Returns how it ended; state
+    says where.
+    """
+    position, row, column = state[0], state[1], state[2]
+    columns = table.shape[1] + (1 if label >= 0 else 0)
+    size, rows = text.size, table.shape[0]
+    if not (-1 <= label < columns and (label < 0 or labels.size >= rows)):
+        raise ValueError("label must be a column or -1, and labels have room for all rows")
+    if not (0 <= position <= size and 0 <= row <= rows and 0 <= column <= (columns if row < rows else 0)):
+        raise ValueError("state must be a place in the text and a cell of the table")
+    while position < size and (column > 0 or position < end):
+        # Nearly all cells of images: up to three digits, a delimiter behind them, not the last of a row.
+        if position + 4 <= size and 0 < column < columns - 1:
+            at, pixel = position, np.int64(0)
+            while at < position + 3 and ZERO <= text[at] <= NINE:
+                pixel = 10 * pixel + text[at] - ZERO
+                at += 1
+            if at > position and text[at] == delimiter and pixel <= 255 and column != label:
+                table[row, column - (1 if 0 <= label < column else 0)] = pixel
+                column += 1
+                position = at + 1
+                continue
+        if column == 0:  # blank lines do not count
+            start = _behind_spaces(text, position)
+            if start == size or text[start] == NEWLINE:
+                position = min(start + 1, size)
+                continue
+            if row == rows:
+                break
+        value, behind = _number(text, position, whole)
+        at = _behind_spaces(text, behind)
+        at_end = at == size or text[at] == NEWLINE
+        if behind == position or not (at_end or text[at] == delimiter):
+            state[0], state[1], state[2] = position, row, column
+            return OTHER
+        if column == columns:
+            state[0], state[1], state[2] = position, row, column
+            return LONG
+        if column == label:
+            labels[row] = value
+        else:
+            table[row, column - (1 if 0 <= label < column else 0)] = value
+        column += 1
+        position = min(at + 1, size)
+        if at_end:
+            if column < columns:
+                state[0], state[1], state[2] = position, row, column
+                return SHORT
+            row, column = row + 1, 0
+        elif position == size:  # the file ends with a delimiter
+            state[0], state[1], state[2] = position, row, column
+            return OTHER
+    state[0], state[1], state[2] = position, row, column
+    return DONE
+
+
+@jit
+def _behind_spaces(text, position):
+    while position < text.size and (
+        text[position] == SPACE or text[position] == TAB or text[position] == RETURN
+    ):
+        position += 1
+    return position
+
+
+@jit
+def _number(text, position, whole):
+    """The number that begins at `position`, and where it ends: at `position` if it is left to Python."""
+    start = position
+    position = _behind_spaces(text, position)
+    negative = False
+    if position < text.size and (text[position] == MINUS or text[position] == PLUS):
+        negative = text[position] == MINUS
+        position += 1
+    digits, mantissa, exponent, any_digit = 0, 0, 0, False
+    behind_point = False
+    while position < text.size:
+        byte = text[position]
+        if ZERO <= byte <= NINE:
+            any_digit = True
+            if mantissa > 0 or byte > ZERO:
+                digits += 1
+            if digits > MOST_DIGITS:
+                return 0.0, start
+            mantissa = 10 * mantissa + np.int64(byte) - ZERO
+            exponent -= 1 if behind_point else 0
+        elif byte == POINT and not behind_point and not whole:
+            behind_point = True
+        else:
+            break
+        position += 1
+    if not any_digit or (whole and (negative or mantissa > 255)):
+        return 0.0, start
+    if position < text.size and (text[position] == SMALL_E or text[position] == LARGE_E):
+        position += 1
+        sign = 1
+        if position < text.size and (text[position] == MINUS or text[position] == PLUS):
+            sign = -1 if text[position] == MINUS else 1
+            position += 1
+        power, length = 0, 0
+        while position < text.size and ZERO <= text[position] <= NINE and length < 4:
+            power = 10 * power + np.int64(text[position]) - ZERO
+            length += 1
+            position += 1
+        if length == 0 or whole:
+            return 0.0, start
+        exponent += sign * power
+    if exponent < -22 or exponent > 22:
+        return 0.0, start
+    value = float(mantissa)
+    value = value * POWERS[exponent] if exponent >= 0 else value / POWERS[-exponent]
+    return (-value if negative else value), position

@@ -1,0 +1,317 @@
+// Convolution kernels. Which way an image goes depends on its geometry alone:
+//
+// - filters of 3 x 3 over many channels by Winograd's algorithm (winograd.hpp),
+// - filters of a single channel for a single output along the channels (depthwise.hpp),
+// - all others as matrix products of patches (correlation.hpp).
+#pragma once
+
+#include "families/act.hpp"
+#include "families/correlation.hpp"
+#include "families/depthwise.hpp"
+#include "gemm/transpose.hpp"
+#include "families/winograd.hpp"
+
+namespace fastnn {
+
+// The side of the tiles of outputs in which a convolution of C channels to O, with P Q pixels each, goes by
+// Winograd's algorithm, or 0: wide enough to fill vectors and to repay the transforms, and with not too many
+// tiles that reach beyond the outputs. It does not depend on the number of images, whose bits must not.
+inline int winograd_side(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
+    // Filters for larger tiles take 4 times the memory of the filters themselves: a batch of few images,
+    // which would do little more than to transform them, should find them in its cache.
+    constexpr std::int64_t MOST_WEIGHTS = 128 * 128;
+    for (int i = 0; i < 2; ++i)
+        if (g.stride[i] != 1 || g.dilation[i] != 1) return 0;
+    if (g.R != 3 || g.S != 3 || g.groups() != 1 || C < 16 || O < 16) return 0;
+    const std::int64_t direct = P * Q * 9;
+    const std::int64_t small = (P + 1) / 2 * ((Q + 1) / 2) * 16, large = (P + 3) / 4 * ((Q + 3) / 4) * 36;
+    if (C * O <= MOST_WEIGHTS && 4 * large <= 3 * direct && 5 * large <= 4 * small) return 4;
+    return 4 * small <= 3 * direct ? 2 : 0;
+}
+
+// body(Winograd<T, side>) of these sizes, those of a convolution or of its gradient.
+template <class T, class Body> inline auto with_side(int side, const Winograd<T, 2> &w, Body body) {
+    const Winograd<T, 4> wide{w.N, w.H, w.W, w.C, w.P, w.Q, w.O, w.top, w.left};
+    return side == 2 ? body(w) : body(wide);
+}
+
+inline int forward_side(const Geometry &g) { return winograd_side(g, g.C, g.O, g.P, g.Q); }
+inline bool forward_by_winograd(const Geometry &g) { return forward_side(g) != 0; }
+template <class T, class Body> inline auto with_winograd(const Geometry &g, Body body) {
+    const Winograd<T, 2> w{g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
+    return with_side<T>(forward_side(g), w, body);
+}
+
+inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
+inline Depthwise depthwise_of(const Geometry &g) {
+    return {g.H,
+            g.W,
+            g.C,
+            g.P,
+            g.Q,
+            g.R,
+            g.S,
+            {g.stride[0], g.stride[1]},
+            {g.padding[0], g.padding[1]},
+            {g.dilation[0], g.dilation[1]}};
+}
+
+// Filters so large that each block of outputs must come from the second-level cache are packed, or its rows
+// would lie in as many pages (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
+template <class T> bool packs_filters(const Geometry &g) {
+    constexpr std::int64_t BYTES = 1 << 16, PIXELS = 64;
+    return !is_depthwise(g) && g.groups() == 1 && g.O > BLOCK<T> && g.P * g.Q >= PIXELS &&
+           g.R * g.S * g.channels * BLOCK_ROW_BYTES >= BYTES;
+}
+
+template <class T> ScratchNeeds conv_forward_scratch(const Call &call) {
+    const Geometry g(call);
+    const Correlation<T> c(g);
+    const std::int64_t size = sizeof(T);
+    if (forward_by_winograd(g))
+        return with_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, w.filter_elements() * size, w.forward_elements() * size};
+        });
+    const std::int64_t panels = packs_filters<T>(g) ? Panels<T>::elements(g.R * g.S * g.channels, g.O) : 0;
+    return {0, panels * size, is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size};
+}
+
+template <class T> void conv_forward_prepare(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    const T *const w = call.in<T>(1);
+    T *const filters = reinterpret_cast<T *>(call.scratch);
+    if (forward_by_winograd(g)) {
+        with_winograd<T>(
+            g, [=](const auto &by) { transform_filters(by, share(by.C, part, parts), w, filters); });
+    } else if (packs_filters<T>(g)) {
+        const std::int64_t rows = g.R * g.S * g.channels;
+        const Range mine = share(rows, part, parts);
+        for (std::int64_t row = mine.begin; row < mine.end; ++row)
+            Panels<T>::for_columns(g.O, rows, filters,
+                                   [=](std::int64_t o, int n, T *panel, std::int64_t stride) {
+                                       store(panel + row * stride, load_n(w + row * g.O + o, n));
+                                   });
+    }
+}
+
+// y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
+template <class T> void conv_forward(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    T *const memory = scratch_of<T>(call, part), *const filters = reinterpret_cast<T *>(call.scratch);
+    const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
+        activate(call.activation, pixels, g.O, count, width);
+    };
+    if (forward_by_winograd(g))
+        return with_winograd<T>(g, [&](const auto &w) {
+            winograd_forward(w, call.in<T>(0), filters, call.in<T>(2), memory, part, parts, call.out<T>(3),
+                             apply);
+        });
+    const T *const panels = packs_filters<T>(g) ? filters : nullptr;
+    const Correlation<T> c(g);
+    for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
+        const T *image = call.in<T>(0) + n * g.H * g.W * g.C, *w = call.in<T>(1), *b = call.in<T>(2);
+        T *const y = call.out<T>(3) + n * g.P * g.Q * g.O;
+        if (is_depthwise(g))
+            depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
+        else
+            correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
+    });
+}
+
+// The gradient of the input is a convolution, too: of dy, with zeros between its pixels for the strides, by
+// the filters turned round, with C and O exchanged.
+template <class T> inline Correlation<T> turned(const Geometry &g) {
+    Correlation<T> c(g);
+    c.P = g.H, c.Q = g.W;
+    c.channels = g.outputs();
+    c.stride[0] = c.stride[1] = 1;
+    return c;
+}
+
+// How many zeros that takes above dy and on its left.
+inline std::int64_t turned_padding(const Geometry &g, int side) {
+    return ((side ? g.S : g.R) - 1) * g.dilation[side] - g.padding[side];
+}
+
+inline Depthwise turned_depthwise(const Geometry &g) {
+    return {g.P,
+            g.Q,
+            g.C,
+            g.H,
+            g.W,
+            g.R,
+            g.S,
+            {1, 1},
+            {turned_padding(g, 0), turned_padding(g, 1)},
+            {g.dilation[0], g.dilation[1]}};
+}
+
+inline int dx_side(const Geometry &g) { return winograd_side(g, g.O, g.C, g.H, g.W); }
+inline bool dx_by_winograd(const Geometry &g) { return dx_side(g) != 0; }
+template <class T, class Body> inline auto with_turned_winograd(const Geometry &g, Body body) {
+    const Winograd<T, 2> w{g.N, g.P, g.Q, g.O, g.H, g.W, g.C, turned_padding(g, 0), turned_padding(g, 1)};
+    return with_side<T>(dx_side(g), w, body);
+}
+template <class T> inline std::int64_t filter_elements(const Geometry &g) {
+    return whole_lines(g.R * g.S * g.outputs() * g.C * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
+}
+
+template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
+    const Geometry g(call);
+    const std::int64_t size = sizeof(T), filters = filter_elements<T>(g);
+    if (dx_by_winograd(g))
+        return with_turned_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, (filters + w.filter_elements()) * size, w.forward_elements() * size};
+        });
+    return {0, filters * size, is_depthwise(g) ? 0 : turned<T>(g).elements(g.H) * size};
+}
+
+// turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts are outputs of the groups.
+template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    T *const filters = reinterpret_cast<T *>(call.scratch);
+    if (is_depthwise(g)) {
+        const Range mine = share(g.R * g.S, part, parts);
+        for (std::int64_t place = mine.begin; place < mine.end; ++place)
+            Canvas<T>::copy(call.in<T>(1) + place * g.C, filters + (g.R * g.S - 1 - place) * g.C, g.C);
+        return;
+    }
+    const Range mine = share(g.outputs(), part, parts, LANES<T>);
+    for (std::int64_t place = 0; place < g.R * g.S; ++place)
+        for (std::int64_t group = 0; group < g.groups(); ++group) {
+            const T *from = call.in<T>(1) + place * g.channels * g.O + group * g.outputs() + mine.begin;
+            T *to = filters + ((g.R * g.S - 1 - place) * g.outputs() + mine.begin) * g.C + group * g.channels;
+            transpose<T, false>(from, g.O, g.channels, mine.end - mine.begin, to, g.C);
+        }
+    if (dx_by_winograd(g))
+        with_turned_winograd<T>(g, [=, of_w = filter_elements<T>(g)](const auto &w) {
+            transform_filters(w, mine, filters, filters + of_w);
+        });
+}
+
+// dy (N, P, Q, O), w (R, S, channels, O), y of the activation (N, H, W, C) or null -> dx (N, H, W, C)
+template <class T> void conv_dx(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    T *const filters = reinterpret_cast<T *>(call.scratch), *const memory = scratch_of<T>(call, part);
+    const T *const no_bias = nullptr;
+    const auto go_back = [&, x = call.out<T>(2)](T *pixels, std::int64_t count, std::int64_t width) {
+        if (call.activation)
+            deactivate(call.activation, call.in<T>(3) + (pixels - x), pixels, g.C, count, width);
+    };
+    if (dx_by_winograd(g))
+        return with_turned_winograd<T>(g, [&](const auto &w) {
+            winograd_forward(w, call.in<T>(0), filters + filter_elements<T>(g), no_bias, memory, part, parts,
+                             call.out<T>(2), go_back);
+        });
+    const Correlation<T> c = turned<T>(g);
+    const Canvas<T> canvas{memory, c.width(), g.O};
+    const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
+    for_lines(g.N, g.H, part, parts, [&](std::int64_t n, Range lines) {
+        const T *dy = call.in<T>(0) + n * g.P * g.Q * g.O;
+        T *const dx = call.out<T>(2) + n * g.H * g.W * g.C;
+        if (is_depthwise(g)) {
+            if (g.stride[0] == 1 && g.stride[1] == 1)
+                depthwise_forward<T>(turned_depthwise(g), dy, filters, no_bias, lines, dx, go_back);
+            else
+                depthwise_dx(depthwise_of(g), dy, call.in<T>(1), lines, dx, go_back);
+            return;
+        }
+        canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
+        correlate<T>(c, canvas, lines, filters, nullptr, no_bias, g.C, dx, go_back);
+    });
+}
+
+constexpr std::int64_t IMAGE_CHUNKS = 16;
+
+inline bool dw_by_winograd(const Geometry &g) { return g.N > 0 && forward_by_winograd(g); }
+
+// Small filters are summed over chunks of the images, each of which belongs to a part: it draws only its own
+// images, and finds in its cache what it has made of them. Others are cut into tiles, and each part goes
+// through all images.
+template <class T> bool dw_by_images(const Geometry &g) {
+    constexpr std::int64_t BYTES = 1 << 14;
+    return g.N >= IMAGE_CHUNKS && !is_depthwise(g) && !forward_by_winograd(g) &&
+           FilterGradient<T>(g).elements() * std::int64_t(sizeof(T)) <= BYTES;
+}
+
+template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
+    const Geometry g(call);
+    const Correlation<T> c(g);
+    const std::int64_t size = sizeof(T);
+    if (dw_by_winograd(g))
+        return with_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
+            return {0, w.filter_elements() * size, w.dw_elements() * size};
+        });
+    const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P);
+    return {0, dw_by_images<T>(g) ? IMAGE_CHUNKS * FilterGradient<T>(g).elements() * size : 0, canvas * size};
+}
+
+// dw[r, s, c] for some channels; the parts are vectors of channels.
+template <class T>
+void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, int parts, T *dw) {
+    const Range channels = share(g.C, part, parts, LANES<T>);
+    if (channels.begin >= channels.end) return;
+    for (std::int64_t place = 0; place < g.R * g.S; ++place)
+        std::memset(dw + place * g.C + channels.begin, 0,
+                    std::size_t(channels.end - channels.begin) * sizeof(T));
+    for (std::int64_t n = 0; n < g.N; ++n)
+        depthwise_dw(depthwise_of(g), x + n * g.H * g.W * g.C, dy + n * g.P * g.Q * g.C, channels, dw);
+}
+
+// Sums over chunks of the images, of which the part owns some.
+template <class T>
+void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts,
+                         T *sums) {
+    const FilterGradient<T> gradient(g);
+    const Range mine = share(IMAGE_CHUNKS, part, parts);
+    for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
+        const Range images = {g.N * chunk / IMAGE_CHUNKS, g.N * (chunk + 1) / IMAGE_CHUNKS};
+        gradient.sum(x, dy, images, {0, gradient.count()}, memory, sums + chunk * gradient.elements());
+    }
+}
+
+// The sums over all images, for tiles of dw that the part owns.
+template <class T>
+void gradients_by_tiles(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
+    const FilterGradient<T> gradient(g);
+    const Range mine = share(gradient.count(), part, parts);
+    gradient.sum(x, dy, {0, mine.begin < mine.end ? g.N : 0}, mine, memory, dw);
+}
+
+// dw[r, s, c, o] = sum over images and pixels.
+// x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
+template <class T> void conv_dw(const Call &call, int part, int parts) {
+    const Geometry g(call);
+    T *const memory = scratch_of<T>(call, part);
+    if (dw_by_winograd(g))
+        with_winograd<T>(g, [&](const auto &w) {
+            winograd_dw(w, call.in<T>(0), call.in<T>(1), memory, part, parts,
+                        reinterpret_cast<T *>(call.scratch));
+        });
+    else if (is_depthwise(g))
+        depthwise_gradients(g, call.in<T>(0), call.in<T>(1), part, parts, call.out<T>(2));
+    else if (dw_by_images<T>(g))
+        gradients_by_images(g, call.in<T>(0), call.in<T>(1), memory, part, parts,
+                            reinterpret_cast<T *>(call.scratch));
+    else
+        gradients_by_tiles(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
+}
+
+template <class T> void conv_dw_finish(const Call &call) {
+    const Geometry g(call);
+    const T *const sums = reinterpret_cast<const T *>(call.scratch);
+    const std::int64_t elements = FilterGradient<T>(g).elements();
+    if (dw_by_winograd(g))
+        with_winograd<T>(g, [&](const auto &w) { transform_filters_back(w, sums, call.out<T>(2)); });
+    else if (dw_by_images<T>(g))
+        for_vectors<T>(0, elements, [&, dw = call.out<T>(2)](std::int64_t e, int n) {
+            Vec<T> sum = load_n(sums + e, n);
+            for (std::int64_t chunk = 1; chunk < IMAGE_CHUNKS; ++chunk)
+                sum += load_n(sums + chunk * elements + e, n);
+            store_n(dw + e, sum, n);
+        });
+    else if (g.N == 0)
+        std::memset(call.out<T>(2), 0, std::size_t(elements) * sizeof(T));
+}
+
+}  // namespace fastnn

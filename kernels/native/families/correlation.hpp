@@ -1,0 +1,220 @@
+// The plain way to convolve: matrix products whose left-hand matrix, the patches of an image, is never
+// written (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of
+// neighbouring pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C
+// numbers that a row of a filter sees lie side by side. Where a filter sees more than the image, it is copied
+// into zeros.
+//
+// Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
+// n, p and q. No order depends on the number of threads.
+#pragma once
+
+#include <cstring>
+
+#include "gemm/pack.hpp"
+
+namespace fastnn {
+
+// The sizes of a call, in this order.
+struct Geometry {
+    std::int64_t N, H, W, C, R, S, channels, O, P, Q, stride[2], padding[2], dilation[2];
+
+    explicit Geometry(const Call &call) {
+        static_assert(sizeof(Geometry) == sizeof call.size);
+        std::memcpy(this, call.size, sizeof call.size);
+    }
+    std::int64_t groups() const { return C / channels; }
+    std::int64_t outputs() const { return O / groups(); }  // of a group
+};
+
+// Those i of `count` for which 0 <= offset + i step < size.
+inline Range seen_within(std::int64_t offset, std::int64_t step, std::int64_t count, std::int64_t size) {
+    const auto reach = [=](std::int64_t limit) {  // how many i have offset + i step < limit
+        const std::int64_t below = limit <= offset ? 0 : (limit - offset + step - 1) / step;
+        return below < count ? below : count;
+    };
+    const std::int64_t begin = reach(0), end = reach(size);
+    return {begin, end < begin ? begin : end};
+}
+
+// A part of an image with zeros around and between its pixels, as a convolution without padding sees it.
+template <class T> struct Canvas {
+    T *data;
+    std::int64_t width, channels;  // rows are `width` pixels apart
+
+    T *pixel(std::int64_t row, std::int64_t column) const { return data + (row * width + column) * channels; }
+
+    // Draws `rows` rows, from the row `first` of the whole canvas on: pixel (i, j) of the image
+    // (H, W, channels) goes to (top + i * step[0], left + j * step[1]).
+    void draw(const T *image, std::int64_t H, std::int64_t W, const std::int64_t (&step)[2], std::int64_t top,
+              std::int64_t left, std::int64_t first, std::int64_t rows) const {
+        std::memset(data, 0, std::size_t(rows * width * channels) * sizeof(T));
+        const Range columns = seen_within(left, step[1], W, width);
+        const Range lines = seen_within(top - first, step[0], H, rows);
+        for (std::int64_t i = lines.begin; i < lines.end; ++i) {
+            const T *from = image + (i * W + columns.begin) * channels;
+            T *to = pixel(top + i * step[0] - first, left + columns.begin * step[1]);
+            if (step[1] == 1) {
+                copy(from, to, (columns.end - columns.begin) * channels);
+            } else {
+                const std::int64_t apart = step[1] * channels;
+                for (std::int64_t j = columns.begin; j < columns.end; ++j, from += channels, to += apart)
+                    copy(from, to, channels);
+            }
+        }
+    }
+
+    static void copy(const T *from, T *to, std::int64_t count) {
+        for_vectors<T>(0, count, [=](std::int64_t e, int n) { store_n(to + e, load_n(from + e, n), n); });
+    }
+};
+
+// A convolution without padding, of a canvas.
+template <class T> struct Correlation {
+    std::int64_t P, Q, R, S, channels, groups, stride[2], dilation[2];
+
+    explicit Correlation(const Geometry &g)
+        : P(g.P), Q(g.Q), R(g.R), S(g.S), channels(g.channels), groups(g.groups()),
+          stride{g.stride[0], g.stride[1]}, dilation{g.dilation[0], g.dilation[1]} {}
+
+    // The rows of the canvas that so many rows of the output see, and the columns of a canvas.
+    std::int64_t rows(std::int64_t count) const { return extent(count, stride[0], R, dilation[0]); }
+    std::int64_t width() const { return extent(Q, stride[1], S, dilation[1]); }
+    std::int64_t elements(std::int64_t count) const { return rows(count) * width() * channels * groups; }
+
+    // The numbers of a patch, in a canvas whose rows have `width` pixels.
+    Runs patch(std::int64_t width) const {
+        const std::int64_t pixel = channels * groups, row = dilation[0] * width * pixel;
+        if (rows_are_runs()) return {S * channels, 1, 0, R, row};
+        return {channels, S, dilation[1] * pixel, R, row};
+    }
+    // Whether what a row of a filter sees lies side by side.
+    bool rows_are_runs() const { return groups == 1 && (dilation[1] == 1 || S == 1); }
+
+private:
+    static std::int64_t extent(std::int64_t outputs, std::int64_t stride, std::int64_t size,
+                               std::int64_t dilation) {
+        return outputs && size ? (outputs - 1) * stride + (size - 1) * dilation + 1 : 0;
+    }
+};
+
+// The rows `lines` of all outputs y (P, Q, O) of a convolution, from a canvas that begins with what the first
+// of them sees; w (R, S, channels, O), or its packed `panels` if they are not null; b (O,) or null.
+// `after(pixels, count, width)` is called for so many channels of neighbouring pixels when they are there.
+template <class T, class After>
+inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range lines, const T *w,
+                      const T *panels, const T *b, std::int64_t O, T *y, After after) {
+    const std::int64_t outputs = O / c.groups;
+    const Runs runs = c.patch(canvas.width);
+    for (std::int64_t group = 0; group < c.groups; ++group)
+        for (std::int64_t index = 0; index < ColumnBlock<T>::count(outputs); ++index) {
+            const ColumnBlock<T> block(outputs, index);
+            const std::int64_t first = group * outputs + block.begin;
+            const Rows<T> filters = panels ? Panels<T>{panels, c.R * c.S * c.channels}[block]
+                                           : Rows<T>{w + first, O, block.last, false};
+            const Tiles tiles(c.Q, tile_rows(block.vectors));
+            for (std::int64_t p = lines.begin; p < lines.end; ++p) {
+                for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+                    const std::int64_t q = tiles.begin(tile);
+                    const T *corner = canvas.pixel((p - lines.begin) * c.stride[0], q * c.stride[1]);
+                    const Operand<T> patches{corner + group * c.channels, c.stride[1] * canvas.channels, 1};
+                    const StoreTile<T> place{y + (p * c.Q + q) * O + first, O};
+                    const int rows = int(tiles.length(tile));
+                    if (b)
+                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0},
+                                        StoreTilePlusBias<T>{place, b + first});
+                    else
+                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0}, place);
+                }
+                after(y + p * c.Q * O + first, c.Q, block.width);
+            }
+        }
+}
+
+// Calls body(n, lines) for those rows of the outputs of N images, of P rows each, that a part owns.
+template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int part, int parts, Body body) {
+    const Range mine = share(N * P, part, parts);
+    for (std::int64_t line = mine.begin; line < mine.end;) {
+        const std::int64_t n = line / P, left = mine.end - line, rest = (n + 1) * P - line;
+        const std::int64_t count = left < rest ? left : rest;
+        body(n, Range{line - n * P, line - n * P + count});
+        line += count;
+    }
+}
+
+// Whether a filter never sees more than the image.
+template <class T> inline bool stays_inside(const Geometry &g, const Correlation<T> &c) {
+    return g.padding[0] == 0 && g.padding[1] == 0 && c.rows(g.P) <= g.H && c.width() <= g.W;
+}
+
+constexpr std::int64_t PIXEL_STEP[2] = {1, 1};
+
+// The rows of the canvas that the outputs `lines` of an image see: drawn, or the image itself.
+template <class T>
+inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *image, Range lines, T *memory) {
+    const std::int64_t first = lines.begin * c.stride[0], rows = c.rows(lines.end - lines.begin);
+    // The image is only read through this canvas.
+    if (stays_inside(g, c)) return {const_cast<T *>(image) + first * g.W * g.C, g.W, g.C};
+    const Canvas<T> canvas{memory, c.width(), g.C};
+    canvas.draw(image, g.H, g.W, PIXEL_STEP, g.padding[0], g.padding[1], first, rows);
+    return canvas;
+}
+
+// Rows of gradients that are summed on their own before they are added to the sums over those before them: of
+// so many pixels, where an image has as many.
+inline Tiles chunks_of_lines(const Geometry &g) {
+    constexpr std::int64_t PIXELS = 2048;
+    return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
+}
+
+// The gradient of the filters, cut into tiles of rows (r, s, c).
+template <class T> struct FilterGradient {
+    const Geometry g;
+    const Correlation<T> c;
+    // Lines of dw whose inputs lie side by side: a row of a filter, or one place of it.
+    const std::int64_t places, length;
+    const Tiles tiles;
+    const std::int64_t blocks, of_line;
+
+    explicit FilterGradient(const Geometry &g)
+        : g(g), c(g), places(c.rows_are_runs() ? 1 : g.S),
+          length(c.rows_are_runs() ? g.S * g.channels : g.channels),
+          tiles(length, tile_rows(ColumnBlock<T>(g.outputs(), 0).vectors)),
+          blocks(ColumnBlock<T>::count(g.outputs())), of_line(tiles.count * blocks * g.groups()) {}
+
+    std::int64_t elements() const { return g.R * g.S * g.channels * g.O; }
+    std::int64_t count() const { return g.R * places * of_line; }  // of tiles
+
+    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. What the filters see of an
+    // image is drawn into `memory`.
+    void sum(const T *x, const T *dy, Range images, Range mine, T *memory, T *dw) const {
+        const Tiles chunks = chunks_of_lines(g);
+        for (std::int64_t n = images.begin; n < images.end; ++n) {
+            const T *const image = x + n * g.H * g.W * g.C;
+            const Canvas<T> canvas = seen_by(g, c, image, {0, g.P}, memory);
+            for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
+                const Range lines = {chunks.begin(chunk), chunks.begin(chunk + 1)};
+                const bool adds = n > images.begin || chunk > 0;
+                for (std::int64_t tile = mine.begin; tile < mine.end; ++tile)
+                    sum_lines(canvas, dy + n * g.P * g.Q * g.O, lines, tile, adds, dw);
+            }
+        }
+    }
+
+private:
+    void sum_lines(const Canvas<T> &canvas, const T *dy, Range lines, std::int64_t index, bool adds,
+                   T *dw) const {
+        const std::int64_t line = index / of_line, group = index % of_line / (tiles.count * blocks);
+        const std::int64_t tile = index % (tiles.count * blocks) / blocks, row = tiles.begin(tile);
+        const std::int64_t r = line / places, s = line % places;
+        const ColumnBlock<T> block(g.outputs(), index % blocks);
+        const std::int64_t column = group * g.outputs() + block.begin;
+        const T *corner = canvas.pixel(lines.begin * g.stride[0] + r * g.dilation[0], s * g.dilation[1]);
+        const Operand<T> inputs{corner + group * g.channels + row, 1, g.stride[1] * g.C};
+        const Rows<T> gradients{dy + lines.begin * g.Q * g.O + column, g.O, block.last, false};
+        const Runs pixels{g.Q, 1, 0, lines.end - lines.begin, g.stride[0] * canvas.width * g.C};
+        tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, {nullptr, 0},
+                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, adds});
+    }
+};
+
+}  // namespace fastnn

@@ -1,0 +1,50 @@
+// Gathering rows of a data set into a mini-batch.
+#pragma once
+
+#include <cstring>
+#include <type_traits>
+
+#include "plan/call.hpp"
+#include "simd/simd.hpp"
+
+namespace fastnn {
+
+// out_m = source[index_m] * scale, the product in double and rounded once; indices are in range.
+// source (N, D) of type S, index (M,) -> out (M, D); size[0] = M, size[1] = D
+template <class T, class S> void gather(const Call &call, int part, int parts) {
+    const std::int64_t D = call.size[1];
+    const double scale = call.scalar[0];
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const S *source = call.in<S>(0) + call.in<std::int64_t>(1)[m] * D;
+        T *out = call.out<T>(2) + m * D;
+        if (std::is_same_v<S, T> && scale == 1)
+            std::memcpy(out, source, std::size_t(D) * sizeof(T));
+        else
+            for (std::int64_t d = 0; d < D; ++d) out[d] = T(double(source[d]) * scale);
+    }
+}
+
+// out_m = source[index_m].  source (N,), index (M,), out (M,), all int64; indices are in range
+inline void gather_labels(const Call &call, int part, int parts) {
+    const std::int64_t *source = call.in<std::int64_t>(0), *index = call.in<std::int64_t>(1);
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) call.out<std::int64_t>(2)[m] = source[index[m]];
+}
+
+// count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.
+template <class T> void count_nonfinite(const Call &call, int part, int) {
+    if (part != 0) return;
+    const T *x = call.in<T>(0);
+    // Becomes nan, in its lane, with the first such element.
+    const Vec<T> any = accumulate<T>(0, call.size[0], Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
+        const Vec<T> v = load_n(x + e, n);
+        return sum + (v - v);
+    });
+    std::int64_t count = 0;
+    if (sum_lanes<T>(any) != 0)  // rare enough to count them one by one
+        for (std::int64_t e = 0; e < call.size[0]; ++e) count += x[e] - x[e] != 0;
+    *call.out<std::int64_t>(1) = count;
+}
+
+}  // namespace fastnn

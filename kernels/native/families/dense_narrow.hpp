@@ -1,0 +1,194 @@
+// Dense kernels of a layer with few outputs, such as classes: rows of w fill their vectors only in part.
+//
+// Such a product moves much and computes little, and its rows, 40 bytes long for ten classes, begin anywhere
+// in a cache line. So weights are updated and transposed many rows at a time, through a buffer (a masked load
+// behind a masked store to the same line waits for it: one step of 1x7744x10 took 79 us, and takes 12). And
+// the sums of y = x w are made in chunks, which a batch of one needs to keep the multipliers busy, since a
+// chain of sums takes a product only every four cycles.
+#pragma once
+
+#include "families/act.hpp"
+#include "gemm/tile.hpp"
+#include "gemm/transpose.hpp"
+
+namespace fastnn {
+
+// With so many outputs, in at most two vectors, which are one block of columns.
+constexpr std::int64_t NARROW_OUTPUTS = 16;
+constexpr int NARROW_VECTORS = 2;
+static_assert(NARROW_VECTORS <= TILE_COLUMNS);
+
+template <class T> constexpr bool is_narrow(std::int64_t outputs) {
+    return outputs <= NARROW_OUTPUTS && outputs <= NARROW_VECTORS * LANES<T>;
+}
+
+// Stores whole vectors, whatever they hold behind a row's end: rows must come in ascending order, and there
+// must be room for a vector behind the last one.
+template <class T> struct StoreWhole : StoreTile<T> {
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int) const {
+        store(this->c + i * this->row + j * LANES<T>, value);
+    }
+};
+
+// Chunks of the sum over the K features; they are added as ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
+constexpr int CHUNKS = 8;
+
+// Rows of y, or of w, that are worked on at a time.
+constexpr std::int64_t NARROW_ROWS = 48;
+
+// A matrix of the batch larger than the weights is cut into parts by its rows, so that what a thread has made
+// of its images stays in its cache from layer to layer; else the weights are cut.
+inline bool parts_are_samples(std::int64_t M, std::int64_t N) { return M > N; }
+
+// y = x w + b, with at least CHUNKS^2 features. The parts are chunks, or rows of the batch.
+template <class T> class NarrowForward {
+public:
+    NarrowForward(const Call &call, std::int64_t matrix)
+        : M(call.size[1]), K(call.size[2]), N(call.size[3]), x(call.in<T>(0) + matrix * M * K),
+          w(call.in<T>(1) + matrix * K * N), b(call.in<T>(2) ? call.in<T>(2) + matrix * N : nullptr),
+          y(call.out<T>(3) + matrix * M * N), activation(call.activation), outputs(N, 0),
+          chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
+
+    static bool parts_are_chunks(const Call &call) {
+        return call.size[0] == 1 && call.size[1] <= NARROW_ROWS &&
+               !parts_are_samples(call.size[1], call.size[3]);
+    }
+
+    static ScratchNeeds scratch(const Call &call) {
+        const std::int64_t sums = NARROW_ROWS * SUMS_ROW * std::int64_t(sizeof(T));
+        if (parts_are_chunks(call)) return {0, sums, 0};
+        return {0, 0, sums};
+    }
+
+    void run_chunks(const Call &call, int part, int parts) const {
+        make_chunks({0, M}, share(CHUNKS, part, parts), reinterpret_cast<T *>(call.scratch));
+    }
+    void finish_chunks(const Call &call) const { add_chunks({0, M}, reinterpret_cast<T *>(call.scratch)); }
+
+    void run_rows(Range rows, T *sums) const {
+        for (std::int64_t row = rows.begin; row < rows.end; row += NARROW_ROWS) {
+            const Range group = {row, row + NARROW_ROWS < rows.end ? row + NARROW_ROWS : rows.end};
+            make_chunks(group, {0, CHUNKS}, sums);
+            add_chunks(group, sums);
+        }
+    }
+
+private:
+    const std::int64_t M, K, N;
+    const T *const x, *const w, *const b;
+    T *const y;
+    const int activation;
+    const ColumnBlock<T> outputs;
+    const Tiles chunks;
+
+    // The sums lie row by row, and in a row chunk by chunk.
+    static constexpr std::int64_t SUMS = NARROW_VECTORS * LANES<T>, SUMS_ROW = CHUNKS * SUMS;
+
+    void make_chunks(Range rows, Range mine, T *sums) const {
+        std::int64_t chunk = mine.begin;
+        if (rows.end - rows.begin == 1)
+            for (; chunk + 4 <= mine.end; chunk += 4)
+                outputs.vectors == 1 ? make_four_chunks<1>(rows.begin, chunk, sums)
+                                     : make_four_chunks<2>(rows.begin, chunk, sums);
+        const Tiles tiles(rows.end - rows.begin, tile_rows(outputs.vectors));
+        for (; chunk < mine.end; ++chunk) {
+            const std::int64_t k = chunks.begin(chunk);
+            for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+                const std::int64_t row = tiles.begin(tile);
+                tile_of_size<T, NARROW_VECTORS>(
+                    int(tiles.length(tile)), outputs.vectors, {x + (rows.begin + row) * K + k, K, 1},
+                    {w + k * N, N, outputs.last, false}, chunks.length(chunk), {nullptr, 0},
+                    StoreWhole<T>{{sums + row * SUMS_ROW + chunk * SUMS, SUMS_ROW}});
+            }
+        }
+    }
+
+    // Four chains of sums side by side.
+    template <int VECTORS> void make_four_chunks(std::int64_t row, std::int64_t chunk, T *sums) const {
+        Vec<T> sum[4][VECTORS] = {};
+        std::int64_t first[4], least = K;
+        for (int c = 0; c < 4; ++c) {
+            first[c] = chunks.begin(chunk + c);
+            least = chunks.length(chunk + c) < least ? chunks.length(chunk + c) : least;
+        }
+        const auto add = [&](int c, std::int64_t k) {
+            const Vec<T> element = broadcast(x[row * K + k]);
+            for (int j = 0; j < VECTORS - 1; ++j)
+                sum[c][j] = fma(element, load(w + k * N + j * LANES<T>), sum[c][j]);
+            constexpr int LAST = VECTORS - 1;
+            sum[c][LAST] = fma(element, load_first(w + k * N + LAST * LANES<T>, outputs.last), sum[c][LAST]);
+        };
+        for (std::int64_t k = 0; k < least; ++k)
+            for (int c = 0; c < 4; ++c) add(c, first[c] + k);
+        for (int c = 0; c < 4; ++c) {
+            if (chunks.length(chunk + c) > least) add(c, first[c] + least);
+            for (int j = 0; j < VECTORS; ++j) store(sums + (chunk + c) * SUMS + j * LANES<T>, sum[c][j]);
+        }
+    }
+
+    void add_chunks(Range rows, const T *sums) const {
+        for (std::int64_t row = rows.begin; row < rows.end; ++row, sums += SUMS_ROW)
+            for_vectors<T>(0, N, [=](std::int64_t column, int n) {
+                Vec<T> sum[CHUNKS];
+                for (int c = 0; c < CHUNKS; ++c) sum[c] = load(sums + c * SUMS + column);
+                for (int width = 1; width < CHUNKS; width *= 2)
+                    for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];
+                if (b) sum[0] += load_n(b + column, n);
+                store_n(y + row * N + column, sum[0], n);
+            });
+        activate(activation, y + rows.begin * N, N, rows.end - rows.begin, N);
+    }
+};
+
+// Bytes for what narrow_dx transposes.
+template <class T> constexpr std::int64_t narrow_dx_bytes(std::int64_t N) { return N * BLOCK_ROW_BYTES; }
+
+// dx = dy w^T, of a block of rows of w at a time, which are transposed into `panel`.
+// dy (M, N), w (K, N), y of the activation (M, K) or null -> dx (M, K)
+template <class T>
+void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, const T *w, const T *y,
+               int activation, int part, int parts, T *panel, T *dx) {
+    const Range all = {0, ColumnBlock<T>::count(K)};
+    const bool of_batch = parts_are_samples(M, N);
+    const Range blocks = of_batch ? all : share(all.end, part, parts);
+    const Range samples = of_batch ? share(M, part, parts) : Range{0, M};
+    if (samples.begin >= samples.end) return;
+    for (std::int64_t index = blocks.begin; index < blocks.end; ++index) {
+        const ColumnBlock<T> block(K, index);
+        transpose<T, true>(w + block.begin * N, N, block.width, N, panel, BLOCK<T>);
+        const Tiles tiles(samples.end - samples.begin, tile_rows(block.vectors));
+        for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+            const std::int64_t row = samples.begin + tiles.begin(tile), at = row * K + block.begin;
+            const int rows = int(tiles.length(tile));
+            tile_of_size<T>(rows, block.vectors, {dy + row * N, N, 1}, {panel, BLOCK<T>, block.last, true}, N,
+                            {nullptr, 0}, StoreTile<T>{dx + at, K});
+            if (activation) deactivate(activation, y + at, dx + at, K, rows, block.width);
+        }
+    }
+}
+
+template <class T> constexpr std::int64_t narrow_update_bytes(std::int64_t N) {
+    return (NARROW_ROWS * N + LANES<T>)*std::int64_t(sizeof(T));
+}
+
+// w is updated by dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
+template <class T, class Update>
+void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
+                   const Update &update, int part, int parts, T *gradient) {
+    const Range mine = share(K, part, parts, LANES<T>);
+    const ColumnBlock<T> columns(N, 0);
+    for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
+        const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;
+        const Tiles tiles(count, tile_rows(columns.vectors));
+        for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+            const std::int64_t row = tiles.begin(tile);
+            tile_of_size<T, NARROW_VECTORS>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
+                                            {dy, N, columns.last, false}, M, {nullptr, 0},
+                                            StoreWhole<T>{{gradient + row * N, N}});
+        }
+        for_vectors<T>(0, count * N,
+                       [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });
+    }
+}
+
+}  // namespace fastnn

@@ -1,0 +1,292 @@
+// Losses with their gradients in one pass over the outputs.
+// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in memory where
+// it depends on the labels (array 5: factors), else scalar[1].
+#pragma once
+
+#include "families/act.hpp"
+#include "plan/call.hpp"
+#include "simd/vmath.hpp"
+
+namespace fastnn {
+
+// One row: loss = -sum_c w_c t_c log softmax(z)_c and, unless dz is null, its gradient times `scale`.
+// target(c, n) is the vector of t_c, t_c+1, ...; weight may be null.
+template <class T, class Target>
+inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *weight, T scale, T *dz) {
+    if (C == 0) return 0;
+    const T top = largest(z, C);
+    const T sum = exponentials(z, C, top, dz);  // the gradient's place holds the exponentials meanwhile
+    const T log_sum = log<T>(broadcast(sum))[0];
+    const auto weighted_target = [=](std::int64_t c, int n) {
+        return weight ? target(c, n) * load_n(weight + c, n) : target(c, n);
+    };
+    struct Sums {
+        Vec<T> losses{}, targets{};
+    };
+    const auto [losses, targets] = accumulate<T>(0, C, Sums{}, [=](Sums sums, std::int64_t c, int n) -> Sums {
+        const Vec<T> t = weighted_target(c, n);
+        return {sums.losses - keep_first<T>(t * ((load_n(z + c, n) - top) - log_sum), n, T(0)),
+                sums.targets + keep_first<T>(t, n, T(0))};
+    });
+    if (dz) {
+        const T factor = sum_lanes<T>(targets) / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+            store_n(dz + c, (load_n(dz + c, n) * factor - weighted_target(c, n)) * scale, n);
+        });
+    }
+    return sum_lanes<T>(losses);
+}
+
+// The common case, a label without smoothing: loss = w_label (log sum_c exp(z_c) - z_label). The other
+// classes' terms do not even count as 0, so that they may have the logit -inf.
+template <class T>
+inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weight, T scale, T *dz) {
+    const T top = largest(z, C);
+    const T sum = exponentials(z, C, top, dz);
+    const T own = weight ? weight[label] : T(1);
+    if (dz) {
+        const T factor = own * scale / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
+        dz[label] -= own * scale;
+    }
+    return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
+}
+
+template <class T> inline T gradient_factor(const Call &call) {
+    return T(call.in<double>(5) ? call.in<double>(5)[1] : call.scalar[1]);
+}
+
+// z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
+template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
+    const std::int64_t C = call.size[1];
+    const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
+    const T *weight = call.in<T>(2);
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *z = call.in<T>(0) + m * C;
+        const std::int64_t label = call.in<std::int64_t>(1)[m];
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const auto target = [=](std::int64_t c, int) {
+            return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
+        };
+        call.out<T>(3)[m] = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                                           : label_row(z, C, label, weight, scale, dz);
+    }
+}
+
+// z (M, C), target (M, C), weight (C,) or null -> losses (M,), dz (M, C) or null
+template <class T> void cross_entropy_soft(const Call &call, int part, int parts) {
+    const std::int64_t C = call.size[1];
+    const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const T other = C ? smoothing / T(C) : T(0), kept = T(1) - smoothing;
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *row = call.in<T>(1) + m * C;
+        const auto target = [=](std::int64_t c, int n) { return load_n(row + c, n) * kept + other; };
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        call.out<T>(3)[m] = cross_entropy_row(call.in<T>(0) + m * C, C, target, call.in<T>(2), scale, dz);
+    }
+}
+
+// losses = (y - target)^2 / 2 and dy = (y - target) scale, elementwise; dy may be null
+template <class T> void squared_error(const Call &call, int part, int parts) {
+    const T *y = call.in<T>(0), *target = call.in<T>(1);
+    T *losses = call.out<T>(2), *dy = call.out<T>(3);
+    const T scale = gradient_factor<T>(call);
+    const Range range = share(call.size[0], part, parts, LANES<T>);
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        const Vec<T> difference = load_n(y + e, n) - load_n(target + e, n);
+        store_n(losses + e, T(0.5) * (difference * difference), n);
+        if (dy) store_n(dy + e, difference * scale, n);
+    });
+}
+
+// Cross-entropy of logits that each say yes or no, of one element or vector of them, with the factors of
+// focal loss, (1 - p)^gamma where t is 1 and p^gamma where it is 0, p = sigmoid(z). Their gradients are
+// written so that nothing is divided by 1 - p: all is finite, also for gamma < 1. gamma = 0 is cross-entropy,
+// bit for bit.
+template <class T> struct Binary {
+    Vec<T> loss, dz;
+};
+
+template <class T>
+inline Binary<T> binary_cross_entropy_of(Vec<T> z, Vec<T> t, Vec<T> if_one, Vec<T> if_zero, T gamma) {
+    const Vec<T> zero{}, one = broadcast<T>(1), e = exp<T>(-absolute<T>(z));
+    const Vec<T> log_term = log1p_of_small<T>(e);
+    const Vec<T> hit = larger(zero, -z) + log_term, miss = larger(zero, z) + log_term;  // -log p, -log(1 - p)
+    const Vec<T> p = select<T>(z < zero, e, one) / (one + e), q = select<T>(z < zero, one, e) / (one + e);
+    const Vec<T> ones = if_one * t, zeros = if_zero * (one - t);
+    if (gamma == 0) return {ones * hit + zeros * miss, zeros * p - ones * q};
+    const Vec<T> for_one = ones * exp<T>(miss * -gamma), for_zero = zeros * exp<T>(hit * -gamma);
+    return {for_one * hit + for_zero * miss,
+            for_zero * (gamma * q * miss + p) - for_one * (gamma * p * hit + q)};
+}
+
+// z, target of size0 elements, of which the last axis has size1 = C; weight (2, C) of the ones and the zeros,
+// or null; scalar[0] is gamma -> losses and dz (or null) of z's shape
+template <class T> void binary_cross_entropy(const Call &call, int part, int parts) {
+    const T *z = call.in<T>(0), *target = call.in<T>(1), *weight = call.in<T>(2);
+    T *losses = call.out<T>(3), *dz = call.out<T>(4);
+    const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const std::int64_t C = call.size[1];
+    const auto store = [=](std::int64_t e, int n, Vec<T> if_one, Vec<T> if_zero) {
+        const Binary<T> found =
+            binary_cross_entropy_of<T>(load_n(z + e, n), load_n(target + e, n), if_one, if_zero, gamma);
+        store_n(losses + e, found.loss, n);
+        if (dz) store_n(dz + e, found.dz * scale, n);
+    };
+    if (!weight || C == 1) {
+        const Vec<T> if_one = broadcast(weight ? weight[0] : T(1)),
+                     if_zero = broadcast(weight ? weight[1] : T(1));
+        const Range range = share(call.size[0], part, parts, LANES<T>);
+        for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { store(e, n, if_one, if_zero); });
+        return;
+    }
+    const Range rows = share(C ? call.size[0] / C : 0, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m)
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+            store(m * C + c, n, load_n(weight + c, n), load_n(weight + C + c, n));
+        });
+}
+
+// Focal loss of one class, of which the negative logarithm of its probability is `surprise`: w t q^gamma
+// surprise with q = 1 - p, and g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of
+// all g). Written with surprise / q, which is 1 where q is 0, it is finite for every gamma.
+template <class T> struct Focal {
+    Vec<T> loss, g;
+};
+
+template <class T> inline Focal<T> focal_of(Vec<T> surprise, Vec<T> target, T gamma) {
+    const Vec<T> zero{}, one = broadcast<T>(1);
+    const Vec<T> minus_q = expm1_of_negative<T>(-surprise), p = one + minus_q;
+    const Vec<T> factor = gamma == 0 ? one : exp<T>(log<T>(-minus_q) * gamma);
+    const Vec<T> ratio = select<T>(minus_q == zero, one, surprise / -minus_q);
+    const Vec<T> steeper = select<T>(p == zero, zero, gamma * p * ratio);  // not 0 * infinity
+    const Vec<T> weighted = target * factor;
+    return {select<T>(weighted == zero, zero, weighted * surprise), -weighted * (steeper + one)};
+}
+
+// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null;
+// labels are in range
+template <class T> void focal_labels(const Call &call, int part, int parts) {
+    const std::int64_t C = call.size[1];
+    const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const T *weight = call.in<T>(2);
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *z = call.in<T>(0) + m * C;
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const std::int64_t label = call.in<std::int64_t>(1)[m];
+        const T top = largest(z, C), sum = exponentials(z, C, top, dz);
+        const T surprise = log<T>(broadcast(sum))[0] - (z[label] - top);
+        const Focal<T> found =
+            focal_of<T>(broadcast(surprise), broadcast(weight ? weight[label] : T(1)), gamma);
+        call.out<T>(3)[m] = found.loss[0];
+        if (!dz) continue;
+        const T g = found.g[0] * scale, factor = -g / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
+        dz[label] += g;
+    }
+}
+
+// z (M, C), target (M, C), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null
+template <class T> void focal_soft(const Call &call, int part, int parts) {
+    const std::int64_t C = call.size[1];
+    const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const T *weight = call.in<T>(2);
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *z = call.in<T>(0) + m * C, *target = call.in<T>(1) + m * C;
+        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const T top = C ? largest(z, C) : T(0), sum = exponentials(z, C, top, dz);
+        const T log_sum = log<T>(broadcast(sum))[0];
+        const auto focal = [=](std::int64_t c, int n) {
+            const Vec<T> t = weight ? load_n(target + c, n) * load_n(weight + c, n) : load_n(target + c, n);
+            return focal_of<T>(log_sum - (load_n(z + c, n) - top), t, gamma);
+        };
+        const Focal<T> sums =
+            accumulate<T>(0, C, Focal<T>{}, [=](Focal<T> sums, std::int64_t c, int n) -> Focal<T> {
+                const Focal<T> own = focal(c, n);
+                return {sums.loss + keep_first<T>(own.loss, n, T(0)), sums.g + keep_first<T>(own.g, n, T(0))};
+            });
+        call.out<T>(3)[m] = sum_lanes<T>(sums.loss);
+        if (!dz) continue;
+        const T factor = sum_lanes<T>(sums.g) / sum;
+        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+            store_n(dz + c, (focal(c, n).g - load_n(dz + c, n) * factor) * scale, n);
+        });
+    }
+}
+
+// What dice compares: the sums of y t and of y + t, y = sigmoid(z).
+template <class T> struct Overlap {
+    Vec<T> both{}, total{};
+
+    void add(Vec<T> z, Vec<T> t, int n) {
+        const Vec<T> y = keep_first<T>(sigmoid<T>(z), n, T(0));
+        both += y * t;
+        total += y + t;
+    }
+};
+
+// Elements of a sum in the type of the data, before it is added to one in double: many pixels lose no digits.
+constexpr std::int64_t DICE_BLOCK = 16;  // vectors
+
+// losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1.
+// z, target (M, S, C), weight (C,) or null; scalar[0] is smooth -> losses (M, C), dz (M, S, C) or null
+template <class T> void dice(const Call &call, int part, int parts) {
+    const std::int64_t S = call.size[1], C = call.size[2];
+    const T *weight = call.in<T>(2);
+    const double smooth = call.scalar[0];
+    const T scale = gradient_factor<T>(call);
+    // A single class lies along the vectors by its samples, several by the classes.
+    const std::int64_t width = C == 1 ? 1 : LANES<T>, step = C == 1 ? LANES<T> : 1;
+    const Range rows = share(call.size[0], part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m)
+        for (std::int64_t c = 0; c < C; c += width) {
+            const T *z = call.in<T>(0) + m * S * C + c, *target = call.in<T>(1) + m * S * C + c;
+            const int classes = int(C - c < width ? C - c : width);
+            double both[LANES<T>] = {}, total[LANES<T>] = {};
+            for (std::int64_t begin = 0; begin < S; begin += DICE_BLOCK * step) {
+                const std::int64_t end = S - begin < DICE_BLOCK * step ? S : begin + DICE_BLOCK * step;
+                Overlap<T> sums;
+                for (std::int64_t s = begin; s < end; s += step) {
+                    const int n = C == 1 ? int(end - s < step ? end - s : step) : classes;
+                    sums.add(load_n(z + s * C, n), load_n(target + s * C, n), n);
+                }
+                if (C == 1) {
+                    both[0] += double(sum_lanes<T>(sums.both));
+                    total[0] += double(sum_lanes<T>(sums.total));
+                } else
+                    for (int lane = 0; lane < classes; ++lane) {
+                        both[lane] += double(sums.both[lane]);
+                        total[lane] += double(sums.total[lane]);
+                    }
+            }
+            // dz = y / below (1 - y) (of_y - of_t t), so that nothing overflows where all y are tiny.
+            Vec<T> of_y{}, of_t{}, below = broadcast<T>(1);
+            for (int lane = 0; lane < classes; ++lane) {
+                const double sum = total[lane] + smooth, own = weight ? double(weight[c + lane]) : 1.0;
+                const double ratio = sum == 0 ? 1 : (2 * both[lane] + smooth) / sum;
+                call.out<T>(3)[m * C + c + lane] = T(own * (1 - ratio));
+                of_y[lane] = T(own * scale * ratio);
+                of_t[lane] = T(own * scale * 2);
+                if (T(sum) != 0) below[lane] = T(sum);
+            }
+            if (!call.out<T>(4)) continue;
+            T *dz = call.out<T>(4) + m * S * C + c;
+            if (C == 1) {
+                of_y = broadcast<T>(of_y[0]);
+                of_t = broadcast<T>(of_t[0]);
+                below = broadcast<T>(below[0]);
+            }
+            for (std::int64_t s = 0; s < S; s += step) {
+                const int n = C == 1 ? int(S - s < step ? S - s : step) : classes;
+                const Vec<T> y = sigmoid<T>(load_n(z + s * C, n));
+                store_n(dz + s * C, y / below * (T(1) - y) * (of_y - of_t * load_n(target + s * C, n)), n);
+            }
+        }
+}
+
+}  // namespace fastnn

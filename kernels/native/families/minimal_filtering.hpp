@@ -1,0 +1,103 @@
+// The transforms of Winograd's minimal filtering F(m, 3): m outputs of a filter of 3 weights with m + 2
+// multiplications (Winograd 1980; Lavin & Gray 2016, arXiv:1509.09308).
+//
+//     y = A^T [(G w) . (B^T x)] SCALE        x: m + 2 pixels, w: 3 weights, y: m outputs
+//
+// Each function gives the product of row I of a matrix with a line: line(i) is its element i, a vector of
+// channels. In float32 F(2, 3) loses no digits to speak of, F(4, 3) about three bits.
+#pragma once
+
+#include <utility>
+
+#include "simd/simd.hpp"
+
+namespace fastnn {
+
+// Calls body(std::integral_constant<int, I>) for I = 0, ..., COUNT - 1.
+template <class Body, int... I>
+[[gnu::always_inline]] inline void for_constants(Body body, std::integer_sequence<int, I...>) {
+    (body(std::integral_constant<int, I>()), ...);
+}
+template <int COUNT, class Body> [[gnu::always_inline]] inline void for_constants(Body body) {
+    for_constants(body, std::make_integer_sequence<int, COUNT>());
+}
+
+template <class T, int OUTPUTS> struct MinimalFiltering;
+
+// The points 0, 1, -1 and infinity. All constants are 1 and 1/2, so whole numbers stay exact.
+template <class T> struct MinimalFiltering<T, 2> {
+    static constexpr T SCALE = 1;
+
+    template <int I, class Line> static auto pixels(Line x) {  // B^T x
+        if constexpr (I == 0) return x(0) - x(2);
+        if constexpr (I == 1) return x(1) + x(2);
+        if constexpr (I == 2) return x(2) - x(1);
+        if constexpr (I == 3) return x(1) - x(3);
+    }
+    template <int I, class Line> static auto filters(Line w) {  // G w
+        if constexpr (I == 0) return w(0);
+        if constexpr (I == 1) return T(0.5) * (w(0) + w(2)) + T(0.5) * w(1);
+        if constexpr (I == 2) return T(0.5) * (w(0) + w(2)) - T(0.5) * w(1);
+        if constexpr (I == 3) return w(2);
+    }
+    template <int I, class Line> static auto outputs(Line m) {  // A^T m
+        if constexpr (I == 0) return m(0) + m(1) + m(2);
+        if constexpr (I == 1) return m(1) - m(2) - m(3);
+    }
+    template <int I, class Line> static auto gradients(Line dy) {  // A dy
+        if constexpr (I == 0) return dy(0);
+        if constexpr (I == 1) return dy(0) + dy(1);
+        if constexpr (I == 2) return dy(0) - dy(1);
+        if constexpr (I == 3) return -dy(1);
+    }
+    template <int I, class Line> static auto filter_gradients(Line du) {  // G^T du
+        if constexpr (I == 0) return du(0) + T(0.5) * (du(1) + du(2));
+        if constexpr (I == 1) return T(0.5) * (du(1) - du(2));
+        if constexpr (I == 2) return T(0.5) * (du(1) + du(2)) + du(3);
+    }
+};
+
+// The points 0, 1, -1, 2, -2 and infinity. G is three times what it is usually, so that its constants are
+// sums of powers of 2, and whole numbers stay exact as long as their sums have room for it (they need some 20
+// bits more; times 1/9 they are rounded to what they were).
+template <class T> struct MinimalFiltering<T, 4> {
+    static constexpr T SCALE = T(1) / T(9);
+
+    template <int I, class Line> static auto pixels(Line x) {
+        if constexpr (I == 0) return (T(4) * x(0) - T(5) * x(2)) + x(4);
+        if constexpr (I == 1) return (x(4) - T(4) * x(2)) + (x(3) - T(4) * x(1));
+        if constexpr (I == 2) return (x(4) - T(4) * x(2)) - (x(3) - T(4) * x(1));
+        if constexpr (I == 3) return (x(4) - x(2)) + T(2) * (x(3) - x(1));
+        if constexpr (I == 4) return (x(4) - x(2)) - T(2) * (x(3) - x(1));
+        if constexpr (I == 5) return (T(4) * x(1) - T(5) * x(3)) + x(5);
+    }
+    template <int I, class Line> static auto filters(Line w) {
+        if constexpr (I == 0) return T(0.75) * w(0);
+        if constexpr (I == 1) return T(-0.5) * ((w(0) + w(2)) + w(1));
+        if constexpr (I == 2) return T(-0.5) * ((w(0) + w(2)) - w(1));
+        if constexpr (I == 3) return (T(0.125) * w(0) + T(0.5) * w(2)) + T(0.25) * w(1);
+        if constexpr (I == 4) return (T(0.125) * w(0) + T(0.5) * w(2)) - T(0.25) * w(1);
+        if constexpr (I == 5) return T(3) * w(2);
+    }
+    template <int I, class Line> static auto outputs(Line m) {
+        if constexpr (I == 0) return m(0) + (m(1) + m(2)) + (m(3) + m(4));
+        if constexpr (I == 1) return (m(1) - m(2)) + T(2) * (m(3) - m(4));
+        if constexpr (I == 2) return (m(1) + m(2)) + T(4) * (m(3) + m(4));
+        if constexpr (I == 3) return (m(1) - m(2)) + T(8) * (m(3) - m(4)) + m(5);
+    }
+    template <int I, class Line> static auto gradients(Line dy) {
+        if constexpr (I == 0) return dy(0);
+        if constexpr (I == 1) return (dy(0) + dy(2)) + (dy(1) + dy(3));
+        if constexpr (I == 2) return (dy(0) + dy(2)) - (dy(1) + dy(3));
+        if constexpr (I == 3) return (dy(0) + T(4) * dy(2)) + T(2) * (dy(1) + T(4) * dy(3));
+        if constexpr (I == 4) return (dy(0) + T(4) * dy(2)) - T(2) * (dy(1) + T(4) * dy(3));
+        if constexpr (I == 5) return dy(3);
+    }
+    template <int I, class Line> static auto filter_gradients(Line du) {
+        if constexpr (I == 0) return T(0.75) * du(0) - T(0.5) * (du(1) + du(2)) + T(0.125) * (du(3) + du(4));
+        if constexpr (I == 1) return T(0.5) * (du(2) - du(1)) + T(0.25) * (du(3) - du(4));
+        if constexpr (I == 2) return T(0.5) * ((du(3) + du(4)) - (du(1) + du(2))) + T(3) * du(5);
+    }
+};
+
+}  // namespace fastnn

@@ -1,0 +1,169 @@
+// Pooling: the largest or the mean value of each window over the pixels of an image.
+//
+// Letters as in pool_ref.py. The gradients are gathered, not scattered: each pixel of dx looks at the windows
+// that see it, so that parts own pixels, nothing needs to be cleared first, and a tap that names no place of
+// its window, or one outside of the image, has no effect. Sums go along p and q, or r and s, ascending.
+#pragma once
+
+#include <cstring>
+#include <limits>
+
+#include "plan/call.hpp"
+#include "simd/simd.hpp"
+
+namespace fastnn {
+
+// The sizes of a call, in this order.
+struct Windows {
+    std::int64_t N, H, W, C, R, S, P, Q, stride[2], padding[2];
+
+    explicit Windows(const Call &call) {
+        static_assert(sizeof(Windows) <= sizeof call.size);
+        std::memcpy(this, call.size, sizeof *this);
+    }
+};
+
+// Those of `size` places of a window that lie in the image, which has `inputs` pixels along this side; the
+// window begins at the pixel `first`.
+inline Range places_inside(std::int64_t first, std::int64_t size, std::int64_t inputs) {
+    const std::int64_t begin = first < 0 ? -first : 0;
+    const std::int64_t end = inputs - first < size ? inputs - first : size;
+    return {begin, begin < end ? end : begin};
+}
+
+// Calls body(output, corner, rows, columns) for each pixel of y that a part owns: where it begins in y, where
+// the window's first place begins in x, and the places of the window that lie in the image.
+template <class Body> inline void for_windows(const Windows &g, int part, int parts, Body body) {
+    if (g.C == 0) return;
+    const Range lines = share(g.N * g.P, part, parts);
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+        const std::int64_t top = line % g.P * g.stride[0] - g.padding[0];
+        const Range rows = places_inside(top, g.R, g.H);
+        for (std::int64_t q = 0; q < g.Q; ++q) {
+            const std::int64_t left = q * g.stride[1] - g.padding[1];
+            const std::int64_t corner = ((line / g.P * g.H + top) * g.W + left) * g.C;
+            body((line * g.Q + q) * g.C, corner, rows, places_inside(left, g.S, g.W));
+        }
+    }
+}
+
+// The same whole number in all lanes.
+template <class T> inline IntVec<T> tap_number(std::int64_t number) {
+    return IntVec<T>{} + std::decay_t<decltype(IntVec<T>{}[0])>(number);
+}
+
+// Whether v takes the place of the largest value so far: a later one must be larger, but the first nan wins.
+template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return ~(v <= best) & (best == best); }
+
+// The largest value of each window, and the number r S + s of its place: of the first of them, or the first
+// nan. A window that sees nothing has -inf, and the tap 0.
+// x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of the width of T
+template <class T> void max_pool_forward(const Call &call, int part, int parts) {
+    const Windows g(call);
+    const T *const x = call.in<T>(0);
+    for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
+        const bool sees = rows.begin < rows.end && columns.begin < columns.end;
+        const std::int64_t first = sees ? rows.begin * g.S + columns.begin : 0;
+        for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
+            Vec<T> best = broadcast(-std::numeric_limits<T>::infinity());
+            IntVec<T> tap = tap_number<T>(first);
+            for (std::int64_t r = rows.begin; r < rows.end; ++r)
+                for (std::int64_t s = columns.begin; s < columns.end; ++s) {
+                    const Vec<T> v = load_n(x + (corner + (r * g.W + s) * g.C + c), n);
+                    const auto wins = beats<T>(v, best);
+                    best = select<T>(wins, v, best);
+                    tap = wins ? tap_number<T>(r * g.S + s) : tap;
+                }
+            store_n(call.out<T>(1) + output + c, best, n);
+            store_n(call.out<T>(2) + output + c, Vec<T>(tap), n);  // the same bits
+        });
+    });
+}
+
+// y = 1 / (R S) times the sum over the window; what lies outside of the image counts as 0.
+// x (N, H, W, C) -> y (N, P, Q, C)
+template <class T> void avg_pool_forward(const Call &call, int part, int parts) {
+    const Windows g(call);
+    const T *const x = call.in<T>(0);
+    const T factor = T(1 / double(g.R * g.S));
+    for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
+        for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
+            Vec<T> sum{};
+            for (std::int64_t r = rows.begin; r < rows.end; ++r)
+                for (std::int64_t s = columns.begin; s < columns.end; ++s)
+                    sum += load_n(x + (corner + (r * g.W + s) * g.C + c), n);
+            store_n(call.out<T>(1) + output + c, sum * factor, n);
+        });
+    });
+}
+
+// The windows that see a pixel, along one side. It goes from pixel to pixel, because a division takes longer
+// than all else that is done for a pixel.
+class SeenBy {
+public:
+    SeenBy(const Windows &g, int side)
+        : outputs_(side ? g.Q : g.P), size_(side ? g.S : g.R), stride_(g.stride[side]),
+          padding_(g.padding[side]) {}
+
+    // `pixel` may not lie before that of the last call.
+    Range move_to(std::int64_t pixel) {
+        at_ = pixel + padding_;
+        while (end_ < outputs_ && end_ * stride_ <= at_) ++end_;
+        while (begin_ < end_ && begin_ * stride_ + size_ <= at_) ++begin_;
+        return {begin_, end_};
+    }
+
+    // As which of its places the window of an output sees the pixel.
+    std::int64_t place(std::int64_t output) const { return at_ - output * stride_; }
+
+private:
+    std::int64_t outputs_, size_, stride_, padding_, begin_ = 0, end_ = 0, at_ = 0;
+};
+
+// dx = f(sum of term(at, place, n) over the windows that see the pixel), for each n channels: `at` is where
+// those of the window begin in dy, `place` the number of the pixel in it.
+template <class T, class Term, class F>
+inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term term, F f) {
+    if (g.W == 0 || g.C == 0) return;
+    const Range lines = share(g.N * g.H, part, parts);
+    SeenBy below(g, 0);
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+        const std::int64_t n = line / g.H, h = line % g.H;
+        if (h == 0) below = SeenBy(g, 0);
+        const Range ps = below.move_to(h);
+        SeenBy beside(g, 1);
+        for (std::int64_t w = 0; w < g.W; ++w) {
+            const Range qs = beside.move_to(w);
+            for_vectors<T>(0, g.C, [&](std::int64_t c, int lanes) {
+                Vec<T> sum{};
+                for (std::int64_t p = ps.begin; p < ps.end; ++p)
+                    for (std::int64_t q = qs.begin; q < qs.end; ++q)
+                        sum += term(((n * g.P + p) * g.Q + q) * g.C + c,
+                                    below.place(p) * g.S + beside.place(q), lanes);
+                store_n(dx + (line * g.W + w) * g.C + c, f(sum), lanes);
+            });
+        }
+    }
+}
+
+// dx = sum of dy over the windows of which the pixel is the winner.
+// dy, taps (N, P, Q, C) -> dx (N, H, W, C)
+template <class T> void max_pool_dx(const Call &call, int part, int parts) {
+    const auto won = [dy = call.in<T>(0), taps = call.in<T>(1)](std::int64_t at, std::int64_t place, int n) {
+        const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
+        return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});
+    };
+    gather_windows(Windows(call), call.out<T>(2), part, parts, won, [](Vec<T> sum) { return sum; });
+}
+
+// dx = 1 / (R S) times the sum of dy over the windows that see the pixel.
+// dy (N, P, Q, C) -> dx (N, H, W, C)
+template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
+    const Windows g(call);
+    const T factor = T(1 / double(g.R * g.S));
+    const T *const dy = call.in<T>(0);
+    const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };
+    gather_windows(g, call.out<T>(1), part, parts, seen, [=](Vec<T> sum) { return sum * factor; });
+}
+
+}  // namespace fastnn

@@ -1,0 +1,41 @@
+// Counter-based random bits (SplitMix64, Steele, Lea & Flood 2014) and dropout.
+#pragma once
+
+#include "plan/call.hpp"
+
+namespace fastnn {
+
+constexpr std::uint64_t GOLDEN = 0x9E3779B97F4A7C15u;  // 2^64 / golden ratio, SplitMix64's increment
+
+// A bijection of 64-bit words whose output bits all depend on all input bits.
+inline std::uint64_t mix(std::uint64_t z) {
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+// bits = mix(key + GOLDEN mix(count)), count += 1.  state (key, count), bits
+inline void random_next(const Call &call, int part, int) {
+    if (part != 0) return;
+    std::uint64_t *const state = call.out<std::uint64_t>(0);
+    *call.out<std::uint64_t>(1) = mix(state[0] + GOLDEN * mix(state[1]));
+    ++state[1];
+}
+
+// y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0); two elements share a word of random bits
+template <class T> void dropout(const Call &call, int part, int parts) {
+    const T *x = call.in<T>(0);
+    const std::uint64_t key = *call.in<std::uint64_t>(1);
+    T *y = call.out<T>(2);
+    const double rate = call.scalar[0];
+    const std::uint64_t threshold = std::uint64_t(rate * 4294967296.0);
+    const T scale = rate < 1 ? T(1 / (1 - rate)) : T(0);
+    const Range range = share(call.size[0], part, parts, 2);
+    for (std::int64_t e = range.begin; e < range.end; e += 2) {
+        const std::uint64_t word = mix(key + GOLDEN * (std::uint64_t(e) / 2 + 1));
+        y[e] = x[e] * ((word & 0xFFFFFFFFu) >= threshold ? scale : T(0));
+        if (e + 1 < range.end) y[e + 1] = x[e + 1] * ((word >> 32) >= threshold ? scale : T(0));
+    }
+}
+
+}  // namespace fastnn

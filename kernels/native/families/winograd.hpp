@@ -1,0 +1,305 @@
+// Convolution by 3 x 3 filters with fewer multiplications: 16 instead of 36 for each 2 x 2 pixels of the
+// output, or 36 instead of 144 for each 4 x 4. The algorithms F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3) of
+// Winograd, as matrix products (Lavin & Gray 2016, arXiv:1509.09308).
+//
+//     y = A^T [(G w G^T) . (B^T x B)] A      with the matrices of minimal_filtering.hpp
+//
+// The sum over the channels makes of each place of the dot a matrix product. Groups of tiles are transformed,
+// multiplied and transformed back while they are in the second-level cache.
+//
+// What a pixel contributes to outputs that do not see it cancels only if it is finite: a nan or an infinity
+// spreads over its tiles.
+#pragma once
+
+#include <cstring>
+
+#include "plan/call.hpp"
+#include "families/minimal_filtering.hpp"
+#include "gemm/pack.hpp"
+
+namespace fastnn {
+
+// A convolution of images (N, H, W, C) by 3 x 3 filters to outputs (N, P, Q, O), stride and dilation 1, whose
+// first output sees the pixels from (-top, -left) on; in tiles of OUTPUTS x OUTPUTS outputs.
+template <class T, int OUTPUTS> struct Winograd {
+    std::int64_t N, H, W, C, P, Q, O, top, left;
+
+    typedef MinimalFiltering<T, OUTPUTS> Transform;
+    static constexpr int SIDE = OUTPUTS + 2, PLACES = SIDE * SIDE;
+    // Tiles that are transformed together. Many share the reading of the filters, few stay in the cache.
+    static constexpr std::int64_t GROUP = OUTPUTS == 2 ? 96 : 48, DW_GROUP = 96;
+    // Lines between the planes of two places, so that they do not lie a multiple of 4 KiB apart.
+    static constexpr std::int64_t GAP = 64 / sizeof(T);
+
+    std::int64_t tile_rows() const { return (P + OUTPUTS - 1) / OUTPUTS; }
+    std::int64_t tile_columns() const { return (Q + OUTPUTS - 1) / OUTPUTS; }
+    std::int64_t tiles() const { return N * tile_rows() * tile_columns(); }
+
+    static std::int64_t with_gap(std::int64_t elements) { return (elements + GAP - 1) / GAP * GAP + GAP; }
+    // What lies between two places of so many tiles.
+    std::int64_t plane(std::int64_t most, std::int64_t columns) const {
+        return with_gap(Panels<T>::elements(tiles() < most ? tiles() : most, columns));
+    }
+    std::int64_t filter_plane() const { return with_gap(Panels<T>::elements(C, O)); }
+    std::int64_t filter_elements() const { return PLACES * filter_plane(); }
+    // A pixel, of zeros or one that nobody reads, in whole cache lines.
+    std::int64_t pixel() const { return ((C > O ? C : O) + GAP - 1) / GAP * GAP; }
+    // What winograd_forward and winograd_dw need for a group of tiles.
+    std::int64_t forward_elements() const {
+        return PLACES * (plane(GROUP, C) + plane(GROUP, O)) + 2 * pixel();
+    }
+    std::int64_t dw_elements() const { return SIDE * (plane(DW_GROUP, C) + plane(DW_GROUP, O)) + pixel(); }
+};
+
+// u = G w G^T for some channels.  w (3, 3, C, O) -> planes of panels (C, O)
+template <class T, int OUTPUTS>
+void transform_filters(const Winograd<T, OUTPUTS> &g, Range channels, const T *w, T *u) {
+    typedef Winograd<T, OUTPUTS> W;
+    const std::int64_t plane = g.filter_plane();
+    for (std::int64_t c = channels.begin; c < channels.end; ++c)
+        Panels<T>::for_columns(g.O, g.C, u, [&](std::int64_t o, int n, T *panel, std::int64_t stride) {
+            Vec<T> half[W::SIDE][3];
+            for (int s = 0; s < 3; ++s) {
+                const auto weight = [&](int r)
+                                        INLINED { return load_n(w + ((r * 3 + s) * g.C + c) * g.O + o, n); };
+                for_constants<W::SIDE>(
+                    [&](auto i) INLINED { half[i][s] = W::Transform::template filters<i>(weight); });
+            }
+            T *const to = panel + c * stride;
+            for (int i = 0; i < W::SIDE; ++i)
+                for_constants<W::SIDE>([&](auto j) INLINED {
+                    store(to + (W::SIDE * i + j) * plane,
+                          W::Transform::template filters<j>([&](int s) INLINED { return half[i][s]; }));
+                });
+        });
+}
+
+// dw = G^T du G.  Planes du (C, O) -> dw (3, 3, C, O)
+template <class T, int OUTPUTS>
+void transform_filters_back(const Winograd<T, OUTPUTS> &g, const T *du, T *dw) {
+    typedef Winograd<T, OUTPUTS> W;
+    const std::int64_t plane = g.C * g.O;
+    for_vectors<T>(0, plane, [&](std::int64_t e, int n) {
+        Vec<T> half[3][W::SIDE];
+        for (int j = 0; j < W::SIDE; ++j) {
+            const auto at = [&](int i)
+                                INLINED { return load_n(du + (W::SIDE * i + j) * g.filter_plane() + e, n); };
+            for_constants<3>([&](auto r)
+                                 INLINED { half[r][j] = W::Transform::template filter_gradients<r>(at); });
+        }
+        for (int r = 0; r < 3; ++r)
+            for_constants<3>([&](auto s) INLINED {
+                const auto sum =
+                    W::Transform::template filter_gradients<s>([&](int j) INLINED { return half[r][j]; });
+                store_n(dw + (3 * r + s) * plane + e, W::Transform::SCALE * sum, n);
+            });
+    });
+}
+
+// Where the SIDE x SIDE pixels from (row, column) on of an image (H, W, C) are; `outside` for those that are
+// not in it.
+template <int SIDE, class T>
+inline void find_pixels(T *image, std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t row,
+                        std::int64_t column, T *outside, T *(&pixel)[SIDE][SIDE]) {
+    for (int i = 0; i < SIDE; ++i)
+        for (int j = 0; j < SIDE; ++j) {
+            const std::int64_t h = row + i, w = column + j;
+            const bool inside = h >= 0 && h < H && w >= 0 && w < W;
+            pixel[i][j] = inside ? image + (h * W + w) * C : outside;
+        }
+}
+
+// Calls body(index, n, p, q) for each tile of a group: its image and its first pixel of the outputs.
+template <class T, int OUTPUTS, class Body>
+inline void for_tiles(const Winograd<T, OUTPUTS> &g, Range group, Body body) {
+    for (std::int64_t tile = group.begin; tile < group.end; ++tile) {
+        const std::int64_t line = tile / g.tile_columns();
+        body(tile - group.begin, line / g.tile_rows(), line % g.tile_rows() * OUTPUTS,
+             tile % g.tile_columns() * OUTPUTS);
+    }
+}
+
+// v = B^T x B for a group of tiles.  x (N, H, W, C) -> planes v (tiles, C)
+template <class T, int OUTPUTS>
+inline void images_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range group, const T *zeros, T *v) {
+    typedef Winograd<T, OUTPUTS> W;
+    constexpr int SIDE = W::SIDE;
+    const std::int64_t plane = g.plane(W::GROUP, g.C);
+    for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
+        const T *pixel[SIDE][SIDE];
+        find_pixels<SIDE>(x + n * g.H * g.W * g.C, g.H, g.W, g.C, p - g.top, q - g.left, zeros, pixel);
+        for_vectors<T>(0, g.C, [&](std::int64_t c, int k) INLINED {
+            Vec<T> half[SIDE][SIDE];
+            for (int j = 0; j < SIDE; ++j) {
+                const auto at = [&](int i) INLINED { return load_n(pixel[i][j] + c, k); };
+                for_constants<SIDE>([&](auto i)
+                                        INLINED { half[i][j] = W::Transform::template pixels<i>(at); });
+            }
+            T *const to = v + tile * g.C + c;
+            for (int i = 0; i < SIDE; ++i)
+                for_constants<SIDE>([&](auto j) INLINED {
+                    const auto sum =
+                        W::Transform::template pixels<j>([&](int l) INLINED { return half[i][l]; });
+                    store_n(to + (SIDE * i + j) * plane, sum, k);
+                });
+        });
+    });
+}
+
+// Row I of v = B^T x B for a group of tiles.  x (N, H, W, C) -> SIDE planes v (tiles, C), of some channels
+template <int I, class T, int OUTPUTS>
+inline void image_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range group, Range channels,
+                                const T *zeros, T *v) {
+    typedef Winograd<T, OUTPUTS> W;
+    constexpr int SIDE = W::SIDE;
+    const std::int64_t plane = g.plane(W::DW_GROUP, g.C);
+    for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
+        const T *pixel[SIDE][SIDE];
+        find_pixels<SIDE>(x + n * g.H * g.W * g.C, g.H, g.W, g.C, p - g.top, q - g.left, zeros, pixel);
+        for_vectors<T>(channels.begin, channels.end, [&](std::int64_t c, int k) INLINED {
+            Vec<T> row[SIDE];
+            for (int j = 0; j < SIDE; ++j)
+                row[j] = W::Transform::template pixels<I>([&](int i)
+                                                              INLINED { return load_n(pixel[i][j] + c, k); });
+            for_constants<SIDE>([&](auto j) INLINED {
+                const auto sum = W::Transform::template pixels<j>([&](int l) INLINED { return row[l]; });
+                store_n(v + j * plane + tile * g.C + c, sum, k);
+            });
+        });
+    });
+}
+
+// Row I of A dy A^T for a group of tiles.  dy (N, P, Q, O) -> SIDE planes of panels (tiles, O)
+template <int I, class T, int OUTPUTS>
+inline void gradient_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *dy, Range group, const T *zeros,
+                                   T *panels) {
+    typedef Winograd<T, OUTPUTS> W;
+    const std::int64_t plane = g.plane(W::DW_GROUP, g.O), rows = group.end - group.begin;
+    for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
+        const T *pixel[OUTPUTS][OUTPUTS];
+        find_pixels<OUTPUTS>(dy + n * g.P * g.Q * g.O, g.P, g.Q, g.O, p, q, zeros, pixel);
+        Panels<T>::for_columns(
+            g.O, rows, panels, [&](std::int64_t o, int k, T *panel, std::int64_t stride) INLINED {
+                Vec<T> row[OUTPUTS];
+                for (int j = 0; j < OUTPUTS; ++j)
+                    row[j] = W::Transform::template gradients<I>(
+                        [&](int i) INLINED { return load_n(pixel[i][j] + o, k); });
+                for_constants<W::SIDE>([&](auto j) INLINED {
+                    store(panel + tile * stride + j * plane,
+                          W::Transform::template gradients<j>([&](int l) INLINED { return row[l]; }));
+                });
+            });
+    });
+}
+
+// y = A^T m A + b for a group of tiles.  Planes m (tiles, O) -> their pixels of y (N, P, Q, O)
+// `after(pixels, count, width)` is called for each of them when it is there.
+template <class T, int OUTPUTS, class After>
+inline void outputs_of_group(const Winograd<T, OUTPUTS> &g, const T *m, Range group, const T *b, T *outside,
+                             T *y, After after) {
+    typedef Winograd<T, OUTPUTS> W;
+    constexpr int SIDE = W::SIDE;
+    const std::int64_t plane = g.plane(W::GROUP, g.O);
+    for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
+        T *pixel[OUTPUTS][OUTPUTS];
+        find_pixels<OUTPUTS>(y + n * g.P * g.Q * g.O, g.P, g.Q, g.O, p, q, outside, pixel);
+        for_vectors<T>(0, g.O, [&](std::int64_t o, int k) INLINED {
+            Vec<T> half[OUTPUTS][SIDE];
+            for (int j = 0; j < SIDE; ++j) {
+                const auto at = [&](int i) INLINED {
+                    return load_n(m + (SIDE * i + j) * plane + tile * g.O + o, k);
+                };
+                for_constants<OUTPUTS>([&](auto i)
+                                           INLINED { half[i][j] = W::Transform::template outputs<i>(at); });
+            }
+            const Vec<T> bias = b ? load_n(b + o, k) : Vec<T>{};
+            for (int i = 0; i < OUTPUTS; ++i)
+                for_constants<OUTPUTS>([&](auto j) INLINED {
+                    const auto sum =
+                        W::Transform::template outputs<j>([&](int l) INLINED { return half[i][l]; });
+                    store_n(pixel[i][j] + o, W::Transform::SCALE * sum + bias, k);
+                });
+        });
+        for (const auto &row : pixel)
+            for (T *const of_tile : row)
+                if (of_tile != outside) after(of_tile, 1, g.O);
+    });
+}
+
+// C = A B, or with `adds` C += A B, by register tiles.  A (M, K), B (K, N) -> C (M, N)
+template <class T>
+inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Operand<T> a, const Panels<T> &b,
+                            T *c, bool adds) {
+    for (std::int64_t index = 0; index < ColumnBlock<T>::count(N); ++index) {
+        const ColumnBlock<T> block(N, index);
+        const Tiles rows(M, tile_rows(block.vectors));
+        for (std::int64_t tile = 0; tile < rows.count; ++tile) {
+            const std::int64_t row = rows.begin(tile);
+            const StoreTile<T> place{c + row * N + block.begin, N, adds};
+            tile_of_size<T>(int(rows.length(tile)), block.vectors, {a.data + row * a.row, a.row, a.step},
+                            b[block], K, {nullptr, 0}, place);
+        }
+    }
+}
+
+// y = x * w + b.  x (N, H, W, C), transformed filters u, b (O,) or null -> y (N, P, Q, O); `memory` of
+// forward_elements()
+template <class T, int OUTPUTS, class After>
+void winograd_forward(const Winograd<T, OUTPUTS> &g, const T *x, T *u, const T *b, T *memory, int part,
+                      int parts, T *y, After after) {
+    typedef Winograd<T, OUTPUTS> W;
+    const std::int64_t plane = g.plane(W::GROUP, g.C), of_outputs = g.plane(W::GROUP, g.O);
+    T *const v = memory, *const m = v + W::PLACES * plane;
+    T *const zeros = m + W::PLACES * of_outputs, *const outside = zeros + g.pixel();
+    std::memset(zeros, 0, std::size_t(g.C) * sizeof(T));
+    const Range mine = share(g.tiles(), part, parts);
+    const Tiles groups(mine.end - mine.begin, W::GROUP);
+    for (std::int64_t index = 0; index < groups.count; ++index) {
+        const std::int64_t first = mine.begin + groups.begin(index), count = groups.length(index);
+        const Range group = {first, first + count};
+        images_of_group(g, x, group, zeros, v);
+        for (int place = 0; place < W::PLACES; ++place)
+            multiply_panels<T>(count, g.O, g.C, {v + place * plane, g.C, 1},
+                               {u + place * g.filter_plane(), g.C}, m + place * of_outputs, false);
+        outputs_of_group(g, m, group, b, outside, y, after);
+    }
+}
+
+// Adds a group of tiles to row I of du = (B^T x B)^T (A dy A^T), for some channels of x; the first begins it.
+template <int I, class T, int OUTPUTS>
+void add_group(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, Range group, Range channels, T *memory,
+               T *du) {
+    typedef Winograd<T, OUTPUTS> W;
+    const std::int64_t plane = g.plane(W::DW_GROUP, g.C), of_outputs = g.plane(W::DW_GROUP, g.O);
+    T *const v = memory, *const panels = v + W::SIDE * plane, *const zeros = panels + W::SIDE * of_outputs;
+    const std::int64_t count = group.end - group.begin;
+    image_rows_of_group<I>(g, x, group, channels, zeros, v);
+    gradient_rows_of_group<I>(g, dy, group, zeros, panels);
+    for (int j = 0; j < W::SIDE; ++j)
+        multiply_panels<T>(channels.end - channels.begin, g.O, count,
+                           {v + j * plane + channels.begin, 1, g.C}, {panels + j * of_outputs, count},
+                           du + (W::SIDE * I + j) * g.filter_plane() + channels.begin * g.O, group.begin > 0);
+}
+
+// The sums over all tiles of which transform_filters_back makes dw.  x (N, H, W, C), dy (N, P, Q, O) -> du
+// Each part has a `memory` of dw_elements(), and owns rows of places, and of these vectors of channels.
+template <class T, int OUTPUTS>
+void winograd_dw(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, T *memory, int part, int parts,
+                 T *du) {
+    typedef Winograd<T, OUTPUTS> W;
+    std::memset(memory + g.dw_elements() - g.pixel(), 0, std::size_t(g.pixel()) * sizeof(T));
+    const std::int64_t vectors = (g.C + LANES<T> - 1) / LANES<T>;
+    const Range mine = share(W::SIDE * vectors, part, parts);
+    const Tiles groups(g.tiles(), W::DW_GROUP);
+    for (std::int64_t index = 0; index < groups.count; ++index) {
+        const Range group = {groups.begin(index), groups.begin(index + 1)};
+        for_constants<W::SIDE>([&](auto row) {
+            const std::int64_t begin = (mine.begin - row * vectors) * LANES<T>;
+            const std::int64_t end = (mine.end - row * vectors) * LANES<T>;
+            const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};
+            if (channels.begin < channels.end) add_group<row>(g, x, dy, group, channels, memory, du);
+        });
+    }
+}
+
+}  // namespace fastnn

@@ -1,0 +1,201 @@
+// Batch normalisation, ReLU and max pooling in one pass over the pixels, forward and back. Only plans use
+// these kernels, where the windows neither overlap nor reach beyond the image; 1 x 1 without taps is no pool.
+//
+// What lies between the three layers is never stored: on the way back z = (x - mean) scale + beta is computed
+// again. All formulas and the order of all sums are those of norm.hpp, act.hpp and pool.hpp, so the results
+// are the same to the last bit.
+//
+// Sizes as in pool.hpp. scalar[0]: epsilon.
+#pragma once
+
+#include "families/act.hpp"
+#include "families/norm.hpp"
+#include "families/pool.hpp"
+
+namespace fastnn {
+
+// gamma / sqrt(var + epsilon) of the channels of a block.
+template <class T, class B> inline auto norm_scale(B block, const T *var, const T *gamma, double epsilon) {
+    const auto inverse =
+        block.each([=](auto v) { return inverse_deviation<T>(v, T(epsilon)); }, block.load(var));
+    return block.each(TIMES, block.load_or(gamma, 1), inverse);
+}
+
+template <class T> ScratchNeeds norm_relu_pool_scratch(const Call &call) {
+    return {0, 0, call.size[3] * std::int64_t(sizeof(T))};
+}
+
+// The largest max(z, 0) of a window from `pixel` on, and its place. A window of R x S, or with R = 0 of
+// `rows` x `columns` pixels.
+template <class T, int R, int S> struct LargestOfWindow {
+    Vec<T> mean, scale, beta;
+    std::int64_t rows, columns, row, column;  // the last two: how far apart they are
+
+    Vec<T> at(const T *pixel, int n) const {
+        return relu<T>(normalized<T>(load_n(pixel, n), mean, scale, beta));
+    }
+    void operator()(const T *pixel, int n, Vec<T> &best, IntVec<T> &tap) const {
+        best = at(pixel, n);
+        tap = IntVec<T>{};
+        const std::int64_t height = R ? R : rows, width = R ? S : columns;
+        for (std::int64_t r = 0; r < height; ++r)
+            for (std::int64_t s = 0; s < width; ++s) {
+                if (r + s == 0) continue;
+                const Vec<T> v = at(pixel + r * row + s * column, n);
+                const auto wins = beats<T>(v, best);
+                best = select<T>(wins, v, best);
+                tap = wins ? tap_number<T>(r * width + s) : tap;
+            }
+    }
+};
+
+// x (N, H, W, C), mean, var (C,), gamma, beta (C,) or null -> y, taps (N, P, Q, C) or null
+template <class T, int R, int S>
+void norm_relu_pool_lines(const Call &call, const Windows &g, Range lines, const T *scale) {
+    const T *const mean = call.in<T>(1), *const beta = call.in<T>(4);
+    T *const y = call.out<T>(5), *const taps = call.out<T>(6);
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+        const T *const corner = call.in<T>(0) + (line / g.P * g.H + line % g.P * g.R) * g.W * g.C;
+        for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
+            const Vec<T> shift = beta ? load_n(beta + c, n) : Vec<T>{};
+            const LargestOfWindow<T, R, S> largest{
+                load_n(mean + c, n), load_n(scale + c, n), shift, g.R, g.S, g.W * g.C, g.C};
+            for (std::int64_t q = 0; q < g.Q; ++q) {
+                Vec<T> best;
+                IntVec<T> tap;
+                largest(corner + q * g.S * g.C + c, n, best, tap);
+                const std::int64_t output = (line * g.Q + q) * g.C + c;
+                store_n(y + output, best, n);
+                if (taps) store_n(taps + output, Vec<T>(tap), n);
+            }
+        });
+    }
+}
+
+template <class T> void norm_relu_pool_forward(const Call &call, int part, int parts) {
+    const Windows g(call);
+    T *const scale = scratch_of<T>(call, part);
+    for_blocks<T>(g.C, [&](auto block) {
+        block.store(scale, norm_scale(block, call.in<T>(2), call.in<T>(3), call.scalar[0]));
+    });
+    const Range lines = share(g.N * g.P, part, parts);
+    if (g.R == 2 && g.S == 2)
+        norm_relu_pool_lines<T, 2, 2>(call, g, lines, scale);
+    else if (g.R == 1 && g.S == 1)
+        norm_relu_pool_lines<T, 1, 1>(call, g, lines, scale);
+    else
+        norm_relu_pool_lines<T, 0, 0>(call, g, lines, scale);
+}
+
+// The pixels of all images one after the other, and the window that each belongs to.
+class PixelCursor {
+public:
+    PixelCursor(const Windows &g, std::int64_t pixel)
+        : g_(g), w_(pixel % g.W), h_(pixel / g.W % g.H),
+          line_(pixel / (g.W * g.H) * g.P + (h_ / g.R < g.P ? h_ / g.R : g.P)), q_(w_ / g.S), r_(h_ % g.R),
+          s_(w_ % g.S) {}
+
+    // Whether a window covers the pixel, where its output begins, and which of its places the pixel is.
+    bool is_covered() const { return q_ < g_.Q && h_ < g_.P * g_.R; }
+    std::int64_t output() const { return (line_ * g_.Q + q_) * g_.C; }
+    std::int64_t place() const { return r_ * g_.S + s_; }
+
+    void advance() {
+        ++w_;
+        if (++s_ == g_.S) s_ = 0, ++q_;
+        if (w_ < g_.W) return;
+        w_ = q_ = s_ = 0;
+        ++h_;
+        if (++r_ == g_.R) r_ = 0, line_ += h_ <= g_.P * g_.R;
+        if (h_ < g_.H) return;
+        h_ = r_ = 0;
+    }
+
+private:
+    const Windows &g_;
+    std::int64_t w_, h_, line_, q_, r_, s_;
+};
+
+// The gradient of z for pixel after pixel, from that of the pool's outputs.
+// x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
+template <class T, class B> class GradientOfNorm {
+public:
+    GradientOfNorm(const Call &call, const Windows &g, B block, std::int64_t pixel)
+        : mean(block.load(call.in<T>(3))),
+          scale(norm_scale(block, call.in<T>(4), call.in<T>(5), call.scalar[0])), block_(block),
+          beta_(block.load_or(call.in<T>(6), 0)), dy_(call.in<T>(1)), taps_(call.in<T>(2)),
+          cursor_(g, pixel) {}
+
+    using Values = typename B::Values;
+    const Values mean, scale;
+
+    // That of the next pixel, whose channels are x.
+    Values next(const Values &x) {
+        const Values z = block_.each(normalized<T>, x, mean, scale, beta_);
+        Values dz = block_.all(0);
+        if (!taps_)
+            dz = block_.load(dy_ + cursor_.output());
+        else if (cursor_.is_covered())
+            dz = block_.each(
+                [place = tap_number<T>(cursor_.place())](Vec<T> dy, Vec<T> tap) {
+                    return Vec<T>{} + select<T>(IntVec<T>(tap) == place, dy, Vec<T>{});
+                },
+                block_.load(dy_ + cursor_.output()), block_.load(taps_ + cursor_.output()));
+        cursor_.advance();
+        return block_.each(relu_gradient<T>, z, dz);
+    }
+
+private:
+    const B block_;
+    const Values beta_;
+    const T *const dy_, *const taps_;
+    PixelCursor cursor_;
+};
+
+// All pixels.
+template <class T> Chunks<T> pixel_chunks(const Call &call) {
+    const Windows g(call);
+    return {call.scratch, g.N * g.H * g.W, g.C, 2};
+}
+template <class T> ScratchNeeds norm_relu_pool_sums_scratch(const Call &call) {
+    return pixel_chunks<T>(call).needs();
+}
+
+// As batch_norm_sums, of what comes back through pool and ReLU.
+// x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
+// -> dgamma, dbeta (C,)
+template <class T> void norm_relu_pool_sums(const Call &call, int part, int parts) {
+    const Windows g(call);
+    const T *const x = call.in<T>(0);
+    chunk_sums<T>(pixel_chunks<T>(call), part, parts, [&](auto block, std::int64_t first) {
+        return [&g, x, block, gradient = GradientOfNorm<T, decltype(block)>(call, g, block, first)](
+                   std::int64_t m) mutable {
+            const auto pixel = block.load(x + m * g.C);
+            const auto dz = gradient.next(pixel);
+            return std::pair(dz, block.each(MINUS, pixel, gradient.mean));
+        };
+    });
+}
+template <class T> void norm_relu_pool_sums_finish(const Call &call) {
+    add_norm_chunks(pixel_chunks<T>(call), call.in<T>(4), call.scalar[0], call.out<T>(7), call.out<T>(8));
+}
+
+// As batch_norm_dx.
+// x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null, dgamma, dbeta (C,)
+// -> dx (N, H, W, C)
+template <class T> void norm_relu_pool_dx(const Call &call, int part, int parts) {
+    const Windows g(call);
+    const T *const x = call.in<T>(0);
+    const std::int64_t M = g.N * g.H * g.W;
+    for_row_blocks<T>(M, g.C, part, parts, [&](auto block, Range rows) {
+        const NormGradient<T, decltype(block)> of_norm(block, M, call.in<T>(3), call.in<T>(4), call.in<T>(5),
+                                                       T(call.scalar[0]), call.in<T>(7), call.in<T>(8));
+        GradientOfNorm<T, decltype(block)> gradient(call, g, block, rows.begin);
+        for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+            const auto pixel = block.load(x + m * g.C);
+            block.store(call.out<T>(9) + m * g.C, of_norm(block, pixel, gradient.next(pixel)));
+        }
+    });
+}
+
+}  // namespace fastnn

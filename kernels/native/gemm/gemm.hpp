@@ -1,0 +1,170 @@
+// The matrix product C = A B, by register tiles (tile.hpp).
+//
+// Each thread should find in every step the weights that it had in the last one, or they move from core to
+// core. So a weight matrix is split by its rows, everywhere: in the update (rows of C), in the gradient of
+// the input (dense_dx), and here, where it is B, into two halves of each sum, which are added when both are
+// there. Split by columns instead, both cores write into every row, and fetch each other's lines ahead: the
+// update of 784x128 was no faster on two threads than on one (62 us; with the halves 36). Whoever finishes
+// the second half of a block of columns adds the halves: nobody waits (the "fixup" of Stream-K: Osama et al.
+// 2023, arXiv:2301.03598).
+#pragma once
+
+#include "gemm/product.hpp"
+
+namespace fastnn {
+
+// `store(row, column)` gives the epilogue of the tile that begins there if it only stores the sums in C,
+// `finish(row, column)` that of its completed sums. `after(row, rows, block)` is called when a tile is
+// finished, and may go over it again while it is in the first-level cache.
+template <class T, class Store, class Finish, class After> class Multiplication {
+public:
+    Multiplication(const Product<T> &product, const Call &call, Store store, Finish finish, After after)
+        : p(product), call(call), store(store), finish(finish), after(after) {}
+
+    // Part `part` of `parts` of the product.
+    void run(int part, int parts) {
+        own = scratch_of<T>(call, part);
+        if (p.parts == PartsAre::COLUMNS) {
+            work_on_units({0, p.rows.count}, share(p.halves.count * p.blocks() * p.rows.count, part, parts));
+            return;
+        }
+        const Range mine = share(p.rows.count, part, parts);
+        for (std::int64_t begin = mine.begin; begin < mine.end; begin += p.group()) {
+            const std::int64_t left = mine.end - begin, count = left < p.group() ? left : p.group();
+            work_on_units({begin, begin + count}, {0, p.halves.count * p.blocks() * count});
+        }
+    }
+
+private:
+    const Product<T> &p;
+    const Call &call;
+    const Store store;
+    const Finish finish;
+    const After after;
+    T *own = nullptr;  // scratch memory of this part: packed B, second halves, copied A
+
+    // The units `units` of the row tiles `tiles`; a unit is a tile of a block of columns of a half.
+    void work_on_units(Range tiles, Range units) {
+        const std::int64_t size = p.blocks() * (tiles.end - tiles.begin);
+        for (std::int64_t half = 0; half < p.halves.count; ++half) {
+            const Range mine = {
+                units.begin<half * size ? 0 : units.begin - half * size, units.end>(half + 1) * size
+                    ? size
+                    : units.end - half * size};
+            if (mine.begin >= mine.end) continue;
+            const Tiles rounds = p.rounds(half);
+            for (std::int64_t round = 0; round < rounds.count; ++round)
+                work_on_round(tiles, mine, half, rounds.begin(round), rounds.length(round));
+        }
+    }
+
+    // The same in one half, over `depth` of its products from the k-th on.
+    void work_on_round(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
+        const std::int64_t count = tiles.end - tiles.begin, first_k = p.halves.begin(half) + k;
+        const T *const b = p.b + first_k * p.N;
+        const CopiedTiles<T> copied = copy(tiles, units, first_k, depth);
+        const PackedBlocks<T> packed{own, depth};
+        const std::int64_t last_block = (units.end - 1) / count;
+        for (std::int64_t unit = units.begin; unit < units.end;) {
+            const ColumnBlock<T> block(p.N, unit / count);
+            const bool not_yet = unit == units.begin || block.index % PACKED_BLOCKS == 0 || !p.packs_all;
+            Rows<T> rows_of_b{b + block.begin, p.N, block.last, false, ROWS_AHEAD * p.N};
+            if (p.packs(block.index)) {
+                if (not_yet) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
+                rows_of_b = packed[block];
+            }
+            const std::int64_t first = unit % count, left = units.end - unit;
+            const Range mine = {first, left < count - first ? first + left : count};
+            unit += mine.end - mine.begin;
+            for (std::int64_t tile = mine.begin; tile < mine.end; ++tile) {
+                const Operand<T> a = p.copies ? copied[tile] : in_place(tiles.begin + tile, first_k);
+                work_on_tile(tiles, tiles.begin + tile, block, a, rows_of_b, half, k, depth);
+                rows_of_b.ahead = 0;  // the other tiles find the block in the cache
+            }
+            const bool ends = k + depth == p.halves.length(half);
+            if (ends && p.is_halved() && completes(block.index, mine.end - mine.begin, 2 * count, half))
+                add_halves(tiles, block);
+        }
+    }
+
+    // One tile.
+    void work_on_tile(Range tiles, std::int64_t tile, const ColumnBlock<T> &block, Operand<T> a, Rows<T> b,
+                      std::int64_t half, std::int64_t k, std::int64_t depth) {
+        const std::int64_t row = p.rows.begin(tile);
+        const int rows = int(p.rows.length(tile));
+        const StoreTile<T> place = half ? second_half(tiles, row, block) : store(row, block.begin);
+        const Partial<T> partial{k ? place.c : nullptr, place.row};
+        if (p.is_halved() || k + depth < p.K) {
+            tile_of_size<T>(rows, block.vectors, a, b, depth, partial, place);
+        } else {
+            tile_of_size<T>(rows, block.vectors, a, b, depth, partial, finish(row, block.begin));
+            after(row, rows, block);
+        }
+    }
+
+    Operand<T> in_place(std::int64_t tile, std::int64_t k) const {
+        return {p.a.data + p.rows.begin(tile) * p.a.row + k * p.a.step, p.a.row, p.a.step};
+    }
+
+    // Copies of the row tiles of A that these units need, if there are to be any.
+    CopiedTiles<T> copy(Range tiles, Range units, std::int64_t k, std::int64_t depth) const {
+        T *const memory = own + p.packed_elements() + p.halves_are_own() * p.halves_elements();
+        const CopiedTiles<T> copied{memory, depth, p.height, p.a.step == 1};
+        if (!p.copies) return copied;
+        const std::int64_t count = tiles.end - tiles.begin;
+        const bool one_block = units.begin / count == (units.end - 1) / count;
+        const std::int64_t first = one_block ? units.begin % count : 0;
+        const std::int64_t stop = one_block ? (units.end - 1) % count + 1 : count;
+        const Operand<T> of_all = {p.a.data + k * p.a.step, p.a.row, p.a.step};
+        copied.fill(first, tiles.begin + first, stop - first, p.rows, of_all);
+        return copied;
+    }
+
+    // Where a tile of the second half is kept: block by block of columns.
+    StoreTile<T> second_half(Range tiles, std::int64_t row, const ColumnBlock<T> &block) const {
+        T *const base = p.halves_are_shared() ? reinterpret_cast<T *>(call.scratch + p.scratch().zeroed)
+                                              : own + p.packed_elements();
+        const std::int64_t in_group = row - p.rows.begin(tiles.begin);
+        return {base + block.begin * p.group_rows() + in_group * BLOCK<T>, BLOCK<T>};
+    }
+
+    // Whether these `tiles` were the last ones of both halves of a block of columns.
+    bool completes(std::int64_t block, std::int64_t tiles, std::int64_t all, std::int64_t half) const {
+        if (!p.halves_are_shared()) return half > 0;
+        int *const counter = reinterpret_cast<int *>(call.scratch) + block;
+        return __atomic_add_fetch(counter, int(tiles), __ATOMIC_ACQ_REL) == all;
+    }
+
+    void add_halves(Range tiles, const ColumnBlock<T> &block) const {
+        for (std::int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+            const std::int64_t row = p.rows.begin(tile);
+            const int rows = int(p.rows.length(tile));
+            const StoreTile<T> first = store(row, block.begin), second = second_half(tiles, row, block);
+            const auto epilogue = finish(row, block.begin);
+            for (int i = 0; i < rows; ++i)
+                for (int j = 0; j < block.vectors; ++j) {
+                    const std::int64_t e = j * LANES<T>;
+                    const int n = j < block.vectors - 1 ? LANES<T> : block.last;
+                    const Vec<T> begun = load_n(first.c + i * first.row + e, n);
+                    const Vec<T> sum = begun + load(second.c + i * second.row + e);
+                    epilogue(i, j, sum, n);
+                }
+            after(row, rows, block);
+        }
+    }
+};
+
+// Part `part` of `parts` of a product, with the scratch memory of the call.
+template <class T, class Store, class Finish, class After>
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts, Store store,
+                     Finish finish, After after) {
+    Multiplication<T, Store, Finish, After>(product, call, store, finish, after).run(part, parts);
+}
+
+template <class T, class Store, class Finish>
+inline void multiply(const Product<T> &product, const Call &call, int part, int parts, Store store,
+                     Finish finish) {
+    multiply(product, call, part, parts, store, finish, [](std::int64_t, int, const ColumnBlock<T> &) {});
+}
+
+}  // namespace fastnn

@@ -1,0 +1,139 @@
+// Copies of operands of a matrix product, where reading them in place would be slow.
+#pragma once
+
+#include "gemm/tile.hpp"
+
+namespace fastnn {
+
+// Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level
+// cache (on Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB each, half of the
+// first level.
+constexpr std::int64_t PACKED_ROWS = BLOCK_ROW_BYTES >= 256 ? 512 : 256;
+
+// Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they
+// lie in pages of their own, where hardware does not fetch ahead. On Zen 4, forward products: 256x1024x1024,
+// packed, 76 -> 88 % of the peak (8 and 24 rows do as well); 30x784x900 with weights beyond the second-level
+// cache 45 -> 85 %, 50x784x300 55 -> 88 %.
+constexpr std::int64_t ROWS_AHEAD = 16;
+
+// Blocks of B that are packed together, so that 256 bytes of a row are read at a time: narrow blocks, one by
+// one, would come from four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101
+// GFLOP/s).
+constexpr int PACKED_BLOCKS = BLOCK_ROW_BYTES < 256 ? int(256 / BLOCK_ROW_BYTES) : 1;
+
+// Blocks of B, copied to where their rows lie side by side and can be loaded by whole vectors.
+template <class T> struct PackedBlocks {
+    T *data;
+    std::int64_t depth;
+
+    static std::int64_t elements(std::int64_t depth) { return PACKED_BLOCKS * depth * BLOCK<T>; }
+
+    Rows<T> operator[](const ColumnBlock<T> &block) const {
+        return {data + block.index % PACKED_BLOCKS * depth * BLOCK<T>, BLOCK<T>, block.last, true};
+    }
+
+    // Fills it with the blocks from `first` on that belong together, but none behind `last`; the rows of B
+    // begin at `b` and are `row` apart.
+    void fill(const T *b, std::int64_t row, const ColumnBlock<T> &first, const ColumnBlock<T> &last) const {
+        const std::int64_t together = (first.index / PACKED_BLOCKS + 1) * PACKED_BLOCKS * BLOCK<T>;
+        const std::int64_t end = last.begin + last.width < together ? last.begin + last.width : together;
+        for (std::int64_t k = 0; k < depth; ++k) {
+            const T *const from = b + k * row;
+            T *const to = data + (first.index % PACKED_BLOCKS * depth + k) * BLOCK<T>;
+            for (std::int64_t e = first.begin; e < end; e += VECTORS_PER_LINE * LANES<T>)
+                __builtin_prefetch(from + ROWS_AHEAD * row + e);
+            for_vectors<T>(0, end - first.begin, [=](std::int64_t e, int n) {
+                store(to + e / BLOCK<T> * depth * BLOCK<T> + e % BLOCK<T>, load_n(from + first.begin + e, n));
+            });
+        }
+    }
+};
+
+// An operand B of products by register tiles: `rows` rows, cut into blocks of columns, one after the other.
+template <class T> struct Panels {
+    const T *data;
+    std::int64_t rows;
+
+    static std::int64_t elements(std::int64_t rows, std::int64_t columns) {
+        return rows * ((columns + LANES<T> - 1) / LANES<T> * LANES<T>);
+    }
+    static std::int64_t width(const ColumnBlock<T> &block) { return block.vectors * LANES<T>; }
+    Rows<T> operator[](const ColumnBlock<T> &block) const {
+        return {data + block.begin * rows, width(block), block.last, true};
+    }
+    // Calls body(column, panel, stride) for each vector of columns: its first row is at `panel`.
+    template <class Body>
+    static void for_columns(std::int64_t columns, std::int64_t rows, T *data, Body body) {
+        for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns); ++index) {
+            const ColumnBlock<T> block(columns, index);
+            T *const panel = data + block.begin * rows;
+            const std::int64_t stride = width(block);
+            for_vectors<T>(0, block.width,
+                           [=](std::int64_t e, int n) { body(block.begin + e, n, panel + e, stride); });
+        }
+    }
+};
+
+// Tiles of A, copied one after the other: by rows, or, if A is a transpose, by columns. In place its rows
+// may lie a multiple of 4 KiB apart, where they evict each other from the first-level cache.
+template <class T> struct CopiedTiles {
+    T *data;
+    std::int64_t depth;
+    int height;    // of a whole tile
+    bool by_rows;  // rows of A are contiguous, else its columns
+
+    static constexpr std::int64_t GAP = 64 / sizeof(T);  // so that the copies do not lie 4 KiB apart, either
+
+    static std::int64_t elements(std::int64_t tiles, int height, std::int64_t depth) {
+        return tiles * height * (depth + GAP);
+    }
+    Operand<T> operator[](std::int64_t tile) const {
+        T *const first = data + elements(tile, height, depth);
+        return by_rows ? Operand<T>{first, depth + GAP, 1} : Operand<T>{first, 1, height};
+    }
+    // Copies `count` of the tiles that `rows` cuts A into, from tile `index` on, to the places from `place`
+    // on.
+    void fill(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
+              Operand<T> a) const {
+        if (by_rows) return fill_rows(place, index, count, rows, a);
+        for (std::int64_t tile = 0; tile < count; tile += TOGETHER)
+            fill_columns(place + tile, index + tile, count - tile < TOGETHER ? count - tile : TOGETHER, rows,
+                         a);
+    }
+
+private:
+    // Tiles that are copied together where A has columns. One by one they would use a few bytes of each line,
+    // which would be gone before the next one where columns are a multiple of 4 KiB apart.
+    static constexpr std::int64_t TOGETHER = 32;
+    static constexpr std::int64_t COLUMNS_AHEAD = 4;  // that are fetched meanwhile
+
+    void fill_rows(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
+                   Operand<T> a) const {
+        for (std::int64_t tile = 0; tile < count; ++tile) {
+            const std::int64_t begin = rows.begin(index + tile), length = rows.length(index + tile);
+            T *const to = data + elements(place + tile, height, depth);
+            for (std::int64_t row = 0; row < length; ++row)
+                copy(to + row * (depth + GAP), a.data + (begin + row) * a.row, depth);
+        }
+    }
+
+    void fill_columns(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
+                      Operand<T> a) const {
+        std::int64_t begin[TOGETHER + 1];
+        for (std::int64_t tile = 0; tile <= count; ++tile) begin[tile] = rows.begin(index + tile);
+        for (std::int64_t column = 0; column < depth; ++column)
+            for (std::int64_t tile = 0; tile < count; ++tile) {
+                const T *const from = a.data + column * a.step + begin[tile];
+                __builtin_prefetch(from + COLUMNS_AHEAD * a.step);
+                copy(data + elements(place + tile, height, depth) + column * height, from,
+                     begin[tile + 1] - begin[tile]);
+            }
+    }
+
+    // Stores whole vectors: what is behind the last element is written later, or is the gap.
+    static void copy(T *to, const T *from, std::int64_t count) {
+        for_vectors<T>(0, count, [=](std::int64_t e, int n) { store(to + e, load_n(from + e, n)); });
+    }
+};
+
+}  // namespace fastnn

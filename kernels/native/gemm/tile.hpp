@@ -1,0 +1,196 @@
+// The register tile of the matrix product C = A B: what all dense kernels spend their time in.
+//
+// Each element of a tile has one accumulator, which takes its K products in ascending order. The bits of a
+// result therefore depend on K, the type and the instruction set alone: not on M, not on the tiling, and
+// not on the number of threads.
+//
+// What is done with a finished tile (add a bias, store it, store it transposed) is the caller's: an
+// epilogue, called as epilogue(i, j, value, n) for the vector j of row i of the tile, whose first n
+// elements exist, and as epilogue.prefetch<ROWS, COLUMNS>() before the first product.
+#pragma once
+
+#include <cstdint>
+
+#include "simd/simd.hpp"
+
+namespace fastnn {
+
+// Columns of a tile, in vectors, and its rows: as many accumulators as leave registers for a row of B and a
+// broadcast element of A (32 vector registers with AVX-512, 16 below).
+#if defined(__AVX512F__)
+constexpr int TILE_COLUMNS = 4;
+constexpr int tile_rows(int columns) { return columns >= 4 ? 6 : columns == 3 ? 8 : 12; }
+#else
+constexpr int TILE_COLUMNS = 2;
+constexpr int tile_rows(int columns) { return columns >= 2 ? 6 : 12; }
+#endif
+
+constexpr int VECTORS_PER_LINE = VECTOR_BYTES < 64 ? 64 / VECTOR_BYTES : 1;  // of a cache
+
+// Columns of a block of C, and the bytes of one row of it.
+template <class T> constexpr std::int64_t BLOCK = TILE_COLUMNS * LANES<T>;
+constexpr std::int64_t BLOCK_ROW_BYTES = TILE_COLUMNS * VECTOR_BYTES;
+
+// Element (m, k) of A is data[m * row + k * step]: rows of A have step 1, rows of its transpose have row 1.
+template <class T> struct Operand {
+    const T *data;
+    std::int64_t row, step;
+};
+
+// Rows of B: whole vectors but for the last one, of which only `last` elements count. With `padded` there
+// is memory behind them, so that it can be loaded whole.
+template <class T> struct Rows {
+    const T *data;
+    std::int64_t row;
+    int last;
+    bool padded;
+    std::int64_t ahead = 0;  // so many elements further on it is fetched meanwhile
+};
+
+// The products of a sum: `outer` times `inner` runs of `length` products each. From run to run A goes on
+// `inner_step` or `outer_step` elements behind the beginning of the last one; B goes on row by row. A plain
+// product has one run; a convolution has one for each row of its filters.
+struct Runs {
+    std::int64_t length, inner = 1, inner_step = 0, outer = 1, outer_step = 0;
+
+    Runs(std::int64_t length) : length(length) {}  // NOLINT: a length is a run
+    Runs(std::int64_t length, std::int64_t inner, std::int64_t inner_step, std::int64_t outer,
+         std::int64_t outer_step)
+        : length(length), inner(inner), inner_step(inner_step), outer(outer), outer_step(outer_step) {}
+};
+
+// The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
+template <class T> struct Partial {
+    const T *data;
+    std::int64_t row;
+};
+
+template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
+inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogue epilogue) {
+    Vec<T> sum[ROWS][COLUMNS] = {};
+    if (partial.data) {
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+            for (int j = 0; j < COLUMNS; ++j)
+                sum[i][j] = load_n(partial.data + i * partial.row + j * LANES<T>,
+                                   j < COLUMNS - 1 ? LANES<T> : b.last);
+        }
+    }
+    epilogue.template prefetch<ROWS, COLUMNS>();
+    const T *b_row = b.data, *a_outer = a.data;
+    for (std::int64_t outer = 0; outer < runs.outer; ++outer, a_outer += runs.outer_step) {
+        const T *a_inner = a_outer;
+        for (std::int64_t inner = 0; inner < runs.inner; ++inner, a_inner += runs.inner_step) {
+            const T *a_column = a_inner;
+#pragma GCC unroll 2
+            for (std::int64_t k = 0; k < runs.length; ++k, b_row += b.row, a_column += a.step) {
+                Vec<T> row[COLUMNS];
+#pragma GCC unroll 4
+                for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
+                const T *end = b_row + (COLUMNS - 1) * LANES<T>;
+                row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
+#pragma GCC unroll 4
+                for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+                    __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
+#pragma GCC unroll 16
+                for (int i = 0; i < ROWS; ++i) {
+                    const Vec<T> element = broadcast(a_column[i * a.row]);
+#pragma GCC unroll 4
+                    for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
+                }
+            }
+        }
+    }
+    // The epilogue is read from memory only now: were its numbers in registers all the time, they would push
+    // out an accumulator where there are 16 (the update by descent of 784x300, for x86-64-v3: 41 -> 70 % of
+    // the peak).
+    const Epilogue *kept = &epilogue;
+    asm volatile("" : "+r"(kept) : : "memory");
+    const Epilogue finish = *kept;
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; ++j) finish(i, j, sum[i][j], j < COLUMNS - 1 ? LANES<T> : b.last);
+    }
+}
+
+// The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
+// constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
+template <class T, int COLUMNS, int ROWS, class Epilogue>
+inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
+                         Epilogue epilogue) {
+    if (rows != ROWS) {
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, runs, partial, epilogue);
+    } else if (b.padded || b.last == LANES<T>) {
+        tile<T, ROWS, COLUMNS, true>(a, b, runs, partial, epilogue);
+    } else {
+        tile<T, ROWS, COLUMNS, false>(a, b, runs, partial, epilogue);
+    }
+}
+
+template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
+inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
+                         Epilogue epilogue) {
+    if (columns == COLUMNS)
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, runs, partial, epilogue);
+    else if constexpr (COLUMNS > 1)
+        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, runs, partial, epilogue);
+}
+
+// How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
+// than eight of 6 and one of 2.
+struct Tiles {
+    std::int64_t size, count;
+
+    // At least one, even if it is empty.
+    Tiles(std::int64_t size, std::int64_t most) : size(size), count(size ? (size + most - 1) / most : 1) {}
+    std::int64_t begin(std::int64_t index) const { return size * index / count; }
+    std::int64_t length(std::int64_t index) const { return begin(index + 1) - begin(index); }
+};
+
+// The columns [begin, begin + width) of a matrix with N columns, as vectors.
+template <class T> struct ColumnBlock {
+    std::int64_t index, begin, width;
+    int vectors, last;
+
+    ColumnBlock(std::int64_t N, std::int64_t index)
+        : index(index), begin(index * BLOCK<T>), width(N - begin < BLOCK<T> ? N - begin : BLOCK<T>),
+          vectors(int((width + LANES<T> - 1) / LANES<T>)), last(int(width - (vectors - 1) * LANES<T>)) {}
+    static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
+};
+
+// Stores a tile into a matrix, or adds it to what is there: a sum of short sums loses fewer digits than a
+// long one that a Partial goes on with.
+template <class T> struct StoreTile {
+    T *c;
+    std::int64_t row;
+    bool adds = false;
+
+    // Fetches what will be written: without it the stores of a large C wait for their cache lines
+    // (dense_dw of 512x2048x2048 on Zen 4: 51 -> 67 % of the peak).
+    template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
+#pragma GCC unroll 16
+        for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+            for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+                __builtin_prefetch(c + i * row + j * LANES<T>, 1);
+        }
+    }
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
+        T *const place = c + i * row + j * LANES<T>;
+        store_n(place, adds ? load_n(place, n) + value : value, n);
+    }
+};
+
+// Adds a bias to each row of a tile and stores it.
+template <class T> struct StoreTilePlusBias : StoreTile<T> {
+    const T *bias;
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
+        StoreTile<T>::operator()(i, j, value + load_n(bias + j * LANES<T>, n), n);
+    }
+};
+
+}  // namespace fastnn

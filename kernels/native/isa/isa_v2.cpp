@@ -1,0 +1,3 @@
+// x86-64-v2: SSE4.2, 16-byte vectors.
+#define ISA v2
+#include "isa/isa.inc"

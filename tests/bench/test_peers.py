@@ -1,0 +1,146 @@
+"""The race against other frameworks: all of them train the same net, and their work is counted rightly."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+@pytest.fixture(autouse=True)
+def bench_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCH))
+
+
+@pytest.fixture(autouse=True)
+def threads_as_before():
+    ours = fn.kernels.core.get_num_threads()
+    yield
+    fn.set_num_threads(ours)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(len(os.sched_getaffinity(0)))
+
+
+def small_net(*middle, rate=0.0):
+    """Convolution, the layers `middle`, and two dense ones behind a flattened image that is no square."""
+    from peers_nets import Conv, Dense, Dropout, Net
+
+    layers = (Conv(5, 3, padding=1), *middle, "flatten", Dense(7), "relu", Dropout(rate), Dense(4))
+    return Net("small", (6, 4, 2), layers, 9, "sgd", 0.1)
+
+
+def losses(contestant, net):
+    import peers_worker
+
+    step, batches = peers_worker.CONTESTANTS[contestant](net, 1)
+    return [step(x, y) for x, y in batches]
+
+
+@pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax"])
+def test_peers_train_the_same_net(contestant):
+    from peers_nets import MaxPool
+
+    pytest.importorskip(contestant.split()[0])
+    net = small_net("batch norm", "tanh", MaxPool(2), "sigmoid")
+    ours = losses("fastnn", net)
+    assert len(set(ours)) == len(ours) == 8
+    np.testing.assert_allclose(losses(contestant, net), ours, 1e-4)
+
+
+def test_dropout_is_left_out_of_the_comparison(monkeypatch):
+    """The losses that are compared are those of a net without it; what is timed has it."""
+    import peers_worker
+
+    net, built = small_net(rate=0.5), []
+
+    def make(net, threads):
+        built.append(net)
+        return lambda x, y: 1.0, [(0, 0)] * 8
+
+    monkeypatch.setitem(peers_worker.NETS, "small", net)
+    monkeypatch.setitem(peers_worker.CONTESTANTS, "mine", make)
+    request = '{"net": "small", "seconds": 0}'
+    first, second = peers_worker.answers("mine", 1, iter([request, request]))
+    assert first["losses"] == [1.0] * 8
+    assert "losses" not in second
+    assert built == [small_net(rate=0.0), net]
+    assert net.without_dropout() == small_net(rate=0.0)
+
+
+def test_who_takes_part():
+    from peers_nets import NETS
+    from peers_worker import CONTESTANTS, takes_part
+
+    mlp, cnn = ({name for name in CONTESTANTS if takes_part(name, NETS[net])} for net in "AE")
+    assert mlp == {"fastnn", "torch", "torch.compile", "jax", "sklearn"}
+    assert cnn == set(CONTESTANTS) - {"sklearn"}
+
+
+FLOP = {
+    # Forward and gradient of the weights of each layer, gradient of the input but for the first.
+    "A": 2 * 32 * (2 * 784 * 128 + 3 * (128 * 64 + 64 * 32 + 32 * 10)),
+    "D": 2 * 128 * (2 * 4096 * 128 + 3 * 128 * 6),
+    "E": 2 * (2 * 22 * 22 * 7 * 7 * 16 + 3 * 7744 * 10),
+    "G": 2 * 128 * (2 * 784 * 9 * 32 + 3 * (196 * 9 * 32 * 64 + 3136 * 128 + 128 * 10)),
+}
+
+
+@pytest.mark.parametrize("net", FLOP)
+def test_flop_of_a_step(net):
+    from peers_nets import NETS
+
+    assert NETS[net].flop == FLOP[net]
+
+
+def test_nets_have_the_shapes_of_fastnn():
+    from peers_nets import NETS
+
+    shapes = [shape for _, shape in NETS["G"].parts()]
+    assert [shape for shape in shapes if len(shape) == 3] == [
+        *((28, 28, 1), (28, 28, 32), (28, 28, 32), (28, 28, 32)),
+        *((14, 14, 32), (14, 14, 64), (14, 14, 64), (14, 14, 64), (7, 7, 64)),
+    ]
+    assert shapes[-1] == (128,)
+    assert NETS["G"].classes == 10
+
+
+def result(contestant, net, threads, seconds, mib=100.0):
+    import peers
+
+    return peers.Result(contestant, net, threads, [[seconds]], mib)
+
+
+def test_a_peer_counts_with_the_threads_that_suit_it_best():
+    import peers
+
+    results = [
+        *(result("fastnn", "E", 1, 1e-4), result("fastnn", "E", 2, 2e-4)),
+        *(result("torch", "E", 1, 6e-4, 300.0), result("torch", "E", 2, 8e-4)),
+        result("jax", "E", 2, 5e-4),
+    ]
+    assert peers.best_peer(peers.best_of(results, "E", 1)) is results[2]
+    best = peers.best_of(results, "E", 2)
+    assert best == {"fastnn": results[1], "torch": results[2], "jax": results[4]}
+    assert peers.best_peer(best) is results[4]
+    assert peers.memory(results, 1) == "peak MiB, E: fastnn 100 (1.0x), torch 300 (3.0x)"
+
+
+def test_perceptrons_and_convolutional_nets_have_tables_of_their_own():
+    import peers
+
+    results = [
+        *(result("fastnn", "A", 1, 1e-4), result("sklearn", "A", 1, 3e-4)),
+        *(result("fastnn", "E", 1, 1e-3), result("torch channels_last", "E", 1, 25e-4)),
+    ]
+    mlp, cnn, memory = peers.tables(results, 1, peak_gflops=100.0).split("\n\n")
+    assert "sklearn 1t  3.00x" in mlp
+    assert "channels_last" not in mlp
+    # 1,982,464 FLOP in 1 ms are 2 % of 100 GFLOP/s.
+    assert cnn.endswith("torch channels_last 1t  2.50x      2%")
+    assert "sklearn" not in cnn
+    assert memory.startswith("peak MiB, E: fastnn 100")

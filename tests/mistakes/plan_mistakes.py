@@ -1,0 +1,77 @@
+"""The mistakes in plans that `planted_mistakes.py` plants besides those of `mistakes.py`."""
+
+from mistakes import PLAN_FAILURES, Mistake
+
+PLAN_SAME = "tests/plan/test_same_as_eager.py"
+PLAN_FIT = "tests/plan/test_fit_same.py"
+PLAN_CHANGES = "tests/plan/test_changes.py"
+PLAN_GRADIENTS = "tests/plan/test_gradients.py"
+
+MISTAKES = (
+    Mistake(
+        "learning rate of the recording for ever",
+        "fastnn/training/plans.py",
+        "elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):",
+        "elif False:",
+        (PLAN_CHANGES,),
+    ),
+    Mistake(
+        "changes of the structure not noticed",
+        "fastnn/training/plans.py",
+        "if _structure(trainer)[0] != self._structure:",
+        "if False:",
+        (PLAN_CHANGES,),
+    ),
+    Mistake(
+        "Adam's corrections of the recording for ever",
+        "fastnn/optim/optimizers.py",
+        "ops.adam_corrections(state.counter, hyper)",
+        "hyper[5:] = 1 - np.array(self.betas) ** state.steps",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "weight updated before the gradient of the input is made of it",
+        "kernels/native/fusion/fusion.hpp",
+        "update = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(i));",
+        "calls[i] = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(j));",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "activation fused although others read what it is made of",
+        "kernels/native/fusion/fusion.hpp",
+        "if (uses(calls, made.array[3]) != 2) continue;  // somebody else reads x w + b",
+        "",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "dropout mask of the recording for ever",
+        "fastnn/layers/dropout.py",
+        "ops.random_next(self.state, bits)",
+        "bits[:] = self.state[:1] + self.state[1:]; self.state[1:] += np.uint64(1)",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "every step of a chunk on its first batch",
+        "kernels/native/plan/plan.hpp",
+        "slot.data + step * slot.stride",
+        "slot.data + 0 * step * slot.stride",
+        (PLAN_FIT,),
+    ),
+    Mistake(
+        "failed plan advances the random counters",
+        "kernels/native/plan/plan.hpp",
+        "--calls[i].out<std::uint64_t>(0)[1];",
+        "calls[i].out<std::uint64_t>(0)[1] -= 0;",
+        (PLAN_FAILURES,),
+    ),
+    Mistake(
+        "gradient of an earlier step left after a fused update",
+        "fastnn/training/plans.py",
+        "            param.drop_grad()",
+        "            pass",
+        (PLAN_GRADIENTS,),
+    ),
+)
+
+# Printed as JSON by a child process: the command that compiles each extension module, from setup.py.
+# setup.py also brings the C++ behind the .pyx files up to date.

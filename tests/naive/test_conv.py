@@ -1,0 +1,94 @@
+"""The naive convolutions do what the specification says, and their gradients are those of the layer."""
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+from fastnn import naive
+from fastnn.kernels import load
+from fastnn.naive import conv as naive_conv
+
+from ..kernels.case import Arrays
+from ..kernels.cases import CONVOLUTIONS
+from ..kernels.convolution import Convolution
+
+WAYS = ("loops", "shifts", "columns")
+# Images and filters that are no squares, everything different downwards and to the right.
+UNLIKE = Convolution((2, 9, 8, 3), (3, 2, 4), stride=(2, 3), padding=(2, 1), dilation=(1, 2))
+SMALL = [UNLIKE] + [conv for conv in CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40_000]
+PAIRS = [(way, conv) for conv in SMALL for way in WAYS if way == "loops" or conv.groups == 1]
+
+
+def arguments(conv, bias, dtype=np.float64):
+    """{kernel: (naive function's name, its arguments)}; outputs are poisoned."""
+    a = Arrays(dtype, whole=False)
+    x, w, dy, b = a(*conv.images), a(*conv.weights), a(*conv.outputs), a(conv.filters[2])
+    outputs = a.poison(*conv.outputs), a.poison(*conv.images), a.poison(*conv.weights)
+    return {
+        "conv_forward": ("forward", (x, w, b if bias else None, *conv.steps, outputs[0])),
+        "conv_dx": ("dx", (dy, w, *conv.steps, outputs[1])),
+        "conv_dw": ("dw", (x, dy, *conv.steps, outputs[2])),
+    }
+
+
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize(("way", "conv"), PAIRS, ids=str)
+def test_they_meet_the_specification(way, conv, bias):
+    wanted, got = arguments(conv, bias), arguments(conv, bias)
+    for kernel, (name, given) in got.items():
+        load("ref")[kernel](*wanted[kernel][1])
+        getattr(naive_conv, f"{name}_{way}")(*given)
+        pairs = zip(given, wanted[kernel][1], strict=True)
+        for argument, want in (pair for pair in pairs if isinstance(pair[0], np.ndarray)):
+            # Of inputs, too: they must stay as they were.
+            np.testing.assert_allclose(argument, want, 1e-12, 1e-12, err_msg=kernel)
+
+
+def test_enough_is_compared():
+    seen = [conv for way, conv in PAIRS if way == "columns"]
+    for odd in ("stride", "padding", "dilation"):
+        assert len({getattr(conv, odd) for conv in seen}) > 2
+    assert {conv.groups for way, conv in PAIRS if way == "loops"} == {1, 2, 3, 4, 5}
+    assert any(0 in conv.images for conv in seen)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_single_precision_stays(way):
+    conv = UNLIKE
+    for kernel, (name, given) in arguments(conv, True, np.float32).items():
+        wanted = arguments(conv, True, np.float32)[kernel][1]
+        load("ref")[kernel](*wanted)
+        getattr(naive_conv, f"{name}_{way}")(*given)
+        assert given[-1].dtype == np.float32
+        np.testing.assert_allclose(given[-1], wanted[-1], 1e-5, 1e-5)
+
+
+@pytest.mark.parametrize("way", ["shifts", "columns"])
+def test_only_the_loops_know_groups(way):
+    for name, given in arguments(Convolution((2, 6, 7, 4), (3, 3, 6), groups=2), True).values():
+        with pytest.raises(ValueError, match="the filters see 2 of 4 channels: only the loops know groups"):
+            getattr(naive_conv, f"{name}_{way}")(*given)
+
+
+def test_a_weight_has_the_pixels_that_it_touched():
+    """One image, one weight, by hand: 1 * 10 + 3 * 20 + 9 * 30 + 11 * 40."""
+    x = np.arange(1.0, 17).reshape(1, 4, 4, 1)
+    dy, dw = np.array([10.0, 20, 30, 40]).reshape(1, 2, 2, 1), np.empty((1, 1, 1, 1))
+    naive_conv.dw_loops(x, dy, (2, 2), (0, 0), (1, 1), dw)
+    assert dw[0, 0, 0, 0] == 780
+
+
+def test_weight_by_weight_is_what_central_differences_find(monkeypatch):
+    """A whole small model, whose filters' gradients are taken by the chain rule for each weight alone."""
+    model = fn.Sequential(
+        fn.Conv2d(2, 3, 3, stride=2, padding=1), fn.Tanh(), fn.Flatten(), fn.Linear(3 * 3 * 2, 4)
+    ).to(np.float64)
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(3, 5, 4, 2)), rng.integers(4, size=3)
+    wanted = naive.central_differences(model, data)
+    with fn.backend("ref"):
+        monkeypatch.setitem(load("ref"), "conv_dw", naive_conv.dw_loops)
+        fn.gradients(model, data)
+    assert wanted.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    for name, param in model.named_parameters():
+        np.testing.assert_allclose(param.grad, wanted[name], 0, 1e-8, err_msg=name)
