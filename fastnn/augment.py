@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import rng
-from fastnn._door import Array, in_range
+from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 
 # The places of the kernel's ranges: what each augmentation sets.

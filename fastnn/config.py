@@ -7,8 +7,8 @@ import platform
 
 import numpy as np
 
-from fastnn._door import positive_int
 from fastnn._threadpools import register_with_threadpoolctl
+from fastnn._validation import positive_int
 from fastnn.kernels import active_backend
 
 register_with_threadpoolctl()

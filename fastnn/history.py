@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from fastnn._door import choose
+from fastnn._validation import choose
 
 
 class History(dict[str, list[float]]):

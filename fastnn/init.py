@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn import rng
-from fastnn._door import Array, Shape, choose
+from fastnn._validation import Array, Shape, choose
 from fastnn.param import Param
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, choose, positive_int
+from fastnn._validation import Array, choose, positive_int
 from fastnn.kernels import ops
 
 

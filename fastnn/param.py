@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, float_type, in_range
+from fastnn._validation import Array, float_type, in_range
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.param import Buffer, Param
 

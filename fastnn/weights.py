@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.files import write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by

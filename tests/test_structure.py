@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
     {"kernels"},
-    {"_door", "_threadpools", "files", "rng", "tables"},
+    {"_validation", "_threadpools", "files", "rng", "tables"},
     {"config", "recording"},
     {"param"},
     {"init"},
@@ -90,7 +90,7 @@ def test_order_lists_every_module_once():
 def test_import_scan_finds_known_imports():
     """Imports at the top of a module and inside functions."""
     fit = set(imports(PACKAGE / "training" / "fit.py"))
-    assert {"_door", "layers", "losses", "optim"} <= fit
+    assert {"_validation", "layers", "losses", "optim"} <= fit
     assert "viz" in set(imports(PACKAGE / "history.py"))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import viz
-from fastnn._door import Array, choose
+from fastnn._validation import Array, choose
 from fastnn.cli import train_run
 from fastnn.cli.settings import DATASETS, Settings, optimizer_from
 from fastnn.history import History

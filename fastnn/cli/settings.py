@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fastnn import data
-from fastnn._door import Array, choose, in_range, positive_int
+from fastnn._validation import Array, choose, in_range, positive_int
 from fastnn.augment import Augmentation, Rotate, Scale, Shift, Together
 from fastnn.init import initializer
 from fastnn.kernels import BACKENDS

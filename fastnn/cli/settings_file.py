@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from fastnn._door import choose
+from fastnn._validation import choose
 from fastnn.cli.settings import PRESETS, Settings, describe, optimizer_class, optimizer_from
 from fastnn.optim.optimizers import Optimizer, optimizer_of
 

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import data, viz
-from fastnn._door import Array, choose
+from fastnn._validation import Array, choose
 from fastnn.cli.settings import DATASETS, SCHEDULES, Dataset, Part, Settings, describe
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.files import write_atomic

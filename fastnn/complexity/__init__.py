@@ -14,7 +14,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from fastnn._door import choose, in_range, positive_int
+from fastnn._validation import choose, in_range, positive_int
 from fastnn.complexity import fit, measure, picture, table
 from fastnn.complexity.measure import Curve, Sweep
 from fastnn.complexity.methods import BATCHED, METHODS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastnn import naive
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.complexity import counts
 from fastnn.kernels import backend
 from fastnn.layers import Layer, Linear, ReLU, Sequential

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnn._door import Shape
+from fastnn._validation import Shape
 
 Pair = tuple[int, int]
 

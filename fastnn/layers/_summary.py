@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastnn._door import Shape
+from fastnn._validation import Shape
 from fastnn.layers.base import Layer
 from fastnn.layers.sequential import Sequential
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from fastnn._door import Array, Shape, choose, in_range
+from fastnn._validation import Array, Shape, choose, in_range
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, features, float_type, positive_int
+from fastnn._validation import Array, Shape, features, float_type, positive_int
 from fastnn.kernels import empty, ops
 from fastnn.param import Buffer, Param
 from fastnn.recording import prediction

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, float_type, positive_int
+from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from fastnn import rng
-from fastnn._door import Array, in_range
+from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward

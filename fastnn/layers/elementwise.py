@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.kernels.jit.scalar import ScalarFunction
 from fastnn.layers.base import Layer

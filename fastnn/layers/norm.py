@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, float_type, in_range, positive_int
+from fastnn._validation import Array, Shape, float_type, in_range, positive_int
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.param import Buffer, Param

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import Pair, pair, short, sides_out
 from fastnn.layers.base import Layer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.layers.act import Identity
 from fastnn.layers.base import Layer, expect_layers, name_parameters

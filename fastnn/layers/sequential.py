@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
 from fastnn.recording.recorder import Backward, run_layer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from fastnn._door import Array, Shape, positive_int
+from fastnn._validation import Array, Shape, positive_int
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 

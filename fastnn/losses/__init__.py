@@ -9,7 +9,7 @@ import inspect
 
 import numpy.typing as npt
 
-from fastnn._door import Array, choose
+from fastnn._validation import Array, choose
 from fastnn.losses.base import Loss
 from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, Dice
 from fastnn.losses.classes import CrossEntropy, Focal

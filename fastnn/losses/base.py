@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, choose, contiguous
+from fastnn._validation import Array, Shape, choose, contiguous
 from fastnn.kernels import REDUCTIONS, empty
 from fastnn.recording.changes import Noted
 

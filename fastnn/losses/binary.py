@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, contiguous, in_range
+from fastnn._validation import Array, Shape, contiguous, in_range
 from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, class_weights, with_the_shape
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape, contiguous, in_range, labels
+from fastnn._validation import Array, Shape, contiguous, in_range, labels
 from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, check_numbers, class_weights
 

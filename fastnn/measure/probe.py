@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.files import write_atomic
 
 # Sizes that lie well within the first, second and third level of cache, and beyond all of them.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.kernels.plan import Plan
 
 # Sizes of convolutions: N, H, W, C, R, S, C / groups, O, P, Q, and steps.

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 
 Pair = tuple[int, int]
 

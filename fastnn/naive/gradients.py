@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.layers import ACTIVATIONS, Layer, Linear, Sequential
 from fastnn.losses import CrossEntropy, Loss, loss_function
 from fastnn.naive import pure_python

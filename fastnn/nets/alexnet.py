@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fastnn._door import choose, in_range, positive_int
+from fastnn._validation import choose, in_range, positive_int
 from fastnn.init import Initializer
 from fastnn.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.layers import Layer, Sequential
 
 

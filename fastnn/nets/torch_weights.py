@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear, Sequential
 from fastnn.param import Buffer, Param
 from fastnn.weights import CheckpointError

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from fastnn._door import Array, in_range
+from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 from fastnn.param import Param
 

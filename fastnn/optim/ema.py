@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, in_range
+from fastnn._validation import Array, in_range
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
 from fastnn.states import held_by

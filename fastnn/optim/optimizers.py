@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastnn._door import Array, choose, in_range
+from fastnn._validation import Array, choose, in_range
 from fastnn.kernels import active_recorder, aligned_empty, ops
 from fastnn.param import Param
 from fastnn.recording.changes import Noted, note

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, in_range, positive_int
+from fastnn._validation import Array, in_range, positive_int
 from fastnn.history import better
 
 

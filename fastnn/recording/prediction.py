@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.kernels import active_backend, record_with
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, Shape
+from fastnn._validation import Array, Shape
 from fastnn.kernels import Kernel, active_recorder, aligned_empty, ops, record_with
 from fastnn.kernels.plan import Plan
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import choose, positive_int, warn
+from fastnn._validation import choose, positive_int, warn
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, in_range
+from fastnn._validation import Array, in_range
 from fastnn.history import History, better
 from fastnn.layers import Layer
 from fastnn.optim.optimizers import Optimizer

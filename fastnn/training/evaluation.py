@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn import metrics as counting
 from fastnn import states
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.training.samples import Data, Samples, check_data

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.augment import Augmentation
 from fastnn.layers import Layer
 from fastnn.losses import Loss

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, choose, positive_int, warn
+from fastnn._validation import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation
 from fastnn.history import History
 from fastnn.kernels import active_backend

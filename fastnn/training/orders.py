@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastnn import rng
-from fastnn._door import Array, choose
+from fastnn._validation import Array, choose
 from fastnn.metrics import has_classes
 
 Generator = np.random.Generator

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fastnn._door import Array
+from fastnn._validation import Array
 from fastnn.augment import Augmentation
 from fastnn.kernels import active_backend, record_with
 from fastnn.layers import Layer

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._door import Array, in_range, warn
+from fastnn._validation import Array, in_range, warn
 from fastnn.files import remove_leftovers, write_atomic
 from fastnn.states import held_by
 from fastnn.training.callbacks import Training, with_state

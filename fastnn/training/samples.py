@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._door import Array, count_nonfinite, features, in_range, same_length
+from fastnn._validation import Array, count_nonfinite, features, in_range, same_length
 from fastnn.augment import Together
 from fastnn.kernels import empty, ops
 from fastnn.layers import Layer

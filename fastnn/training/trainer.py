@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._door import Array, choose, positive_int, warn
+from fastnn._validation import Array, choose, positive_int, warn
 from fastnn.augment import Augmentation, Together
 from fastnn.config import get_num_threads
 from fastnn.kernels import active_recorder, ops

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn import states
-from fastnn._door import Array, warn
+from fastnn._validation import Array, warn
 from fastnn.kernels import ops
 from fastnn.layers import Layer, ReLU, Sequential
 from fastnn.losses import CrossEntropy

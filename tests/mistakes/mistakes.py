@@ -20,7 +20,7 @@ LAYERS = "tests/layers"
 LOSSES = "tests/losses/test_losses.py"
 OPTIM = "tests/optim/test_optimizers.py"
 TRAIN = "tests/training/test_fit.py"
-DOOR = "tests/test_door.py"
+DOOR = "tests/test_validation.py"
 PLAN_FAILURES = "tests/plan/test_failures.py"
 PARAM = "tests/test_param.py"
 
@@ -363,7 +363,7 @@ MISTAKES = (
     ),
     Mistake(
         "labels not checked at the door",
-        "fastnn/_door.py",
+        "fastnn/_validation.py",
         "if low < 0 or high >= classes:",
         "if False:",
         (DOOR,),

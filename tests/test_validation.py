@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn._door import choose
+from fastnn._validation import choose
 
 X = np.random.default_rng(0).normal(size=(8, 6))
 Y = np.arange(8) % 3
