@@ -228,5 +228,5 @@ def test_a_picture_without_matplotlib_says_what_to_install(races, tmp_path, monk
 
 
 def test_a_table_needs_no_matplotlib():
-    code = "import sys; from fastnn import compare; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from fastnn.measure import compare; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
