@@ -117,13 +117,9 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
                     const std::int64_t q = tiles.begin(tile);
                     const T *corner = canvas.pixel((p - lines.begin) * c.stride[0], q * c.stride[1]);
                     const Operand<T> patches{corner + group * c.channels, c.stride[1] * canvas.channels, 1};
-                    const StoreTile<T> place{y + (p * c.Q + q) * O + first, O};
-                    const int rows = int(tiles.length(tile));
-                    if (b)
-                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0},
-                                        StoreTilePlusBias<T>{place, b + first});
-                    else
-                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0}, place);
+                    const StoreTile<T> place{y + (p * c.Q + q) * O + first, O, b ? b + first : nullptr};
+                    tile_of_size<T>(int(tiles.length(tile)), block.vectors, patches, filters, runs,
+                                    {nullptr, 0}, place);
                 }
                 after(y + p * c.Q * O + first, c.Q, block.width);
             }
@@ -213,7 +209,7 @@ private:
         const Rows<T> gradients{dy + lines.begin * g.Q * g.O + column, g.O, block.last, false};
         const Runs pixels{g.Q, 1, 0, lines.end - lines.begin, g.stride[0] * canvas.width * g.C};
         tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, {nullptr, 0},
-                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, adds});
+                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, nullptr, adds});
     }
 };
 

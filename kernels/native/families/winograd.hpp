@@ -235,7 +235,7 @@ inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Oper
         const Tiles rows(M, tile_rows(block.vectors));
         for (std::int64_t tile = 0; tile < rows.count; ++tile) {
             const std::int64_t row = rows.begin(tile);
-            const StoreTile<T> place{c + row * N + block.begin, N, adds};
+            const StoreTile<T> place{c + row * N + block.begin, N, nullptr, adds};
             tile_of_size<T>(int(rows.length(tile)), block.vectors, {a.data + row * a.row, a.row, a.step},
                             b[block], K, {nullptr, 0}, place);
         }
