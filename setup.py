@@ -51,13 +51,16 @@ LEVELS = {
 }
 
 # The files of an instruction set, those that take longest first.
-ISA_FILES = ("conv", "tiles", "dense_update", "norm", "dense", "loss", "data", "act", "optim", "probe", "module")
+ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
+ISA_FILES += ("data", "act", "optim", "probe", "module")
 
 # The Cython modules, too.
-CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot", "cpu")
-CYTHON_FILES += ("probe", "data_aot", "dense_aot", "norm_aot", "elementwise_aot", "random_aot")
+CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
+CYTHON_FILES += ("cpu", "probe", "data_aot", "dense_aot", "norm_aot", "elementwise_aot", "random_aot")
 
-HEADERS = sorted(glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/*.pxd"))
+HEADERS = sorted(
+    glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.def") + glob.glob("kernels/*.pxd")
+)
 BUILDER = "kernels/native/compile_units.py"
 
 
@@ -93,7 +96,9 @@ class IncrementalBuild(build_ext):
             return super().build_extensions()
         units = [[self.unit(ext, source) for source in ext.sources] for ext in self.extensions]
         try:
-            compile_units(sum(units, []), self.parallel, self.report, self.force)
+            compile_units(
+                [unit for of_ext in units for unit in of_ext], self.parallel, self.report, self.force
+            )
         except CompilationError as error:
             raise CompileError(str(error)) from None
         for ext, of_ext in zip(self.extensions, units, strict=True):

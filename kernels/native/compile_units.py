@@ -72,8 +72,8 @@ class Unit:
 
     def _in_include_folder(self, file: str) -> str:
         """The path of a file below the first include folder that holds it; the path itself without one."""
-        paths = (Path(file).relative_to(folder) for folder in self.include if Path(file).is_relative_to(folder))
-        return str(next(paths, file))
+        folder = next((folder for folder in self.include if Path(file).is_relative_to(folder)), None)
+        return str(Path(file).relative_to(folder)) if folder else file
 
     def _find(self, file: str) -> Path:
         paths = (Path(folder) / file for folder in self.include)
@@ -81,7 +81,7 @@ class Unit:
 
 
 def files_of_rule(rule: str) -> list[str]:
-    """The files that an object depends on, from the rule for make that a compiler wrote: "x.o: x.cpp x.hpp"."""
+    """The files that an object depends on, from a compiler's rule for make: "x.o: x.cpp x.hpp"."""
     names = re.split(r"(?<!\\)\s+", rule.replace("\\\n", " ").partition(": ")[2].strip())
     return [re.sub(r"\\(.)", r"\1", name) for name in names]
 

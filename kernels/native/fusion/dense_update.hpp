@@ -23,7 +23,7 @@ template <class T> struct DescendTile {
     SgdRule<T> rule;
 
     template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
-        StoreTile<T>{c, row}.template prefetch<ROWS, COLUMNS>();
+        fetch_rows<T, ROWS, COLUMNS>(c, row);
     }
 
     template <int ROWS, int COLUMNS>
@@ -57,11 +57,10 @@ void dense_dw_update(const Call &call, int part, int parts) {
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, 2);
-    const auto gradient = [=](std::int64_t row, std::int64_t column) {
-        StoreTile<T> store{tile, BLOCK<T>};
-        update.changes(row * N + column, store.fetched);
-        store.fetched_row = N;
-        return store;
+    Fetched<T> fetched{{}, N};  // what the update of the tile will change
+    const auto gradient = [=, &fetched](std::int64_t row, std::int64_t column) {
+        update.changes(row * N + column, fetched.array);
+        return StoreTile<T>{tile, BLOCK<T>, nullptr, false, false, &fetched};
     };
     const auto apply = [=](std::int64_t row, int rows, const ColumnBlock<T> &block) {
         for (int i = 0; i < rows; ++i)

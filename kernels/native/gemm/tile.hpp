@@ -65,9 +65,12 @@ template <class T> struct Partial {
     std::int64_t row;
 };
 
-template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
-[[gnu::noinline]] void tile(const Operand<T> &a, const Rows<T> &b, const Runs &runs,
+// `Products` is Runs or, for one run, its length. Each tile is a function of its own: inlined, they make
+// functions of which GCC compiles three times as long.
+template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epilogue>
+[[gnu::noinline]] void tile(const Operand<T> &a, const Rows<T> &b, const Products &products,
                             const Partial<T> &partial, const Epilogue &epilogue) {
+    const Runs runs = products;
     const std::int64_t a_row = a.row, a_step = a.step, b_step = b.row, ahead = b.ahead, length = runs.length;
     const int last = b.last;
     Vec<T> sum[ROWS][COLUMNS] = {};
@@ -115,31 +118,31 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
 
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
 // constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
-template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, const Operand<T> &a, const Rows<T> &b, const Runs &runs,
+template <class T, int COLUMNS, int ROWS, class Products, class Epilogue>
+inline void tile_of_rows(int rows, const Operand<T> &a, const Rows<T> &b, const Products &products,
                          const Partial<T> &partial, const Epilogue &epilogue) {
     if (rows != ROWS) {
-        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, runs, partial, epilogue);
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, products, partial, epilogue);
     } else if (b.padded || b.last == LANES<T>) {
-        tile<T, ROWS, COLUMNS, true>(a, b, runs, partial, epilogue);
+        tile<T, ROWS, COLUMNS, true>(a, b, products, partial, epilogue);
     } else {
-        tile<T, ROWS, COLUMNS, false>(a, b, runs, partial, epilogue);
+        tile<T, ROWS, COLUMNS, false>(a, b, products, partial, epilogue);
     }
 }
 
-template <class T, int COLUMNS, class Epilogue>
-inline void tile_of_columns(int rows, int columns, const Operand<T> &a, const Rows<T> &b, const Runs &runs,
-                            const Partial<T> &partial, const Epilogue &epilogue) {
+template <class T, int COLUMNS, class Products, class Epilogue>
+inline void tile_of_columns(int rows, int columns, const Operand<T> &a, const Rows<T> &b,
+                            const Products &products, const Partial<T> &partial, const Epilogue &epilogue) {
     if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, runs, partial, epilogue);
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, products, partial, epilogue);
     else if constexpr (COLUMNS > 1)
-        tile_of_columns<T, COLUMNS - 1>(rows, columns, a, b, runs, partial, epilogue);
+        tile_of_columns<T, COLUMNS - 1>(rows, columns, a, b, products, partial, epilogue);
 }
 
-template <class T, class Epilogue>
-void tile_of_size(int rows, int columns, const Operand<T> &a, const Rows<T> &b, const Runs &runs,
+template <class T, class Products, class Epilogue>
+void tile_of_size(int rows, int columns, const Operand<T> &a, const Rows<T> &b, const Products &products,
                   const Partial<T> &partial, const Epilogue &epilogue) {
-    tile_of_columns<T, TILE_COLUMNS>(rows, columns, a, b, runs, partial, epilogue);
+    tile_of_columns<T, TILE_COLUMNS>(rows, columns, a, b, products, partial, epilogue);
 }
 
 // How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
@@ -174,6 +177,24 @@ template <class T, int ROWS, int COLUMNS, class Store>
     }
 }
 
+// Fetches the rows of a tile that will be written: without it the stores of a large C wait for their cache
+// lines (dense_dw of 512x2048x2048 on Zen 4: 51 -> 67 % of the peak).
+template <class T, int ROWS, int COLUMNS>
+[[gnu::always_inline]] inline void fetch_rows(T *c, std::int64_t row) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+            __builtin_prefetch(c + i * row + j * LANES<T>, 1);
+    }
+}
+
+// Where the tile lies in arrays that will be changed after it is there; null: no array.
+template <class T> struct Fetched {
+    T *array[3];
+    std::int64_t row;
+};
+
 // Stores a tile into a matrix, after a bias is added to each row, or the tile to what is there: a sum of
 // short sums loses fewer digits than a long one that a Partial goes on with.
 template <class T> struct StoreTile {
@@ -184,21 +205,12 @@ template <class T> struct StoreTile {
     // Whole vectors are stored, whatever they hold behind a row's end: rows must come in ascending order, and
     // there must be room for a vector behind the last one.
     bool whole = false;
-    // Rows of arrays that are fetched to be written to: without it the stores of a large C wait for their
-    // cache lines (dense_dw of 512x2048x2048 on Zen 4: 51 -> 67 % of the peak).
-    T *fetched[3] = {c, nullptr, nullptr};
-    std::int64_t fetched_row = row;
+    const Fetched<T> *fetched = nullptr;  // in place of C
 
     template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
-        for (T *const array : fetched) {
-            if (!array) break;
-#pragma GCC unroll 16
-            for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 4
-                for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
-                    __builtin_prefetch(array + i * fetched_row + j * LANES<T>, 1);
-            }
-        }
+        if (!fetched) return fetch_rows<T, ROWS, COLUMNS>(c, row);
+        for (T *const array : fetched->array)
+            if (array) fetch_rows<T, ROWS, COLUMNS>(array, fetched->row);
     }
 
     template <int ROWS, int COLUMNS>
@@ -234,7 +246,11 @@ private:
     }
 };
 
-// Compiled once for all families (isa/tiles.cpp).
+// Compiled once for all families (isa/tiles.cpp, and for convolutions isa/patch_tiles.cpp).
+extern template void tile_of_size(int, int, const Operand<float> &, const Rows<float> &, const std::int64_t &,
+                                  const Partial<float> &, const StoreTile<float> &);
+extern template void tile_of_size(int, int, const Operand<double> &, const Rows<double> &,
+                                  const std::int64_t &, const Partial<double> &, const StoreTile<double> &);
 extern template void tile_of_size(int, int, const Operand<float> &, const Rows<float> &, const Runs &,
                                   const Partial<float> &, const StoreTile<float> &);
 extern template void tile_of_size(int, int, const Operand<double> &, const Rows<double> &, const Runs &,
