@@ -71,8 +71,6 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epil
 [[gnu::noinline]] void tile(const Operand<T> &a, const Rows<T> &b, const Products &products,
                             const Partial<T> &partial, const Epilogue &epilogue) {
     const Runs runs = products;
-    const std::int64_t a_row = a.row, a_step = a.step, b_step = b.row, ahead = b.ahead, length = runs.length;
-    const int last = b.last;
     Vec<T> sum[ROWS][COLUMNS] = {};
     if (partial.data) {
 #pragma GCC unroll 16
@@ -80,7 +78,7 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epil
 #pragma GCC unroll 4
             for (int j = 0; j < COLUMNS; ++j)
                 sum[i][j] = load_n(partial.data + i * partial.row + j * LANES<T>,
-                                   j < COLUMNS - 1 ? LANES<T> : last);
+                                   j < COLUMNS - 1 ? LANES<T> : b.last);
         }
     }
     epilogue.template prefetch<ROWS, COLUMNS>();
@@ -90,18 +88,18 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epil
         for (std::int64_t inner = 0; inner < runs.inner; ++inner, a_inner += runs.inner_step) {
             const T *a_column = a_inner;
 #pragma GCC unroll 2
-            for (std::int64_t k = 0; k < length; ++k, b_row += b_step, a_column += a_step) {
+            for (std::int64_t k = 0; k < runs.length; ++k, b_row += b.row, a_column += a.step) {
                 Vec<T> row[COLUMNS];
 #pragma GCC unroll 4
                 for (int j = 0; j < COLUMNS - 1; ++j) row[j] = load(b_row + j * LANES<T>);
                 const T *end = b_row + (COLUMNS - 1) * LANES<T>;
-                row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, last);
+                row[COLUMNS - 1] = WHOLE ? load(end) : load_first(end, b.last);
 #pragma GCC unroll 4
                 for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
-                    __builtin_prefetch(b_row + ahead + j * LANES<T>);
+                    __builtin_prefetch(b_row + b.ahead + j * LANES<T>);
 #pragma GCC unroll 16
                 for (int i = 0; i < ROWS; ++i) {
-                    const Vec<T> element = broadcast(a_column[i * a_row]);
+                    const Vec<T> element = broadcast(a_column[i * a.row]);
 #pragma GCC unroll 4
                     for (int j = 0; j < COLUMNS; ++j) sum[i][j] = fma(element, row[j], sum[i][j]);
                 }
@@ -113,7 +111,7 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epil
     // the peak).
     const Epilogue *finish = &epilogue;
     asm volatile("" : "+r"(finish) : : "memory");
-    finish->finish(sum, last);
+    finish->finish(sum, b.last);
 }
 
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
