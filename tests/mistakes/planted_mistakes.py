@@ -44,7 +44,8 @@ MISTAKES = (
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("fastnn", "kernels", "tests", "pyproject.toml", "setup.py")
 WORKERS = 2
-TIMEOUT = 300  # seconds
+TIMEOUT = 300  # seconds, of a test
+BUILD_TIMEOUT = 1800  # a busy machine takes long to build everything
 
 # The instruction set that mistakes are planted into, the only one that is built.
 HAS_AVX2 = "avx2" in Path("/proc/cpuinfo").read_text().split() if sys.platform == "linux" else False
@@ -65,7 +66,7 @@ distribution.run_command("build_ext")
 """
 
 
-def run(command, folder):
+def run(command, folder, timeout=TIMEOUT):
     """Run a command in a copy of the code, of which it imports fastnn; returns the finished process."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     environment.update(FASTNN_BUILD_LEVELS=ISA, FASTNN_ISA=ISA)
@@ -77,13 +78,13 @@ def run(command, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
 
 
-def output_of(command, folder):
+def output_of(command, folder, timeout=TIMEOUT):
     """The output of a command that must succeed."""
-    done = run(command, folder)
+    done = run(command, folder, timeout)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout}\nfailed with exit code {done.returncode}")
     return done.stdout
@@ -95,7 +96,7 @@ def python(code, folder):
 
 def build(folder, workers):
     """Compile what changed since the last build."""
-    output_of([sys.executable, "-c", BUILD, str(workers)], folder)
+    output_of([sys.executable, "-c", BUILD, str(workers)], folder, BUILD_TIMEOUT)
 
 
 def test(folder, tests, *options):

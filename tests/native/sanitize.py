@@ -52,10 +52,10 @@ class Configuration:
     command: tuple[str, ...] = ()  # in front of the driver
     arguments: tuple[str, ...] = ()
 
-    def run(self, compiler: str, kernels: Path, folder: Path) -> tuple[str, str]:
+    def run(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[str, str]:
         """Build and run; returns a line for the table, and what went wrong ("" if nothing did)."""
         start = time.perf_counter()
-        driver, trouble = self.build(compiler, kernels, folder / self.name.replace(" ", "-"))
+        driver, trouble = self.build(compiler, kernels, folder / self.name.replace(" ", "-"), workers)
         built = time.perf_counter()
         if not trouble:
             trouble = execute([*self.command, str(driver), *self.arguments])
@@ -63,7 +63,7 @@ class Configuration:
         times = f"built in {built - start:2.0f} s, ran {done - built:2.0f} s"
         return f"{self.name:12} {'FAILED' if trouble else 'ok':6}  {times}", trouble
 
-    def build(self, compiler: str, kernels: Path, folder: Path) -> tuple[Path, str]:
+    def build(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[Path, str]:
         """The driver, of driver.cpp and the kernels of an instruction set, and what went wrong."""
         command = (compiler, *FLAGS, *self.flags)
         kernel_files = set((kernels / "native" / "isa").glob("*.cpp")) - {kernels / "native/isa/module.cpp"}
@@ -72,7 +72,7 @@ class Configuration:
             for source in (HERE / "driver.cpp", *sorted(kernel_files))
         ]
         try:
-            compile_units(units, 1, lambda line: None)
+            compile_units(units, workers, lambda line: None)
         except CompilationError as error:
             return folder, str(error)
         driver = folder / "driver"
@@ -136,7 +136,8 @@ def main() -> int:
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
         wanted = [c for c in configurations() if options.only in c.name]
-        runs = [pool.submit(c.run, compiler, options.kernels, Path(folder)) for c in wanted]
+        workers = 2 if len(wanted) == 1 else 1  # for each of the two configurations
+        runs = [pool.submit(c.run, compiler, options.kernels, Path(folder), workers) for c in wanted]
         for run in runs:
             line, trouble = run.result()
             print(line, flush=True)
