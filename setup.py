@@ -1,16 +1,31 @@
-"""Compiles the kernels; everything else about the package is in pyproject.toml."""
+"""Compiles the kernels; everything else about the package is in pyproject.toml.
 
+FASTNN_BUILD_LEVELS says for which instruction sets, separated by commas: any, v2, v3, v4 (the levels of
+x86-64). The default is v2,v3,v4 on x86-64, where v2 is the floor, and any elsewhere. `any` needs no more than
+the compiler assumes by itself:
+
+    FASTNN_BUILD_LEVELS=any,v2,v3,v4 pip install -e .
+
+Objects are kept in build/objects, and only what changed is compiled again (kernels/native/compile_units.py).
+`pip install -v` shows a line for each file that is compiled.
+"""
+
+import copy
 import glob
 import os
 import platform
+import sys
+import sysconfig
+from pathlib import Path
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
-HEADERS = sorted(
-    glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.inc") + glob.glob("kernels/*.pxd")
-)
+sys.path.insert(0, str(Path(__file__).parent / "kernels" / "native"))
+from compile_units import CompilationError, Unit, compile_units
 
 # No -march=native: what is built must run elsewhere. No -ffast-math: loading such a library would switch
 # the whole process to flush-to-zero. No contraction: fused and separate kernels must agree to the last bit.
@@ -26,55 +41,123 @@ FLAGS = [
     "-pthread",
 ]
 
-# The kernels are built once for each of these; the one that the machine runs best is chosen at import.
-LEVELS = {"any": []}
-if platform.machine() in ("x86_64", "AMD64"):
-    LEVELS["v2"] = ["-march=x86-64-v2"]
-    LEVELS["v3"] = ["-march=x86-64-v3"]
-    LEVELS["v4"] = ["-march=x86-64-v4", "-mprefer-vector-width=512"]
+# All files of kernels/native/isa are compiled once for each of these; the best one that the machine runs is
+# chosen at import.
+LEVELS = {
+    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+    "v3": ["-march=x86-64-v3"],
+    "v2": ["-march=x86-64-v2"],
+    "any": [],
+}
+
+# The files of an instruction set, those that take longest first.
+ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
+ISA_FILES += ("data", "act", "optim", "probe", "module")
+
+# The Cython modules, too.
+CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
+CYTHON_FILES += ("cpu", "probe", "data_aot", "dense_aot", "norm_aot", "elementwise_aot", "random_aot")
+
+HEADERS = sorted(
+    glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.def") + glob.glob("kernels/*.pxd")
+)
+BUILDER = "kernels/native/compile_units.py"
 
 
-def extension(name, source, flags=()):
+def wanted_levels():
+    """The instruction sets to build for, best first."""
+    x86 = platform.machine() in ("x86_64", "AMD64")
+    wanted = os.environ.get("FASTNN_BUILD_LEVELS") or ("v2,v3,v4" if x86 else "any")
+    names = {name.strip() for name in wanted.split(",")}
+    possible = set(LEVELS) if x86 else {"any"}
+    if not names <= possible:
+        sys.exit(f"FASTNN_BUILD_LEVELS={wanted}: choose from {', '.join(sorted(possible))}")
+    return [name for name in LEVELS if name in names]
+
+
+def extension(name, sources, flags=(), **options):
     return Extension(
         f"fastnn.kernels.{name}",
-        [source],
-        # `source` too: without it an sdist holds the generated .cpp instead of the .pyx.
-        depends=[source, *HEADERS],
-        include_dirs=["kernels/native", numpy.get_include()],
-        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+        sources,
+        # `sources` too: without them an sdist holds the generated .cpp instead of the .pyx.
+        depends=[*sources, *HEADERS, BUILDER],
         extra_compile_args=[*FLAGS, *flags],
         extra_link_args=["-pthread"],
         language="c++",
+        **options,
     )
 
 
-levels = [
-    extension(f"isa_{level}", f"kernels/native/isa/isa_{level}.cpp", flags) for level, flags in LEVELS.items()
+class IncrementalBuild(build_ext):
+    """Compiles the files of all extensions side by side, and only what changed."""
+
+    def build_extensions(self):
+        if self.compiler.compiler_type != "unix":  # not GCC's options
+            return super().build_extensions()
+        units = [[self.unit(ext, source) for source in ext.sources] for ext in self.extensions]
+        try:
+            compile_units(
+                [unit for of_ext in units for unit in of_ext], self.parallel, self.report, self.force
+            )
+        except CompilationError as error:
+            raise CompileError(str(error)) from None
+        for ext, of_ext in zip(self.extensions, units, strict=True):
+            linked = copy.copy(ext)
+            linked.sources, linked.extra_objects = [], [str(unit.object) for unit in of_ext]
+            linked.depends = linked.extra_objects
+            self.build_extension(linked)
+
+    def unit(self, ext, source):
+        source = Path(source)
+        macros = [f"-D{name}={value}" for name, value in ext.define_macros]
+        return Unit(
+            source,
+            Path("build", "objects", ext.name.rpartition(".")[2], f"{source.stem}.o"),
+            (*self.compiler.compiler_so_cxx, *macros, *ext.extra_compile_args),
+            (*ext.include_dirs, *self.compiler.include_dirs),
+        )
+
+    def report(self, line):
+        print(line, flush=True)
+
+    def copy_extensions_to_source(self):
+        """An instruction set of an earlier build must not be left behind: its table may have another form."""
+        super().copy_extensions_to_source()
+        suffix = sysconfig.get_config_var("EXT_SUFFIX")
+        built = {f"kernels/{ext.name.rpartition('.')[2]}{suffix}" for ext in self.extensions}
+        for other in set(glob.glob(f"kernels/isa_*{suffix}")) - built:
+            os.remove(other)
+
+
+isa_modules = [
+    extension(
+        f"isa_{level}",
+        [f"kernels/native/isa/{name}.cpp" for name in ISA_FILES],
+        # Warnings are the business of tests/native/sanitize.py: GCC 12 has thousands of false ones about its
+        # own header of AVX-512 (its bug 105593).
+        [*LEVELS[level], "-w"],
+        include_dirs=["kernels/native"],
+        define_macros=[("ISA", level)],
+    )
+    for level in wanted_levels()
 ]
-FAMILIES = (
-    "dense",
-    "conv",
-    "pool",
-    "norm",
-    "act",
-    "elementwise",
-    "loss",
-    "optim",
-    "random",
-    "data",
-    "augment",
-)
-checked = [
-    extension(name, f"kernels/{name}.pyx")
-    for name in ("core", "cpu", "plan", "probe", *(f"{family}_aot" for family in FAMILIES))
+cython_modules = [
+    extension(
+        name,
+        [f"kernels/{name}.pyx"],
+        include_dirs=["kernels/native", numpy.get_include()],
+        define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    )
+    for name in CYTHON_FILES
 ]
 
 setup(
-    ext_modules=levels
+    ext_modules=isa_modules
     + cythonize(
-        checked,
+        cython_modules,
         include_path=["kernels"],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "binding": True},
     ),
+    cmdclass={"build_ext": IncrementalBuild},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )

@@ -83,7 +83,10 @@ def select_isa(name):
     """Use the kernels built for `name`, one of `cpu.supported()`; ValueError otherwise."""
     global table, _isa
     if name not in cpu.supported():
-        raise ValueError(f"this machine cannot run {name!r}: choose one of {', '.join(cpu.supported())}")
+        raise ValueError(
+            f"this machine cannot run {name!r}, or it is not built: "
+            f"choose one of {', '.join(cpu.supported())}"
+        )
     module = f"fastnn.kernels.isa_{name}"
     capsule = importlib.import_module(module).table
     table = <const Table *> PyCapsule_GetPointer(capsule, f"{module}.table".encode())
@@ -119,7 +122,15 @@ def _best_isa():
     cap = os.environ.get("FASTNN_ISA") or levels[0]
     if cap not in levels:
         raise ValueError(f"FASTNN_ISA={cap!r}: choose one of {', '.join(levels)}")
-    return next(name for name in cpu.supported() if levels.index(name) >= levels.index(cap))
+    for name in cpu.supported():
+        if levels.index(name) >= levels.index(cap):
+            return name
+    built = ", ".join(cpu.supported()) or "none"
+    needed = cap if os.environ.get("FASTNN_ISA") else "any"
+    raise ValueError(
+        f"no kernels for instruction set {needed!r} are built (this machine can use: {built}): install again "
+        f"with FASTNN_BUILD_LEVELS={needed} in the environment, or a list such as any,v2,v3,v4"
+    )
 
 
 select_isa(_best_isa())

@@ -7,6 +7,7 @@ its registers, which the compiler's run-time check includes.
 
 import math
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 cdef extern from *:
@@ -37,9 +38,9 @@ cdef extern from *:
 
 
 def supported():
-    """The instruction sets that CPU and operating system support, best first; "any" is always the last."""
+    """The instruction sets that are built and that CPU and operating system support, best first."""
     levels = (("v4", runs_v4()), ("v3", runs_v3()), ("v2", runs_v2()), ("any", True))
-    return tuple(name for name, runs in levels if runs)
+    return tuple(name for name, runs in levels if runs and find_spec(f"fastnn.kernels.isa_{name}"))
 
 
 def available_threads():

@@ -60,14 +60,14 @@ def apart(case):
     return 60 if isinstance(first, Convolution) and first.may_go_by_winograd else 6
 
 
-@pytest.mark.parametrize("isa", [isa for isa in cpu.supported() if isa != "any"])
+@pytest.mark.parametrize("isa", cpu.supported()[:-1])
 @both_types
 @pytest.mark.parametrize("kernel", [kernel for family in FAMILIES.values() for kernel in family])
 def test_builds_agree(kernel, dtype, isa):
     call = load("aot")[kernel]
     for case in (case for case in CASES if case.kernel == kernel):
         expected, actual = case.arguments(dtype), case.arguments(dtype)
-        core.select_isa("any")
+        core.select_isa(cpu.supported()[-1])
         call(**expected)
         core.select_isa(isa)
         call(**actual)
@@ -130,6 +130,7 @@ def test_baseline_has_no_avx_instruction(module):
 
 
 @disassembled
+@pytest.mark.skipif("isa_v3" not in EXTENSIONS, reason="v3 is not built")
 def test_v3_has_no_avx512_instruction():
     found = list(first_bytes("isa_v3"))
     assert not [text for byte, text in found if byte in EVEX or "%zmm" in text]
@@ -137,6 +138,7 @@ def test_v3_has_no_avx512_instruction():
 
 
 @disassembled
+@pytest.mark.skipif("isa_v4" not in EXTENSIONS, reason="v4 is not built")
 def test_v4_uses_whole_registers():
     assert any(byte in EVEX and "%zmm" in text for byte, text in first_bytes("isa_v4"))
 

@@ -61,17 +61,6 @@ def test_affinity_is_obeyed(monkeypatch):
 LEVELS = ("v4", "v3", "v2", "any")
 
 
-@pytest.mark.parametrize("cap", LEVELS)
-def test_fastnn_isa_is_obeyed(cap):
-    expected = next(isa for isa in cpu.supported() if LEVELS.index(isa) >= LEVELS.index(cap))
-    assert threads_and_isa(FASTNN_ISA=cap)[1] == expected
-
-
-def test_best_isa_is_the_default():
-    assert threads_and_isa()[1] == cpu.supported()[0]
-    assert threads_and_isa(FASTNN_ISA="")[1] == cpu.supported()[0]
-
-
 def in_child_bad_isa():
     try:
         from fastnn.kernels import core  # noqa: F401
@@ -79,14 +68,46 @@ def in_child_bad_isa():
         print(error)
 
 
+@pytest.mark.parametrize("cap", LEVELS)
+def test_fastnn_isa_is_obeyed(cap):
+    allowed = [isa for isa in cpu.supported() if LEVELS.index(isa) >= LEVELS.index(cap)]
+    if allowed:
+        assert threads_and_isa(FASTNN_ISA=cap)[1] == allowed[0]
+    else:
+        message = run_child(in_child_bad_isa, FASTNN_ISA=cap)
+        assert message.startswith(f"no kernels for instruction set {cap!r} are built")
+        assert f"FASTNN_BUILD_LEVELS={cap} " in message
+
+
+def test_best_isa_is_the_default():
+    assert threads_and_isa()[1] == cpu.supported()[0]
+    assert threads_and_isa(FASTNN_ISA="")[1] == cpu.supported()[0]
+
+
 def test_unknown_isa_is_refused():
     assert (
         run_child(in_child_bad_isa, FASTNN_ISA="avx2") == "FASTNN_ISA='avx2': choose one of v4, v3, v2, any\n"
     )
     before = core.isa()
-    with pytest.raises(ValueError, match=r"cannot run 'avx2': choose one of .*any"):
+    with pytest.raises(ValueError, match=r"cannot run 'avx2', or it is not built: choose one of \w+"):
         core.select_isa("avx2")
     assert core.isa() == before
+
+
+def in_child_without_module():
+    import importlib.util
+
+    find = importlib.util.find_spec
+    importlib.util.find_spec = lambda name: None if "isa_" in name else find(name)
+    try:
+        import fastnn  # noqa: F401
+    except ValueError as error:
+        print(error)
+
+
+def test_only_built_levels_are_supported():
+    message = run_child(in_child_without_module)
+    assert message.startswith("no kernels for instruction set 'any' are built (this machine can use: none)")
 
 
 @pytest.mark.parametrize("count", [0, -1])

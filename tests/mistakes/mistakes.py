@@ -106,7 +106,7 @@ MISTAKES = (
     Mistake(
         "dropped bias",
         "kernels/native/families/dense.hpp",
-        "call, part, parts, store, add_bias, apply);",
+        "call, part, parts, store, finish, apply);",
         "call, part, parts, store, store, apply);",
         (GRID,),
     ),

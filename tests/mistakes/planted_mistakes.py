@@ -6,11 +6,11 @@ Without names all mistakes are planted. Prints which test caught each; the exit 
 caught. A mistake whose text is not found exactly once, that does not compile, or whose tests fail without
 it, ends the script with an error: it has to be brought up to date with the code.
 
-Only what a mistake changes is compiled again, with little optimisation and for one instruction set. Needs
-the compiler, Cython and pytest of the development environment. $CXX is the compiler, or c++.
+Only what a mistake changes is compiled again, with little optimisation and for one instruction set: each copy
+has the objects of the code without mistakes in its build folder. Needs the compiler, Cython and pytest of the
+development environment. $CXX is the compiler, if it is set.
 """
 
-import json
 import os
 import re
 import shutil
@@ -44,35 +44,32 @@ MISTAKES = (
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("fastnn", "kernels", "tests", "pyproject.toml", "setup.py")
 WORKERS = 2
-TIMEOUT = 300  # seconds
+TIMEOUT = 300  # seconds, of a test
+BUILD_TIMEOUT = 1800  # a busy machine takes long to build everything
 
-# The instruction set into which mistakes are planted, or the next one below that the machine has.
-ISA = "v3"
+# The instruction set that mistakes are planted into, the only one that is built.
+HAS_AVX2 = "avx2" in Path("/proc/cpuinfo").read_text().split() if sys.platform == "linux" else False
+ISA = "v3" if HAS_AVX2 else "any"
 
 
-COMMANDS = """
-import json, os, sysconfig
-import setuptools
+BUILD = """
+import sys
 from distutils.core import run_setup
 
-commands = {}
-for e in run_setup("setup.py", stop_after="init").ext_modules:
-    name = e.name.rpartition(".")[2]
-    commands[name] = [
-        os.environ.get("CXX", "c++"), "-shared", "-fPIC", *e.extra_compile_args, "-O1",
-        *(f"-I{folder}" for folder in [*e.include_dirs, sysconfig.get_path("include")]),
-        *(f"-D{key}={value}" for key, value in e.define_macros),
-        *e.sources, "-o", f"kernels/{name}{sysconfig.get_config_var('EXT_SUFFIX')}", *e.extra_link_args,
-    ]
-print(json.dumps(commands))
+distribution = run_setup("setup.py", stop_after="init")
+for extension in distribution.ext_modules:
+    extension.extra_compile_args.append("-O1")
+build = distribution.get_command_obj("build_ext")
+build.inplace = True
+build.parallel = int(sys.argv[1])
+distribution.run_command("build_ext")
 """
 
-INCLUDED = re.compile(r'^(?:#include|cdef extern from) "(.+?)"', re.MULTILINE)
 
-
-def run(command, folder):
+def run(command, folder, timeout=TIMEOUT):
     """Run a command in a copy of the code, of which it imports fastnn; returns the finished process."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "FASTNN_ISA": ISA, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment.update(FASTNN_BUILD_LEVELS=ISA, FASTNN_ISA=ISA)
     environment.pop("FASTNN_BACKEND", None)
     return subprocess.run(
         command,
@@ -81,13 +78,13 @@ def run(command, folder):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=TIMEOUT,
+        timeout=timeout,
     )
 
 
-def output_of(command, folder):
+def output_of(command, folder, timeout=TIMEOUT):
     """The output of a command that must succeed."""
-    done = run(command, folder)
+    done = run(command, folder, timeout)
     if done.returncode:
         sys.exit(f"{' '.join(command)}\n{done.stdout}\nfailed with exit code {done.returncode}")
     return done.stdout
@@ -97,12 +94,9 @@ def python(code, folder):
     return output_of([sys.executable, "-c", code], folder)
 
 
-def build(folder, wanted):
-    """Compile the extension modules for which wanted(name) is true."""
-    commands = json.loads(python(COMMANDS, folder).splitlines()[-1])
-    chosen = [command for name, command in commands.items() if wanted(name)]
-    with ThreadPoolExecutor(WORKERS) as pool:
-        list(pool.map(lambda command: output_of(command, folder), chosen))
+def build(folder, workers):
+    """Compile what changed since the last build."""
+    output_of([sys.executable, "-c", BUILD, str(workers)], folder, BUILD_TIMEOUT)
 
 
 def test(folder, tests, *options):
@@ -112,7 +106,7 @@ def test(folder, tests, *options):
 
 
 def prepare(folder, mistakes):
-    """Make a copy of the code and compile all of it; the tests must pass. Returns the instruction set."""
+    """Make a copy of the code and compile all of it; the tests must pass."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -121,7 +115,7 @@ def prepare(folder, mistakes):
             shutil.copy2(source, folder / name)
     check_texts(folder, mistakes)
     (folder / "fastnn" / "kernels").symlink_to(Path("..") / "kernels")
-    build(folder, lambda name: True)
+    build(folder, WORKERS)
     where = python("import fastnn; print(fastnn.kernels.__file__)", folder).strip()
     if not where.startswith(str(folder)):
         sys.exit(f"the tests would import {where}, not the copy in {folder}")
@@ -129,7 +123,6 @@ def prepare(folder, mistakes):
         done = test(folder, [file])
         if done.returncode:
             sys.exit(f"{done.stdout}\nthe tests fail without any mistake")
-    return python("from fastnn.kernels import core; print(core.isa())", folder).strip()
 
 
 def check_texts(folder, mistakes):
@@ -149,37 +142,14 @@ def plant(folder, mistake):
     file.write_text(file.read_text().replace(mistake.old, mistake.new))
 
 
-def included_by(source):
-    """The files of kernels/ that `source` includes."""
-    text = source.read_text()
-    names = INCLUDED.findall(text) + ["native.pxd"] * ("from native cimport" in text)
-    folders = [folder for folder in (source.parent, *source.parents) if folder.name in ("native", "kernels")]
-    paths = [folder / name for name in names for folder in (source.parent, *folders, folders[-1] / "native")]
-    return [path for path in dict.fromkeys(paths) if path.exists()]
-
-
-def is_built_from(source, file):
-    """Whether `file` is the source, or included by it, directly or not."""
-    return source == file or any(is_built_from(included, file) for included in included_by(source))
-
-
-def outcome(pristine, isa, mistake):
+def outcome(pristine, mistake):
     """What catches the mistake; "" if nothing does."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "copy"
         shutil.copytree(pristine, folder, symlinks=True)
         plant(folder, mistake)
-        changed = folder / mistake.file
-
-        def wanted(name):
-            if name.startswith("isa_"):
-                return name == f"isa_{isa}" and is_built_from(
-                    folder / "kernels/native/isa" / f"{name}.cpp", changed
-                )
-            return is_built_from(folder / "kernels" / f"{name}.pyx", changed)
-
-        if changed.suffix != ".py":
-            build(folder, wanted)
+        if not mistake.file.endswith(".py"):
+            build(folder, 1)
         try:
             done = test(folder, mistake.tests, "-x")
         except subprocess.TimeoutExpired:
@@ -198,11 +168,11 @@ def main():
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(WORKERS) as pool:
         pristine = Path(temporary)
-        isa = prepare(pristine, mistakes)
-        print(f"instruction set {isa}; all tests pass without a mistake", flush=True)
+        prepare(pristine, mistakes)
+        print(f"instruction set {ISA}; all tests pass without a mistake", flush=True)
         missed = 0
         width = max(len(mistake.name) for mistake in mistakes)
-        runs = [pool.submit(outcome, pristine, isa, mistake) for mistake in mistakes]
+        runs = [pool.submit(outcome, pristine, mistake) for mistake in mistakes]
         try:
             for mistake, planted in zip(mistakes, runs, strict=True):
                 caught = planted.result()

@@ -1,6 +1,6 @@
 """Build driver.cpp under sanitizers and run it, for every instruction set that this machine has.
 
-    python tests/native/sanitize.py [another kernels/ folder]
+    python tests/native/sanitize.py [another kernels/ folder] [--only "address v3"]
 
 AddressSanitizer together with UndefinedBehaviorSanitizer on each instruction set; ThreadSanitizer on the
 portable build, since the thread team is the same for all, and masked loads and stores would escape it.
@@ -19,6 +19,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "kernels" / "native"))
+from compile_units import CompilationError, Unit, compile_units
 
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parents[1] / "kernels"
@@ -49,26 +52,32 @@ class Configuration:
     command: tuple[str, ...] = ()  # in front of the driver
     arguments: tuple[str, ...] = ()
 
-    def run(self, compiler: str, kernels: Path, folder: Path) -> tuple[str, str]:
+    def run(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[str, str]:
         """Build and run; returns a line for the table, and what went wrong ("" if nothing did)."""
-        driver = folder / self.name.replace(" ", "-")
         start = time.perf_counter()
-        build = [
-            compiler,
-            *FLAGS,
-            *self.flags,
-            f"-I{kernels / 'native'}",
-            str(HERE / "driver.cpp"),
-            "-o",
-            str(driver),
-        ]
-        trouble = execute(build)
+        driver, trouble = self.build(compiler, kernels, folder / self.name.replace(" ", "-"), workers)
         built = time.perf_counter()
         if not trouble:
             trouble = execute([*self.command, str(driver), *self.arguments])
         done = time.perf_counter()
         times = f"built in {built - start:2.0f} s, ran {done - built:2.0f} s"
         return f"{self.name:12} {'FAILED' if trouble else 'ok':6}  {times}", trouble
+
+    def build(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[Path, str]:
+        """The driver, of driver.cpp and the kernels of an instruction set, and what went wrong."""
+        command = (compiler, *FLAGS, *self.flags)
+        kernel_files = set((kernels / "native" / "isa").glob("*.cpp")) - {kernels / "native/isa/module.cpp"}
+        units = [
+            Unit(source, folder / f"{source.stem}.o", command, (str(kernels / "native"),))
+            for source in (HERE / "driver.cpp", *sorted(kernel_files))
+        ]
+        try:
+            compile_units(units, workers, lambda line: None)
+        except CompilationError as error:
+            return folder, str(error)
+        driver = folder / "driver"
+        objects = [str(unit.object) for unit in units]
+        return driver, execute([*command, *objects, "-o", str(driver)])
 
 
 def configurations() -> list[Configuration]:
@@ -121,11 +130,14 @@ def execute(command: list[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="?", type=Path, default=KERNELS, help="another kernels/ folder")
-    kernels = parser.parse_args().kernels
+    parser.add_argument("--only", default="", help="part of the name of the configurations to run")
+    options = parser.parse_args()
     compiler = os.environ.get("CXX", "g++")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(c.run, compiler, kernels, Path(folder)) for c in configurations()]
+        wanted = [c for c in configurations() if options.only in c.name]
+        workers = 2 if len(wanted) == 1 else 1  # for each of the two configurations
+        runs = [pool.submit(c.run, compiler, options.kernels, Path(folder), workers) for c in wanted]
         for run in runs:
             line, trouble = run.result()
             print(line, flush=True)

@@ -112,18 +112,18 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
             const Rows<T> filters = panels ? Panels<T>{panels, c.R * c.S * c.channels}[block]
                                            : Rows<T>{w + first, O, block.last, false};
             const Tiles tiles(c.Q, tile_rows(block.vectors));
+            // Only where they begin differs from tile to tile.
+            Operand<T> patches{nullptr, c.stride[1] * canvas.channels, 1};
+            StoreTile<T> place{nullptr, O, b ? b + first : nullptr};
+            const Partial<T> none{};
             for (std::int64_t p = lines.begin; p < lines.end; ++p) {
+                const T *const line = canvas.pixel((p - lines.begin) * c.stride[0], 0) + group * c.channels;
                 for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                     const std::int64_t q = tiles.begin(tile);
-                    const T *corner = canvas.pixel((p - lines.begin) * c.stride[0], q * c.stride[1]);
-                    const Operand<T> patches{corner + group * c.channels, c.stride[1] * canvas.channels, 1};
-                    const StoreTile<T> place{y + (p * c.Q + q) * O + first, O};
-                    const int rows = int(tiles.length(tile));
-                    if (b)
-                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0},
-                                        StoreTilePlusBias<T>{place, b + first});
-                    else
-                        tile_of_size<T>(rows, block.vectors, patches, filters, runs, {nullptr, 0}, place);
+                    patches.data = line + q * patches.row;
+                    place.c = y + (p * c.Q + q) * O + first;
+                    tile_of_size<T>(int(tiles.length(tile)), block.vectors, patches, filters, runs, none,
+                                    place);
                 }
                 after(y + p * c.Q * O + first, c.Q, block.width);
             }
@@ -213,7 +213,7 @@ private:
         const Rows<T> gradients{dy + lines.begin * g.Q * g.O + column, g.O, block.last, false};
         const Runs pixels{g.Q, 1, 0, lines.end - lines.begin, g.stride[0] * canvas.width * g.C};
         tile_of_size<T>(int(tiles.length(tile)), block.vectors, inputs, gradients, pixels, {nullptr, 0},
-                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, adds});
+                        StoreTile<T>{dw + (line * length + row) * g.O + column, g.O, nullptr, adds});
     }
 };
 

@@ -42,18 +42,14 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{y + row * N + column, N};
         };
-        const auto add_bias = [=](std::int64_t row, std::int64_t column) {
-            return StoreTilePlusBias<T>{store(row, column), b + i * N + column};
+        const auto finish = [=](std::int64_t row, std::int64_t column) {
+            return StoreTile<T>{y + row * N + column, N, b ? b + i * N + column : nullptr};
         };
         const auto apply = [=, activation = call.activation](std::int64_t row, int rows,
                                                              const ColumnBlock<T> &block) {
             activate(activation, y + row * N + block.begin, N, rows, block.width);
         };
-        const Product<T> product = forward_product(call, x, w);
-        if (b)
-            multiply(product, call, part, parts, store, add_bias, apply);
-        else
-            multiply(product, call, part, parts, store, store, apply);
+        multiply(forward_product(call, x, w), call, part, parts, store, finish, apply);
     }
 }
 

@@ -22,14 +22,6 @@ template <class T> constexpr bool is_narrow(std::int64_t outputs) {
     return outputs <= NARROW_OUTPUTS && outputs <= NARROW_VECTORS * LANES<T>;
 }
 
-// Stores whole vectors, whatever they hold behind a row's end: rows must come in ascending order, and there
-// must be room for a vector behind the last one.
-template <class T> struct StoreWhole : StoreTile<T> {
-    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int) const {
-        store(this->c + i * this->row + j * LANES<T>, value);
-    }
-};
-
 // Chunks of the sum over the K features; they are added as ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
 constexpr int CHUNKS = 8;
 
@@ -95,10 +87,10 @@ private:
             const std::int64_t k = chunks.begin(chunk);
             for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                 const std::int64_t row = tiles.begin(tile);
-                tile_of_size<T, NARROW_VECTORS>(
+                tile_of_size<T>(
                     int(tiles.length(tile)), outputs.vectors, {x + (rows.begin + row) * K + k, K, 1},
                     {w + k * N, N, outputs.last, false}, chunks.length(chunk), {nullptr, 0},
-                    StoreWhole<T>{{sums + row * SUMS_ROW + chunk * SUMS, SUMS_ROW}});
+                    StoreTile<T>{sums + row * SUMS_ROW + chunk * SUMS, SUMS_ROW, nullptr, false, true});
             }
         }
     }
@@ -182,9 +174,9 @@ void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, c
         const Tiles tiles(count, tile_rows(columns.vectors));
         for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
             const std::int64_t row = tiles.begin(tile);
-            tile_of_size<T, NARROW_VECTORS>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
+            tile_of_size<T>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
                                             {dy, N, columns.last, false}, M, {nullptr, 0},
-                                            StoreWhole<T>{{gradient + row * N, N}});
+                                            StoreTile<T>{gradient + row * N, N, nullptr, false, true});
         }
         for_vectors<T>(0, count * N,
                        [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });

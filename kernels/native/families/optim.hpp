@@ -61,9 +61,10 @@ template <class T> struct SgdUpdate {
     SgdUpdate(const Call &call, int first)
         : rule(call.in<double>(first)), v(call.out<T>(first + 1)), p(call.out<T>(first + 2)) {}
 
-    void prefetch(std::int64_t e) const {
-        __builtin_prefetch(p + e, 1);
-        if (v) __builtin_prefetch(v + e, 1);
+    // What it changes, from element `e` on.
+    void changes(std::int64_t e, T *(&array)[3]) const {
+        array[0] = p + e;
+        array[1] = v ? v + e : nullptr;
     }
 
     [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {
@@ -86,10 +87,10 @@ template <class T> struct AdamUpdate {
         : rule(call.in<double>(first)), m(call.out<T>(first + 1)), v(call.out<T>(first + 2)),
           p(call.out<T>(first + 3)) {}
 
-    void prefetch(std::int64_t e) const {
-        __builtin_prefetch(m + e, 1);
-        __builtin_prefetch(v + e, 1);
-        __builtin_prefetch(p + e, 1);
+    void changes(std::int64_t e, T *(&array)[3]) const {
+        array[0] = m + e;
+        array[1] = v + e;
+        array[2] = p + e;
     }
 
     [[gnu::always_inline]] void operator()(std::int64_t e, Vec<T> g, int n) const {

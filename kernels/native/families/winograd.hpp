@@ -233,11 +233,15 @@ inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Oper
     for (std::int64_t index = 0; index < ColumnBlock<T>::count(N); ++index) {
         const ColumnBlock<T> block(N, index);
         const Tiles rows(M, tile_rows(block.vectors));
+        const Rows<T> rows_of_b = b[block];
+        Operand<T> rows_of_a = a;
+        StoreTile<T> place{nullptr, N, nullptr, adds};
+        const Partial<T> none{};
         for (std::int64_t tile = 0; tile < rows.count; ++tile) {
             const std::int64_t row = rows.begin(tile);
-            const StoreTile<T> place{c + row * N + block.begin, N, adds};
-            tile_of_size<T>(int(rows.length(tile)), block.vectors, {a.data + row * a.row, a.row, a.step},
-                            b[block], K, {nullptr, 0}, place);
+            rows_of_a.data = a.data + row * a.row;
+            place.c = c + row * N + block.begin;
+            tile_of_size<T>(int(rows.length(tile)), block.vectors, rows_of_a, rows_of_b, K, none, place);
         }
     }
 }

@@ -17,23 +17,26 @@ template <class T> Product<T> update_product(const Call &call) {
 }
 
 // Takes a step down a tile of the gradient that is still in registers.
-template <class T> struct DescendTile : StoreTile<T> {
+template <class T> struct DescendTile {
+    T *c;
+    std::int64_t row;
     SgdRule<T> rule;
 
-    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> gradient, int n) const {
-        T *const weights = this->c + i * this->row + j * LANES<T>;
-        store_n(weights, rule.plain(gradient, load_n(weights, n)), n);
-    }
-};
-
-// Stores a tile of the gradient, and fetches what the update will change.
-template <class T, class Update> struct StoreGradient : StoreTile<T> {
-    Update update;
-    std::int64_t first, stride;  // where the tile's elements are: first + i stride + column
-
     template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
-        for (int i = 0; i < ROWS; ++i)
-            for (int j = 0; j < COLUMNS; ++j) update.prefetch(first + i * stride + j * LANES<T>);
+        fetch_rows<T, ROWS, COLUMNS>(c, row);
+    }
+
+    template <int ROWS, int COLUMNS>
+    [[gnu::always_inline]] void finish(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
+        if (last == LANES<T>)
+            for_tile<T>(sum, LANES<T>, *this);
+        else
+            for_tile<T>(sum, last, *this);
+    }
+
+    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> gradient, int n) const {
+        T *const weights = c + i * row + j * LANES<T>;
+        store_n(weights, rule.plain(gradient, load_n(weights, n)), n);
     }
 };
 
@@ -54,8 +57,10 @@ void dense_dw_update(const Call &call, int part, int parts) {
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, 2);
-    const auto gradient = [=](std::int64_t row, std::int64_t column) {
-        return StoreGradient<T, Update<T>>{{tile, BLOCK<T>}, update, row * N + column, N};
+    Fetched<T> fetched{{}, N};  // what the update of the tile will change
+    const auto gradient = [=, &fetched](std::int64_t row, std::int64_t column) {
+        update.changes(row * N + column, fetched.array);
+        return StoreTile<T>{tile, BLOCK<T>, nullptr, false, false, &fetched};
     };
     const auto apply = [=](std::int64_t row, int rows, const ColumnBlock<T> &block) {
         for (int i = 0; i < rows; ++i)
@@ -70,10 +75,14 @@ void dense_dw_update(const Call &call, int part, int parts) {
 template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     if (call.array[3] || is_narrow<T>(call.size[3])) return dense_dw_update<T, SgdUpdate>(call, part, parts);
     const SgdUpdate<T> update(call, 2);
-    const auto descend = [=, N = call.size[3]](std::int64_t row, std::int64_t column) {
-        return DescendTile<T>{{update.p + row * N + column, N}, update.rule};
+    const std::int64_t N = call.size[3];
+    const auto store = [=](std::int64_t row, std::int64_t column) {  // not called: there is one round
+        return StoreTile<T>{update.p + row * N + column, N};
     };
-    multiply(update_product<T>(call), call, part, parts, descend, descend);
+    const auto descend = [=](std::int64_t row, std::int64_t column) {
+        return DescendTile<T>{update.p + row * N + column, N, update.rule};
+    };
+    multiply(update_product<T>(call), call, part, parts, store, descend);
 }
 
 // b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)

@@ -65,8 +65,12 @@ template <class T> struct Partial {
     std::int64_t row;
 };
 
-template <class T, int ROWS, int COLUMNS, bool WHOLE, class Epilogue>
-inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogue epilogue) {
+// `Products` is Runs or, for one run, its length. Each tile is a function of its own: inlined, they make
+// functions of which GCC compiles three times as long.
+template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epilogue>
+[[gnu::noinline]] void tile(const Operand<T> &a, const Rows<T> &b, const Products &products,
+                            const Partial<T> &partial, const Epilogue &epilogue) {
+    const Runs runs = products;
     Vec<T> sum[ROWS][COLUMNS] = {};
     if (partial.data) {
 #pragma GCC unroll 16
@@ -105,37 +109,38 @@ inline void tile(Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial, Epilogu
     // The epilogue is read from memory only now: were its numbers in registers all the time, they would push
     // out an accumulator where there are 16 (the update by descent of 784x300, for x86-64-v3: 41 -> 70 % of
     // the peak).
-    const Epilogue *kept = &epilogue;
-    asm volatile("" : "+r"(kept) : : "memory");
-    const Epilogue finish = *kept;
-#pragma GCC unroll 16
-    for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 4
-        for (int j = 0; j < COLUMNS; ++j) finish(i, j, sum[i][j], j < COLUMNS - 1 ? LANES<T> : b.last);
-    }
+    const Epilogue *finish = &epilogue;
+    asm volatile("" : "+r"(finish) : : "memory");
+    finish->finish(sum, b.last);
 }
 
 // The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
 // constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
-template <class T, int COLUMNS, int ROWS, class Epilogue>
-inline void tile_of_rows(int rows, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
-                         Epilogue epilogue) {
+template <class T, int COLUMNS, int ROWS, class Products, class Epilogue>
+inline void tile_of_rows(int rows, const Operand<T> &a, const Rows<T> &b, const Products &products,
+                         const Partial<T> &partial, const Epilogue &epilogue) {
     if (rows != ROWS) {
-        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, runs, partial, epilogue);
+        if constexpr (ROWS > 1) tile_of_rows<T, COLUMNS, ROWS - 1>(rows, a, b, products, partial, epilogue);
     } else if (b.padded || b.last == LANES<T>) {
-        tile<T, ROWS, COLUMNS, true>(a, b, runs, partial, epilogue);
+        tile<T, ROWS, COLUMNS, true>(a, b, products, partial, epilogue);
     } else {
-        tile<T, ROWS, COLUMNS, false>(a, b, runs, partial, epilogue);
+        tile<T, ROWS, COLUMNS, false>(a, b, products, partial, epilogue);
     }
 }
 
-template <class T, int COLUMNS = TILE_COLUMNS, class Epilogue>
-inline void tile_of_size(int rows, int columns, Operand<T> a, Rows<T> b, Runs runs, Partial<T> partial,
-                         Epilogue epilogue) {
+template <class T, int COLUMNS, class Products, class Epilogue>
+inline void tile_of_columns(int rows, int columns, const Operand<T> &a, const Rows<T> &b,
+                            const Products &products, const Partial<T> &partial, const Epilogue &epilogue) {
     if (columns == COLUMNS)
-        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, runs, partial, epilogue);
+        tile_of_rows<T, COLUMNS, tile_rows(COLUMNS)>(rows, a, b, products, partial, epilogue);
     else if constexpr (COLUMNS > 1)
-        tile_of_size<T, COLUMNS - 1>(rows, columns, a, b, runs, partial, epilogue);
+        tile_of_columns<T, COLUMNS - 1>(rows, columns, a, b, products, partial, epilogue);
+}
+
+template <class T, class Products, class Epilogue>
+void tile_of_size(int rows, int columns, const Operand<T> &a, const Rows<T> &b, const Products &products,
+                  const Partial<T> &partial, const Epilogue &epilogue) {
+    tile_of_columns<T, TILE_COLUMNS>(rows, columns, a, b, products, partial, epilogue);
 }
 
 // How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
@@ -160,37 +165,93 @@ template <class T> struct ColumnBlock {
     static std::int64_t count(std::int64_t N) { return (N + BLOCK<T> - 1) / BLOCK<T>; }
 };
 
-// Stores a tile into a matrix, or adds it to what is there: a sum of short sums loses fewer digits than a
-// long one that a Partial goes on with.
+// Calls store(i, j, value, n) for each vector of a tile, whose last column has `last` lanes.
+template <class T, int ROWS, int COLUMNS, class Store>
+[[gnu::always_inline]] inline void for_tile(const Vec<T> (&sum)[ROWS][COLUMNS], int last, Store store) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; ++j) store(i, j, sum[i][j], j < COLUMNS - 1 ? LANES<T> : last);
+    }
+}
+
+// Fetches the rows of a tile that will be written: without it the stores of a large C wait for their cache
+// lines (dense_dw of 512x2048x2048 on Zen 4: 51 -> 67 % of the peak).
+template <class T, int ROWS, int COLUMNS>
+[[gnu::always_inline]] inline void fetch_rows(T *c, std::int64_t row) {
+#pragma GCC unroll 16
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
+            __builtin_prefetch(c + i * row + j * LANES<T>, 1);
+    }
+}
+
+// Where the tile lies in arrays that will be changed after it is there; null: no array.
+template <class T> struct Fetched {
+    T *array[3];
+    std::int64_t row;
+};
+
+// Stores a tile into a matrix, after a bias is added to each row, or the tile to what is there: a sum of
+// short sums loses fewer digits than a long one that a Partial goes on with.
 template <class T> struct StoreTile {
     T *c;
     std::int64_t row;
+    const T *bias = nullptr;
     bool adds = false;
+    // Whole vectors are stored, whatever they hold behind a row's end: rows must come in ascending order, and
+    // there must be room for a vector behind the last one.
+    bool whole = false;
+    const Fetched<T> *fetched = nullptr;  // in place of C
 
-    // Fetches what will be written: without it the stores of a large C wait for their cache lines
-    // (dense_dw of 512x2048x2048 on Zen 4: 51 -> 67 % of the peak).
     template <int ROWS, int COLUMNS> [[gnu::always_inline]] void prefetch() const {
-#pragma GCC unroll 16
-        for (int i = 0; i < ROWS; ++i) {
-#pragma GCC unroll 4
-            for (int j = 0; j < COLUMNS; j += VECTORS_PER_LINE)
-                __builtin_prefetch(c + i * row + j * LANES<T>, 1);
-        }
+        if (!fetched) return fetch_rows<T, ROWS, COLUMNS>(c, row);
+        for (T *const array : fetched->array)
+            if (array) fetch_rows<T, ROWS, COLUMNS>(array, fetched->row);
     }
 
+    template <int ROWS, int COLUMNS>
+    [[gnu::always_inline]] void finish(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
+        if (whole || last == LANES<T>)
+            finish_rows(sum, LANES<T>);
+        else
+            finish_rows(sum, last);
+    }
+
+    // One vector.
     [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
         T *const place = c + i * row + j * LANES<T>;
+        if (bias) value = value + load_n(bias + j * LANES<T>, n);
         store_n(place, adds ? load_n(place, n) + value : value, n);
     }
-};
 
-// Adds a bias to each row of a tile and stores it.
-template <class T> struct StoreTilePlusBias : StoreTile<T> {
-    const T *bias;
-
-    [[gnu::always_inline]] void operator()(int i, int j, Vec<T> value, int n) const {
-        StoreTile<T>::operator()(i, j, value + load_n(bias + j * LANES<T>, n), n);
+private:
+    template <int ROWS, int COLUMNS>
+    [[gnu::always_inline]] void finish_rows(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
+        const auto place = [=](int i, int j) { return c + i * row + j * LANES<T>; };
+        if (bias)
+            for_tile<T>(sum, last, [=](int i, int j, Vec<T> value, int n) {
+                store_n(place(i, j), value + load_n(bias + j * LANES<T>, n), n);
+            });
+        else if (adds)
+            for_tile<T>(sum, last, [=](int i, int j, Vec<T> value, int n) {
+                store_n(place(i, j), load_n(place(i, j), n) + value, n);
+            });
+        else
+            for_tile<T>(sum, last,
+                        [=](int i, int j, Vec<T> value, int n) { store_n(place(i, j), value, n); });
     }
 };
+
+// Compiled once for all families (isa/tiles.cpp, and for convolutions isa/patch_tiles.cpp).
+extern template void tile_of_size(int, int, const Operand<float> &, const Rows<float> &, const std::int64_t &,
+                                  const Partial<float> &, const StoreTile<float> &);
+extern template void tile_of_size(int, int, const Operand<double> &, const Rows<double> &,
+                                  const std::int64_t &, const Partial<double> &, const StoreTile<double> &);
+extern template void tile_of_size(int, int, const Operand<float> &, const Rows<float> &, const Runs &,
+                                  const Partial<float> &, const StoreTile<float> &);
+extern template void tile_of_size(int, int, const Operand<double> &, const Rows<double> &, const Runs &,
+                                  const Partial<double> &, const StoreTile<double> &);
 
 }  // namespace fastnn

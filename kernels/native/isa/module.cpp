@@ -1,5 +1,6 @@
 // The kernels compiled for one instruction set, as an extension module that exports nothing but a capsule
-// with their table. Included by isa_*.cpp, each of which sets ISA and is compiled with its own flags.
+// with their table. All files of this folder are compiled once for each instruction set, with its flags and
+// its name as ISA.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

@@ -1,3 +1,0 @@
-// Any machine: what the compiler's defaults allow.
-#define ISA any
-#include "isa/isa.inc"
