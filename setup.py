@@ -9,7 +9,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 HEADERS = sorted(
-    glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.inc") + glob.glob("kernels/*.pxd")
+    glob.glob("kernels/native/*/*.hpp")
+    + glob.glob("kernels/native/*/*.def")
+    + glob.glob("kernels/native/*/*.inc")
+    + glob.glob("kernels/*.pxd")
 )
 
 # No -march=native: what is built must run elsewhere. No -ffast-math: loading such a library would switch

@@ -228,8 +228,8 @@ MISTAKES = (
     Mistake(
         "negative labels and indices accepted",
         "kernels/native/plan/serial.hpp",
-        "largest = value > largest ? value : largest;",
-        "largest = index[i] > std::int64_t(largest) ? value : largest;",
+        "largest = std::max(largest, std::uint64_t(index[i]));",
+        "largest = std::uint64_t(std::max(std::int64_t(largest), index[i]));",
         (CONTRACT,),
     ),
     # --- optimizers, data, randomness ---

@@ -13,7 +13,7 @@ inline void forget_memory() { asm volatile("" ::: "memory"); }
 // As many independent accumulators as the register tile of the matrix product has.
 constexpr int PROBE_CHAINS = TILE_COLUMNS * tile_rows(TILE_COLUMNS);
 
-// size[0] rounds of independent chains of fused multiply-adds; every part does all rounds. out[0] takes a
+// Rounds of independent chains of fused multiply-adds; every part does all rounds. out[0] takes a
 // value, so that nothing can be left out.
 template <class T> void probe_fma(const Call &call, int, int) {
     constexpr int CHAINS = PROBE_CHAINS;
@@ -21,7 +21,7 @@ template <class T> void probe_fma(const Call &call, int, int) {
 #pragma GCC unroll 32
     for (int i = 0; i < CHAINS; ++i) chain[i] = broadcast(T(i));
     const Vec<T> factor = broadcast(T(0.999)), term = broadcast(T(0.001));
-    for (std::int64_t round = 0; round < call.size[0]; ++round) {
+    for (std::int64_t round = 0; round < call.sizes<ProbeSizes>().rounds; ++round) {
 #pragma GCC unroll 32
         for (int i = 0; i < CHAINS; ++i) chain[i] = fma(chain[i], factor, term);
     }
