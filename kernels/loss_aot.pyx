@@ -5,7 +5,7 @@ cimport numpy as cnp
 from libc.math cimport NAN
 
 from native cimport (
-    Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor, expect_one_element,
+    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor, expect_one_element,
     expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes, shape_error,
 )
 
@@ -67,7 +67,7 @@ def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
         if aweight.ndim != 2 or aweight.shape[0] != 2 or aweight.shape[1] != az.shape[az.ndim - 1]:
             raise shape_error("weight (2, C), z (..., C)", {"weight": weight, "z": z})
     _gradient(&call, az, dz)
-    call.set_sizes(MatrixSizes(az.size, az.shape[az.ndim - 1]))
+    call.set_sizes(BinarySizes(az.size, az.shape[az.ndim - 1]))
     call.scalar[0] = gamma
     call.work = COST * az.size
     _reduce(&call, reduction, <double> az.size, None, losses, loss)

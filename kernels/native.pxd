@@ -32,6 +32,9 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
         int64_t stride[2]
         int64_t padding[2]
 
+    ctypedef struct BinarySizes:
+        int64_t count, C
+
     ctypedef struct DiceSizes:
         int64_t M, S, C
 

@@ -62,14 +62,14 @@ MISTAKES = (
     Mistake(
         "lost tail of pooled channels",
         "kernels/native/families/pool.hpp",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n - (n > 1 && n < LANES<T>));",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n - (n > 1 && n < LANES<T>));",
         (GRID,),
     ),
     Mistake(
         "mean of a window without its padding",
         "kernels/native/families/pool.hpp",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n);",
         "store_n(call.out<T>(1) + output + c,\n"
         "                    sum / T((rows.end - rows.begin) * (columns.end - columns.begin)), n);",
         (GRID,),

@@ -264,8 +264,8 @@ MISTAKES = (
     Mistake(
         "gather ignores the index",
         "kernels/native/families/data.hpp",
-        "call.in<S>(0) + call.in<std::int64_t>(1)[m] * D",
-        "call.in<S>(0) + m * D",
+        "call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * D",
+        "call.in<S>(op::source) + m * D",
         (GRID,),
     ),
     Mistake(

@@ -21,12 +21,12 @@ enum Activation : int { NO_ACTIVATION, RELU, SIGMOID, TANH };
 
 struct Call {
     KernelId kernel{};
-    int is_double = 0;                // the float type: 0 float, 1 double
-    void *array[MAX_OPERANDS] = {};   // the operands, in the order of kernels.def
-    std::int64_t size[16] = {};       // one of the structures of sizes.hpp
+    int is_double = 0;               // the float type: 0 float, 1 double
+    void *array[MAX_OPERANDS] = {};  // the operands, in the order of kernels.def
+    std::int64_t size[16] = {};      // one of the structures of sizes.hpp
     double scalar[2] = {};
-    int activation = NO_ACTIVATION;   // only in plans
-    double work = 0;                  // approximate FLOP; determines the number of threads
+    int activation = NO_ACTIVATION;  // only in plans
+    double work = 0;                 // approximate FLOP; determines the number of threads
     // Set by the executor: scratch memory, first the bytes that all parts share, then those of each part.
     char *scratch = nullptr;
     std::int64_t shared_bytes = 0, scratch_bytes = 0;

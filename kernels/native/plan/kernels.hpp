@@ -17,9 +17,9 @@ enum KernelId : int {
 namespace operands {
 #define IN(name) name,
 #define OUT(name) name,
-#define KERNEL(id, family, operands) \
-    struct id {                      \
-        enum : int { operands END }; \
+#define KERNEL(id, family, operands)                                                                         \
+    struct id {                                                                                              \
+        enum : int { operands END };                                                                         \
     };
 #include "plan/kernels.def"
 }  // namespace operands

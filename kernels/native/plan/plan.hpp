@@ -122,11 +122,11 @@ private:
 
     // running_mean, running_var (C,) = before (2, C)
     static void restore_running_moments(const Call &call) {
-        using at = operands::RUNNING_MOMENTS;
+        using op = operands::RUNNING_MOMENTS;
         const std::size_t channels = std::size_t(call.sizes<MatrixSizes>().C);
         const std::size_t bytes = channels * (call.is_double ? sizeof(double) : sizeof(float));
-        std::memcpy(call.array[at::running_mean], call.array[at::before], bytes);
-        std::memcpy(call.array[at::running_var], call.in<char>(at::before) + bytes, bytes);
+        std::memcpy(call.array[op::running_mean], call.array[op::before], bytes);
+        std::memcpy(call.array[op::running_var], call.in<char>(op::before) + bytes, bytes);
     }
 };
 

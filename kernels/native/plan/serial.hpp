@@ -38,14 +38,14 @@ inline bool passes(const Call &check) {
 // factors = (divisor, 1 / divisor), divisor = sum_m weight[label_m]. A divisor of 0 becomes NaN, the mean of
 // nothing.  weight (C,), label (M,), all in range -> factors (2,) double
 template <class T> void label_divisor(const Call &call, int part, int) {
-    using at = operands::LABEL_DIVISOR;
+    using op = operands::LABEL_DIVISOR;
     if (part != 0) return;
-    const T *const weight = call.in<T>(at::weight);
-    const std::int64_t *const label = call.in<std::int64_t>(at::label);
+    const T *const weight = call.in<T>(op::weight);
+    const std::int64_t *const label = call.in<std::int64_t>(op::label);
     double divisor = 0;
     for (std::int64_t m = 0; m < call.sizes<Elements>().count; ++m) divisor += weight[label[m]];
     if (divisor == 0) divisor = std::numeric_limits<double>::quiet_NaN();
-    double *const factors = call.out<double>(at::factors);
+    double *const factors = call.out<double>(op::factors);
     factors[0] = divisor;
     factors[1] = 1 / divisor;
 }
@@ -56,19 +56,19 @@ template <class T> void label_divisor(const Call &call, int part, int) {
 // losses (count,), factors (divisor, 1 / divisor) or null -> loss (1,) double. Without factors the divisor is
 // scalar[0].
 template <class T> void reduce_loss(const Call &call, int part, int) {
-    using at = operands::REDUCE_LOSS;
+    using op = operands::REDUCE_LOSS;
     if (part != 0) return;
     constexpr int SUMS = 8;
     const std::int64_t count = call.sizes<Elements>().count;
-    const T *const losses = call.in<T>(at::losses);
-    const double *const factors = call.in<double>(at::factors);
+    const T *const losses = call.in<T>(op::losses);
+    const double *const factors = call.in<double>(op::factors);
     double sums[SUMS] = {}, total = 0;
     std::int64_t i = 0;
     for (; i + SUMS <= count; i += SUMS)
         for (int lane = 0; lane < SUMS; ++lane) sums[lane] += losses[i + lane];
     for (int lane = 0; i < count; ++i, ++lane) sums[lane] += losses[i];
     for (const double sum : sums) total += sum;
-    *call.out<double>(at::loss) = total / (factors ? factors[0] : call.scalar[0]);
+    *call.out<double>(op::loss) = total / (factors ? factors[0] : call.scalar[0]);
 }
 
 // The index of the first largest value, or of the first NaN.
@@ -82,29 +82,29 @@ template <class T> inline std::int64_t first_largest(const T *y, std::int64_t C)
 // count += number of rows m whose largest output y_mc is at c = label_m, or where target_mc is largest.
 // y (M, C), label (M,) or null, target (M, C) or null -> count (1,)
 template <class T> void count_correct(const Call &call, int part, int) {
-    using at = operands::COUNT_CORRECT;
+    using op = operands::COUNT_CORRECT;
     if (part != 0) return;
     const auto [M, C] = call.sizes<MatrixSizes>();
-    const T *const y = call.in<T>(at::y), *const target = call.in<T>(at::target);
-    const std::int64_t *const label = call.in<std::int64_t>(at::label);
+    const T *const y = call.in<T>(op::y), *const target = call.in<T>(op::target);
+    const std::int64_t *const label = call.in<std::int64_t>(op::label);
     std::int64_t correct = 0;
     for (std::int64_t m = 0; m < M; ++m) {
         const std::int64_t expected = target ? first_largest(target + m * C, C) : label[m];
         correct += first_largest(y + m * C, C) == expected;
     }
-    *call.out<std::int64_t>(at::count) += correct;
+    *call.out<std::int64_t>(op::count) += correct;
 }
 
 // count += number of elements whose logit y and target agree: y > 0 and target > 1/2, or neither.
 // y, target (count,) -> count (1,)
 template <class T> void count_correct_binary(const Call &call, int part, int) {
-    using at = operands::COUNT_CORRECT_BINARY;
+    using op = operands::COUNT_CORRECT_BINARY;
     if (part != 0) return;
-    const T *const y = call.in<T>(at::y), *const target = call.in<T>(at::target);
+    const T *const y = call.in<T>(op::y), *const target = call.in<T>(op::target);
     std::int64_t correct = 0;
     for (std::int64_t e = 0; e < call.sizes<Elements>().count; ++e)
         correct += (y[e] > T(0)) == (target[e] > T(0.5));
-    *call.out<std::int64_t>(at::count) += correct;
+    *call.out<std::int64_t>(op::count) += correct;
 }
 
 // steps += 1
@@ -114,10 +114,10 @@ inline void advance(const Call &call, int part, int) {
 
 // c1 = 1 - b1^steps, c2 = 1 - b2^steps.  steps (1,) int64, hyper (lr, b1, b2, eps, wd, c1, c2, decoupled)
 inline void adam_corrections(const Call &call, int part, int) {
-    using at = operands::ADAM_CORRECTIONS;
+    using op = operands::ADAM_CORRECTIONS;
     if (part != 0) return;
-    const double steps = double(*call.in<std::int64_t>(at::steps));
-    double *const hyper = call.out<double>(at::hyper);
+    const double steps = double(*call.in<std::int64_t>(op::steps));
+    double *const hyper = call.out<double>(op::hyper);
     hyper[5] = 1 - std::pow(hyper[1], steps);
     hyper[6] = 1 - std::pow(hyper[2], steps);
 }

@@ -10,7 +10,7 @@ struct Elements {
     std::int64_t count;
 };
 
-// Kernels on the rows of a matrix (M, C): softmax, losses of classes, norms; the rows of a gathered batch.
+// Matrices (M, C): softmax, losses of classes, norms, the rows of a gathered batch.
 struct MatrixSizes {
     std::int64_t M, C;
 };
@@ -28,6 +28,11 @@ struct ConvSizes {
 // Images x (N, H, W, C), windows of R x S pixels, outputs y (N, P, Q, C).
 struct PoolSizes {
     std::int64_t N, H, W, C, R, S, P, Q, stride[2], padding[2];
+};
+
+// `count` logits (..., C), the elements of all axes.
+struct BinarySizes {
+    std::int64_t count, C;
 };
 
 // Logits (M, S, C) of M samples, S positions and C classes.
