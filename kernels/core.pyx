@@ -88,12 +88,12 @@ def select_isa(name):
 
 
 def isa():
-    """The instruction set in use: "v4", "v3", "v2" or "any"."""
+    """Return the instruction set in use: "v4", "v3", "v2" or "any"."""
     return _isa
 
 
 def probe_flop(dtype):
-    """FLOP of one round of `probe.fma_seconds` on one thread; dtype is "float32" or "float64"."""
+    """Return the FLOP of one round of `probe.fma_seconds` on one thread, in "float32" or "float64"."""
     return table.probe_flop[("float32", "float64").index(str(dtype))]
 
 
@@ -106,12 +106,12 @@ def set_num_threads(int count):
 
 
 def get_num_threads():
-    """The number of threads that a call may use."""
+    """Return the number of threads that a call may use."""
     return threads
 
 
 def _best_isa():
-    """The best instruction set of this machine that does not exceed FASTNN_ISA."""
+    """Return the best instruction set of this machine that does not exceed FASTNN_ISA."""
     levels = ("v4", "v3", "v2", "any")
     cap = os.environ.get("FASTNN_ISA") or levels[0]
     if cap not in levels:

@@ -5,8 +5,9 @@ cimport numpy as cnp
 from libc.math cimport NAN
 
 from native cimport (
-    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor, expect_one_element,
-    expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes, shape_error,
+    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor,
+    expect_one_element, expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes,
+    shape_error,
 )
 
 from fastnn.kernels import REDUCTIONS, empty

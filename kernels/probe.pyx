@@ -18,17 +18,17 @@ cdef KernelId PROBE_UPDATE = kernel_id("probe_update")
 
 
 def fma_seconds(x, int64_t rounds):
-    """Seconds that each thread takes for `rounds` rounds of `core.probe_flop(x.dtype)` FLOP."""
+    """Return the seconds that each thread takes for `rounds` rounds of `core.probe_flop(x.dtype)` FLOP."""
     return _seconds(PROBE_FMA, x, rounds)
 
 
 def read_seconds(x, int64_t rounds):
-    """Seconds that all threads together take to read the array `x` `rounds` times."""
+    """Return the seconds that all threads together take to read the array `x` `rounds` times."""
     return _seconds(PROBE_READ, x, rounds)
 
 
 def update_seconds(x, int64_t rounds):
-    """Seconds that all threads together take to read, negate and write back the array `x` `rounds` times."""
+    """Return the seconds that all threads together take to read, negate and write back `x` `rounds` times."""
     return _seconds(PROBE_UPDATE, x, rounds)
 
 
