@@ -84,7 +84,7 @@ def col2im(columns, stride, padding, dilation, x):
 
 
 cdef bint _fit(Call *call, ConvSizes *sizes, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y):
-    """Whether the shapes are (N, H, W, C), (R, S, channels, O), (N, P, Q, O); if so, set sizes and work."""
+    """Set sizes and work; return whether the shapes are (N, H, W, C), (R, S, channels, O), (N, P, Q, O)."""
     if not (x.ndim == 4 and w.ndim == 4 and y.ndim == 4):
         return False
     sizes.N, sizes.H, sizes.W, sizes.C = x.shape[0], x.shape[1], x.shape[2], x.shape[3]

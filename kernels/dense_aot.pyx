@@ -79,7 +79,7 @@ cdef bint _is_vector_per_matrix(cnp.ndarray vector, cnp.ndarray matrix):
 
 
 cdef bint _fit(Call *call, cnp.ndarray mk, cnp.ndarray kn, cnp.ndarray mn):
-    """Whether the shapes are ([B,] M, K), ([B,] K, N) and ([B,] M, N); if so, set the sizes and the work."""
+    """Set the sizes and the work; return whether the shapes are ([B,] M, K), ([B,] K, N) and ([B,] M, N)."""
     cdef DenseSizes sizes
     cdef int last = mk.ndim - 1
     if not (_is_matrix(mk) and kn.ndim == mk.ndim and mn.ndim == mk.ndim):

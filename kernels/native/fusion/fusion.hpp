@@ -79,9 +79,8 @@ inline Call fused_update(KernelId kernel, const Call &gradient, const Call &upda
 // Whether any of the calls [begin, end) writes an input of `call`.
 inline bool inputs_change(const Calls &calls, std::size_t begin, std::size_t end, const Call &call) {
     for (std::size_t i = begin; i < end; ++i)
-        for (const char *name : {"x", "dy"})
-            if (const int j = find_operand(call.kernel, name); j >= 0 && writes(calls[i], call.array[j]))
-                return true;
+        for (int j = 0; operand_name(call.kernel, j); ++j)
+            if (!is_output(call.kernel, j) && writes(calls[i], call.array[j])) return true;
     return false;
 }
 
@@ -94,7 +93,7 @@ inline void fuse_updates(Calls &calls) {
         const void *const stored = gradient[gradient.kernel == DENSE_DW ? "dw" : "db"];
         const auto [batch, M, K, N] = gradient.sizes<DenseSizes>();
         if (uses(calls, stored) != 2 || batch != 1 || M > MOST_FUSED_ROWS) continue;
-        const auto reads = [=](const Call &call) { return uses({call}, stored) > 0; };
+        const auto reads = [=](const Call &call) { return uses(call, stored) > 0; };
         const auto reader = std::find_if(calls.begin() + std::ptrdiff_t(i) + 1, calls.end(), reads);
         if (reader == calls.end()) continue;
         const KernelId fused = with_update(gradient.kernel, reader->kernel);

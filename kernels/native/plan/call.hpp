@@ -67,8 +67,8 @@ template <class T> inline T *scratch_of(const Call &call, int part) {
 // the result depends on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
 
-// The scratch memory that a call needs, in bytes: shared by all parts, of which the first `zeroed` bytes are
-// zero when the call begins, and for each part.
+// The bytes of scratch memory that a call needs: `shared` by all parts, where the first `zeroed` bytes are
+// zero when the call begins, and `each` for every part.
 struct ScratchNeeds {
     std::int64_t zeroed, shared, each;
 };

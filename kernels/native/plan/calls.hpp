@@ -9,11 +9,13 @@ namespace fastnn {
 
 using Calls = std::vector<Call>;
 
-// How many operands of the calls are the array that begins at `data`.
+// How many operands of a call, or of several, are the array that begins at `data`.
+inline int uses(const Call &call, const void *data) {
+    return int(std::count(std::begin(call.array), std::end(call.array), data));
+}
 inline int uses(const Calls &calls, const void *data) {
     int count = 0;
-    for (const Call &call : calls)
-        count += int(std::count(std::begin(call.array), std::end(call.array), data));
+    for (const Call &call : calls) count += uses(call, data);
     return count;
 }
 
