@@ -1,4 +1,4 @@
-"""The compute kernels: which exist, which backend runs them, and where their buffers come from.
+"""The compute kernels: their names, the choice of the backend that runs them, and the allocation of buffers.
 
 `ops.dense_forward(x, w, b, y)` runs the kernel of the backend chosen by `backend(...)`, by the
 environment variable FASTNN_BACKEND, or else the first of `BACKENDS`. See README.md for the contract.
@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,70 +20,7 @@ import numpy as np
 # Best first, the reference last.
 BACKENDS = ("aot", "jit", "ref")
 
-FAMILIES = {
-    "dense": ("dense_forward", "dense_dx", "dense_dw", "dense_db"),
-    "conv": ("conv_forward", "conv_dx", "conv_dw", "im2col", "col2im"),
-    "pool": ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx"),
-    "norm": (
-        "batch_moments",
-        "running_moments",
-        "batch_norm_forward",
-        "batch_norm_sums",
-        "batch_norm_dx",
-        "layer_norm_forward",
-        "layer_norm_dx",
-        "layer_norm_dw",
-    ),
-    "act": (
-        "relu_forward",
-        "relu_dx",
-        "sigmoid_forward",
-        "sigmoid_dx",
-        "tanh_forward",
-        "tanh_dx",
-        "leaky_relu_forward",
-        "leaky_relu_dx",
-        "elu_forward",
-        "elu_dx",
-        "gelu_forward",
-        "gelu_dx",
-        "silu_forward",
-        "silu_dx",
-        "add",
-        "softmax_forward",
-        "softmax_dx",
-    ),
-    "elementwise": ("elementwise_forward", "elementwise_dx"),
-    "loss": (
-        "cross_entropy_labels",
-        "cross_entropy_soft",
-        "squared_error",
-        "binary_cross_entropy",
-        "focal_labels",
-        "focal_soft",
-        "dice",
-        "count_correct_labels",
-        "count_correct_soft",
-        "count_correct_binary",
-    ),
-    "optim": (
-        "sgd",
-        "adam",
-        "rmsprop",
-        "advance",
-        "adam_corrections",
-        "sum_squares",
-        "clip_factor",
-        "multiply",
-        "clamp",
-        "ema",
-    ),
-    "random": ("random_next", "dropout"),
-    "data": ("gather", "gather_labels", "count_nonfinite"),
-    "augment": ("random_affine", "displacement", "warp"),
-}
-
-# The codes of a loss kernel's `reduction` argument.
+# The values of a loss kernel's `reduction` argument.
 REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
 
 CACHE_LINE = 64  # bytes
@@ -90,13 +28,35 @@ CACHE_LINE = 64  # bytes
 Array = np.typing.NDArray[Any]
 Kernel = Callable[..., None]
 
+
+def _kernels_of(family: str) -> tuple[str, ...]:
+    """The public functions of a family's reference module, which specifies the kernels that exist."""
+    module = importlib.import_module(f"{__name__}.{family}_ref")
+    return tuple(
+        name
+        for name, value in vars(module).items()
+        if isinstance(value, FunctionType)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    )
+
+
+# The names of the kernels of each family.
+FAMILIES = {
+    family: _kernels_of(family)
+    for family in (
+        *("dense", "conv", "pool", "norm", "act", "elementwise"),
+        *("loss", "optim", "random", "data", "augment"),
+    )
+}
+
 _tables: dict[str, dict[str, Kernel]] = {}
 
 
 def load(name: str) -> dict[str, Kernel]:
-    """The table kernel name -> function of one backend, imported on first use.
+    """Return the kernels of a backend by name; the backend is imported on first use.
 
-    Raises ValueError for an unknown backend, ImportError when it cannot be loaded.
+    Raises ValueError for an unknown backend and ImportError if it cannot be loaded.
     """
     if name not in _tables:
         if name not in BACKENDS:
@@ -106,20 +66,20 @@ def load(name: str) -> dict[str, Kernel]:
             for family, kernels in FAMILIES.items()
             for kernel in kernels
         }
-        if name == "ref":  # NumPy warns of overflow and nan, where the other backends just compute
+        if name == "ref":  # NumPy warns about overflow and NaN; the other backends do not
             table = {kernel: np.errstate(all="ignore")(function) for kernel, function in table.items()}
         _tables[name] = table
     return _tables[name]
 
 
-# The environment is read once: a look-up in os.environ takes 3 us, a kernel call 0.5 us.
+# The environment variable is read once: a lookup in os.environ takes 3 us, a kernel call 0.5 us.
 _active: ContextVar[str] = ContextVar(
     "fastnn_backend", default=os.environ.get("FASTNN_BACKEND") or BACKENDS[0]
 )
 
 
 def active_backend() -> str:
-    """The name of the backend that kernels called here and now run on."""
+    """The name of the backend that runs the kernels in the current context."""
     return _active.get()
 
 
@@ -127,7 +87,7 @@ def active_backend() -> str:
 def backend(name: str) -> Iterator[None]:
     """Run the kernels called inside the `with` block on backend `name`: "aot", "jit" or "ref".
 
-    The choice belongs to the current context, so threads do not disturb each other.
+    The choice applies to the current context only, so threads do not affect each other.
     Raises ValueError for an unknown name.
     """
     load(name)
@@ -139,27 +99,27 @@ def backend(name: str) -> Iterator[None]:
 
 
 class Recorder(Protocol):
-    """Who records the kernel calls of a training step, and where the buffers of these calls lie."""
+    """Records the kernel calls of a training step and provides their buffers."""
 
     def recording(self, kernel: Kernel) -> Kernel:
-        """A function that runs the kernel and records the call."""
+        """Return a function that runs the kernel and records the call."""
         ...
 
     def empty(self, shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array: ...
 
 
-# Set while a training step is recorded in this context (fastnn/training/plans.py).
+# Set while a training step is recorded in the current context (fastnn/training/plans.py).
 _recorder: ContextVar[Recorder | None] = ContextVar("fastnn_recorder", default=None)
 
 
 def active_recorder() -> Recorder | None:
-    """Who records the kernels called here and now, if they are recorded."""
+    """The recorder of the current context, or None."""
     return _recorder.get()
 
 
 @contextmanager
 def record_with(recorder: Recorder | None) -> Iterator[None]:
-    """Record the kernels called inside the `with` block (None: do not)."""
+    """Record the kernels called inside the `with` block with `recorder`; None suspends recording."""
     token = _recorder.set(recorder)
     try:
         yield
@@ -168,13 +128,13 @@ def record_with(recorder: Recorder | None) -> Iterator[None]:
 
 
 class _Ops:
-    """The kernels as attributes, looked up in the active backend at every call."""
+    """The kernels as attributes, looked up in the active backend at every access."""
 
     def __getattr__(self, kernel: str) -> Kernel:
         try:
             function = load(active_backend())[kernel]
         except KeyError:
-            raise AttributeError(f"there is no kernel {kernel!r}") from None
+            raise AttributeError(f"there is no kernel named {kernel!r}") from None
         recorder = _recorder.get()
         return function if recorder is None else recorder.recording(function)
 
@@ -183,13 +143,13 @@ ops = _Ops()
 
 
 def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array:
-    """An uninitialised buffer for a kernel to write to: the one place where layers get memory."""
+    """Return an uninitialized array for a kernel to write to. Layers allocate all their memory here."""
     recorder = _recorder.get()
     return np.empty(shape, dtype) if recorder is None else recorder.empty(shape, dtype)
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array:
-    """An uninitialised array that begins at a cache line: for what lives long and is used in every step."""
+    """Return an uninitialized array that begins at a cache line, for data that every training step uses."""
     nbytes = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(nbytes + CACHE_LINE, np.uint8)
     begin = -memory.ctypes.data % CACHE_LINE

@@ -1,20 +1,38 @@
 # distutils: language = c++
-"""Activations, compiled: argument checks around act.hpp. What they compute: act_ref.py."""
+"""Argument checks of the compiled activations (act.hpp). act_ref.py specifies the results."""
 
 cimport numpy as cnp
 
 from native cimport (
-    ADD, ELU_DX, ELU_FORWARD, EXP_FORWARD, GELU_DX, GELU_FORWARD, LEAKY_RELU_DX, LEAKY_RELU_FORWARD,
-    LOG_FORWARD, RELU_DX, RELU_FORWARD, SIGMOID_DX, SIGMOID_FORWARD, SILU_DX, SILU_FORWARD, SOFTMAX_DX,
-    SOFTMAX_FORWARD, TANH_DX, TANH_FORWARD, Call, Execute, KernelId, executor, expect_shape, input, new_call,
-    output, same_shape,
+    Call, Elements, Execute, KernelId, MatrixSizes, executor, expect_same_shape, floats, kernel_id, new_call,
+    operand_name, shape_error,
 )
 
 cnp.import_array()
 
 cdef Execute execute = executor()
 
-# About what an element costs, in FLOP.
+cdef KernelId RELU_FORWARD = kernel_id("relu_forward")
+cdef KernelId RELU_DX = kernel_id("relu_dx")
+cdef KernelId SIGMOID_FORWARD = kernel_id("sigmoid_forward")
+cdef KernelId SIGMOID_DX = kernel_id("sigmoid_dx")
+cdef KernelId TANH_FORWARD = kernel_id("tanh_forward")
+cdef KernelId TANH_DX = kernel_id("tanh_dx")
+cdef KernelId LEAKY_RELU_FORWARD = kernel_id("leaky_relu_forward")
+cdef KernelId LEAKY_RELU_DX = kernel_id("leaky_relu_dx")
+cdef KernelId ELU_FORWARD = kernel_id("elu_forward")
+cdef KernelId ELU_DX = kernel_id("elu_dx")
+cdef KernelId GELU_FORWARD = kernel_id("gelu_forward")
+cdef KernelId GELU_DX = kernel_id("gelu_dx")
+cdef KernelId SILU_FORWARD = kernel_id("silu_forward")
+cdef KernelId SILU_DX = kernel_id("silu_dx")
+cdef KernelId ADD = kernel_id("add")
+cdef KernelId SOFTMAX_FORWARD = kernel_id("softmax_forward")
+cdef KernelId SOFTMAX_DX = kernel_id("softmax_dx")
+cdef KernelId EXP_FORWARD = kernel_id("exp_forward")
+cdef KernelId LOG_FORWARD = kernel_id("log_forward")
+
+# Approximate cost of an element, in FLOP.
 cdef double CHEAP = 4, TRANSCENDENTAL = 50
 
 
@@ -25,7 +43,7 @@ def relu_forward(x, y):
 
 def relu_dx(y, dy, dx):
     """dx = dy where y > 0, else 0."""
-    _gradient(RELU_DX, y, dy, dx)
+    _pairs(RELU_DX, y, dy, dx, CHEAP)
 
 
 def sigmoid_forward(x, y):
@@ -35,7 +53,7 @@ def sigmoid_forward(x, y):
 
 def sigmoid_dx(y, dy, dx):
     """dx = dy y (1 - y)."""
-    _gradient(SIGMOID_DX, y, dy, dx)
+    _pairs(SIGMOID_DX, y, dy, dx, CHEAP)
 
 
 def tanh_forward(x, y):
@@ -45,7 +63,7 @@ def tanh_forward(x, y):
 
 def tanh_dx(y, dy, dx):
     """dx = dy (1 - y^2)."""
-    _gradient(TANH_DX, y, dy, dx)
+    _pairs(TANH_DX, y, dy, dx, CHEAP)
 
 
 def leaky_relu_forward(x, slope, y):
@@ -55,7 +73,7 @@ def leaky_relu_forward(x, slope, y):
 
 def leaky_relu_dx(y, dy, slope, dx):
     """dx = dy where y > 0, else slope dy."""
-    _gradient(LEAKY_RELU_DX, y, dy, dx, slope)
+    _pairs(LEAKY_RELU_DX, y, dy, dx, CHEAP, slope)
 
 
 def elu_forward(x, alpha, y):
@@ -65,7 +83,7 @@ def elu_forward(x, alpha, y):
 
 def elu_dx(y, dy, alpha, dx):
     """dx = dy where y > 0, else dy (y + alpha)."""
-    _gradient(ELU_DX, y, dy, dx, alpha)
+    _pairs(ELU_DX, y, dy, dx, CHEAP, alpha)
 
 
 def gelu_forward(x, by_tanh, y):
@@ -75,7 +93,7 @@ def gelu_forward(x, by_tanh, y):
 
 def gelu_dx(x, dy, by_tanh, dx):
     """dx = dy (Phi(x) + x phi(x))."""
-    _pairs(GELU_DX, x, dy, dx, "x", "dy", "dx", TRANSCENDENTAL, by_tanh)
+    _pairs(GELU_DX, x, dy, dx, TRANSCENDENTAL, by_tanh)
 
 
 def silu_forward(x, y):
@@ -85,12 +103,12 @@ def silu_forward(x, y):
 
 def silu_dx(x, dy, dx):
     """dx = dy s (1 + x (1 - s)), s = sigmoid(x)."""
-    _pairs(SILU_DX, x, dy, dx, "x", "dy", "dx", TRANSCENDENTAL)
+    _pairs(SILU_DX, x, dy, dx, TRANSCENDENTAL)
 
 
 def add(x1, x2, y):
     """y = x1 + x2."""
-    _pairs(ADD, x1, x2, y, "x1", "x2", "y")
+    _pairs(ADD, x1, x2, y, CHEAP)
 
 
 def softmax_forward(x, y):
@@ -100,52 +118,47 @@ def softmax_forward(x, y):
 
 def softmax_dx(y, dy, dx):
     """dx = y (dy - sum of y dy over the row)."""
-    _gradient(SOFTMAX_DX, y, dy, dx)
+    _pairs(SOFTMAX_DX, y, dy, dx, CHEAP)
 
 
 def _exp(x, y):
-    """y = exp(x): vmath.hpp's, for its test."""
+    """y = exp(x), for the test of vmath.hpp."""
     _forward(EXP_FORWARD, x, y, TRANSCENDENTAL)
 
 
 def _log(x, y):
-    """y = log(x): vmath.hpp's, for its test."""
+    """y = log(x), for the test of vmath.hpp."""
     _forward(LOG_FORWARD, x, y, TRANSCENDENTAL)
 
 
 cdef int _forward(KernelId kernel, object x, object y, double cost, double parameter=0) except -1:
-    cdef cnp.ndarray ax, ay
+    """Run a kernel of x and y, of the same shape."""
     cdef Call call = new_call(kernel, x, "x")
-    ax, ay = input(x, "x", &call), output(y, "y", &call)
-    expect_shape(same_shape(ax, ay), "x and y of one shape are wanted")
-    call.array[0], call.array[1] = ax.data, ay.data
-    call.scalar[0] = parameter
-    return _run(&call, ax, cost)
+    cdef cnp.ndarray ax = floats(&call, "x", x)
+    expect_same_shape("x", ax, "y", floats(&call, "y", y))
+    return _run(&call, ax, cost, parameter)
 
 
-cdef int _gradient(KernelId kernel, object y, object dy, object dx, double parameter=0) except -1:
-    return _pairs(kernel, y, dy, dx, "y", "dy", "dx", CHEAP, parameter)
-
-
-cdef int _pairs(
-    KernelId kernel, object a, object b, object out, str name_a, str name_b, str name_out, double cost=CHEAP,
-    double parameter=0
-) except -1:
-    """A kernel that makes `out` of the pairs of elements of a and b."""
-    cdef cnp.ndarray aa, ab, aout
+cdef int _pairs(KernelId kernel, object a, object b, object out, double cost, double parameter=0) except -1:
+    """Run a kernel of two inputs and an output, of the same shape."""
+    cdef const char *name_a = operand_name(kernel, 0)
+    cdef const char *name_b = operand_name(kernel, 1)
+    cdef const char *name_out = operand_name(kernel, 2)
     cdef Call call = new_call(kernel, a, name_a)
-    aa, ab, aout = input(a, name_a, &call), input(b, name_b, &call), output(out, name_out, &call)
-    if not (same_shape(aa, ab) and same_shape(aa, aout)):
-        expect_shape(False, f"{name_a}, {name_b} and {name_out} of one shape are wanted")
-    call.array[0], call.array[1], call.array[2] = aa.data, ab.data, aout.data
+    cdef cnp.ndarray aa = floats(&call, name_a, a)
+    expect_same_shape(name_a, aa, name_b, floats(&call, name_b, b))
+    expect_same_shape(name_a, aa, name_out, floats(&call, name_out, out))
+    return _run(&call, aa, cost, parameter)
+
+
+cdef int _run(Call *call, cnp.ndarray like, double cost, double parameter) except -1:
     call.scalar[0] = parameter
-    return _run(&call, aa, cost)
-
-
-cdef int _run(Call *call, cnp.ndarray like, double cost) except -1:
-    call.size[0] = like.size
     call.work = cost * like.size
     if call.kernel == SOFTMAX_FORWARD or call.kernel == SOFTMAX_DX:
-        expect_shape(like.ndim == 2, "softmax wants (M, C)")
-        call.size[0], call.size[1] = like.shape[0], like.shape[1]
+        if like.ndim != 2:
+            name = operand_name(call.kernel, 0).decode()
+            raise shape_error(f"{name} (M, C)", {name: like})
+        call.set_sizes(MatrixSizes(like.shape[0], like.shape[1]))
+    else:
+        call.set_sizes(Elements(like.size))
     return execute(call)

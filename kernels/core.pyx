@@ -1,5 +1,5 @@
 # distutils: language = c++
-"""The executor: runs a kernel call on the thread team with the kernels of the chosen instruction set."""
+"""The executor: runs kernel calls on the thread team with the kernels of the chosen instruction set."""
 
 import importlib
 import os
@@ -7,14 +7,11 @@ import os
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libcpp.vector cimport vector
 
+from native cimport Call
+
 from fastnn.kernels import cpu
 
 cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
-    ctypedef struct Call:
-        int kernel
-        int is_double
-        double work
-
     ctypedef struct Table:
         double probe_flop[2]
 
@@ -27,8 +24,8 @@ cdef extern from "plan/executor.hpp" namespace "fastnn" nogil:
     bint open_session(int threads, double work)
     void close_session()
 
-# How many threads a call may use. These two functions can be found by their names from outside, by
-# threadpoolctl (fastnn/_threadpools.py).
+# The number of threads that a call may use. threadpoolctl finds these two functions by their names
+# (fastnn/_threadpools.py).
 cdef extern from * nogil:
     """
     #include <atomic>
@@ -42,7 +39,7 @@ cdef extern from * nogil:
     """
     int threads "fastnn_threads"
 
-# Calls that take longer than about a microsecond let other Python threads run.
+# Calls with more FLOP than this, which take longer than about a microsecond, release the GIL.
 cdef double WORK_TO_RELEASE_GIL = 1e5
 
 cdef const Table *table = NULL
@@ -80,7 +77,7 @@ cdef void close() noexcept nogil:
 
 
 def select_isa(name):
-    """Use the kernels built for `name`, one of `cpu.supported()`; ValueError otherwise."""
+    """Use the kernels built for `name`. Raises ValueError unless it is one of `cpu.supported()`."""
     global table, _isa
     if name not in cpu.supported():
         raise ValueError(
@@ -94,12 +91,12 @@ def select_isa(name):
 
 
 def isa():
-    """The instruction set in use: "v4", "v3", "v2" or "any"."""
+    """Return the instruction set in use: "v4", "v3", "v2" or "any"."""
     return _isa
 
 
 def probe_flop(dtype):
-    """FLOP of one round of the probe of the peak, on one thread, in "float32" or "float64"."""
+    """Return the FLOP of one round of `probe.fma_seconds` on one thread, in "float32" or "float64"."""
     return table.probe_flop[("float32", "float64").index(str(dtype))]
 
 
@@ -107,17 +104,17 @@ def set_num_threads(int count):
     """Let a call use up to `count` threads."""
     global threads
     if count < 1:
-        raise ValueError(f"count must be at least 1, not {count}")
+        raise ValueError(f"count must be at least 1, got {count}")
     threads = count
 
 
 def get_num_threads():
-    """How many threads a call may use."""
+    """Return the number of threads that a call may use."""
     return threads
 
 
 def _best_isa():
-    """The best instruction set of this machine, not above FASTNN_ISA."""
+    """Return the best instruction set of this machine that does not exceed FASTNN_ISA."""
     levels = ("v4", "v3", "v2", "any")
     cap = os.environ.get("FASTNN_ISA") or levels[0]
     if cap not in levels:
@@ -137,7 +134,7 @@ select_isa(_best_isa())
 set_num_threads(cpu.available_threads())
 executor = PyCapsule_New(<void *> execute, "fastnn.kernels.core.executor", NULL)
 noter = PyCapsule_New(<void *> note, "fastnn.kernels.core.noter", NULL)
-# For plan.pyx: run a call without the GIL; before and after a plan runs; record this thread's calls.
+# For plan.pyx: run a call without the GIL; keep the team awake while a plan runs; record this thread's calls.
 runner = PyCapsule_New(<void *> run, "fastnn.kernels.core.runner", NULL)
 opener = PyCapsule_New(<void *> open, "fastnn.kernels.core.opener", NULL)
 closer = PyCapsule_New(<void *> close, "fastnn.kernels.core.closer", NULL)

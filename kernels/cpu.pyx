@@ -1,8 +1,8 @@
 # distutils: language = c++
-"""What this machine can run: instruction sets, and how many threads this process is allowed.
+"""The instruction sets that this machine supports, and the number of threads that this process may use.
 
-The three x86-64 levels are those of the x86-64 psABI; a level counts only if the operating system saves
-its registers, which the compiler's run-time check includes.
+The three x86-64 levels are those of the x86-64 psABI. A level is supported only if the operating system saves
+its registers; the compiler's run-time check includes this.
 """
 
 import math
@@ -38,22 +38,22 @@ cdef extern from *:
 
 
 def supported():
-    """The instruction sets that are built and that CPU and operating system support, best first."""
+    """Return the instruction sets that are built and that CPU and operating system support, best first."""
     levels = (("v4", runs_v4()), ("v3", runs_v3()), ("v2", runs_v2()), ("any", True))
     return tuple(name for name, runs in levels if runs and find_spec(f"fastnn.kernels.isa_{name}"))
 
 
 def available_threads():
-    """OMP_NUM_THREADS if it is set, else the CPUs that affinity and cgroup quota leave to this process."""
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if wanted.isdecimal() and int(wanted) > 0:
-        return min(int(wanted), 1024)
+    """Return OMP_NUM_THREADS if set, else the number of CPUs that affinity and cgroup quota allow."""
+    requested = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if requested.isdecimal() and int(requested) > 0:
+        return min(int(requested), 1024)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(cpus, *_cgroup_quotas(cpus)))
 
 
 def _cgroup_quotas(cpus):
-    """The CPU quotas of this process's control groups, in whole CPUs; `cpus` where there is none."""
+    """Return the CPU quotas of this process's control groups in whole CPUs; `cpus` where there is none."""
     quotas = [cpus]
     try:
         groups = Path("/proc/self/cgroup").read_text().splitlines()
@@ -78,6 +78,6 @@ def _quota(quota_file, period_file, cpus):
         if period_file is not None:
             words += period_file.read_text().split()
         quota, period = map(int, words)
-    except (OSError, ValueError):  # no such file, "max", or not two numbers
+    except (OSError, ValueError):  # no such file, "max", or not two integers
         return cpus
     return math.ceil(quota / period) if quota > 0 and period > 0 else cpus

@@ -1,11 +1,11 @@
 # distutils: language = c++
-"""Gathering mini-batches, compiled: argument checks around data.hpp. What they compute: data_ref.py."""
+"""Argument checks of the compiled gathering of mini-batches (data.hpp). data_ref.py specifies the results."""
 
 cimport numpy as cnp
 
 from native cimport (
-    COUNT_NONFINITE, GATHER_BYTES, GATHER_DOUBLES, GATHER_FLOATS, GATHER_LABELS, Call, Execute, Note,
-    executor, expect, expect_shape, index_check, input, new_call, noter, passes,
+    Call, Elements, Execute, KernelId, Note, MatrixSizes, executor, expect_array, expect_one_element, floats,
+    index_check, kernel_id, new_call, noter, operand, passes, shape_error,
 )
 
 cnp.import_array()
@@ -13,36 +13,41 @@ cnp.import_array()
 cdef Execute execute = executor()
 cdef Note note = noter()
 
+cdef KernelId GATHER_BYTES = kernel_id("gather_bytes")
+cdef KernelId GATHER_FLOATS = kernel_id("gather_floats")
+cdef KernelId GATHER_DOUBLES = kernel_id("gather_doubles")
+cdef KernelId GATHER_LABELS = kernel_id("gather_labels")
+cdef KernelId COUNT_NONFINITE = kernel_id("count_nonfinite")
+
 
 def gather(source, index, scale, out):
     """out_m = source[index_m] * scale."""
     cdef cnp.ndarray asource, aindex, aout
     cdef int number
     cdef Call call = new_call(GATHER_BYTES, out, "out")
-    if not isinstance(source, cnp.ndarray):
-        raise TypeError(f"source must be a NumPy array, not {type(source).__name__}")
-    number = cnp.PyArray_TYPE(<cnp.ndarray> source)
+    number = cnp.PyArray_TYPE(expect_array(source, "source"))
     if number == cnp.NPY_FLOAT:
         call.kernel = GATHER_FLOATS
     elif number == cnp.NPY_DOUBLE:
         call.kernel = GATHER_DOUBLES
     elif number != cnp.NPY_UINT8:
-        raise TypeError(f"source must be uint8, float32 or float64, not {source.dtype}")
-    asource = expect(source, "source", number, False)
-    aindex = expect(index, "index", cnp.NPY_INT64, False)
-    aout = expect(out, "out", cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT, True)
-    expect_shape(
+        raise TypeError(f"source must have dtype uint8, float32 or float64, got {source.dtype}")
+    asource = operand(&call, "source", source, number)
+    aindex = operand(&call, "index", index, cnp.NPY_INT64)
+    aout = floats(&call, "out", out)
+    if not (
         asource.ndim == 2
         and aindex.ndim == 1
         and aout.ndim == 2
         and aout.shape[0] == aindex.shape[0]
-        and aout.shape[1] == asource.shape[1],
-        "source (N, D), index (M,), out (M, D) are wanted",
-    )
-    _check(aindex, asource)
-    call.array[0], call.array[1], call.array[2] = asource.data, aindex.data, aout.data
+        and aout.shape[1] == asource.shape[1]
+    ):
+        raise shape_error(
+            "source (N, D), index (M,), out (M, D)", {"source": source, "index": index, "out": out}
+        )
+    _check_index(aindex, asource)
     call.scalar[0] = scale
-    call.size[0], call.size[1] = aout.shape[0], aout.shape[1]
+    call.set_sizes(MatrixSizes(aout.shape[0], aout.shape[1]))
     call.work = 4.0 * aout.size
     execute(&call)
 
@@ -51,35 +56,31 @@ def gather_labels(source, index, out):
     """out_m = source[index_m]."""
     cdef cnp.ndarray asource, aindex, aout
     cdef Call call
-    asource = expect(source, "source", cnp.NPY_INT64, False)
-    aindex = expect(index, "index", cnp.NPY_INT64, False)
-    aout = expect(out, "out", cnp.NPY_INT64, True)
-    expect_shape(
-        asource.ndim == 1 and aindex.ndim == 1 and aout.ndim == 1 and aout.shape[0] == aindex.shape[0],
-        "source (N,), index (M,), out (M,) are wanted",
-    )
-    _check(aindex, asource)
     call.kernel = GATHER_LABELS
-    call.array[0], call.array[1], call.array[2] = asource.data, aindex.data, aout.data
-    call.size[0] = aindex.shape[0]
+    asource = operand(&call, "source", source, cnp.NPY_INT64)
+    aindex = operand(&call, "index", index, cnp.NPY_INT64)
+    aout = operand(&call, "out", out, cnp.NPY_INT64)
+    if not (asource.ndim == 1 and aindex.ndim == 1 and aout.ndim == 1 and aout.shape[0] == aindex.shape[0]):
+        raise shape_error("source (N,), index (M,), out (M,)", {"source": source, "index": index, "out": out})
+    _check_index(aindex, asource)
+    call.set_sizes(Elements(aindex.shape[0]))
     execute(&call)
 
 
 def count_nonfinite(x, count):
-    """count_0 = number of nan and infinite elements of x."""
-    cdef cnp.ndarray ax, acount
+    """count_0 = number of NaN and infinite elements of x."""
+    cdef cnp.ndarray ax
     cdef Call call = new_call(COUNT_NONFINITE, x, "x")
-    ax = input(x, "x", &call)
-    acount = expect(count, "count", cnp.NPY_INT64, True)
-    expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
-    call.array[0], call.array[1] = ax.data, acount.data
-    call.size[0] = ax.size
+    ax = floats(&call, "x", x)
+    expect_one_element("count", operand(&call, "count", count, cnp.NPY_INT64))
+    call.set_sizes(Elements(ax.size))
     execute(&call)
 
 
-cdef int _check(cnp.ndarray index, cnp.ndarray source) except -1:
+cdef int _check_index(cnp.ndarray index, cnp.ndarray source) except -1:
+    """Raise IndexError unless all indices are rows of the source; a plan repeats the check in every step."""
     cdef Call check = index_check(index, source.shape[0])
     if not passes(check):
-        raise IndexError("index out of range")
+        raise IndexError(f"index must lie in [0, {source.shape[0]})")
     note(&check)
     return 0

@@ -1,29 +1,31 @@
 # distutils: language = c++
-"""Dense kernels, compiled: argument checks around dense.hpp. What they compute: dense_ref.py."""
+"""Argument checks of the compiled dense kernels (dense.hpp). dense_ref.py specifies the results."""
 
 cimport numpy as cnp
 
-from native cimport (
-    DENSE_DB, DENSE_DW, DENSE_DX, DENSE_FORWARD, Call, Execute, executor, expect_shape, input, new_call,
-    output,
-)
+from native cimport Call, DenseSizes, Execute, KernelId, executor, floats, kernel_id, new_call, shape_error
 
 cnp.import_array()
 
 cdef Execute execute = executor()
 
+cdef KernelId DENSE_FORWARD = kernel_id("dense_forward")
+cdef KernelId DENSE_DX = kernel_id("dense_dx")
+cdef KernelId DENSE_DW = kernel_id("dense_dw")
+cdef KernelId DENSE_DB = kernel_id("dense_db")
+
+cdef str BATCHED = ", or all with a leading batch axis"
+
 
 def dense_forward(x, w, b, y):
     """y = x w + b."""
-    cdef cnp.ndarray ax, aw, ab, ay
+    cdef cnp.ndarray ax, aw, ay
     cdef Call call = new_call(DENSE_FORWARD, x, "x")
-    ax, aw, ay = input(x, "x", &call), input(w, "w", &call), output(y, "y", &call)
-    _sizes(&call, ax, aw, ay, "x (M, K), w (K, N), y (M, N)")
-    call.array[0], call.array[1], call.array[3] = ax.data, aw.data, ay.data
-    if b is not None:
-        ab = input(b, "b", &call)
-        _vector_per_matrix(ab, aw, "b (N,)")
-        call.array[2] = ab.data
+    ax, aw, ay = floats(&call, "x", x), floats(&call, "w", w), floats(&call, "y", y)
+    if not _fit(&call, ax, aw, ay):
+        raise shape_error(f"x (M, K), w (K, N), y (M, N){BATCHED}", {"x": x, "w": w, "y": y})
+    if b is not None and not _is_vector_per_matrix(floats(&call, "b", b), aw):
+        raise shape_error(f"b (N,) and w (K, N){BATCHED}", {"b": b, "w": w})
     execute(&call)
 
 
@@ -31,9 +33,9 @@ def dense_dx(dy, w, dx):
     """dx = dy w^T."""
     cdef cnp.ndarray ady, aw, adx
     cdef Call call = new_call(DENSE_DX, dy, "dy")
-    ady, aw, adx = input(dy, "dy", &call), input(w, "w", &call), output(dx, "dx", &call)
-    _sizes(&call, adx, aw, ady, "dy (M, N), w (K, N), dx (M, K)")
-    call.array[0], call.array[1], call.array[2] = ady.data, aw.data, adx.data
+    ady, aw, adx = floats(&call, "dy", dy), floats(&call, "w", w), floats(&call, "dx", dx)
+    if not _fit(&call, adx, aw, ady):
+        raise shape_error(f"dy (M, N), w (K, N), dx (M, K){BATCHED}", {"dy": dy, "w": w, "dx": dx})
     call.work += 32.0 * adx.size  # transposing dx, which counts where N is small
     execute(&call)
 
@@ -42,57 +44,53 @@ def dense_dw(x, dy, dw):
     """dw = x^T dy."""
     cdef cnp.ndarray ax, ady, adw
     cdef Call call = new_call(DENSE_DW, x, "x")
-    ax, ady, adw = input(x, "x", &call), input(dy, "dy", &call), output(dw, "dw", &call)
-    _sizes(&call, ax, adw, ady, "x (M, K), dy (M, N), dw (K, N)")
-    call.array[0], call.array[1], call.array[2] = ax.data, ady.data, adw.data
+    ax, ady, adw = floats(&call, "x", x), floats(&call, "dy", dy), floats(&call, "dw", dw)
+    if not _fit(&call, ax, adw, ady):
+        raise shape_error(f"x (M, K), dy (M, N), dw (K, N){BATCHED}", {"x": x, "dy": dy, "dw": dw})
     execute(&call)
 
 
 def dense_db(dy, db):
     """db = sum of dy over its rows."""
     cdef cnp.ndarray ady, adb
+    cdef DenseSizes sizes
     cdef Call call = new_call(DENSE_DB, dy, "dy")
-    ady, adb = input(dy, "dy", &call), output(db, "db", &call)
-    _check_rank(ady, "dy")
-    _vector_per_matrix(adb, ady, "db (N,)")
-    call.size[0] = ady.shape[0] if ady.ndim == 3 else 1
-    call.size[1], call.size[3] = ady.shape[ady.ndim - 2], ady.shape[ady.ndim - 1]
-    call.array[0], call.array[1] = ady.data, adb.data
+    ady, adb = floats(&call, "dy", dy), floats(&call, "db", db)
+    if not (_is_matrix(ady) and _is_vector_per_matrix(adb, ady)):
+        raise shape_error(f"dy (M, N), db (N,){BATCHED}", {"dy": dy, "db": db})
+    sizes.batch = ady.shape[0] if ady.ndim == 3 else 1
+    sizes.M, sizes.K, sizes.N = ady.shape[ady.ndim - 2], 0, ady.shape[ady.ndim - 1]
+    call.set_sizes(sizes)
     call.work = <double> ady.size
     execute(&call)
 
 
-cdef int _check_rank(cnp.ndarray a, str name) except -1:
-    if a.ndim != 2 and a.ndim != 3:
-        raise ValueError(f"{name} must have 2 dimensions, or 3 with one matrix per batch entry, not {a.ndim}")
-    return 0
+cdef bint _is_matrix(cnp.ndarray a):
+    return a.ndim == 2 or a.ndim == 3
 
 
-cdef int _vector_per_matrix(cnp.ndarray vector, cnp.ndarray matrix, str name) except -1:
-    """vector ([B,] N) beside matrix ([B,] ., N)."""
-    expect_shape(
+cdef bint _is_vector_per_matrix(cnp.ndarray vector, cnp.ndarray matrix):
+    """Whether vector is ([B,] N) for a matrix ([B,] ., N)."""
+    return (
         vector.ndim == matrix.ndim - 1
         and vector.shape[vector.ndim - 1] == matrix.shape[matrix.ndim - 1]
-        and (matrix.ndim == 2 or vector.shape[0] == matrix.shape[0]),
-        f"{name} is wanted beside a matrix of N columns (with a leading batch for 3-D)",
+        and (matrix.ndim == 2 or vector.shape[0] == matrix.shape[0])
     )
-    return 0
 
 
-cdef int _sizes(Call *call, cnp.ndarray mk, cnp.ndarray kn, cnp.ndarray mn, str wanted) except -1:
-    """Set batch, M, K, N from three arrays ([B,] M, K), ([B,] K, N), ([B,] M, N) that must agree."""
-    cdef int last
-    _check_rank(mk, "an array")
-    last = mk.ndim - 1
-    expect_shape(kn.ndim == mk.ndim and mn.ndim == mk.ndim, f"{wanted} are wanted, all 2-D or all 3-D")
-    expect_shape(
-        mk.shape[last] == kn.shape[last - 1]
-        and kn.shape[last] == mn.shape[last]
-        and mk.shape[last - 1] == mn.shape[last - 1]
-        and (last == 1 or (mk.shape[0] == kn.shape[0] and mk.shape[0] == mn.shape[0])),
-        f"{wanted} are wanted",
+cdef bint _fit(Call *call, cnp.ndarray mk, cnp.ndarray kn, cnp.ndarray mn):
+    """Set the sizes and the work; return whether the shapes are ([B,] M, K), ([B,] K, N) and ([B,] M, N)."""
+    cdef DenseSizes sizes
+    cdef int last = mk.ndim - 1
+    if not (_is_matrix(mk) and kn.ndim == mk.ndim and mn.ndim == mk.ndim):
+        return False
+    sizes.batch = mk.shape[0] if last == 2 else 1
+    sizes.M, sizes.K, sizes.N = mk.shape[last - 1], mk.shape[last], mn.shape[last]
+    call.set_sizes(sizes)
+    call.work = 2.0 * sizes.batch * sizes.M * sizes.K * sizes.N
+    return (
+        kn.shape[last - 1] == sizes.K
+        and kn.shape[last] == sizes.N
+        and mn.shape[last - 1] == sizes.M
+        and (last == 1 or (kn.shape[0] == sizes.batch and mn.shape[0] == sizes.batch))
     )
-    call.size[0] = mk.shape[0] if last == 2 else 1
-    call.size[1], call.size[2], call.size[3] = mk.shape[last - 1], mk.shape[last], mn.shape[last]
-    call.work = 2.0 * call.size[0] * call.size[1] * call.size[2] * call.size[3]
-    return 0

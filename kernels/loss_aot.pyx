@@ -1,247 +1,245 @@
 # distutils: language = c++
-"""Losses, compiled: argument checks around loss.hpp. What they compute: loss_ref.py."""
+"""Argument checks of the compiled losses (loss.hpp). loss_ref.py specifies the results."""
 
 cimport numpy as cnp
 from libc.math cimport NAN
 
 from native cimport (
-    BINARY_CROSS_ENTROPY, COUNT_CORRECT, COUNT_CORRECT_BINARY, CROSS_ENTROPY_LABELS, CROSS_ENTROPY_SOFT,
-    DICE, FOCAL_LABELS, FOCAL_SOFT, LABEL_DIVISOR, REDUCE_LOSS, SQUARED_ERROR, Call, Execute, KernelId, Note,
-    executor, expect, expect_shape, index_check, input, new_call, noter, output, passes, same_shape,
+    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor,
+    expect_one_element, expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes,
+    shape_error,
 )
 
-from fastnn.kernels import empty
+from fastnn.kernels import REDUCTIONS, empty
 
 cnp.import_array()
 
 cdef Execute execute = executor()
 cdef Note note = noter()
 
-cdef double COST = 100  # about what a logit costs, in FLOP
+cdef KernelId CROSS_ENTROPY_LABELS = kernel_id("cross_entropy_labels")
+cdef KernelId CROSS_ENTROPY_SOFT = kernel_id("cross_entropy_soft")
+cdef KernelId FOCAL_LABELS = kernel_id("focal_labels")
+cdef KernelId FOCAL_SOFT = kernel_id("focal_soft")
+cdef KernelId BINARY_CROSS_ENTROPY = kernel_id("binary_cross_entropy")
+cdef KernelId DICE = kernel_id("dice")
+cdef KernelId SQUARED_ERROR = kernel_id("squared_error")
+cdef KernelId COUNT_CORRECT = kernel_id("count_correct")
+cdef KernelId COUNT_CORRECT_BINARY = kernel_id("count_correct_binary")
+cdef KernelId LABEL_DIVISOR = kernel_id("label_divisor")
+cdef KernelId REDUCE_LOSS = kernel_id("reduce_loss")
+
+cdef int MEAN = REDUCTIONS["mean"]
+
+cdef double COST = 100  # approximate cost of a logit, in FLOP
 
 
 def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
     """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with integer labels, and its gradient."""
-    _of_labels(CROSS_ENTROPY_LABELS, z, label, weight, smoothing, reduction, losses, loss, dz)
+    _with_labels(CROSS_ENTROPY_LABELS, z, label, weight, smoothing, reduction, losses, loss, dz)
 
 
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with rows of targets, and its gradient."""
-    _of_rows(CROSS_ENTROPY_SOFT, z, target, weight, smoothing, reduction, losses, loss, dz)
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c with probabilities as targets, and its gradient."""
+    _with_targets(CROSS_ENTROPY_SOFT, z, target, weight, smoothing, reduction, losses, loss, dz)
 
 
 def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     """losses_m = -w_c (1 - p_c)^gamma log p_c, p = softmax(z_m), c = label_m, and its gradient."""
-    _of_labels(FOCAL_LABELS, z, label, weight, gamma, reduction, losses, loss, dz)
+    _with_labels(FOCAL_LABELS, z, label, weight, gamma, reduction, losses, loss, dz)
 
 
 def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
     """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c, p = softmax(z_m), and its gradient."""
-    _of_rows(FOCAL_SOFT, z, target, weight, gamma, reduction, losses, loss, dz)
+    _with_targets(FOCAL_SOFT, z, target, weight, gamma, reduction, losses, loss, dz)
 
 
 def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
     """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p), p = sigmoid(z)."""
-    cdef cnp.ndarray az, atarget, alosses, aweight, adz
+    cdef cnp.ndarray az, aweight
     cdef Call call = new_call(BINARY_CROSS_ENTROPY, z, "z")
-    az, atarget = input(z, "z", &call), input(target, "target", &call)
-    alosses = output(losses, "losses", &call)
-    expect_shape(
-        az.ndim > 0 and same_shape(az, atarget) and same_shape(az, alosses),
-        "z, target and losses of one shape (..., C) are wanted",
-    )
-    call.array[0], call.array[1], call.array[3] = az.data, atarget.data, alosses.data
-    call.size[0], call.size[1] = az.size, az.shape[az.ndim - 1]
-    call.scalar[0] = gamma
+    az = floats(&call, "z", z)
+    if az.ndim == 0:
+        raise shape_error("z (..., C)", {"z": z})
+    expect_same_shape("z", az, "target", floats(&call, "target", target))
+    expect_same_shape("z", az, "losses", floats(&call, "losses", losses))
     if weight is not None:
-        aweight = input(weight, "weight", &call)
-        expect_shape(
-            aweight.ndim == 2 and aweight.shape[0] == 2 and aweight.shape[1] == call.size[1],
-            "weight (2, C) is wanted",
-        )
-        call.array[2] = aweight.data
-    if dz is not None:
-        adz = output(dz, "dz", &call)
-        expect_shape(same_shape(az, adz), "z and dz of one shape are wanted")
-        call.array[4] = adz.data
+        aweight = floats(&call, "weight", weight)
+        if aweight.ndim != 2 or aweight.shape[0] != 2 or aweight.shape[1] != az.shape[az.ndim - 1]:
+            raise shape_error("weight (2, C), z (..., C)", {"weight": weight, "z": z})
+    _gradient(&call, az, dz)
+    call.set_sizes(BinarySizes(az.size, az.shape[az.ndim - 1]))
+    call.scalar[0] = gamma
     call.work = COST * az.size
     _reduce(&call, reduction, <double> az.size, None, losses, loss)
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
     """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)), p = sigmoid(z)."""
-    cdef cnp.ndarray az, atarget, alosses, aweight, adz
+    cdef cnp.ndarray az, alosses
     cdef Call call = new_call(DICE, z, "z")
-    az, atarget = input(z, "z", &call), input(target, "target", &call)
-    alosses = output(losses, "losses", &call)
-    expect_shape(az.ndim == 3 and same_shape(az, atarget), "z and target of one shape (M, S, C) are wanted")
-    call.size[0], call.size[1], call.size[2] = az.shape[0], az.shape[1], az.shape[2]
-    expect_shape(
-        alosses.ndim == 2 and alosses.shape[0] == call.size[0] and alosses.shape[1] == call.size[2],
-        "losses (M, C) are wanted",
-    )
-    call.array[0], call.array[1], call.array[3] = az.data, atarget.data, alosses.data
+    az, alosses = floats(&call, "z", z), floats(&call, "losses", losses)
+    expect_same_shape("z", az, "target", floats(&call, "target", target))
+    if not (
+        az.ndim == 3
+        and alosses.ndim == 2
+        and alosses.shape[0] == az.shape[0]
+        and alosses.shape[1] == az.shape[2]
+    ):
+        raise shape_error("z (M, S, C), losses (M, C)", {"z": z, "losses": losses})
+    _class_weights(&call, weight, az, az.shape[2])
+    _gradient(&call, az, dz)
+    call.set_sizes(DiceSizes(az.shape[0], az.shape[1], az.shape[2]))
     call.scalar[0] = smooth
-    if weight is not None:
-        aweight = input(weight, "weight", &call)
-        expect_shape(aweight.ndim == 1 and aweight.shape[0] == call.size[2], "weight (C,) is wanted")
-        call.array[2] = aweight.data
-    if dz is not None:
-        adz = output(dz, "dz", &call)
-        expect_shape(same_shape(az, adz), "z and dz of one shape are wanted")
-        call.array[4] = adz.data
     call.work = COST * az.size
     _reduce(&call, reduction, <double> alosses.size, None, losses, loss)
 
 
 def squared_error(y, target, reduction, losses, loss, dy):
     """losses = (y - target)^2 / 2, elementwise, and its gradient."""
-    cdef cnp.ndarray ay, atarget, alosses, ady
+    cdef cnp.ndarray ay
     cdef Call call = new_call(SQUARED_ERROR, y, "y")
-    ay, atarget = input(y, "y", &call), input(target, "target", &call)
-    alosses = output(losses, "losses", &call)
-    expect_shape(
-        same_shape(ay, atarget) and same_shape(ay, alosses), "y, target and losses of one shape are wanted"
-    )
-    call.array[0], call.array[1], call.array[2] = ay.data, atarget.data, alosses.data
+    ay = floats(&call, "y", y)
+    expect_same_shape("y", ay, "target", floats(&call, "target", target))
+    expect_same_shape("y", ay, "losses", floats(&call, "losses", losses))
     if dy is not None:
-        ady = output(dy, "dy", &call)
-        expect_shape(same_shape(ay, ady), "y and dy of one shape are wanted")
-        call.array[3] = ady.data
-    call.size[0] = ay.size
+        expect_same_shape("y", ay, "dy", floats(&call, "dy", dy))
+    call.set_sizes(Elements(ay.size))
     call.work = 4.0 * ay.size
     _reduce(&call, reduction, <double> ay.size, None, losses, loss)
 
 
 def count_correct_labels(y, label, count):
     """count += number of rows m whose largest output y_mc is at c = label_m."""
-    cdef cnp.ndarray alabel
+    cdef cnp.ndarray ay, alabel
     cdef Call call = new_call(COUNT_CORRECT, y, "y")
-    alabel = expect(label, "label", cnp.NPY_INT64, False)
-    expect_shape(alabel.ndim == 1 and alabel.shape[0] == len(y), "y (M, C), label (M,) are wanted")
-    call.array[1] = alabel.data
-    _count(&call, y, count)
+    ay, alabel = floats(&call, "y", y), operand(&call, "label", label, cnp.NPY_INT64)
+    if ay.ndim != 2 or alabel.ndim != 1 or alabel.shape[0] != ay.shape[0]:
+        raise shape_error("y (M, C), label (M,)", {"y": y, "label": label})
+    _count(&call, ay, count)
 
 
 def count_correct_soft(y, target, count):
     """count += number of rows m whose largest output y_mc is where target_mc is largest."""
-    cdef cnp.ndarray atarget
+    cdef cnp.ndarray ay
     cdef Call call = new_call(COUNT_CORRECT, y, "y")
-    atarget = input(target, "target", &call)
-    expect_shape(same_shape(atarget, <cnp.ndarray> y), "y and target of one shape (M, C) are wanted")
-    call.array[2] = atarget.data
-    _count(&call, y, count)
+    ay = floats(&call, "y", y)
+    expect_same_shape("y", ay, "target", floats(&call, "target", target))
+    _count(&call, ay, count)
 
 
 def count_correct_binary(y, target, count):
-    """count += number of elements where y > 0 says what target > 1/2 does."""
-    cdef cnp.ndarray ay, atarget, acount = expect(count, "count", cnp.NPY_INT64, True)
+    """count += number of elements whose logit y and target agree: y > 0 and target > 1/2, or neither."""
+    cdef cnp.ndarray ay
     cdef Call call = new_call(COUNT_CORRECT_BINARY, y, "y")
-    ay, atarget = input(y, "y", &call), input(target, "target", &call)
-    expect_shape(same_shape(ay, atarget), "y and target of one shape are wanted")
-    expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
-    call.array[0], call.array[1], call.array[2] = ay.data, atarget.data, acount.data
-    call.size[0] = ay.size
+    ay = floats(&call, "y", y)
+    expect_same_shape("y", ay, "target", floats(&call, "target", target))
+    expect_one_element("count", operand(&call, "count", count, cnp.NPY_INT64))
+    call.set_sizes(Elements(ay.size))
     execute(&call)
 
 
-cdef int _of_labels(
-    KernelId kernel, object z, object label, object weight, double number, int reduction, object losses,
+cdef int _count(Call *call, cnp.ndarray y, object count) except -1:
+    if y.ndim != 2 or y.shape[1] == 0:
+        raise shape_error("y (M, C) with C > 0", {"y": y})
+    expect_one_element("count", operand(call, "count", count, cnp.NPY_INT64))
+    call.set_sizes(MatrixSizes(y.shape[0], y.shape[1]))
+    return execute(call)
+
+
+cdef int _with_labels(
+    KernelId kernel, object z, object label, object weight, double parameter, int reduction, object losses,
     object loss, object dz
 ) except -1:
-    """A loss of rows of logits and their labels; `number` is its smoothing or gamma."""
-    cdef cnp.ndarray alabel, factors = None
+    """A loss of logits (M, C) and labels (M,); `parameter` is its smoothing or gamma."""
+    cdef cnp.ndarray az, alabel, factors = None
     cdef Call check, call = new_call(kernel, z, "z")
-    alabel = expect(label, "label", cnp.NPY_INT64, False)
-    _logits(&call, z, weight, number, losses, dz)
-    expect_shape(alabel.ndim == 1 and alabel.shape[0] == call.size[0], "z (M, C), label (M,) are wanted")
-    call.array[1] = alabel.data
-    check = index_check(alabel, call.size[1])
+    az = _logits(&call, z, weight, parameter, losses, dz)
+    alabel = operand(&call, "label", label, cnp.NPY_INT64)
+    if alabel.ndim != 1 or alabel.shape[0] != az.shape[0]:
+        raise shape_error("z (M, C), label (M,)", {"z": z, "label": label})
+    check = index_check(alabel, az.shape[1])
     if not passes(check):
-        raise ValueError("label out of range")
+        raise ValueError(f"label must lie in [0, {az.shape[1]})")
     note(&check)
-    if call.array[2] != NULL and reduction == 2:
-        factors = _divide_by_weights(&call)
-    return _reduce(&call, reduction, <double> call.size[0], factors, losses, loss)
+    if weight is not None and reduction == MEAN:
+        factors = _divide_by_weights(&call, weight, alabel)
+    return _reduce(&call, reduction, <double> az.shape[0], factors, losses, loss)
 
 
-cdef int _of_rows(
-    KernelId kernel, object z, object target, object weight, double number, int reduction, object losses,
+cdef int _with_targets(
+    KernelId kernel, object z, object target, object weight, double parameter, int reduction, object losses,
     object loss, object dz
 ) except -1:
-    """The same of rows of targets."""
-    cdef cnp.ndarray atarget
+    """A loss of logits and targets (M, C)."""
+    cdef cnp.ndarray az
     cdef Call call = new_call(kernel, z, "z")
-    atarget = input(target, "target", &call)
-    _logits(&call, z, weight, number, losses, dz)
-    expect_shape(same_shape(atarget, <cnp.ndarray> z), "z and target of one shape (M, C) are wanted")
-    call.array[1] = atarget.data
-    return _reduce(&call, reduction, <double> call.size[0], None, losses, loss)
+    az = _logits(&call, z, weight, parameter, losses, dz)
+    expect_same_shape("z", az, "target", floats(&call, "target", target))
+    return _reduce(&call, reduction, <double> az.shape[0], None, losses, loss)
 
 
-cdef int _count(Call *call, object y, object count) except -1:
-    cdef cnp.ndarray ay = input(y, "y", call), acount = expect(count, "count", cnp.NPY_INT64, True)
-    expect_shape(ay.ndim == 2 and ay.shape[1] > 0, "y (M, C) is wanted, C at least 1")
-    expect_shape(acount.ndim == 1 and acount.shape[0] == 1, "count (1,) is wanted")
-    call.array[0], call.array[3] = ay.data, acount.data
-    call.size[0], call.size[1] = ay.shape[0], ay.shape[1]
-    execute(call)
-    return 0
-
-
-cdef int _logits(Call *call, object z, object weight, double number, object losses, object dz) except -1:
-    """What the losses of classes share: z (M, C), weight (C,), losses (M,), dz (M, C)."""
-    cdef cnp.ndarray az, aweight, alosses, adz
-    az, alosses = input(z, "z", call), output(losses, "losses", call)
-    expect_shape(
-        az.ndim == 2 and alosses.ndim == 1 and alosses.shape[0] == az.shape[0],
-        "z (M, C), losses (M,) are wanted",
-    )
-    call.size[0], call.size[1] = az.shape[0], az.shape[1]
-    call.array[0], call.array[3] = az.data, alosses.data
-    call.scalar[0] = number
+cdef cnp.ndarray _logits(Call *call, object z, object weight, double parameter, object losses, object dz):
+    """Set the operands z (M, C), weight (C,), losses (M,) and dz (M, C), and the sizes. Returns z."""
+    cdef cnp.ndarray az, alosses
+    az, alosses = floats(call, "z", z), floats(call, "losses", losses)
+    if az.ndim != 2 or alosses.ndim != 1 or alosses.shape[0] != az.shape[0]:
+        raise shape_error("z (M, C), losses (M,)", {"z": z, "losses": losses})
+    _class_weights(call, weight, az, az.shape[1])
+    _gradient(call, az, dz)
+    call.set_sizes(MatrixSizes(az.shape[0], az.shape[1]))
+    call.scalar[0] = parameter
     call.work = COST * az.size
-    if weight is not None:
-        aweight = input(weight, "weight", call)
-        expect_shape(aweight.ndim == 1 and aweight.shape[0] == call.size[1], "weight (C,) is wanted")
-        call.array[2] = aweight.data
-    if dz is not None:
-        adz = output(dz, "dz", call)
-        expect_shape(same_shape(az, adz), "z and dz of one shape are wanted")
-        call.array[4] = adz.data
+    return az
+
+
+cdef int _class_weights(Call *call, object weight, cnp.ndarray z, Py_ssize_t classes) except -1:
+    """Set the operand weight (C,) unless it is None."""
+    cdef cnp.ndarray aweight
+    if weight is None:
+        return 0
+    aweight = floats(call, "weight", weight)
+    if aweight.ndim != 1 or aweight.shape[0] != classes:
+        raise shape_error("weight (C,), z (..., C)", {"weight": weight, "z": z})
     return 0
 
 
-cdef cnp.ndarray _divide_by_weights(Call *call):
-    """Let the call divide by the sum of its labels' weights, which is computed anew whenever it runs."""
+cdef int _gradient(Call *call, cnp.ndarray z, object dz) except -1:
+    """Set the operand dz, of the shape of z, unless it is None."""
+    return 0 if dz is None else expect_same_shape("z", z, "dz", floats(call, "dz", dz))
+
+
+cdef cnp.ndarray _divide_by_weights(Call *call, object weight, object label):
+    """Let the call divide by the sum of its labels' weights, which is computed again for every batch."""
     cdef cnp.ndarray factors = empty((2,), "float64")
     cdef Call divisor
     divisor.kernel, divisor.is_double = LABEL_DIVISOR, call.is_double
-    divisor.array[0], divisor.array[1], divisor.array[2] = call.array[2], call.array[1], factors.data
-    divisor.size[0] = call.size[0]
+    floats(&divisor, "weight", weight)
+    operand(&divisor, "label", label, cnp.NPY_INT64)
+    operand(&divisor, "factors", factors, cnp.NPY_DOUBLE)
+    divisor.set_sizes(Elements(len(label)))
     execute(&divisor)
-    call.array[5] = factors.data
+    operand(call, "factors", factors, cnp.NPY_DOUBLE)
     return factors
 
 
 cdef int _reduce(
     Call *call, int reduction, double divisor, cnp.ndarray factors, cnp.ndarray losses, object loss
 ) except -1:
-    """Run the call with the gradient's factor, then reduce its losses."""
-    cdef cnp.ndarray aloss = expect(loss, "loss", cnp.NPY_DOUBLE, True)
+    """Run the call, whose gradient is divided by the divisor of the reduction, then reduce its losses."""
     cdef Call total
-    expect_shape(aloss.ndim == 1 and aloss.shape[0] == 1, "loss (1,) is wanted")
-    if reduction != 2:
+    total.kernel, total.is_double = REDUCE_LOSS, call.is_double
+    expect_one_element("loss", operand(&total, "loss", loss, cnp.NPY_DOUBLE))
+    if reduction != MEAN:
         divisor = 1
     elif divisor == 0:
         divisor = NAN  # the mean of nothing
     call.scalar[1] = 1 / divisor
     execute(call)
-    total.kernel, total.is_double = REDUCE_LOSS, call.is_double
-    total.array[0], total.array[1] = losses.data, aloss.data
+    floats(&total, "losses", losses)
     if factors is not None:
-        total.array[2] = factors.data
+        operand(&total, "factors", factors, cnp.NPY_DOUBLE)
     total.scalar[0] = divisor
-    total.size[0] = losses.size
+    total.set_sizes(Elements(losses.size))
     execute(&total)
     return 0

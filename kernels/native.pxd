@@ -1,110 +1,81 @@
-"""What the compiled families share: the Call record, the executor, and the checks of arguments.
+"""Kernel calls for the compiled families: the Call record, the executor, and the argument checks.
 
-Only declarations and inline functions: there is no module of this name.
+This file holds only declarations and inline functions: there is no module of this name.
 """
 
 cimport numpy as cnp
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t
+from libcpp.string cimport string
 
+
+cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
+    ctypedef struct Elements:
+        int64_t count
+
+    ctypedef struct MatrixSizes:
+        int64_t M, C
+
+    ctypedef struct DenseSizes:
+        int64_t batch, M, K, N
+
+    ctypedef struct ConvSizes:
+        int64_t N, H, W, C, R, S, channels
+        int64_t outputs "O"
+        int64_t P, Q
+        int64_t stride[2]
+        int64_t padding[2]
+        int64_t dilation[2]
+
+    ctypedef struct PoolSizes:
+        int64_t N, H, W, C, R, S, P, Q
+        int64_t stride[2]
+        int64_t padding[2]
+
+    ctypedef struct BinarySizes:
+        int64_t count, C
+
+    ctypedef struct DiceSizes:
+        int64_t M, S, C
+
+    ctypedef struct ImageSizes:
+        int64_t M, H, W, C
+
+    ctypedef struct IndexCheck:
+        int64_t count, limit
+
+    ctypedef struct ProbeSizes:
+        int64_t count, rounds
+
+cdef extern from "plan/kernels.hpp" namespace "fastnn" nogil:
+    ctypedef enum KernelId:
+        CHECK_INDEX
+        KERNEL_COUNT
+
+    string kernel_name(KernelId kernel) except +
+    const char *kernel_family(KernelId kernel)
+    const char *operand_name(KernelId kernel, int i)
+    bint is_output(KernelId kernel, int i)
+    KernelId find_kernel(const string &name) except +
+    int find_operand(KernelId kernel, const char *name)
 
 cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
-    ctypedef enum KernelId:
-        DENSE_FORWARD
-        DENSE_DX
-        DENSE_DW
-        DENSE_DB
-        CONV_FORWARD
-        CONV_DX
-        CONV_DW
-        IM2COL
-        COL2IM
-        MAX_POOL_FORWARD
-        MAX_POOL_DX
-        AVG_POOL_FORWARD
-        AVG_POOL_DX
-        BATCH_MOMENTS
-        RUNNING_MOMENTS
-        BATCH_NORM_FORWARD
-        BATCH_NORM_SUMS
-        BATCH_NORM_DX
-        LAYER_NORM_FORWARD
-        LAYER_NORM_DX
-        LAYER_NORM_DW
-        RELU_FORWARD
-        RELU_DX
-        SIGMOID_FORWARD
-        SIGMOID_DX
-        TANH_FORWARD
-        TANH_DX
-        LEAKY_RELU_FORWARD
-        LEAKY_RELU_DX
-        ELU_FORWARD
-        ELU_DX
-        GELU_FORWARD
-        GELU_DX
-        SILU_FORWARD
-        SILU_DX
-        ADD
-        EXP_FORWARD
-        LOG_FORWARD
-        SOFTMAX_FORWARD
-        SOFTMAX_DX
-        ELEMENTWISE_FORWARD
-        ELEMENTWISE_DX
-        CROSS_ENTROPY_LABELS
-        CROSS_ENTROPY_SOFT
-        SQUARED_ERROR
-        BINARY_CROSS_ENTROPY
-        FOCAL_LABELS
-        FOCAL_SOFT
-        DICE
-        SGD
-        ADAM
-        RMSPROP
-        SUM_SQUARES
-        CLIP_FACTOR
-        MULTIPLY
-        CLAMP
-        EMA
-        DROPOUT
-        RANDOM_NEXT
-        GATHER_BYTES
-        GATHER_FLOATS
-        GATHER_DOUBLES
-        GATHER_LABELS
-        COUNT_NONFINITE
-        RANDOM_AFFINE
-        DISPLACEMENT
-        WARP_BYTES
-        WARP_FLOATS
-        WARP_DOUBLES
-        LABEL_DIVISOR
-        REDUCE_LOSS
-        COUNT_CORRECT
-        COUNT_CORRECT_BINARY
-        ADVANCE
-        ADAM_CORRECTIONS
-        CHECK_INDEX
-        PROBE_FMA
-        PROBE_READ
-        PROBE_UPDATE
-
-    ctypedef struct Call:
+    cdef cppclass Call:
         KernelId kernel
         int is_double
         void *array[10]
         int64_t size[16]
         double scalar[2]
         double work
+        void set_sizes[Sizes](const Sizes &sizes)
 
 cdef extern from "plan/serial.hpp" namespace "fastnn" nogil:
     bint passes(const Call &check)
 
-# Runs a call with the kernels of the chosen instruction set; raises MemoryError without scratch memory. While
-# this thread records a plan, the call becomes part of it.
+# Runs a call with the kernels of the chosen instruction set, and adds it to the plan that this thread is
+# recording, if any. Raises MemoryError if there is no scratch memory.
 ctypedef int (*Execute)(Call *) except -1
-# Makes a check, which has been made, a part of the plan that this thread records, if it does.
+# Adds a check, which has passed, to the plan that this thread is recording, if any.
 ctypedef int (*Note)(Call *) except -1
 
 
@@ -118,59 +89,84 @@ cdef inline Note noter() except NULL:
     return <Note> PyCapsule_GetPointer(core.noter, "fastnn.kernels.core.noter")
 
 
-cdef inline Call index_check(cnp.ndarray index, int64_t limit) except *:
-    """The check that 0 <= index < limit for all of them."""
-    cdef Call call
-    call.kernel = CHECK_INDEX
-    call.array[0] = index.data
-    call.size[0], call.size[1] = index.size, limit
-    return call
+cdef inline KernelId kernel_id(str name) except *:
+    """The kernel of this name in kernels.def, in lower case."""
+    cdef KernelId found = find_kernel(name.encode())
+    if found == KERNEL_COUNT:
+        raise LookupError(f"kernels.def has no kernel {name!r}")
+    return found
 
 
-cdef inline cnp.ndarray expect(object array, str name, int type_number, bint output):
-    """`array` as an ndarray that a kernel can read, or, as an output, write."""
-    if not isinstance(array, cnp.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")
-    cdef cnp.ndarray checked = <cnp.ndarray> array
-    if cnp.PyArray_TYPE(checked) != type_number:
-        wanted = cnp.PyArray_DescrFromType(type_number)
-        raise TypeError(f"{name} must have the dtype {wanted}, not {checked.dtype}")
-    if not cnp.PyArray_ISCARRAY_RO(checked):
-        raise ValueError(f"{name} must be C-contiguous, aligned and of native byte order")
-    if output and not cnp.PyArray_ISWRITEABLE(checked):
-        raise ValueError(f"{name} is an output, but read-only")
-    return checked
-
-
-cdef inline Call new_call(KernelId kernel, object first, str name) except *:
-    """An empty call whose float type is that of its first array."""
+cdef inline Call new_call(KernelId kernel, object first, const char *name) except *:
+    """An empty call whose float type is that of its first array, which is called `name` in messages."""
     cdef Call call  # its C++ members start at zero
-    if not isinstance(first, cnp.ndarray):
-        raise TypeError(f"{name} must be a NumPy array, not {type(first).__name__}")
-    cdef int number = cnp.PyArray_TYPE(<cnp.ndarray> first)
+    cdef int number = cnp.PyArray_TYPE(expect_array(first, name))
     if number != cnp.NPY_FLOAT and number != cnp.NPY_DOUBLE:
-        raise TypeError(f"{name} must be float32 or float64, not {first.dtype}")
+        raise TypeError(f"{name.decode()} must have dtype float32 or float64, got {first.dtype}")
     call.kernel = kernel
     call.is_double = number == cnp.NPY_DOUBLE
     return call
 
 
-cdef inline cnp.ndarray input(object array, str name, Call *call):
-    """An input of the call's float type."""
-    return expect(array, name, cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT, False)
+cdef inline Call index_check(cnp.ndarray index, int64_t limit) except *:
+    """The check that all elements of `index` lie in [0, limit)."""
+    cdef Call call
+    call.kernel = CHECK_INDEX
+    call.array[0] = index.data
+    call.set_sizes(IndexCheck(index.size, limit))
+    return call
 
 
-cdef inline cnp.ndarray output(object array, str name, Call *call):
-    """An output of the call's float type."""
-    return expect(array, name, cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT, True)
+cdef inline cnp.ndarray expect_array(object array, const char *name):
+    if not isinstance(array, cnp.ndarray):
+        raise TypeError(f"{name.decode()} must be a NumPy array, got {type(array).__name__}")
+    return <cnp.ndarray> array
 
 
-cdef inline int expect_shape(bint fits, str message) except -1:
-    """Raise ValueError with `message` unless the shapes fit."""
-    if not fits:
-        raise ValueError("shapes do not fit: " + message)
+cdef inline cnp.ndarray expect(object array, const char *name, int type_number, bint output):
+    """`array` as an ndarray that a kernel can read and, if it is an output, write."""
+    cdef cnp.ndarray checked = expect_array(array, name)
+    if cnp.PyArray_TYPE(checked) != type_number:
+        expected = cnp.PyArray_DescrFromType(type_number)
+        raise TypeError(f"{name.decode()} must have dtype {expected}, got {checked.dtype}")
+    if not cnp.PyArray_ISCARRAY_RO(checked):
+        raise ValueError(f"{name.decode()} must be C-contiguous, aligned and in native byte order")
+    if output and not cnp.PyArray_ISWRITEABLE(checked):
+        raise ValueError(f"{name.decode()} is an output and must be writeable, got a read-only array")
+    return checked
+
+
+cdef inline cnp.ndarray operand(Call *call, const char *name, object array, int type_number):
+    """Check `array` and make it the operand `name` of the call; kernels.def tells whether it is an output."""
+    cdef int i = find_operand(call.kernel, name)
+    if i < 0:
+        raise LookupError(f"{kernel_name(call.kernel).decode()} has no operand {name.decode()!r}")
+    cdef cnp.ndarray checked = expect(array, name, type_number, is_output(call.kernel, i))
+    call.array[i] = checked.data
+    return checked
+
+
+cdef inline cnp.ndarray floats(Call *call, const char *name, object array):
+    """The same for an array of the call's float type."""
+    return operand(call, name, array, cnp.NPY_DOUBLE if call.is_double else cnp.NPY_FLOAT)
+
+
+cdef inline object shape_error(str expected, dict arrays):
+    """The ValueError for named arrays whose shapes do not match; `expected` shows them as letters."""
+    shapes = [f"{name} {(<object> array).shape}" for name, array in arrays.items()]
+    return ValueError(f"expected {expected}, got {', '.join(shapes)}")
+
+
+cdef inline int expect_same_shape(
+    const char *name_a, cnp.ndarray a, const char *name_b, cnp.ndarray b
+) except -1:
+    if not cnp.PyArray_SAMESHAPE(a, b):
+        first, second = name_a.decode(), name_b.decode()
+        raise shape_error(f"{first} and {second} of the same shape", {first: a, second: b})
     return 0
 
 
-cdef inline bint same_shape(cnp.ndarray a, cnp.ndarray b) noexcept:
-    return cnp.PyArray_SAMESHAPE(a, b)
+cdef inline int expect_one_element(const char *name, cnp.ndarray array) except -1:
+    if array.ndim != 1 or array.shape[0] != 1:
+        raise shape_error(f"{name.decode()} (1,)", {name.decode(): array})
+    return 0

@@ -7,32 +7,23 @@ from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
 
+from native cimport (
+    KERNEL_COUNT, Call, Elements, KernelId, is_output, kernel_family, kernel_id, kernel_name, operand_name,
+)
+
 from fastnn.kernels import core
-
-cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
-    ctypedef enum KernelId:
-        CHECK_ZERO
-        CHECK_FINITE
-        CALL_BACK
-
-    ctypedef struct Call:
-        KernelId kernel
-        void *array[10]
-        int64_t size[16]
-        int is_double
-        double work
 
 cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
         RAN
         CHECK_FAILED
-        CALL_BACK_FAILED
+        CALLBACK_FAILED
         OUT_OF_MEMORY
 
     ctypedef cbool (*RunCall)(Call *)
-    ctypedef cbool (*CallBack)(void *, int) noexcept
+    ctypedef cbool (*Callback)(void *, int) noexcept
 
-    cdef cppclass Rate "fastnn::Plan::Rate":
+    ctypedef struct LearningRate:
         double *place
         double scale
 
@@ -40,18 +31,15 @@ cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
         vector[Call] calls
         const double *loss
         size_t failed
-        CallBack call_back
+        Callback callback
         void *object
-        vector[Rate] rates
-        void add_slot(const void *data) except +
-        void bind(size_t slot, char *data, int64_t stride)
+        vector[LearningRate] rates
+        void add_input(const void *data) except +
+        void bind(size_t input, char *data, int64_t stride)
         int64_t run(
             RunCall run_call, int64_t steps, double *losses, double seconds, const double *rate,
             double *times, Outcome &outcome
         )
-
-cdef extern from "plan/kernel_names.hpp" namespace "fastnn" nogil:
-    const char *kernel_name(KernelId kernel)
 
 cdef extern from "fusion/fusion.hpp" namespace "fastnn" nogil:
     void fuse(vector[Call] &calls, bint updates) except +
@@ -70,78 +58,82 @@ cdef CloseSession close_session = <CloseSession> PyCapsule_GetPointer(
 )
 cdef RecordInto record_into = <RecordInto> PyCapsule_GetPointer(core.recorder, "fastnn.kernels.core.recorder")
 
+cdef KernelId CHECK_ZERO = kernel_id("check_zero")
+cdef KernelId CHECK_FINITE = kernel_id("check_finite")
+cdef KernelId CALLBACK = kernel_id("callback")
+
 
 class CheckFailedError(Exception):
-    """A check of the plan failed, whose name is the argument. Nothing has changed."""
+    """A check of the plan failed; the argument is its name. The step has changed nothing."""
 
 
 cdef class Plan:
     """The calls of a training step: record between `start` and `stop`, `finish`, then `step` or `run`."""
 
     cdef NativePlan plan
-    cdef list call_backs
-    cdef object error  # why the last run ended before its time
-    cdef double work  # of one step, about, in FLOP
-    cdef list slots  # (type number, shape) of the arrays that a run replaces
+    cdef list callbacks
+    cdef object error  # why the last run ended early, or None
+    cdef double work  # approximate FLOP of one step
+    cdef list inputs  # (type number, shape) of the input buffers
 
     def __cinit__(self):
-        self.call_backs = []
-        self.slots = []
+        self.callbacks = []
+        self.inputs = []
 
     def start(self):
         """Record the calls that this thread makes from now on."""
         record_into(&self.plan.calls)
 
     def stop(self):
-        """Record no more."""
+        """Stop recording."""
         record_into(NULL)
 
     def check_zero(self, cnp.ndarray count):
-        """Here a step fails unless count (1,) int64 is zero."""
+        """Record a check: the step fails here unless count (1,) int64 is zero."""
         self._add(CHECK_ZERO, count.data)
 
     def check_finite(self, cnp.ndarray loss):
-        """Here a step fails unless loss (1,) float64 is finite."""
+        """Record a check: the step fails here unless loss (1,) float64 is finite."""
         self._add(CHECK_FINITE, loss.data)
 
-    def call_back(self, function):
-        """Here the Python function is called, without arguments."""
-        self._add(CALL_BACK, NULL, len(self.call_backs))
-        self.call_backs.append(function)
+    def callback(self, function):
+        """Record a callback: the step calls the Python function here, without arguments."""
+        self._add(CALLBACK, NULL, len(self.callbacks))
+        self.callbacks.append(function)
 
     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:
         cdef Call call
         call.kernel = kernel
         call.array[0] = array
-        call.size[0] = size
+        call.set_sizes(Elements(size))
         self.plan.calls.push_back(call)
         return 0
 
-    def finish(self, cnp.ndarray loss, slots, *, bint fuse_calls, bint fuse_updates):
-        """The recording is complete: where the loss is, and the arrays in whose place a run puts its own.
+    def finish(self, cnp.ndarray loss, inputs, *, bint fuse_calls, bint fuse_updates):
+        """Complete the recording: `loss` receives the loss of a step, `inputs` are the input buffers.
 
-        `fuse_calls` joins calls where the result stays the same to the last bit; with `fuse_updates` even
-        gradients of parameters are no longer stored.
+        `fuse_calls` joins calls where the result stays the same to the last bit; with `fuse_updates` the
+        gradients of parameters are not stored where the update can compute them.
         """
         cdef cnp.ndarray array
         self.plan.loss = <double *> loss.data
-        self.plan.call_back = call_back
+        self.plan.callback = run_callback
         self.plan.object = <void *> self
         if fuse_calls:
             fuse(self.plan.calls, fuse_updates)
         self.work = 0
         for index in range(self.plan.calls.size()):
             self.work += self.plan.calls[index].work
-        for array in slots:
-            self.slots.append((cnp.PyArray_TYPE(array), (<object> array).shape))
-            self.plan.add_slot(array.data)
+        for array in inputs:
+            self.inputs.append((cnp.PyArray_TYPE(array), (<object> array).shape))
+            self.plan.add_input(array.data)
 
     def step(self, x, y):
-        """One step on the batch x, y; returns the loss.
+        """Run one step on the mini-batch x, y and return the loss.
 
-        None if the arrays are not like those of the recording (type, shape, layout); then nothing was done.
-        Raises `CheckFailedError`, or what a call-back raised before the first update; then nothing has
-        changed. Raises MemoryError, or what a later call-back raised, in the middle of a step.
+        Returns None, without running anything, unless the arrays have the dtype, shape and layout of the
+        recorded ones. Raises `CheckFailedError`, or the exception of a callback before the first update; then
+        nothing has changed. Raises MemoryError, or the exception of a later callback, in mid-step.
         """
         cdef double loss
         if not (self._fits(0, x) and self._fits(1, y)):
@@ -154,9 +146,9 @@ cdef class Plan:
         return loss
 
     def forward(self, x):
-        """The calls once, with `x` in place of the recorded array; False if it is not like that one.
+        """Run the calls once on `x`; return False, without running them, if it is unlike the recorded array.
 
-        Raises as `step`.
+        Raises the exceptions of `step`.
         """
         cdef double loss
         if not self._fits(0, x):
@@ -168,8 +160,12 @@ cdef class Plan:
         return True
 
     def bind_rates(self, places):
-        """Where the updates read their learning rates: (hyper-parameters, the rate first; factor) of each."""
-        cdef Rate rate
+        """Set where the updates read their learning rates.
+
+        `places` holds a pair for each update: its hyper-parameters, the learning rate first, and the factor
+        that multiplies the learning rate of the step.
+        """
+        cdef LearningRate rate
         cdef cnp.ndarray hyper
         self.plan.rates.clear()
         for hyper, scale in places:
@@ -179,34 +175,38 @@ cdef class Plan:
     def run(
         self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
     ):
-        """As many steps as `losses` has room for, or as begin within `seconds`, at least one.
+        """Run steps until `losses` is full or `seconds` have passed, at least one.
 
-        The first takes its samples from the beginning of `index`, each other one `stride` elements further
-        on; `rates` holds the learning rate of each step, unless they all have the same. Returns (number of
-        completed steps, the exception that ended the run or None); the step that failed has changed nothing.
+        The first step takes its samples from the beginning of `index`, each further step `stride` elements
+        later. `rates`, if given, holds the learning rate of each step. Returns the number of completed steps,
+        and the exception that ended the run or None; a failed step has changed nothing.
         """
         cdef const double *first = NULL
         if rates is not None:
             if rates.shape[0] < losses.shape[0]:
-                raise ValueError(f"a rate is wanted for each of the {losses.shape[0]} steps")
+                raise ValueError(
+                    f"rates must hold a learning rate for each of the {losses.shape[0]} steps, "
+                    f"got {rates.shape[0]}"
+                )
             first = &rates[0]
         self.plan.bind(0, index.data, stride * sizeof(int64_t))
         done = self._run(losses.shape[0], &losses[0], seconds, first, NULL)
         return done, self.error
 
     def timed_step(self, double[::1] times):
-        """One more step on the batch of the last one, whose arrays the caller has kept alive; writes the
-        seconds that each call took.
+        """Run one more step on the last mini-batch and write the seconds that each call took to `times`.
+
+        The caller must have kept the arrays of that mini-batch alive.
         """
         cdef double loss
         if times.shape[0] != <Py_ssize_t> self.plan.calls.size():
-            raise ValueError(f"times ({self.plan.calls.size()},) is wanted")
+            raise ValueError(f"times must have shape ({self.plan.calls.size()},), got ({times.shape[0]},)")
         self._run(1, &loss, 1.0, NULL, &times[0])
         if self.error is not None:
             raise self.error
 
     def calls(self):
-        """(name of the kernel, its sizes, bytes of a float) of each call."""
+        """Name of the kernel, sizes and bytes per float of each call."""
         cdef Call call
         return [
             (kernel_name(call.kernel).decode(), tuple(call.size), 8 if call.is_double else 4)
@@ -231,13 +231,14 @@ cdef class Plan:
             self.error = MemoryError("no memory for the scratch buffer of a kernel")
         return done
 
-    cdef bint _fits(self, int slot, object array):
+    cdef bint _fits(self, int input, object array):
+        """Whether the array can take the place of an input buffer."""
         if not isinstance(array, cnp.ndarray):
             return False
         return (
-            cnp.PyArray_TYPE(<cnp.ndarray> array) == self.slots[slot][0]
+            cnp.PyArray_TYPE(<cnp.ndarray> array) == self.inputs[input][0]
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
-            and array.shape == self.slots[slot][1]
+            and array.shape == self.inputs[input][1]
         )
 
     def uses(self, cnp.ndarray array):
@@ -248,10 +249,25 @@ cdef class Plan:
         return self.plan.calls.size()
 
 
-cdef cbool call_back(void *object, int index) noexcept with gil:
+def kernels():
+    """The rows of kernels.def: name, family, and for each operand its name and whether it is an output."""
+    cdef int index, i
+    rows = []
+    for index in range(KERNEL_COUNT):
+        operands = []
+        i = 0
+        while operand_name(<KernelId> index, i) != NULL:
+            operands.append((operand_name(<KernelId> index, i).decode(), is_output(<KernelId> index, i)))
+            i += 1
+        family = kernel_family(<KernelId> index).decode()
+        rows.append((kernel_name(<KernelId> index).decode(), family, operands))
+    return rows
+
+
+cdef cbool run_callback(void *object, int index) noexcept with gil:
     plan = <Plan> object
     try:
-        plan.call_backs[index]()
+        plan.callbacks[index]()
     except BaseException as error:
         plan.error = error
         return False

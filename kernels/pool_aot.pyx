@@ -1,5 +1,5 @@
 # distutils: language = c++
-"""Pooling kernels, compiled: argument checks around pool.hpp. What they compute: pool_ref.py."""
+"""Argument checks of the compiled pooling (pool.hpp). pool_ref.py specifies the results."""
 
 from operator import index
 
@@ -7,89 +7,91 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from native cimport (
-    AVG_POOL_DX, AVG_POOL_FORWARD, MAX_POOL_DX, MAX_POOL_FORWARD, Call, Execute, executor, expect,
-    expect_shape, input, new_call, output, same_shape,
+    Call, Execute, KernelId, PoolSizes, executor, expect_same_shape, floats, kernel_id, new_call, operand,
+    shape_error,
 )
 
 cnp.import_array()
 
 cdef Execute execute = executor()
 
-# Windows, strides and paddings beyond this would overflow the arithmetic of addresses.
-cdef int64_t FARTHEST = 2**24
+cdef KernelId MAX_POOL_FORWARD = kernel_id("max_pool_forward")
+cdef KernelId MAX_POOL_DX = kernel_id("max_pool_dx")
+cdef KernelId AVG_POOL_FORWARD = kernel_id("avg_pool_forward")
+cdef KernelId AVG_POOL_DX = kernel_id("avg_pool_dx")
+
+# With larger windows, strides or paddings the arithmetic of addresses could overflow.
+cdef int64_t MAX_STEP = 2**24
 
 
 def max_pool_forward(x, window, stride, padding, y, taps):
-    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c]; taps = r S + s of the first largest."""
-    cdef cnp.ndarray ax, ay, ataps
+    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c]; taps = r S + s of the first maximum."""
+    cdef cnp.ndarray ax, ay
     cdef Call call = new_call(MAX_POOL_FORWARD, x, "x")
-    ax, ay, ataps = input(x, "x", &call), output(y, "y", &call), _taps(&call, taps, True)
-    _sizes(&call, ax, window, stride, padding, ay)
-    expect_shape(same_shape(ay, ataps), "y and taps of one shape are wanted")
-    call.array[0], call.array[1], call.array[2] = ax.data, ay.data, ataps.data
+    ax, ay = floats(&call, "x", x), floats(&call, "y", y)
+    _set_sizes(&call, "x", ax, window, stride, padding, "y", ay)
+    expect_same_shape("y", ay, "taps", _taps(&call, taps))
     execute(&call)
 
 
 def max_pool_dx(dy, taps, window, stride, padding, dx):
-    """dx[n, h, w, c] = sum of dy[n, p, q, c] over the windows of which the pixel is the winner."""
-    cdef cnp.ndarray ady, ataps, adx
+    """dx[n, h, w, c] = sum of dy[n, p, q, c] over the windows whose maximum is the pixel."""
+    cdef cnp.ndarray ady, adx
     cdef Call call = new_call(MAX_POOL_DX, dy, "dy")
-    ady, ataps, adx = input(dy, "dy", &call), _taps(&call, taps, False), output(dx, "dx", &call)
-    _sizes(&call, adx, window, stride, padding, ady)
-    expect_shape(same_shape(ady, ataps), "dy and taps of one shape are wanted")
-    call.array[0], call.array[1], call.array[2] = ady.data, ataps.data, adx.data
+    ady, adx = floats(&call, "dy", dy), floats(&call, "dx", dx)
+    _set_sizes(&call, "dx", adx, window, stride, padding, "dy", ady)
+    expect_same_shape("dy", ady, "taps", _taps(&call, taps))
     execute(&call)
 
 
 def avg_pool_forward(x, window, stride, padding, y):
-    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c], 0 outside of the image."""
-    cdef cnp.ndarray ax, ay
+    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c]; x is 0 outside of the image."""
     cdef Call call = new_call(AVG_POOL_FORWARD, x, "x")
-    ax, ay = input(x, "x", &call), output(y, "y", &call)
-    _sizes(&call, ax, window, stride, padding, ay)
-    call.array[0], call.array[1] = ax.data, ay.data
+    _set_sizes(&call, "x", floats(&call, "x", x), window, stride, padding, "y", floats(&call, "y", y))
     execute(&call)
 
 
 def avg_pool_dx(dy, window, stride, padding, dx):
-    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows that see the pixel."""
-    cdef cnp.ndarray ady, adx
+    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows that contain the pixel."""
     cdef Call call = new_call(AVG_POOL_DX, dy, "dy")
-    ady, adx = input(dy, "dy", &call), output(dx, "dx", &call)
-    _sizes(&call, adx, window, stride, padding, ady)
-    call.array[0], call.array[1] = ady.data, adx.data
+    _set_sizes(&call, "dx", floats(&call, "dx", dx), window, stride, padding, "dy", floats(&call, "dy", dy))
     execute(&call)
 
 
-cdef cnp.ndarray _taps(Call *call, object taps, bint written):
-    """Integers of the width of the call's float type."""
-    return expect(taps, "taps", cnp.NPY_INT64 if call.is_double else cnp.NPY_INT32, written)
+cdef cnp.ndarray _taps(Call *call, object taps):
+    """Integers as wide as the call's float type."""
+    return operand(call, "taps", taps, cnp.NPY_INT64 if call.is_double else cnp.NPY_INT32)
 
 
-cdef int _sizes(Call *call, cnp.ndarray x, window, stride, padding, cnp.ndarray y) except -1:
-    """Set the sizes from x (N, H, W, C), y (N, P, Q, C) and the pairs; check that no address can overflow."""
-    cdef int i
-    expect_shape(
-        x.ndim == 4 and y.ndim == 4 and x.shape[0] == y.shape[0] and x.shape[3] == y.shape[3],
-        "images (N, H, W, C) in and (N, P, Q, C) out are wanted",
-    )
-    pairs = []
-    for name, pair, least in (("window", window, 1), ("stride", stride, 1), ("padding", padding, 0)):
-        pair = tuple(index(size) for size in pair)
-        if len(pair) != 2 or not least <= min(pair) <= max(pair) <= FARTHEST:
-            raise ValueError(f"{name} must be two numbers from {least} to {FARTHEST}, not {pair!r}")
-        pairs += pair
-    R, S, down, along, *_ = pairs
+cdef int _set_sizes(
+    Call *call, str name_x, cnp.ndarray x, window, stride, padding, str name_y, cnp.ndarray y
+) except -1:
+    """Set the sizes and the work from x (N, H, W, C), y (N, P, Q, C) and the pairs.
+
+    Raises ValueError if an address could overflow.
+    """
+    cdef PoolSizes sizes
+    if not (x.ndim == 4 and y.ndim == 4 and x.shape[0] == y.shape[0] and x.shape[3] == y.shape[3]):
+        raise shape_error(f"{name_x} (N, H, W, C), {name_y} (N, P, Q, C)", {name_x: x, name_y: y})
+    R, S = _pair("window", window, 1)
+    sizes.N, sizes.H, sizes.W, sizes.C = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
+    sizes.R, sizes.S, sizes.P, sizes.Q = R, S, y.shape[1], y.shape[2]
+    rows, columns = _pair("stride", stride, 1)
+    sizes.stride[0], sizes.stride[1] = rows, columns
+    sizes.padding[0], sizes.padding[1] = _pair("padding", padding, 0)
     if R * S >= 2**31:
-        raise ValueError(f"a window of {R} x {S} places is larger than any number of a place")
-    if max(y.shape[1] * down, y.shape[2] * along) >= 2**58:
-        raise ValueError("the images would be larger than any memory")
-    for i in range(4):
-        call.size[i] = x.shape[i]
-    call.size[6], call.size[7] = y.shape[1], y.shape[2]
-    call.size[4], call.size[5] = R, S
-    for i in range(4):
-        call.size[8 + i] = pairs[2 + i]
-    # Each pixel once, and each window's share of it.
-    call.work = 2.0 * (x.size + y.size * min(float(R * S), 1.0 * x.shape[1] * x.shape[2]))
+        raise ValueError(f"window must have fewer than 2^31 places, got {R} x {S}")
+    if max(sizes.P * rows, sizes.Q * columns) >= 2**58:
+        raise ValueError("the padded image is larger than any memory: check stride and padding")
+    call.set_sizes(sizes)
+    # Each pixel is read once, and each window makes one output of its pixels.
+    call.work = 2.0 * (x.size + y.size * min(float(R * S), 1.0 * sizes.H * sizes.W))
     return 0
+
+
+cdef tuple _pair(str name, pair, int64_t least):
+    """The (rows, columns) of an option, as Python integers, which do not overflow."""
+    pair = tuple(index(size) for size in pair)
+    if len(pair) != 2 or not least <= min(pair) <= max(pair) <= MAX_STEP:
+        raise ValueError(f"{name} must be two integers in [{least}, {MAX_STEP}], got {pair!r}")
+    return pair

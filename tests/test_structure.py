@@ -106,7 +106,7 @@ def test_import_loads_nothing_heavy():
     assert not HEAVY & loaded
 
 
-SOURCES = {".py", ".pyx", ".pxd", ".pyi", ".hpp", ".cpp", ".inc"}
+SOURCES = {".py", ".pyx", ".pxd", ".hpp", ".cpp", ".inc", ".def"}
 
 
 @pytest.mark.parametrize("folder", ["fastnn", "kernels", "tests", "bench"])

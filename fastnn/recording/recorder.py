@@ -105,7 +105,7 @@ class Recorder:
         """Run the function now, unrecorded, and at this place of every step to come."""
         with record_with(None):
             function()
-        self.plan.call_back(function)
+        self.plan.callback(function)
         self.has_call_backs = True
 
     def call_layer(self, layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:

@@ -113,7 +113,7 @@ def test_only_built_levels_are_supported():
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_threads_are_refused(count):
     before = core.get_num_threads()
-    with pytest.raises(ValueError, match=f"count must be at least 1, not {count}"):
+    with pytest.raises(ValueError, match=f"count must be at least 1, got {count}"):
         core.set_num_threads(count)
     assert core.get_num_threads() == before
 

@@ -101,7 +101,7 @@ MISTAKES = (
     Mistake(
         "too large images accepted",
         "kernels/augment_aot.pyx",
-        "* aout.shape[3] >= MOST_ELEMENTS",
+        "* aout.shape[3] >= MAX_ELEMENTS",
         "* aout.shape[3] < 0",
         (WARP,),
     ),

@@ -62,14 +62,14 @@ MISTAKES = (
     Mistake(
         "lost tail of pooled channels",
         "kernels/native/families/pool.hpp",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n - (n > 1 && n < LANES<T>));",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n - (n > 1 && n < LANES<T>));",
         (GRID,),
     ),
     Mistake(
         "mean of a window without its padding",
         "kernels/native/families/pool.hpp",
-        "store_n(call.out<T>(1) + output + c, sum * factor, n);",
+        "store_n(call.out<T>(op::y) + output + c, sum * factor, n);",
         "store_n(call.out<T>(1) + output + c,\n"
         "                    sum / T((rows.end - rows.begin) * (columns.end - columns.begin)), n);",
         (GRID,),
@@ -84,8 +84,8 @@ MISTAKES = (
     Mistake(
         "taps of another width accepted",
         "kernels/pool_aot.pyx",
-        'expect(taps, "taps", cnp.NPY_INT64 if call.is_double else cnp.NPY_INT32, written)',
-        'expect(taps, "taps", cnp.PyArray_TYPE(<cnp.ndarray> taps), written)',
+        'operand(call, "taps", taps, cnp.NPY_INT64 if call.is_double else cnp.NPY_INT32)',
+        'operand(call, "taps", taps, cnp.PyArray_TYPE(<cnp.ndarray> taps))',
         (POOL, CONTRACT),
     ),
     Mistake(
@@ -163,7 +163,7 @@ MISTAKES = (
     Mistake(
         "failed plan moves the running moments",
         "kernels/native/plan/plan.hpp",
-        "if (calls[i].kernel == RUNNING_MOMENTS) put_moments_back(calls[i]);",
+        "if (calls[i].kernel == RUNNING_MOMENTS) restore_running_moments(calls[i]);",
         "",
         (MOMENTS,),
     ),
@@ -270,8 +270,8 @@ MISTAKES = (
     Mistake(
         "windows with gaps fused",
         "kernels/native/fusion/norm_fusion.hpp",
-        "return size[4] == size[8] && size[5] == size[9] && size[10] == 0",
-        "return size[10] == 0",
+        "return g.R == g.stride[0] && g.S == g.stride[1] && g.padding[0] == 0",
+        "return g.padding[0] == 0",
         (FUSION,),
     ),
 )

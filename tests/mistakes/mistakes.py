@@ -228,8 +228,8 @@ MISTAKES = (
     Mistake(
         "negative labels and indices accepted",
         "kernels/native/plan/serial.hpp",
-        "largest = value > largest ? value : largest;",
-        "largest = index[i] > std::int64_t(largest) ? value : largest;",
+        "largest = std::max(largest, std::uint64_t(index[i]));",
+        "largest = std::uint64_t(std::max(std::int64_t(largest), index[i]));",
         (CONTRACT,),
     ),
     # --- optimizers, data, randomness ---
@@ -264,8 +264,8 @@ MISTAKES = (
     Mistake(
         "gather ignores the index",
         "kernels/native/families/data.hpp",
-        "call.in<S>(0) + call.in<std::int64_t>(1)[m] * D",
-        "call.in<S>(0) + m * D",
+        "call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * D",
+        "call.in<S>(op::source) + m * D",
         (GRID,),
     ),
     Mistake(

@@ -32,14 +32,14 @@ MISTAKES = (
     Mistake(
         "weight updated before the gradient of the input is made of it",
         "kernels/native/fusion/fusion.hpp",
-        "update = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(i));",
-        "calls[i] = call;\n            calls.erase(calls.begin() + std::ptrdiff_t(j));",
+        "*reader = together;\n        calls.erase(calls.begin() + std::ptrdiff_t(i));",
+        "calls[i] = together;\n        calls.erase(reader);",
         (PLAN_SAME,),
     ),
     Mistake(
         "activation fused although others read what it is made of",
         "kernels/native/fusion/fusion.hpp",
-        "if (uses(calls, made.array[3]) != 2) continue;  // somebody else reads x w + b",
+        'if (uses(calls, affine["y"]) != 2) continue;  // another call reads x w + b',
         "",
         (PLAN_SAME,),
     ),
@@ -53,15 +53,15 @@ MISTAKES = (
     Mistake(
         "every step of a chunk on its first batch",
         "kernels/native/plan/plan.hpp",
-        "slot.data + step * slot.stride",
-        "slot.data + 0 * step * slot.stride",
+        "input.data + step * input.stride",
+        "input.data + 0 * step * input.stride",
         (PLAN_FIT,),
     ),
     Mistake(
         "failed plan advances the random counters",
         "kernels/native/plan/plan.hpp",
-        "--calls[i].out<std::uint64_t>(0)[1];",
-        "calls[i].out<std::uint64_t>(0)[1] -= 0;",
+        "--random_counter(calls[i]);",
+        "random_counter(calls[i]) -= 0;",
         (PLAN_FAILURES,),
     ),
     Mistake(

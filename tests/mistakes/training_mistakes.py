@@ -109,8 +109,8 @@ MISTAKES = (
     Mistake(
         "small gradients grow to the bound",
         "kernels/native/families/optim.hpp",
-        "*call.out<double>(3) = factor > 1 ? 1 : factor;",
-        "*call.out<double>(3) = factor;",
+        "*call.out<double>(op::factor) = factor > 1 ? 1 : factor;",
+        "*call.out<double>(op::factor) = factor;",
         (CLIPPING,),
     ),
     Mistake(

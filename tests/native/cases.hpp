@@ -23,7 +23,6 @@
 #include <vector>
 
 #include "plan/executor.hpp"
-#include "plan/kernel_names.hpp"
 #include "plan/serial.hpp"
 #include "isa/table.hpp"
 

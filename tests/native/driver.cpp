@@ -17,7 +17,7 @@
 // for the one in which a sanitizer or a guard page ends the run. Exit code 0, or 1 after a message that names
 // the case.
 
-#include "families/augment.hpp"
+#include "augment.hpp"
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
@@ -52,11 +52,11 @@ template <class T> void check_elementwise_kernels(int64_t count) {
 
     Case forward_by_user =
         make<T>("elementwise_forward", ELEMENTWISE_FORWARD, {count}, {input(x), output<T>(count)});
-    forward_by_user.call.array[7] = reinterpret_cast<void *>(negate<T>);
+    forward_by_user.call["function"] = reinterpret_cast<void *>(negate<T>);
     check_elementwise(forward_by_user, 1);
     Case dx_by_user =
         make<T>("elementwise_dx", ELEMENTWISE_DX, {count}, {input(x), input(dy), output<T>(count)});
-    dx_by_user.call.array[7] = reinterpret_cast<void *>(multiply_each<T>);
+    dx_by_user.call["function"] = reinterpret_cast<void *>(multiply_each<T>);
     check_elementwise(dx_by_user, 2);
 
     const std::vector<std::uint64_t> bits{random_bits()};
@@ -126,7 +126,7 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     check(
         make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
 
-    check(make<T>("probe_fma", PROBE_FMA, {3}, {updated(whole<T>(1))}));
+    check(make<T>("probe_fma", PROBE_FMA, {1, 3}, {updated(whole<T>(1))}));
     if (count) check(make<T>("probe_read", PROBE_READ, {count, 3}, {updated(whole<T>(count))}));
     check(make<T>("probe_update", PROBE_UPDATE, {count, 3}, {updated(x)}));
 }

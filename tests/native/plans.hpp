@@ -46,7 +46,7 @@ public:
         add(SGD, {C}, {db2.data(), hyper.data(), nullptr, b2.data()});
         if (fused) fuse(plan_.calls, true);
         plan_.loss = loss.data();
-        plan_.add_slot(index.data());
+        plan_.add_input(index.data());
     }
 
     // As many steps as `order` has batches; returns how many were completed and why it ended.

@@ -151,4 +151,4 @@ def test_a_python_layer_is_a_call_back_on_each_way():
 
     step = recorded(small_net(Passing()))
     assert step.has_call_backs
-    assert kernels_of(step).count("call_back") == 2
+    assert kernels_of(step).count("callback") == 2

@@ -1,5 +1,4 @@
-// Activations and their gradients, and a sum. size[0] is the number of elements; for softmax
-// the sizes are rows and classes.
+// Activations and their gradients, and a sum.
 //
 // Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
 // kernels agree to the last bit.
@@ -92,18 +91,20 @@ inline void deactivate(int activation, const T *y, T *dx, std::int64_t stride, s
 
 // y = f(x), elementwise.  x, y of one shape
 template <class T, class F> inline void map(const Call &call, int part, int parts, F f) {
-    const T *x = call.in<T>(0);
-    T *y = call.out<T>(1);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    using op = operands::RELU_FORWARD;  // the same positions for all of them
+    const T *x = call.in<T>(op::x);
+    T *y = call.out<T>(op::y);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end,
                    [=](std::int64_t e, int n) { store_n(y + e, f(load_n(x + e, n)), n); });
 }
 
 // dx = f(y, dy), elementwise, or y = f(x1, x2).  All of one shape
 template <class T, class F> inline void map_gradient(const Call &call, int part, int parts, F f) {
-    const T *y = call.in<T>(0), *dy = call.in<T>(1);
-    T *dx = call.out<T>(2);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    using op = operands::RELU_DX;  // the same positions for all of them
+    const T *y = call.in<T>(op::y), *dy = call.in<T>(op::dy);
+    T *dx = call.out<T>(op::dx);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         store_n(dx + e, f(load_n(y + e, n), load_n(dy + e, n)), n);
     });
@@ -197,12 +198,13 @@ template <class T> inline T exponentials(const T *x, std::int64_t C, T top, T *e
 
 // y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).  x (M, C) -> y (M, C)
 template <class T> void softmax_forward(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::SOFTMAX_FORWARD;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     if (C == 0) return;
-    const Range rows = share(call.size[0], part, parts);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *x = call.in<T>(0) + m * C;
-        T *y = call.out<T>(1) + m * C;
+        const T *x = call.in<T>(op::x) + m * C;
+        T *y = call.out<T>(op::y) + m * C;
         const T sum = exponentials(x, C, largest(x, C), y);
         for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(y + c, load_n(y + c, n) / sum, n); });
     }
@@ -210,11 +212,12 @@ template <class T> void softmax_forward(const Call &call, int part, int parts) {
 
 // dx_mc = y_mc (dy_mc - sum_c y_mc dy_mc).  y, dy (M, C) -> dx (M, C)
 template <class T> void softmax_dx(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
-    const Range rows = share(call.size[0], part, parts);
+    using op = operands::SOFTMAX_DX;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *y = call.in<T>(0) + m * C, *dy = call.in<T>(1) + m * C;
-        T *dx = call.out<T>(2) + m * C;
+        const T *y = call.in<T>(op::y) + m * C, *dy = call.in<T>(op::dy) + m * C;
+        T *dx = call.out<T>(op::dx) + m * C;
         const T dot = sum_lanes<T>(accumulate<T>(0, C, Vec<T>{}, [=](Vec<T> sum, std::int64_t c, int n) {
             return fma(load_n(y + c, n), load_n(dy + c, n), sum);
         }));

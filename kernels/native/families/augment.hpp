@@ -17,12 +17,14 @@ namespace fastnn {
 // Words of random bits for an image's matrix; those for displacements begin behind FIELD_WORDS.
 constexpr std::uint64_t MATRIX_WORDS = 16, FIELD_WORDS = std::uint64_t(1) << 62;
 
-// bits, ranges (10,) -> matrix (M, 6); size = M, H, W
+// bits, ranges (10,) -> matrix (M, 6)
 inline void random_affine(const Call &call, int part, int parts) {
-    const std::uint64_t bits = *call.in<std::uint64_t>(0);
-    const double *const range = call.in<double>(1);
-    const double middle = double(call.size[1] - 1) / 2, centre = double(call.size[2] - 1) / 2;
-    const Range mine = share(call.size[0], part, parts);
+    using op = operands::RANDOM_AFFINE;
+    const std::uint64_t bits = *call.in<std::uint64_t>(op::bits);
+    const double *const range = call.in<double>(op::ranges);
+    const ImageSizes size = call.sizes<ImageSizes>();
+    const double middle = double(size.H - 1) / 2, centre = double(size.W - 1) / 2;
+    const Range mine = share(size.M, part, parts);
     for (std::int64_t m = mine.begin; m < mine.end; ++m) {
         double u[9];
         for (std::uint64_t k = 0; k < 9; ++k)
@@ -37,7 +39,7 @@ inline void random_affine(const Call &call, int part, int parts) {
         const double h = middle + moved(0), w = centre + moved(1);
         const double upward = u[7] < range[8] ? -1 : 1, leftward = u[8] < range[9] ? -1 : 1;
         const double cos = std::cos(turn) / scale, sin = std::sin(turn) / scale;
-        double *const to = call.out<double>(2) + 6 * m;
+        double *const to = call.out<double>(op::matrix) + 6 * m;
         to[0] = upward * cos, to[1] = upward * sin;
         to[2] = middle - to[0] * h - to[1] * w;
         to[3] = leftward * (-sin - slant * cos), to[4] = leftward * (cos - slant * sin);
@@ -50,7 +52,8 @@ template <class T> struct Smoothing {
     std::int64_t H, W, reach;
 
     explicit Smoothing(const Call &call)
-        : H(call.size[1]), W(call.size[2]), reach(std::int64_t(3 * call.scalar[1])) {}
+        : H(call.sizes<ImageSizes>().H), W(call.sizes<ImageSizes>().W),
+          reach(std::int64_t(3 * call.scalar[1])) {}
 
     std::int64_t row() const { return W + 2 * reach + LANES<T>; }
     std::int64_t weights() const { return 2 * reach + 1; }
@@ -82,8 +85,9 @@ template <class T> ScratchNeeds displacement_scratch(const Call &call) {
 
 // bits -> field (M, 2, H, W); scalar = alpha, sigma
 template <class T> void displacement(const Call &call, int part, int parts) {
+    using op = operands::DISPLACEMENT;
     const Smoothing<T> smoothing(call);
-    const std::uint64_t bits = *call.in<std::uint64_t>(0);
+    const std::uint64_t bits = *call.in<std::uint64_t>(op::bits);
     const std::int64_t pixels = smoothing.H * smoothing.W, reach = smoothing.reach;
     const double alpha = call.scalar[0], sigma = call.scalar[1];
     T *const down = scratch_of<T>(call, part), *const right = down + pixels, *const line = right + pixels;
@@ -97,7 +101,7 @@ template <class T> void displacement(const Call &call, int part, int parts) {
     for (std::int64_t t = -reach; t <= reach; ++t) total += bell(t);
     for (std::int64_t t = -reach; t <= reach; ++t) weight[t + reach] = T(bell(t) / total);
 
-    const Range images = share(call.size[0], part, parts);
+    const Range images = share(call.sizes<ImageSizes>().M, part, parts);
     for (std::int64_t m = images.begin; m < images.end; ++m) {
         const std::uint64_t first = FIELD_WORDS + std::uint64_t(m * pixels) + 1;
         for (std::int64_t p = 0; p < pixels; ++p) {
@@ -105,7 +109,7 @@ template <class T> void displacement(const Call &call, int part, int parts) {
             down[p] = T(double(word & 0xFFFFFFFFu) * 0x1p-31 - 1);
             right[p] = T(double(word >> 32) * 0x1p-31 - 1);
         }
-        T *const field = call.out<T>(1) + 2 * m * pixels;
+        T *const field = call.out<T>(op::field) + 2 * m * pixels;
         smoothing.smooth(down, weight, T(alpha), line, field);
         smoothing.smooth(right, weight, T(alpha), line, field + pixels);
     }
@@ -185,7 +189,8 @@ template <class T> struct Framed<T, std::uint8_t> {
 };
 
 template <class T, class S> ScratchNeeds warp_scratch(const Call &call) {
-    return {0, 0, Framed<T, S>::bytes(call.size[1], call.size[2], call.size[3])};
+    const ImageSizes size = call.sizes<ImageSizes>();
+    return {0, 0, Framed<T, S>::bytes(size.H, size.W, size.C)};
 }
 
 // The coordinates of a vector of pixels along one axis: which pixel of the frame, how far beyond it.
@@ -206,15 +211,17 @@ template <class T> struct Place {
 // source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or null -> out (M, H, W, C); indices are
 // in range; scalar = scale, fill
 template <class T, class S> void warp(const Call &call, int part, int parts) {
-    const std::int64_t H = call.size[1], W = call.size[2], C = call.size[3];
+    using op = operands::WARP_BYTES;
+    const ImageSizes size = call.sizes<ImageSizes>();
+    const std::int64_t H = size.H, W = size.W, C = size.C;
     const Framed<T, S> frame{H, W, C, call.scalar[0], call.scalar[1], scratch_of<T>(call, part)};
     frame.draw_frame();
-    const Range images = share(call.size[0], part, parts);
+    const Range images = share(size.M, part, parts);
     for (std::int64_t m = images.begin; m < images.end; ++m) {
-        frame.draw(call.in<S>(0) + call.in<std::int64_t>(1)[m] * H * W * C);
-        const double *const matrix = call.in<double>(2) + 6 * m;
-        const T *const field = call.in<T>(3) ? call.in<T>(3) + 2 * m * H * W : nullptr;
-        T *const image = call.out<T>(4) + m * H * W * C;
+        frame.draw(call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * H * W * C);
+        const double *const matrix = call.in<double>(op::matrix) + 6 * m;
+        const T *const field = call.in<T>(op::field) ? call.in<T>(op::field) + 2 * m * H * W : nullptr;
+        T *const image = call.out<T>(op::out) + m * H * W * C;
         for (std::int64_t i = 0; i < H; ++i) {
             const Vec<T> row = broadcast(T(matrix[0] * double(i) + matrix[2] + 1));
             const Vec<T> column = broadcast(T(matrix[3] * double(i) + matrix[5] + 1));

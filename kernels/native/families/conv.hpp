@@ -77,8 +77,9 @@ template <class T> ScratchNeeds conv_forward_scratch(const Call &call) {
 }
 
 template <class T> void conv_forward_prepare(const Call &call, int part, int parts) {
+    using op = operands::CONV_FORWARD;
     const Geometry g(call);
-    const T *const w = call.in<T>(1);
+    const T *const w = call.in<T>(op::w);
     T *const filters = reinterpret_cast<T *>(call.scratch);
     if (forward_by_winograd(g)) {
         with_winograd<T>(
@@ -96,6 +97,7 @@ template <class T> void conv_forward_prepare(const Call &call, int part, int par
 
 // y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
 template <class T> void conv_forward(const Call &call, int part, int parts) {
+    using op = operands::CONV_FORWARD;
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part), *const filters = reinterpret_cast<T *>(call.scratch);
     const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
@@ -103,14 +105,15 @@ template <class T> void conv_forward(const Call &call, int part, int parts) {
     };
     if (forward_by_winograd(g))
         return with_winograd<T>(g, [&](const auto &w) {
-            winograd_forward(w, call.in<T>(0), filters, call.in<T>(2), memory, part, parts, call.out<T>(3),
-                             apply);
+            winograd_forward(w, call.in<T>(op::x), filters, call.in<T>(op::b), memory, part, parts,
+                             call.out<T>(op::y), apply);
         });
     const T *const panels = packs_filters<T>(g) ? filters : nullptr;
     const Correlation<T> c(g);
     for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
-        const T *image = call.in<T>(0) + n * g.H * g.W * g.C, *w = call.in<T>(1), *b = call.in<T>(2);
-        T *const y = call.out<T>(3) + n * g.P * g.Q * g.O;
+        const T *image = call.in<T>(op::x) + n * g.H * g.W * g.C, *w = call.in<T>(op::w),
+                *b = call.in<T>(op::b);
+        T *const y = call.out<T>(op::y) + n * g.P * g.Q * g.O;
         if (is_depthwise(g))
             depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
         else
@@ -168,18 +171,19 @@ template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
 
 // turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts are outputs of the groups.
 template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
+    using op = operands::CONV_DX;
     const Geometry g(call);
     T *const filters = reinterpret_cast<T *>(call.scratch);
     if (is_depthwise(g)) {
         const Range mine = share(g.R * g.S, part, parts);
         for (std::int64_t place = mine.begin; place < mine.end; ++place)
-            Canvas<T>::copy(call.in<T>(1) + place * g.C, filters + (g.R * g.S - 1 - place) * g.C, g.C);
+            Canvas<T>::copy(call.in<T>(op::w) + place * g.C, filters + (g.R * g.S - 1 - place) * g.C, g.C);
         return;
     }
     const Range mine = share(g.outputs(), part, parts, LANES<T>);
     for (std::int64_t place = 0; place < g.R * g.S; ++place)
         for (std::int64_t group = 0; group < g.groups(); ++group) {
-            const T *from = call.in<T>(1) + place * g.channels * g.O + group * g.outputs() + mine.begin;
+            const T *from = call.in<T>(op::w) + place * g.channels * g.O + group * g.outputs() + mine.begin;
             T *to = filters + ((g.R * g.S - 1 - place) * g.outputs() + mine.begin) * g.C + group * g.channels;
             transpose<T, false>(from, g.O, g.channels, mine.end - mine.begin, to, g.C);
         }
@@ -191,29 +195,30 @@ template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
 
 // dy (N, P, Q, O), w (R, S, channels, O), y of the activation (N, H, W, C) or null -> dx (N, H, W, C)
 template <class T> void conv_dx(const Call &call, int part, int parts) {
+    using op = operands::CONV_DX;
     const Geometry g(call);
     T *const filters = reinterpret_cast<T *>(call.scratch), *const memory = scratch_of<T>(call, part);
     const T *const no_bias = nullptr;
-    const auto go_back = [&, x = call.out<T>(2)](T *pixels, std::int64_t count, std::int64_t width) {
+    const auto go_back = [&, x = call.out<T>(op::dx)](T *pixels, std::int64_t count, std::int64_t width) {
         if (call.activation)
-            deactivate(call.activation, call.in<T>(3) + (pixels - x), pixels, g.C, count, width);
+            deactivate(call.activation, call.in<T>(op::y) + (pixels - x), pixels, g.C, count, width);
     };
     if (dx_by_winograd(g))
         return with_turned_winograd<T>(g, [&](const auto &w) {
-            winograd_forward(w, call.in<T>(0), filters + filter_elements<T>(g), no_bias, memory, part, parts,
-                             call.out<T>(2), go_back);
+            winograd_forward(w, call.in<T>(op::dy), filters + filter_elements<T>(g), no_bias, memory, part,
+                             parts, call.out<T>(op::dx), go_back);
         });
     const Correlation<T> c = turned<T>(g);
     const Canvas<T> canvas{memory, c.width(), g.O};
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
     for_lines(g.N, g.H, part, parts, [&](std::int64_t n, Range lines) {
-        const T *dy = call.in<T>(0) + n * g.P * g.Q * g.O;
-        T *const dx = call.out<T>(2) + n * g.H * g.W * g.C;
+        const T *dy = call.in<T>(op::dy) + n * g.P * g.Q * g.O;
+        T *const dx = call.out<T>(op::dx) + n * g.H * g.W * g.C;
         if (is_depthwise(g)) {
             if (g.stride[0] == 1 && g.stride[1] == 1)
                 depthwise_forward<T>(turned_depthwise(g), dy, filters, no_bias, lines, dx, go_back);
             else
-                depthwise_dx(depthwise_of(g), dy, call.in<T>(1), lines, dx, go_back);
+                depthwise_dx(depthwise_of(g), dy, call.in<T>(op::w), lines, dx, go_back);
             return;
         }
         canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
@@ -281,37 +286,40 @@ void gradients_by_tiles(const Geometry &g, const T *x, const T *dy, T *memory, i
 // dw[r, s, c, o] = sum over images and pixels.
 // x (N, H, W, C), dy (N, P, Q, O) -> dw (R, S, channels, O)
 template <class T> void conv_dw(const Call &call, int part, int parts) {
+    using op = operands::CONV_DW;
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part);
     if (dw_by_winograd(g))
         with_winograd<T>(g, [&](const auto &w) {
-            winograd_dw(w, call.in<T>(0), call.in<T>(1), memory, part, parts,
+            winograd_dw(w, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
                         reinterpret_cast<T *>(call.scratch));
         });
     else if (is_depthwise(g))
-        depthwise_gradients(g, call.in<T>(0), call.in<T>(1), part, parts, call.out<T>(2));
+        depthwise_gradients(g, call.in<T>(op::x), call.in<T>(op::dy), part, parts, call.out<T>(op::dw));
     else if (dw_by_images<T>(g))
-        gradients_by_images(g, call.in<T>(0), call.in<T>(1), memory, part, parts,
+        gradients_by_images(g, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
                             reinterpret_cast<T *>(call.scratch));
     else
-        gradients_by_tiles(g, call.in<T>(0), call.in<T>(1), memory, part, parts, call.out<T>(2));
+        gradients_by_tiles(g, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
+                           call.out<T>(op::dw));
 }
 
 template <class T> void conv_dw_finish(const Call &call) {
+    using op = operands::CONV_DW;
     const Geometry g(call);
     const T *const sums = reinterpret_cast<const T *>(call.scratch);
     const std::int64_t elements = FilterGradient<T>(g).elements();
     if (dw_by_winograd(g))
-        with_winograd<T>(g, [&](const auto &w) { transform_filters_back(w, sums, call.out<T>(2)); });
+        with_winograd<T>(g, [&](const auto &w) { transform_filters_back(w, sums, call.out<T>(op::dw)); });
     else if (dw_by_images<T>(g))
-        for_vectors<T>(0, elements, [&, dw = call.out<T>(2)](std::int64_t e, int n) {
+        for_vectors<T>(0, elements, [&, dw = call.out<T>(op::dw)](std::int64_t e, int n) {
             Vec<T> sum = load_n(sums + e, n);
             for (std::int64_t chunk = 1; chunk < IMAGE_CHUNKS; ++chunk)
                 sum += load_n(sums + chunk * elements + e, n);
             store_n(dw + e, sum, n);
         });
     else if (g.N == 0)
-        std::memset(call.out<T>(2), 0, std::size_t(elements) * sizeof(T));
+        std::memset(call.out<T>(op::dw), 0, std::size_t(elements) * sizeof(T));
 }
 
 }  // namespace fastnn

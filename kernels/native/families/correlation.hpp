@@ -15,13 +15,8 @@
 namespace fastnn {
 
 // The sizes of a call, in this order.
-struct Geometry {
-    std::int64_t N, H, W, C, R, S, channels, O, P, Q, stride[2], padding[2], dilation[2];
-
-    explicit Geometry(const Call &call) {
-        static_assert(sizeof(Geometry) == sizeof call.size);
-        std::memcpy(this, call.size, sizeof call.size);
-    }
+struct Geometry : ConvSizes {
+    explicit Geometry(const Call &call) : ConvSizes(call.sizes<ConvSizes>()) {}
     std::int64_t groups() const { return C / channels; }
     std::int64_t outputs() const { return O / groups(); }  // of a group
 };

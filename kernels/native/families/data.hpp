@@ -10,14 +10,15 @@
 namespace fastnn {
 
 // out_m = source[index_m] * scale, the product in double and rounded once; indices are in range.
-// source (N, D) of type S, index (M,) -> out (M, D); size[0] = M, size[1] = D
+// source (N, D) of type S, index (M,) -> out (M, D)
 template <class T, class S> void gather(const Call &call, int part, int parts) {
-    const std::int64_t D = call.size[1];
+    using op = operands::GATHER_BYTES;
+    const auto [M, D] = call.sizes<MatrixSizes>();
     const double scale = call.scalar[0];
-    const Range rows = share(call.size[0], part, parts);
+    const Range rows = share(M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const S *source = call.in<S>(0) + call.in<std::int64_t>(1)[m] * D;
-        T *out = call.out<T>(2) + m * D;
+        const S *source = call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * D;
+        T *out = call.out<T>(op::out) + m * D;
         if (std::is_same_v<S, T> && scale == 1)
             std::memcpy(out, source, std::size_t(D) * sizeof(T));
         else
@@ -27,24 +28,28 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
 
 // out_m = source[index_m].  source (N,), index (M,), out (M,), all int64; indices are in range
 inline void gather_labels(const Call &call, int part, int parts) {
-    const std::int64_t *source = call.in<std::int64_t>(0), *index = call.in<std::int64_t>(1);
-    const Range rows = share(call.size[0], part, parts);
-    for (std::int64_t m = rows.begin; m < rows.end; ++m) call.out<std::int64_t>(2)[m] = source[index[m]];
+    using op = operands::GATHER_LABELS;
+    const std::int64_t *source = call.in<std::int64_t>(op::source), *index = call.in<std::int64_t>(op::index);
+    const Range rows = share(call.sizes<Elements>().count, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m)
+        call.out<std::int64_t>(op::out)[m] = source[index[m]];
 }
 
 // count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.
 template <class T> void count_nonfinite(const Call &call, int part, int) {
+    using op = operands::COUNT_NONFINITE;
     if (part != 0) return;
-    const T *x = call.in<T>(0);
+    const T *x = call.in<T>(op::x);
     // Becomes nan, in its lane, with the first such element.
-    const Vec<T> any = accumulate<T>(0, call.size[0], Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
+    const std::int64_t elements = call.sizes<Elements>().count;
+    const Vec<T> any = accumulate<T>(0, elements, Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
         const Vec<T> v = load_n(x + e, n);
         return sum + (v - v);
     });
     std::int64_t count = 0;
     if (sum_lanes<T>(any) != 0)  // rare enough to count them one by one
-        for (std::int64_t e = 0; e < call.size[0]; ++e) count += x[e] - x[e] != 0;
-    *call.out<std::int64_t>(1) = count;
+        for (std::int64_t e = 0; e < elements; ++e) count += x[e] - x[e] != 0;
+    *call.out<std::int64_t>(op::count) = count;
 }
 
 }  // namespace fastnn

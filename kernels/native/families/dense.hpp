@@ -1,4 +1,4 @@
-// Dense kernels: y = x w + b and its gradients. Sizes: batch, M, K, N. In a plan an activation may follow
+// Dense kernels: y = x w + b and its gradients. In a plan an activation may follow
 // y = x w + b, or dx go back through one.
 #pragma once
 
@@ -14,12 +14,14 @@ namespace fastnn {
 constexpr std::int64_t FEATURES_TO_HALVE = 256;
 
 template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
-    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, K = size.K, N = size.N;
     // Several products in one call cannot share one place for their second halves.
-    return {M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE, K >= FEATURES_TO_HALVE && call.size[0] > 1};
+    return {M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE, K >= FEATURES_TO_HALVE && size.batch > 1};
 }
 template <class T> bool goes_by_chunks(const Call &call) {
-    return is_narrow<T>(call.size[3]) && call.size[2] >= FEATURES_TO_HALVE;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    return is_narrow<T>(size.N) && size.K >= FEATURES_TO_HALVE;
 }
 template <class T> ScratchNeeds dense_forward_scratch(const Call &call) {
     if (goes_by_chunks<T>(call)) return NarrowForward<T>::scratch(call);
@@ -28,17 +30,19 @@ template <class T> ScratchNeeds dense_forward_scratch(const Call &call) {
 
 // y = x w + b.  x (B, M, K), w (B, K, N), b (B, N) or null -> y (B, M, N)
 template <class T> void dense_forward(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    using op = operands::DENSE_FORWARD;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, K = size.K, N = size.N;
     if (goes_by_chunks<T>(call) && NarrowForward<T>::parts_are_chunks(call))
         return NarrowForward<T>(call, 0).run_chunks(call, part, parts);
-    for (std::int64_t i = 0; i < call.size[0]; ++i) {
+    for (std::int64_t i = 0; i < size.batch; ++i) {
         if (goes_by_chunks<T>(call)) {
             NarrowForward<T>(call, i).run_rows(share(M, part, parts), scratch_of<T>(call, part));
             continue;
         }
-        const T *x = call.in<T>(0) + i * M * K, *w = call.in<T>(1) + i * K * N;
-        const T *b = call.in<T>(2);
-        T *y = call.out<T>(3) + i * M * N;
+        const T *x = call.in<T>(op::x) + i * M * K, *w = call.in<T>(op::w) + i * K * N;
+        const T *b = call.in<T>(op::b);
+        T *y = call.out<T>(op::y) + i * M * N;
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{y + row * N + column, N};
         };
@@ -59,7 +63,8 @@ template <class T> void dense_forward_finish(const Call &call) {
 }
 
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
-    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, K = size.K, N = size.N;
     return {K, N, M, {x, 1, K}, dy, false, true};
 }
 template <class T> ScratchNeeds dense_dw_scratch(const Call &call) {
@@ -68,10 +73,12 @@ template <class T> ScratchNeeds dense_dw_scratch(const Call &call) {
 
 // dw = x^T dy.  x (B, M, K), dy (B, M, N) -> dw (B, K, N)
 template <class T> void dense_dw(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
-    for (std::int64_t i = 0; i < call.size[0]; ++i) {
-        const T *x = call.in<T>(0) + i * M * K, *dy = call.in<T>(1) + i * M * N;
-        T *dw = call.out<T>(2) + i * K * N;
+    using op = operands::DENSE_DW;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, K = size.K, N = size.N;
+    for (std::int64_t i = 0; i < size.batch; ++i) {
+        const T *x = call.in<T>(op::x) + i * M * K, *dy = call.in<T>(op::dy) + i * M * N;
+        T *dw = call.out<T>(op::dw) + i * K * N;
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{dw + row * N + column, N};
         };
@@ -86,8 +93,9 @@ constexpr std::int64_t DX_ROWS = 48;
 constexpr std::int64_t OUTPUTS_TO_TRANSPOSE_DX = 17;
 
 template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
-    if (call.size[3] < OUTPUTS_TO_TRANSPOSE_DX) return {0, 0, narrow_dx_bytes<T>(call.size[3])};
-    return {0, 0, (DX_ROWS + call.size[3]) * BLOCK_ROW_BYTES};
+    const std::int64_t N = call.sizes<DenseSizes>().N;
+    if (N < OUTPUTS_TO_TRANSPOSE_DX) return {0, 0, narrow_dx_bytes<T>(N)};
+    return {0, 0, (DX_ROWS + N) * BLOCK_ROW_BYTES};
 }
 
 // dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
@@ -95,12 +103,14 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
 // or of the batch if w has few.
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[1], K = call.size[2], N = call.size[3];
+    using op = operands::DENSE_DX;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, K = size.K, N = size.N;
     if (N < OUTPUTS_TO_TRANSPOSE_DX) {
-        for (std::int64_t i = 0; i < call.size[0]; ++i)
-            narrow_dx(M, K, N, call.in<T>(0) + i * M * N, call.in<T>(1) + i * K * N,
-                      call.in<T>(3) + i * M * K, call.activation, part, parts, scratch_of<T>(call, part),
-                      call.out<T>(2) + i * M * K);
+        for (std::int64_t i = 0; i < size.batch; ++i)
+            narrow_dx(M, K, N, call.in<T>(op::dy) + i * M * N, call.in<T>(op::w) + i * K * N,
+                      call.in<T>(op::y) + i * M * K, call.activation, part, parts, scratch_of<T>(call, part),
+                      call.out<T>(op::dx) + i * M * K);
         return;
     }
     const std::int64_t blocks = ColumnBlock<T>::count(M);
@@ -109,9 +119,9 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
     const Range of_batch = parts_are_rows ? Range{0, blocks} : share(blocks, part, parts);
     if (of_w.begin >= of_w.end) return;
     T *const result = scratch_of<T>(call, part), *const packed = result + DX_ROWS * BLOCK<T>;
-    for (std::int64_t i = 0; i < call.size[0]; ++i) {
-        const T *dy = call.in<T>(0) + i * M * N, *w = call.in<T>(1) + i * K * N;
-        T *dx = call.out<T>(2) + i * M * K;
+    for (std::int64_t i = 0; i < size.batch; ++i) {
+        const T *dy = call.in<T>(op::dy) + i * M * N, *w = call.in<T>(op::w) + i * K * N;
+        T *dx = call.out<T>(op::dx) + i * M * K;
         for (std::int64_t index = of_batch.begin; index < of_batch.end; ++index) {
             const ColumnBlock<T> batch(M, index);
             transpose<T, true>(dy + batch.begin * N, N, batch.width, N, packed, BLOCK<T>);
@@ -126,7 +136,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
                 }
                 const std::int64_t begin = batch.begin * K + k;
                 transpose<T, false>(result, BLOCK<T>, rows, batch.width, dx + begin, K);
-                const T *y = call.in<T>(3) + i * M * K + begin;
+                const T *y = call.in<T>(op::y) + i * M * K + begin;
                 deactivate(call.activation, y, dx + begin, K, batch.width, rows);
             }
         }
@@ -147,9 +157,13 @@ inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int 
 // With so many rows a sum of floats loses digits, and one thread takes long: they are made chunk by chunk.
 constexpr std::int64_t ROWS_TO_CHUNK = 512;
 
-inline bool sums_chunks(const Call &call) { return call.size[0] == 1 && call.size[1] >= ROWS_TO_CHUNK; }
+inline bool sums_chunks(const Call &call) {
+    const DenseSizes size = call.sizes<DenseSizes>();
+    return size.batch == 1 && size.M >= ROWS_TO_CHUNK;
+}
 template <class T> Chunks<T> db_chunks(const Call &call) {
-    return {call.scratch, call.size[1], call.size[3], 1};
+    const DenseSizes size = call.sizes<DenseSizes>();
+    return {call.scratch, size.M, size.N, 1};
 }
 template <class T> ScratchNeeds dense_db_scratch(const Call &call) {
     return sums_chunks(call) ? db_chunks<T>(call).needs() : ScratchNeeds{};
@@ -157,7 +171,9 @@ template <class T> ScratchNeeds dense_db_scratch(const Call &call) {
 
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
 template <class T> void dense_db(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[1], N = call.size[3];
+    using op = operands::DENSE_DB;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t M = size.M, N = size.N;
     if (sums_chunks(call)) {
         const Chunks<T> chunks = db_chunks<T>(call);
         const Range mine = share(chunks.count(), part, parts);
@@ -165,23 +181,24 @@ template <class T> void dense_db(const Call &call, int part, int parts) {
             for_blocks<T>(N, [&, rows = chunks.rows(chunk)](auto block) {
                 auto sum = block.all(0);
                 for (std::int64_t m = rows.begin; m < rows.end; ++m)
-                    sum = block.each(PLUS, sum, block.load(call.in<T>(0) + m * N));
+                    sum = block.each(PLUS, sum, block.load(call.in<T>(op::dy) + m * N));
                 block.store(chunks.sums(chunk, 0), sum);
             });
         return;
     }
-    for (std::int64_t i = 0; i < call.size[0]; ++i) {
-        T *db = call.out<T>(1) + i * N;
-        sum_rows(call.in<T>(0) + i * M * N, M, N, part, parts,
+    for (std::int64_t i = 0; i < size.batch; ++i) {
+        T *db = call.out<T>(op::db) + i * N;
+        sum_rows(call.in<T>(op::dy) + i * M * N, M, N, part, parts,
                  [=](std::int64_t column, Vec<T> sum, int n) { store_n(db + column, sum, n); });
     }
 }
 
 template <class T> void dense_db_finish(const Call &call) {
+    using op = operands::DENSE_DB;
     if (!sums_chunks(call)) return;
     const Chunks<T> chunks = db_chunks<T>(call);
     const double *const sums = chunks.add_up(0);
-    for (std::int64_t n = 0; n < chunks.C; ++n) call.out<T>(1)[n] = T(sums[n]);
+    for (std::int64_t n = 0; n < chunks.C; ++n) call.out<T>(op::db)[n] = T(sums[n]);
 }
 
 }  // namespace fastnn

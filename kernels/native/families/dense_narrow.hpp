@@ -36,14 +36,11 @@ inline bool parts_are_samples(std::int64_t M, std::int64_t N) { return M > N; }
 template <class T> class NarrowForward {
 public:
     NarrowForward(const Call &call, std::int64_t matrix)
-        : M(call.size[1]), K(call.size[2]), N(call.size[3]), x(call.in<T>(0) + matrix * M * K),
-          w(call.in<T>(1) + matrix * K * N), b(call.in<T>(2) ? call.in<T>(2) + matrix * N : nullptr),
-          y(call.out<T>(3) + matrix * M * N), activation(call.activation), outputs(N, 0),
-          chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
+        : NarrowForward(call, call.sizes<DenseSizes>(), matrix) {}
 
     static bool parts_are_chunks(const Call &call) {
-        return call.size[0] == 1 && call.size[1] <= NARROW_ROWS &&
-               !parts_are_samples(call.size[1], call.size[3]);
+        const DenseSizes size = call.sizes<DenseSizes>();
+        return size.batch == 1 && size.M <= NARROW_ROWS && !parts_are_samples(size.M, size.N);
     }
 
     static ScratchNeeds scratch(const Call &call) {
@@ -66,12 +63,20 @@ public:
     }
 
 private:
+    using op = operands::DENSE_FORWARD;
     const std::int64_t M, K, N;
     const T *const x, *const w, *const b;
     T *const y;
     const int activation;
     const ColumnBlock<T> outputs;
     const Tiles chunks;
+
+    NarrowForward(const Call &call, const DenseSizes &size, std::int64_t matrix)
+        : M(size.M), K(size.K), N(size.N), x(call.in<T>(op::x) + matrix * M * K),
+          w(call.in<T>(op::w) + matrix * K * N),
+          b(call.in<T>(op::b) ? call.in<T>(op::b) + matrix * N : nullptr),
+          y(call.out<T>(op::y) + matrix * M * N), activation(call.activation), outputs(N, 0),
+          chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
 
     // The sums lie row by row, and in a row chunk by chunk.
     static constexpr std::int64_t SUMS = NARROW_VECTORS * LANES<T>, SUMS_ROW = CHUNKS * SUMS;

@@ -22,11 +22,12 @@ inline void for_patches(const Geometry &g, Patches patches, Image image, Body bo
 
 // x (N, H, W, C) -> columns (N, P, Q, R, S, C)
 template <class T> void im2col(const Call &call, int part, int parts) {
+    using op = operands::IM2COL;
     const Geometry g(call);
     const Range images = share(g.N, part, parts);
     for (std::int64_t n = images.begin; n < images.end; ++n) {
-        T *const columns = call.out<T>(1) + n * g.P * g.Q * g.R * g.S * g.C;
-        for_patches(g, columns, call.in<T>(0) + n * g.H * g.W * g.C, [&](T *patch, const T *pixel) {
+        T *const columns = call.out<T>(op::columns) + n * g.P * g.Q * g.R * g.S * g.C;
+        for_patches(g, columns, call.in<T>(op::x) + n * g.H * g.W * g.C, [&](T *patch, const T *pixel) {
             if (pixel)
                 Canvas<T>::copy(pixel, patch, g.C);
             else
@@ -37,12 +38,13 @@ template <class T> void im2col(const Call &call, int part, int parts) {
 
 // columns (N, P, Q, R, S, C) -> x (N, H, W, C)
 template <class T> void col2im(const Call &call, int part, int parts) {
+    using op = operands::COL2IM;
     const Geometry g(call);
     const Range images = share(g.N, part, parts);
     for (std::int64_t n = images.begin; n < images.end; ++n) {
-        T *const image = call.out<T>(1) + n * g.H * g.W * g.C;
+        T *const image = call.out<T>(op::x) + n * g.H * g.W * g.C;
         std::memset(image, 0, std::size_t(g.H * g.W * g.C) * sizeof(T));
-        const T *const columns = call.in<T>(0) + n * g.P * g.Q * g.R * g.S * g.C;
+        const T *const columns = call.in<T>(op::columns) + n * g.P * g.Q * g.R * g.S * g.C;
         for_patches(g, columns, image, [&](const T *patch, T *pixel) {
             if (!pixel) return;
             for_vectors<T>(0, g.C, [=](std::int64_t e, int k) {

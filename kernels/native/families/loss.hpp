@@ -1,6 +1,6 @@
 // Losses with their gradients in one pass over the outputs.
-// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in memory where
-// it depends on the labels (array 5: factors), else scalar[1].
+// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in the operand
+// `factors` where it depends on the labels, else scalar[1].
 #pragma once
 
 #include "families/act.hpp"
@@ -53,48 +53,53 @@ inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weig
 }
 
 template <class T> inline T gradient_factor(const Call &call) {
-    return T(call.in<double>(5) ? call.in<double>(5)[1] : call.scalar[1]);
+    const double *const factors = call.in<double>(operands::CROSS_ENTROPY_LABELS::factors);
+    return T(factors ? factors[1] : call.scalar[1]);
 }
 
 // z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
 template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::CROSS_ENTROPY_LABELS;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
-    const T *weight = call.in<T>(2);
-    const Range rows = share(call.size[0], part, parts);
+    const T *weight = call.in<T>(op::weight);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *z = call.in<T>(0) + m * C;
-        const std::int64_t label = call.in<std::int64_t>(1)[m];
-        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const T *z = call.in<T>(op::z) + m * C;
+        const std::int64_t label = call.in<std::int64_t>(op::label)[m];
+        T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
         const auto target = [=](std::int64_t c, int) {
             return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
         };
-        call.out<T>(3)[m] = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
-                                           : label_row(z, C, label, weight, scale, dz);
+        call.out<T>(op::losses)[m] = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                                                    : label_row(z, C, label, weight, scale, dz);
     }
 }
 
 // z (M, C), target (M, C), weight (C,) or null -> losses (M,), dz (M, C) or null
 template <class T> void cross_entropy_soft(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::CROSS_ENTROPY_SOFT;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T other = C ? smoothing / T(C) : T(0), kept = T(1) - smoothing;
-    const Range rows = share(call.size[0], part, parts);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *row = call.in<T>(1) + m * C;
+        const T *row = call.in<T>(op::target) + m * C;
         const auto target = [=](std::int64_t c, int n) { return load_n(row + c, n) * kept + other; };
-        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
-        call.out<T>(3)[m] = cross_entropy_row(call.in<T>(0) + m * C, C, target, call.in<T>(2), scale, dz);
+        T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
+        call.out<T>(op::losses)[m] =
+            cross_entropy_row(call.in<T>(op::z) + m * C, C, target, call.in<T>(op::weight), scale, dz);
     }
 }
 
 // losses = (y - target)^2 / 2 and dy = (y - target) scale, elementwise; dy may be null
 template <class T> void squared_error(const Call &call, int part, int parts) {
-    const T *y = call.in<T>(0), *target = call.in<T>(1);
-    T *losses = call.out<T>(2), *dy = call.out<T>(3);
+    using op = operands::SQUARED_ERROR;
+    const T *y = call.in<T>(op::y), *target = call.in<T>(op::target);
+    T *losses = call.out<T>(op::losses), *dy = call.out<T>(op::dy);
     const T scale = gradient_factor<T>(call);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         const Vec<T> difference = load_n(y + e, n) - load_n(target + e, n);
         store_n(losses + e, T(0.5) * (difference * difference), n);
@@ -123,13 +128,15 @@ inline Binary<T> binary_cross_entropy_of(Vec<T> z, Vec<T> t, Vec<T> if_one, Vec<
             for_zero * (gamma * q * miss + p) - for_one * (gamma * p * hit + q)};
 }
 
-// z, target of size0 elements, of which the last axis has size1 = C; weight (2, C) of the ones and the zeros,
-// or null; scalar[0] is gamma -> losses and dz (or null) of z's shape
+// z, target (..., C), weight (2, C) of the ones and the zeros or null; scalar[0] is gamma
+// -> losses and dz (or null) of z's shape
 template <class T> void binary_cross_entropy(const Call &call, int part, int parts) {
-    const T *z = call.in<T>(0), *target = call.in<T>(1), *weight = call.in<T>(2);
-    T *losses = call.out<T>(3), *dz = call.out<T>(4);
+    using op = operands::BINARY_CROSS_ENTROPY;
+    const T *z = call.in<T>(op::z), *target = call.in<T>(op::target), *weight = call.in<T>(op::weight);
+    T *losses = call.out<T>(op::losses), *dz = call.out<T>(op::dz);
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
-    const std::int64_t C = call.size[1];
+    const BinarySizes size = call.sizes<BinarySizes>();
+    const std::int64_t C = size.C;
     const auto store = [=](std::int64_t e, int n, Vec<T> if_one, Vec<T> if_zero) {
         const Binary<T> found =
             binary_cross_entropy_of<T>(load_n(z + e, n), load_n(target + e, n), if_one, if_zero, gamma);
@@ -139,11 +146,11 @@ template <class T> void binary_cross_entropy(const Call &call, int part, int par
     if (!weight || C == 1) {
         const Vec<T> if_one = broadcast(weight ? weight[0] : T(1)),
                      if_zero = broadcast(weight ? weight[1] : T(1));
-        const Range range = share(call.size[0], part, parts, LANES<T>);
+        const Range range = share(size.count, part, parts, LANES<T>);
         for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { store(e, n, if_one, if_zero); });
         return;
     }
-    const Range rows = share(C ? call.size[0] / C : 0, part, parts);
+    const Range rows = share(C ? size.count / C : 0, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m)
         for_vectors<T>(0, C, [=](std::int64_t c, int n) {
             store(m * C + c, n, load_n(weight + c, n), load_n(weight + C + c, n));
@@ -170,19 +177,20 @@ template <class T> inline Focal<T> focal_of(Vec<T> surprise, Vec<T> target, T ga
 // z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null;
 // labels are in range
 template <class T> void focal_labels(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::FOCAL_LABELS;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
-    const T *weight = call.in<T>(2);
-    const Range rows = share(call.size[0], part, parts);
+    const T *weight = call.in<T>(op::weight);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *z = call.in<T>(0) + m * C;
-        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
-        const std::int64_t label = call.in<std::int64_t>(1)[m];
+        const T *z = call.in<T>(op::z) + m * C;
+        T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
+        const std::int64_t label = call.in<std::int64_t>(op::label)[m];
         const T top = largest(z, C), sum = exponentials(z, C, top, dz);
         const T surprise = log<T>(broadcast(sum))[0] - (z[label] - top);
         const Focal<T> found =
             focal_of<T>(broadcast(surprise), broadcast(weight ? weight[label] : T(1)), gamma);
-        call.out<T>(3)[m] = found.loss[0];
+        call.out<T>(op::losses)[m] = found.loss[0];
         if (!dz) continue;
         const T g = found.g[0] * scale, factor = -g / sum;
         for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
@@ -192,13 +200,14 @@ template <class T> void focal_labels(const Call &call, int part, int parts) {
 
 // z (M, C), target (M, C), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null
 template <class T> void focal_soft(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::FOCAL_SOFT;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
-    const T *weight = call.in<T>(2);
-    const Range rows = share(call.size[0], part, parts);
+    const T *weight = call.in<T>(op::weight);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *z = call.in<T>(0) + m * C, *target = call.in<T>(1) + m * C;
-        T *dz = call.out<T>(4) ? call.out<T>(4) + m * C : nullptr;
+        const T *z = call.in<T>(op::z) + m * C, *target = call.in<T>(op::target) + m * C;
+        T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
         const T top = C ? largest(z, C) : T(0), sum = exponentials(z, C, top, dz);
         const T log_sum = log<T>(broadcast(sum))[0];
         const auto focal = [=](std::int64_t c, int n) {
@@ -210,7 +219,7 @@ template <class T> void focal_soft(const Call &call, int part, int parts) {
                 const Focal<T> own = focal(c, n);
                 return {sums.loss + keep_first<T>(own.loss, n, T(0)), sums.g + keep_first<T>(own.g, n, T(0))};
             });
-        call.out<T>(3)[m] = sum_lanes<T>(sums.loss);
+        call.out<T>(op::losses)[m] = sum_lanes<T>(sums.loss);
         if (!dz) continue;
         const T factor = sum_lanes<T>(sums.g) / sum;
         for_vectors<T>(0, C, [=](std::int64_t c, int n) {
@@ -236,16 +245,18 @@ constexpr std::int64_t DICE_BLOCK = 16;  // vectors
 // losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1.
 // z, target (M, S, C), weight (C,) or null; scalar[0] is smooth -> losses (M, C), dz (M, S, C) or null
 template <class T> void dice(const Call &call, int part, int parts) {
-    const std::int64_t S = call.size[1], C = call.size[2];
-    const T *weight = call.in<T>(2);
+    using op = operands::DICE;
+    const DiceSizes size = call.sizes<DiceSizes>();
+    const std::int64_t S = size.S, C = size.C;
+    const T *weight = call.in<T>(op::weight);
     const double smooth = call.scalar[0];
     const T scale = gradient_factor<T>(call);
     // A single class lies along the vectors by its samples, several by the classes.
     const std::int64_t width = C == 1 ? 1 : LANES<T>, step = C == 1 ? LANES<T> : 1;
-    const Range rows = share(call.size[0], part, parts);
+    const Range rows = share(size.M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m)
         for (std::int64_t c = 0; c < C; c += width) {
-            const T *z = call.in<T>(0) + m * S * C + c, *target = call.in<T>(1) + m * S * C + c;
+            const T *z = call.in<T>(op::z) + m * S * C + c, *target = call.in<T>(op::target) + m * S * C + c;
             const int classes = int(C - c < width ? C - c : width);
             double both[LANES<T>] = {}, total[LANES<T>] = {};
             for (std::int64_t begin = 0; begin < S; begin += DICE_BLOCK * step) {
@@ -269,13 +280,13 @@ template <class T> void dice(const Call &call, int part, int parts) {
             for (int lane = 0; lane < classes; ++lane) {
                 const double sum = total[lane] + smooth, own = weight ? double(weight[c + lane]) : 1.0;
                 const double ratio = sum == 0 ? 1 : (2 * both[lane] + smooth) / sum;
-                call.out<T>(3)[m * C + c + lane] = T(own * (1 - ratio));
+                call.out<T>(op::losses)[m * C + c + lane] = T(own * (1 - ratio));
                 of_y[lane] = T(own * scale * ratio);
                 of_t[lane] = T(own * scale * 2);
                 if (T(sum) != 0) below[lane] = T(sum);
             }
-            if (!call.out<T>(4)) continue;
-            T *dz = call.out<T>(4) + m * S * C + c;
+            if (!call.out<T>(op::dz)) continue;
+            T *dz = call.out<T>(op::dz) + m * S * C + c;
             if (C == 1) {
                 of_y = broadcast<T>(of_y[0]);
                 of_t = broadcast<T>(of_t[0]);

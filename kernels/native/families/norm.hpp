@@ -1,4 +1,4 @@
-// Batch and layer normalisation. size[0] is M, the number of rows, size[1] the number C of their channels.
+// Batch and layer normalisation of M rows of C channels.
 //
 // Sums over the rows are made chunk by chunk (row_sums.hpp), so that of the two passes that the moments need
 // one reads memory.
@@ -41,7 +41,8 @@ template <class T> inline Vec<T> moved(Vec<T> running, Vec<T> batch, T momentum)
 // --- sums over rows ---
 
 template <class T> Chunks<T> moment_chunks(const Call &call) {
-    return {call.scratch, call.size[0], call.size[1], 3};
+    const MatrixSizes size = call.sizes<MatrixSizes>();
+    return {call.scratch, size.M, size.C, 3};
 }
 template <class T> ScratchNeeds batch_moments_scratch(const Call &call) {
     return moment_chunks<T>(call).needs();
@@ -50,9 +51,10 @@ template <class T> ScratchNeeds batch_moments_scratch(const Call &call) {
 // Of each chunk a first mean m, the sum of x - m, which is what rounding has left, and that of its squares.
 // x (M, C) -> mean, var (C,)
 template <class T> void batch_moments(const Call &call, int part, int parts) {
+    using op = operands::BATCH_MOMENTS;
     const Chunks<T> chunks = moment_chunks<T>(call);
     const std::int64_t C = chunks.C;
-    const T *const x = call.in<T>(0);
+    const T *const x = call.in<T>(op::x);
     const Range mine = share(chunks.count(), part, parts);
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
         const Range rows = chunks.rows(chunk);
@@ -77,6 +79,7 @@ template <class T> void batch_moments(const Call &call, int part, int parts) {
 // Chan, Golub & LeVeque 1983, equations 1.5: a chunk of n_b rows joins the n_a before it,
 // mean = mean_a + d n_b / n and S = S_a + S_b + d^2 n_a n_b / n, with d = mean_b - mean_a, n = n_a + n_b.
 template <class T> void batch_moments_finish(const Call &call) {
+    using op = operands::BATCH_MOMENTS;
     const Chunks<T> chunks = moment_chunks<T>(call);
     const std::int64_t M = chunks.M, C = chunks.C;
     double *const mean = chunks.total(0), *const squares = chunks.total(1);
@@ -94,8 +97,8 @@ template <class T> void batch_moments_finish(const Call &call) {
     }
     const double none = M ? 0 : std::numeric_limits<double>::quiet_NaN();  // the mean of nothing
     for (std::int64_t c = 0; c < C; ++c) {
-        call.out<T>(1)[c] = T(mean[c] + none);
-        call.out<T>(2)[c] = T((squares[c] < 0 ? 0 : squares[c]) / double(M ? M : 1) + none);
+        call.out<T>(op::mean)[c] = T(mean[c] + none);
+        call.out<T>(op::var)[c] = T((squares[c] < 0 ? 0 : squares[c]) / double(M ? M : 1) + none);
     }
 }
 
@@ -138,7 +141,8 @@ inline void add_norm_chunks(const Chunks<T> &chunks, const T *var, double epsilo
 }
 
 template <class T> Chunks<T> gradient_chunks(const Call &call) {
-    return {call.scratch, call.size[0], call.size[1], 2};
+    const MatrixSizes size = call.sizes<MatrixSizes>();
+    return {call.scratch, size.M, size.C, 2};
 }
 template <class T> ScratchNeeds chunk_sums_scratch(const Call &call) {
     return gradient_chunks<T>(call).needs();
@@ -158,43 +162,48 @@ inline void move_running(const T *batch, std::int64_t C, T momentum, T factor, T
 
 // mean, var (C,) of size[0] rows; running_mean, running_var (C,) changed; before (2, C).  scalar[0]: momentum
 template <class T> void running_moments(const Call &call, int part, int) {
+    using op = operands::RUNNING_MOMENTS;
     if (part != 0) return;
-    const std::int64_t C = call.size[1];
-    const double count = double(call.size[0]);
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const double count = double(call.sizes<MatrixSizes>().M);
     const T momentum = T(call.scalar[0]), unbiased = T(count / (count - 1));
-    T *const before = call.out<T>(4);
-    move_running(call.in<T>(0), C, momentum, T(1), call.out<T>(2), before);
-    move_running(call.in<T>(1), C, momentum, unbiased, call.out<T>(3), before + C);
+    T *const before = call.out<T>(op::before);
+    move_running(call.in<T>(op::mean), C, momentum, T(1), call.out<T>(op::running_mean), before);
+    move_running(call.in<T>(op::var), C, momentum, unbiased, call.out<T>(op::running_var), before + C);
 }
 
 // y = (x - mean) gamma / sqrt(var + epsilon) + beta
 // x (M, C), mean, var (C,), gamma, beta (C,) or null -> y (M, C).  scalar[0]: epsilon
 template <class T> void batch_norm_forward(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
+    using op = operands::BATCH_NORM_FORWARD;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
     const T epsilon = T(call.scalar[0]);
-    for_row_blocks<T>(call.size[0], C, part, parts, [&](auto block, Range rows) {
-        const auto mean = block.load(call.in<T>(1)), beta = block.load_or(call.in<T>(4), 0);
+    for_row_blocks<T>(call.sizes<MatrixSizes>().M, C, part, parts, [&](auto block, Range rows) {
+        const auto mean = block.load(call.in<T>(op::mean)), beta = block.load_or(call.in<T>(op::beta), 0);
         const auto inverse = block.each([=](auto var) { return inverse_deviation<T>(var, epsilon); },
-                                        block.load(call.in<T>(2)));
-        const auto scale = block.each(TIMES, block.load_or(call.in<T>(3), 1), inverse);
+                                        block.load(call.in<T>(op::var)));
+        const auto scale = block.each(TIMES, block.load_or(call.in<T>(op::gamma), 1), inverse);
         for (std::int64_t m = rows.begin; m < rows.end; ++m)
-            block.store(call.out<T>(5) + m * C,
-                        block.each(normalized<T>, block.load(call.in<T>(0) + m * C), mean, scale, beta));
+            block.store(call.out<T>(op::y) + m * C,
+                        block.each(normalized<T>, block.load(call.in<T>(op::x) + m * C), mean, scale, beta));
     });
 }
 
 // dgamma = sum_m dy (x - mean) / sqrt(var + epsilon), dbeta = sum_m dy
 // x, dy (M, C), mean, var (C,) -> dgamma, dbeta (C,).  scalar[0]: epsilon
 template <class T> void batch_norm_sums(const Call &call, int part, int parts) {
-    const T *const x = call.in<T>(0), *const dy = call.in<T>(1);
+    using op = operands::BATCH_NORM_SUMS;
+    const T *const x = call.in<T>(op::x), *const dy = call.in<T>(op::dy);
     chunk_sums<T>(gradient_chunks<T>(call), part, parts, [&](auto block, std::int64_t) {
-        return [=, C = call.size[1], mean = block.load(call.in<T>(2))](std::int64_t m) {
+        return [=, C = call.sizes<MatrixSizes>().C, mean = block.load(call.in<T>(op::mean))](std::int64_t m) {
             return std::pair(block.load(dy + m * C), block.each(MINUS, block.load(x + m * C), mean));
         };
     });
 }
 template <class T> void batch_norm_sums_finish(const Call &call) {
-    add_norm_chunks(gradient_chunks<T>(call), call.in<T>(3), call.scalar[0], call.out<T>(4), call.out<T>(5));
+    using op = operands::BATCH_NORM_SUMS;
+    add_norm_chunks(gradient_chunks<T>(call), call.in<T>(op::var), call.scalar[0], call.out<T>(op::dgamma),
+                    call.out<T>(op::dbeta));
 }
 
 // scale, a and b of norm_gradient for a block.
@@ -222,13 +231,16 @@ template <class T, class B> struct NormGradient {
 // without dgamma and dbeta the moments do not depend on x, and only the first term is left.
 // x, dy (M, C), mean, var (C,), gamma, dgamma, dbeta (C,) or null -> dx (M, C).  scalar[0]: epsilon
 template <class T> void batch_norm_dx(const Call &call, int part, int parts) {
-    const std::int64_t M = call.size[0], C = call.size[1];
-    const T *const x = call.in<T>(0), *const dy = call.in<T>(1);
+    using op = operands::BATCH_NORM_DX;
+    const MatrixSizes size = call.sizes<MatrixSizes>();
+    const std::int64_t M = size.M, C = size.C;
+    const T *const x = call.in<T>(op::x), *const dy = call.in<T>(op::dy);
     for_row_blocks<T>(M, C, part, parts, [&](auto block, Range rows) {
-        const NormGradient<T, decltype(block)> gradient(block, M, call.in<T>(2), call.in<T>(3), call.in<T>(4),
-                                                        T(call.scalar[0]), call.in<T>(5), call.in<T>(6));
+        const NormGradient<T, decltype(block)> gradient(block, M, call.in<T>(op::mean), call.in<T>(op::var),
+                                                        call.in<T>(op::gamma), T(call.scalar[0]),
+                                                        call.in<T>(op::dgamma), call.in<T>(op::dbeta));
         for (std::int64_t m = rows.begin; m < rows.end; ++m)
-            block.store(call.out<T>(7) + m * C,
+            block.store(call.out<T>(op::dx) + m * C,
                         gradient(block, block.load(x + m * C), block.load(dy + m * C)));
     });
 }
@@ -246,12 +258,13 @@ template <class T, class F> inline T sum_row(std::int64_t C, F f) {
 // 1 / sqrt(var + epsilon) are kept.
 // x (M, C), gamma, beta (C,) or null -> y (M, C), moments (M, 2).  scalar[0]: epsilon
 template <class T> void layer_norm_forward(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
-    const T *const gamma = call.in<T>(1), *const beta = call.in<T>(2);
-    const Range rows = share(call.size[0], part, parts);
+    using op = operands::LAYER_NORM_FORWARD;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const T *const gamma = call.in<T>(op::gamma), *const beta = call.in<T>(op::beta);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *const x = call.in<T>(0) + m * C;
-        T *const y = call.out<T>(3) + m * C;
+        const T *const x = call.in<T>(op::x) + m * C;
+        T *const y = call.out<T>(op::y) + m * C;
         const T first = sum_row<T>(C, [=](std::int64_t e, int n) { return load_n(x + e, n); }) / T(C);
         // What rounding has left of the mean.
         const T rest = sum_row<T>(C, [=](std::int64_t e, int n) { return load_n(x + e, n) - first; }) / T(C);
@@ -267,8 +280,8 @@ template <class T> void layer_norm_forward(const Call &call, int part, int parts
             const Vec<T> shift = beta ? load_n(beta + e, n) : Vec<T>{};
             store_n(y + e, normalized<T>(load_n(x + e, n), mean, scale, shift), n);
         });
-        call.out<T>(4)[2 * m] = mean[0];
-        call.out<T>(4)[2 * m + 1] = inverse[0];
+        call.out<T>(op::moments)[2 * m] = mean[0];
+        call.out<T>(op::moments)[2 * m + 1] = inverse[0];
     }
 }
 
@@ -276,12 +289,13 @@ template <class T> void layer_norm_forward(const Call &call, int part, int parts
 // gamma + beta.
 // x, dy (M, C), gamma (C,) or null, moments (M, 2) -> dx (M, C)
 template <class T> void layer_norm_dx(const Call &call, int part, int parts) {
-    const std::int64_t C = call.size[1];
-    const T *const gamma = call.in<T>(2);
-    const Range rows = share(call.size[0], part, parts);
+    using op = operands::LAYER_NORM_DX;
+    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const T *const gamma = call.in<T>(op::gamma);
+    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const T *const x = call.in<T>(0) + m * C, *const dy = call.in<T>(1) + m * C;
-        const T mean = call.in<T>(3)[2 * m], inverse = call.in<T>(3)[2 * m + 1];
+        const T *const x = call.in<T>(op::x) + m * C, *const dy = call.in<T>(op::dy) + m * C;
+        const T mean = call.in<T>(op::moments)[2 * m], inverse = call.in<T>(op::moments)[2 * m + 1];
         const auto g = [=](std::int64_t e, int n) {
             return gamma ? load_n(dy + e, n) * load_n(gamma + e, n) : load_n(dy + e, n);
         };
@@ -289,7 +303,7 @@ template <class T> void layer_norm_dx(const Call &call, int part, int parts) {
         const T products =
             sum_row<T>(C, [=](std::int64_t e, int n) { return g(e, n) * (load_n(x + e, n) - mean); });
         const T b = products / T(C) * inverse * inverse;
-        T *const dx = call.out<T>(4) + m * C;
+        T *const dx = call.out<T>(op::dx) + m * C;
         for_vectors<T>(0, C, [=](std::int64_t e, int n) {
             store_n(dx + e,
                     norm_gradient<T>(load_n(x + e, n), g(e, n), broadcast(mean), broadcast(inverse),
@@ -302,9 +316,11 @@ template <class T> void layer_norm_dx(const Call &call, int part, int parts) {
 // dgamma = sum_m dy xhat, dbeta = sum_m dy
 // x, dy (M, C), moments (M, 2) -> dgamma, dbeta (C,)
 template <class T> void layer_norm_dw(const Call &call, int part, int parts) {
-    const T *const x = call.in<T>(0), *const dy = call.in<T>(1), *const moments = call.in<T>(2);
+    using op = operands::LAYER_NORM_DW;
+    const T *const x = call.in<T>(op::x), *const dy = call.in<T>(op::dy),
+                   *const moments = call.in<T>(op::moments);
     chunk_sums<T>(gradient_chunks<T>(call), part, parts, [&](auto block, std::int64_t) {
-        return [=, C = call.size[1]](std::int64_t m) {
+        return [=, C = call.sizes<MatrixSizes>().C](std::int64_t m) {
             const T mean = moments[2 * m], inverse = moments[2 * m + 1];
             return std::pair(block.load(dy + m * C),
                              block.each([=](auto v) { return (v - mean) * inverse; }, block.load(x + m * C)));
@@ -312,7 +328,9 @@ template <class T> void layer_norm_dw(const Call &call, int part, int parts) {
     });
 }
 template <class T> void layer_norm_dw_finish(const Call &call) {
-    add_chunks(gradient_chunks<T>(call), call.out<T>(3), call.out<T>(4), [](std::int64_t) { return 1.0; });
+    using op = operands::LAYER_NORM_DW;
+    add_chunks(gradient_chunks<T>(call), call.out<T>(op::dgamma), call.out<T>(op::dbeta),
+               [](std::int64_t) { return 1.0; });
 }
 
 }  // namespace fastnn

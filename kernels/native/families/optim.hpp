@@ -1,4 +1,4 @@
-// Optimizer updates: one pass over value, gradient and moments. size[0] is the number of elements.
+// Optimizer updates: one pass over value, gradient and moments.
 //
 // The formulas are inline functions on vectors, which fused kernels share.
 #pragma once
@@ -104,13 +104,15 @@ template <class T> struct AdamUpdate {
 // v = alpha v + (1 - alpha) g'^2; buffer = mu buffer + g' / (sqrt(v - mean^2) + eps); p -= lr buffer.
 // g, hyper (lr, alpha, eps, wd, mu), v, mean or null, buffer or null, p
 template <class T> void rmsprop(const Call &call, int part, int parts) {
-    const double *const hyper = call.in<double>(1);
+    using op = operands::RMSPROP;
+    const double *const hyper = call.in<double>(op::hyper);
     const T lr = T(hyper[0]), alpha = T(hyper[1]), rest = T(1 - hyper[1]), eps = T(hyper[2]);
     const T decay = T(hyper[3]), momentum = T(hyper[4]);
-    const T *const g = call.in<T>(0);
-    T *const v = call.out<T>(2), *const mean = call.out<T>(3), *const buffer = call.out<T>(4);
-    T *const p = call.out<T>(5);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    const T *const g = call.in<T>(op::g);
+    T *const v = call.out<T>(op::v), *const mean = call.out<T>(op::mean),
+             *const buffer = call.out<T>(op::buffer);
+    T *const p = call.out<T>(op::p);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         const Vec<T> value = load_n(p + e, n), step = decayed(load_n(g + e, n), value, decay);
         Vec<T> square = fma(broadcast(alpha), load_n(v + e, n), rest * (step * step));
@@ -139,12 +141,13 @@ inline ScratchNeeds sum_squares_scratch(const Call &) {
 
 // total = sum of g_e^2, in double.  g, total (1,)
 template <class T> void sum_squares(const Call &call, int part, int parts) {
-    const T *const g = call.in<T>(0);
+    using op = operands::SUM_SQUARES;
+    const T *const g = call.in<T>(op::g);
+    const std::int64_t count = call.sizes<Elements>().count;
     double *const sums = reinterpret_cast<double *>(call.scratch);
     const Range mine = share(SQUARES_CHUNKS, part, parts);
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
-        const std::int64_t begin = call.size[0] * chunk / SQUARES_CHUNKS;
-        const std::int64_t end = call.size[0] * (chunk + 1) / SQUARES_CHUNKS;
+        const std::int64_t begin = count * chunk / SQUARES_CHUNKS, end = count * (chunk + 1) / SQUARES_CHUNKS;
         constexpr int CHAINS = 8;
         double sum[CHAINS] = {};
         std::int64_t e = begin;
@@ -156,37 +159,41 @@ template <class T> void sum_squares(const Call &call, int part, int parts) {
 }
 
 inline void sum_squares_finish(const Call &call) {
+    using op = operands::SUM_SQUARES;
     const double *const sums = reinterpret_cast<const double *>(call.scratch);
     double total = 0;
     for (std::int64_t chunk = 0; chunk < SQUARES_CHUNKS; ++chunk) total += sums[chunk];
-    *call.out<double>(1) = total;
+    *call.out<double>(op::total) = total;
 }
 
 // norm = sqrt(sum of totals), factor = min(1, bound / (norm + 1e-6)).
-// totals (size0,), bound (1,) -> norm (1,), factor (1,)
+// totals (count,), bound (1,) -> norm (1,), factor (1,)
 inline void clip_factor(const Call &call, int part, int) {
+    using op = operands::CLIP_FACTOR;
     if (part != 0) return;
     double total = 0;
-    for (std::int64_t i = 0; i < call.size[0]; ++i) total += call.in<double>(0)[i];
-    const double norm = std::sqrt(total), factor = *call.in<double>(1) / (norm + 1e-6);
-    *call.out<double>(2) = norm;
-    *call.out<double>(3) = factor > 1 ? 1 : factor;
+    for (std::int64_t i = 0; i < call.sizes<Elements>().count; ++i) total += call.in<double>(op::totals)[i];
+    const double norm = std::sqrt(total), factor = *call.in<double>(op::bound) / (norm + 1e-6);
+    *call.out<double>(op::norm) = norm;
+    *call.out<double>(op::factor) = factor > 1 ? 1 : factor;
 }
 
 // x *= factor.  factor (1,) double
 template <class T> void multiply_all(const Call &call, int part, int parts) {
-    const T factor = T(*call.in<double>(0));
-    T *const x = call.out<T>(1);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    using op = operands::MULTIPLY;
+    const T factor = T(*call.in<double>(op::factor));
+    T *const x = call.out<T>(op::x);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end,
                    [=](std::int64_t e, int n) { store_n(x + e, factor * load_n(x + e, n), n); });
 }
 
 // x = min(max(x, -bound), bound); a nan stays.  bound (1,) double
 template <class T> void clamp(const Call &call, int part, int parts) {
-    const Vec<T> most = broadcast(T(*call.in<double>(0))), least = -most;
-    T *const x = call.out<T>(1);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    using op = operands::CLAMP;
+    const Vec<T> most = broadcast(T(*call.in<double>(op::bound))), least = -most;
+    T *const x = call.out<T>(op::x);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         const Vec<T> value = load_n(x + e, n), below = select<T>(value > most, most, value);
         store_n(x + e, select<T>(below < least, least, below), n);
@@ -196,11 +203,13 @@ template <class T> void clamp(const Call &call, int part, int parts) {
 // e += (1 - d) (p - e), d = the decay, or with a warm-up (scalar1) min(decay, (1 + t) / (10 + t)).
 // p, t (1,) int64, e; scalar0 = decay
 template <class T> void ema(const Call &call, int part, int parts) {
-    const double t = double(*call.in<std::int64_t>(1)), early = (1 + t) / (10 + t), decay = call.scalar[0];
+    using op = operands::EMA;
+    const double t = double(*call.in<std::int64_t>(op::steps)), early = (1 + t) / (10 + t),
+                 decay = call.scalar[0];
     const T rest = T(1 - (call.scalar[1] != 0 && early < decay ? early : decay));
-    const T *const p = call.in<T>(0);
-    T *const average = call.out<T>(2);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    const T *const p = call.in<T>(op::p);
+    T *const average = call.out<T>(op::average);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
         const Vec<T> old = load_n(average + e, n);
         store_n(average + e, fma(broadcast(rest), load_n(p + e, n) - old, old), n);
@@ -209,9 +218,9 @@ template <class T> void ema(const Call &call, int part, int parts) {
 
 // g, and what the update takes, of one shape
 template <class T, template <class> class Update> void update_kernel(const Call &call, int part, int parts) {
-    const T *g = call.in<T>(0);
-    const Update<T> update(call, 1);
-    const Range range = share(call.size[0], part, parts, LANES<T>);
+    const T *g = call.in<T>(operands::SGD::g);
+    const Update<T> update(call, operands::SGD::hyper);  // the same positions for ADAM
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { update(e, load_n(g + e, n), n); });
 }
 

@@ -13,14 +13,8 @@
 
 namespace fastnn {
 
-// The sizes of a call, in this order.
-struct Windows {
-    std::int64_t N, H, W, C, R, S, P, Q, stride[2], padding[2];
-
-    explicit Windows(const Call &call) {
-        static_assert(sizeof(Windows) <= sizeof call.size);
-        std::memcpy(this, call.size, sizeof *this);
-    }
+struct Windows : PoolSizes {
+    explicit Windows(const Call &call) : PoolSizes(call.sizes<PoolSizes>()) {}
 };
 
 // Those of `size` places of a window that lie in the image, which has `inputs` pixels along this side; the
@@ -59,8 +53,9 @@ template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return ~(v <= best
 // nan. A window that sees nothing has -inf, and the tap 0.
 // x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of the width of T
 template <class T> void max_pool_forward(const Call &call, int part, int parts) {
+    using op = operands::MAX_POOL_FORWARD;
     const Windows g(call);
-    const T *const x = call.in<T>(0);
+    const T *const x = call.in<T>(op::x);
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
         const bool sees = rows.begin < rows.end && columns.begin < columns.end;
         const std::int64_t first = sees ? rows.begin * g.S + columns.begin : 0;
@@ -74,8 +69,8 @@ template <class T> void max_pool_forward(const Call &call, int part, int parts) 
                     best = select<T>(wins, v, best);
                     tap = wins ? tap_number<T>(r * g.S + s) : tap;
                 }
-            store_n(call.out<T>(1) + output + c, best, n);
-            store_n(call.out<T>(2) + output + c, Vec<T>(tap), n);  // the same bits
+            store_n(call.out<T>(op::y) + output + c, best, n);
+            store_n(call.out<T>(op::taps) + output + c, Vec<T>(tap), n);  // the same bits
         });
     });
 }
@@ -83,8 +78,9 @@ template <class T> void max_pool_forward(const Call &call, int part, int parts) 
 // y = 1 / (R S) times the sum over the window; what lies outside of the image counts as 0.
 // x (N, H, W, C) -> y (N, P, Q, C)
 template <class T> void avg_pool_forward(const Call &call, int part, int parts) {
+    using op = operands::AVG_POOL_FORWARD;
     const Windows g(call);
-    const T *const x = call.in<T>(0);
+    const T *const x = call.in<T>(op::x);
     const T factor = T(1 / double(g.R * g.S));
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
@@ -92,7 +88,7 @@ template <class T> void avg_pool_forward(const Call &call, int part, int parts) 
             for (std::int64_t r = rows.begin; r < rows.end; ++r)
                 for (std::int64_t s = columns.begin; s < columns.end; ++s)
                     sum += load_n(x + (corner + (r * g.W + s) * g.C + c), n);
-            store_n(call.out<T>(1) + output + c, sum * factor, n);
+            store_n(call.out<T>(op::y) + output + c, sum * factor, n);
         });
     });
 }
@@ -149,21 +145,24 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
 // dx = sum of dy over the windows of which the pixel is the winner.
 // dy, taps (N, P, Q, C) -> dx (N, H, W, C)
 template <class T> void max_pool_dx(const Call &call, int part, int parts) {
-    const auto won = [dy = call.in<T>(0), taps = call.in<T>(1)](std::int64_t at, std::int64_t place, int n) {
+    using op = operands::MAX_POOL_DX;
+    const auto won = [dy = call.in<T>(op::dy), taps = call.in<T>(op::taps)](std::int64_t at,
+                                                                            std::int64_t place, int n) {
         const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
         return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});
     };
-    gather_windows(Windows(call), call.out<T>(2), part, parts, won, [](Vec<T> sum) { return sum; });
+    gather_windows(Windows(call), call.out<T>(op::dx), part, parts, won, [](Vec<T> sum) { return sum; });
 }
 
 // dx = 1 / (R S) times the sum of dy over the windows that see the pixel.
 // dy (N, P, Q, C) -> dx (N, H, W, C)
 template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
+    using op = operands::AVG_POOL_DX;
     const Windows g(call);
     const T factor = T(1 / double(g.R * g.S));
-    const T *const dy = call.in<T>(0);
+    const T *const dy = call.in<T>(op::dy);
     const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };
-    gather_windows(g, call.out<T>(1), part, parts, seen, [=](Vec<T> sum) { return sum * factor; });
+    gather_windows(g, call.out<T>(op::dx), part, parts, seen, [=](Vec<T> sum) { return sum * factor; });
 }
 
 }  // namespace fastnn

@@ -13,7 +13,7 @@ inline void forget_memory() { asm volatile("" ::: "memory"); }
 // As many independent accumulators as the register tile of the matrix product has.
 constexpr int PROBE_CHAINS = TILE_COLUMNS * tile_rows(TILE_COLUMNS);
 
-// size[0] rounds of independent chains of fused multiply-adds; every part does all rounds. out[0] takes a
+// Rounds of independent chains of fused multiply-adds; every part does all rounds. x takes a
 // value, so that nothing can be left out.
 template <class T> void probe_fma(const Call &call, int, int) {
     constexpr int CHAINS = PROBE_CHAINS;
@@ -21,26 +21,26 @@ template <class T> void probe_fma(const Call &call, int, int) {
 #pragma GCC unroll 32
     for (int i = 0; i < CHAINS; ++i) chain[i] = broadcast(T(i));
     const Vec<T> factor = broadcast(T(0.999)), term = broadcast(T(0.001));
-    for (std::int64_t round = 0; round < call.size[0]; ++round) {
+    for (std::int64_t round = 0; round < call.sizes<ProbeSizes>().rounds; ++round) {
 #pragma GCC unroll 32
         for (int i = 0; i < CHAINS; ++i) chain[i] = fma(chain[i], factor, term);
     }
     Vec<T> sum{};
 #pragma GCC unroll 32
     for (int i = 0; i < CHAINS; ++i) sum += chain[i];
-    if (sum[0] == T(-1)) *call.out<T>(0) = sum[0];
+    if (sum[0] == T(-1)) *call.out<T>(operands::PROBE_FMA::x) = sum[0];
 }
 
 // FLOP of one round of probe_fma on one thread.
 template <class T> constexpr double PROBE_FLOP = 2.0 * PROBE_CHAINS * LANES<T>;
 
-// Reads size[0] elements, each part its share, size[1] times over.
+// Reads `count` elements, each part its own, `rounds` times.
 template <class T> void probe_read(const Call &call, int part, int parts) {
     constexpr int AT_ONCE = 8;
-    const Range range = share(call.size[0], part, parts, AT_ONCE * LANES<T>);
-    const T *x = call.out<T>(0);
+    const Range range = share(call.sizes<ProbeSizes>().count, part, parts, AT_ONCE * LANES<T>);
+    const T *x = call.out<T>(operands::PROBE_READ::x);
     Vec<T> sum[AT_ONCE] = {};
-    for (std::int64_t round = 0; round < call.size[1]; ++round) {
+    for (std::int64_t round = 0; round < call.sizes<ProbeSizes>().rounds; ++round) {
         for (std::int64_t e = range.begin; e + AT_ONCE * LANES<T> <= range.end; e += AT_ONCE * LANES<T>) {
 #pragma GCC unroll 8
             for (int i = 0; i < AT_ONCE; ++i) sum[i] += load(x + e + i * LANES<T>);
@@ -48,14 +48,14 @@ template <class T> void probe_read(const Call &call, int part, int parts) {
         forget_memory();
     }
     for (int i = 1; i < AT_ONCE; ++i) sum[0] += sum[i];
-    if (sum[0][0] == T(-1)) *call.out<T>(0) = T(0);
+    if (sum[0][0] == T(-1)) *call.out<T>(operands::PROBE_READ::x) = T(0);
 }
 
-// Reads, changes and writes back size[0] elements, each part its share, size[1] times over.
+// Reads, changes and writes back `count` elements, each part its own, `rounds` times.
 template <class T> void probe_update(const Call &call, int part, int parts) {
-    const Range range = share(call.size[0], part, parts, LANES<T>);
-    T *x = call.out<T>(0);
-    for (std::int64_t round = 0; round < call.size[1]; ++round) {
+    const Range range = share(call.sizes<ProbeSizes>().count, part, parts, LANES<T>);
+    T *x = call.out<T>(operands::PROBE_UPDATE::x);
+    for (std::int64_t round = 0; round < call.sizes<ProbeSizes>().rounds; ++round) {
         for_vectors<T>(range.begin, range.end,
                        [=](std::int64_t e, int n) { store_n(x + e, -load_n(x + e, n), n); });
         forget_memory();

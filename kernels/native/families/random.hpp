@@ -16,21 +16,23 @@ inline std::uint64_t mix(std::uint64_t z) {
 
 // bits = mix(key + GOLDEN mix(count)), count += 1.  state (key, count), bits
 inline void random_next(const Call &call, int part, int) {
+    using op = operands::RANDOM_NEXT;
     if (part != 0) return;
-    std::uint64_t *const state = call.out<std::uint64_t>(0);
-    *call.out<std::uint64_t>(1) = mix(state[0] + GOLDEN * mix(state[1]));
+    std::uint64_t *const state = call.out<std::uint64_t>(op::state);
+    *call.out<std::uint64_t>(op::bits) = mix(state[0] + GOLDEN * mix(state[1]));
     ++state[1];
 }
 
 // y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0); two elements share a word of random bits
 template <class T> void dropout(const Call &call, int part, int parts) {
-    const T *x = call.in<T>(0);
-    const std::uint64_t key = *call.in<std::uint64_t>(1);
-    T *y = call.out<T>(2);
+    using op = operands::DROPOUT;
+    const T *x = call.in<T>(op::x);
+    const std::uint64_t key = *call.in<std::uint64_t>(op::bits);
+    T *y = call.out<T>(op::y);
     const double rate = call.scalar[0];
     const std::uint64_t threshold = std::uint64_t(rate * 4294967296.0);
     const T scale = rate < 1 ? T(1 / (1 - rate)) : T(0);
-    const Range range = share(call.size[0], part, parts, 2);
+    const Range range = share(call.sizes<Elements>().count, part, parts, 2);
     for (std::int64_t e = range.begin; e < range.end; e += 2) {
         const std::uint64_t word = mix(key + GOLDEN * (std::uint64_t(e) / 2 + 1));
         y[e] = x[e] * ((word & 0xFFFFFFFFu) >= threshold ? scale : T(0));

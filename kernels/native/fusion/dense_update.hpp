@@ -1,7 +1,7 @@
 // Gradients of a layer's weights and bias with the optimizer's update, so that the gradient is never stored:
 // dense_dw and dense_db of dense.hpp, and the rules of optim.hpp. Only plans use them.
 //
-// Arrays: x (or null), dy, then what the update takes; sizes as in dense.hpp, the batch being 1.
+// Operands: x (or null), dy, then those of the update; sizes as in dense.hpp, where the batch is 1.
 #pragma once
 
 #include "families/dense.hpp"
@@ -13,7 +13,8 @@ namespace fastnn {
 static_assert(MOST_FUSED_ROWS <= PACKED_ROWS);
 
 template <class T> Product<T> update_product(const Call &call) {
-    return dw_product(call, call.in<T>(0), call.in<T>(1));
+    using op = operands::DENSE_DW_SGD;  // the same positions for DENSE_DW_ADAM
+    return dw_product(call, call.in<T>(op::x), call.in<T>(op::dy));
 }
 
 // Takes a step down a tile of the gradient that is still in registers.
@@ -42,7 +43,8 @@ template <class T> struct DescendTile {
 
 // For the product, and then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
-    if (is_narrow<T>(call.size[3])) return {0, 0, narrow_update_bytes<T>(call.size[3])};
+    const std::int64_t N = call.sizes<DenseSizes>().N;
+    if (is_narrow<T>(N)) return {0, 0, narrow_update_bytes<T>(N)};
     const Product<T> product = update_product<T>(call);
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
@@ -50,10 +52,12 @@ template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
 // w is updated by dw = x^T dy.  x (M, K), dy (M, N), hyper, moments and w (K, N)
 template <class T, template <class> class Update>
 void dense_dw_update(const Call &call, int part, int parts) {
-    const std::int64_t N = call.size[3];
+    using op = operands::DENSE_DW_SGD;  // the same positions for DENSE_DW_ADAM
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t N = size.N;
     if (is_narrow<T>(N))
-        return narrow_update(call.size[1], call.size[2], N, call.in<T>(0), call.in<T>(1), Update<T>(call, 2),
-                             part, parts, scratch_of<T>(call, part));
+        return narrow_update(size.M, size.K, N, call.in<T>(op::x), call.in<T>(op::dy),
+                             Update<T>(call, op::hyper), part, parts, scratch_of<T>(call, part));
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, 2);
@@ -88,7 +92,9 @@ template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
 // b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)
 template <class T, template <class> class Update>
 void dense_db_update(const Call &call, int part, int parts) {
-    sum_rows(call.in<T>(1), call.size[1], call.size[3], part, parts, Update<T>(call, 2));
+    using op = operands::DENSE_DB_SGD;  // the same positions for DENSE_DB_ADAM
+    const DenseSizes size = call.sizes<DenseSizes>();
+    sum_rows(call.in<T>(op::dy), size.M, size.N, part, parts, Update<T>(call, op::hyper));
 }
 
 }  // namespace fastnn

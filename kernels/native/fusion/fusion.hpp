@@ -1,14 +1,12 @@
 // Joins neighbouring calls of a plan where the result stays the same to the last bit.
 #pragma once
 
-#include <vector>
-
-#include "plan/calls.hpp"
 #include "fusion/norm_fusion.hpp"
+#include "plan/calls.hpp"
 
 namespace fastnn {
 
-inline int forward_activation(KernelId kernel) {
+inline Activation forward_activation(KernelId kernel) {
     switch (kernel) {
         case RELU_FORWARD: return RELU;
         case SIGMOID_FORWARD: return SIGMOID;
@@ -17,7 +15,7 @@ inline int forward_activation(KernelId kernel) {
     }
 }
 
-inline int gradient_activation(KernelId kernel) {
+inline Activation gradient_activation(KernelId kernel) {
     switch (kernel) {
         case RELU_DX: return RELU;
         case SIGMOID_DX: return SIGMOID;
@@ -26,114 +24,90 @@ inline int gradient_activation(KernelId kernel) {
     }
 }
 
-// y = f(x w + b): the dense or convolution kernel applies the activation to what it has just stored.
+// y = f(x w + b): the dense or convolution kernel applies the activation to the output that it just stored.
 inline void fuse_activations(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
-        Call &made = calls[i];
-        const Call act = calls[i + 1];
-        const int activation = forward_activation(act.kernel);
-        if ((made.kernel != DENSE_FORWARD && made.kernel != CONV_FORWARD) || !activation) continue;
-        if (act.array[0] != made.array[3]) continue;
-        if (uses(calls, made.array[3]) != 2) continue;  // somebody else reads x w + b
-        made.array[3] = act.array[1];
-        made.activation = activation;
+        Call &affine = calls[i];
+        const Call &act = calls[i + 1];
+        const Activation activation = forward_activation(act.kernel);
+        if ((affine.kernel != DENSE_FORWARD && affine.kernel != CONV_FORWARD) || !activation) continue;
+        if (act["x"] != affine["y"]) continue;
+        if (uses(calls, affine["y"]) != 2) continue;  // another call reads x w + b
+        affine["y"] = act["y"];
+        affine.activation = activation;
         calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
     }
 }
 
-// dx = f'(x) (dy w^T): the dense or convolution kernel goes back through the activation below it.
+// dx = f'(x) (dy w^T): the dense or convolution kernel applies the gradient of the activation below it.
 inline void fuse_activation_gradients(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
-        Call &made = calls[i];
-        const Call act = calls[i + 1];
-        const int activation = gradient_activation(act.kernel);
-        if ((made.kernel != DENSE_DX && made.kernel != CONV_DX) || !activation) continue;
-        if (act.array[1] != made.array[2] || uses(calls, made.array[2]) != 2) continue;
-        if (act.array[0] == act.array[2]) continue;  // it would overwrite what it still has to read
-        made.array[2] = act.array[2];
-        made.array[3] = act.array[0];
-        made.activation = activation;
+        Call &affine = calls[i];
+        const Call &act = calls[i + 1];
+        const Activation activation = gradient_activation(act.kernel);
+        if ((affine.kernel != DENSE_DX && affine.kernel != CONV_DX) || !activation) continue;
+        if (act["dy"] != affine["dx"] || uses(calls, affine["dx"]) != 2) continue;
+        if (act["y"] == act["dx"]) continue;  // the fused kernel would overwrite y before it reads it
+        affine["dx"] = act["dx"];
+        affine["y"] = act["y"];
+        affine.activation = activation;
         calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
     }
 }
 
-// The kernel that makes the gradient `made` and does the update `update` with it; else KERNEL_COUNT.
-inline KernelId with_update(KernelId made, KernelId update) {
-    if (made == DENSE_DW && update == SGD) return DENSE_DW_SGD;
-    if (made == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;
-    if (made == DENSE_DB && update == SGD) return DENSE_DB_SGD;
-    if (made == DENSE_DB && update == ADAM) return DENSE_DB_ADAM;
+// The kernel that computes a weight gradient and applies the update; KERNEL_COUNT if there is none.
+inline KernelId with_update(KernelId gradient, KernelId update) {
+    if (gradient == DENSE_DW && update == SGD) return DENSE_DW_SGD;
+    if (gradient == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;
+    if (gradient == DENSE_DB && update == SGD) return DENSE_DB_SGD;
+    if (gradient == DENSE_DB && update == ADAM) return DENSE_DB_ADAM;
     return KERNEL_COUNT;
 }
 
-// Whether a call writes the array that begins at `data`; if in doubt, it does.
-inline bool writes(const Call &call, const void *data) {
-    switch (call.kernel) {
-        case CHECK_INDEX:
-        case CHECK_ZERO:
-        case CHECK_FINITE:
-        case CALL_BACK: return false;
-        case DENSE_FORWARD:
-        case CONV_FORWARD: return call.array[3] == data;
-        case DENSE_DX:
-        case DENSE_DW:
-        case CONV_DX:
-        case CONV_DW:
-        case MAX_POOL_DX:
-        case RELU_DX:
-        case SIGMOID_DX:
-        case TANH_DX:
-        case ADD:
-        case SOFTMAX_DX:
-        case ELEMENTWISE_DX:
-        case DROPOUT: return call.array[2] == data;
-        case AVG_POOL_DX:
-        case DENSE_DB: return call.array[1] == data;
-        case BATCH_NORM_SUMS: return call.array[4] == data || call.array[5] == data;
-        case BATCH_NORM_DX: return call.array[7] == data;
-        case LAYER_NORM_DX: return call.array[4] == data;
-        case LAYER_NORM_DW: return call.array[3] == data || call.array[4] == data;
-        case DENSE_DW_SGD:
-        case DENSE_DW_ADAM:
-        case DENSE_DB_SGD:
-        case DENSE_DB_ADAM: return call.array[0] != data && call.array[1] != data && uses({call}, data) > 0;
-        default: return uses({call}, data) > 0;
-    }
+// The fused call: operands of these names come from the update or, if it has none, from the gradient.
+inline Call fused_update(KernelId kernel, const Call &gradient, const Call &update) {
+    Call fused = gradient;
+    fused.kernel = kernel;
+    std::fill(std::begin(fused.array), std::end(fused.array), nullptr);
+    for (int i = 0; const char *const name = operand_name(kernel, i); ++i)
+        for (const Call *from : {&gradient, &update})
+            if (const int j = find_operand(from->kernel, name); j >= 0) fused.array[i] = from->array[j];
+    fused.work = gradient.work + update.work;
+    return fused;
 }
 
-// The update of a weight moves the making of its gradient to its own place, behind everything that still
-// reads the old weight. If what the gradient is made of is written in between, it is left alone.
+// Whether any of the calls [begin, end) writes an input of `call`.
+inline bool inputs_change(const Calls &calls, std::size_t begin, std::size_t end, const Call &call) {
+    for (std::size_t i = begin; i < end; ++i)
+        for (int j = 0; operand_name(call.kernel, j); ++j)
+            if (!is_output(call.kernel, j) && writes(calls[i], call.array[j])) return true;
+    return false;
+}
+
+// Moves the computation of a weight gradient to its update, so that the gradient is never stored, unless its
+// inputs are overwritten in between. The update stays in its place, behind all calls that read old weights.
 inline void fuse_updates(Calls &calls) {
     for (std::size_t i = 0; i < calls.size(); ++i) {
-        const Call made = calls[i];
-        if (made.kernel != DENSE_DW && made.kernel != DENSE_DB) continue;
-        const void *gradient = made.array[made.kernel == DENSE_DW ? 2 : 1];
-        if (uses(calls, gradient) != 2 || made.size[0] != 1 || made.size[1] > MOST_FUSED_ROWS) continue;
-        for (std::size_t j = i + 1; j < calls.size(); ++j) {
-            Call &update = calls[j];
-            if (update.array[0] != gradient) continue;
-            const KernelId fused = with_update(made.kernel, update.kernel);
-            if (fused == KERNEL_COUNT) break;
-            bool kept = true;
-            for (std::size_t k = i + 1; k < j; ++k)
-                for (int input = 0; input < (made.kernel == DENSE_DW ? 2 : 1); ++input)
-                    kept = kept && !writes(calls[k], made.array[input]);
-            if (!kept) break;
-            Call call = made;
-            call.kernel = fused;
-            call.array[0] = made.kernel == DENSE_DW ? made.array[0] : nullptr;
-            call.array[1] = made.array[made.kernel == DENSE_DW ? 1 : 0];
-            for (int a = 1; a < 5; ++a) call.array[a + 1] = update.array[a];
-            call.work = made.work + update.work;
-            update = call;
-            calls.erase(calls.begin() + std::ptrdiff_t(i));
-            --i;
-            break;
-        }
+        const Call gradient = calls[i];
+        if (gradient.kernel != DENSE_DW && gradient.kernel != DENSE_DB) continue;
+        const void *const stored = gradient[gradient.kernel == DENSE_DW ? "dw" : "db"];
+        const auto [batch, M, K, N] = gradient.sizes<DenseSizes>();
+        if (uses(calls, stored) != 2 || batch != 1 || M > MOST_FUSED_ROWS) continue;
+        const auto reads = [=](const Call &call) { return uses(call, stored) > 0; };
+        const auto reader = std::find_if(calls.begin() + std::ptrdiff_t(i) + 1, calls.end(), reads);
+        if (reader == calls.end()) continue;
+        const KernelId fused = with_update(gradient.kernel, reader->kernel);
+        const std::size_t at = std::size_t(reader - calls.begin());
+        if (fused == KERNEL_COUNT || (*reader)["g"] != stored) continue;
+        if (inputs_change(calls, i + 1, at, gradient)) continue;
+        const Call together = fused_update(fused, gradient, *reader);
+        *reader = together;
+        calls.erase(calls.begin() + std::ptrdiff_t(i));
+        --i;
     }
 }
 
-// `updates`: gradients of parameters need not be stored.
+// `updates`: the gradients of parameters need not be stored.
 inline void fuse(Calls &calls, bool updates) {
     fuse_norms(calls);
     fuse_activations(calls);

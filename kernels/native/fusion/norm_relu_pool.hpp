@@ -22,7 +22,7 @@ template <class T, class B> inline auto norm_scale(B block, const T *var, const 
 }
 
 template <class T> ScratchNeeds norm_relu_pool_scratch(const Call &call) {
-    return {0, 0, call.size[3] * std::int64_t(sizeof(T))};
+    return {0, 0, call.sizes<PoolSizes>().C * std::int64_t(sizeof(T))};
 }
 
 // The largest max(z, 0) of a window from `pixel` on, and its place. A window of R x S, or with R = 0 of
@@ -52,10 +52,11 @@ template <class T, int R, int S> struct LargestOfWindow {
 // x (N, H, W, C), mean, var (C,), gamma, beta (C,) or null -> y, taps (N, P, Q, C) or null
 template <class T, int R, int S>
 void norm_relu_pool_lines(const Call &call, const Windows &g, Range lines, const T *scale) {
-    const T *const mean = call.in<T>(1), *const beta = call.in<T>(4);
-    T *const y = call.out<T>(5), *const taps = call.out<T>(6);
+    using op = operands::NORM_RELU_POOL_FORWARD;
+    const T *const mean = call.in<T>(op::mean), *const beta = call.in<T>(op::beta);
+    T *const y = call.out<T>(op::y), *const taps = call.out<T>(op::taps);
     for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const T *const corner = call.in<T>(0) + (line / g.P * g.H + line % g.P * g.R) * g.W * g.C;
+        const T *const corner = call.in<T>(op::x) + (line / g.P * g.H + line % g.P * g.R) * g.W * g.C;
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
             const Vec<T> shift = beta ? load_n(beta + c, n) : Vec<T>{};
             const LargestOfWindow<T, R, S> largest{
@@ -73,10 +74,11 @@ void norm_relu_pool_lines(const Call &call, const Windows &g, Range lines, const
 }
 
 template <class T> void norm_relu_pool_forward(const Call &call, int part, int parts) {
+    using op = operands::NORM_RELU_POOL_FORWARD;
     const Windows g(call);
     T *const scale = scratch_of<T>(call, part);
     for_blocks<T>(g.C, [&](auto block) {
-        block.store(scale, norm_scale(block, call.in<T>(2), call.in<T>(3), call.scalar[0]));
+        block.store(scale, norm_scale(block, call.in<T>(op::var), call.in<T>(op::gamma), call.scalar[0]));
     });
     const Range lines = share(g.N * g.P, part, parts);
     if (g.R == 2 && g.S == 2)
@@ -119,11 +121,13 @@ private:
 // The gradient of z for pixel after pixel, from that of the pool's outputs.
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
 template <class T, class B> class GradientOfNorm {
+    using op = operands::NORM_RELU_POOL_SUMS;  // the same positions for NORM_RELU_POOL_DX
+
 public:
     GradientOfNorm(const Call &call, const Windows &g, B block, std::int64_t pixel)
-        : mean(block.load(call.in<T>(3))),
-          scale(norm_scale(block, call.in<T>(4), call.in<T>(5), call.scalar[0])), block_(block),
-          beta_(block.load_or(call.in<T>(6), 0)), dy_(call.in<T>(1)), taps_(call.in<T>(2)),
+        : mean(block.load(call.in<T>(op::mean))),
+          scale(norm_scale(block, call.in<T>(op::var), call.in<T>(op::gamma), call.scalar[0])), block_(block),
+          beta_(block.load_or(call.in<T>(op::beta), 0)), dy_(call.in<T>(op::dy)), taps_(call.in<T>(op::taps)),
           cursor_(g, pixel) {}
 
     using Values = typename B::Values;
@@ -165,8 +169,9 @@ template <class T> ScratchNeeds norm_relu_pool_sums_scratch(const Call &call) {
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
 // -> dgamma, dbeta (C,)
 template <class T> void norm_relu_pool_sums(const Call &call, int part, int parts) {
+    using op = operands::NORM_RELU_POOL_SUMS;
     const Windows g(call);
-    const T *const x = call.in<T>(0);
+    const T *const x = call.in<T>(op::x);
     chunk_sums<T>(pixel_chunks<T>(call), part, parts, [&](auto block, std::int64_t first) {
         return [&g, x, block, gradient = GradientOfNorm<T, decltype(block)>(call, g, block, first)](
                    std::int64_t m) mutable {
@@ -177,23 +182,27 @@ template <class T> void norm_relu_pool_sums(const Call &call, int part, int part
     });
 }
 template <class T> void norm_relu_pool_sums_finish(const Call &call) {
-    add_norm_chunks(pixel_chunks<T>(call), call.in<T>(4), call.scalar[0], call.out<T>(7), call.out<T>(8));
+    using op = operands::NORM_RELU_POOL_SUMS;
+    add_norm_chunks(pixel_chunks<T>(call), call.in<T>(op::var), call.scalar[0], call.out<T>(op::dgamma),
+                    call.out<T>(op::dbeta));
 }
 
 // As batch_norm_dx.
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null, dgamma, dbeta (C,)
 // -> dx (N, H, W, C)
 template <class T> void norm_relu_pool_dx(const Call &call, int part, int parts) {
+    using op = operands::NORM_RELU_POOL_DX;
     const Windows g(call);
-    const T *const x = call.in<T>(0);
+    const T *const x = call.in<T>(op::x);
     const std::int64_t M = g.N * g.H * g.W;
     for_row_blocks<T>(M, g.C, part, parts, [&](auto block, Range rows) {
-        const NormGradient<T, decltype(block)> of_norm(block, M, call.in<T>(3), call.in<T>(4), call.in<T>(5),
-                                                       T(call.scalar[0]), call.in<T>(7), call.in<T>(8));
+        const NormGradient<T, decltype(block)> of_norm(block, M, call.in<T>(op::mean), call.in<T>(op::var),
+                                                       call.in<T>(op::gamma), T(call.scalar[0]),
+                                                       call.in<T>(op::dgamma), call.in<T>(op::dbeta));
         GradientOfNorm<T, decltype(block)> gradient(call, g, block, rows.begin);
         for (std::int64_t m = rows.begin; m < rows.end; ++m) {
             const auto pixel = block.load(x + m * g.C);
-            block.store(call.out<T>(9) + m * g.C, of_norm(block, pixel, gradient.next(pixel)));
+            block.store(call.out<T>(op::dx) + m * g.C, of_norm(block, pixel, gradient.next(pixel)));
         }
     });
 }

@@ -1,131 +1,61 @@
-// The one form in which every kernel is called: a plain record of pointers, sizes and scalars.
+// A kernel call: a plain record of pointers, sizes and scalars.
 //
-// A Call can be run at once, or kept and run again: a recorded training step is an array of them.
+// A Call can be run at once, or stored and run again: a recorded training step is an array of calls.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
+#include <stdexcept>
+
+#include "plan/kernels.hpp"
+#include "plan/sizes.hpp"
 
 namespace fastnn {
 
-// A weight gradient that sums over more rows of a batch is not fused with the update.
+// A weight gradient that sums over more rows than this is not fused with the update.
 constexpr std::int64_t MOST_FUSED_ROWS = 256;
 
-// Which kernel: the row of the table of an instruction set.
-enum KernelId : int {
-    DENSE_FORWARD,
-    DENSE_DX,
-    DENSE_DW,
-    DENSE_DB,
-    CONV_FORWARD,
-    CONV_DX,
-    CONV_DW,
-    IM2COL,
-    COL2IM,
-    MAX_POOL_FORWARD,
-    MAX_POOL_DX,
-    AVG_POOL_FORWARD,
-    AVG_POOL_DX,
-    BATCH_MOMENTS,
-    RUNNING_MOMENTS,
-    BATCH_NORM_FORWARD,
-    BATCH_NORM_SUMS,
-    BATCH_NORM_DX,
-    LAYER_NORM_FORWARD,
-    LAYER_NORM_DX,
-    LAYER_NORM_DW,
-    RELU_FORWARD,
-    RELU_DX,
-    SIGMOID_FORWARD,
-    SIGMOID_DX,
-    TANH_FORWARD,
-    TANH_DX,
-    LEAKY_RELU_FORWARD,
-    LEAKY_RELU_DX,
-    ELU_FORWARD,
-    ELU_DX,
-    GELU_FORWARD,
-    GELU_DX,
-    SILU_FORWARD,
-    SILU_DX,
-    ADD,
-    EXP_FORWARD,
-    LOG_FORWARD,
-    SOFTMAX_FORWARD,
-    SOFTMAX_DX,
-    ELEMENTWISE_FORWARD,
-    ELEMENTWISE_DX,
-    CROSS_ENTROPY_LABELS,
-    CROSS_ENTROPY_SOFT,
-    SQUARED_ERROR,
-    BINARY_CROSS_ENTROPY,
-    FOCAL_LABELS,
-    FOCAL_SOFT,
-    DICE,
-    SGD,
-    ADAM,
-    RMSPROP,
-    SUM_SQUARES,
-    CLIP_FACTOR,
-    MULTIPLY,
-    CLAMP,
-    EMA,
-    DROPOUT,
-    RANDOM_NEXT,
-    GATHER_BYTES,
-    GATHER_FLOATS,
-    GATHER_DOUBLES,
-    GATHER_LABELS,
-    COUNT_NONFINITE,
-    RANDOM_AFFINE,
-    DISPLACEMENT,
-    WARP_BYTES,
-    WARP_FLOATS,
-    WARP_DOUBLES,
-    LABEL_DIVISOR,
-    REDUCE_LOSS,
-    COUNT_CORRECT,
-    COUNT_CORRECT_BINARY,
-    ADVANCE,
-    ADAM_CORRECTIONS,
-    // Only in plans: fused kernels (fusion.hpp),
-    DENSE_DW_SGD,
-    DENSE_DW_ADAM,
-    DENSE_DB_SGD,
-    DENSE_DB_ADAM,
-    NORM_RELU_POOL_FORWARD,
-    NORM_RELU_POOL_SUMS,
-    NORM_RELU_POOL_DX,
-    // and what is no kernel (plan.hpp): checks that end a step before it has changed anything, a call-back.
-    CHECK_INDEX,
-    CHECK_ZERO,
-    CHECK_FINITE,
-    CALL_BACK,
-    // Only for fastnn.measure.probe.
-    PROBE_FMA,
-    PROBE_READ,
-    PROBE_UPDATE,
-    KERNEL_COUNT
-};
-
-// The activation that a fused dense kernel applies.
+// The activation that a fused dense or convolution kernel applies.
 enum Activation : int { NO_ACTIVATION, RELU, SIGMOID, TANH };
-
-constexpr int MOST_ARRAYS = 10;  // of a call
 
 struct Call {
     KernelId kernel{};
-    int is_double = 0;              // the float type: 0 float, 1 double
-    void *array[MOST_ARRAYS] = {};  // inputs, then outputs, in the order of the Python signature, or null
-    std::int64_t size[16] = {};
+    int is_double = 0;               // the float type: 0 float, 1 double
+    void *array[MAX_OPERANDS] = {};  // the operands, in the order of kernels.def
+    std::int64_t size[16] = {};      // one of the structures of sizes.hpp
     double scalar[2] = {};
-    int activation = 0;  // only in plans: what is fused with the kernel
-    double work = 0;     // about how many FLOP, to decide on threads
-    // Set by the executor: memory of which all parts share the first bytes, and then each has its own.
+    int activation = NO_ACTIVATION;  // only in plans
+    double work = 0;                 // approximate FLOP; determines the number of threads
+    // Set by the executor: scratch memory, first the bytes that all parts share, then those of each part.
     char *scratch = nullptr;
     std::int64_t shared_bytes = 0, scratch_bytes = 0;
 
     template <class T> const T *in(int i) const { return static_cast<const T *>(array[i]); }
     template <class T> T *out(int i) const { return static_cast<T *>(array[i]); }
+
+    // The operand called `name`, for code that handles calls of several kernels. Throws std::out_of_range if
+    // this kernel has no such operand.
+    void *&operator[](const char *name) { return array[position(name)]; }
+    void *operator[](const char *name) const { return array[position(name)]; }
+
+    template <class Sizes> Sizes sizes() const {
+        static_assert(sizeof(Sizes) <= sizeof size);
+        Sizes sizes;
+        std::memcpy(&sizes, size, sizeof sizes);
+        return sizes;
+    }
+    template <class Sizes> void set_sizes(const Sizes &sizes) {
+        static_assert(sizeof sizes <= sizeof size);
+        std::memcpy(size, &sizes, sizeof sizes);
+    }
+
+private:
+    int position(const char *name) const {
+        const int i = find_operand(kernel, name);
+        if (i < 0) throw std::out_of_range(kernel_name(kernel) + " has no operand " + name);
+        return i;
+    }
 };
 
 // The scratch memory of a part.
@@ -133,12 +63,12 @@ template <class T> inline T *scratch_of(const Call &call, int part) {
     return reinterpret_cast<T *>(call.scratch + call.shared_bytes + part * call.scratch_bytes);
 }
 
-// A kernel does part `part` of `parts` of its work; parts are independent and may run in any order.
-// What is computed, to the last bit, does not depend on `parts`.
+// A kernel does part `part` of `parts` of its work. Parts are independent and may run in any order; no bit of
+// the result depends on `parts`.
 using Kernel = void (*)(const Call &call, int part, int parts);
 
-// The bytes of scratch memory that a call needs: shared by all parts, of which the first `zeroed` are zero
-// when it begins, and for each part.
+// The bytes of scratch memory that a call needs: `shared` by all parts, where the first `zeroed` bytes are
+// zero when the call begins, and `each` for every part.
 struct ScratchNeeds {
     std::int64_t zeroed, shared, each;
 };
@@ -146,33 +76,34 @@ using Scratch = ScratchNeeds (*)(const Call &call);
 
 constexpr std::int64_t CACHE_LINE = 64;  // bytes
 
-// What is done once when all parts are done: puts together what they left in the shared scratch memory.
+// Runs once after all parts are done: combines what they left in the shared scratch memory.
 using Finish = void (*)(const Call &call);
 
-// So many bytes, rounded up to cache lines.
+// `bytes` rounded up to whole cache lines.
 inline std::int64_t whole_lines(std::int64_t bytes) {
     return (bytes + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE;
 }
 
-// The kernels of one instruction set: [kernel][is_double].
+// The kernels of one instruction set, indexed [kernel][is_double].
 struct Table {
     const char *isa;
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
-    Scratch scratch[KERNEL_COUNT][2];  // null: none
-    Kernel prepare[KERNEL_COUNT][2];  // fills the shared scratch memory before any part begins; null: nothing
-    Finish finish[KERNEL_COUNT][2];   // null: nothing
+    Scratch scratch[KERNEL_COUNT][2];  // null: the kernel needs no scratch memory
+    Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory before any part begins, or null
+    Finish finish[KERNEL_COUNT][2];    // or null
 };
 
-// The half-open range of `count` items that a part owns, split at multiples of `unit`.
+// A half-open range of items.
 struct Range {
     std::int64_t begin, end;
 };
 
+// The range of `count` items that a part owns. Ranges begin at multiples of `unit`.
 inline Range share(std::int64_t count, int part, int parts, std::int64_t unit = 1) {
     const std::int64_t units = (count + unit - 1) / unit;
     const std::int64_t begin = units * part / parts * unit, end = units * (part + 1) / parts * unit;
-    return {begin, end < count ? end : count};
+    return {begin, std::min(end, count)};
 }
 
 }  // namespace fastnn

@@ -1,6 +1,7 @@
-// Runs one call: how many threads it is worth, scratch memory, and off to the team.
+// Runs one call: chooses the number of threads, provides scratch memory and hands the call to the team.
 #pragma once
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -9,19 +10,19 @@
 
 namespace fastnn {
 
-// FLOP that pay for one more thread: a barrier costs 0.2 us, waking a sleeping thread several.
+// FLOP that justify one more thread: a barrier costs 0.2 us, waking a sleeping thread several.
 constexpr double WORK_PER_THREAD = 2e5;
 
-// Scratch memory of a calling thread; it only grows.
+// The scratch memory of a calling thread. It only grows.
 class ScratchMemory {
 public:
     ~ScratchMemory() { std::free(memory_); }
 
-    // At least `bytes`, whole cache lines, or null.
+    // At least `bytes` bytes (a multiple of the cache line), or null.
     char *get(std::int64_t bytes) {
         if (bytes > size_) {
             std::free(memory_);
-            memory_ = static_cast<char *>(std::aligned_alloc(64, std::size_t(bytes)));
+            memory_ = static_cast<char *>(std::aligned_alloc(CACHE_LINE, std::size_t(bytes)));
             size_ = memory_ ? bytes : 0;
         }
         return memory_;
@@ -32,11 +33,10 @@ private:
     std::int64_t size_ = 0;
 };
 
-// False if there is no memory for the scratch buffer; then nothing was run.
+// Returns false, without running anything, if there is no memory for the scratch buffer.
 inline bool execute_call(const Table &table, Call &call, int threads) {
     static thread_local ScratchMemory scratch;
-    const double worth = call.work / WORK_PER_THREAD;
-    const int parts = worth < 1 ? 1 : worth < threads ? int(worth) : threads;
+    const int parts = int(std::clamp(call.work / WORK_PER_THREAD, 1.0, double(threads)));
     if (const Scratch needed = table.scratch[call.kernel][call.is_double]) {
         const ScratchNeeds needs = needed(call);
         call.shared_bytes = whole_lines(needs.shared);
@@ -60,8 +60,8 @@ inline bool execute_call(const Table &table, Call &call, int threads) {
     return true;
 }
 
-// Around the calls of a plan, whose steps have so much work: the team stays awake between them.
-// False if there is nothing to close.
+// Keep the team awake between the calls of a plan whose steps take `work` FLOP. open_session returns false if
+// there is no session to close.
 inline bool open_session(int threads, double work) { return Team::instance().open_session(threads, work); }
 inline void close_session() { Team::instance().close_session(); }
 

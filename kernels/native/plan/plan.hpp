@@ -1,4 +1,4 @@
-// A plan: the calls of one training step, run again and again without Python.
+// A plan: the calls of one training step, run repeatedly without Python.
 #pragma once
 
 #include <chrono>
@@ -12,68 +12,68 @@
 namespace fastnn {
 
 // Why a run of a plan ended.
-enum Outcome : int { RAN, CHECK_FAILED, CALL_BACK_FAILED, OUT_OF_MEMORY };
+enum Outcome : int { RAN, CHECK_FAILED, CALLBACK_FAILED, OUT_OF_MEMORY };
 
 // Runs a kernel; false if there is no scratch memory for it.
 using RunCall = bool (*)(Call *call);
 // Calls the Python function number `index`; false if it raised.
-using CallBack = bool (*)(void *object, int index);
+using Callback = bool (*)(void *object, int index);
 
-// An array that may lie elsewhere from run to run, and `stride` bytes further from step to step.
-struct Slot {
+// An array that the caller provides for each run. Its data lies `stride` bytes further from step to step.
+struct InputBuffer {
     struct Place {
         std::size_t call;
-        int array;
+        int operand;
     };
-    std::vector<Place> places;
+    std::vector<Place> places;  // the operands that are this array
     char *data = nullptr;
     std::int64_t stride = 0;
+};
+
+// The learning rate that an update reads, and the factor by which it scales the rate of the step.
+struct LearningRate {
+    double *place, scale;
 };
 
 class Plan {
 public:
     std::vector<Call> calls;
-    std::vector<Slot> slots;
+    std::vector<InputBuffer> inputs;
+    std::vector<LearningRate> rates;
     const double *loss = nullptr;
-    std::size_t failed = 0;  // the call that ended the last run before its time
-    CallBack call_back = nullptr;
-    void *object = nullptr;
+    std::size_t failed = 0;  // the call that ended the last run early
+    Callback callback = nullptr;
+    void *object = nullptr;  // the first argument of callback
 
-    // Declares the array that begins at `data` a slot.
-    void add_slot(const void *data) {
-        Slot slot;
+    // Makes the array that begins at `data` an input buffer.
+    void add_input(const void *data) {
+        InputBuffer input;
         for (std::size_t i = 0; i < calls.size(); ++i)
-            for (int j = 0; j < MOST_ARRAYS; ++j)
-                if (data && calls[i].array[j] == data) slot.places.push_back({i, j});
-        slots.push_back(slot);
+            for (int j = 0; j < MAX_OPERANDS; ++j)
+                if (data && calls[i].array[j] == data) input.places.push_back({i, j});
+        inputs.push_back(input);
     }
 
-    // Where the learning rate stands that an update reads, and the factor on it.
-    struct Rate {
-        double *place, scale;
-    };
-    std::vector<Rate> rates;
-
-    void bind(std::size_t slot, char *data, std::int64_t stride) {
-        slots[slot].data = data;
-        slots[slot].stride = stride;
+    void bind(std::size_t input, char *data, std::int64_t stride) {
+        inputs[input].data = data;
+        inputs[input].stride = stride;
     }
 
-    // Up to `steps` steps, for as long as `seconds` have not passed; returns how many were completed, their
-    // losses in `losses`. A step that fails has changed nothing but buffers, if its checks stand before its
-    // first update.
-    // With `rate` (steps,) each step has its learning rate, which is written to all `rates`. With `times`
-    // (steps, calls) the seconds that each call took are written there.
+    // Runs up to `steps` steps, and begins no further one after `seconds`. Returns the number of completed
+    // steps; their losses are in `losses`. A failed step has changed nothing but buffers, provided that its
+    // checks come before its first update.
+    // `rate` (steps,), if not null, holds the learning rate of each step, which is written to all `rates`.
+    // `times` (steps, calls), if not null, receives the seconds that each call took.
     std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, const double *rate,
                      double *times, Outcome &outcome) {
         const Clock::time_point begin = Clock::now();
         outcome = RAN;
         for (std::int64_t step = 0; step < steps; ++step) {
-            for (const Slot &slot : slots)
-                for (const Slot::Place place : slot.places)
-                    calls[place.call].array[place.array] = slot.data + step * slot.stride;
+            for (const InputBuffer &input : inputs)
+                for (const InputBuffer::Place place : input.places)
+                    calls[place.call].array[place.operand] = input.data + step * input.stride;
             if (rate)
-                for (const Rate &written : rates) *written.place = rate[step] * written.scale;
+                for (const LearningRate &written : rates) *written.place = rate[step] * written.scale;
             outcome = run_step(run_call, times ? times + step * std::int64_t(calls.size()) : nullptr);
             if (outcome != RAN) return step;
             losses[step] = *loss;
@@ -93,10 +93,9 @@ private:
         for (std::size_t i = 0; i < calls.size(); ++i) {
             Call &call = calls[i];
             const Clock::time_point begin = times ? Clock::now() : Clock::time_point();
-            if (call.kernel == CALL_BACK) {
-                if (!call_back(object, int(call.size[0]))) return undo(i, CALL_BACK_FAILED);
-            } else if (call.kernel == CHECK_INDEX || call.kernel == CHECK_ZERO ||
-                       call.kernel == CHECK_FINITE) {
+            if (call.kernel == CALLBACK) {
+                if (!callback(object, int(call.sizes<Elements>().count))) return undo(i, CALLBACK_FAILED);
+            } else if (is_check(call.kernel)) {
                 if (!passes(call)) return undo(i, CHECK_FAILED);
             } else if (!run_call(&call)) {
                 return undo(i, OUT_OF_MEMORY);
@@ -106,23 +105,28 @@ private:
         return RAN;
     }
 
-    // Takes random counters and running moments back to where they were before the step, of which `count`
-    // calls were run; the last change first, since two calls may have changed the same moments.
+    // Restores the random counters and the running statistics from before the step, of which `count` calls
+    // have run. The last change is undone first, since two calls may have changed the same statistics.
     Outcome undo(std::size_t count, Outcome outcome) {
         failed = count;
         for (std::size_t i = count; i-- > 0;) {
-            if (calls[i].kernel == RANDOM_NEXT) --calls[i].out<std::uint64_t>(0)[1];
-            if (calls[i].kernel == RUNNING_MOMENTS) put_moments_back(calls[i]);
+            if (calls[i].kernel == RANDOM_NEXT) --random_counter(calls[i]);
+            if (calls[i].kernel == RUNNING_MOMENTS) restore_running_moments(calls[i]);
         }
         return outcome;
     }
 
+    static std::uint64_t &random_counter(const Call &call) {
+        return call.out<std::uint64_t>(operands::RANDOM_NEXT::state)[1];
+    }
+
     // running_mean, running_var (C,) = before (2, C)
-    static void put_moments_back(const Call &call) {
-        const std::size_t bytes =
-            std::size_t(call.size[1]) * (call.is_double ? sizeof(double) : sizeof(float));
-        std::memcpy(call.array[2], call.array[4], bytes);
-        std::memcpy(call.array[3], call.in<char>(4) + bytes, bytes);
+    static void restore_running_moments(const Call &call) {
+        using op = operands::RUNNING_MOMENTS;
+        const std::size_t channels = std::size_t(call.sizes<MatrixSizes>().C);
+        const std::size_t bytes = channels * (call.is_double ? sizeof(double) : sizeof(float));
+        std::memcpy(call.array[op::running_mean], call.array[op::before], bytes);
+        std::memcpy(call.array[op::running_var], call.in<char>(op::before) + bytes, bytes);
     }
 };
 

@@ -1,4 +1,4 @@
-// The calls of a training step, written down while they run for the first time.
+// Recording: each thread can store the calls that it makes while they run for the first time.
 #pragma once
 
 #include <vector>
@@ -7,7 +7,7 @@
 
 namespace fastnn {
 
-// Where this thread records its calls; null: it does not.
+// Where this thread stores its calls; null while it does not record.
 inline std::vector<Call> *&recording() {
     static thread_local std::vector<Call> *calls = nullptr;
     return calls;

@@ -1,11 +1,12 @@
 // A small team of threads that runs the parts of one kernel call.
 //
-// The caller is thread 0 and does part 0; worker i does part i, always, so that a thread finds in its cache
-// what it wrote before. Only a worker that has not begun when the caller is ready loses its part to it: one
-// that must be woken first (30 us), or whose core another process holds. A worker spins for a moment after
-// its last job, or as long as a plan runs, and then sleeps; a caller that finds the team busy (another Python
-// thread is using it) does all parts itself. The result is the same in every case. After fork() the child
-// starts a team of its own: threads do not survive a fork, and libgomp's team would deadlock there.
+// The caller is thread 0 and runs part 0; worker i always runs part i, so that a thread finds in its cache
+// the data that it wrote before. The caller takes over the part of a worker that has not begun when the
+// caller has finished its own: one that must be woken first (30 us), or whose core is held by another
+// process. After its last job a worker spins for a moment, or as long as a plan runs, and then sleeps. A
+// caller that finds the team busy (another Python thread is using it) runs all parts itself. The result is
+// the same in every case. After fork() the child starts its own team: threads do not survive a fork.
+// (libgomp's team deadlocks there.)
 #pragma once
 
 #include <pthread.h>
@@ -24,7 +25,7 @@
 
 namespace fastnn {
 
-// Tell the core that this is a spinning loop.
+// Tells the core that this is a spin loop.
 inline void spin_pause() {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -35,7 +36,7 @@ inline void spin_pause() {
 
 class Team {
 public:
-    // The team of this process; never destroyed, since its threads may outlive static destructors.
+    // The team of this process. It is never destroyed, since its threads may outlive static destructors.
     static Team &instance() {
         static std::once_flag once;
         std::call_once(once, [] {
@@ -45,7 +46,7 @@ public:
         return *current().load();
     }
 
-    // Runs all parts of the call and returns when they are done.
+    // Runs all parts of the call and returns when they have finished.
     void run(Kernel kernel, const Call &call, int parts) {
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
         int helpers = alone.owns_lock() ? ensure_workers(parts - 1) : 0;
@@ -64,10 +65,10 @@ public:
         for (int i = 0; i < helpers; ++i) workers_[i]->wait();
     }
 
-    // While a session is open, workers wait for jobs without going to sleep: a plan knows that more will come
-    // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work`: of one step.
-    // False, and no session, where one thread does all: workers must not spin on the
-    // cores of other trainings.
+    // While a session is open, workers wait for jobs without sleeping: a plan knows that more jobs will come
+    // (784-128-64-32-10 at batch 32 has gaps of 25 us, in which they would fall asleep). `work` is the FLOP
+    // of a step. Returns false, without opening a session, if `threads` is 1: workers must not spin on the
+    // cores of other training runs.
     bool open_session(int threads, double work) {
         if (threads < 2) return false;
         ++sessions_;
@@ -75,7 +76,8 @@ public:
         std::unique_lock<std::mutex> alone(busy_, std::try_to_lock);
         const int helpers = alone.owns_lock() ? ensure_workers(threads - 1) : 0;
         if (!helpers) return true;
-        // A new worker begins on the core of its creator, and a caller may have moved to that of its worker.
+        // A new worker starts on the core of its creator, and a caller may have moved to the core of a
+        // worker.
         if (this_core() != kept_off_) keep_off_this_core(helpers);
         for (int i = 0; i < helpers; ++i) workers_[i]->rouse();
         return true;
@@ -89,26 +91,26 @@ private:
         int parts;
     };
 
-    // Pauses before a waiting thread stops spinning: some 20 us, longer than the gap between the kernels
-    // of a training step, short beside a time slice.
+    // Pauses before a waiting thread stops spinning: about 20 us, longer than the gap between the kernels of
+    // a training step, but short compared with a time slice.
     static constexpr int SPINS = 1000;
 
-    // Waking a thread costs its caller 13 us (a system call, measured on a virtual machine). A call of less
-    // FLOP than this does without; but every so many of them one wakes the team, since more seem to follow.
+    // Waking a thread costs the caller 13 us (a system call, measured on a virtual machine). Calls with fewer
+    // FLOP than this do not wake the team, except for every eighth, since more calls seem to follow.
     static constexpr double WORK_TO_WAKE = 8e6;
     static constexpr int CALLS_TO_WAKE = 8;
 
     struct alignas(64) Worker {
         explicit Worker(const std::atomic<int> &sessions) : sessions(sessions) {}
 
-        const std::atomic<int> &sessions;  // how many are open
-        // What there is to do; null: nothing, busy(): it is being done.
+        const std::atomic<int> &sessions;  // the number of open sessions
+        // The job to run; null if there is none, busy() while the worker runs it.
         std::atomic<const Job *> job{nullptr};
         std::atomic<bool> asleep{false};
         int part = 0;
         pthread_t thread{};
 #if defined(__linux__)
-        cpu_set_t cores{};  // where it may run, as far as this team has said so
+        cpu_set_t cores{};  // the cores that the team has restricted it to, if any
 #endif
         std::mutex mutex;
         std::condition_variable wake;
@@ -119,14 +121,14 @@ private:
             rouse();
         }
 
-        // Wakes it if it sleeps and nobody has done so already.
+        // Wakes the worker if it sleeps and no other thread has woken it.
         void rouse() {
             if (!asleep.exchange(false)) return;
             const std::lock_guard<std::mutex> lock(mutex);
             wake.notify_one();
         }
 
-        // Takes back a job that the worker has not begun; false if it has.
+        // Takes back a job. Returns false if the worker has begun it.
         bool revoke(const Job &given) {
             const Job *expected = &given;
             return job.compare_exchange_strong(expected, nullptr);
@@ -156,7 +158,8 @@ private:
                 }
                 std::unique_lock<std::mutex> lock(mutex);
                 wake.wait(lock, [this] {
-                    // Both sides store before they load: either rouse() sees `asleep`, or this sees the job.
+                    // Both threads store before they load: either rouse() sees `asleep`, or this sees the
+                    // job.
                     asleep.store(true);
                     return job.load() != nullptr || sessions.load() > 0;
                 });
@@ -164,7 +167,7 @@ private:
             }
         }
 
-        // The job that waits, marked as begun; null if there is none or the caller has taken it back.
+        // Marks the waiting job as begun and returns it; null if there is none or the caller took it back.
         const Job *begin() {
             const Job *next = job.load(std::memory_order_relaxed);
             return next && job.compare_exchange_strong(next, busy()) ? next : nullptr;
@@ -181,10 +184,10 @@ private:
         return team;
     }
 
-    // Starts workers until there are `count`; returns how many there are (fewer if the system refuses).
+    // Starts workers until there are `count`. Returns their number, which is smaller if the system refuses.
     int ensure_workers(int count) {
         if (int(workers_.size()) >= count) return count;
-        // Threads inherit the signal mask: signals are the business of the program's own threads.
+        // Workers inherit a mask that blocks all signals: only the program's own threads handle them.
         sigset_t all, before;
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
@@ -202,9 +205,10 @@ private:
         return int(workers_.size());
     }
 
-    // Lets the first `count` workers run where the caller may, but not where it does. Left to itself, Linux
-    // may wake a worker on the core of its waker although another one is idle, and then the two take turns,
-    // call after call (dense_forward of 128x784x512: 940 us on two threads, 455 with this).
+    // Lets the first `count` workers run on the cores that the caller may use, except the one that it is
+    // using. By default Linux may wake a worker on the core of its waker although another core is idle, and
+    // then the two take turns, call after call (dense_forward of 128x784x512: 940 us on two threads, 455 with
+    // this).
     void keep_off_this_core(int count) {
 #if defined(__linux__)
         cpu_set_t cores;

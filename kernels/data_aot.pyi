@@ -1,9 +1,0 @@
-from typing import Any
-
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-
-def gather(source: Array, index: Array, scale: float, out: Array) -> None: ...
-def gather_labels(source: Array, index: Array, out: Array) -> None: ...
-def count_nonfinite(x: Array, count: Array) -> None: ...

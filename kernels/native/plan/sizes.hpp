@@ -1,0 +1,58 @@
+// The names of the sizes of a call: Call::size holds one of these structures.
+#pragma once
+
+#include <cstdint>
+
+namespace fastnn {
+
+// Kernels that treat all elements alike.
+struct Elements {
+    std::int64_t count;
+};
+
+// Matrices (M, C): softmax, losses of classes, norms, the rows of a gathered batch.
+struct MatrixSizes {
+    std::int64_t M, C;
+};
+
+// Products x (batch, M, K) by w (batch, K, N); without leading axis the batch is 1.
+struct DenseSizes {
+    std::int64_t batch, M, K, N;
+};
+
+// Images x (N, H, W, C), filters (R, S, channels, O), outputs y (N, P, Q, O); the pairs are (rows, columns).
+struct ConvSizes {
+    std::int64_t N, H, W, C, R, S, channels, O, P, Q, stride[2], padding[2], dilation[2];
+};
+
+// Images x (N, H, W, C), windows of R x S pixels, outputs y (N, P, Q, C).
+struct PoolSizes {
+    std::int64_t N, H, W, C, R, S, P, Q, stride[2], padding[2];
+};
+
+// `count` logits (..., C), the elements of all axes.
+struct BinarySizes {
+    std::int64_t count, C;
+};
+
+// Logits (M, S, C) of M samples, S positions and C classes.
+struct DiceSizes {
+    std::int64_t M, S, C;
+};
+
+// Images (M, H, W, C).
+struct ImageSizes {
+    std::int64_t M, H, W, C;
+};
+
+// A check of `count` indices, all of which must lie in [0, limit).
+struct IndexCheck {
+    std::int64_t count, limit;
+};
+
+// An array of `count` elements that is read, or updated, `rounds` times.
+struct ProbeSizes {
+    std::int64_t count, rounds;
+};
+
+}  // namespace fastnn

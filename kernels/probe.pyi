@@ -1,9 +1,0 @@
-from typing import Any
-
-import numpy.typing as npt
-
-Array = npt.NDArray[Any]
-
-def fma_seconds(x: Array, rounds: int) -> float: ...
-def read_seconds(x: Array, rounds: int) -> float: ...
-def update_seconds(x: Array, rounds: int) -> float: ...
