@@ -3,8 +3,8 @@
 >>> fn.fit(model, (x, y), augment=fn.augment.Rotate(15) | fn.augment.Shift(2))
 
 Rotations, shears, scales, shifts, crops and flips are combined into one matrix per image, so together they
-cost one warp with bilinear interpolation; pixels outside the image are 0. The random numbers are a function of
-(key, batch count, index in the batch), so the result does not depend on the number of threads.
+cost one warp with bilinear interpolation; pixels outside the image are 0. The random numbers are a function
+of (key, batch count, index in the batch), so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Augmentation:
     def __call__(self, images: npt.ArrayLike, *, seed: int | None = None) -> Array:
         """Return augmented copies of `images` (N, H, W) or (N, H, W, C), in the same dtype.
 
-        Raises TypeError unless the dtype is uint8, float32 or float64, and ValueError if the shape is not that
-        of images.
+        Raises TypeError unless the dtype is uint8, float32 or float64, and ValueError unless the shape is one
+        of these.
         """
         x = np.ascontiguousarray(images)
         if x.dtype not in (np.uint8, np.float32, np.float64):
