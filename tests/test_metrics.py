@@ -19,7 +19,7 @@ def random_cases(count=60):
 
 @pytest.mark.parametrize("zero_division", [0.0, 1.0])
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
-def test_precision_recall_and_f1_are_scikit_learns(average, zero_division):
+def test_precision_recall_and_f1_equal_scikit_learn(average, zero_division):
     """Few samples, many classes: some classes are never predicted, never a target, or neither."""
     pairs = (
         (metrics.precision, theirs.precision_score),
@@ -35,7 +35,7 @@ def test_precision_recall_and_f1_are_scikit_learns(average, zero_division):
                 assert got == pytest.approx(wanted, abs=1e-12)
 
 
-def test_each_class_alone_is_scikit_learns():
+def test_values_per_class_equal_scikit_learn():
     for outputs, labels in random_cases():
         predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
         wanted = theirs.precision_recall_fscore_support(
@@ -45,7 +45,7 @@ def test_each_class_alone_is_scikit_learns():
             np.testing.assert_allclose(ours(outputs, labels, average="none"), numbers, atol=1e-12)
 
 
-def test_accuracy_and_confusion_are_scikit_learns():
+def test_accuracy_and_confusion_equal_scikit_learn():
     for outputs, labels in random_cases():
         predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
         one_hot = np.eye(classes)[labels]
@@ -56,7 +56,7 @@ def test_accuracy_and_confusion_are_scikit_learns():
             assert np.array_equal(table, wanted)
 
 
-def test_top_k_is_scikit_learns():
+def test_top_k_equals_scikit_learn():
     for outputs, labels in random_cases():
         for k in range(1, outputs.shape[1]):
             with warnings.catch_warnings():

@@ -116,7 +116,7 @@ def with_gradient(loss, z, target):
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_cross_entropy_has_pytorchs_golden_values(case, options):
+def test_cross_entropy_equals_pytorchs_golden_values(case, options):
     target, keywords = options(*case)
     each, mean, gradient = GOLDEN[case]
     for reduction, expected in {"none": each, "sum": sum(each), "mean": mean}.items():
