@@ -16,10 +16,11 @@ from fastnn.recording.recorder import Backward
 class Conv2d(Layer):
     """2-D convolution: (N, H, W, in_channels) -> (N, P, Q, out_channels).
 
-    y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o], with filters W
-    (R, S, in_channels / groups, out_channels) and P = floor((H + 2 padding - dilation (R - 1) - 1) / stride)
-    + 1. With one input channel, images (N, H, W) are accepted, too. Sizes are an integer or a pair (height,
-    width).
+    y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o].
+
+    The filters W are (R, S, in_channels / groups, out_channels), and the output height is
+    P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1. With one input channel, images (N, H, W)
+    are accepted, too. Each size is an integer or a pair (height, width).
 
     Args:
         in_channels: Number of input channels C.

@@ -31,7 +31,7 @@ class Flatten(_ShapeLayer):
 
 
 class Reshape(_ShapeLayer):
-    """Reshapes each sample: (N, ...) -> (N, *shape), in C order and without a copy.
+    """Reshapes each sample, (N, ...) -> `(N, *shape)`, in C order and without a copy.
 
     For example, Reshape(28, 28, 1) turns rows of 784 pixels into images. One size may be -1: it is inferred
     from the others. Raises ValueError if a size is not positive or a second one is -1. The forward pass

@@ -35,7 +35,7 @@ class Loss(Noted, ABC):
 
     @abstractmethod
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        """Check `target` and return it as a contiguous array for outputs (N, *outputs) of `dtype`.
+        """Check `target` and return it as a contiguous array for outputs `(N, *outputs)` of `dtype`.
 
         Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
@@ -117,7 +117,7 @@ def class_weights(weight: npt.ArrayLike | None, name: str = "class weights") -> 
 
 
 def with_the_shape(target: npt.ArrayLike, outputs: Shape, loss: str) -> Array:
-    """Return `target` with shape (N, *outputs). Shape (N,) is accepted for a single output.
+    """Return `target` with shape `(N, *outputs)`. Shape (N,) is accepted for a single output.
 
     Raises TypeError if the values are not real numbers, and ValueError if the shape does not fit.
     """
