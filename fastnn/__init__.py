@@ -1,4 +1,6 @@
-"""fastnn: train small neural networks on a CPU, fast, through an API thin enough to read.
+"""fastnn trains small neural networks fast on a CPU, with a Python API thin enough to read.
+
+`x` holds the samples (N, ...), float or uint8 (scaled by 1/255), and `y` the class labels (N,):
 
 >>> import fastnn as fn
 >>> model = fn.Sequential(fn.Linear(784, 128), fn.ReLU(), fn.Linear(128, 10))

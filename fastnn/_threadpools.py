@@ -1,7 +1,8 @@
-"""Makes threadpoolctl limit the threads of the compiled kernels, as it does for BLAS and OpenMP.
+"""Registers the compiled kernels with threadpoolctl, so that it limits their threads like those of BLAS.
 
-`with threadpool_limits(1):` bounds them, `threadpool_info()` lists them. fastnn does not import threadpoolctl
-for that (2 ms, and it sets an environment variable); it waits until somebody else does.
+`with threadpool_limits(1):` then limits the kernels and `threadpool_info()` lists them. fastnn does not
+import threadpoolctl itself, which takes 2 ms and sets an environment variable: it waits until other code
+imports threadpoolctl, and registers the kernels then.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-if TYPE_CHECKING:  # it takes as long to import as threadpoolctl itself
+if TYPE_CHECKING:  # importing it takes as long as importing threadpoolctl
     from importlib.abc import Loader
 
 
 def register_with_threadpoolctl() -> None:
-    """Tell threadpoolctl of the kernels: now if it has been imported already, else as soon as it is."""
+    """Register the kernels with threadpoolctl: now if it is imported already, else when it is imported."""
     module = sys.modules.get("threadpoolctl")
     if module is None:
         sys.meta_path.insert(0, _Finder())
@@ -30,10 +31,13 @@ def _register(threadpoolctl: Any) -> None:
 
 
 class _Kernels:
-    """What a threadpoolctl.LibController needs to know; `dynlib` is the extension module kernels/core."""
+    """The attributes and methods of a threadpoolctl.LibController for the extension module kernels/core.
+
+    threadpoolctl sets `dynlib`, the loaded library.
+    """
 
     user_api = internal_api = "fastnn"
-    # The file's name alone would match other packages' modules, of which threadpoolctl asks for the symbol.
+    # Other packages may have a module named core, too: threadpoolctl identifies ours by its symbol.
     filename_prefixes = ("core.",)
     check_symbols = ("fastnn_get_num_threads",)
     dynlib: Any
@@ -49,7 +53,7 @@ class _Kernels:
 
 
 class _Finder:
-    """Finds threadpoolctl where the other finders do, and has it register the kernels when it is loaded."""
+    """A meta path finder that lets the other finders find threadpoolctl and wraps the loader in `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -66,7 +70,10 @@ class _Finder:
 
 
 class _Loader:
-    """Loads a module as another loader does, which it leaves in its place, and registers the kernels."""
+    """Loads threadpoolctl with the given loader, then registers the kernels.
+
+    The loaded module keeps the given loader as its `__loader__`.
+    """
 
     def __init__(self, loader: Loader) -> None:
         self._loader = loader

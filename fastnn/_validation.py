@@ -1,8 +1,8 @@
-"""Checks at the door: what came, what was wanted, what to do.
+"""Argument checks. Each error says what was passed, what is accepted and what to do.
 
-Every array a user hands over passes through here once, before anything is changed. What leaves is
-C-contiguous, of native byte order and of the one type that the kernels are about to use; the user's own
-array is never written to.
+Every array that a user passes is checked here once, before any state changes. The checked array is
+C-contiguous, in native byte order and of the dtype that the kernels use. The user's own array is never
+written to.
 """
 
 from __future__ import annotations
@@ -26,30 +26,31 @@ FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
-    """`dtype` as float32 or float64 of native byte order; ValueError for any other."""
-    wanted = np.dtype(dtype)
-    if wanted not in FLOATS:
-        raise ValueError(f"fastnn computes in float32 or float64, not in {wanted}")
-    return wanted
+    """Return `dtype` as a NumPy dtype. Raises ValueError unless it is native float32 or float64."""
+    checked = np.dtype(dtype)
+    if checked not in FLOATS:
+        raise ValueError(f"fastnn computes in float32 or float64, not in {checked}")
+    return checked
 
 
 def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
-    """`array` itself if a kernel can read it as `dtype`, else a copy: contiguous, aligned, native."""
+    """Return `array` as C-contiguous, aligned and native `dtype`; copy it only if it is not so already."""
     return np.require(array, dtype, ["C", "A", "E"])
 
 
 def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Array:
-    """`x` as a contiguous array of at least two dimensions, of `dtype` or uint8.
+    """Check the features `x` (N, ...) and return them as a contiguous array of `dtype` or uint8.
 
-    uint8 stays as it is: it is scaled while it is gathered. All other numbers become `dtype`.
-    Raises TypeError for what is not a real number, ValueError for an empty batch or a missing dimension.
+    uint8 stays uint8, because it is scaled when a mini-batch is gathered. Other dtypes are converted to
+    `dtype`. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or
+    `x` has fewer than two dimensions.
     """
     array = np.asarray(x)
     if array.dtype.kind not in "buif":
         raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}")
     if array.ndim < 2:
         raise ValueError(
-            f"{name} must have the shape (samples, features...), but it has {array.shape}: "
+            f"{name} must have shape (samples, features...), got {array.shape}: "
             f"for a single sample pass {name}[None]"
         )
     if array.shape[0] == 0:
@@ -58,7 +59,7 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Arra
 
 
 def labels(target: Array, classes: int) -> Array:
-    """Integer labels (N,) as contiguous int64, each in [0, classes). Raises ValueError otherwise."""
+    """Return integer labels (N,) as contiguous int64. Raises ValueError unless all are in [0, classes)."""
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= classes:
         wrong = low if low < 0 else high
@@ -71,14 +72,14 @@ def labels(target: Array, classes: int) -> Array:
 
 
 def same_length(x: Array, target: Array) -> None:
-    """Raise ValueError unless there is one target for each sample."""
+    """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
-        count = len(target) if target.ndim else "a single"
-        raise ValueError(f"x has {len(x)} samples, but y has {count}: one target is wanted for each sample")
+        count = f"{len(target)} targets" if target.ndim else "a single target"
+        raise ValueError(f"x has {len(x)} samples, but y has {count}: pass one target per sample")
 
 
 def count_nonfinite(x: Array) -> int:
-    """The number of nan and infinite elements of `x`."""
+    """Count the NaN and infinite elements of `x`."""
     if x.dtype == np.uint8:
         return 0
     count = np.empty(1, np.int64)
@@ -87,26 +88,26 @@ def count_nonfinite(x: Array) -> int:
 
 
 def positive_int(value: Any, name: str) -> int:
-    """`value` as an int of at least 1; ValueError otherwise."""
+    """Return `value` as an int. Raises ValueError unless it is an integer of at least 1 (and not a bool)."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
     return int(value)
 
 
 def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> float:
-    """`value` as a finite float in [low, high]; ValueError otherwise, also for texts and True."""
+    """Return `value` as a finite float in [low, high]. Raises ValueError otherwise, also for str and bool."""
     try:
         number = math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
     except (TypeError, ValueError):
         number = math.nan
-    if not (low <= number <= high and np.isfinite(number)):
-        wanted = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{name} must be a finite number, {wanted}, not {value!r}")
+    if not (low <= number <= high and math.isfinite(number)):
+        accepted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+        raise ValueError(f"{name} must be a finite number, {accepted}, not {value!r}")
     return number
 
 
 def warn(message: str) -> None:
-    """A UserWarning that names the user's line: the first frame outside the package."""
+    """Issue a UserWarning that points to the user's code: the first frame outside the package."""
     level, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == "fastnn":
         level, frame = level + 1, frame.f_back
@@ -114,7 +115,7 @@ def warn(message: str) -> None:
 
 
 def choose(name: str, table: Mapping[str, T], kind: str) -> T:
-    """`table[name]`; for an unknown name a ValueError that lists the valid ones."""
+    """Return `table[name]`. Raises ValueError, listing the valid names, if `name` is unknown."""
     try:
         return table[name]
     except (KeyError, TypeError):

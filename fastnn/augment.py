@@ -1,10 +1,10 @@
-"""Random changes of images while they are gathered into a mini-batch: more samples than there are.
+"""Data augmentation: random transformations of images, applied while a mini-batch is gathered.
 
 >>> fn.fit(model, (x, y), augment=fn.augment.Rotate(15) | fn.augment.Shift(2))
 
-Rotations, shears, scales, shifts, crops and flips become one matrix per image, so that together they cost one
-warp (bilinear; pixels beyond an image are 0). What is drawn is a function of (key, count of batches, place in
-the batch), whatever the number of threads.
+Rotations, shears, scales, shifts, crops and flips are combined into one matrix per image, so together they
+cost one warp with bilinear interpolation; pixels outside the image are 0. The random numbers are a function
+of (key, batch count, index in the batch), so the result does not depend on the number of threads.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ from fastnn import rng
 from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 
-# The places of the kernel's ranges: what each augmentation sets.
-ANGLE, SHEAR, LEAST_SCALE, MOST_SCALE, DOWN, RIGHT, ROWS, COLUMNS, UPSIDE_DOWN, MIRRORED = range(10)
+# Indices into the array of ranges that the kernel `random_affine` takes.
+ANGLE, SHEAR, LOWEST_SCALE, HIGHEST_SCALE, DOWN, RIGHT, ROWS, COLUMNS, UPSIDE_DOWN, MIRRORED = range(10)
 UNCHANGED = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 Numbers = float | Sequence[float]
 
 
 class Augmentation:
-    """Base class: what is done to images at random. `a | b` does both.
+    """Base class of all augmentations. `a | b` applies both.
 
-    Called as `augmentation(images, seed=0)` it gives changed copies of images (N, H, W) or (N, H, W, C), to
-    look at them.
+    To look at the result, call `augmentation(images, seed=0)`: it returns augmented copies.
     """
 
     @property
     def parts(self) -> tuple[Augmentation, ...]:
-        """What it consists of."""
+        """The single augmentations that this one combines."""
         return (self,)
 
     def settings(self) -> dict[int, float]:
-        """What it sets among the ranges of the kernel `random_affine`."""
+        """Return the ranges that this augmentation sets for the kernel `random_affine`: {index: value}."""
         return {}
 
     def __or__(self, other: Augmentation) -> Augmentation:
@@ -50,9 +49,10 @@ class Augmentation:
         return Together(*self.parts, *other.parts)
 
     def __call__(self, images: npt.ArrayLike, *, seed: int | None = None) -> Array:
-        """Changed copies of images (N, H, W) or (N, H, W, C), of their type: uint8, float32 or float64.
+        """Return augmented copies of `images` (N, H, W) or (N, H, W, C), in the same dtype.
 
-        Raises TypeError and ValueError for what are no images.
+        Raises TypeError unless the dtype is uint8, float32 or float64, and ValueError unless the shape is one
+        of these.
         """
         x = np.ascontiguousarray(images)
         if x.dtype not in (np.uint8, np.float32, np.float64):
@@ -66,25 +66,26 @@ class Augmentation:
 
 
 class Together(Augmentation):
-    """Several augmentations at once: what `a | b` gives.
+    """Applies several augmentations in one warp: the result of `a | b`.
 
-    Pixels are displaced first; then an image is flipped, scaled, sheared, rotated and shifted, in this order,
-    about its centre. Raises TypeError for what is no augmentation, ValueError where one kind occurs twice.
+    The order is fixed: elastic displacement first, then flip, scale, shear and rotation about the centre of
+    the image, then shift and crop. Raises TypeError if an argument is not an augmentation, and ValueError if
+    one class occurs twice.
     """
 
     def __init__(self, *augmentations: Augmentation) -> None:
         self._parts: tuple[Augmentation, ...] = ()
         for augmentation in augmentations:
             if not isinstance(augmentation, Augmentation):
-                hint = " (an instance is wanted: add parentheses)" if isinstance(augmentation, type) else ""
+                hint = ": pass an instance (add parentheses)" if isinstance(augmentation, type) else ""
                 raise TypeError(f"augment takes augmentations such as Rotate(15), not {augmentation!r}{hint}")
             self._parts += augmentation.parts
         ranges = np.array(UNCHANGED)
         for number, part in enumerate(self._parts):
             if any(type(other) is type(part) for other in self._parts[:number]):
-                raise ValueError(f"{type(part).__name__} occurs twice in {self!r}: give the wider range once")
-            for place, value in part.settings().items():
-                ranges[place] = value
+                raise ValueError(f"{type(part).__name__} occurs twice in {self!r}: pass the wider range once")
+            for index, value in part.settings().items():
+                ranges[index] = value
         self._ranges = ranges
         self._elastic = next((part for part in self._parts if isinstance(part, Elastic)), None)
 
@@ -93,19 +94,27 @@ class Together(Augmentation):
         return self._parts
 
     def check_images(self, shape: tuple[int, ...]) -> None:
-        """Raise ValueError unless a sample of this shape is an image."""
+        """Raise ValueError unless `shape`, of one sample, is (H, W) or (H, W, C)."""
         if len(shape) not in (2, 3):
             raise ValueError(
-                f"{self!r} changes images (height, width) or (height, width, channels), not samples of shape "
-                f"{shape}: reshape the features, and begin the model with Flatten() if it wants rows"
+                f"{self!r} takes images (height, width) or (height, width, channels), not samples of shape "
+                f"{shape}: reshape the features, and put Flatten() first if the model takes flat rows"
             )
 
     def gather(
         self, images: Array, index: Array, state: Array, scale: float | None, dtype: np.dtype[Any]
     ) -> Array:
-        """The mini-batch `images[index]` as floats, changed, as `layers.base.take` gives it unchanged.
+        """Gather the mini-batch `images[index]` as floats and augment it.
 
-        `state` (2,) uint64 = (key, count of batches) is advanced.
+        Args:
+            images: Images (N, H, W) or (N, H, W, C), uint8 or of `dtype`.
+            index: The samples of the mini-batch, (M,) integers.
+            state: (key, batch count), (2,) uint64; the count is advanced by one.
+            scale: The factor for the pixel values; None: 1/255 for uint8, else 1.
+            dtype: float32 or float64.
+
+        Returns:
+            The augmented images (M, H, W) or (M, H, W, C). Without augmentation see `layers.base.take`.
         """
         if scale is None:
             scale = 1 / 255 if images.dtype == np.uint8 else 1.0
@@ -130,7 +139,7 @@ class Together(Augmentation):
 
 @dataclass(frozen=True)
 class Rotate(Augmentation):
-    """Turns by an angle between -`degrees` and `degrees`."""
+    """Rotates by a random angle in [-`degrees`, `degrees`]."""
 
     degrees: float
 
@@ -143,13 +152,13 @@ class Rotate(Augmentation):
 
 @dataclass(frozen=True)
 class Shear(Augmentation):
-    """Shears along the rows, by an angle between -`degrees` and `degrees`."""
+    """Shears along the rows by a random angle in [-`degrees`, `degrees`], with `degrees` below 90."""
 
     degrees: float
 
     def __post_init__(self) -> None:
         if in_range(self.degrees, "degrees", 0, 90) == 90:
-            raise ValueError("a shear by 90 degrees leaves nothing of an image: degrees must be below 90")
+            raise ValueError("degrees must be below 90: a shear by 90 degrees leaves nothing of an image")
 
     def settings(self) -> dict[int, float]:
         return {SHEAR: math.radians(self.degrees)}
@@ -157,18 +166,18 @@ class Shear(Augmentation):
 
 @dataclass(frozen=True)
 class Scale(Augmentation):
-    """Enlarges by a factor between 1 - `change` and 1 + `change`, or between the two numbers of a pair."""
+    """Scales by a random factor in [1 - `change`, 1 + `change`], or in [low, high] for a pair (low, high)."""
 
     change: Numbers
 
     def __post_init__(self) -> None:
-        least, most = self.bounds
-        if not 0 < least <= most < math.inf:
-            raise ValueError(f"scales from {least:g} to {most:g} make no sense: 0 < least <= most is wanted")
+        low, high = self.bounds
+        if not 0 < low <= high < math.inf:
+            raise ValueError(f"scale factors must satisfy 0 < low <= high, got {low:g} and {high:g}")
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """The smallest and the largest factor."""
+        """The smallest and the largest scale factor."""
         numbers = _numbers(self.change, "change")
         if numbers.ndim:
             return float(numbers[0]), float(numbers[1])
@@ -176,13 +185,16 @@ class Scale(Augmentation):
         return 1 - change, 1 + change
 
     def settings(self) -> dict[int, float]:
-        least, most = self.bounds
-        return {LEAST_SCALE: least, MOST_SCALE: most}
+        low, high = self.bounds
+        return {LOWEST_SCALE: low, HIGHEST_SCALE: high}
 
 
 @dataclass(frozen=True)
 class Shift(Augmentation):
-    """Moves by up to `pixels` in each direction, parts of pixels too; a pair: by rows, by columns."""
+    """Shifts by up to `pixels` in each direction, also by fractions of a pixel.
+
+    A pair gives the limits for rows and columns.
+    """
 
     pixels: Numbers
 
@@ -196,9 +208,10 @@ class Shift(Augmentation):
 
 @dataclass(frozen=True)
 class Crop(Augmentation):
-    """Cuts an image of its size out of the image with `padding` pixels of 0 around it; a pair: rows, columns.
+    """Pads the image with `padding` zero pixels on each side and crops a random window of the original size.
 
-    So it moves by whole pixels, and keeps them as they are.
+    This shifts by whole pixels, so pixel values are not interpolated. A pair gives the padding of rows and
+    columns.
     """
 
     padding: int | Sequence[int]
@@ -215,7 +228,7 @@ class Crop(Augmentation):
 
 @dataclass(frozen=True)
 class Flip(Augmentation):
-    """Mirrors an image, left to right, with the probability `horizontal`, and upside down with `vertical`."""
+    """Flips left to right with probability `horizontal`, and upside down with probability `vertical`."""
 
     horizontal: float = 0.5
     vertical: float = 0.0
@@ -230,10 +243,11 @@ class Flip(Augmentation):
 
 @dataclass(frozen=True)
 class Elastic(Augmentation):
-    """Displaces pixels by `alpha` times random numbers in [-1, 1), smoothed by a Gaussian of `sigma` pixels.
+    """Elastic distortion: displaces each pixel by a smoothed random field (Simard, Steinkraus & Platt 2003).
 
-    Simard, Steinkraus & Platt 2003, who took alpha 34 and sigma 4 for digits of 29 x 29 pixels: displacements
-    of about 1.4 pixels.
+    The field is `alpha` times uniform random values in [-1, 1), smoothed by a Gaussian with a standard
+    deviation of `sigma` pixels. The defaults are the paper's, for digits of 29 x 29 pixels: displacements of
+    about 1.4 pixels.
     """
 
     alpha: float = 34.0
@@ -242,17 +256,17 @@ class Elastic(Augmentation):
     def __post_init__(self) -> None:
         in_range(self.alpha, "alpha", 0)
         if not 0 < in_range(self.sigma, "sigma", 0) <= 1000:
-            raise ValueError(f"sigma must lie in (0, 1000] pixels, not {self.sigma!r}")
+            raise ValueError(f"sigma must be in (0, 1000] pixels, not {self.sigma!r}")
 
 
 def _pair(value: Numbers, name: str) -> tuple[float, float]:
-    """One number, or one for rows and one for columns, at least 0."""
+    """Return (rows, columns) from one number or a pair. Raises ValueError unless both are at least 0."""
     pair = np.broadcast_to(_numbers(value, name), 2)
     return in_range(pair[0], name, 0), in_range(pair[1], name, 0)
 
 
 def _numbers(value: Numbers, name: str) -> Array:
-    """One number or two, as an array. Raises ValueError for anything else."""
+    """Return one number or a pair as a float64 array, () or (2,). Raises ValueError for anything else."""
     numbers = np.asarray(value)
     if numbers.shape not in ((), (2,)) or numbers.dtype.kind not in "iuf":
         raise ValueError(f"{name} must be a number or a pair of numbers, not {value!r}")

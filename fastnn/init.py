@@ -1,6 +1,7 @@
-"""Initial weights, by name or by object.
+"""Weight initialisers, chosen by name or passed as an object.
 
-An initialiser fills a shape from its fans: `fan_in` inputs and `fan_out` outputs of one unit.
+Many scale with `fan_in`, the number of inputs of one unit, or `fan_out`, the number of units that one input
+feeds.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ from fastnn.param import Param
 
 
 class Initializer:
-    """Base class: `init(shape, fan_in, fan_out, rng)` gives a float64 array of that shape."""
+    """Base class of all initialisers. A subclass defines `__call__`."""
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
+        """Return initial values: a float64 array of `shape`, drawn from `rng`."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every weight equals `value`."""
+    """Sets every element to `value`."""
 
     value: float
 
@@ -35,14 +37,14 @@ class Constant(Initializer):
 
 
 class Zeros(Constant):
-    """Every weight is 0."""
+    """Sets every element to 0."""
 
     def __init__(self) -> None:
         super().__init__(0.0)
 
 
 class Ones(Constant):
-    """Every weight is 1."""
+    """Sets every element to 1."""
 
     def __init__(self) -> None:
         super().__init__(1.0)
@@ -50,7 +52,7 @@ class Ones(Constant):
 
 @dataclass(frozen=True)
 class Normal(Initializer):
-    """N(mean, std^2), whatever the fans."""
+    """Draws from the normal distribution N(mean, std^2), independently of the fans."""
 
     std: float = 0.01
     mean: float = 0.0
@@ -61,7 +63,7 @@ class Normal(Initializer):
 
 @dataclass(frozen=True)
 class Uniform(Initializer):
-    """U[low, high), whatever the fans."""
+    """Draws from the uniform distribution U[low, high), independently of the fans."""
 
     low: float = -0.05
     high: float = 0.05
@@ -72,50 +74,57 @@ class Uniform(Initializer):
 
 @dataclass(frozen=True)
 class Scaled(Initializer):
-    """Zero mean, the standard deviation `gain * std(fan_in, fan_out)`, and the normal or uniform law."""
+    """Base class: draws with mean 0 and standard deviation `gain * std(fan_in, fan_out)`.
+
+    The distribution is uniform if the class attribute `uniform` is True, else normal.
+    """
 
     gain: float = 1.0
     uniform: ClassVar[bool] = False
 
     def std(self, fan_in: int, fan_out: int) -> float:
+        """Return the standard deviation for gain 1."""
         raise NotImplementedError
 
     def __call__(self, shape: tuple[int, ...], fan_in: int, fan_out: int, rng: np.random.Generator) -> Array:
         std = self.gain * self.std(fan_in, fan_out)
         if self.uniform:
-            bound = math.sqrt(3.0) * std  # U(-a, a) has the variance a^2 / 3
+            bound = math.sqrt(3.0) * std  # U(-a, a) has variance a^2 / 3
             return rng.uniform(-bound, bound, shape)
         return rng.normal(0.0, std, shape)
 
 
 class XavierNormal(Scaled):
-    """N(0, 2 / (fan_in + fan_out)), keeping the variance forwards and backwards (Glorot & Bengio 2010)."""
+    """Draws from N(0, 2 / (fan_in + fan_out)) (Glorot & Bengio 2010).
+
+    Keeps the variance of activations (forward) and of gradients (backward) about the same in all layers.
+    """
 
     def std(self, fan_in: int, fan_out: int) -> float:
         return math.sqrt(2.0 / max(fan_in + fan_out, 1))
 
 
 class XavierUniform(XavierNormal):
-    """U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
+    """Draws from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, equation 16)."""
 
     uniform = True
 
 
 class HeNormal(Scaled):
-    """N(0, 2 / fan_in), for ReLU (He et al. 2015, equation 10)."""
+    """Draws from N(0, 2 / fan_in), for layers followed by ReLU (He et al. 2015, equation 10)."""
 
     def std(self, fan_in: int, fan_out: int) -> float:
         return math.sqrt(2.0 / max(fan_in, 1))
 
 
 class HeUniform(HeNormal):
-    """U(-a, a) with a = sqrt(6 / fan_in), for ReLU (He et al. 2015)."""
+    """Draws from U(-a, a) with a = sqrt(6 / fan_in), for layers followed by ReLU (He et al. 2015)."""
 
     uniform = True
 
 
 class FanInUniform(Scaled):
-    """U(-a, a) with a = 1 / sqrt(fan_in): the default, for weights and biases, as in PyTorch."""
+    """Draws from U(-a, a) with a = 1 / sqrt(fan_in): the default for weights and biases, as in PyTorch."""
 
     uniform = True
 
@@ -138,9 +147,10 @@ INITIALIZERS: dict[str, type[Initializer]] = {
 
 
 def initializer(init: str | Initializer) -> Initializer:
-    """The initialiser of that name (with its default arguments), or the object itself.
+    """Return the initialiser named `init`, with its default arguments, or `init` itself if it is an object.
 
-    Raises ValueError for an unknown name, listing the valid ones, and for one that needs an argument.
+    Raises ValueError if the name is unknown or the initialiser needs an argument, and TypeError if `init` is
+    a class.
     """
     if isinstance(init, Initializer):
         return init
@@ -162,11 +172,12 @@ def initializer(init: str | Initializer) -> Initializer:
 def initial_param(
     init: str | Initializer, shape: Shape, fans: tuple[int, int], name: str, dtype: np.dtype[Any]
 ) -> Param:
-    """A parameter of that shape, drawn from the default generator.
+    """Create a parameter with initial values from `init`, drawn from the default generator.
 
-    Raises as `initializer`, and ValueError when the initialiser gives another shape.
+    `fans` is (fan_in, fan_out). Raises the errors of `initializer`, and ValueError if the initialiser returns
+    an array of another shape.
     """
     values = initializer(init)(shape, *fans, rng.default_generator())
     if values.shape != shape:
-        raise ValueError(f"{init!r} gave the shape {values.shape} for a {name} of shape {shape}")
+        raise ValueError(f"{init!r} returned an array of shape {values.shape} for a {name} of shape {shape}")
     return Param(values.astype(dtype), name=name)

@@ -1,4 +1,8 @@
-"""How good the outputs are, apart from the loss."""
+"""Classification metrics: accuracy, top-k accuracy, confusion matrix, precision, recall and F1.
+
+The public functions take `outputs`, scores (N, C) or predicted labels (N,), and `targets`, labels (N,) or
+one-hot or soft rows (N, C). The class of a row (N, C) is the index of its largest value.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,10 @@ from fastnn.kernels import ops
 
 
 def count_correct(outputs: Array, target: Array, count: Array, *, binary: bool = False) -> None:
-    """count += number of rows whose largest output is at the label (N,) or at the largest target (N, C).
+    """Add the number of correct predictions to `count` (1,) int64.
 
-    `binary`: the number of logits, of which each decides for itself, that say what their targets do.
+    A row of `outputs` (N, C) is correct if its largest value is at the label, `target` (N,), or where its row
+    of `target` (N, C) is largest. With `binary`, each logit is a prediction of its own.
     """
     if binary:
         ops.count_correct_binary(outputs, target, count)
@@ -26,7 +31,7 @@ def count_correct(outputs: Array, target: Array, count: Array, *, binary: bool =
 
 
 def has_classes(target: Array) -> bool:
-    """Whether targets name classes, so that an accuracy means something: labels, or rows that sum to 1."""
+    """Whether `target` holds classes, so that accuracy is defined: integer labels, or rows that sum to 1."""
     if target.ndim == 1:
         return target.dtype == np.int64
     return (
@@ -37,46 +42,53 @@ def has_classes(target: Array) -> bool:
     )
 
 
-# --- for people: of outputs (N, C) or predicted labels (N,), and of labels (N,) or rows (N, C) of targets ---
-
 AVERAGES = ("macro", "micro", "weighted", "none")
 
 
 def accuracy(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """The share of the samples whose class is predicted."""
-    predicted, labels = _labels(outputs, "outputs"), _labels(targets, "targets")
-    return float((predicted == _alike(predicted, labels)).mean())
+    """Return the fraction of samples that are classified correctly.
+
+    Raises ValueError if shapes or lengths do not fit, and TypeError if labels are not integers.
+    """
+    predicted, labels = _predicted_and_true(outputs, targets)
+    return float((predicted == labels).mean())
 
 
 def top_k(k: int) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
-    """A metric of outputs (N, C): the share of the samples whose class is among the `k` largest outputs.
+    """Return a metric: the fraction of samples whose class is among the `k` largest outputs of (N, C).
 
-    Of equal outputs the later ones count as larger, so that a model that says nothing has no luck by order.
+    Of equal outputs, the later one ranks higher, so a model with constant outputs gains nothing from ties.
+    Raises ValueError if `k` is not a positive integer.
     """
     positive_int(k, "k")
 
     def metric(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
         scores, labels = np.asarray(outputs), _labels(targets, "targets")
         if scores.ndim != 2 or scores.shape[0] != len(labels):
-            raise ValueError(f"outputs (N, C) for {len(labels)} targets are wanted, not {scores.shape}")
-        own = scores[np.arange(len(labels)), labels][:, None]
+            raise ValueError(
+                f"outputs must have shape ({len(labels)}, C), one row per target, got {scores.shape}"
+            )
+        true_score = scores[np.arange(len(labels)), labels][:, None]
         later = np.arange(scores.shape[1]) > labels[:, None]
-        above = (scores > own).sum(axis=1) + ((scores == own) & later).sum(axis=1)
-        return float((above < k).mean())
+        rank = (scores > true_score).sum(axis=1) + ((scores == true_score) & later).sum(axis=1)
+        return float((rank < k).mean())
 
     metric.__name__ = f"top{k}"
     return metric
 
 
 def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | None = None) -> Array:
-    """How many samples of class i are predicted to be of class j: int64 (classes, classes)."""
-    predicted, labels = _labels(outputs, "outputs"), _labels(targets, "targets")
-    labels = _alike(predicted, labels)
-    width = np.shape(outputs)[1] if np.ndim(outputs) == 2 else 0
-    least = int(max(predicted.max(), labels.max())) + 1
-    count = max(least, width) if classes is None else classes
-    if count < least:
-        raise ValueError(f"there is a class {least - 1}, but classes={classes}")
+    """Return the confusion matrix: entry [i, j] is the number of samples of class i predicted as class j.
+
+    The matrix is int64 of shape (classes, classes). `classes` defaults to the smallest number that covers all
+    labels and the columns of `outputs`. Raises ValueError if a label is not below `classes`.
+    """
+    predicted, labels = _predicted_and_true(outputs, targets)
+    columns = np.shape(outputs)[1] if np.ndim(outputs) == 2 else 0
+    needed = int(max(predicted.max(), labels.max())) + 1
+    count = max(needed, columns) if classes is None else classes
+    if count < needed:
+        raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (labels, predicted), 1)
     return table
@@ -85,11 +97,22 @@ def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | 
 def precision(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
 ) -> Any:
-    """TP / (TP + FP): the share of those predicted to be of a class that are.
+    """Return the precision TP / (TP + FP), with the same values as scikit-learn.
 
-    `average`: "macro", the mean over the classes that occur among predictions or targets; "weighted", by the
-    number of their targets; "micro", of all counts together; "none", an array with each class. 0 / 0, for a
-    class that nothing is predicted to be, is `zero_division`. scikit-learn's numbers.
+    Args:
+        outputs: Scores (N, C) or predicted labels (N,).
+        targets: Labels (N,), or one-hot or soft rows (N, C).
+        average: "macro", the mean over the classes that occur in predictions or targets; "weighted", the mean
+            weighted by the number of targets of each class; "micro", computed from the total counts; "none",
+            an array with one value per class.
+        zero_division: The value for 0 / 0: a class that is never predicted.
+
+    Returns:
+        A float, or a float64 array (C,) for `average="none"`.
+
+    Raises:
+        ValueError: If `average` is unknown, or shapes or lengths do not fit.
+        TypeError: If labels are not integers.
     """
     table = confusion(outputs, targets)
     return _averaged(np.diagonal(table), table.sum(axis=0), table, average, zero_division)
@@ -98,7 +121,7 @@ def precision(
 def recall(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
 ) -> Any:
-    """TP / (TP + FN): the share of those of a class that are predicted to be. Options as of `precision`."""
+    """Return the recall TP / (TP + FN). The arguments are those of `precision`."""
     table = confusion(outputs, targets)
     return _averaged(np.diagonal(table), table.sum(axis=1), table, average, zero_division)
 
@@ -106,14 +129,21 @@ def recall(
 def f1(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
 ) -> Any:
-    """2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall. Options as of `precision`."""
+    """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
+
+    The arguments are those of `precision`.
+    """
     table = confusion(outputs, targets)
-    both = table.sum(axis=0) + table.sum(axis=1)
-    return _averaged(2 * np.diagonal(table), both, table, average, zero_division)
+    predicted_plus_true = table.sum(axis=0) + table.sum(axis=1)
+    return _averaged(2 * np.diagonal(table), predicted_plus_true, table, average, zero_division)
 
 
 def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[str] | None = None) -> str:
-    """A table as text: precision, recall, F1 and the number of samples of each class, and their means."""
+    """Return a text table: precision, recall, F1 and number of samples per class, their means, the accuracy.
+
+    `names` are the names of the classes, by default 0, 1, .... Raises ValueError unless there is one name per
+    class.
+    """
     table = confusion(outputs, targets)
     count = len(table)
     if names is not None and len(names) != count:
@@ -130,39 +160,45 @@ def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[st
     return "\n".join(lines)
 
 
-def _averaged(part: Array, whole: Array, table: Array, average: str, zero_division: float) -> Any:
-    """part / whole of each class, averaged."""
+def _averaged(numerator: Array, denominator: Array, table: Array, average: str, zero_division: float) -> Any:
+    """Average numerator / denominator over the classes; `table` is the confusion matrix."""
     choose(average, dict.fromkeys(AVERAGES), "average")
     if average == "micro":
-        part, whole = part.sum(keepdims=True), whole.sum(keepdims=True)
-    shares = np.full(len(part), float(zero_division))
-    np.divide(part, whole, out=shares, where=whole > 0)
+        numerator, denominator = numerator.sum(keepdims=True), denominator.sum(keepdims=True)
+    ratios = np.full(len(numerator), float(zero_division))
+    np.divide(numerator, denominator, out=ratios, where=denominator > 0)
     if average == "none":
-        return shares
+        return ratios
     if average == "weighted":
-        return float(np.average(shares, weights=table.sum(axis=1)))
-    occurs = (table.sum(axis=0) + table.sum(axis=1) > 0) if average == "macro" else slice(None)
-    return float(shares[occurs].mean())
+        return float(np.average(ratios, weights=table.sum(axis=1)))
+    if average == "macro":
+        ratios = ratios[table.sum(axis=0) + table.sum(axis=1) > 0]
+    return float(ratios.mean())
+
+
+def _predicted_and_true(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Array, Array]:
+    """Return predicted and true labels, both (N,) int64. Raises ValueError if their lengths differ."""
+    predicted, labels = _labels(outputs, "outputs"), _labels(targets, "targets")
+    if len(predicted) != len(labels):
+        raise ValueError(f"there are {len(predicted)} outputs for {len(labels)} targets")
+    return predicted, labels
 
 
 def _labels(values: npt.ArrayLike, name: str) -> Array:
-    """Labels (N,) as they are, the places of the largest of rows (N, C). Raises ValueError, TypeError."""
+    """Return labels (N,) int64: `values` itself, or the index of the largest value in each row of (N, C).
+
+    Raises ValueError if the shape is another or a label is negative, TypeError if labels are not integers.
+    """
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] > 1 and len(array):
         largest: Array = array.argmax(axis=1)
         return largest
     if array.ndim != 1 or not len(array):
         raise ValueError(
-            f"{name} must be labels (N,) or rows (N, C) of at least two classes, not {array.shape}"
+            f"{name} must have shape (N,) (labels) or (N, C) with at least 2 classes, got {array.shape}"
         )
     if array.dtype.kind not in "biu":
-        raise TypeError(f"labels are whole numbers, but {name} are {array.dtype}")
+        raise TypeError(f"labels must be integers, but {name} are {array.dtype}")
     if array.min() < 0:
-        raise ValueError(f"labels count from 0, but {name} have {array.min()}")
+        raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
     return array.astype(np.int64)
-
-
-def _alike(predicted: Array, labels: Array) -> Array:
-    if len(predicted) != len(labels):
-        raise ValueError(f"there are {len(predicted)} outputs for {len(labels)} targets")
-    return labels

@@ -1,4 +1,4 @@
-"""Tables and times as text."""
+"""Formats tables and durations as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
-    """The rows as lines of equal columns, the first `left` columns to the left, the others to the right."""
+    """Format rows of cells as lines with aligned columns.
+
+    The first `left` columns are left-aligned, the others right-aligned.
+    """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -20,7 +23,8 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit: "12.3 us"."""
+    """Format a duration with three significant digits and a unit, such as "12.3 us"."""
     unit, size = next((pair for pair in UNITS.items() if seconds >= pair[1]), ("ns", 1e-9))
     value = seconds / size
-    return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {unit}"
+    decimals = 2 if value < 9.995 else 1 if value < 99.95 else 0
+    return f"{value:.{decimals}f} {unit}"

@@ -1,4 +1,4 @@
-"""Augmentation as a user meets it: composed, looked at, in fit and Trainer, by plans and without."""
+"""Augmentation: composition, calls on images, and use in `fit` and `Trainer`, with and without a plan."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def same(one, other):
     return all(a.tobytes() == b.tobytes() for a, b in zip(one, other, strict=True))
 
 
-def test_composition_shows_its_parts():
+def test_composition_has_repr_and_parts():
     assert repr(Rotate(15) | Shift(2)) == "Rotate(degrees=15) | Shift(pixels=2)"
     assert (Rotate(15) | (Shift(2) | Flip())).parts == (Rotate(15), Shift(2), Flip())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(5, 12, 9), (5, 12, 9, 3)], ids=str)
-def test_a_call_gives_changed_copies(shape, dtype):
+def test_call_returns_augmented_copies(shape, dtype):
     x = np.random.default_rng(0).integers(0, 256, shape).astype(dtype)
     before = x.copy()
     one, again, other = ALL(x, seed=1), ALL(x, seed=1), ALL(x, seed=2)
@@ -63,12 +63,12 @@ def test_pairs_may_be_lists():
         assert one.settings() == other.settings()
 
 
-def test_each_image_is_changed_in_its_own_way():
+def test_each_image_is_augmented_differently():
     x = np.repeat(digits(count=1)[0], 20, axis=0)
     assert len({image.tobytes() for image in Rotate(30)(x, seed=0)}) == 20
 
 
-def test_crops_and_flips_keep_pixels_as_they_are():
+def test_crops_and_flips_do_not_interpolate_pixels():
     x = np.random.default_rng(0).integers(1, 256, (200, 6, 6, 3)).astype(np.uint8)
     flipped = Flip(0.5, 0.5)(x, seed=0)
     kinds = x, x[:, :, ::-1], x[:, ::-1], x[:, ::-1, ::-1]
@@ -82,7 +82,7 @@ def test_crops_and_flips_keep_pixels_as_they_are():
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float64])
 @pytest.mark.parametrize("augment", [Rotate(20), ALL], ids=["rotate", "all"])
-def test_planned_is_eager_whatever_the_threads(augment, dtype):
+def test_plan_equals_eager_for_any_number_of_threads(augment, dtype):
     def trained(threads, **options):
         fn.set_num_threads(threads)
         model = net()
@@ -102,7 +102,7 @@ def test_planned_is_eager_whatever_the_threads(augment, dtype):
 
 
 @pytest.mark.parametrize("backend", ["jit", "ref"])
-def test_other_backends_train_alike(backend):
+def test_all_backends_train_with_the_same_augmented_images(backend):
     losses = []
     for name in ("aot", backend):
         with fn.backend(name):
@@ -112,8 +112,8 @@ def test_other_backends_train_alike(backend):
     np.testing.assert_allclose(*losses, rtol=1e-3)
 
 
-def test_bytes_are_floats_over_255():
-    """By a net without batch norm, which would take any scale away."""
+def test_uint8_images_are_scaled_by_1_over_255():
+    """The model has no batch norm, which would hide a wrong scale."""
     losses = []
     for dtype in (np.uint8, np.float32):
         fn.manual_seed(0)
@@ -132,8 +132,8 @@ def test_validation_is_not_augmented():
     assert history["val_loss"][-1] == fn.evaluate(model, (x, y))["loss"]
 
 
-def test_each_epoch_sees_other_images():
-    """With a learning rate of 0 only the images change from epoch to epoch."""
+def test_each_epoch_draws_new_augmentations():
+    """With a learning rate of 0, only the images change from epoch to epoch."""
     x, y = digits()
     model = fn.Sequential(fn.Flatten(), fn.Linear(100, 3))
     options = {"optimizer": fn.SGD(0.0), "batch_size": 96, "epochs": 3, "seed": 0, "progress": False}
@@ -143,7 +143,7 @@ def test_each_epoch_sees_other_images():
     assert len(set(changed["loss"])) == 3
 
 
-def test_a_step_augments_its_batch():
+def test_step_augments_its_batch():
     x, y = digits()
     losses = {}
     for augment in (None, Rotate(30)):
@@ -154,7 +154,7 @@ def test_a_step_augments_its_batch():
     assert losses[Rotate(30), True] == losses[Rotate(30), False] != losses[None, True]
 
 
-def test_another_augmentation_is_recorded_anew():
+def test_changed_augmentation_records_a_new_plan():
     x, y = digits()
     for plan in (True, False):
         trainer = fn.Trainer(fn.Sequential(fn.Flatten(), fn.Linear(100, 3)), optimizer=fn.SGD(0.0), plan=plan)
@@ -168,7 +168,7 @@ def test_another_augmentation_is_recorded_anew():
 
 
 @pytest.mark.parametrize("plan", [True, False])
-def test_a_step_that_fails_draws_nothing(plan):
+def test_failed_step_does_not_advance_the_random_state(plan):
     x, y = digits(np.float32)
     trainer = fn.Trainer(net(), optimizer=fn.SGD(0.1), augment=Rotate(10), plan=plan, seed=0)
     trainer.step(x, y)
@@ -190,8 +190,8 @@ def test_a_step_that_fails_draws_nothing(plan):
         (lambda: Rotate(-1), "degrees"),
         (lambda: Rotate(np.nan), "degrees"),
         (lambda: Shear(90), "below 90"),
-        (lambda: Scale(1.5), "0 < least"),
-        (lambda: Scale((2.0, 1.0)), "0 < least"),
+        (lambda: Scale(1.5), "0 < low"),
+        (lambda: Scale((2.0, 1.0)), "0 < low"),
         (lambda: Shift((1, -1)), "pixels"),
         (lambda: Crop(1.5), "whole numbers"),
         (lambda: Flip(1.2), "horizontal"),
@@ -202,12 +202,12 @@ def test_a_step_that_fails_draws_nothing(plan):
         (lambda: Scale(("a", "b")), "change must be a number or a pair"),
     ],
 )
-def test_bad_arguments_are_named(make, message):
+def test_invalid_arguments_are_rejected(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_what_is_no_augmentation_is_refused():
+def test_non_augmentations_are_rejected():
     with pytest.raises(TypeError, match="parentheses"):
         Together(Rotate)
     with pytest.raises(TypeError, match="Rotate"):
@@ -216,7 +216,7 @@ def test_what_is_no_augmentation_is_refused():
         Rotate(5) | 3
 
 
-def test_what_are_no_images_is_refused():
+def test_non_images_are_rejected():
     x, y = np.zeros((8, 100), np.float32), np.zeros(8, int)
     model = fn.Sequential(fn.Linear(100, 3))
     with pytest.raises(ValueError, match=r"not samples of shape \(100,\)"):

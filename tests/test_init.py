@@ -1,4 +1,4 @@
-"""Initialisers: moments, bounds, names."""
+"""Initialisers: mean, standard deviation, bounds and names."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from fastnn.init import INITIALIZERS, Initializer, initializer
 
 FAN_IN, FAN_OUT = 300, 200
 
-# Standard deviations, from the papers that the docstrings name.
+# Standard deviations, from the papers cited in the docstrings.
 NORMAL = {
     "normal": 0.01,
     "xavier_normal": np.sqrt(2 / (FAN_IN + FAN_OUT)),
@@ -26,7 +26,7 @@ CONSTANT = {"zeros": 0.0, "ones": 1.0}
 
 @pytest.fixture
 def draw():
-    """A function that fills a (300, 200) array by the initialiser given, or by that of a name."""
+    """A function that draws a (300, 200) array with an initialiser, given by name or as an object."""
 
     def fill(init, seed=0):
         return initializer(init)((FAN_IN, FAN_OUT), FAN_IN, FAN_OUT, np.random.default_rng(seed))
@@ -39,17 +39,17 @@ def test_every_name_is_tested():
 
 
 @pytest.mark.parametrize(("name", "std"), NORMAL.items())
-def test_normal_laws(draw, name, std):
+def test_normal_initialisers_have_the_published_standard_deviation(draw, name, std):
     values = draw(name)
     assert abs(values.mean()) < 5 * std / np.sqrt(values.size)
     np.testing.assert_allclose(values.std(), std, rtol=5 / np.sqrt(2 * values.size))
-    # 68.27 % within one standard deviation, and tails beyond any uniform law of this variance.
+    # 68.27 % within one standard deviation, and tails beyond any uniform distribution of this variance.
     np.testing.assert_allclose(np.mean(np.abs(values) < std), 0.6827, atol=0.01)
     assert np.abs(values).max() > 3 * std
 
 
 @pytest.mark.parametrize(("name", "bound"), UNIFORM.items())
-def test_uniform_laws(draw, name, bound):
+def test_uniform_initialisers_fill_the_published_interval(draw, name, bound):
     values = draw(name)
     assert np.abs(values).max() <= bound
     assert values.max() > 0.999 * bound
@@ -59,11 +59,11 @@ def test_uniform_laws(draw, name, bound):
 
 
 @pytest.mark.parametrize(("name", "value"), CONSTANT.items())
-def test_constant_laws(draw, name, value):
+def test_constant_initialisers_set_every_element(draw, name, value):
     assert (draw(name) == value).all()
 
 
-def test_arguments(draw):
+def test_initialisers_use_their_arguments(draw):
     assert (draw(fn.init.Constant(-2.5)) == -2.5).all()
     shifted = draw(fn.init.Normal(std=2, mean=10))
     np.testing.assert_allclose([shifted.mean(), shifted.std()], [10, 2], rtol=0.01)
@@ -73,7 +73,7 @@ def test_arguments(draw):
 
 
 @pytest.mark.parametrize("name", sorted({*INITIALIZERS} - {"constant"}))
-def test_draws_follow_the_generator_alone(draw, name):
+def test_draws_depend_only_on_the_generator(draw, name):
     np.testing.assert_array_equal(draw(name), draw(name))
     if name not in CONSTANT:
         assert (draw(name) != draw(name, seed=1)).mean() > 0.99
@@ -85,24 +85,24 @@ def test_shape_and_type(name):
     assert (values.shape, values.dtype) == ((3, 3, 2, 4), np.float64)
 
 
-def test_an_object_is_passed_through():
+def test_initializer_returns_an_object_unchanged():
     init = fn.init.HeNormal(gain=2)
     assert initializer(init) is init
 
 
 @pytest.mark.parametrize("wrong", ["kaiming", "", None, 3, ["zeros"]], ids=repr)
-def test_unknown_name_lists_the_valid_ones(wrong):
+def test_unknown_name_error_lists_the_valid_names(wrong):
     with pytest.raises(ValueError, match=r"unknown initializer .*: choose one of ") as caught:
         initializer(wrong)
     assert str(caught.value).split("choose one of ")[1].split(", ") == sorted(INITIALIZERS)
 
 
-def test_constant_by_name_asks_for_its_value():
+def test_constant_by_name_is_rejected_because_it_needs_a_value():
     with pytest.raises(ValueError, match=r"'constant' needs a value: pass fn.init.Constant\(value=...\)"):
         fn.Linear(2, 2, weight_init="constant")
 
 
-def test_a_users_own_initialiser():
+def test_user_defined_initialiser():
     class Eye(Initializer):
         def __call__(self, shape, fan_in, fan_out, rng):
             return np.eye(*shape)

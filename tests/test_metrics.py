@@ -1,4 +1,4 @@
-"""Metrics for people, against scikit-learn over random cases, and by hand where it has none."""
+"""Metrics: compared with scikit-learn on random cases, else with values computed by hand."""
 
 import warnings
 
@@ -19,8 +19,8 @@ def random_cases(count=60):
 
 @pytest.mark.parametrize("zero_division", [0.0, 1.0])
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
-def test_precision_recall_and_f1_are_scikit_learns(average, zero_division):
-    """Few samples of many classes: some are never predicted, some never there, some neither."""
+def test_precision_recall_and_f1_equal_scikit_learn(average, zero_division):
+    """Few samples, many classes: some classes are never predicted, never a target, or neither."""
     pairs = (
         (metrics.precision, theirs.precision_score),
         (metrics.recall, theirs.recall_score),
@@ -35,7 +35,7 @@ def test_precision_recall_and_f1_are_scikit_learns(average, zero_division):
                 assert got == pytest.approx(wanted, abs=1e-12)
 
 
-def test_each_class_alone_is_scikit_learns():
+def test_values_per_class_equal_scikit_learn():
     for outputs, labels in random_cases():
         predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
         wanted = theirs.precision_recall_fscore_support(
@@ -45,7 +45,7 @@ def test_each_class_alone_is_scikit_learns():
             np.testing.assert_allclose(ours(outputs, labels, average="none"), numbers, atol=1e-12)
 
 
-def test_accuracy_and_confusion_are_scikit_learns():
+def test_accuracy_and_confusion_equal_scikit_learn():
     for outputs, labels in random_cases():
         predicted, classes = outputs.argmax(axis=1), outputs.shape[1]
         one_hot = np.eye(classes)[labels]
@@ -56,11 +56,11 @@ def test_accuracy_and_confusion_are_scikit_learns():
             assert np.array_equal(table, wanted)
 
 
-def test_top_k_is_scikit_learns():
+def test_top_k_equals_scikit_learn():
     for outputs, labels in random_cases():
         for k in range(1, outputs.shape[1]):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of k that are no use
+                warnings.simplefilter("ignore")  # scikit-learn warns if k is the number of classes or more
                 wanted = theirs.top_k_accuracy_score(
                     labels,
                     outputs if outputs.shape[1] > 2 else outputs[:, 1] - outputs[:, 0],
@@ -72,11 +72,11 @@ def test_top_k_is_scikit_learns():
         assert metrics.top_k(outputs.shape[1])(outputs, labels) == 1
 
 
-def test_equal_outputs_bring_no_luck():
+def test_top_k_of_constant_outputs_is_chance():
     assert metrics.top_k(1)(np.zeros((3, 3)), [0, 1, 2]) == pytest.approx(1 / 3)
 
 
-def test_a_report_tells_all():
+def test_report_lists_every_class_the_means_and_accuracy():
     text = metrics.report([0, 0, 1, 1], [0, 1, 1, 1], names=["ant", "bee"])
     assert text.splitlines() == [
         "          precision  recall      F1  samples",
@@ -87,7 +87,7 @@ def test_a_report_tells_all():
     ]
 
 
-def test_they_fit_into_fit():
+def test_fit_records_metrics_in_the_history():
     x, y = np.random.default_rng(0).random((30, 4), np.float32), np.arange(30) % 3
     history = fn.fit(
         fn.Linear(4, 3), (x, y), validation=(x, y), metrics=[metrics.f1, metrics.top_k(2)], progress=False
@@ -99,18 +99,21 @@ def test_they_fit_into_fit():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: metrics.accuracy([], []), "outputs must be labels"),
+        (lambda: metrics.accuracy([], []), "outputs must have shape"),
         (lambda: metrics.accuracy([0, 1], [0]), "2 outputs for 1 targets"),
-        (lambda: metrics.accuracy([0, -1], [0, 1]), "count from 0"),
+        (lambda: metrics.accuracy([0, -1], [0, 1]), "must be at least 0, but outputs contain -1"),
         (lambda: metrics.confusion([0, 3], [0, 1], classes=2), "a class 3, but classes=2"),
         (lambda: metrics.f1([0], [0], average="mean"), "unknown average"),
         (lambda: metrics.top_k(0), "k must be"),
-        (lambda: metrics.top_k(1)([0, 1], [0, 1]), r"outputs \(N, C\)"),
+        (lambda: metrics.top_k(1)([0, 1], [0, 1]), r"outputs must have shape \(2, C\)"),
         (lambda: metrics.report([0, 1], [0, 1], names=["a"]), "1 names for 2 classes"),
     ],
 )
-def test_bad_arguments_are_named(call, message):
+def test_invalid_arguments_are_rejected(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-    with pytest.raises(TypeError, match="whole numbers"):
+
+
+def test_float_labels_are_rejected():
+    with pytest.raises(TypeError, match="labels must be integers"):
         metrics.accuracy([0.5], [1])

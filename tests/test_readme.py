@@ -1,4 +1,4 @@
-"""What the README shows works as it stands there."""
+"""The code blocks and commands of the README work."""
 
 import re
 import shlex
@@ -16,7 +16,7 @@ def blocks(language):
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-def test_script_runs(tmp_path, monkeypatch, capsys):
+def test_python_blocks_run_in_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     names = {}
     for script in blocks("python"):
@@ -27,7 +27,7 @@ def test_script_runs(tmp_path, monkeypatch, capsys):
     assert "Linear(64, 128)" in capsys.readouterr().out
 
 
-def test_names_exist():
+def test_names_are_public():
     used = set(re.findall(r"\bfn\.(\w+)", README))
     assert {"Sequential", "fit", "evaluate"} <= used
     assert used <= set(fn.__all__)
@@ -36,5 +36,5 @@ def test_names_exist():
 @pytest.mark.parametrize(
     "command", re.findall(r"fastnn (?:train|profile|compare|config)[^\n`|&]*", "\n".join(blocks("bash")))
 )
-def test_commands_are_understood(command):
+def test_commands_are_valid(command):
     assert callable(main._parse([main._with_underscores(word) for word in shlex.split(command)[1:]]))

@@ -1,4 +1,4 @@
-"""The shape of the package: imports point down, quick to import, small files, complete exports."""
+"""The structure of the package: imports point down, fast import, small files, complete exports."""
 
 import ast
 import importlib
@@ -41,13 +41,13 @@ MODULES = sorted(PACKAGE.rglob("*.py")) + sorted(KERNEL_MODULES)
 
 
 def parts(path):
-    """The names below fastnn: ("layers", "dense") of fastnn/layers/dense.py, () of fastnn/__init__.py."""
+    """The path below fastnn: ("layers", "dense") for fastnn/layers/dense.py, () for fastnn/__init__.py."""
     folder = PACKAGE if path.is_relative_to(PACKAGE) else ROOT
     return tuple(part for part in path.relative_to(folder).with_suffix("").parts if part != "__init__")
 
 
 def imports(path):
-    """The part of fastnn that each import in a file names, wherever it stands ("" is fastnn itself)."""
+    """Yield the top-level part of fastnn that each import in a file names ("" for fastnn itself)."""
     package = ("fastnn", *(parts(path) if path.stem == "__init__" else parts(path)[:-1]))
     for node in ast.walk(ast.parse(path.read_text())):
         names = []
@@ -76,7 +76,7 @@ def exists(part):
 def test_imports_point_down(path):
     own = parts(path)[0]
     for part in imports(path):
-        # The command line, at the top, may use the public names.
+        # Only the command line may import the public names from fastnn itself.
         assert exists(part) or own == "cli", f"{own} imports {part!r} from the package above it"
         if exists(part):
             assert part == own or rank(part) < rank(own), f"{own} imports {part}, which is not below it"
@@ -88,7 +88,7 @@ def test_order_lists_every_module_once():
 
 
 def test_import_scan_finds_known_imports():
-    """Imports at the top of a module and inside functions."""
+    """The scan finds imports at the top of a module and inside functions."""
     fit = set(imports(PACKAGE / "training" / "fit.py"))
     assert {"_validation", "layers", "losses", "optim"} <= fit
     assert "viz" in set(imports(PACKAGE / "history.py"))
@@ -135,7 +135,7 @@ def test_exports_are_complete_sorted_and_importable(name):
     assert all(hasattr(module, exported) for exported in module.__all__)
 
 
-# The names that scripts rely on (section 6 of the design), as far as they exist.
+# Public names that scripts rely on.
 SCRIPTS_USE = """
     Adam CheckpointError CrossEntropy Dropout Flatten Layer Linear Loss NonFiniteError Optimizer Param ReLU
     SGD Sequential Sigmoid SquaredError Tanh Trainer backend cross_entropy data evaluate fit gradcheck
@@ -143,5 +143,5 @@ SCRIPTS_USE = """
 """
 
 
-def test_names_that_scripts_rely_on():
+def test_names_that_scripts_rely_on_are_exported():
     assert set(SCRIPTS_USE.split()) <= set(fn.__all__)

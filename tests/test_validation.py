@@ -1,4 +1,4 @@
-"""Bad input: a message that says what to do, and nothing has changed."""
+"""Argument checks: invalid input raises an error that says what to do, and no state changes."""
 
 import copy
 import warnings
@@ -16,13 +16,13 @@ UNKNOWN_BACKEND = "unknown backend 'cuda': choose one of aot, jit, ref$"
 
 
 class Broken(fn.Layer):
-    """A user's layer that fails on the way there or on the way back."""
+    """A user-defined layer that raises in its forward or in its backward pass."""
 
-    def __init__(self, way):
-        self.way = way
+    def __init__(self, fails_in):
+        self.fails_in = fails_in
 
     def forward(self, x, *, train=False):
-        if self.way == "forward":
+        if self.fails_in == "forward":
             raise ZeroDivisionError("broken")
 
         def backward(dy, *, need_dx=True):
@@ -33,7 +33,7 @@ class Broken(fn.Layer):
 
 @pytest.fixture
 def trained(make_model):
-    """A float64 model with dropout and its Adam, after two updates: there is much to be changed."""
+    """A float64 model with dropout and its Adam optimizer, after two updates (so that all have state)."""
     model, optimizer = make_model(rate=0.5, dtype=np.float64), fn.Adam()
     trainer = fn.Trainer(model, optimizer=optimizer, seed=1)
     for _ in range(2):
@@ -43,7 +43,7 @@ def trained(make_model):
 
 @pytest.fixture(params=["fit", "validation", "step", "evaluate", "gradients"])
 def use(request, trained):
-    """Each way to hand over data, for the trained model: a function of the data."""
+    """Each entry point that takes data, for the trained model, as a function of the data."""
     model, optimizer = trained
     trainer = fn.Trainer(model, optimizer=optimizer, seed=1)
     options = {"optimizer": optimizer, "seed": 9}
@@ -61,18 +61,23 @@ BAD_DATA = {
         X[:, :5],
         Y,
         ValueError,
-        r"layer 0: Linear\(6, 16\) wants samples of .*\(6,\), got \(5,\)",
+        r"layer 0: Linear\(6, 16\) expects samples of .*\(6,\), got \(5,\)",
     ),
     "rank too high": (X[:, :, None], Y, ValueError, r"got \(6, 1\): put fn.Flatten\(\) in front"),
-    "single sample": (X[0], Y[:1], ValueError, r"it has \(6,\): for a single sample pass x\[None\]"),
-    "scalar": (1.0, 1, ValueError, r"x must have the shape \(samples, features...\)"),
+    "single sample": (X[0], Y[:1], ValueError, r"got \(6,\): for a single sample pass x\[None\]"),
+    "scalar": (1.0, 1, ValueError, r"x must have shape \(samples, features...\)"),
     "empty batch": (X[:0], Y[:0], ValueError, r"x is an empty batch of shape \(0, 6\)"),
     "complex": (X + 0j, Y, TypeError, "x must hold real numbers, but its dtype is complex128"),
     "text": (X.astype(str), Y, TypeError, "x must hold real numbers, but its dtype is <U"),
     "objects": (X.astype(object), Y, TypeError, "x must hold real numbers, but its dtype is object"),
-    "too few labels": (X, Y[:7], ValueError, "x has 8 samples, but y has 7"),
-    "no labels": (X, Y[:0], ValueError, "x has 8 samples, but y has 0"),
-    "one label": (X, 1, ValueError, "x has 8 samples, but y has a single"),
+    "too few labels": (
+        X,
+        Y[:7],
+        ValueError,
+        "x has 8 samples, but y has 7 targets: pass one target per sample",
+    ),
+    "no labels": (X, Y[:0], ValueError, "x has 8 samples, but y has 0 targets"),
+    "one label": (X, 1, ValueError, "x has 8 samples, but y has a single target"),
     "label too large": (X, Y + 2, ValueError, r"labels must lie in 0..2 .*, but there is a label 4$"),
     "labels from 1": (X, Y + 1, ValueError, "there is a label 3: are the labels counted from 1?"),
     "negative label": (X, Y - 1, ValueError, "there is a label -1$"),
@@ -88,7 +93,7 @@ BAD_DATA = {
 
 
 @pytest.mark.parametrize("case", BAD_DATA)
-def test_bad_data_changes_nothing(case, use, trained, unchanged):
+def test_invalid_data_raises_and_changes_nothing(case, use, trained, unchanged):
     x, y, error, message = BAD_DATA[case]
     with unchanged(*trained), pytest.raises(error, match=message):
         use((x, y))
@@ -97,13 +102,13 @@ def test_bad_data_changes_nothing(case, use, trained, unchanged):
 @pytest.mark.parametrize(
     "data", [None, 3, X[0], (X,), (X, Y, Y)], ids=["none", "number", "array", "one", "three"]
 )
-def test_data_that_are_no_pair(data, trained, unchanged):
+def test_data_that_is_not_a_pair_is_rejected(data, trained, unchanged):
     with unchanged(*trained), pytest.raises(TypeError, match=r"data must be a pair of arrays \(x, y\)"):
         fn.fit(trained[0], data, optimizer=trained[1])
 
 
 @pytest.mark.parametrize("case", ["feature count", "single sample", "empty batch", "complex"])
-def test_bad_data_of_predict(case, make_model):
+def test_predict_rejects_invalid_data(case, make_model):
     x, _, error, message = BAD_DATA[case]
     with pytest.raises(error, match=message.replace("layer 0: ", "")):
         make_model().predict(x)
@@ -145,21 +150,21 @@ BAD_OPTIONS = {
 
 
 @pytest.mark.parametrize("case", BAD_OPTIONS)
-def test_bad_options_of_fit_change_nothing(case, trained, unchanged):
+def test_invalid_options_of_fit_raise_and_change_nothing(case, trained, unchanged):
     options, error, message = BAD_OPTIONS[case]
     with unchanged(*trained), pytest.raises(error, match=message):
         fn.fit(trained[0], (X, Y), **{"optimizer": trained[1], "seed": 9, **options})
 
 
 @pytest.mark.parametrize("case", ["loss", "loss class"])
-@pytest.mark.parametrize("door", [fn.evaluate, fn.gradients])
-def test_bad_loss_elsewhere(door, case, make_model):
+@pytest.mark.parametrize("function", [fn.evaluate, fn.gradients])
+def test_evaluate_and_gradients_reject_an_invalid_loss(function, case, make_model):
     options, error, message = BAD_OPTIONS[case]
     with pytest.raises(error, match=message):
-        door(make_model(), (X, Y), **options)
+        function(make_model(), (X, Y), **options)
 
 
-def test_gradients_of_unreduced_losses_are_refused(make_model):
+def test_gradients_rejects_unreduced_losses(make_model):
     with pytest.raises(ValueError, match='choose the reduction "mean" or "sum"'):
         fn.gradients(make_model(), (X, Y), loss=fn.CrossEntropy(reduction="none"))
 
@@ -167,18 +172,18 @@ def test_gradients_of_unreduced_losses_are_refused(make_model):
 @pytest.mark.parametrize(
     "model", [fn.Linear, "model", None, np.ones((6, 3))], ids=["class", "text", "none", "array"]
 )
-@pytest.mark.parametrize("door", [fn.fit, fn.evaluate, fn.gradients])
-def test_what_is_no_model(door, model):
+@pytest.mark.parametrize("function", [fn.fit, fn.evaluate, fn.gradients])
+def test_non_models_are_rejected(function, model):
     with pytest.raises(TypeError, match=r"model must be a layer such as fn.Sequential\(...\), not"):
-        door(model, (X, Y))
+        function(model, (X, Y))
 
 
-def test_unknown_activation_lists_the_valid_ones():
+def test_unknown_activation_error_lists_the_valid_names():
     with pytest.raises(ValueError, match=r"unknown activation 'swish': .* elu, gelu, .*, softmax, tanh$"):
         choose("swish", fn.layers.ACTIVATIONS, "activation")
 
 
-def test_unknown_backend_lists_the_valid_ones():
+def test_unknown_backend_error_lists_the_valid_names():
     with pytest.raises(ValueError, match=UNKNOWN_BACKEND), fn.backend("cuda"):
         pass
 
@@ -186,14 +191,14 @@ def test_unknown_backend_lists_the_valid_ones():
 # ---- warnings ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("door", "data"), [(fn.fit, {"data": (X, Y)}), (fn.Trainer, {})])
+@pytest.mark.parametrize(("function", "data"), [(fn.fit, {"data": (X, Y)}), (fn.Trainer, {})])
 @pytest.mark.parametrize("nested", [False, True])
-def test_softmax_before_a_loss_of_logits_warns_where_it_is_written(nested, door, data):
+def test_softmax_before_a_loss_on_logits_warns_at_the_callers_line(nested, function, data):
     model = fn.Sequential(fn.Linear(6, 3), fn.Sequential(fn.Softmax()) if nested else fn.Softmax())
     with pytest.warns(
         UserWarning, match=r"ends with Softmax\(\), but .* takes logits .* remove that layer"
     ) as caught:
-        door(model, **data)
+        function(model, **data)
     assert [warning.filename for warning in caught] == [__file__]
 
 
@@ -204,7 +209,7 @@ def test_softmax_elsewhere_does_not_warn():
 
 @pytest.fixture
 def pixels():
-    """Eight images of 28x28 bytes."""
+    """Eight uint8 images of 28x28 pixels."""
     return np.random.default_rng(0).integers(0, 256, (8, 28, 28), dtype=np.uint8)
 
 
@@ -214,7 +219,7 @@ def image_model():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
-def test_unscaled_pixels_warn_where_it_is_written(pixels, image_model, dtype):
+def test_unscaled_pixels_warn_at_the_callers_line(pixels, image_model, dtype):
     with pytest.warns(
         UserWarning, match="features reach 255 and look like unscaled pixels: .* divide by 255"
     ) as caught:
@@ -236,16 +241,17 @@ def test_unscaled_pixels_warn_where_it_is_written(pixels, image_model, dtype):
     ],
     ids=["bytes", "unit", "scaled", "standard", "sixteen grey", "large", "fractions", "signed"],
 )
-def test_reasonable_data_do_not_warn(pixels, image_model, change, options):
+def test_plausible_data_do_not_warn(pixels, image_model, change, options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fn.fit(image_model, (change(pixels), Y), optimizer=fn.SGD(lr=1e-9), **options)
 
 
-# ---- nan and infinity --------------------------------------------------------------------------------
+# ---- NaN and infinity --------------------------------------------------------------------------------
 
 
-def spoiled(value):
+def with_nonfinite_element(value):
+    """X with one element replaced by `value`."""
     x = X.copy()
     x[5, 2] = value
     return x
@@ -253,22 +259,29 @@ def spoiled(value):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("options", [{}, {"on_nonfinite": "raise"}], ids=["default", "raise"])
-@pytest.mark.parametrize("door", ["fit", "validation", "step", "target"])
-def test_nonfinite_data_raise_and_change_nothing(door, options, value, trained, unchanged):
+@pytest.mark.parametrize("entry_point", ["fit", "validation", "step", "target"])
+def test_nonfinite_data_raise_and_change_nothing(entry_point, options, value, trained, unchanged):
     model, optimizer = trained
     trainer = fn.Trainer(model, optimizer=optimizer, seed=1, **options)
     rows = np.eye(3)[Y]
     rows[5, 2] = value
     calls = {
-        "fit": lambda: fn.fit(model, (spoiled(value), Y), optimizer=optimizer, seed=9, **options),
-        "validation": lambda: fn.fit(
-            model, (X, Y), validation=(spoiled(value), Y), optimizer=optimizer, seed=9, **options
+        "fit": lambda: fn.fit(
+            model, (with_nonfinite_element(value), Y), optimizer=optimizer, seed=9, **options
         ),
-        "step": lambda: trainer.step(spoiled(value), Y),
+        "validation": lambda: fn.fit(
+            model,
+            (X, Y),
+            validation=(with_nonfinite_element(value), Y),
+            optimizer=optimizer,
+            seed=9,
+            **options,
+        ),
+        "step": lambda: trainer.step(with_nonfinite_element(value), Y),
         "target": lambda: trainer.step(X, rows),
     }
     with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=r"1 numbers? of the data"):
-        calls[door]()
+        calls[entry_point]()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -276,18 +289,20 @@ def test_nonfinite_data_stop_and_change_nothing(value, trained, unchanged):
     model, optimizer = trained
     trainer = fn.Trainer(model, optimizer=optimizer, seed=1, on_nonfinite="stop")
     with unchanged(model, optimizer):
-        trainer.step(spoiled(value), Y)
+        trainer.step(with_nonfinite_element(value), Y)
     with unchanged(model, optimizer):
-        history = fn.fit(model, (spoiled(value), Y), optimizer=optimizer, seed=9, on_nonfinite="stop")
+        history = fn.fit(
+            model, (with_nonfinite_element(value), Y), optimizer=optimizer, seed=9, on_nonfinite="stop"
+        )
     assert "1 number of the data is nan or infinite" in history.stopped
     assert history == {}
 
 
 @pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_nonfinite_data_ignored(value, trained):
+def test_nonfinite_data_train_with_on_nonfinite_ignore(value, trained):
     model, optimizer = trained
-    history = fn.fit(model, (spoiled(value), Y), optimizer=optimizer, on_nonfinite="ignore")
+    history = fn.fit(model, (with_nonfinite_element(value), Y), optimizer=optimizer, on_nonfinite="ignore")
     assert history.stopped is None
     assert np.isnan(model[0].weight.value).any()
 
@@ -297,9 +312,9 @@ ignore_overflow = pytest.mark.filterwarnings("ignore:overflow encountered:Runtim
 
 @pytest.fixture
 def overflow(trained):
-    """A function on_nonfinite -> the history of a fit whose second batch of four has an infinite loss."""
+    """A function on_nonfinite -> the history of a fit whose second batch (of four) has an infinite loss."""
     targets = np.zeros((8, 3))
-    targets[2:4] = 1e300  # finite, but not its square
+    targets[2:4] = 1e300  # finite, but its square is not
     model, optimizer = trained
     options = {"loss": "squared_error", "optimizer": optimizer, "batch_size": 2, "shuffle": False, "seed": 1}
     return lambda on_nonfinite: fn.fit(model, (X, targets), on_nonfinite=on_nonfinite, **options)
@@ -307,7 +322,7 @@ def overflow(trained):
 
 @pytest.fixture
 def after_first_batch(trained, snapshot):
-    """What one good batch makes of the trained model and its optimizer."""
+    """The state of the trained model and its optimizer after one more valid batch."""
     model, optimizer = copy.deepcopy(trained)
     fn.Trainer(model, loss="squared_error", optimizer=optimizer, seed=1).step(X[:2], np.zeros((2, 3)))
     return snapshot(model, optimizer)
@@ -332,7 +347,7 @@ def test_infinite_loss_stops_and_its_batch_changes_nothing(overflow, trained, af
 
 
 @ignore_overflow
-def test_infinite_loss_ignored(overflow):
+def test_infinite_loss_trains_on_with_on_nonfinite_ignore(overflow):
     history = overflow("ignore")
     assert history.stopped is None
     assert (len(history.updates["loss"]), history.epochs) == (4, 1)
@@ -356,11 +371,11 @@ def test_nonfinite_error_is_a_floating_point_error():
     assert issubclass(fn.NonFiniteError, FloatingPointError)
 
 
-@pytest.mark.parametrize("way", ["forward", "backward"])
-@pytest.mark.parametrize("door", ["step", "gradients"])
-def test_step_that_fails_in_a_users_layer_changes_nothing(door, way, trained, unchanged):
+@pytest.mark.parametrize("fails_in", ["forward", "backward"])
+@pytest.mark.parametrize("function", ["step", "gradients"])
+def test_step_that_fails_in_a_user_defined_layer_changes_nothing(function, fails_in, trained, unchanged):
     net, optimizer = trained
-    model = fn.Sequential(fn.Dropout(0.5), *net, Broken(way))
+    model = fn.Sequential(fn.Dropout(0.5), *net, Broken(fails_in))
     trainer = fn.Trainer(model, optimizer=optimizer, seed=1)
     with unchanged(model, optimizer), pytest.raises(ZeroDivisionError):
-        trainer.step(X, Y) if door == "step" else fn.gradients(model, (X, Y))
+        trainer.step(X, Y) if function == "step" else fn.gradients(model, (X, Y))

@@ -1,4 +1,4 @@
-"""Layers: each returns its output together with its own way back."""
+"""Layers. The forward pass of each returns its output and its backward function."""
 
 from fastnn.layers.act import (
     ACTIVATIONS,

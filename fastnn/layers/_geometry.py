@@ -1,4 +1,4 @@
-"""What layers that slide a window over an image share: pairs of sizes, and the sizes that come out."""
+"""Helpers of convolution and pooling layers: (height, width) pairs and output sizes."""
 
 from __future__ import annotations
 
@@ -10,33 +10,45 @@ Pair = tuple[int, int]
 
 
 def pair(value: int | Pair, name: str, least: int) -> Pair:
-    """One number for both sides, or a pair; ValueError or TypeError for others."""
+    """Return `value`, an integer or a pair of integers, as (height, width).
+
+    Raises TypeError for anything else, and ValueError if an integer is below `least`.
+    """
     both = value if isinstance(value, (tuple, list)) else (value, value)
     if len(both) != 2 or not all(isinstance(size, (int, np.integer)) for size in both):
-        raise TypeError(f"{name} must be a whole number or a pair of them, not {value!r}")
+        raise TypeError(f"{name} must be an integer or a pair of integers, not {value!r}")
     if min(both) < least:
         raise ValueError(f"{name} must be at least {least}, not {value!r}")
     return int(both[0]), int(both[1])
 
 
 def short(sizes: Pair) -> str:
-    """3 for (3, 3), as a user would write it."""
+    """Format a pair for `repr`: "3" for (3, 3)."""
     return str(sizes[0]) if sizes[0] == sizes[1] else str(sizes)
 
 
-def sides_out(layer: object, shape: Shape, seen: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> Pair:
-    """P and Q of what sees `seen` pixels of an image (H, W, ...), whose padding is (before, behind) per side.
+def output_sides(layer: object, shape: Shape, window: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> Pair:
+    """Return the output height and width (P, Q) of a sliding window over images.
 
-    Raises ValueError, in the name of `layer`, where it sees more than there is.
+    Args:
+        layer: The layer that the error message names.
+        shape: The shape of one image, (H, W, ...).
+        window: The height and width of the window, dilation included.
+        stride: The vertical and horizontal stride.
+        padding: ((above, below), (left, right)), in pixels.
+
+    Raises:
+        ValueError: If the window is larger than the padded image.
     """
     sides = []
-    for name, size, taps, step, (before, behind) in zip(
-        ("height", "width"), shape, seen, stride, padding, strict=False
+    for name, size, extent, step, (before, after) in zip(
+        ("height", "width"), shape, window, stride, padding, strict=False
     ):
-        padded = size + before + behind
-        if padded < taps:
+        padded = size + before + after
+        if padded < extent:
             raise ValueError(
-                f"{layer} sees {taps} pixels of the {name}, but there are {padded}, padding included"
+                f"the window of {layer} has a {name} of {extent} pixels, but the image has {padded}, "
+                "padding included"
             )
-        sides.append((padded - taps) // step + 1)
+        sides.append((padded - extent) // step + 1)
     return sides[0], sides[1]

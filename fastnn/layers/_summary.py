@@ -1,4 +1,4 @@
-"""The table that `model.summary()` gives."""
+"""Formats the table of `model.summary()`."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ import math
 from fastnn._validation import Shape
 from fastnn.layers.base import Layer
 from fastnn.layers.sequential import Sequential
+from fastnn.tables import aligned
 
 HEADER = ("layer", "", "output of a sample", "bytes", "FLOP", "trainable", "fixed", "bytes")
 
-MOST = 40  # characters of a layer, so that a table of usual shapes stays below 110
+MAX_LAYER_WIDTH = 40  # characters, so that a table of usual shapes is narrower than 110
 
 
 def summary(model: Layer, input_shape: Shape | None) -> str:
-    """One row per layer; shapes start at the first layer that knows what it takes.
+    """Return a table with one row per layer.
 
-    Frozen parameters and buffers count as fixed.
+    Without `input_shape`, shapes and FLOP are known from the first layer on that has an `input_shape` of its
+    own; before it they are "?". Frozen parameters and buffers count as fixed.
     """
     rows = [HEADER]
     itemsize = model.dtype.itemsize
@@ -29,41 +31,32 @@ def summary(model: Layer, input_shape: Shape | None) -> str:
         shape = None if shape is None else layer.output_shape(shape)
         nbytes.append(None if shape is None else math.prod(shape) * itemsize)
         output = "?" if shape is None else str(shape)
-        rows.append(
-            (str(index), _cut(repr(layer)), output, _short(nbytes[-1]), _short(flop[-1]), *_counts(layer))
-        )
-    rows.append(("", "total", "", _short(_sum(nbytes)), _short(_sum(flop)), *_counts(model)))
+        rows.append((str(index), _cut(repr(layer)), output, _si(nbytes[-1]), _si(flop[-1]), *_counts(layer)))
+    rows.append(("", "total", "", _si(_sum(nbytes)), _si(_sum(flop)), *_counts(model)))
 
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if column >= 3 else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, left=3)
     rule = "-" * max(map(len, lines))
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
 def _counts(layer: Layer) -> tuple[str, str, str]:
-    """How many numbers are trained, how many are not, buffers among them, and the memory of all of them."""
+    """Return the number of trainable values, of fixed values (buffers included), and the bytes of both."""
     params = layer.parameters()
     trainable = sum(param.size for param in params if not param.frozen)
     held = (*params, *layer.buffers())
     fixed = sum(array.size for array in held) - trainable
     memory = sum(array.size * array.dtype.itemsize for array in held)
-    return f"{trainable:,}", f"{fixed:,}", _short(memory)
+    return f"{trainable:,}", f"{fixed:,}", _si(memory)
 
 
 def _sum(numbers: list[int | None]) -> int | None:
-    """None if one of them is not known."""
+    """Return the sum, or None if one of the numbers is None."""
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) else None
 
 
-def _short(number: int | None) -> str:
-    """999, 1.0 k, 12.3 M, 123 G, ?"""
+def _si(number: int | None) -> str:
+    """Format a number with an SI prefix: "999", "1.0 k", "12.3 M", "123 G"; None as "?"."""
     if number is None:
         return "?"
     if number < 1000:
@@ -76,4 +69,4 @@ def _short(number: int | None) -> str:
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= MOST else f"{text[: MOST - 3]}..."
+    return text if len(text) <= MAX_LAYER_WIDTH else f"{text[: MAX_LAYER_WIDTH - 3]}..."

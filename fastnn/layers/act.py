@@ -13,51 +13,52 @@ from fastnn.recording.recorder import Backward
 
 
 class Activation(Layer):
-    """A function of each number."""
+    """Base class of activation layers. The output has the shape of the input."""
 
-    per_element: ClassVar[int] = 1  # FLOP
+    per_element: ClassVar[int] = 1  # FLOP per element
 
     def flop(self, shape: Shape) -> int:
         return self.per_element * math.prod(self.output_shape(shape))
 
 
-class _OfOutput(Activation):
-    """An activation whose gradient follows from its output: y = f(x), dx = g(y, dy)."""
+class _OutputActivation(Activation):
+    """Base class of activations whose gradient is a function of the output: y = f(x), dx = g(y, dy)."""
 
-    # The prefix of the kernels `<kernel>_forward(x, y)` and `<kernel>_dx(y, dy, dx)`.
+    # Prefix of the kernels `<kernel>_forward(x, y)` and `<kernel>_dx(y, dy, dx)`.
     kernel: ClassVar[str]
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
         getattr(ops, f"{self.kernel}_forward")(x, y)
-        return y, _way_back(lambda dy, dx: getattr(ops, f"{self.kernel}_dx")(y, dy, dx))
+        return y, _backward_function(lambda dy, dx: getattr(ops, f"{self.kernel}_dx")(y, dy, dx))
 
 
-class ReLU(_OfOutput):
-    """y = max(x, 0); the gradient at 0 is 0."""
+class ReLU(_OutputActivation):
+    """Rectified linear unit, y = max(x, 0). The gradient at 0 is 0."""
 
     recordable = True
     kernel = "relu"
 
 
-class Sigmoid(_OfOutput):
-    """y = 1 / (1 + exp(-x))."""
+class Sigmoid(_OutputActivation):
+    """Logistic sigmoid, y = 1 / (1 + exp(-x))."""
 
     recordable = True
     kernel = "sigmoid"
 
 
-class Tanh(_OfOutput):
-    """y = tanh(x)."""
+class Tanh(_OutputActivation):
+    """Hyperbolic tangent, y = tanh(x)."""
 
     recordable = True
     kernel = "tanh"
 
 
 class LeakyReLU(Activation):
-    """y = x above 0 and `slope` x below, slope at least 0 (Maas et al. 2013).
+    """Leaky ReLU: y = x for x > 0, else y = `slope` x (Maas et al. 2013).
 
-    Raises ValueError for a slope below 0: the output would no longer tell on which side of 0 the input was.
+    Raises ValueError if `slope` is negative: the gradient is computed from the sign of the output, which must
+    be the sign of the input.
     """
 
     recordable = True
@@ -68,16 +69,16 @@ class LeakyReLU(Activation):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
         ops.leaky_relu_forward(x, self.slope, y)
-        return y, _way_back(lambda dy, dx: ops.leaky_relu_dx(y, dy, self.slope, dx))
+        return y, _backward_function(lambda dy, dx: ops.leaky_relu_dx(y, dy, self.slope, dx))
 
     def __repr__(self) -> str:
         return f"LeakyReLU({self.slope:g})"
 
 
 class ELU(Activation):
-    """y = x above 0 and `alpha` (exp(x) - 1) below, alpha at least 0 (Clevert et al. 2015).
+    """Exponential linear unit: y = x for x > 0, else y = `alpha` (exp(x) - 1) (Clevert et al. 2015).
 
-    Raises ValueError for an alpha below 0.
+    Raises ValueError if `alpha` is negative.
     """
 
     recordable = True
@@ -88,17 +89,17 @@ class ELU(Activation):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
         ops.elu_forward(x, self.alpha, y)
-        return y, _way_back(lambda dy, dx: ops.elu_dx(y, dy, self.alpha, dx))
+        return y, _backward_function(lambda dy, dx: ops.elu_dx(y, dy, self.alpha, dx))
 
     def __repr__(self) -> str:
         return f"ELU({self.alpha:g})"
 
 
 class GELU(Activation):
-    """y = x Phi(x), Phi the normal distribution (Hendrycks and Gimpel 2016).
+    """Gaussian error linear unit: y = x Phi(x), Phi the normal CDF (Hendrycks & Gimpel 2016).
 
-    `approximate="tanh"` takes Phi(x) ~ (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, as some published
-    nets do. Raises ValueError for another approximation.
+    `approximate="tanh"` uses Phi(x) ~ (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, as some published
+    networks do; the default "none" is exact. Raises ValueError for any other value.
     """
 
     recordable = True
@@ -112,14 +113,14 @@ class GELU(Activation):
         y: Array = empty(x.shape, x.dtype)
         by_tanh = self.approximate == "tanh"
         ops.gelu_forward(x, by_tanh, y)
-        return y, _way_back(lambda dy, dx: ops.gelu_dx(x, dy, by_tanh, dx))
+        return y, _backward_function(lambda dy, dx: ops.gelu_dx(x, dy, by_tanh, dx))
 
     def __repr__(self) -> str:
         return "GELU()" if self.approximate == "none" else f"GELU({self.approximate!r})"
 
 
 class SiLU(Activation):
-    """y = x / (1 + exp(-x)), also called Swish (Ramachandran et al. 2017)."""
+    """Sigmoid linear unit, also called Swish: y = x / (1 + exp(-x)) (Ramachandran et al. 2017)."""
 
     recordable = True
     per_element = 2  # the function, the product
@@ -127,13 +128,14 @@ class SiLU(Activation):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
         ops.silu_forward(x, y)
-        return y, _way_back(lambda dy, dx: ops.silu_dx(x, dy, dx))
+        return y, _backward_function(lambda dy, dx: ops.silu_dx(x, dy, dx))
 
 
-class Softmax(_OfOutput):
-    """y_c = exp(x_c) / sum_c exp(x_c), over the C values of a sample.
+class Softmax(_OutputActivation):
+    """Softmax y_c = exp(x_c) / sum_k exp(x_k) over the C values of each sample, (N, C) -> (N, C).
 
-    Not for the end of a model trained with "cross_entropy", which takes logits and does this itself.
+    Do not end a model with this layer if the loss is "cross_entropy", which takes logits and applies the
+    softmax itself.
     """
 
     recordable = True
@@ -142,12 +144,12 @@ class Softmax(_OfOutput):
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != 1:
-            raise ValueError(f"Softmax() wants samples of shape (classes,), got {shape}")
+            raise ValueError(f"Softmax() expects samples of shape (classes,), got {shape}")
         return shape
 
 
 class Identity(Layer):
-    """y = x."""
+    """Returns its input unchanged, y = x."""
 
     recordable = True
 
@@ -158,7 +160,7 @@ class Identity(Layer):
         return x, backward
 
 
-# The layers that a name like "relu" stands for.
+# Activation layers by name, for the command line.
 ACTIVATIONS: dict[str, type[Layer]] = {
     "relu": ReLU,
     "sigmoid": Sigmoid,
@@ -172,8 +174,8 @@ ACTIVATIONS: dict[str, type[Layer]] = {
 }
 
 
-def _way_back(gradient: Callable[[Array, Array], None]) -> Backward:
-    """The way back of a layer whose kernel `gradient(dy, dx)` writes the gradient of its input."""
+def _backward_function(gradient: Callable[[Array, Array], None]) -> Backward:
+    """Return the backward function of a layer whose kernel call `gradient(dy, dx)` computes dx from dy."""
 
     def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
         if not need_dx:

@@ -8,23 +8,39 @@ import numpy.typing as npt
 from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, pair, short, sides_out
+from fastnn.layers._geometry import Pair, output_sides, pair, short
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
 
 class Conv2d(Layer):
-    """y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o].
+    """2-D convolution: (N, H, W, in_channels) -> (N, P, Q, out_channels).
 
-    Images are (N, H, W, in_channels), the filters W (R, S, in_channels / groups, out_channels), the outputs
-    (N, P, Q, out_channels) with P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1. All sizes
-    may be one number, or a pair for height and width. `padding` may also be ((above, below), (left, right)),
-    "valid", none, or "same": P = H, for stride 1. With `groups` the channels are cut into that many parts,
-    which do not see each other; as many groups as channels make a depthwise convolution. With one channel
-    in, images (N, H, W) will do, too.
+    y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o].
 
-    Weights and biases start as U(-a, a), a = 1 / sqrt(R S in_channels / groups), as in PyTorch, unless
-    `weight_init` and `bias_init` name another initialiser or are one (`fastnn.init`).
+    The filters W are (R, S, in_channels / groups, out_channels), and the output height is
+    P = floor((H + 2 padding - dilation (R - 1) - 1) / stride) + 1. With one input channel, images (N, H, W)
+    are accepted, too. Each size is an integer or a pair (height, width).
+
+    Args:
+        in_channels: Number of input channels C.
+        out_channels: Number of output channels O.
+        filter_size: Filter height and width (R, S).
+        stride: Stride, at least 1.
+        padding: Zeros on each side: an integer, a pair, ((above, below), (left, right)), "valid" (none) or
+            "same" (P = H and Q = W; requires stride 1).
+        dilation: Distance between the pixels that neighbouring filter elements read, at least 1.
+        groups: Divides the channels into groups that are convolved separately. As many groups as channels
+            make a depthwise convolution.
+        bias: Whether to add b.
+        weight_init: Initialiser of W, by name or as an object (`fastnn.init`). The default is U(-a, a) with
+            a = 1 / sqrt(R S in_channels / groups), as in PyTorch.
+        bias_init: Initialiser of b, likewise.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: If an argument is not valid, or `groups` does not divide both channel counts.
+        TypeError: If a size is not an integer or a pair of integers.
     """
 
     recordable = True
@@ -68,12 +84,14 @@ class Conv2d(Layer):
         if len(shape) == 2 and self.in_channels == 1:
             shape = (*shape, 1)
         if len(shape) != 3 or shape[2] != self.in_channels:
-            raise ValueError(f"{self} wants images (height, width, {channels}), got samples of shape {shape}")
-        sides = sides_out(self, shape, self._seen(), self.stride, self.padding)
+            raise ValueError(
+                f"{self} expects images (height, width, {channels}), got samples of shape {shape}"
+            )
+        sides = output_sides(self, shape, self._dilated_size(), self.stride, self.padding)
         return (*sides, self.weight.shape[3])
 
     def flop(self, shape: Shape) -> int:
-        """2 P Q R S C O / groups, and P Q O for the biases; the zeros around the image count as any pixel."""
+        """2 P Q R S C O / groups, plus P Q O for the biases. Padding counts like any other pixel."""
         rows, columns, outputs = self.output_shape(shape)
         return rows * columns * (2 * self.weight.size + (outputs if self.bias is not None else 0))
 
@@ -98,8 +116,8 @@ class Conv2d(Layer):
 
         return y, backward
 
-    def _seen(self) -> Pair:
-        """How many pixels a filter reaches over, downwards and to the right."""
+    def _dilated_size(self) -> Pair:
+        """The height and width of the window that a filter reads, in pixels."""
         rows, columns = (
             step * (size - 1) + 1 for size, step in zip(self.filter_size, self.dilation, strict=True)
         )
@@ -122,16 +140,16 @@ class Conv2d(Layer):
 def _padding(
     padding: int | Pair | tuple[Pair, Pair] | str, size: Pair, stride: Pair, dilation: Pair
 ) -> tuple[Pair, Pair]:
-    """The zeros (above, below) and (left, right)."""
+    """Return `padding` as ((above, below), (left, right)). Raises ValueError if it is not valid."""
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
             raise ValueError(f'padding must be a number, a pair, "same" or "valid", not {padding!r}')
         if padding == "valid":
             return (0, 0), (0, 0)
         if stride != (1, 1):
-            raise ValueError(f'padding="same" needs stride 1, not {short(stride)}: give numbers')
-        rest = [step * (taps - 1) for taps, step in zip(size, dilation, strict=True)]
-        return (rest[0] // 2, rest[0] - rest[0] // 2), (rest[1] // 2, rest[1] - rest[1] // 2)
+            raise ValueError(f'padding="same" needs stride 1, not {short(stride)}: pass numbers')
+        rows, columns = (step * (taps - 1) for taps, step in zip(size, dilation, strict=True))
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
     if isinstance(padding, (tuple, list)) and len(padding) == 2:
         return pair(padding[0], "padding", 0), pair(padding[1], "padding", 0)
     return pair(padding, "padding", 0), pair(padding, "padding", 0)

@@ -13,10 +13,21 @@ from fastnn.recording.recorder import Backward
 
 
 class Linear(Layer):
-    """y = x W + b, with W (in_features, out_features) and b (out_features,).
+    """Fully connected layer y = x W + b: (N, in_features) -> (N, out_features).
 
-    Both start as U(-a, a), a = 1 / sqrt(in_features), as in PyTorch, unless `weight_init` and `bias_init`
-    name another initialiser or are one (`fastnn.init`).
+    W is (in_features, out_features), the transpose of PyTorch's, and b (out_features,).
+
+    Args:
+        in_features: Number of inputs, at least 1.
+        out_features: Number of outputs, at least 1.
+        bias: Whether to add b.
+        weight_init: Initialiser of W, by name or as an object (`fastnn.init`). The default is U(-a, a) with
+            a = 1 / sqrt(in_features), as in PyTorch.
+        bias_init: Initialiser of b, likewise.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -44,7 +55,7 @@ class Linear(Layer):
         if shape != self.input_shape:
             flat = int(np.prod(shape))
             hint = ": put fn.Flatten() in front" if len(shape) > 1 and (flat,) == self.input_shape else ""
-            raise ValueError(f"{self} wants samples of shape {self.input_shape}, got {shape}{hint}")
+            raise ValueError(f"{self} expects samples of shape {self.input_shape}, got {shape}{hint}")
         return self.weight.shape[1:]
 
     def flop(self, shape: Shape) -> int:

@@ -1,4 +1,4 @@
-"""Dropout by counter-based random bits."""
+"""The dropout layer."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from fastnn.recording.recorder import Backward
 
 
 class Dropout(Layer):
-    """In training, y = x / (1 - rate) with probability 1 - rate, else 0; otherwise y = x.
+    """Dropout: in training, y = 0 with probability `rate`, else y = x / (1 - rate). Otherwise y = x.
 
-    Srivastava et al. 2014, in the inverted form that PyTorch uses. Which elements fall out is a function
-    of (key, count of draws, element), so no mask is stored: the way back draws the same bits again.
+    This is the inverted form of Srivastava et al. 2014 that PyTorch uses. The mask is a function of (key,
+    number of draws, element index), so no mask is stored: the backward function generates the same bits
+    again. Raises ValueError unless `rate` is in [0, 1].
     """
 
     recordable = True
 
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = in_range(rate, "rate", 0, 1)
-        # (key, count): read and advanced by the kernel `random_next`; `Trainer` sets the key.
+        # (key, number of draws): the kernel `random_next` reads it and advances it; `Trainer` sets the key.
         self.state = np.array([rng.key(None), 0], np.uint64)
 
     def random_states(self) -> Iterator[Array]:

@@ -1,4 +1,4 @@
-"""Activations of a user, from two scalar functions."""
+"""User-defined activations, from two scalar functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fastnn.recording.recorder import Backward
 
 
 class Elementwise(Layer):
-    """y_e = forward(x_e), dx_e = backward(x_e, dy_e), both compiled by Numba; see `elementwise`."""
+    """Applies two user-defined scalar functions to each element. See `elementwise`."""
 
     recordable = True
 
@@ -42,11 +42,15 @@ class Elementwise(Layer):
 
 
 def elementwise(forward: Callable[[float], float], backward: Callable[[float, float], float]) -> Elementwise:
-    """A layer that applies a function of one's own to each number: y = forward(x), dx = backward(x, dy).
+    """Return a layer that applies a user-defined function to each element, such as a new activation.
 
-    Both take Python scalars and may use the module `math`; `backward` gives dy times the derivative at x.
-    Numba compiles them to loops that run inside the plan of a training step. Raises TypeError for
-    functions of another number of arguments; at the first batch TypeError for what Numba cannot compile,
-    ImportError without Numba.
+    >>> softplus = fn.elementwise(lambda x: math.log1p(math.exp(x)), lambda x, dy: dy / (1 + math.exp(-x)))
+
+    Both functions take Python scalars and may use the module `math`. `forward(x)` returns y; `backward(x,
+    dy)` returns dx, which is dy times the derivative at x. Numba compiles them to loops that are part of the
+    plan of a training step.
+
+    Raises TypeError if a function takes another number of arguments. The first forward pass raises TypeError
+    if Numba cannot compile a function, and ImportError if Numba is not installed.
     """
     return Elementwise(forward, backward)

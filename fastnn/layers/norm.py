@@ -1,4 +1,4 @@
-"""Normalisation layers."""
+"""Normalisation layers: batch norm and layer norm."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fastnn.recording.recorder import Backward
 
 
 class _BatchNorm(Layer):
-    """y = (x - mean) / sqrt(var + epsilon) gamma + beta, channel by channel (Ioffe & Szegedy 2015)."""
+    """Base class of batch norm layers. The last axis of the input holds the channels."""
 
-    # What a sample looks like, in words; its last axis holds the channels.
+    # The axes of a sample, as error messages name them.
     axes: ClassVar[tuple[str, ...]]
 
     def __init__(
@@ -39,12 +39,12 @@ class _BatchNorm(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         if len(shape) != len(self.axes) or shape[-1] != self.channels:
-            wanted = ", ".join((*self.axes[:-1], f"{self.channels} {self.axes[-1]}"))
-            raise ValueError(f"{self} wants samples of shape ({wanted}), got {shape}")
+            expected = ", ".join((*self.axes[:-1], f"{self.channels} {self.axes[-1]}"))
+            raise ValueError(f"{self} expects samples of shape ({expected}), got {shape}")
         return shape
 
     def flop(self, shape: Shape) -> int:
-        # Of each: difference, product, sum.
+        # Per element: subtract the mean, multiply, add beta.
         return 3 * math.prod(self.output_shape(shape))
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
@@ -58,7 +58,7 @@ class _BatchNorm(Layer):
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             dy = dy.reshape(rows.shape)
             dgamma, dbeta = (_gradient(param, self.channels, x.dtype) for param in (gamma, beta))
-            # Batch moments depend on x, running moments do not.
+            # Batch statistics depend on x, running statistics do not.
             through_moments = need_dx and train
             if through_moments or self.trainable:
                 ops.batch_norm_sums(rows, dy, mean, var, epsilon, dgamma, dbeta)
@@ -72,16 +72,16 @@ class _BatchNorm(Layer):
         return y.reshape(x.shape), backward
 
     def _moments(self, rows: Array) -> tuple[Array, Array]:
-        """Mean and biased variance of a batch, towards which the running moments move."""
+        """Return mean and biased variance of the batch, and update the running statistics."""
         if len(rows) < 2:
             raise ValueError(
-                f"{self} normalises by the moments of the batch in training and needs more than one value "
-                f"for each channel, got {len(rows)}"
+                f"{self} normalises by batch statistics in training and needs more than one value "
+                f"per channel, got {len(rows)}"
             )
         mean, var = (empty((self.channels,), rows.dtype) for _ in range(2))
         ops.batch_moments(rows, mean, var)
         running = self.running_mean.master, self.running_var.master
-        before = empty((2, self.channels), rows.dtype)  # for a plan, whose step may fail
+        before = empty((2, self.channels), rows.dtype)  # a plan restores these if its step fails
         ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
         return mean, var
 
@@ -98,14 +98,22 @@ class _BatchNorm(Layer):
 
 
 class BatchNorm1d(_BatchNorm):
-    """y = (x - mean) / sqrt(var + epsilon) gamma + beta for each of the features of x (N, features).
+    """Batch normalisation of x (N, features), per feature (Ioffe & Szegedy 2015).
 
-    In training mean and (biased) variance are those of the batch, and the running moments, buffers that are
-    saved with the weights, move towards it: running = (1 - momentum) running + momentum batch, with the
-    unbiased variance, as in PyTorch. Otherwise the running moments normalise. `affine=False` leaves out gamma
-    and beta.
+    y = (x - mean) / sqrt(var + epsilon) gamma + beta. In training, mean and (biased) variance are those of
+    the batch, and the running statistics are updated: running = (1 - momentum) running + momentum batch, with
+    the unbiased variance, as in PyTorch. Otherwise the layer normalises with the running statistics. They are
+    buffers, which are saved with the weights. Training on a single sample raises ValueError.
 
-    Raises ValueError in training on a single sample. Ioffe & Szegedy 2015.
+    Args:
+        channels: Number of features.
+        epsilon: Added to the variance, at least 0.
+        momentum: Weight of the batch in the running statistics, in [0, 1].
+        affine: Whether to scale by gamma and shift by beta, both (features,), which start at 1 and 0.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -117,9 +125,9 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """y = (x - mean) / sqrt(var + epsilon) gamma + beta for each channel of images x (N, H, W, channels).
+    """Batch normalisation of images (N, H, W, channels), per channel (Ioffe & Szegedy 2015).
 
-    The moments are those over all pixels of all images; for the rest see `BatchNorm1d`.
+    Mean and variance are taken over all pixels of all images. See `BatchNorm1d` for equations and arguments.
     """
 
     recordable = True
@@ -127,10 +135,18 @@ class BatchNorm2d(_BatchNorm):
 
 
 class LayerNorm(Layer):
-    """y = (x - mean) / sqrt(var + epsilon) gamma + beta, with the moments of each sample.
+    """Layer normalisation over the last axes of each sample (Ba, Kiros & Hinton 2016).
 
-    They are taken over the last axes, of the sizes `shape` (one number, or a tuple), which gamma and beta
-    have, too; `affine=False` leaves those out. Ba, Kiros & Hinton 2016.
+    y = (x - mean) / sqrt(var + epsilon) gamma + beta, with mean and (biased) variance over the last axes.
+
+    Args:
+        shape: The sizes of the last axes: an integer or a tuple.
+        epsilon: Added to the variance, at least 0.
+        affine: Whether to scale by gamma and shift by beta, both of shape `shape`, which start at 1 and 0.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -146,17 +162,17 @@ class LayerNorm(Layer):
         sizes = tuple(shape) if isinstance(shape, (tuple, list)) else (shape,)
         self.shape = tuple(positive_int(size, "shape") for size in sizes)
         if not self.shape:
-            raise ValueError("shape must name at least one axis")
+            raise ValueError("shape must have at least one axis, got ()")
         self.epsilon = in_range(epsilon, "epsilon", 0)
         self.gamma, self.beta = _scale_and_shift(self.shape, affine, float_type(dtype))
 
     def output_shape(self, shape: Shape) -> Shape:
         if shape[-len(self.shape) :] != self.shape:
-            raise ValueError(f"{self} wants samples whose last axes are {self.shape}, got {shape}")
+            raise ValueError(f"{self} expects samples whose last axes are {self.shape}, got {shape}")
         return shape
 
     def flop(self, shape: Shape) -> int:
-        # Of each: its part in the mean, difference, square and its part in the variance, then as batch norm.
+        # Per element: add to the mean; subtract, square, add to the variance; then 3 as for batch norm.
         return 7 * math.prod(self.output_shape(shape))
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
@@ -190,7 +206,7 @@ class LayerNorm(Layer):
 
 
 def _scale_and_shift(shape: Shape, affine: bool, dtype: np.dtype[Any]) -> tuple[Param | None, Param | None]:
-    """gamma = 1 and beta = 0, or none."""
+    """Return the parameters gamma (ones) and beta (zeros), or None for both if not `affine`."""
     if not affine:
         return None, None
     return Param(np.ones(shape, dtype), name="gamma"), Param(np.zeros(shape, dtype), name="beta")
@@ -205,8 +221,8 @@ def _flat(param: Param | None) -> Array | None:
 
 
 def _gradient(param: Param | None, size: int, dtype: np.dtype[Any]) -> Array:
-    """Where the gradient (size,) of gamma or beta goes: to a buffer of the way back if it is not trained."""
-    gradient: Array = (
-        empty((size,), dtype) if param is None or param.frozen else param.grad_buffer().reshape(size)
-    )
-    return gradient
+    """Return the array (size,) for the gradient of gamma or beta: a scratch array if it is not trained."""
+    if param is None or param.frozen:
+        scratch: Array = empty((size,), dtype)
+        return scratch
+    return param.grad_buffer().reshape(size)

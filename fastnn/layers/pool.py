@@ -1,4 +1,4 @@
-"""Pooling layers: the largest or the mean value of a window, channel by channel."""
+"""Pooling layers: the maximum or the mean of each window, channel by channel."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, pair, short, sides_out
+from fastnn.layers._geometry import Pair, output_sides, pair, short
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
 
 class _Pool2d(Layer):
-    """Windows over images (N, H, W, C), which give (N, P, Q, C) with
-    P = floor((H + 2 padding - window) / stride) + 1."""
+    """Base class of pooling over windows: (N, H, W, C) -> (N, P, Q, C)."""
 
     def __init__(self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         self.window = pair(window, "window", 1)
@@ -30,11 +29,11 @@ class _Pool2d(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         _expect_images(self, shape)
         above, left = self.padding
-        sides = sides_out(self, shape, self.window, self.stride, ((above, above), (left, left)))
+        sides = output_sides(self, shape, self.window, self.stride, ((above, above), (left, left)))
         return (*sides, shape[2])
 
     def flop(self, shape: Shape) -> int:
-        """One for each place of each window; those around the image count as any."""
+        """One per pixel of each window and channel. Padding counts like any other pixel."""
         return math.prod((*self.output_shape(shape), *self.window))
 
     def __repr__(self) -> str:
@@ -47,17 +46,24 @@ class _Pool2d(Layer):
 
 
 class MaxPool2d(_Pool2d):
-    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c], of pixels of the image only.
+    """Max pooling: (N, H, W, C) -> (N, P, Q, C) with P = floor((H + 2 padding - window) / stride) + 1.
 
-    All sizes may be one number, or a pair for height and width; `stride` is the window unless given. The
-    gradient goes to the first of several equal pixels. nan wins, as in PyTorch.
+    y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c], over the pixels inside the image. Of several
+    equal pixels, the first gets the gradient. The maximum of a window with NaN is NaN, as in PyTorch.
 
-    Raises ValueError where the padding is more than half of the window.
+    Args:
+        window: Window size: an integer or a pair (height, width).
+        stride: Stride, in the same form; by default the window size.
+        padding: Padding on each side, in the same form; at most half of the window.
+
+    Raises:
+        ValueError: If an argument is out of range.
+        TypeError: If an argument is not an integer or a pair of integers.
     """
 
     recordable = True
 
-    # The kernel's integers are as wide as its floats.
+    # The kernel requires indices as wide as its floats.
     _TAPS: ClassVar = {np.dtype(np.float32): np.int32, np.dtype(np.float64): np.int64}
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
@@ -77,12 +83,10 @@ class MaxPool2d(_Pool2d):
 
 
 class AvgPool2d(_Pool2d):
-    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c], R x S the window.
+    """Average pooling: (N, H, W, C) -> (N, P, Q, C) with P = floor((H + 2 padding - window) / stride) + 1.
 
-    All sizes may be one number, or a pair for height and width; `stride` is the window unless given. The
-    padding counts as zeros, as in PyTorch (count_include_pad=True).
-
-    Raises ValueError where the padding is more than half of the window.
+    y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c] for windows of R x S pixels. Padding
+    counts as zeros, as in PyTorch (count_include_pad=True). Arguments and errors are those of `MaxPool2d`.
     """
 
     recordable = True
@@ -93,14 +97,14 @@ class AvgPool2d(_Pool2d):
 
 
 class GlobalAvgPool2d(Layer):
-    """(N, H, W, C) -> (N, C): the mean of each channel over the image."""
+    """Global average pooling: the mean of each channel over the image, (N, H, W, C) -> (N, C)."""
 
     recordable = True
 
     def output_shape(self, shape: Shape) -> Shape:
         _expect_images(self, shape)
         if 0 in shape[:2]:
-            raise ValueError(f"{self} wants images of at least one pixel, got samples of shape {shape}")
+            raise ValueError(f"{self} expects images of at least one pixel, got samples of shape {shape}")
         return shape[2:]
 
     def flop(self, shape: Shape) -> int:
@@ -110,16 +114,16 @@ class GlobalAvgPool2d(Layer):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
         pixels = (len(x), 1, 1, x.shape[3])
-        way_back = _average(x, (x.shape[1:3], (1, 1), (0, 0)), y.reshape(pixels))
+        average_backward = _average(x, (x.shape[1:3], (1, 1), (0, 0)), y.reshape(pixels))
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
-            return way_back(dy.reshape(pixels), need_dx=need_dx)
+            return average_backward(dy.reshape(pixels), need_dx=need_dx)
 
         return y, backward
 
 
 def _average(x: Array, steps: tuple[Shape, Pair, Pair], y: Array) -> Backward:
-    """Fill y with the means of the windows over x; returns the way back. `steps`: window, stride, padding."""
+    """Write the window means of x to y and return the backward function. `steps`: window, stride, padding."""
     ops.avg_pool_forward(x, *steps, y)
 
     def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
@@ -134,4 +138,4 @@ def _average(x: Array, steps: tuple[Shape, Pair, Pair], y: Array) -> Backward:
 
 def _expect_images(layer: Layer, shape: Shape) -> None:
     if len(shape) != 3:
-        raise ValueError(f"{layer} wants images (height, width, channels), got samples of shape {shape}")
+        raise ValueError(f"{layer} expects images (height, width, channels), got samples of shape {shape}")

@@ -1,4 +1,4 @@
-"""Two ways from the input to the output, added."""
+"""The residual layer: the sum of a branch and a shortcut."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from fastnn.recording.recorder import Backward, run_layer
 
 
 class Residual(Layer):
-    """y = branch(x) + shortcut(x), where the shortcut is the identity unless it is given.
+    """Residual connection y = branch(x) + shortcut(x) (He et al. 2016). The default shortcut is the identity.
 
-    He et al. 2016. Several layers make a branch as fn.Sequential(...). Both ways must give the same shape:
-    where the branch changes it, a 1x1 convolution of the same stride is the usual shortcut. Raises TypeError
-    for what is not a layer, ValueError when a parameter occurs on both ways, and for input of which they
-    make different shapes.
+    A branch of several layers is a `fn.Sequential`. Branch and shortcut must return the same shape: where the
+    branch changes the shape, the usual shortcut is a 1x1 convolution with the same stride.
+
+    Raises TypeError if an argument is not a layer, and ValueError if branch and shortcut share a parameter.
+    The forward pass raises ValueError if they return different shapes.
     """
 
     recordable = True
@@ -35,41 +36,44 @@ class Residual(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         outputs = []
-        for name, way in (("branch", self.branch), ("shortcut", self.shortcut)):
+        for name, path in (("branch", self.branch), ("shortcut", self.shortcut)):
             try:
-                outputs.append(way.output_shape(shape))
+                outputs.append(path.output_shape(shape))
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from None
         if outputs[0] != outputs[1]:
             raise ValueError(
-                f"of samples of shape {shape} the branch makes {outputs[0]}, but the shortcut {outputs[1]}, "
-                "and they are added: pass a shortcut that gives the shape of the branch"
+                f"for samples of shape {shape} the branch returns shape {outputs[0]}, but the shortcut "
+                f"{outputs[1]}: pass a shortcut that returns the shape of the branch"
             )
         return outputs[0]
 
     def flop(self, shape: Shape) -> int:
-        added = math.prod(self.output_shape(shape))
-        return self.branch.flop(shape) + self.shortcut.flop(shape) + added
+        additions = math.prod(self.output_shape(shape))
+        return self.branch.flop(shape) + self.shortcut.flop(shape) + additions
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         shape = self.output_shape(x.shape[1:])
-        on_branch, branch_back = run_layer(self.branch, x, train)
-        on_shortcut, shortcut_back = run_layer(self.shortcut, x, train)
+        branch_y, branch_backward = run_layer(self.branch, x, train)
+        shortcut_y, shortcut_backward = run_layer(self.shortcut, x, train)
         y: Array = empty((len(x), *shape), x.dtype)
-        ops.add(on_branch, on_shortcut, y)
+        ops.add(branch_y, shortcut_y, y)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             if not need_dx:
-                for way, way_back in ((self.branch, branch_back), (self.shortcut, shortcut_back)):
-                    if way.trainable:
-                        way_back(dy, need_dx=False)
+                for path, path_backward in (
+                    (self.branch, branch_backward),
+                    (self.shortcut, shortcut_backward),
+                ):
+                    if path.trainable:
+                        path_backward(dy, need_dx=False)
                 return None
             dx: Array = empty(x.shape, x.dtype)
-            ops.add(branch_back(dy), shortcut_back(dy), dx)
+            ops.add(branch_backward(dy), shortcut_backward(dy), dx)
             return dx
 
         return y, backward
 
     def __repr__(self) -> str:
-        ways = [self.branch] if type(self.shortcut) is Identity else [self.branch, self.shortcut]
-        return f"Residual({', '.join(map(repr, ways))})"
+        paths = [self.branch] if type(self.shortcut) is Identity else [self.branch, self.shortcut]
+        return f"Residual({', '.join(map(repr, paths))})"

@@ -1,4 +1,4 @@
-"""Layers one after the other."""
+"""The container that applies layers one after the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from fastnn.recording.recorder import Backward, run_layer
 
 
 class Sequential(Layer):
-    """The composition of layers: the output of each is the input of the next.
+    """A chain of layers: the output of each layer is the input of the next.
 
-    Going back, it stops at the lowest layer that has something to train, unless the gradient of the
-    input is asked for. Raises TypeError for what is not a layer, ValueError when a parameter occurs twice
-    (gradients overwrite, so a shared one would lose all but one of its contributions).
+    The backward pass stops at the first trainable layer, unless the gradient of the input is needed. Layers
+    are accessed by index: `model[0]`, `len(model)`, `for layer in model`.
+
+    Raises TypeError if an argument is not a layer, and ValueError if a parameter occurs twice: gradients
+    overwrite each other, so a shared parameter would lose all contributions but one.
     """
 
     recordable = True
@@ -25,18 +27,18 @@ class Sequential(Layer):
         name_parameters(self)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
-        ways_back: list[Backward] = []
+        backward_functions: list[Backward] = []
         for layer in self.layers:
-            x, way_back = run_layer(layer, x, train)
-            ways_back.append(way_back)
+            x, layer_backward = run_layer(layer, x, train)
+            backward_functions.append(layer_backward)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             trainable = (index for index, layer in enumerate(self.layers) if layer.trainable)
-            lowest = 0 if need_dx else next(trainable, len(ways_back))
+            lowest = 0 if need_dx else next(trainable, len(backward_functions))
             dx: Array | None = dy
-            for index in reversed(range(lowest, len(ways_back))):
-                assert dx is not None, "a layer was asked for the gradient of its input and gave None"
-                dx = ways_back[index](dx, need_dx=need_dx or index > lowest)
+            for index in reversed(range(lowest, len(backward_functions))):
+                assert dx is not None, "the backward function of a layer returned None despite need_dx=True"
+                dx = backward_functions[index](dx, need_dx=need_dx or index > lowest)
             return dx if need_dx else None
 
         return x, backward
@@ -53,7 +55,7 @@ class Sequential(Layer):
         return sum(layer.flop(own) for layer, own in zip(self.layers, inputs, strict=False))
 
     def _shapes(self, shape: Shape) -> Iterator[Shape]:
-        """The output shape of each layer. Raises ValueError, naming the layer."""
+        """Yield the output shape of each layer. Raises ValueError, naming the layer, if one does not fit."""
         for index, layer in enumerate(self.layers):
             try:
                 shape = layer.output_shape(shape)

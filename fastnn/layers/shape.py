@@ -1,4 +1,4 @@
-"""Layers that only change the shape."""
+"""Layers that only change the shape: `Flatten` and `Reshape`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
 
-class _SameNumbers(Layer):
-    """The numbers of each sample in the shape that `output_shape` tells, in C order, without a copy."""
+class _ShapeLayer(Layer):
+    """Base class: reshapes each sample to `output_shape`, in C order and without a copy."""
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         shape = x.shape
@@ -21,8 +21,8 @@ class _SameNumbers(Layer):
         return x.reshape(len(x), *self.output_shape(shape[1:])), backward
 
 
-class Flatten(_SameNumbers):
-    """(N, H, W, ...) -> (N, H W ...), in C order, without a copy."""
+class Flatten(_ShapeLayer):
+    """Flattens each sample: (N, H, W, ...) -> (N, H W ...), in C order and without a copy."""
 
     recordable = True
 
@@ -30,18 +30,19 @@ class Flatten(_SameNumbers):
         return (math.prod(shape),)
 
 
-class Reshape(_SameNumbers):
-    """(N, ...) -> (N, *shape), in C order, without a copy: Reshape(28, 28, 1) makes images of rows.
+class Reshape(_ShapeLayer):
+    """Reshapes each sample, (N, ...) -> `(N, *shape)`, in C order and without a copy.
 
-    One of the sizes may be -1: whatever is left for it. Raises ValueError for sizes that are not positive,
-    for a second -1, and for samples of another size.
+    For example, Reshape(28, 28, 1) turns rows of 784 pixels into images. One size may be -1: it is inferred
+    from the others. Raises ValueError if a size is not positive or a second one is -1. The forward pass
+    raises ValueError if the number of elements of a sample does not fit.
     """
 
     recordable = True
 
     def __init__(self, *shape: int) -> None:
         if not shape:
-            raise ValueError("Reshape wants the shape of a sample, such as Reshape(28, 28, 1)")
+            raise ValueError("Reshape expects the shape of a sample, such as Reshape(28, 28, 1)")
         self.shape = tuple(-1 if side == -1 else positive_int(side, "a size") for side in shape)
         if self.shape.count(-1) > 1:
             raise ValueError(f"only one size may be -1, not {self.shape.count(-1)} of {self.shape}")
@@ -49,8 +50,8 @@ class Reshape(_SameNumbers):
     def output_shape(self, shape: Shape) -> Shape:
         size, known = math.prod(shape), math.prod(side for side in self.shape if side != -1)
         if size % known or (size != known and -1 not in self.shape):
-            wanted = f"a multiple of {known}" if -1 in self.shape else str(known)
-            raise ValueError(f"{self} wants samples of {wanted} numbers, got {size}: shape {shape}")
+            count = f"a multiple of {known}" if -1 in self.shape else str(known)
+            raise ValueError(f"{self} expects samples of {count} elements, got {size}: shape {shape}")
         return tuple(size // known if side == -1 else side for side in self.shape)
 
     def __repr__(self) -> str:

@@ -1,6 +1,7 @@
-"""Losses. Each gives its value and its gradient in one pass.
+"""Loss functions. Each computes its value and its gradient in one pass.
 
-Reductions and conventions are PyTorch's, except that `squared_error` has the factor 1/2.
+Reductions ("mean", "sum", "none") and conventions follow PyTorch, except that `squared_error` has a factor of
+1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs and targets.
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ LOSSES: dict[str, type[Loss]] = {
 
 
 def loss_function(loss: str | Loss) -> Loss:
-    """The loss of that name (with its defaults), or the object itself."""
+    """Return the loss named `loss`, with its default arguments, or `loss` itself if it is an object.
+
+    Raises ValueError if the name is unknown, and TypeError if `loss` is a class.
+    """
     if isinstance(loss, Loss):
         return loss
     if inspect.isclass(loss) and issubclass(loss, Loss):
@@ -54,10 +58,10 @@ def loss_function(loss: str | Loss) -> Loss:
 
 
 def reducing_loss(loss: str | Loss) -> Loss:
-    """The loss, if it gives one number."""
+    """Return the loss as `loss_function` does. Raises ValueError if its reduction is "none"."""
     chosen = loss_function(loss)
     if chosen.reduction == "none":
-        raise ValueError('one number is wanted here: choose the reduction "mean" or "sum"')
+        raise ValueError('the loss must be a scalar here: choose the reduction "mean" or "sum"')
     return chosen
 
 
@@ -69,12 +73,12 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> float | Array:
-    """-sum_c w_c t_c log softmax(z)_c of logits (N, C): see `CrossEntropy`."""
+    """Return the cross-entropy of logits (N, C), -sum_c w_c t_c log softmax(z)_c. See `CrossEntropy`."""
     return CrossEntropy(weight=weight, label_smoothing=label_smoothing, reduction=reduction)(logits, target)
 
 
 def squared_error(y: npt.ArrayLike, target: npt.ArrayLike, *, reduction: str = "mean") -> float | Array:
-    """(y - t)^2 / 2 of outputs (N, ...): see `SquaredError`."""
+    """Return the squared error of outputs (N, ...), (y - t)^2 / 2. See `SquaredError`."""
     return SquaredError(reduction)(y, target)
 
 
@@ -86,7 +90,10 @@ def binary_cross_entropy(
     pos_weight: npt.ArrayLike | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """-w (v t log p + (1 - t) log(1 - p)) of logits (N, ...): see `BinaryCrossEntropy`."""
+    """Return the binary cross-entropy of logits (N, ...), -w (v t log p + (1 - t) log(1 - p)).
+
+    See `BinaryCrossEntropy`.
+    """
     return BinaryCrossEntropy(weight=weight, pos_weight=pos_weight, reduction=reduction)(logits, target)
 
 
@@ -98,7 +105,10 @@ def dice(
     weight: npt.ArrayLike | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """1 - (2 sum p t + smooth) / (sum (p + t) + smooth) of logits (N, ...): see `Dice`."""
+    """Return the Dice loss of logits (N, ...), 1 - (2 sum p t + smooth) / (sum (p + t) + smooth).
+
+    See `Dice`.
+    """
     return Dice(smooth=smooth, weight=weight, reduction=reduction)(logits, target)
 
 
@@ -110,7 +120,7 @@ def focal(
     weight: npt.ArrayLike | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """-sum_c w_c t_c (1 - p_c)^gamma log p_c of logits (N, C): see `Focal`."""
+    """Return the focal loss of logits (N, C), -sum_c w_c t_c (1 - p_c)^gamma log p_c. See `Focal`."""
     return Focal(gamma=gamma, weight=weight, reduction=reduction)(logits, target)
 
 
@@ -123,5 +133,5 @@ def binary_focal(
     weight: npt.ArrayLike | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """Binary cross-entropy with the factors of focal loss, of logits (N, ...): see `BinaryFocal`."""
+    """Return the binary focal loss of logits (N, ...). See `BinaryFocal`."""
     return BinaryFocal(gamma=gamma, alpha=alpha, weight=weight, reduction=reduction)(logits, target)

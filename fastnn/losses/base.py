@@ -1,4 +1,4 @@
-"""What a loss is: its value and its gradient in one pass."""
+"""The base class of all losses, and the target checks that they share."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from fastnn.recording.changes import Noted
 class Loss(Noted, ABC):
     """Base class of all losses.
 
-    `targets` checks what the user gave, once; `value` and `value_and_gradient` are then given only
-    targets that passed. A user's own loss defines `targets` and `evaluate`.
+    A subclass defines `targets`, which checks and converts the user's targets once, and `evaluate`. The other
+    methods expect targets that `targets` returned.
+
+    `reduction` is "mean" (default), "sum" or "none". Raises ValueError for any other.
     """
 
-    # As for layers: whether `evaluate` does nothing but call kernels on arrays from `kernels.empty`.
+    # Whether `evaluate` only calls kernels, on arrays from `kernels.empty`, so that a plan may record it.
     recordable = False
     # Whether the outputs are logits, so that a Softmax or Sigmoid layer before this loss is a mistake.
     expects_logits = False
-    # Whether each of them says yes or no, so that a positive one means yes.
+    # Whether each output is the logit of a yes/no decision of its own, where a positive one means yes.
     binary = False
 
     def __init__(self, reduction: str = "mean") -> None:
@@ -33,42 +35,54 @@ class Loss(Noted, ABC):
 
     @abstractmethod
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        """`target` as a contiguous array that fits outputs of shape (N, *outputs) and type `dtype`.
+        """Check `target` and return it as a contiguous array for outputs `(N, *outputs)` of `dtype`.
 
-        Raises TypeError or ValueError where it does not fit.
+        Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
 
     @abstractmethod
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
     ) -> None:
-        """Write the unreduced `losses`, the reduced `loss` (1,) float64 and, unless None, the gradient."""
+        """Compute the loss and, unless `dy` is None, its gradient, into the given arrays.
+
+        Args:
+            y: Outputs (N, ...), float32 or float64.
+            target: Targets that `targets` returned.
+            reduction: "mean", "sum" or "none".
+            losses: Output: the unreduced losses, of shape `losses_shape(y)` and the dtype of `y`.
+            loss: Output: the reduced loss, (1,) float64.
+            dy: Output: the gradient of the reduced loss with respect to `y`, or None.
+        """
 
     def losses_shape(self, y: Array) -> Shape:
-        """The shape of the unreduced losses: one per sample unless a subclass says otherwise."""
+        """Return the shape of the unreduced losses: one per sample, unless a subclass overrides it."""
         return y.shape[:1]
 
     def divisor(self, target: Array) -> float:
-        """What the sum over `target` is divided by to give the mean."""
+        """Return the divisor of the mean: the number of samples, unless a subclass overrides it."""
         return float(len(target))
 
     def value(self, y: Array, target: Array, reduction: str | None = None) -> Array:
-        """The loss of the outputs `y`: shape (1,), or unreduced for the reduction "none"."""
+        """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none"."""
         return self._evaluate(y, target, reduction or self.reduction, None)
 
     def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]:
-        """The reduced loss (1,) float64 and its gradient with respect to `y`."""
+        """Return the loss as `value` does, and its gradient with respect to `y`."""
         dy: Array = empty(y.shape, y.dtype)
         return self._evaluate(y, target, self.reduction, dy), dy
 
     def __call__(self, y: npt.ArrayLike, target: npt.ArrayLike) -> float | Array:
-        """The loss of outputs `y` (N, ...): a float, or an array for the reduction "none"."""
+        """Return the loss of outputs `y` (N, ...): a float, or an array for the reduction "none".
+
+        Raises TypeError or ValueError if `target` does not fit `y`, and ValueError if `y` is empty.
+        """
         outputs = np.asarray(y)
         if outputs.dtype not in (np.float32, np.float64):
             outputs = outputs.astype(np.float64)
         outputs = contiguous(outputs, outputs.dtype.newbyteorder("="))
         if outputs.ndim < 2 or len(outputs) == 0:
-            raise ValueError(f"outputs must have the shape (samples, ...), at least one, got {outputs.shape}")
+            raise ValueError(f"outputs must have shape (N, ...) with at least 1 sample, got {outputs.shape}")
         checked = self.targets(target, outputs.shape[1:], outputs.dtype)
         if len(checked) != len(outputs):
             raise ValueError(f"there are {len(outputs)} outputs, but {len(checked)} targets")
@@ -86,26 +100,26 @@ class Loss(Noted, ABC):
 
 
 def check_numbers(target: Array) -> None:
-    """Raise TypeError for what are no real numbers."""
+    """Raise TypeError unless `target` holds real numbers."""
     if target.dtype.kind not in "buif":
         raise TypeError(f"targets must hold real numbers, but their dtype is {target.dtype}")
 
 
-def class_weights(weight: npt.ArrayLike | None, what: str = "class weights") -> Array | None:
-    """`weight` as a read-only array of finite numbers of at least 0; ValueError for anything else."""
+def class_weights(weight: npt.ArrayLike | None, name: str = "class weights") -> Array | None:
+    """Return `weight` (C,) as a read-only float64 copy. Raises ValueError unless all are finite and >= 0."""
     if weight is None:
         return None
     array = np.array(weight, np.float64)
-    array.flags.writeable = False  # so that nobody changes it unnoticed
+    array.flags.writeable = False  # a recorded plan would not notice a change
     if array.ndim != 1 or not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError(f"{what} must be a list of finite numbers, at least 0, one per class")
+        raise ValueError(f"{name} must be a list of finite numbers, at least 0, one per class")
     return array
 
 
 def with_the_shape(target: npt.ArrayLike, outputs: Shape, loss: str) -> Array:
-    """`target` with the shape (N, *outputs); numbers (N,) will do for a single output.
+    """Return `target` with shape `(N, *outputs)`. Shape (N,) is accepted for a single output.
 
-    Raises TypeError for what are no real numbers, ValueError for another shape.
+    Raises TypeError if the values are not real numbers, and ValueError if the shape does not fit.
     """
     array = np.asarray(target)
     check_numbers(array)
@@ -117,6 +131,6 @@ def with_the_shape(target: npt.ArrayLike, outputs: Shape, loss: str) -> Array:
             if array.ndim == 1 and len(outputs) == 1
             else ""
         )
-        wanted = ", ".join(["N", *map(str, outputs)])
-        raise ValueError(f"{loss} wants targets of shape ({wanted}), got {array.shape}{hint}")
+        expected = ", ".join(["N", *map(str, outputs)])
+        raise ValueError(f"{loss} expects targets of shape ({expected}), got {array.shape}{hint}")
     return array

@@ -1,4 +1,4 @@
-"""Losses of outputs that each say yes or no: logits of any shape, targets in [0, 1] of the same shape."""
+"""Binary and multi-label losses: logits of any shape (N, ...); targets in [0, 1] of the same shape."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, class_weights, with_the_shape
 
 
-class _OfLogits(Loss):
-    """What binary losses share: their targets. Classes, of which there may be weights, are the last axis."""
+class _BinaryLoss(Loss):
+    """Base class of binary losses: target checks. The last axis of the outputs holds the classes."""
 
     expects_logits = True
     binary = True
@@ -22,33 +22,35 @@ class _OfLogits(Loss):
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = with_the_shape(target, outputs, self.name)
-        numbers = contiguous(array, dtype)
-        low, high = (float(numbers.min()), float(numbers.max())) if numbers.size else (0.0, 1.0)
+        values = contiguous(array, dtype)
+        low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+        # NaN passes here: the check for finite data reports it, as `on_nonfinite` says.
         if not (math.isnan(low) or (low >= 0 and high <= 1)):
             raise ValueError(
-                f"{self.name} wants targets from 0 (no) to 1 (yes), but they reach from {low:g} to {high:g}"
+                f"{self.name} expects targets from 0 (no) to 1 (yes), got values from {low:g} to {high:g}"
             )
-        return numbers
+        return values
 
 
-def _fits(weight: Array | None, classes: int) -> None:
-    """Raise ValueError unless there is one weight for each class."""
-    if weight is not None and len(weight) not in (1, classes):
-        raise ValueError(f"there are {len(weight)} weights for {classes} outputs in the last axis")
+class _ElementwiseLoss(_BinaryLoss):
+    """Base class of losses of single logits: binary cross-entropy with the factors of focal loss.
 
-
-class _Elementwise(_OfLogits):
-    """A loss of each logit by itself: binary cross-entropy with the factors of focal loss."""
+    `if_one` and `if_zero` are the weights of targets 1 and 0: (C,) for C outputs in the last axis, (1,) for
+    all outputs, or None for 1.
+    """
 
     gamma = 0.0
 
     def __init__(self, if_one: Array | None, if_zero: Array | None, reduction: str) -> None:
         super().__init__(reduction)
-        self._if_one, self._if_zero = if_one, if_zero  # weights of targets 1 and 0, per class or one for all
+        self._if_one, self._if_zero = if_one, if_zero
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         for weight in (self._if_one, self._if_zero):
-            _fits(weight, outputs[-1])
+            if weight is not None and len(weight) not in (1, outputs[-1]):
+                raise ValueError(
+                    f"there are {len(weight)} weights for {outputs[-1]} outputs in the last axis"
+                )
         return super().targets(target, outputs, dtype)
 
     def losses_shape(self, y: Array) -> Shape:
@@ -68,12 +70,19 @@ class _Elementwise(_OfLogits):
         ops.binary_cross_entropy(y, target, weight, self.gamma, REDUCTIONS[reduction], losses, loss, dy)
 
 
-class BinaryCrossEntropy(_Elementwise):
-    """-w (v t log p + (1 - t) log(1 - p)) with p = sigmoid(z) on logits z, fused with its gradient.
+class BinaryCrossEntropy(_ElementwiseLoss):
+    """Binary cross-entropy -w (v t log p + (1 - t) log(1 - p)) with p = sigmoid(z), of logits z (N, ...).
 
-    PyTorch's `BCEWithLogitsLoss`: outputs of any shape (N, ...), targets in [0, 1] of the same shape (or (N,)
-    for a single output); the mean is over all elements. `weight` w and `pos_weight` v, of the targets 1, are
-    numbers for each output of the last axis, or one for all. Stable for any logit.
+    The same as PyTorch's `BCEWithLogitsLoss`, and numerically stable for any logit. Targets t are in [0, 1],
+    of the shape of the outputs, or (N,) for a single output. The mean is over all elements.
+
+    Args:
+        weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
+        pos_weight: Weights v of the targets 1, in the same form; by default 1.
+        reduction: "mean", "sum" or "none" (one loss per element).
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -86,17 +95,25 @@ class BinaryCrossEntropy(_Elementwise):
         pos_weight: npt.ArrayLike | None = None,
         reduction: str = "mean",
     ) -> None:
-        all_of_them, ones = _weights(weight, "weight"), _weights(pos_weight, "pos_weight")
-        if_one = all_of_them if ones is None else ones if all_of_them is None else all_of_them * ones
-        super().__init__(if_one, all_of_them, reduction)
+        w, v = _output_weights(weight, "weight"), _output_weights(pos_weight, "pos_weight")
+        if_one = w if v is None else v if w is None else w * v
+        super().__init__(if_one, w, reduction)
 
 
-class BinaryFocal(_Elementwise):
-    """-a t (1 - p)^gamma log p - b (1 - t) p^gamma log(1 - p) with p = sigmoid(z) on logits z.
+class BinaryFocal(_ElementwiseLoss):
+    """Binary focal loss -w (a t (1 - p)^gamma log p + b (1 - t) p^gamma log(1 - p)) with p = sigmoid(z).
 
-    The focal loss of Lin et al. 2017: with `alpha` a = alpha and b = 1 - alpha, times `weight` (numbers for
-    each output of the last axis, or one for all); without it both are 1. `gamma` 0 is `BinaryCrossEntropy`,
-    bit for bit; the gradient is finite for every gamma of at least 0. Targets and mean are as there.
+    The focal loss of Lin et al. 2017 for logits z (N, ...). The gradient is finite for all gamma of at least
+    0. Targets and the mean are those of `BinaryCrossEntropy`.
+
+    Args:
+        gamma: Focusing parameter, at least 0. 0 gives `BinaryCrossEntropy`, bit for bit.
+        alpha: In [0, 1]: a = alpha and b = 1 - alpha balance targets 1 and 0. None: a = b = 1.
+        weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
+        reduction: "mean", "sum" or "none" (one loss per element).
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -110,11 +127,11 @@ class BinaryFocal(_Elementwise):
         weight: npt.ArrayLike | None = None,
         reduction: str = "mean",
     ) -> None:
-        if_one = if_zero = _weights(weight, "weight")
+        if_one = if_zero = _output_weights(weight, "weight")
         if alpha is not None:
-            share = in_range(alpha, "alpha", 0, 1)
-            every = np.ones(1) if if_one is None else if_one
-            if_one, if_zero = every * share, every * (1 - share)
+            alpha = in_range(alpha, "alpha", 0, 1)
+            w = np.ones(1) if if_one is None else if_one
+            if_one, if_zero = w * alpha, w * (1 - alpha)
         super().__init__(if_one, if_zero, reduction)
         self.gamma = in_range(gamma, "gamma", 0)
 
@@ -122,14 +139,21 @@ class BinaryFocal(_Elementwise):
         return f"BinaryFocal(gamma={self.gamma:g})"
 
 
-class Dice(_OfLogits):
-    """1 - (2 sum p t + smooth) / (sum (p + t) + smooth) with p = sigmoid(z) on logits z, for each sample.
+class Dice(_BinaryLoss):
+    """Dice loss 1 - (2 sum p t + smooth) / (sum (p + t) + smooth) with p = sigmoid(z), of logits z.
 
-    The sums are over all outputs of a sample, (N, F) or (N, H, W), and of images (N, H, W, C) over the pixels
-    for each of the C classes, whose `weight` (C,) multiplies their losses; the mean is over samples and
-    classes. `smooth`, at least 0, keeps the loss of empty samples defined; with 0 and nothing there nor
-    predicted it is 0. For a single output and smooth 0 it is 1 - 2 p t / (p + t). (Milletari et al. 2016,
-    with sums that are not squared.)
+    For outputs (N, F) or (N, H, W) the sums are over all outputs of a sample. For images (N, H, W, C) they
+    are over the pixels, for each of the C classes. The mean is over samples and classes. For a single output
+    and smooth 0, the loss is 1 - 2 p t / (p + t). (Milletari et al. 2016, but without squares in the sums.)
+
+    Args:
+        smooth: At least 0; keeps the loss defined where targets and predictions are empty. With smooth 0 the
+            loss is 0 there.
+        weight: Class weights (C,), at least 0, which multiply the losses of the classes; by default all 1.
+        reduction: "mean", "sum" or "none" (losses (N, C), with C = 1 unless the outputs are (N, H, W, C)).
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -173,12 +197,12 @@ class Dice(_OfLogits):
 
 
 def _pixels_and_classes(outputs: Shape) -> tuple[int, int]:
-    """Over how many numbers the sums of a sample go, and of how many classes there are such sums."""
+    """Return the number of elements in each sum of a sample, and the number of sums (classes)."""
     if len(outputs) < 3:
         return math.prod(outputs), 1
     return math.prod(outputs[:-1]), outputs[-1]
 
 
-def _weights(weight: npt.ArrayLike | None, name: str) -> Array | None:
-    """Weights of classes, or a single one."""
+def _output_weights(weight: npt.ArrayLike | None, name: str) -> Array | None:
+    """Return weights (C,) for the last axis, or (1,) from a scalar, checked as by `class_weights`."""
     return class_weights(weight if weight is None else np.atleast_1d(np.asarray(weight, np.float64)), name)

@@ -1,4 +1,4 @@
-"""Losses of outputs of which one class each is right: logits (N, C) with labels or rows of targets."""
+"""Single-label classification losses: logits (N, C); class indices (N,) or probabilities (N, C)."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, check_numbers, class_weights
 
 
-class _OfClasses(Loss):
-    """What the losses of classes share: their targets, and weights of the classes."""
+class _SingleLabelLoss(Loss):
+    """Base class of single-label classification losses: target checks and class weights."""
 
     expects_logits = True
     name: str
@@ -25,7 +25,8 @@ class _OfClasses(Loss):
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = np.asarray(target)
         if len(outputs) != 1:
-            raise ValueError(f"{self.name} wants outputs of shape (N, classes), the model gives {outputs}")
+            got = ", ".join(["N", *map(str, outputs)])
+            raise ValueError(f"{self.name} expects outputs of shape (N, classes), the model returns ({got})")
         classes = outputs[0]
         if self.weight is not None and len(self.weight) != classes:
             raise ValueError(f"there are {len(self.weight)} class weights for {classes} classes")
@@ -53,20 +54,27 @@ class _OfClasses(Loss):
     ) -> None:
         kernel = getattr(ops, f"{self.name}_{'labels' if target.ndim == 1 else 'soft'}")
         weight = None if self.weight is None else self.weight.astype(y.dtype)
-        kernel(y, target, weight, self.number, REDUCTIONS[reduction], losses, loss, dy)
+        kernel(y, target, weight, self.kernel_parameter, REDUCTIONS[reduction], losses, loss, dy)
 
     @property
-    def number(self) -> float:
-        """The number that the kernel takes beside the weights."""
+    def kernel_parameter(self) -> float:
+        """The scalar that the kernel takes after the class weights."""
         raise NotImplementedError
 
 
-class CrossEntropy(_OfClasses):
-    """-sum_c w_c t_c log softmax(z)_c on logits z (N, C), fused with its gradient.
+class CrossEntropy(_SingleLabelLoss):
+    """Cross-entropy -sum_c w_c t_c log softmax(z)_c of logits z (N, C).
 
-    Targets are integer labels (N,) or rows (N, C), one-hot or soft. `weight` (C,) are class weights (the
-    mean over integer labels then divides by the sum of their weights, as in PyTorch); `label_smoothing` s
-    replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
+    Targets t are integer labels (N,) or rows (N, C), one-hot or soft. The softmax is part of the loss.
+
+    Args:
+        weight: Class weights w (C,), at least 0; by default all 1. The mean over integer labels then divides
+            by the sum of the weights of the labels, as in PyTorch.
+        label_smoothing: s in [0, 1]: replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
+        reduction: "mean", "sum" or "none" (one loss per sample).
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -83,15 +91,23 @@ class CrossEntropy(_OfClasses):
         self.label_smoothing = in_range(label_smoothing, "label_smoothing", 0, 1)
 
     @property
-    def number(self) -> float:
+    def kernel_parameter(self) -> float:
         return self.label_smoothing
 
 
-class Focal(_OfClasses):
-    """-sum_c w_c t_c (1 - p_c)^gamma log p_c with p = softmax(z) on logits z (N, C): Lin et al. 2017.
+class Focal(_SingleLabelLoss):
+    """Focal loss -sum_c w_c t_c (1 - p_c)^gamma log p_c with p = softmax(z), of logits z (N, C).
 
-    The factor (1 - p)^gamma leaves out what is classified well already: `gamma` 0 is `CrossEntropy`, 2 usual.
-    Targets and `weight` are as there. For outputs that each say yes or no see `BinaryFocal`.
+    The factor (1 - p)^gamma reduces the loss of samples that are classified well already (Lin et al. 2017).
+    Targets are those of `CrossEntropy`. For multi-label outputs see `BinaryFocal`.
+
+    Args:
+        gamma: Focusing parameter, at least 0. 0 gives `CrossEntropy`; 2 is usual.
+        weight: Class weights w (C,), at least 0; by default all 1. See `CrossEntropy`.
+        reduction: "mean", "sum" or "none" (one loss per sample).
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
 
     recordable = True
@@ -104,7 +120,7 @@ class Focal(_OfClasses):
         self.gamma = in_range(gamma, "gamma", 0)
 
     @property
-    def number(self) -> float:
+    def kernel_parameter(self) -> float:
         return self.gamma
 
     def __repr__(self) -> str:

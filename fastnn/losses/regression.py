@@ -1,4 +1,4 @@
-"""Losses of numbers."""
+"""Regression losses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from fastnn.losses.base import Loss, with_the_shape
 
 
 class SquaredError(Loss):
-    """(y - t)^2 / 2, the mean taken over all elements. Targets have the shape of the outputs."""
+    """Squared error (y - t)^2 / 2 of each output; the mean is over all elements.
+
+    Targets are real numbers of the shape of the outputs, or (N,) for a single output. PyTorch's `MSELoss` has
+    no factor of 1/2.
+    """
 
     recordable = True
 

@@ -1,4 +1,4 @@
-"""Nets that are ready to be trained."""
+"""Ready-made networks, and tools for pretrained ones: PyTorch weights and feature extraction."""
 
 from fastnn.nets.alexnet import alexnet
 from fastnn.nets.mnist import mnist_cnn

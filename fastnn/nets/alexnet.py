@@ -1,4 +1,4 @@
-"""AlexNet, the net that won ImageNet in 2012."""
+"""AlexNet, the network that won the ImageNet challenge in 2012."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fastnn.layers import Conv2d, Dropout, Flatten, Layer, Linear, MaxPool2d, Re
 
 @dataclass(frozen=True)
 class Form:
-    """Filters of the five convolutions, the padding of the first, and the groups of 2, 4 and 5."""
+    """A variant: filters of the 5 convolutions, padding of the first, groups of convolutions 2, 4 and 5."""
 
     channels: tuple[int, int, int, int, int]
     padding: int
@@ -34,16 +34,23 @@ def alexnet(
 ) -> Sequential:
     """AlexNet for images (227, 227, 3): five convolutions, three overlapping max pools, three dense layers.
 
-    `form` "one_tower" is that of Krizhevsky 2014 (arXiv:1404.5997) and of torchvision, whose weights
-    `fn.load_torch` reads: 61,100,840 parameters for 1000 classes. "two_groups" has the layers of Krizhevsky,
-    Sutskever & Hinton 2012, whose convolutions 2, 4 and 5 were divided among two GPUs: 60,965,224; "original"
-    has the same without groups: 62,378,344. The local response normalisation of 2012 is left out, as in
-    torchvision: it takes time and helps little (Simonyan & Zisserman 2015).
+    Layers 0 to 12 are convolutions, ReLU and max pools; layer 13 flattens to 256 * 6 * 6 = 9216 features. The
+    local response normalisation of 2012 is left out, as in torchvision: it takes time and helps little
+    (Simonyan & Zisserman 2015).
 
-    `weight_init` (`fastnn.init`): with PyTorch's own, "fan_in_uniform", the signal fades layer by layer, and
-    the loss stays where it is for hundreds of updates.
+    Args:
+        classes: Number of outputs (logits).
+        form: "one_tower" is the variant of Krizhevsky 2014 (arXiv:1404.5997) and of torchvision, whose
+            weights `fn.load_torch` reads: 61,100,840 parameters for 1000 classes. "two_groups" has the layers
+            of Krizhevsky, Sutskever & Hinton 2012, who divided convolutions 2, 4 and 5 between two GPUs:
+            60,965,224 parameters. "original" is the same without groups: 62,378,344 parameters.
+        dropout: Dropout rate before the first and the second dense layer.
+        weight_init: Initialiser of the weights (`fastnn.init`); biases start at 0. With PyTorch's default,
+            "fan_in_uniform", the signal fades from layer to layer, and the loss does not decrease for
+            hundreds of updates.
 
-    Layers 0 to 12 are convolutions, ReLU and pools, 13 flattens to 256 * 6 * 6 = 9216 features.
+    Raises:
+        ValueError: If an argument is not valid.
     """
     positive_int(classes, "classes")
     in_range(dropout, "dropout", 0, 1)

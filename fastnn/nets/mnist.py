@@ -1,4 +1,4 @@
-"""A convolutional net for images of digits."""
+"""A convolutional network for images of digits."""
 
 from __future__ import annotations
 
@@ -20,19 +20,27 @@ UNITS = 128
 
 
 def mnist_cnn(image: tuple[int, int] = (28, 28), classes: int = 10, dropout: float = 0.5) -> Sequential:
-    """Four convolutions by 3 x 3 filters and two dense layers, with batch norm behind all but the last.
+    """A CNN for images (height, width, 1): four 3x3 convolutions and two dense layers.
 
-    32 channels, pool, 64, 64, pool, 128, pool, dense 128, dropout, dense `classes`: 278,890 parameters for
-    images (28, 28) of one channel. `image` = (height, width), at least 8 each. Layers in front of a batch
-    norm have no bias of their own, which it would take away again.
+    The layers are: convolution to 32 channels, pool, 64, 64, pool, 128, pool, dense 128, dropout, dense
+    `classes`. Batch norm follows every layer but the last; layers before a batch norm have no bias, because
+    batch norm subtracts it again. There are 278,890 parameters for images (28, 28) and 10 classes.
+
+    Args:
+        image: Height and width of the images, at least 8 each.
+        classes: Number of outputs (logits).
+        dropout: Dropout rate before the output layer.
+
+    Raises:
+        ValueError: If an argument is not valid.
     """
     if min(image) < 8:
-        raise ValueError(f"three pools halve an image: it must have at least 8 x 8 pixels, not {image}")
+        raise ValueError(f"image must be at least 8 x 8 pixels (three pools halve it), got {image}")
     layers: list[Layer] = []
     channels = 1
-    for number, outputs in enumerate(CHANNELS):
+    for index, outputs in enumerate(CHANNELS):
         layers += [Conv2d(channels, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), ReLU()]
-        if number != 1:
+        if index != 1:
             layers.append(MaxPool2d(2))
         channels = outputs
     pixels = (image[0] // 8) * (image[1] // 8)

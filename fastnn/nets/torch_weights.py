@@ -1,4 +1,4 @@
-"""Weights of PyTorch's modules, brought into fastnn's order of numbers."""
+"""Loads PyTorch weights from safetensors files, converted to fastnn's memory layout."""
 
 from __future__ import annotations
 
@@ -17,57 +17,64 @@ from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, Laye
 from fastnn.param import Buffer, Param
 from fastnn.weights import CheckpointError
 
-# Modules of these names come last; others as they are numbered.
+# Modules with these name prefixes are sorted last; others by the numbers in their names.
 HEADS = ("classifier", "fc", "head", "output")
 IGNORED = "num_batches_tracked"
-# Orders are not looked for without end: 16 groups that look alike, and do not fit, have 2^16 sets.
-MOST_TRIES = 100_000
+# Limits the search for an order: 16 groups of the same shapes that do not fit have 2^16 subsets.
+MAX_TRIES = 100_000
 
 Match = tuple[Param | Buffer, Array]
 
 
 @dataclass
 class _Module:
-    """The tensors of one PyTorch module by their own names, and its path: "features.0"."""
+    """The tensors of one PyTorch module by name ("weight"), and the path of the module ("features.0")."""
 
     path: str
     tensors: dict[str, Array]
 
 
 @dataclass
-class _Place:
-    """A layer with numbers, and how many channels were flattened in front of it (1: none)."""
+class _Target:
+    """A layer with parameters or buffers, and the number of channels flattened before it (1: none)."""
 
     layer: Layer
-    flattened: int
+    flattened_channels: int
 
 
 def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Read the weights of a PyTorch model from a safetensors file, such as torchvision's AlexNet.
+    """Load weights of a PyTorch model, such as torchvision's AlexNet, from a safetensors file into `model`.
 
-    The modules with weights must correspond to the layers of `model` with weights. A file lists them by their
-    names: if they do not fit in that order (conv1, conv2, fc), others are tried (bn1, bn2, conv1, conv2 as
-    conv1, bn1, conv2, bn2). Filters (O, C, R, S) become (R, S, C, O), matrices (out, in) are transposed, and
-    the rows of a matrix behind Flatten are brought from the order C, H, W to H, W, C. Running moments come
-    along, `num_batches_tracked` is ignored.
+    The modules of the file must correspond one to one to the layers of `model` with parameters or buffers. A
+    file sorts its tensors by name. If the modules do not fit in that order (conv1, conv2, fc), other orders
+    are tried (bn1, bn2, conv1, conv2 as conv1, bn1, conv2, bn2).
 
-    Raises FileNotFoundError if there is no file, and `CheckpointError`, which names the tensor, what came and
-    what was wanted, where the file is damaged or does not fit; the model is untouched then.
+    Filters (O, C, R, S) become (R, S, C, O) and matrices (out, in) are transposed. The input rows of a matrix
+    after Flatten are reordered from C, H, W to H, W, C. Running statistics are loaded, too;
+    `num_batches_tracked` is ignored.
+
+    `model` may consist of Conv2d, Linear, BatchNorm1d, BatchNorm2d and LayerNorm, layers without parameters,
+    and nested Sequentials.
+
+    Raises FileNotFoundError if the file does not exist, TypeError if `model` has other layers with
+    parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit. The
+    model is unchanged then.
     """
-    places = list(_places(model))
+    targets = list(_targets(model))
     groups = _groups(_read(Path(path)))
     try:
-        matched = list(_match(places, [module for modules in groups for module in modules]))
+        matches = list(_match(targets, [module for modules in groups for module in modules]))
     except ValueError as error:
-        found = _in_another_order(places, groups)
-        if found is None:
+        reordered = _match_in_another_order(targets, groups)
+        if reordered is None:
             raise CheckpointError(f"{path} does not fit the model: {error}") from error
-        matched = found
-    for held, array in matched:
-        held.value = array
+        matches = reordered
+    for param, array in matches:
+        param.value = array
 
 
 def _read(path: Path) -> list[_Module]:
+    """Read the modules of a safetensors file, sorted by name."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -76,124 +83,130 @@ def _read(path: Path) -> list[_Module]:
     except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     modules: dict[str, _Module] = {}
-    for name in sorted(tensors, key=_by_numbers):
-        owner, _, own = name.rpartition(".")
-        if own != IGNORED:
-            modules.setdefault(owner, _Module(owner, {})).tensors[own] = tensors[name]
+    for name in sorted(tensors, key=_natural_key):
+        path_of_module, _, tensor_name = name.rpartition(".")
+        if tensor_name != IGNORED:
+            module = modules.setdefault(path_of_module, _Module(path_of_module, {}))
+            module.tensors[tensor_name] = tensors[name]
     return list(modules.values())
 
 
-def _by_numbers(name: str) -> list[tuple[int, int | str]]:
-    """features.2 before features.10."""
+def _natural_key(name: str) -> list[tuple[int, int | str]]:
+    """Return a sort key that compares numbers by value: features.2 before features.10."""
     words = re.findall(r"\d+|[^\d.]+", name)
     return [(0, int(word)) if word.isdigit() else (1, word) for word in words]
 
 
 def _groups(modules: list[_Module]) -> list[list[_Module]]:
-    """The modules by the outermost parts of their names, the groups in their most likely order."""
+    """Group the modules by the first part of their paths, in the most likely order of the layers."""
     groups: dict[str, list[_Module]] = {}
     for module in modules:
-        outermost = module.path.partition(".")[0]
-        groups.setdefault("" if outermost.isdigit() else outermost, []).append(module)
-    return [groups[name] for name in sorted(groups, key=lambda n: (n.startswith(HEADS), _by_numbers(n)))]
+        first = module.path.partition(".")[0]
+        groups.setdefault("" if first.isdigit() else first, []).append(module)
+    return [groups[name] for name in sorted(groups, key=lambda n: (n.startswith(HEADS), _natural_key(n)))]
 
 
-def _in_another_order(places: list[_Place], groups: list[list[_Module]]) -> list[Match] | None:
-    """The groups in an order in which all of them fit, those in front as far in front as can be; or None.
+def _match_in_another_order(targets: list[_Target], groups: list[list[_Module]]) -> list[Match] | None:
+    """Return the matches of the first order of the groups in which all modules fit, or None.
 
-    A file does not tell the order: bn1, bn2, conv1, conv2 may be those of conv1, bn1, conv2, bn2.
+    A file does not store the order of the layers: bn1, bn2, conv1, conv2 may be conv1, bn1, conv2, bn2.
     """
 
     @cache
     def fits(group: int, start: int) -> list[Match] | None:
         modules = groups[group]
         try:
-            return list(_match(places[start : start + len(modules)], modules))
+            return list(_match(targets[start : start + len(modules)], modules))
         except ValueError:
             return None
 
     @cache
-    def search(left: tuple[int, ...], start: int) -> list[Match] | None:
-        if not left:
-            return [] if start == len(places) else None
-        for group in left if search.cache_info().misses < MOST_TRIES else ():
-            if (own := fits(group, start)) is None:
+    def search(remaining: tuple[int, ...], start: int) -> list[Match] | None:
+        if not remaining:
+            return [] if start == len(targets) else None
+        for group in remaining if search.cache_info().misses < MAX_TRIES else ():
+            if (matches := fits(group, start)) is None:
                 continue
-            others = tuple(other for other in left if other != group)
+            others = tuple(other for other in remaining if other != group)
             if (rest := search(others, start + len(groups[group]))) is not None:
-                return own + rest
+                return matches + rest
         return None
 
     return search(tuple(range(len(groups))), 0)
 
 
-def _places(model: Layer) -> Iterator[_Place]:
-    """The layers with numbers, in their order. Raises TypeError for those that PyTorch has no module for."""
+def _targets(model: Layer) -> Iterator[_Target]:
+    """Yield the layers with parameters or buffers. Raises TypeError for a layer of any other class."""
     channels, flattened = 1, 1
-    for layer in _in_order(model):
+    for layer in _flat_layers(model):
         if isinstance(layer, Flatten):
             flattened = channels
         elif isinstance(layer, Conv2d):
             channels = layer.weight.shape[3]
-            yield _Place(layer, 1)
+            yield _Target(layer, 1)
         elif isinstance(layer, Linear):
-            yield _Place(layer, flattened)
+            yield _Target(layer, flattened)
             channels = flattened = 1
         elif isinstance(layer, (BatchNorm1d, BatchNorm2d, LayerNorm)):
-            yield _Place(layer, 1)
+            yield _Target(layer, 1)
         elif layer.parameters():
-            raise TypeError(f"load_torch knows no module of PyTorch for {layer!r}")
+            raise TypeError(
+                f"load_torch cannot load weights into {layer!r}: it takes Conv2d, Linear, BatchNorm1d, "
+                "BatchNorm2d and LayerNorm, in nested Sequentials"
+            )
 
 
-def _in_order(layer: Layer) -> Iterator[Layer]:
+def _flat_layers(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers of nested `Sequential`s in order."""
     if isinstance(layer, Sequential):
         for inner in layer:
-            yield from _in_order(inner)
+            yield from _flat_layers(inner)
     else:
         yield layer
 
 
-def _match(places: list[_Place], modules: list[_Module]) -> Iterator[Match]:
-    """Each parameter or buffer with its new numbers. Raises ValueError where they do not fit."""
-    for place, module in itertools.zip_longest(places, modules):
+def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:
+    """Yield each parameter and buffer with its new value. Raises ValueError if a module does not fit."""
+    for target, module in itertools.zip_longest(targets, modules):
         if module is None:
-            raise ValueError(f"it has no weights for {place.layer!r}")
-        if place is None:
+            raise ValueError(f"it has no weights for {target.layer!r}")
+        if target is None:
             raise ValueError(f"it has {module.path!r}, for which the model has no layer")
-        wanted = {
-            name: held
-            for name, held in (*place.layer.named_parameters(), *place.layer.named_buffers())
-            if held.size
+        layer = target.layer
+        expected = {
+            name: param for name, param in (*layer.named_parameters(), *layer.named_buffers()) if param.size
         }
-        names = [_torch_name(name) for name in wanted]
+        names = [_torch_name(name) for name in expected]
         if sorted(names) != sorted(module.tensors):
             raise ValueError(
-                f"{module.path!r} has {', '.join(sorted(module.tensors))}, but {place.layer!r} wants "
+                f"{module.path!r} has {', '.join(sorted(module.tensors))}, but {layer!r} needs "
                 f"{', '.join(sorted(names))}"
             )
-        for own, held in wanted.items():
-            tensor = module.tensors[_torch_name(own)]
-            array = _in_our_order(place, own, tensor)
-            if array is None or array.shape != held.shape or tensor.dtype.kind != "f":
+        for name, param in expected.items():
+            tensor = module.tensors[_torch_name(name)]
+            array = _to_fastnn_layout(target, name, tensor)
+            if array is None or array.shape != param.shape or tensor.dtype.kind != "f":
                 raise ValueError(
-                    f"{module.path}.{_torch_name(own)} is {tensor.dtype} {tensor.shape}, which does not make "
-                    f"the {own} {held.shape} of {place.layer!r}"
+                    f"{module.path}.{_torch_name(name)} is {tensor.dtype} {tensor.shape}, which does not fit "
+                    f"the {name} {param.shape} of {layer!r}"
                 )
-            yield held, array
+            yield param, array
 
 
 def _torch_name(name: str) -> str:
+    """Return PyTorch's name of a fastnn parameter."""
     return {"gamma": "weight", "beta": "bias"}.get(name, name)
 
 
-def _in_our_order(place: _Place, name: str, tensor: Array) -> Array | None:
-    """The numbers in fastnn's order, or None if they have another number of axes."""
-    if name != "weight" or not isinstance(place.layer, (Conv2d, Linear)):
+def _to_fastnn_layout(target: _Target, name: str, tensor: Array) -> Array | None:
+    """Reorder the axes and rows of a PyTorch tensor for fastnn. Returns None if its shape cannot fit."""
+    if name != "weight" or not isinstance(target.layer, (Conv2d, Linear)):
         return tensor
-    if isinstance(place.layer, Conv2d):
+    if isinstance(target.layer, Conv2d):
         return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else None
-    if tensor.ndim != 2 or tensor.shape[1] % place.flattened:
+    channels = target.flattened_channels
+    if tensor.ndim != 2 or tensor.shape[1] % channels:
         return None
     outputs, inputs = tensor.shape
-    by_channel = tensor.reshape(outputs, place.flattened, inputs // place.flattened)
+    by_channel = tensor.reshape(outputs, channels, inputs // channels)
     return np.ascontiguousarray(by_channel.transpose(2, 1, 0)).reshape(inputs, outputs)

@@ -1,4 +1,4 @@
-"""What the tests of the layers share."""
+"""Fixtures of the layer tests."""
 
 import numpy as np
 import pytest
@@ -6,14 +6,14 @@ import pytest
 
 @pytest.fixture
 def normal():
-    """A function shape -> float64 array of standard normal numbers, each call another."""
+    """A function shape -> float64 array of standard normal values, different in each call."""
     generator = np.random.default_rng(0)
     return lambda *shape: generator.normal(size=shape)
 
 
 @pytest.fixture
 def check_gradients(finite_differences, normal):
-    """Compare a layer's way back with finite differences: dx and each parameter's gradient, in float64."""
+    """Compare a layer's dx and parameter gradients with finite differences, in float64."""
 
     def check(layer, x, *, train=False):
         states = [(state, state.copy()) for state in layer.states()]

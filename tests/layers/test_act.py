@@ -41,12 +41,12 @@ def test_values(kind, dtype, tolerance):
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5)], ids=str)
 @pytest.mark.parametrize("kind", EVERY)
-def test_gradient_is_that_of_finite_differences(check_gradients, normal, kind, shape):
+def test_gradient_equals_finite_differences(check_gradients, normal, kind, shape):
     check_gradients(kind(), normal(*shape))
 
 
 @pytest.mark.parametrize("kind", ELEMENTWISE)
-def test_gradient_of_images(check_gradients, normal, kind):
+def test_gradient_for_images_equals_finite_differences(check_gradients, normal, kind):
     check_gradients(kind(), normal(2, 3, 4))
 
 
@@ -73,7 +73,7 @@ def test_large_inputs_saturate_without_overflow(kind, expected, size):
     assert np.isfinite(backward(np.ones((1, 3)))).all()
 
 
-def test_softmax_rows_sum_to_one_and_ignore_a_shift(normal):
+def test_softmax_rows_sum_to_one_and_are_shift_invariant(normal):
     x = normal(7, 5)
     y, _ = fn.Softmax().forward(x)
     np.testing.assert_allclose(y.sum(axis=1), 1, rtol=1e-14)
@@ -81,7 +81,7 @@ def test_softmax_rows_sum_to_one_and_ignore_a_shift(normal):
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_nan_goes_through(kind):
+def test_nan_propagates(kind):
     y, _ = kind().forward(np.array([[np.nan], [1.0]]))
     assert np.isnan(y).tolist() == [[True], [False]]
 
@@ -96,7 +96,7 @@ def test_without_need_dx_no_kernel_runs(kind, normal, kernel_calls):
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_arguments_are_left_alone(kind, normal):
+def test_arguments_are_not_modified(kind, normal):
     x, dy = normal(3, 4), normal(3, 4)
     copies = x.copy(), dy.copy()
     kind().forward(x)[1](dy)
@@ -105,18 +105,18 @@ def test_arguments_are_left_alone(kind, normal):
 
 
 @pytest.mark.parametrize("kind", ELEMENTWISE)
-def test_elementwise_layers_keep_any_shape(kind):
+def test_elementwise_layers_accept_any_shape(kind):
     assert kind().output_shape((3, 4, 5)) == (3, 4, 5)
 
 
-def test_softmax_wants_one_row_of_classes():
+def test_softmax_rejects_samples_that_are_no_rows_of_classes():
     assert fn.Softmax().output_shape((4,)) == (4,)
-    with pytest.raises(ValueError, match=r"Softmax\(\) wants samples of shape \(classes,\), got \(4, 5\)"):
+    with pytest.raises(ValueError, match=r"Softmax\(\) expects samples of shape \(classes,\), got \(4, 5\)"):
         fn.Softmax().output_shape((4, 5))
 
 
 @pytest.mark.parametrize("kind", EVERY)
-def test_names(kind):
+def test_activation_names(kind):
     assert ACTIVATIONS[{fn.LeakyReLU: "leaky_relu"}.get(kind, kind.__name__.lower())] is kind
     assert repr(kind()).startswith(f"{kind.__name__}(")
     assert kind().parameters() == []
@@ -136,7 +136,7 @@ def test_names(kind):
     ids=repr,
 )
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 2e-6), (np.float64, 1e-14)])
-def test_pytorch_has_the_same_values_and_gradients(layer, name, dtype, tolerance):
+def test_values_and_gradients_equal_pytorch(layer, name, dtype, tolerance):
     torch = pytest.importorskip("torch")
     options = {
         "leaky_relu": lambda: {"negative_slope": layer.slope},
@@ -155,15 +155,15 @@ def test_pytorch_has_the_same_values_and_gradients(layer, name, dtype, tolerance
 
 @pytest.mark.parametrize("backend", ["aot", "jit", "ref"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_gelu_keeps_its_digits_far_below_zero(dtype, backend):
-    """Where 1 + erf(x) has none left: x Phi(x), by mpmath at 40 digits.
+def test_gelu_is_accurate_for_large_negative_inputs(dtype, backend):
+    """Where 1 + erf(x) rounds to 0. The true values x Phi(x) are from mpmath with 40 digits.
 
     ref and jit compute in float64, and round x / sqrt(2) before erfc, which loses x^2 ulps.
     """
     x = np.array([[-1, -3, -5, -8, -4.3, -6.7, -12.3]], dtype)
     ulps = 6 if backend == "aot" else 1 if dtype == np.float32 else 6 + x**2
     true = [-0.15865525393145705, -0.0040496940948902836, -1.4332578593959696e-6, -4.9767684594174273e-15]
-    true += {  # whose squares are rounded; as float32 they are other numbers
+    true += {  # inputs whose squares are rounded; they differ between float32 and float64
         np.float32: [-3.6721563549110446e-5, -6.9820634964702761e-11, -5.5702964890340193e-34],
         np.float64: [-3.6721593525264786e-5, -6.9820545819366715e-11, -5.5703095560753054e-34],
     }[dtype]
@@ -180,12 +180,12 @@ def test_gelu_keeps_its_digits_far_below_zero(dtype, backend):
         (lambda: fn.GELU("erf"), "unknown approximation 'erf': choose one of none, tanh"),
     ],
 )
-def test_parameters_that_cannot_be_meant(make, match):
+def test_invalid_parameters_are_rejected(make, match):
     with pytest.raises(ValueError, match=match):
         make()
 
 
-def test_parameters_are_shown():
+def test_repr_shows_the_parameters():
     assert [
         repr(layer) for layer in (fn.LeakyReLU(0.2), fn.ELU(), fn.GELU(), fn.GELU("tanh"), fn.SiLU())
     ] == [

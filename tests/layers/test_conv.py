@@ -1,4 +1,4 @@
-"""The convolutional layer: geometry, gradients, refusals, and PyTorch's numbers."""
+"""The convolutional layer: geometry, gradients, argument checks, and comparison with PyTorch."""
 
 import numpy as np
 import pytest
@@ -18,13 +18,13 @@ GEOMETRIES = {
 
 
 @pytest.mark.parametrize("options", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_gradients(options, normal, check_gradients):
+def test_gradients_equal_finite_differences(options, normal, check_gradients):
     layer = fn.Conv2d(4, 6, (3, 2), dtype=np.float64, **options)
     check_gradients(layer, normal(2, 6, 5, 4))
 
 
 @pytest.mark.parametrize("options", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_output_has_the_shape_that_was_told(options, normal):
+def test_output_has_the_announced_shape(options, normal):
     layer = fn.Conv2d(4, 6, (3, 2), **options)
     y, _ = layer.forward(normal(2, 7, 8, 4).astype(np.float32))
     assert y.shape[1:] == layer.output_shape((7, 8, 4))
@@ -32,11 +32,11 @@ def test_output_has_the_shape_that_was_told(options, normal):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5, (3, 4)])
 @pytest.mark.parametrize("dilation", [1, 2, 3])
-def test_same_keeps_the_size(size, dilation):
+def test_same_padding_keeps_the_size(size, dilation):
     assert fn.Conv2d(1, 2, size, padding="same", dilation=dilation).output_shape((9, 7, 1)) == (9, 7, 2)
 
 
-def test_images_without_a_channel(normal):
+def test_images_without_a_channel_axis_are_accepted(normal):
     layer = fn.Conv2d(1, 3, 3, dtype=np.float64)
     x = normal(2, 5, 6)
     (y, backward), (with_channel, _) = layer.forward(x), layer.forward(x[..., None])
@@ -57,8 +57,8 @@ def images_of_digits(normal, dtype):
 
 @pytest.mark.parametrize("plan", [True, False], ids=["planned", "eager"])
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
-def test_images_without_a_channel_in_training(normal, dtype, plan):
-    """All that trains and predicts gives the same with the channel and without it, to the last bit."""
+def test_images_without_a_channel_axis_train_to_the_same_bits(normal, dtype, plan):
+    """`fit`, `Trainer`, `evaluate` and `predict` give the same bits with and without the channel axis."""
     x, y = images_of_digits(normal, dtype)
     outcomes = []
     for images in (x, x[..., None]):
@@ -82,9 +82,11 @@ def test_images_without_a_channel_in_training(normal, dtype, plan):
 
 
 @pytest.mark.parametrize("shape", [(20, 7, 8, 3), (20, 7), (20, 56), (20, 7, 8, 1, 1)], ids=str)
-def test_other_images_are_refused_by_name(normal, shape):
+def test_images_of_another_shape_are_rejected_by_every_entry_point(normal, shape):
     model, (x, y) = small_cnn(), (normal(*shape).astype(np.float32), np.arange(20) % 4)
-    words = r"layer 0: Conv2d\(1, 3, 3, stride=2\) wants images \(height, width, 1 channel\), got samples of"
+    words = (
+        r"layer 0: Conv2d\(1, 3, 3, stride=2\) expects images \(height, width, 1 channel\), got samples of"
+    )
     for use in (
         lambda: fn.fit(model, (x, y)),
         lambda: fn.Trainer(model).step(x, y),
@@ -96,7 +98,7 @@ def test_other_images_are_refused_by_name(normal, shape):
             use()
 
 
-def test_only_one_channel_comes_by_itself(normal):
+def test_missing_channel_axis_is_rejected_for_several_channels(normal):
     model = fn.Sequential(fn.Conv2d(3, 2, 3), fn.Flatten())
     with pytest.raises(ValueError, match=r"3 channels\), got samples of shape \(7, 8\)"):
         model.predict(normal(2, 7, 8).astype(np.float32))
@@ -104,7 +106,7 @@ def test_only_one_channel_comes_by_itself(normal):
 
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("options", GEOMETRIES.values(), ids=GEOMETRIES)
-def test_pytorch_agrees(options, normal):
+def test_values_and_gradients_equal_pytorch(options, normal):
     torch = pytest.importorskip("torch")
     if options.get("padding") == ((0, 1), (2, 0)):
         pytest.skip("PyTorch pads both sides alike")
@@ -125,7 +127,7 @@ def test_pytorch_agrees(options, normal):
     np.testing.assert_allclose(ours.weight.grad, gradient, 1e-12, 1e-12)
 
 
-def test_start_is_that_of_pytorch():
+def test_initial_weights_have_pytorchs_distribution():
     """U(-a, a) with a = 1 / sqrt(fan_in), for weights and bias."""
     layer = fn.Conv2d(8, 200, 5, groups=2)
     a = 1 / np.sqrt(5 * 5 * 4)
@@ -136,8 +138,8 @@ def test_start_is_that_of_pytorch():
 
 REFUSED = [
     ({"filter_size": 0}, ValueError, "filter_size must be at least 1"),
-    ({"filter_size": (3, 3, 3)}, TypeError, "filter_size must be a whole number or a pair"),
-    ({"filter_size": 2.5}, TypeError, "filter_size must be a whole number or a pair"),
+    ({"filter_size": (3, 3, 3)}, TypeError, "filter_size must be an integer or a pair"),
+    ({"filter_size": 2.5}, TypeError, "filter_size must be an integer or a pair"),
     ({"stride": 0}, ValueError, "stride must be at least 1, not 0"),
     ({"stride": (1, -1)}, ValueError, "stride must be at least 1"),
     ({"dilation": 0}, ValueError, "dilation must be at least 1"),
@@ -151,7 +153,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("options", "error", "words"), REFUSED)
-def test_impossible_layers_are_refused(options, error, words):
+def test_invalid_arguments_are_rejected(options, error, words):
     with pytest.raises(error, match=words):
         fn.Conv2d(**{"in_channels": 4, "out_channels": 6, "filter_size": 3, **options})
 
@@ -161,15 +163,15 @@ def test_impossible_layers_are_refused(options, error, words):
     [
         (
             (7, 7, 3),
-            r"Conv2d\(4, 6, 3\) wants images \(height, width, 4 channels\), got .* \(7, 7, 3\)",
+            r"Conv2d\(4, 6, 3\) expects images \(height, width, 4 channels\), got .* \(7, 7, 3\)",
         ),
         ((7, 7), "got samples of shape"),
         ((196,), "got samples of shape"),
-        ((2, 9, 4), "sees 3 pixels of the height, but there are 2, padding included"),
-        ((9, 2, 4), "sees 3 pixels of the width, but there are 2"),
+        ((2, 9, 4), "has a height of 3 pixels, but the image has 2, padding included"),
+        ((9, 2, 4), "has a width of 3 pixels, but the image has 2"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(shape, words):
+def test_images_that_do_not_fit_are_rejected(shape, words):
     layer = fn.Conv2d(4, 6, 3)
     with pytest.raises(ValueError, match=words):
         layer.output_shape(shape)
@@ -177,7 +179,7 @@ def test_images_that_do_not_fit_are_refused(shape, words):
         layer.predict(np.zeros((2, *shape), np.float32))
 
 
-def test_huge_images_are_reckoned_without_memory():
+def test_output_shape_of_huge_images_allocates_no_memory():
     assert fn.Conv2d(3, 5, 3, padding=1).output_shape((2**31, 2**31, 3)) == (2**31, 2**31, 5)
 
 
@@ -190,7 +192,7 @@ def test_huge_images_are_reckoned_without_memory():
         (lambda: fn.Conv2d(4, 8, 3, groups=4, bias=False), "Conv2d(4, 8, 3, groups=4, bias=False)"),
     ],
 )
-def test_repr_makes_the_layer_again(layer, shown):
+def test_repr_recreates_the_layer(layer, shown):
     assert repr(layer()) == shown
     again = eval(f"fn.{shown}", {"fn": fn})
     assert again.weight.shape == layer().weight.shape

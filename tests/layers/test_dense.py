@@ -9,7 +9,7 @@ from fastnn.init import Constant
 
 @pytest.fixture
 def layer():
-    """A float64 layer of 4 inputs and 3 outputs."""
+    """A float64 layer with 4 inputs and 3 outputs."""
     return fn.Linear(4, 3, dtype=np.float64)
 
 
@@ -27,7 +27,7 @@ def test_output_is_x_w_plus_b(dtype, bias):
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("rows", "fan_in", "fan_out"), [(1, 1, 1), (5, 4, 3), (3, 9, 17)])
-def test_gradients_are_those_of_finite_differences(check_gradients, normal, rows, fan_in, fan_out, bias):
+def test_gradients_equal_finite_differences(check_gradients, normal, rows, fan_in, fan_out, bias):
     check_gradients(fn.Linear(fan_in, fan_out, bias=bias, dtype=np.float64), normal(rows, fan_in))
 
 
@@ -35,7 +35,7 @@ def test_gradcheck_passes(normal):
     assert fn.gradcheck(fn.Sequential(fn.Linear(4, 3)), (normal(7, 4), np.arange(7) % 3)) < 1e-7
 
 
-def test_gradients_overwrite_those_of_the_last_batch(layer, normal):
+def test_gradients_overwrite_the_gradients_of_the_last_batch(layer, normal):
     _, backward = layer.forward(normal(5, 4))
     dy = normal(5, 3)
     backward(dy)
@@ -45,7 +45,7 @@ def test_gradients_overwrite_those_of_the_last_batch(layer, normal):
         np.testing.assert_array_equal(param.grad, grad)
 
 
-def test_backward_leaves_its_arguments_alone(layer, normal):
+def test_backward_does_not_modify_its_arguments(layer, normal):
     x, dy = normal(5, 4), normal(5, 3)
     copies = x.copy(), dy.copy()
     layer.forward(x)[1](dy)
@@ -78,24 +78,24 @@ def test_shapes():
 
 
 @pytest.mark.parametrize("shape", [(11,), (), (12, 1, 2)], ids=str)
-def test_wrong_shape_is_refused(shape):
-    with pytest.raises(ValueError, match=r"Linear\(12, 5\) wants samples of shape \(12,\), got \(.*\)$"):
+def test_wrong_shape_is_rejected(shape):
+    with pytest.raises(ValueError, match=r"Linear\(12, 5\) expects samples of shape \(12,\), got \(.*\)$"):
         fn.Linear(12, 5).output_shape(shape)
 
 
-def test_image_of_the_right_size_asks_for_flatten():
+def test_error_for_images_of_the_right_size_suggests_flatten():
     with pytest.raises(ValueError, match=r"got \(3, 4\): put fn.Flatten\(\) in front"):
         fn.Linear(12, 5).output_shape((3, 4))
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, "3", True, None])
 @pytest.mark.parametrize("name", ["in_features", "out_features"])
-def test_bad_size_is_refused(name, size):
+def test_invalid_size_is_rejected(name, size):
     with pytest.raises(ValueError, match=f"{name} must be an integer of at least 1, not {size!r}"):
         fn.Linear(**{"in_features": 2, "out_features": 2, name: size})
 
 
-def test_both_parameters_start_in_pytorch_bounds():
+def test_initial_weights_and_bias_fill_pytorchs_bounds():
     layer = fn.Linear(100, 400)
     for param in layer.parameters():
         assert 0.09 < np.abs(param.value).max() <= 0.1

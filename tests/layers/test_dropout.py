@@ -1,11 +1,11 @@
-"""Dropout: what falls out, how much, and when."""
+"""Dropout: the mask, its rate, its random state, and when it is applied."""
 
 import numpy as np
 import pytest
 
 import fastnn as fn
 
-KEPT = 2.0  # what is left of a 1 at the rate 1/2
+KEPT = 2.0  # a kept 1 at rate 1/2
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def test_rate_and_mean(ones, rate, dtype):
     np.testing.assert_allclose(np.unique(y), [0, 1 / (1 - rate)], rtol=1e-6)
 
 
-def test_elements_fall_out_independently(ones):
+def test_elements_are_dropped_independently(ones):
     fallen = fn.Dropout(0.5).forward(ones, train=True)[0] == 0
     rows = np.mean(fallen[1:] == fallen[:-1])
     columns = np.mean(fallen[:, 1:] == fallen[:, :-1])
@@ -61,11 +61,11 @@ def test_each_draw_advances_the_count_by_one(ones):
 def test_backward_uses_the_mask_of_its_forward(ones):
     layer = fn.Dropout(0.5)
     passes = [layer.forward(ones, train=True) for _ in range(2)]
-    for y, backward in passes:  # the first way back is taken after the second way forward
+    for y, backward in passes:  # the first backward pass runs after the second forward pass
         np.testing.assert_array_equal(backward(ones), y)
 
 
-def test_gradient_is_that_of_finite_differences(check_gradients, normal):
+def test_gradient_equals_finite_differences(check_gradients, normal):
     check_gradients(fn.Dropout(0.4), normal(5, 7), train=True)
 
 
@@ -85,7 +85,7 @@ def test_identity_in_evaluation_and_at_rate_0(normal, rate, train):
     np.testing.assert_array_equal(layer.state, before)
 
 
-def test_at_rate_1_nothing_is_left(normal):
+def test_rate_1_drops_every_element(normal):
     y, backward = fn.Dropout(1).forward(normal(3, 4), train=True)
     assert not y.any()
     assert not backward(normal(3, 4)).any()
@@ -98,12 +98,12 @@ def test_without_need_dx_no_kernel_runs(ones, kernel_calls):
     assert kernel_calls == []
 
 
-def test_input_is_left_alone(ones):
+def test_input_is_not_modified(ones):
     fn.Dropout(0.5).forward(ones, train=True)[1](ones)
     assert (ones == 1).all()
 
 
-def test_any_shape():
+def test_any_shape_is_accepted():
     assert fn.Dropout().output_shape((3, 4, 5)) == (3, 4, 5)
     y, _ = fn.Dropout(0.5).forward(np.ones((2, 3, 5)), train=True)
     assert set(y.ravel()) == {0, KEPT}
@@ -111,7 +111,7 @@ def test_any_shape():
 
 
 @pytest.mark.parametrize("rate", [-0.1, 1.1, float("nan"), float("inf")])
-def test_bad_rate_is_refused(rate):
+def test_invalid_rate_is_rejected(rate):
     with pytest.raises(ValueError, match=r"rate must be a finite number, in \[0, 1\], not"):
         fn.Dropout(rate)
 

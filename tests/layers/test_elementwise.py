@@ -1,4 +1,4 @@
-"""A layer made of two scalar functions."""
+"""The layer made of two user-defined scalar functions."""
 
 import math
 import pickle
@@ -42,7 +42,7 @@ def test_values(backend):
     np.testing.assert_allclose(dx, s + x * s * (1 - s), rtol=1e-5, atol=1e-7)
 
 
-def test_gradient(batch):
+def test_gradient_passes_gradcheck(batch):
     assert fn.gradcheck(model(np.float64), batch)
 
 
@@ -78,18 +78,18 @@ def test_survives_pickling(batch):
         (3, swish_gradient, "forward must be a function of 1 numbers, not 3"),
     ],
 )
-def test_wrong_functions_are_refused(forward, backward, message):
+def test_functions_of_another_number_of_arguments_are_rejected(forward, backward, message):
     with pytest.raises(TypeError, match=message):
         fn.elementwise(forward, backward)
 
 
-def test_what_numba_cannot_compile_is_explained(batch):
+def test_error_explains_what_numba_cannot_compile(batch):
     layer = fn.elementwise(lambda x: str(x).join(x), swish_gradient)
     with fn.backend("aot"), pytest.raises(TypeError, match="forward cannot be compiled by Numba"):
         layer.forward(batch[0])
 
 
-def test_missing_numba_is_explained(batch, monkeypatch):
+def test_error_explains_missing_numba(batch, monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     with fn.backend("aot"), pytest.raises(ImportError, match="pip install numba"):
         fn.elementwise(swish, swish_gradient).forward(batch[0])

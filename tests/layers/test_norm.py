@@ -1,4 +1,4 @@
-"""The normalisation layers: gradients, running moments, refusals, and PyTorch's numbers."""
+"""The normalisation layers: gradients, running statistics, argument checks, and comparison with PyTorch."""
 
 import copy
 import pickle
@@ -12,7 +12,7 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["fl
 train_or_not = pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 affine_or_not = pytest.mark.parametrize("affine", [True, False], ids=["affine", "not affine"])
 
-# A layer of 4 channels by its options, and the shape of a batch for it.
+# (function options -> layer of 4 channels, shape of a batch for it)
 LAYERS = {
     "BatchNorm1d": (lambda **options: fn.BatchNorm1d(4, **options), (9, 4)),
     "BatchNorm2d": (lambda **options: fn.BatchNorm2d(4, **options), (3, 5, 2, 4)),
@@ -27,7 +27,7 @@ every_batch_norm = pytest.mark.parametrize(
 
 
 def stirred(layer, normal):
-    """The layer with parameters and running moments that are not those of the start."""
+    """The layer with parameters and running statistics that are not the initial ones."""
     for param in layer.parameters():
         param.value = normal(*param.shape)
     for buffer in layer.buffers():
@@ -38,8 +38,8 @@ def stirred(layer, normal):
 @train_or_not
 @affine_or_not
 @every_layer
-def test_gradients(make, shape, affine, train, normal, finite_differences):
-    """In the mode that the forward pass ran in: through the moments of the batch, or not."""
+def test_gradients_equal_finite_differences(make, shape, affine, train, normal, finite_differences):
+    """In training mode gradients flow through the batch statistics, in evaluation mode they do not."""
     layer = stirred(make(affine=affine, dtype=np.float64), normal)
     x, direction = normal(*shape), normal(*shape)
 
@@ -50,7 +50,7 @@ def test_gradients(make, shape, affine, train, normal, finite_differences):
     found = {name: param.grad for name, param in layer.named_parameters()}
     if train:
         np.testing.assert_allclose(dx, finite_differences(projection, x), 1e-6, 1e-8)
-    else:  # each finite difference would move nothing here
+    else:  # evaluation must not change the running statistics
         before = [buffer.value for buffer in layer.buffers()]
         np.testing.assert_allclose(dx, finite_differences(projection, x), 1e-6, 1e-8)
         for buffer, value in zip(layer.buffers(), before, strict=True):
@@ -61,13 +61,13 @@ def test_gradients(make, shape, affine, train, normal, finite_differences):
 
 
 @every_layer
-def test_check_of_all_gradients(make, shape, normal, check_gradients):
+def test_all_gradients_equal_finite_differences_in_evaluation(make, shape, normal, check_gradients):
     check_gradients(stirred(make(dtype=np.float64), normal), normal(*shape), train=False)
 
 
 @every_batch_norm
 def test_gradcheck_passes_in_training(make, shape, normal):
-    """Running moments move with each of its forward passes, of a copy, and do not matter."""
+    """Each forward pass updates the running statistics of a copy, which does not affect the gradients."""
     model = fn.Sequential(make(), fn.Tanh(), fn.Flatten(), fn.Linear(int(np.prod(shape[1:])), 3))
     before = [buffer.value for buffer in model.buffers()]
     assert fn.gradcheck(model, (normal(*shape), np.arange(shape[0]) % 3)) < 1e-7
@@ -90,7 +90,7 @@ def test_frozen_parameters_have_no_gradient_but_dx_is_right(make, shape, frozen,
     for name, param in twin.named_parameters():
         param.drop_grad()
         param.trainable = name not in frozen
-    for _ in range(2):  # `layer` moved its running moments before it normalised by them
+    for _ in range(2):  # `layer` updated its running statistics before it normalised with them
         np.testing.assert_array_equal(twin.forward(x, train=train)[1](dy), expected)
     for name, param in twin.named_parameters():
         if name in frozen:
@@ -101,7 +101,7 @@ def test_frozen_parameters_have_no_gradient_but_dx_is_right(make, shape, frozen,
 
 
 @every_layer
-def test_a_frozen_layer_without_need_dx_computes_nothing(make, shape, normal, kernel_calls):
+def test_frozen_layer_without_need_dx_runs_no_kernel(make, shape, normal, kernel_calls):
     layer = make(dtype=np.float64).set_lr_scale(0)
     y, backward = layer.forward(normal(*shape), train=True)
     kernel_calls.clear()
@@ -110,7 +110,7 @@ def test_a_frozen_layer_without_need_dx_computes_nothing(make, shape, normal, ke
 
 
 def theirs(torch, ours, images, dtype):
-    """PyTorch's layer with the same settings, parameters and moments."""
+    """PyTorch's layer with the same settings, parameters and running statistics."""
     kind = torch.nn.BatchNorm2d if images else torch.nn.BatchNorm1d
     options = {"eps": ours.epsilon, "momentum": ours.momentum, "affine": ours.gamma is not None}
     layer = kind(ours.channels, **options, dtype=dtype)
@@ -134,8 +134,8 @@ def to_numpy(tensor):
 @both_types
 @affine_or_not
 @every_batch_norm
-def test_pytorch_agrees(make, shape, affine, dtype, normal):
-    """Outputs, gradients and running moments over some steps, and then in evaluation."""
+def test_batch_norm_equals_pytorch(make, shape, affine, dtype, normal):
+    """Outputs, gradients and running statistics for a few steps in training, then in evaluation."""
     torch = pytest.importorskip("torch")
     ours = stirred(make(affine=affine, epsilon=1e-3, momentum=0.3, dtype=dtype), normal)
     other = theirs(torch, ours, len(shape) == 4, getattr(torch, np.dtype(dtype).name))
@@ -160,7 +160,7 @@ def test_pytorch_agrees(make, shape, affine, dtype, normal):
 
 @both_types
 @pytest.mark.parametrize(("sizes", "shape"), [(6, (5, 6)), ((3, 6), (5, 2, 3, 6)), ((4, 3, 6), (5, 4, 3, 6))])
-def test_pytorch_agrees_about_layers(sizes, shape, dtype, normal):
+def test_layer_norm_equals_pytorch(sizes, shape, dtype, normal):
     torch = pytest.importorskip("torch")
     ours = stirred(fn.LayerNorm(sizes, dtype=dtype), normal)
     other = torch.nn.LayerNorm(sizes, dtype=getattr(torch, np.dtype(dtype).name))
@@ -178,7 +178,7 @@ def test_pytorch_agrees_about_layers(sizes, shape, dtype, normal):
 
 
 @every_batch_norm
-def test_start(make, shape, normal):
+def test_initial_parameters_and_running_statistics(make, shape, normal):
     layer = make()
     assert [name for name, _ in layer.named_parameters()] == ["gamma", "beta"]
     assert [name for name, _ in layer.named_buffers()] == ["running_mean", "running_var"]
@@ -206,7 +206,7 @@ def test_evaluation_changes_nothing(make, shape, normal):
 
 
 @every_batch_norm
-def test_a_row_alone_has_the_bits_it_has_among_others_in_evaluation(make, shape, normal):
+def test_evaluation_of_a_row_does_not_depend_on_the_batch(make, shape, normal):
     layer = stirred(make(), normal)
     x = normal(*shape).astype(np.float32)
     together = layer.predict(x)
@@ -215,7 +215,7 @@ def test_a_row_alone_has_the_bits_it_has_among_others_in_evaluation(make, shape,
 
 
 @pytest.mark.parametrize("momentum", [0, 1])
-def test_extreme_momenta(momentum, normal):
+def test_momentum_0_and_1(momentum, normal):
     layer = fn.BatchNorm1d(3, momentum=momentum, dtype=np.float64)
     x = normal(8, 3)
     layer.forward(x, train=True)
@@ -224,10 +224,10 @@ def test_extreme_momenta(momentum, normal):
         np.testing.assert_allclose(buffer.value, value, 1e-12, 1e-15)
 
 
-def test_a_single_value_for_each_channel_is_refused_before_anything_changes(normal, unchanged):
+def test_training_on_one_value_per_channel_raises_and_changes_nothing(normal, unchanged):
     for layer, shape in ((fn.BatchNorm1d(3), (1, 3)), (fn.BatchNorm2d(3), (1, 1, 1, 3))):
         x = normal(*shape).astype(np.float32)
-        words = "needs more than one value for each channel, got 1"
+        words = "needs more than one value per channel, got 1"
         with unchanged(layer), pytest.raises(ValueError, match=words):
             layer.forward(x, train=True)
         assert np.isfinite(layer.forward(x)[0]).all()
@@ -252,7 +252,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("kind", "options", "words"), REFUSED)
-def test_impossible_layers_are_refused(kind, options, words):
+def test_invalid_arguments_are_rejected(kind, options, words):
     with pytest.raises(ValueError, match=words):
         kind(**options)
 
@@ -260,15 +260,15 @@ def test_impossible_layers_are_refused(kind, options, words):
 @pytest.mark.parametrize(
     ("layer", "shape", "words"),
     [
-        (fn.BatchNorm1d(3), (4,), r"BatchNorm1d\(3\) wants samples of shape \(3 features\), got \(4,\)"),
+        (fn.BatchNorm1d(3), (4,), r"BatchNorm1d\(3\) expects samples of shape \(3 features\), got \(4,\)"),
         (fn.BatchNorm1d(3), (2, 3), r"got \(2, 3\)"),
-        (fn.BatchNorm2d(3), (3,), r"wants samples of shape \(height, width, 3 channels\), got \(3,\)"),
+        (fn.BatchNorm2d(3), (3,), r"expects samples of shape \(height, width, 3 channels\), got \(3,\)"),
         (fn.BatchNorm2d(3), (5, 5, 4), r"got \(5, 5, 4\)"),
-        (fn.LayerNorm(3), (4,), r"LayerNorm\(3\) wants samples whose last axes are \(3,\), got \(4,\)"),
+        (fn.LayerNorm(3), (4,), r"LayerNorm\(3\) expects samples whose last axes are \(3,\), got \(4,\)"),
         (fn.LayerNorm((2, 3)), (3,), r"last axes are \(2, 3\), got \(3,\)"),
     ],
 )
-def test_samples_that_do_not_fit_are_refused(layer, shape, words):
+def test_samples_that_do_not_fit_are_rejected(layer, shape, words):
     with pytest.raises(ValueError, match=words):
         layer.output_shape(shape)
     for train in (False, True):
@@ -285,16 +285,16 @@ def test_samples_that_do_not_fit_are_refused(layer, shape, words):
         (fn.LayerNorm((2, 3), 1e-3, affine=False), "LayerNorm((2, 3), epsilon=0.001, affine=False)"),
     ],
 )
-def test_repr_makes_the_layer_again(layer, shown):
+def test_repr_recreates_the_layer(layer, shown):
     assert repr(layer) == shown
     assert repr(eval(f"fn.{shown}", {"fn": fn})) == shown
 
 
-# --- what it holds ---
+# --- parameters and buffers ---
 
 
 @pytest.mark.parametrize("again", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
-def test_copies_have_their_own_moments(again, normal):
+def test_copies_have_their_own_running_statistics(again, normal):
     model = stirred(fn.Sequential(fn.BatchNorm1d(3), fn.Sequential(fn.BatchNorm1d(3))), normal)
     twin = again(model)
     values = [buffer.value.tobytes() for buffer in model.buffers()]
@@ -303,7 +303,7 @@ def test_copies_have_their_own_moments(again, normal):
     assert [buffer.value.tobytes() for buffer in model.buffers()] == values
 
 
-def test_conversion_takes_the_moments_along(normal):
+def test_to_converts_the_running_statistics(normal):
     model = stirred(fn.Sequential(fn.BatchNorm1d(3, affine=False)), normal)
     before = [buffer.value for buffer in model.buffers()]
     assert model.dtype == np.float32
@@ -327,7 +327,7 @@ def test_buffers_are_checked_and_read_only():
     assert repr(layer.running_mean) == "Buffer('running_mean', shape=(3,), float32)"
 
 
-def test_summary_counts_moments_as_fixed():
+def test_summary_counts_running_statistics_as_fixed():
     model = fn.Sequential(fn.BatchNorm2d(7), fn.BatchNorm2d(7, affine=False))
     rows = [line.split()[-3:-1] for line in model.summary((5, 5, 7)).splitlines()]
     assert rows[2] == ["14", "14"]
@@ -335,7 +335,7 @@ def test_summary_counts_moments_as_fixed():
     assert rows[-1] == ["14", "28"]
 
 
-def test_names_in_a_model():
+def test_parameter_and_buffer_names_in_a_model():
     model = fn.Sequential(fn.Linear(2, 3), fn.BatchNorm1d(3), fn.Sequential(fn.BatchNorm1d(3)))
     names = [name for name, _ in model.named_buffers()]
     assert names == ["1.running_mean", "1.running_var", "2.0.running_mean", "2.0.running_var"]

@@ -1,4 +1,4 @@
-"""The pooling layers: geometry, gradients, refusals, and PyTorch's numbers."""
+"""The pooling layers: geometry, gradients, argument checks, and comparison with PyTorch."""
 
 import numpy as np
 import pytest
@@ -20,11 +20,11 @@ both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["fl
 
 @both
 @every_geometry
-def test_gradients(kind, geometry, normal, check_gradients):
+def test_gradients_equal_finite_differences(kind, geometry, normal, check_gradients):
     check_gradients(kind(*geometry), normal(2, 6, 7, 3))
 
 
-def test_gradients_of_the_mean_over_the_image(normal, check_gradients):
+def test_gradients_of_global_average_equal_finite_differences(normal, check_gradients):
     check_gradients(fn.GlobalAvgPool2d(), normal(3, 4, 5, 3))
 
 
@@ -40,7 +40,7 @@ def as_nhwc(tensor):
 @both_types
 @every_geometry
 @pytest.mark.parametrize("whole", [False, True], ids=["normal", "ties"])
-def test_pytorch_agrees(kind, geometry, whole, dtype, normal):
+def test_values_and_gradients_equal_pytorch(kind, geometry, whole, dtype, normal):
     torch = pytest.importorskip("torch")
     x = normal(2, 7, 8, 5).astype(dtype)
     x = x.round() if whole else x
@@ -54,8 +54,8 @@ def test_pytorch_agrees(kind, geometry, whole, dtype, normal):
     np.testing.assert_allclose(backward(dy), as_nhwc(tx.grad), **tolerance)
 
 
-def test_pytorch_lets_nan_win_too(normal):
-    """Of several in a window PyTorch takes the last one, we the first."""
+def test_max_of_a_window_with_nan_is_nan_as_in_pytorch(normal):
+    """One NaN per window: of several, PyTorch takes the last, fastnn the first."""
     torch = pytest.importorskip("torch")
     x = normal(2, 7, 8, 5)
     for channel, (h, w) in enumerate(((0, 0), (3, 4), (6, 7), (2, 0))):
@@ -69,7 +69,7 @@ def test_pytorch_lets_nan_win_too(normal):
     np.testing.assert_allclose(backward(dy), as_nhwc(tx.grad), 1e-14, 1e-14)
 
 
-def test_mean_over_the_image(normal):
+def test_global_average(normal):
     x = normal(3, 4, 5, 6)
     y, backward = fn.GlobalAvgPool2d().forward(x)
     np.testing.assert_allclose(y, x.mean(axis=(1, 2)), 1e-14)
@@ -79,13 +79,13 @@ def test_mean_over_the_image(normal):
 
 @both
 @every_geometry
-def test_output_has_the_shape_that_was_told(kind, geometry, normal):
+def test_output_has_the_announced_shape(kind, geometry, normal):
     layer = kind(*geometry)
     assert layer.forward(normal(2, 7, 8, 4))[0].shape[1:] == layer.output_shape((7, 8, 4))
 
 
 @both
-def test_what_does_not_fit_in_is_left_out(kind):
+def test_incomplete_windows_at_the_border_are_left_out(kind):
     assert kind(2).output_shape((5, 7, 3)) == (2, 3, 3)
     assert kind(3, 2).output_shape((28, 27, 1)) == (13, 13, 1)
 
@@ -103,8 +103,8 @@ def test_without_need_dx_no_kernel_runs(layer, normal, kernel_calls):
     ("geometry", "error", "words"),
     [
         ((0,), ValueError, "window must be at least 1, not 0"),
-        ((2.5,), TypeError, "window must be a whole number or a pair"),
-        (((2, 2, 2),), TypeError, "window must be a whole number or a pair"),
+        ((2.5,), TypeError, "window must be an integer or a pair"),
+        (((2, 2, 2),), TypeError, "window must be an integer or a pair"),
         ((2, 0), ValueError, "stride must be at least 1, not 0"),
         ((2, (1, -1)), ValueError, "stride must be at least 1"),
         ((2, 2, -1), ValueError, "padding must be at least 0"),
@@ -112,7 +112,7 @@ def test_without_need_dx_no_kernel_runs(layer, normal, kernel_calls):
         (((4, 2), 1, (1, 2)), ValueError, r"half of the window, \(4, 2\), not \(1, 2\)"),
     ],
 )
-def test_impossible_layers_are_refused(kind, geometry, error, words):
+def test_invalid_arguments_are_rejected(kind, geometry, error, words):
     with pytest.raises(error, match=words):
         kind(*geometry)
 
@@ -123,16 +123,16 @@ def test_impossible_layers_are_refused(kind, geometry, error, words):
         (
             fn.MaxPool2d(3),
             (7, 7),
-            r"MaxPool2d\(3\) wants images \(height, width, channels\), got .* \(7, 7\)",
+            r"MaxPool2d\(3\) expects images \(height, width, channels\), got .* \(7, 7\)",
         ),
-        (fn.AvgPool2d(3), (49,), r"AvgPool2d\(3\) wants images"),
-        (fn.GlobalAvgPool2d(), (49,), r"GlobalAvgPool2d\(\) wants images"),
+        (fn.AvgPool2d(3), (49,), r"AvgPool2d\(3\) expects images"),
+        (fn.GlobalAvgPool2d(), (49,), r"GlobalAvgPool2d\(\) expects images"),
         (fn.GlobalAvgPool2d(), (0, 5, 3), "at least one pixel"),
-        (fn.MaxPool2d(3), (2, 9, 4), "sees 3 pixels of the height, but there are 2, padding included"),
-        (fn.AvgPool2d((1, 5), 1, (0, 1)), (9, 2, 4), "sees 5 pixels of the width, but there are 4"),
+        (fn.MaxPool2d(3), (2, 9, 4), "has a height of 3 pixels, but the image has 2, padding included"),
+        (fn.AvgPool2d((1, 5), 1, (0, 1)), (9, 2, 4), "has a width of 5 pixels, but the image has 4"),
     ],
 )
-def test_images_that_do_not_fit_are_refused(layer, shape, words):
+def test_images_that_do_not_fit_are_rejected(layer, shape, words):
     with pytest.raises(ValueError, match=words):
         layer.output_shape(shape)
     with pytest.raises(ValueError, match=words):
@@ -149,6 +149,6 @@ def test_images_that_do_not_fit_are_refused(layer, shape, words):
         (fn.GlobalAvgPool2d(), "GlobalAvgPool2d()"),
     ],
 )
-def test_repr_makes_the_layer_again(layer, shown):
+def test_repr_recreates_the_layer(layer, shown):
     assert repr(layer) == shown
     assert vars(eval(f"fn.{shown}", {"fn": fn})) == vars(layer)

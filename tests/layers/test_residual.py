@@ -1,4 +1,4 @@
-"""Two ways that are added: shapes, gradients, frozen parts, names, refusals, and PyTorch's numbers."""
+"""The residual layer: shapes, gradients, frozen layers, names, argument checks, comparison with PyTorch."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import fastnn as fn
 
 
 class Doubled(fn.Layer):
-    """A layer as a user might write it: y = 2 x; it counts how often it goes back."""
+    """A user-defined layer, y = 2 x, that counts its backward passes."""
 
     def __init__(self):
         self.calls = 0
@@ -25,7 +25,7 @@ def dense_branch(dtype=np.float64):
 
 
 def block(dtype=np.float64):
-    """A block of a ResNet that halves the image: two 3x3 convolutions, a 1x1 beside them."""
+    """A ResNet block that halves the image: two 3x3 convolutions, and a 1x1 convolution as the shortcut."""
     branch = fn.Sequential(fn.Conv2d(2, 3, 3, stride=2, padding=1), fn.Tanh(), fn.Conv2d(3, 3, 3, padding=1))
     return fn.Residual(branch, fn.Conv2d(2, 3, 1, stride=2, bias=False)).to(dtype)
 
@@ -41,11 +41,11 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("layer", LAYERS)
-def test_gradients(layer, check_gradients, normal):
+def test_gradients_equal_finite_differences(layer, check_gradients, normal):
     check_gradients(LAYERS[layer](), normal(5, 4))
 
 
-def test_gradients_of_a_block(check_gradients, normal):
+def test_gradients_of_a_resnet_block_equal_finite_differences(check_gradients, normal):
     check_gradients(block(), normal(2, 5, 6, 2))
 
 
@@ -59,13 +59,13 @@ def test_gradcheck_passes(normal):
     assert fn.gradcheck(model, (normal(5, 4), np.arange(5) % 3)) < 1e-7
 
 
-def test_it_is_a_sum(normal):
+def test_output_is_branch_plus_shortcut(normal):
     layer, x = fn.Residual(dense_branch()), normal(5, 4)
     np.testing.assert_array_equal(layer.predict(x), layer.branch.predict(x) + x)
     assert layer.predict(x).dtype == np.float64
 
 
-def test_neither_input_nor_gradient_is_written_to(normal):
+def test_input_and_gradient_are_not_modified(normal):
     layer, x, dy = fn.Residual(fn.Identity(), fn.Identity()), normal(5, 4), normal(5, 4)
     kept_x, kept_dy = x.copy(), dy.copy()
     y, backward = layer.forward(x)
@@ -75,7 +75,7 @@ def test_neither_input_nor_gradient_is_written_to(normal):
     np.testing.assert_array_equal(dy, kept_dy)
 
 
-def test_pytorch_agrees(normal):
+def test_values_and_gradients_equal_pytorch(normal):
     torch = pytest.importorskip("torch")
     ours = block()
     theirs = {
@@ -105,9 +105,9 @@ def test_pytorch_agrees(normal):
         np.testing.assert_allclose(params[f"{name}.weight"].grad, gradient, 1e-12, 1e-12)
 
 
-# --- what is not computed ---
+# --- unnecessary work is skipped ---
 
-# What runs on the way back of Residual(dense_branch(), Linear) without dx, by what is frozen.
+# The kernels of the backward pass of Residual(dense_branch(), Linear) without dx, by the frozen layers.
 ALL = ["dense_db"] * 3 + ["dense_dw"] * 3
 CALLS = {
     (): [*ALL, "dense_dx", "tanh_dx"],
@@ -119,7 +119,7 @@ CALLS = {
 
 @pytest.mark.parametrize("need_dx", [True, False])
 @pytest.mark.parametrize("frozen", CALLS, ids=str)
-def test_only_what_is_needed_is_computed(frozen, need_dx, normal, kernel_calls):
+def test_backward_runs_only_the_kernels_it_needs(frozen, need_dx, normal, kernel_calls):
     layer = fn.Residual(dense_branch(), fn.Linear(4, 4, dtype=np.float64))
     for name in frozen:
         getattr(layer, name).set_lr_scale(0)
@@ -134,7 +134,7 @@ def test_only_what_is_needed_is_computed(frozen, need_dx, normal, kernel_calls):
         assert (param.grad is None) is (name.split(".")[0] in frozen)
 
 
-def test_a_way_without_anything_to_train_is_not_gone_back_in_vain(normal):
+def test_backward_skips_a_path_without_trainable_parameters(normal):
     own = Doubled()
     layer = fn.Residual(fn.Linear(4, 4, dtype=np.float64), own)
     _, backward = layer.forward(normal(5, 4), train=True)
@@ -144,13 +144,13 @@ def test_a_way_without_anything_to_train_is_not_gone_back_in_vain(normal):
     assert own.calls == 1
 
 
-def test_a_users_layer_inside_trains(blobs):
+def test_user_defined_layer_inside_trains(blobs):
     model = fn.Sequential(fn.Linear(6, 8), fn.Residual(Doubled(), fn.Linear(8, 8)), fn.Linear(8, 3))
     history = fn.fit(model, blobs, optimizer=fn.SGD(lr=0.05), epochs=10, seed=0)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
 
 
-# --- what is inside ---
+# --- parameters, buffers and random states ---
 
 
 def test_names_of_parameters():
@@ -186,7 +186,7 @@ def test_weights_are_saved_and_loaded(tmp_path, normal):
     assert first.predict(x).tobytes() == second.predict(x).tobytes()
 
 
-def test_random_states_of_both_ways():
+def test_random_states_of_branch_and_shortcut():
     dropouts = [fn.Dropout(0.1), fn.Dropout(0.2), fn.Dropout(0.3)]
     layer = fn.Residual(fn.Sequential(*dropouts[:2]), dropouts[2])
     states = list(fn.Sequential(layer).random_states())
@@ -205,7 +205,7 @@ def test_shapes_flop_and_repr():
     assert repr(fn.Residual(fn.Tanh(), fn.Linear(4, 4))) == "Residual(Tanh(), Linear(4, 4))"
 
 
-# --- refusals ---
+# --- argument checks ---
 
 
 @pytest.mark.parametrize(
@@ -214,24 +214,24 @@ def test_shapes_flop_and_repr():
         (
             lambda: fn.Residual(fn.Linear(4, 3)),
             (4,),
-            r"^of samples of shape \(4,\) the branch makes \(3,\), but the shortcut \(4,\), .* a shortcut",
+            r"^for samples of shape \(4,\) the branch returns .*\(3,\), .* shortcut \(4,\): pass a shortcut",
         ),
-        # NumPy would stretch their sum to (4, 4, 3) without a word.
+        # NumPy would broadcast the sum to (4, 4, 3) silently.
         (
             lambda: fn.Residual(fn.Conv2d(3, 1, 3, padding=1)),
             (4, 4, 3),
-            r"makes \(4, 4, 1\), but the shortcut",
+            r"returns shape \(4, 4, 1\), but the shortcut",
         ),
-        (lambda: fn.Residual(fn.Conv2d(1, 1, 3, padding=1)), (4, 4), r"makes \(4, 4, 1\), but .* \(4, 4\)"),
-        (lambda: fn.Residual(dense_branch()), (5,), r"^branch: layer 0: Linear\(4, 6\) wants samples of"),
+        (lambda: fn.Residual(fn.Conv2d(1, 1, 3, padding=1)), (4, 4), r"shape \(4, 4, 1\), but .* \(4, 4\)"),
+        (lambda: fn.Residual(dense_branch()), (5,), r"^branch: layer 0: Linear\(4, 6\) expects samples of"),
         (
             lambda: fn.Residual(fn.Tanh(), fn.Linear(4, 4)),
             (5,),
-            r"^shortcut: Linear\(4, 4\) wants samples of",
+            r"^shortcut: Linear\(4, 4\) expects samples of",
         ),
     ],
 )
-def test_ways_that_do_not_fit_are_refused(layer, shape, words, normal):
+def test_branch_and_shortcut_of_different_shapes_are_rejected(layer, shape, words, normal):
     with pytest.raises(ValueError, match=words):
         layer().output_shape(shape)
     with pytest.raises(ValueError, match=words):
@@ -243,7 +243,7 @@ def test_ways_that_do_not_fit_are_refused(layer, shape, words, normal):
         layer().to(np.float32).forward(x)
 
 
-def test_a_parameter_on_both_ways_is_refused():
+def test_parameter_shared_by_branch_and_shortcut_is_rejected():
     layer = fn.Linear(4, 4)
     with pytest.raises(
         ValueError, match=r"parameter 'shortcut.weight' is the same object as 'branch.weight'"
@@ -254,7 +254,7 @@ def test_a_parameter_on_both_ways_is_refused():
 
 
 @pytest.mark.parametrize("wrong", ["relu", [fn.ReLU()], fn.ReLU], ids=repr)
-def test_what_is_no_layer_is_refused(wrong):
+def test_non_layers_are_rejected(wrong):
     for ways in ((wrong,), (fn.Tanh(), wrong)):
         with pytest.raises(TypeError, match=r"Residual takes layers, not"):
             fn.Residual(*ways)

@@ -1,4 +1,4 @@
-"""Layers one after the other, and a user's own among them."""
+"""The container `Sequential`, with built-in and user-defined layers."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import fastnn as fn
 
 
 class Square(fn.Layer):
-    """A layer as a user might write it: y = s x^2 with a trainable scalar s."""
+    """A user-defined layer: y = s x^2 with a trainable scalar s."""
 
     def __init__(self):
         self.scale = fn.Param(np.array([3.0], np.float32))
@@ -23,13 +23,13 @@ class Square(fn.Layer):
 
 @pytest.fixture
 def model():
-    """Three linear layers (numbers 0, 2 and 4) with activations between them, in float64."""
+    """Three linear layers (indices 0, 2 and 4) with activations between them, in float64."""
     return fn.Sequential(
         fn.Linear(4, 5), fn.Tanh(), fn.Linear(5, 6), fn.Sigmoid(), fn.Linear(6, 3, bias=False)
     ).to(np.float64)
 
 
-def test_gradients_are_those_of_finite_differences(check_gradients, model, normal):
+def test_gradients_equal_finite_differences(check_gradients, model, normal):
     check_gradients(model, normal(5, 4))
 
 
@@ -49,7 +49,7 @@ def test_gradcheck_finds_a_wrong_gradient(normal):
         assert low <= fn.gradcheck(model, (x, targets), loss="squared_error") < high
 
 
-def test_identity_net_is_one_affine_map(normal):
+def test_linear_layers_with_identity_are_one_affine_map(normal):
     first, second, third = fn.Linear(4, 6), fn.Linear(6, 2), fn.Linear(2, 3)
     model = fn.Sequential(first, fn.Identity(), second, fn.Identity(), third).to(np.float64)
     weight = first.weight.value @ second.weight.value @ third.weight.value
@@ -62,7 +62,7 @@ def test_identity_net_is_one_affine_map(normal):
     np.testing.assert_allclose(model.predict(x), single.predict(x), rtol=1e-12, atol=1e-14)
 
 
-def test_user_layer_trains(normal):
+def test_user_defined_layer_trains(normal):
     model = fn.Sequential(fn.Linear(4, 3), Square())
     x, y = normal(20, 4), normal(20, 3)
     history = fn.fit(model, (x, y), loss="squared_error", optimizer=fn.SGD(lr=0.05), epochs=20, seed=0)
@@ -70,12 +70,12 @@ def test_user_layer_trains(normal):
     assert model[1].scale.value[0] != 3
 
 
-def test_layer_without_forward_says_so():
+def test_layer_without_forward_raises():
     with pytest.raises(NotImplementedError, match="Layer must define forward"):
         fn.Sequential(fn.Layer()).predict(np.ones((1, 2)))
 
 
-# What runs on the way back, by the layers that are frozen.
+# The kernels of the backward pass, by the frozen layers.
 ALL_GRADIENTS = ["dense_dw"] * 3 + ["dense_db"] * 2
 BACKWARD_CALLS = {
     (): [*ALL_GRADIENTS, "dense_dx", "dense_dx", "tanh_dx", "sigmoid_dx"],
@@ -87,7 +87,7 @@ BACKWARD_CALLS = {
 
 
 @pytest.mark.parametrize("frozen", BACKWARD_CALLS, ids=str)
-def test_nothing_is_computed_below_the_lowest_trainable_layer(model, normal, kernel_calls, frozen):
+def test_backward_stops_at_the_first_trainable_layer(model, normal, kernel_calls, frozen):
     for index in frozen:
         model[index].set_lr_scale(0)
     y, backward = model.forward(normal(5, 4), train=True)
@@ -106,7 +106,7 @@ def test_dx_passes_through_frozen_layers(model, normal, finite_differences):
     np.testing.assert_allclose(dx, expected, rtol=1e-6, atol=1e-9)
 
 
-def test_frozen_and_slowed_parameters_in_training(make_model, blobs):
+def test_lr_scale_freezes_and_slows_parameters(make_model, blobs):
     model, whole = make_model(), make_model()
     model[0].weight.trainable = False
     model[3].bias.lr_scale = 0.5
@@ -127,13 +127,13 @@ def test_names_of_parameters(model):
     assert [param.name for param in outer.parameters()] == [f"1.{name}" for name in names]
 
 
-def test_shared_parameter_is_refused():
+def test_shared_parameter_is_rejected():
     layer = fn.Linear(4, 4)
     with pytest.raises(ValueError, match=r"parameter '2.weight' is the same object as '0.weight'"):
         fn.Sequential(layer, fn.ReLU(), layer)
 
 
-def test_parameter_shared_by_two_layers_is_refused():
+def test_parameter_shared_by_two_layers_is_rejected():
     first, second = fn.Linear(4, 4), fn.Linear(4, 4)
     second.bias = first.bias
     with pytest.raises(ValueError, match=r"parameter '1.0.bias' is the same object as '0.bias'"):
@@ -145,13 +145,13 @@ def test_a_layer_without_parameters_may_occur_twice(check_gradients, normal):
     check_gradients(fn.Sequential(act, fn.Linear(4, 4, dtype=np.float64), act), normal(3, 4))
 
 
-def test_class_instead_of_an_instance_is_refused():
+def test_class_instead_of_instance_is_rejected():
     with pytest.raises(TypeError, match=r"takes layers, not .*ReLU.*\(an instance is wanted: add parenth"):
         fn.Sequential(fn.Linear(4, 4), fn.ReLU)
 
 
 @pytest.mark.parametrize("wrong", ["relu", None, np.tanh, [fn.ReLU()]], ids=repr)
-def test_what_is_no_layer_is_refused(wrong):
+def test_non_layers_are_rejected(wrong):
     with pytest.raises(TypeError, match="Sequential takes layers, not"):
         fn.Sequential(wrong)
 
@@ -161,12 +161,12 @@ def test_shapes(model):
     assert model.output_shape((4,)) == (3,)
     assert fn.Sequential().input_shape is None
     with pytest.raises(
-        ValueError, match=r"^layer 2: Linear\(5, 2\) wants samples of shape \(5,\), got \(3,\)$"
+        ValueError, match=r"^layer 2: Linear\(5, 2\) expects samples of shape \(5,\), got \(3,\)$"
     ):
         fn.Sequential(fn.Linear(4, 3), fn.ReLU(), fn.Linear(5, 2)).output_shape((4,))
 
 
-def test_layers_by_number():
+def test_layers_by_index():
     layers = fn.Linear(4, 4), fn.ReLU()
     model = fn.Sequential(*layers)
     assert len(model) == 2
@@ -175,7 +175,7 @@ def test_layers_by_number():
     assert repr(model) == "Sequential(Linear(4, 4), ReLU())"
 
 
-def test_empty_sequence_passes_everything_on(normal):
+def test_empty_sequential_is_the_identity(normal):
     x = normal(3, 4)
     np.testing.assert_array_equal(fn.Sequential().predict(x.astype(np.float32)), x.astype(np.float32))
 

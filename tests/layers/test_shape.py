@@ -11,7 +11,7 @@ def test_flatten_output_shape(shape, flat):
     assert fn.Flatten().output_shape(shape) == (flat,)
 
 
-def test_flatten_keeps_the_c_order_and_copies_nothing():
+def test_flatten_keeps_c_order_without_a_copy():
     x = np.arange(24.0).reshape(2, 3, 4)
     y, backward = fn.Flatten().forward(x)
     np.testing.assert_array_equal(y, np.arange(24).reshape(2, 12))
@@ -19,17 +19,17 @@ def test_flatten_keeps_the_c_order_and_copies_nothing():
     np.testing.assert_array_equal(backward(10 * y), 10 * x)
 
 
-def test_flatten_gradient_is_that_of_finite_differences(check_gradients, normal):
+def test_flatten_gradient_equals_finite_differences(check_gradients, normal):
     check_gradients(fn.Flatten(), normal(2, 3, 4))
 
 
-def test_flatten_without_need_dx_gives_none():
+def test_flatten_without_need_dx_returns_none():
     x = np.ones((2, 3, 4))
     _, backward = fn.Flatten().forward(x)
     assert backward(x.reshape(2, 12), need_dx=False) is None
 
 
-def test_flatten_joins_images_to_a_linear_layer(normal):
+def test_flatten_connects_images_to_a_linear_layer(normal):
     model = fn.Sequential(fn.Flatten(), fn.Linear(12, 3))
     assert model.output_shape((3, 4)) == (3,)
     assert fn.gradcheck(model, (normal(5, 3, 4), np.arange(5) % 3)) < 1e-7
@@ -55,7 +55,7 @@ def test_reshape_output_shape(made, shape, wanted):
     assert fn.Reshape(*made).output_shape(shape) == wanted
 
 
-def test_reshape_keeps_the_c_order_and_copies_nothing():
+def test_reshape_keeps_c_order_without_a_copy():
     x = np.arange(24.0).reshape(2, 3, 4)
     y, backward = fn.Reshape(2, -1, 3).forward(x)
     np.testing.assert_array_equal(y, np.arange(24).reshape(2, 2, 2, 3))
@@ -64,7 +64,7 @@ def test_reshape_keeps_the_c_order_and_copies_nothing():
     assert backward(y, need_dx=False) is None
 
 
-def test_reshape_makes_images_of_rows(normal):
+def test_reshape_turns_rows_into_images(normal):
     model = fn.Sequential(
         fn.Linear(5, 12), fn.Reshape(3, 4, 1), fn.Conv2d(1, 2, 2), fn.Reshape(-1), fn.Linear(12, 3)
     )
@@ -73,7 +73,7 @@ def test_reshape_makes_images_of_rows(normal):
 
 
 @pytest.mark.parametrize("made", [(2, 3), (7, 7, -1)], ids=str)
-def test_reshape_repr_makes_the_layer_again(made):
+def test_reshape_repr_recreates_the_layer(made):
     layer = fn.Reshape(*made)
     assert repr(layer) == f"Reshape{made}"
     assert eval(f"fn.{layer!r}", {"fn": fn}).shape == made
@@ -82,7 +82,7 @@ def test_reshape_repr_makes_the_layer_again(made):
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        ((), "wants the shape of a sample"),
+        ((), "expects the shape of a sample"),
         ((-1, 2, -1), r"only one size may be -1, not 2 of \(-1, 2, -1\)"),
         ((0, 2), "a size must be an integer of at least 1, not 0"),
         ((-2,), "not -2"),
@@ -91,7 +91,7 @@ def test_reshape_repr_makes_the_layer_again(made):
         ((True,), "not True"),
     ],
 )
-def test_impossible_shapes_are_refused(made, words):
+def test_invalid_shapes_are_rejected(made, words):
     with pytest.raises(ValueError, match=words):
         fn.Reshape(*made)
 
@@ -99,15 +99,15 @@ def test_impossible_shapes_are_refused(made, words):
 @pytest.mark.parametrize(
     ("made", "shape", "words"),
     [
-        ((2, 3), (2, 4), r"Reshape\(2, 3\) wants samples of 6 numbers, got 8: shape \(2, 4\)"),
-        ((2, 3), (12,), "of 6 numbers, got 12"),
+        ((2, 3), (2, 4), r"Reshape\(2, 3\) expects samples of 6 elements, got 8: shape \(2, 4\)"),
+        ((2, 3), (12,), "of 6 elements, got 12"),
         (
             (4, -1),
             (2, 5),
-            r"Reshape\(4, -1\) wants samples of a multiple of 4 numbers, got 10: shape \(2, 5\)",
+            r"Reshape\(4, -1\) expects samples of a multiple of 4 elements, got 10: shape \(2, 5\)",
         ),
     ],
 )
-def test_samples_of_another_size_are_refused(made, shape, words):
+def test_samples_of_another_size_are_rejected(made, shape, words):
     with pytest.raises(ValueError, match=words):
         fn.Reshape(*made).predict(np.zeros((3, *shape), np.float32))

@@ -1,14 +1,14 @@
-"""What a model costs: FLOP of its layers, and the table that shows them beside shapes and parameters."""
+"""`Layer.flop`, and the table of `summary` with shapes, FLOP and parameters."""
 
 import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.layers._summary import _short
+from fastnn.layers._summary import _si
 
 
 class Halved(fn.Layer):
-    """A layer as a user might write it, which counts nothing."""
+    """A user-defined layer without a FLOP count."""
 
     def forward(self, x, *, train=False):
         return x / 2, lambda dy, *, need_dx=True: dy / 2
@@ -18,7 +18,7 @@ class Halved(fn.Layer):
 FLOP = [
     (lambda: fn.Linear(784, 128), (784,), 2 * 784 * 128 + 128),
     (lambda: fn.Linear(784, 128, bias=False), (784,), 2 * 784 * 128),
-    # The first convolution of AlexNet, as its paper has it.
+    # The first convolution of AlexNet, with the sizes of its paper.
     (lambda: fn.Conv2d(3, 96, 11, stride=4), (227, 227, 3), 2 * 55 * 55 * 96 * 363 + 55 * 55 * 96),
     (lambda: fn.Conv2d(3, 96, 11, stride=4, bias=False), (227, 227, 3), 2 * 55 * 55 * 96 * 363),
     (lambda: fn.Conv2d(4, 6, (3, 2), groups=2), (7, 5, 4), 5 * 4 * (2 * 6 * 3 * 2 * 2 + 6)),
@@ -53,21 +53,21 @@ def test_flop(make, shape, flop):
     assert type(counted) is int
 
 
-def test_flop_of_a_huge_image_do_not_overflow():
+def test_flop_of_a_huge_image_does_not_overflow():
     side = 2**31
     assert fn.Conv2d(3, 5, 3, padding=1).flop((side, side, 3)) == side**2 * (2 * 27 * 5 + 5)
 
 
 @pytest.mark.parametrize("layer", [fn.Linear(4, 3), fn.Conv2d(2, 3, 3), fn.Softmax()], ids=repr)
-def test_a_shape_that_does_not_fit_has_no_flop(layer):
-    with pytest.raises(ValueError, match="wants"):
+def test_flop_of_a_shape_that_does_not_fit_raises(layer):
+    with pytest.raises(ValueError, match="expects"):
         layer.flop((5, 5))
-    with pytest.raises(ValueError, match=r"layer 1: .* wants"):
+    with pytest.raises(ValueError, match=r"layer 1: .* expects"):
         fn.Sequential(fn.ReLU(), layer).flop((5, 5))
 
 
 def rows_of(text):
-    """The cells of header, layers and total: columns are two blanks apart."""
+    """The cells of header, layers and total. Columns are separated by two spaces."""
     lines = (line for line in text.splitlines() if set(line) != {"-"})
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in lines]
 
@@ -104,18 +104,18 @@ def test_summary_needs_a_shape_only_before_the_first_linear_layer():
     assert rows_of(model.summary((3, 4)))[1][2:] == ["(12,)", "48", "0", "0", "0", "0"]
 
 
-def test_summary_of_a_layer_and_of_none():
+def test_summary_of_a_single_layer_and_of_an_empty_model():
     assert rows_of(fn.Linear(4, 5).summary())[1][0:3] == ["0", "Linear(4, 5)", "(5,)"]
     assert rows_of(fn.Sequential().summary())[1:] == [["total", "0", "0", "0", "0", "0"]]
 
 
-def test_summary_of_a_shape_that_does_not_fit():
-    with pytest.raises(ValueError, match=r"Linear\(12, 3\) wants samples of shape \(12,\), got \(13,\)"):
+def test_summary_of_a_shape_that_does_not_fit_raises():
+    with pytest.raises(ValueError, match=r"Linear\(12, 3\) expects samples of shape \(12,\), got \(13,\)"):
         fn.Sequential(fn.Flatten(), fn.Linear(12, 3)).summary((13,))
 
 
-def test_a_summary_stays_readable():
-    """A CNN for MNIST, one of its layers a chain of others: no line above 110 characters."""
+def test_summary_lines_are_at_most_110_characters():
+    """A CNN for MNIST, with a nested Sequential."""
     inside = fn.Sequential(fn.ReLU(), fn.Conv2d(32, 64, 3, stride=2, padding=1), fn.Tanh())
     model = fn.Sequential(
         *(fn.Conv2d(1, 32, 3, padding=1), inside, fn.Flatten()),
@@ -133,5 +133,5 @@ def test_a_summary_stays_readable():
         *((999_499, "999 k"), (999_500, "1.0 M"), (211_120_800, "211 M"), (10**12, "1.0 T"), (None, "?")),
     ],
 )
-def test_numbers_are_short(number, shown):
-    assert _short(number) == shown
+def test_numbers_have_si_prefixes(number, shown):
+    assert _si(number) == shown

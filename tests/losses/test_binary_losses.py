@@ -1,4 +1,4 @@
-"""Binary cross-entropy, dice and focal losses: the identities of report S4, PyTorch's numbers, training."""
+"""Binary cross-entropy, Dice and focal losses: the identities of report S4, PyTorch's values, training."""
 
 import numpy as np
 import pytest
@@ -108,14 +108,14 @@ def test_focal_of_two_classes_is_binary_focal_of_their_difference(gamma):
     assert fn.focal(z, np.eye(2)[labels], gamma=gamma) == pytest.approx(expected, rel=1e-14)
 
 
-# PyTorch's numbers
+# Comparison with PyTorch
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weight", [None, [1.0, 0.5, 2.0]])
 @pytest.mark.parametrize("pos_weight", [None, [3.0, 1.0, 0.2]])
 @pytest.mark.parametrize("shape", [(4, 3), (2, 5, 3)])
-def test_binary_cross_entropy_is_pytorchs(reduction, weight, pos_weight, shape):
+def test_binary_cross_entropy_equals_pytorch(reduction, weight, pos_weight, shape):
     torch = pytest.importorskip("torch")
     z, t = logits(*shape) * 20, np.random.default_rng(1).random(shape)
     options = {"weight": weight, "pos_weight": pos_weight}
@@ -133,7 +133,7 @@ def test_binary_cross_entropy_is_pytorchs(reduction, weight, pos_weight, shape):
 
 
 @pytest.mark.parametrize("gamma", GAMMAS)
-def test_focal_is_what_autograd_makes_of_its_definition(gamma):
+def test_focal_equals_its_definition_under_autograd(gamma):
     torch = pytest.importorskip("torch")
     z, labels, w = logits(20, 6), np.arange(20) % 6, np.arange(1.0, 7)
     theirs = torch.tensor(z, requires_grad=True)
@@ -162,13 +162,13 @@ def test_dice_of_images(smooth):
     assert fn.dice(z, t, smooth=smooth, weight=w, reduction="none").shape == (3, 4)
 
 
-# Far out
+# Extreme logits
 
 
 @every_backend
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("gamma", [0, 0.3, 2])
-def test_logits_far_out_give_finite_numbers(name, dtype, gamma):
+def test_extreme_logits_give_finite_loss_and_gradient(name, dtype, gamma):
     z = np.array([[-3e4], [-100], [-20], [0], [20], [100], [3e4]], dtype)
     with fn.backend(name):
         for t in (0, 0.5, 1):
@@ -187,8 +187,8 @@ def test_logits_far_out_give_finite_numbers(name, dtype, gamma):
 
 @every_backend
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-15)])
-def test_a_sure_right_answer_keeps_its_digits(name, dtype, tolerance):
-    """log(1 + exp(-z)) is about exp(-z), which 1 + exp(-z) has lost from z = 17 on in float32."""
+def test_small_losses_are_accurate(name, dtype, tolerance):
+    """log(1 + exp(-z)) is about exp(-z), but in float32 1 + exp(-z) rounds to 1 from z = 17 on."""
     z = np.array([[2], [12], [16], [20], [35]], dtype)
     with fn.backend(name):
         losses = fn.binary_cross_entropy(z, np.ones((5, 1)), reduction="none")
@@ -197,8 +197,8 @@ def test_a_sure_right_answer_keeps_its_digits(name, dtype, tolerance):
 
 @every_backend
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_classes_that_cannot_be_do_not_count_in_focal_loss(name, dtype):
-    """Logits of -inf, for which nobody asks: 0 times infinity is 0 here, in loss and gradient."""
+def test_focal_loss_ignores_impossible_classes(name, dtype):
+    """For a logit of -inf with target 0, the product 0 * inf counts as 0 in loss and gradient."""
     z, labels = np.array([[1, -np.inf, 0.5], [0, 2, -np.inf]], dtype), np.array([0, 1])
     with fn.backend(name):
         of_labels = value_and_gradient(fn.Focal(), z, labels)
@@ -210,21 +210,21 @@ def test_classes_that_cannot_be_do_not_count_in_focal_loss(name, dtype):
     assert of_labels[1][0, 1] == of_labels[1][1, 2] == 0
 
 
-def test_dice_of_nothing_at_all_is_0():
+def test_dice_of_empty_targets_and_predictions_is_0():
     z = np.full((2, 5), -1e4, np.float32)
     value, dz = value_and_gradient(fn.Dice(smooth=0), z, np.zeros((2, 5)))
     assert value == 0
     assert not dz.any()
 
 
-def test_dice_of_many_pixels_keeps_its_digits():
+def test_dice_of_many_pixels_is_accurate():
     z = np.full((1, 3_000_000), 0.1, np.float32)
     t = np.ones_like(z)
     y = sigmoid(float(np.float32(0.1)))
     assert fn.dice(z, t, smooth=0) == pytest.approx(1 - 2 * y / (y + 1), rel=1e-6)
 
 
-# At the door
+# Argument checks
 
 
 Z = np.zeros((4, 3))
@@ -237,23 +237,23 @@ Z = np.zeros((4, 3))
             fn.binary_cross_entropy,
             [0, 1, 0, 1],
             ValueError,
-            r"binary_cross_entropy wants targets of shape \(N, 3\)",
+            r"binary_cross_entropy expects targets of shape \(N, 3\)",
         ),
         (
             fn.binary_cross_entropy,
             Z + 1.5,
             ValueError,
-            "from 0 .no. to 1 .yes., but they reach from 1.5 to 1.5",
+            "from 0 .no. to 1 .yes., got values from 1.5 to 1.5",
         ),
-        (fn.binary_focal, Z - 1, ValueError, "binary_focal wants targets from 0"),
-        (fn.dice, Z + 2, ValueError, "dice wants targets from 0"),
-        (fn.dice, Z[:, :2], ValueError, r"dice wants targets of shape \(N, 3\), got \(4, 2\)"),
+        (fn.binary_focal, Z - 1, ValueError, "binary_focal expects targets from 0"),
+        (fn.dice, Z + 2, ValueError, "dice expects targets from 0"),
+        (fn.dice, Z[:, :2], ValueError, r"dice expects targets of shape \(N, 3\), got \(4, 2\)"),
         (fn.dice, np.full((4, 3), "a"), TypeError, "targets must hold real numbers"),
         (fn.focal, [0, 1, 2, 3], ValueError, r"labels must lie in 0\.\.2"),
         (fn.focal, [0.0, 1, 2, 2], TypeError, "labels must be integers"),
     ],
 )
-def test_targets_that_do_not_fit(loss, target, error, match):
+def test_invalid_targets_are_rejected(loss, target, error, match):
     with pytest.raises(error, match=match):
         loss(Z, target)
 
@@ -273,12 +273,12 @@ def test_targets_that_do_not_fit(loss, target, error, match):
         (lambda: fn.focal(Z, [0, 1, 2, 0], weight=[1, 2]), "2 class weights for 3 classes"),
     ],
 )
-def test_parameters_that_cannot_be_meant(make, match):
+def test_invalid_options_are_rejected(make, match):
     with pytest.raises(ValueError, match=match):
         make()
 
 
-def test_alpha_weighs_ones_and_zeros():
+def test_alpha_weights_targets_1_and_0():
     z, t = logits(9, 1), (np.arange(9) % 2).astype(float)
     plain = fn.binary_focal(z, t, reduction="none")
     weighed = fn.binary_focal(z, t, alpha=0.25, weight=2, reduction="none")
@@ -301,7 +301,7 @@ def net(outputs=1):
 
 @every_backend
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "binary_focal", "dice"])
-def test_training_of_a_single_output_has_an_accuracy(name, loss):
+def test_training_with_a_single_output_reports_accuracy(name, loss):
     x, y = data()
     with fn.backend(name):
         model = net()
@@ -315,7 +315,7 @@ def test_training_of_a_single_output_has_an_accuracy(name, loss):
 
 
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "binary_focal", "dice", "focal"])
-def test_planned_is_eager(loss):
+def test_plan_equals_eager(loss):
     x, y = data()
     target = y if loss == "focal" else np.stack((y, 1 - y, y), axis=1)
     results = []
@@ -334,7 +334,7 @@ def test_soft_targets_have_no_accuracy():
     assert set(history) == {"loss"}
 
 
-def test_the_accuracy_of_images_is_that_of_their_pixels():
+def test_accuracy_of_image_outputs_is_per_pixel():
     rng = np.random.default_rng(0)
     x = rng.standard_normal((20, 6, 6, 1), np.float32)
     t = (x > 0).astype(np.uint8)
@@ -351,13 +351,13 @@ def test_the_accuracy_of_images_is_that_of_their_pixels():
         (fn.Sigmoid, "dice", "sigmoid"),
     ],
 )
-def test_an_activation_before_logits_is_warned_of(layer, loss, own):
+def test_activation_before_a_loss_on_logits_warns(layer, loss, own):
     with pytest.warns(UserWarning, match=rf"ends with {layer.__name__}\(\).*applies {own} itself"):
         fn.Trainer(fn.Sequential(fn.Linear(5, 3), layer()), loss=loss)
 
 
-def test_rare_ones_are_found_by_weights_and_by_focal_loss():
-    """Report S4-14: cross-entropy alone misses most of what is rare."""
+def test_class_weights_and_focal_loss_raise_the_recall_of_a_rare_class():
+    """Report S4-14: plain cross-entropy misses most samples of the rare class."""
     rng = np.random.default_rng(0)
     y = (rng.random(4000) < 0.04).astype(int)
     x = rng.standard_normal((4000, 5), np.float32) + y[:, None].astype(np.float32) * 0.8

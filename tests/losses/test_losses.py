@@ -1,6 +1,6 @@
-"""Losses: values against PyTorch, gradients against finite differences, targets at the door.
+"""Losses: values compared with PyTorch, gradients with finite differences, target checks.
 
-`python tests/losses/test_losses.py` prints the golden numbers below; it needs PyTorch.
+`python tests/losses/test_losses.py` prints the golden values below; it needs PyTorch.
 """
 
 import itertools
@@ -19,7 +19,7 @@ TARGETS = {
 WEIGHT = np.array([1.0, 0.5, 2.0, 0.25])
 SMOOTHING = 0.1
 
-# The ways to ask for a cross entropy: targets, class weights, label smoothing.
+# Arguments of the cross-entropy: (kind of targets, class weights or not, label smoothing).
 CASES = list(itertools.product(TARGETS, [False, True], [0.0, SMOOTHING]))
 # (unreduced losses, their mean, the mean's gradient in the first row): PyTorch 2.13.0 in float64.
 GOLDEN = {
@@ -96,7 +96,7 @@ def options():
 
 
 def pytorch(case, reduction, z=Z):
-    """PyTorch's cross entropy (unreduced, or one number) and its gradient, in z's type."""
+    """PyTorch's cross-entropy and its gradient, in the dtype of z."""
     import torch
 
     kind, weighted, smoothing = case
@@ -111,12 +111,12 @@ def pytorch(case, reduction, z=Z):
 
 
 def with_gradient(loss, z, target):
-    """The loss and its gradient, as training takes them."""
+    """The loss and its gradient, computed as in training."""
     return loss.value_and_gradient(z, loss.targets(target, z.shape[1:], z.dtype))
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
-def test_cross_entropy_has_pytorchs_golden_values(case, options):
+def test_cross_entropy_equals_pytorchs_golden_values(case, options):
     target, keywords = options(*case)
     each, mean, gradient = GOLDEN[case]
     for reduction, expected in {"none": each, "sum": sum(each), "mean": mean}.items():
@@ -165,7 +165,7 @@ def test_squared_error_has_the_factor_one_half():
     np.testing.assert_array_equal(dy, [[1, -2], [0, 1]])
 
 
-def test_squared_error_of_one_output_takes_a_flat_target():
+def test_squared_error_of_one_output_accepts_targets_of_shape_n():
     assert fn.squared_error([[1.0], [2.0]], [3, 2]) == 1
     assert fn.squared_error([[1.0], [2.0]], [[3], [2]]) == 1
 
@@ -200,12 +200,12 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_outputs_of_any_form(form):
+def test_outputs_may_be_lists_strided_or_unaligned(form):
     labels = TARGETS["labels"]
     assert fn.cross_entropy(FORMS[form](Z), labels) == fn.cross_entropy(Z, labels)
 
 
-def test_type_of_the_unreduced_losses():
+def test_unreduced_losses_have_the_dtype_of_the_outputs():
     for dtype in (np.float32, np.float64):
         losses = fn.cross_entropy(Z.astype(dtype), TARGETS["labels"], reduction="none")
         assert (losses.dtype, losses.shape) == (dtype, (3,))
@@ -241,7 +241,7 @@ LABELS_IN_RANGE = r"labels must lie in 0..3 because the model has 4 outputs, but
         (np.eye(4)[:3].astype(str), TypeError, "<U32"),
     ],
 )
-def test_bad_targets_of_cross_entropy(target, error, message):
+def test_cross_entropy_rejects_invalid_targets(target, error, message):
     with pytest.raises(error, match=message):
         fn.cross_entropy(Z, target)
 
@@ -258,19 +258,21 @@ def test_bad_targets_of_cross_entropy(target, error, message):
         ([["a"] * 4] * 3, TypeError, "real numbers, but their dtype is <U1"),
     ],
 )
-def test_bad_targets_of_squared_error(target, error, message):
+def test_squared_error_rejects_invalid_targets(target, error, message):
     with pytest.raises(error, match=message):
         fn.squared_error(Z, target)
 
 
 @pytest.mark.parametrize("outputs", [np.zeros(3), np.zeros((0, 4)), 1.0], ids=np.shape)
-def test_bad_outputs(outputs):
-    with pytest.raises(ValueError, match=r"outputs must have the shape \(samples, ...\), at least one"):
+def test_invalid_outputs_are_rejected(outputs):
+    with pytest.raises(
+        ValueError, match=r"outputs must have shape \(N, ...\) with at least 1 sample, got \("
+    ):
         fn.cross_entropy(outputs, [0, 1, 2])
 
 
-def test_cross_entropy_wants_one_row_of_classes():
-    with pytest.raises(ValueError, match=r"outputs of shape \(N, classes\)"):
+def test_cross_entropy_rejects_outputs_that_are_no_rows_of_classes():
+    with pytest.raises(ValueError, match=r"outputs of shape \(N, classes\), the model returns \(N, 4, 5\)"):
         fn.cross_entropy(np.zeros((3, 4, 5)), [0, 1, 2])
 
 
@@ -287,35 +289,35 @@ def test_cross_entropy_wants_one_row_of_classes():
     ],
     ids=str,
 )
-def test_bad_options(keywords, message):
+def test_invalid_options_are_rejected(keywords, message):
     with pytest.raises(ValueError, match=message):
         fn.cross_entropy(Z, TARGETS["labels"], **keywords)
 
 
-def test_unknown_name_lists_the_valid_ones():
+def test_unknown_name_error_lists_the_valid_names():
     with pytest.raises(
         ValueError, match=r"unknown loss 'mse': choose one of binary_cross_entropy, .*, squared_error$"
     ):
         fn.losses.loss_function("mse")
 
 
-def test_class_instead_of_an_instance_is_refused():
+def test_class_instead_of_instance_is_rejected():
     with pytest.raises(TypeError, match=r"pass an instance, CrossEntropy\(\), not the class"):
         fn.losses.loss_function(fn.CrossEntropy)
 
 
 class AbsoluteError(fn.SquaredError):
-    """A loss as a user might write it: |y - t|."""
+    """A user-defined loss: |y - t|."""
 
     def evaluate(self, y, target, reduction, losses, loss, dy):
-        share = 1 / y.size if reduction == "mean" else 1
+        factor = 1 / y.size if reduction == "mean" else 1
         losses[...] = np.abs(y - target)
-        loss[0] = losses.sum() * share
+        loss[0] = losses.sum() * factor
         if dy is not None:
-            dy[...] = np.sign(y - target) * share
+            dy[...] = np.sign(y - target) * factor
 
 
-def test_a_users_own_loss_trains():
+def test_user_defined_loss_trains():
     x = np.random.default_rng(0).normal(size=(50, 3))
     y = x @ [[1.0], [-2.0], [3.0]]
     model, loss = fn.Sequential(fn.Linear(3, 1)), AbsoluteError()

@@ -1,4 +1,4 @@
-"""The activations of a frozen front, and classifiers upon them."""
+"""Feature extraction from a frozen network, and classifiers trained on the features."""
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_features_are_the_outputs_of_a_layer(model):
             np.testing.assert_allclose(fn.features(model, x, upto=upto, batch_size=20), y, 1e-5, 1e-6)
 
 
-def test_looking_changes_nothing(model):
+def test_features_change_no_state(model):
     x, _ = images()
     before = [held.value for held in (*model.parameters(), *model.buffers())]
     names = [p.name for p in model.parameters()]
@@ -38,8 +38,8 @@ def test_looking_changes_nothing(model):
     assert [p.name for p in model.parameters()] == names
 
 
-def test_a_classifier_upon_features_is_the_net_with_a_frozen_front(model):
-    """Both ways of transfer learning take the same steps (without dropout and batch norm's batch moments)."""
+def test_classifier_on_features_equals_training_with_frozen_layers(model):
+    """Both ways of transfer learning make the same updates (without dropout and batch statistics)."""
     x, y = images()
     fn.manual_seed(1)
     front = fn.Sequential(fn.Conv2d(1, 4, 3), fn.ReLU(), fn.Flatten())
@@ -54,12 +54,12 @@ def test_a_classifier_upon_features_is_the_net_with_a_frozen_front(model):
     np.testing.assert_allclose(classifier.weight.value, head.weight.value, 1e-4, 1e-6)
 
 
-def test_what_cannot_be_is_named(model):
+def test_invalid_arguments_are_rejected(model):
     x, _ = images(2)
     for upto in (6, -7, 1.0, True, "3"):
         with pytest.raises(ValueError, match="index from 0 to 5"):
             fn.features(model, x, upto=upto)
-    with pytest.raises(ValueError, match="none of the 6 layers"):
+    with pytest.raises(ValueError, match="not one of the 6 layers"):
         fn.features(model, x, upto=fn.ReLU())
-    with pytest.raises(TypeError, match=r"fn.Sequential, not of Linear"):
+    with pytest.raises(TypeError, match=r"fn.Sequential, not Linear"):
         fn.features(fn.Linear(2, 3), x, upto=0)

@@ -1,4 +1,4 @@
-"""Weights of PyTorch's modules: the same outputs, and files that do not fit."""
+"""Loading PyTorch weights: loaded models return the same outputs; files that do not fit are rejected."""
 
 import numpy as np
 import pytest
@@ -16,14 +16,14 @@ def saved(module, path):
 
 
 def outputs(module, x):
-    """Of images (N, H, W, C)."""
+    """Outputs of a PyTorch model for images (N, H, W, C)."""
     module.eval()
     with torch.no_grad():
         return module(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))).numpy()
 
 
 class Net(nn.Module):
-    """As torchvision writes nets: named parts, alphabetically not in their order."""
+    """A network in torchvision's style: named parts, whose alphabetical order is not that of the layers."""
 
     def __init__(self, groups, bias):
         super().__init__()
@@ -62,7 +62,7 @@ def twin(groups=1, bias=True, classes=3):
 
 
 def trained(module, x):
-    """With running moments that are no longer 0 and 1."""
+    """Set running statistics other than 0 and 1."""
     module.train()
     for _ in range(3):
         module(torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2))))
@@ -71,7 +71,7 @@ def trained(module, x):
 
 @pytest.mark.parametrize("groups", [1, 3])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_net_gives_the_same_outputs(tmp_path, groups, bias):
+def test_loaded_network_returns_the_same_outputs(tmp_path, groups, bias):
     torch.manual_seed(0)
     x = np.random.default_rng(0).standard_normal((7, 8, 8, 4)).astype(np.float32)
     module, model = trained(Net(groups, bias), x), twin(groups, bias)
@@ -79,7 +79,7 @@ def test_a_net_gives_the_same_outputs(tmp_path, groups, bias):
     np.testing.assert_allclose(model.predict(x), outputs(module, x), 1e-4, 1e-5)
 
 
-def test_layers_numbered_beyond_ten_keep_their_order(tmp_path):
+def test_more_than_ten_numbered_layers_keep_their_order(tmp_path):
     torch.manual_seed(0)
     module = nn.Sequential(*(nn.Linear(4, 4) for _ in range(12)))
     model = fn.Sequential(*(fn.Linear(4, 4) for _ in range(12)))
@@ -90,7 +90,7 @@ def test_layers_numbered_beyond_ten_keep_their_order(tmp_path):
 
 
 def test_other_names_are_tried_in_every_order(tmp_path):
-    """`a` comes behind `b` in this net: only the shapes tell."""
+    """Layer `a` comes after `b` in this network, which only the shapes show."""
 
     class Odd(nn.Module):
         def __init__(self):
@@ -104,7 +104,7 @@ def test_other_names_are_tried_in_every_order(tmp_path):
 
 
 class Plain(nn.Module):
-    """As beginners write nets: a name for each layer, which the file sorts to bn1, bn2, ..., conv1, ..."""
+    """A network with a name for each layer, which the file sorts as bn1, bn2, ..., conv1, ..."""
 
     def __init__(self):
         super().__init__()
@@ -119,7 +119,7 @@ class Plain(nn.Module):
         return self.fc2(torch.tanh(self.fc1(x.flatten(1))))
 
 
-def test_layers_that_stand_alone_find_their_order(tmp_path):
+def test_individually_named_layers_are_matched_in_their_order(tmp_path):
     x = np.random.default_rng(0).standard_normal((3, 5, 4, 4)).astype(np.float32)
     torch.manual_seed(0)
     module = trained(Plain(), x)
@@ -134,7 +134,7 @@ def test_layers_that_stand_alone_find_their_order(tmp_path):
     np.testing.assert_allclose(model.predict(x), outputs(module, x), 1e-4, 1e-5)
 
 
-def test_many_layers_that_look_alike_and_do_not_fit_are_given_up(tmp_path):
+def test_search_for_an_order_of_equal_layers_is_limited(tmp_path):
     class Wide(nn.Module):
         def __init__(self):
             super().__init__()
@@ -148,8 +148,8 @@ def test_many_layers_that_look_alike_and_do_not_fit_are_given_up(tmp_path):
         fn.load_torch(model, path)
 
 
-def test_alexnet_gives_the_same_outputs(tmp_path):
-    """torchvision's layers and names, written down here, since torchvision may not be installed."""
+def test_loaded_alexnet_returns_the_same_outputs(tmp_path):
+    """torchvision's layers and names, defined here because torchvision may not be installed."""
     torch.manual_seed(0)
 
     class AlexNet(nn.Module):
@@ -191,13 +191,13 @@ def test_alexnet_gives_the_same_outputs(tmp_path):
         ),
         (
             lambda t: t.update({"classifier.0.weight": np.zeros((5, 35), np.float32)}),
-            "does not make the weight",
+            "does not fit the weight",
         ),
         (lambda t: t.update({"features.0.weight": np.zeros((12, 4, 9), np.float32)}), r"\(12, 4, 9\)"),
         (lambda t: t.update({"features.0.bias": np.zeros(12, np.int64)}), "int64"),
     ],
 )
-def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
+def test_file_that_does_not_fit_raises_and_changes_nothing(tmp_path, change, message):
     tensors = {name: tensor.numpy() for name, tensor in Net(1, True).state_dict().items()}
     change(tensors)
     save_file(tensors, tmp_path / "bad.safetensors")
@@ -209,7 +209,7 @@ def test_a_file_that_does_not_fit_changes_nothing(tmp_path, change, message):
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_a_broken_or_missing_file_is_named(tmp_path):
+def test_damaged_or_missing_file_raises(tmp_path):
     (tmp_path / "noise").write_bytes(b"no weights")
     with pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
         fn.load_torch(twin(), tmp_path / "noise")

@@ -1,4 +1,4 @@
-"""The ready nets: published shapes and numbers of parameters, and that they train."""
+"""Ready-made networks: published shapes and parameter counts, and training."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_alexnet_has_the_published_number_of_parameters(form, parameters):
     assert model.flop((227, 227, 3)) > 1.4e9
 
 
-def test_alexnet_takes_torchvisions_images_of_224():
+def test_alexnet_accepts_224_pixels_and_rejects_invalid_options():
     assert fn.nets.alexnet(10).output_shape((224, 224, 3)) == (10,)
     with pytest.raises(ValueError, match="form"):
         fn.nets.alexnet(form="two_towers")
@@ -35,7 +35,7 @@ def test_alexnet_takes_torchvisions_images_of_224():
         fn.nets.alexnet(0)
 
 
-def test_alexnet_learns_a_few_images_by_heart():
+def test_alexnet_overfits_a_few_images():
     rng = np.random.default_rng(0)
     x = resize(rng.integers(0, 256, (4, 8, 8, 3)).astype(np.uint8), (227, 227))
     fn.manual_seed(0)
@@ -45,7 +45,7 @@ def test_alexnet_learns_a_few_images_by_heart():
     assert losses[-1] < 0.5 * losses[0]
 
 
-def test_the_net_for_digits():
+def test_mnist_cnn_has_the_published_size_and_rejects_small_images():
     model = fn.nets.mnist_cnn()
     assert sum(param.size for param in model.parameters()) == 278_890
     assert model.output_shape((28, 28)) == (10,)

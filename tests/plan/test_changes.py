@@ -190,7 +190,7 @@ def test_a_trainer_of_another_model_checks_it_against_the_data(twins):
     for trainer, model in zip(pair.both, other, strict=True):
         trainer.model = model
     for trainer in pair.both:
-        with pytest.raises(ValueError, match=r"wants samples of shape \(7,\), got \(6,\)"):
+        with pytest.raises(ValueError, match=r"expects samples of shape \(7,\), got \(6,\)"):
             trainer.step(*batch())
 
 

@@ -159,7 +159,7 @@ def test_predictions_between_steps_follow_them(twins):
 def test_a_batch_of_one_is_refused_after_others(twins):
     pair = twins(normed)
     pair.run()
-    assert "more than one value for each channel" in str(pair.fail(X[:1], Y[:1]))
+    assert "more than one value per channel" in str(pair.fail(X[:1], Y[:1]))
     pair.run()
 
 
