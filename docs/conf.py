@@ -1,0 +1,57 @@
+"""Builds the documentation: sphinx-build -W docs build/docs."""
+
+import re
+from importlib import metadata
+
+project = "fastnn"
+author = "the fastnn authors"
+release = metadata.version("fastnn-kernels")
+html_title = f"fastnn {release}"
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+]
+myst_enable_extensions = ["attrs_inline", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+exclude_patterns = ["pictures"]
+nitpicky = False
+
+html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["fastnn.css"]
+copybutton_prompt_text = "$ "
+
+default_role = "code"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_default_options = {"members": True}
+autodoc_typehints = "none"  # shapes and types are in the text: `npt.ArrayLike` written out fills half a page
+autosummary_generate = False  # the tables of docs/api link to entries on the same page
+maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_rtype = False
+
+PICTURE = re.compile(r'<picture>\s*<source [^>]*srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>')
+CODE = re.compile(r"(``.+?``|`[^`]+`)")
+
+
+def two_pictures(app, name, source):
+    """Turn <picture>, by which GitHub chooses between light and dark, into two images of which furo shows one."""
+    source[0] = PICTURE.sub(r"![\3](\2){.only-light}\n![\3](\1){.only-dark}", source[0])
+
+
+def escape_arithmetic(app, what, name, obj, options, lines):
+    """Escape stars and bars outside `code`, where they are arithmetic, and end `code` before a letter."""
+    for number, line in enumerate(lines):
+        pieces = CODE.split(line)
+        pieces[::2] = [re.sub(r"([*|])", r"\\\1", piece) for piece in pieces[::2]]
+        lines[number] = re.sub(r"(`[^`]+`)(?=[a-z])", r"\1\\ ", "".join(pieces))  # the s of `Param`s
+
+
+def setup(app):
+    app.connect("source-read", two_pictures)
+    app.connect("autodoc-process-docstring", escape_arithmetic, priority=400)  # before napoleon's
