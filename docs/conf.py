@@ -35,12 +35,14 @@ maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
-PICTURE = re.compile(r'<picture>\s*<source [^>]*srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>')
+PICTURE = re.compile(
+    r'<picture>\s*<source [^>]*srcset="([^"]+)">\s*<img src="([^"]+)" alt="([^"]*)">\s*</picture>'
+)
 CODE = re.compile(r"(``.+?``|`[^`]+`)")
 
 
 def two_pictures(app, name, source):
-    """Turn <picture>, by which GitHub chooses between light and dark, into two images of which furo shows one."""
+    """Turn <picture>, which follows the system, into two images that follow the theme chosen on the page."""
     source[0] = PICTURE.sub(r"![\3](\2){.only-light}\n![\3](\1){.only-dark}", source[0])
 
 
