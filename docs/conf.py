@@ -3,6 +3,9 @@
 import re
 from importlib import metadata
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
+
 project = "fastnn"
 author = "the fastnn authors"
 release = metadata.version("fastnn-kernels")
@@ -18,17 +21,22 @@ extensions = [
 myst_enable_extensions = ["attrs_inline", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 exclude_patterns = ["pictures"]
-nitpicky = False
+smartquotes = False  # values such as "fixed" must stay what one can copy
 
 html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["fastnn.css"]
+html_theme_options = {"top_of_page_buttons": []}
+html_math_renderer = "mathml"
 copybutton_prompt_text = "$ "
 
 default_role = "code"
+toc_object_entries_show_parents = "hide"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
+autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # an override without a docstring is not listed again
 autodoc_typehints = "none"  # shapes and types are in the text: `npt.ArrayLike` written out fills half a page
 autosummary_generate = False  # the tables of docs/api link to entries on the same page
 maximum_signature_line_length = 88
@@ -49,11 +57,28 @@ def two_pictures(app, name, source):
 def escape_arithmetic(app, what, name, obj, options, lines):
     """Escape stars and bars outside `code`, where they are arithmetic, and end `code` before a letter."""
     for number, line in enumerate(lines):
+        if line.lstrip().startswith((">>> ", "... ")):
+            continue
         pieces = CODE.split(line)
         pieces[::2] = [re.sub(r"([*|])", r"\\\1", piece) for piece in pieces[::2]]
         lines[number] = re.sub(r"(`[^`]+`)(?=[a-z])", r"\1\\ ", "".join(pieces))  # the s of `Param`s
 
 
+def inline_math(translator, node):
+    """Write a formula as MathML: browsers draw it without a script from another site."""
+    translator.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def display_math(translator, node):
+    """Write a displayed formula as MathML."""
+    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app):
+    app.add_html_math_renderer(
+        "mathml", inline_renderers=(inline_math, None), block_renderers=(display_math, None)
+    )
     app.connect("source-read", two_pictures)
     app.connect("autodoc-process-docstring", escape_arithmetic, priority=400)  # before napoleon's

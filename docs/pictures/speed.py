@@ -41,7 +41,9 @@ def read(path: Path, threads: int) -> dict[str, dict[str, float]]:
 def label(shape: str) -> tuple[str, str]:
     """("784-300-10 sigmoid", "batch 50, SGD") of "B 784-300-10 sigmoid b50 sgd"."""
     name, batch, optimizer = re.fullmatch(r"\w (.+) b(\d+) (\w+)", shape).groups()
-    return NAMES.get(name, name), f"batch {batch}, {'Adam' if optimizer == 'adam' else optimizer.upper()}"
+    return NAMES.get(
+        name, name.replace("relu", "ReLU")
+    ), f"batch {batch}, {'Adam' if optimizer == 'adam' else optimizer.upper()}"
 
 
 def microseconds(seconds: float) -> str:
@@ -57,9 +59,9 @@ def chart(nets: dict[str, dict[str, float]], threads: int, theme: Theme) -> list
         text(0, 22, "Time of one training step", font_size=19, font_weight=600),
         text(0, 44, f"relative to fastnn, {threads} thread{plural}; shorter is better", fill=theme.faint),
     ]
-    x = LEFT
+    x = WIDTH - 8 * sum(map(len, colours)) - 40 * len(colours)
     for library, colour in colours.items():
-        drawn += [rectangle(x, 33, 12, 12, rx=2, fill=colour), text(x + 17, 44, library)]
+        drawn += [rectangle(x, 11, 12, 12, rx=2, fill=colour), text(x + 17, 22, library)]
         x += 40 + 8 * len(library)
     y = TOP
     for shape, times in nets.items():
