@@ -35,7 +35,6 @@ toc_object_entries_show_parents = "hide"
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_default_options = {"members": True}
-autodoc_preserve_defaults = True
 autodoc_inherit_docstrings = False  # an override without a docstring is not listed again
 autodoc_typehints = "none"  # shapes and types are in the text: `npt.ArrayLike` written out fills half a page
 autosummary_generate = False  # the tables of docs/api link to entries on the same page
@@ -64,6 +63,12 @@ def escape_arithmetic(app, what, name, obj, options, lines):
         lines[number] = re.sub(r"(`[^`]+`)(?=[a-z])", r"\1\\ ", "".join(pieces))  # the s of `Param`s
 
 
+def short_defaults(app, what, name, obj, options, signature, returns):
+    """Write np.float32 for a default that prints as <class 'numpy.float32'>."""
+    # autodoc_preserve_defaults would read the source, where fit has fewer parameters than its signature.
+    return signature and re.sub(r"<class 'numpy\.(\w+)'>", r"np.\1", signature), returns
+
+
 def inline_math(translator, node):
     """Write a formula as MathML: browsers draw it without a script from another site."""
     translator.body.append(tex2mathml(node.astext()))
@@ -82,3 +87,4 @@ def setup(app):
     )
     app.connect("source-read", two_pictures)
     app.connect("autodoc-process-docstring", escape_arithmetic, priority=400)  # before napoleon's
+    app.connect("autodoc-process-signature", short_defaults)
