@@ -1,0 +1,57 @@
+"""The pictures of the docs are those that their scripts draw."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def draw(script, *arguments):
+    command = [sys.executable, DOCS / "pictures" / script, *arguments]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+def benchmark(contestant, threads, median):
+    info = {"shape": "B 784-300-10 sigmoid b50 sgd", "contestant": contestant, "threads": threads}
+    return {"stats": {"median": median}, "extra_info": info}
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments", "stem"),
+    [("speed.py", [DOCS / "pictures" / "speed.json"], "speed"), ("architecture.py", [], "architecture")],
+)
+def test_committed_pictures_are_up_to_date(script, arguments, stem, tmp_path):
+    draw(script, *arguments, tmp_path / stem)
+    for theme in ("light", "dark"):
+        name = f"{stem}-{theme}.svg"
+        assert (tmp_path / name).read_text() == (DOCS / name).read_text(), (
+            f"{name}: run docs/pictures/{script}"
+        )
+
+
+def test_chart_takes_the_best_variant_within_the_threads(tmp_path):
+    """Of fastnn exactly the number of threads, of a library its fastest variant with at most that number."""
+    run = [
+        benchmark("fastnn", 1, 100e-6),
+        benchmark("fastnn", 2, 50e-6),
+        benchmark("torch", 1, 400e-6),
+        benchmark("torch.compile", 1, 300e-6),
+        benchmark("torch", 2, 200e-6),
+        benchmark("sklearn", 2, 900e-6),
+    ]
+    (tmp_path / "run.json").write_text(json.dumps({"benchmarks": run}))
+    draw("speed.py", tmp_path / "run.json", tmp_path / "one", "--threads", "1")
+    one = (tmp_path / "one-light.svg").read_text()
+    assert ">100 us<" in one
+    assert ">300 us, 3.0x<" in one
+    assert "900 us" not in one
+    draw("speed.py", tmp_path / "run.json", tmp_path / "two", "--threads", "2")
+    two = (tmp_path / "two-light.svg").read_text()
+    assert ">50 us<" in two
+    assert ">200 us, 4.0x<" in two
+    assert ">900 us, 18.0x<" in two
+    assert ">//<" in two  # broken off
