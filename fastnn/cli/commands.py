@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from fastnn import get_num_threads
-from fastnn.cli import train_run
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
@@ -167,7 +166,7 @@ def profile(
     sizes = sizes_of(layers)
     if threads is not None:
         fn.set_num_threads(threads)
-    model = train_run.mlp(sizes, activation, "fan_in_uniform")
+    model = fn.nets.mlp(sizes, activation=activation)
     rng = np.random.default_rng(0)
     x, y = rng.random((batch_size, sizes[0]), np.float32), rng.integers(sizes[-1], size=batch_size)
     found = fn.Trainer(model, optimizer=optimizer, seed=0).profile(x, y)

@@ -22,7 +22,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -31,14 +31,14 @@ from typing import Any
 import numpy as np
 
 from fastnn import data, viz
-from fastnn._validation import Array, choose
+from fastnn._validation import Array
 from fastnn.cli.settings import DATASETS, SCHEDULES, Dataset, Part, Settings, describe
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
-from fastnn.layers import ACTIVATIONS, Dropout, Flatten, Layer, Linear, Sequential
-from fastnn.nets import mnist_cnn
+from fastnn.layers import Layer, Sequential
+from fastnn.nets import mlp, mnist_cnn
 from fastnn.optim.ema import ema_of
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
@@ -190,19 +190,12 @@ def build(settings: Settings) -> Sequential:
     if settings.model == "cnn":
         dataset = DATASETS[settings.dataset]
         return mnist_cnn(dataset.image, dataset.classes, dropout=settings.dropout)
-    return mlp(settings.layers, settings.activation, settings.weight_init, settings.dropout)
-
-
-def mlp(sizes: Sequence[int], activation: str, weight_init: str, dropout: float = 0.0) -> Sequential:
-    """Flattened inputs, dense layers of these sizes, the activation between them, dropout before the last."""
-    kind = choose(activation, ACTIVATIONS, "activation")
-    layers: list[Layer] = []
-    for fans in itertools.pairwise(sizes):
-        layers += [Linear(*fans, weight_init=weight_init), kind()]
-    layers.pop()  # no activation at the end: losses take logits
-    if dropout and len(layers) > 1:
-        layers.insert(-1, Dropout(dropout))
-    return Sequential(Flatten(), *layers)
+    return mlp(
+        settings.layers,
+        activation=settings.activation,
+        weight_init=settings.weight_init,
+        dropout=settings.dropout,
+    )
 
 
 def _can_go_on(settings: Settings, out: Path | None) -> bool:

@@ -1,6 +1,7 @@
 """Nets that are ready to be trained."""
 
 from fastnn.nets.alexnet import alexnet
+from fastnn.nets.mlp import mlp
 from fastnn.nets.mnist import mnist_cnn
 
-__all__ = ["alexnet", "mnist_cnn"]
+__all__ = ["alexnet", "mlp", "mnist_cnn"]
