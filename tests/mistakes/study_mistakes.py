@@ -36,7 +36,7 @@ MISTAKES = (
     Mistake(
         "Ctrl-C loses what is done",
         "fastnn/studies/sweep.py",
-        "if future not in taken and not future.cancelled() and future.exception() is None:",
+        "if future not in added and not future.cancelled() and future.exception() is None:",
         "if False:",
         (SWEEP,),
     ),
