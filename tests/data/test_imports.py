@@ -1,4 +1,4 @@
-"""What `import fastnn.data` loads: it must stay quick, and below the rest of fastnn."""
+"""`import fastnn.data` must be fast and must not load the layers of fastnn above it."""
 
 import subprocess
 import sys

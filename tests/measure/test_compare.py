@@ -228,5 +228,5 @@ def test_plot_without_matplotlib_raises_an_error_that_says_what_to_install(races
 
 
 def test_table_does_not_import_matplotlib():
-    code = "import sys; from fastnn import compare; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys; from fastnn.measure import compare; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -172,7 +172,7 @@ MISTAKES = (
     Mistake(
         "shares of 255 cut instead of rounded",
         "fastnn/data/mnist_formats.py",
-        "return whole.astype(np.uint8)",
+        "return rounded.astype(np.uint8)",
         "return scaled.astype(np.uint8)",
         (FORMATS,),
     ),

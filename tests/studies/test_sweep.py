@@ -96,7 +96,7 @@ def test_joblib_in_two_processes(serial, pytestconfig):
 import json, sys
 sys.path.insert(0, {str(pytestconfig.rootpath)!r})
 import fastnn as fn
-from tests.test_sweep import GRID, build, curves
+from tests.studies.test_sweep import GRID, build, curves
 print(json.dumps(curves(fn.sweep(build, GRID, executor="joblib", jobs=2, progress=False))))
 """
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
