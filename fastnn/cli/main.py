@@ -96,7 +96,7 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     complexity = ArgumentParser(
         description="Show how much time backpropagation saves, by timing gradients of growing networks."
     )
-    complexity.add_function_arguments(commands.complexity, skip={"quick"})
+    complexity.add_function_arguments(commands.complexity, as_group=False, skip={"quick"})
     complexity.add_argument(
         "--quick", action="store_true", help="Time small networks only, in two rounds: about ten seconds."
     )
@@ -119,7 +119,9 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
         help="A setting and the values to try, such as optimizer.lr=0.1,0.3. With several settings, every "
         "combination is trained.",
     )
-    sweep.add_function_arguments(commands.sweep, skip={"config", "grid", "resume", "no_download"})
+    sweep.add_function_arguments(
+        commands.sweep, as_group=False, skip={"config", "grid", "resume", "no_download"}
+    )
     sweep.add_argument(
         "--resume", action="store_true", help="Continue the interrupted sweep in the folder given by --out."
     )
@@ -127,7 +129,7 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     subcommands.add_subcommand("sweep", sweep, help="Train with every combination of settings in a grid.")
 
     comparison = ArgumentParser(description="Compare the speed of libraries in a benchmark run.")
-    comparison.add_function_arguments(commands.compare, as_positional=True)
+    comparison.add_function_arguments(commands.compare, as_group=False, as_positional=True)
     subcommands.add_subcommand(
         "compare", comparison, help="Compare the speed of libraries in a benchmark run."
     )
@@ -137,16 +139,16 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
         "standard deviation."
     )
     curves.add_argument("runs", type=Path, nargs="+", help="Folders of the runs.")
-    curves.add_function_arguments(commands.curves, skip={"runs", "log"})
+    curves.add_function_arguments(commands.curves, as_group=False, skip={"runs", "log"})
     curves.add_argument("--log", action="store_true", help="Use a logarithmic y axis.")
     subcommands.add_subcommand("curves", curves, help="Draw learning curves of several runs.")
 
     picture = ArgumentParser(description="Draw a picture of a training run.")
-    picture.add_function_arguments(commands.picture, as_positional=True)
+    picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
-    profile.add_function_arguments(commands.profile)
+    profile.add_function_arguments(commands.profile, as_group=False)
     subcommands.add_subcommand(
         "profile", profile, help="Print how long each kernel call of a training step takes."
     )
