@@ -67,7 +67,7 @@ def rank(part):
 
 
 def exists(part):
-    return part == "kernels" or (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").exists()
+    return part == "kernels" or (part and (PACKAGE / part).is_dir()) or (PACKAGE / f"{part}.py").exists()
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -201,4 +203,11 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
     """Return the class path and the arguments of an optimizer as a dict, in the form of jsonargparse."""
     kind = type(optimizer)
     arguments = {name: getattr(optimizer, name) for name in inspect.signature(kind).parameters}
-    return {"class_path": f"{kind.__module__}.{kind.__qualname__}", "init_args": arguments}
+    return {"class_path": _import_path(kind), "init_args": arguments}
+
+
+def _import_path(kind: type) -> str:
+    """The shortest path from which a class can be imported: fastnn.SGD, not fastnn.optim.optimizers.SGD."""
+    packages = itertools.accumulate(kind.__module__.split("."), "{}.{}".format)
+    home = next(p for p in packages if getattr(sys.modules.get(p), kind.__qualname__, None) is kind)
+    return f"{home}.{kind.__qualname__}"

@@ -85,7 +85,7 @@ def test_the_config_holds_settings_and_environment(digits):
     assert config["settings"]["layers"] == [64, 64, 32, 10]
     assert config["settings"]["seed"] == 0
     assert config["settings"]["optimizer"] == {
-        "class_path": f"{fn.SGD.__module__}.SGD",
+        "class_path": "fastnn.SGD",
         "init_args": {"lr": 0.1, "momentum": 0.9, "nesterov": False, "weight_decay": 0.0},
     }
     assert config["environment"]["fastnn"] == fn.__version__
@@ -126,7 +126,7 @@ def test_options_reach_the_run(command, tmp_path):
         "dropout": 0.0,
         "loss": "squared_error",
         "optimizer": {
-            "class_path": f"{fn.Adam.__module__}.Adam",
+            "class_path": "fastnn.Adam",
             "init_args": {"lr": 0.001, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.001},
         },
         "schedule": "constant",

@@ -188,9 +188,8 @@ def child_train(path, out):
     import sys
     from pathlib import Path
 
-    from tests.test_resume import OPTIMIZERS, bits, images, net
-
     import fastnn as fn
+    from tests.training.test_resume import OPTIMIZERS, bits, images, net
 
     print("ready", flush=True)
     model, optimizer, ema, history = net(), OPTIMIZERS["nesterov"](), fn.EMA(0.9), fn.History()
