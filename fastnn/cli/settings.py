@@ -177,7 +177,7 @@ PRESETS = {
 
 
 def optimizer_class(path: str) -> type[Optimizer]:
-    """Import the optimizer class at `path`, such as "fastnn.optim.Adam".
+    """Import the optimizer class at `path`, such as "fastnn.Adam".
 
     Raises ValueError if there is no such class, or if it is not an optimizer: a settings file must not be
     able to call arbitrary functions.
@@ -207,7 +207,7 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
 
 
 def _import_path(kind: type) -> str:
-    """The shortest path from which a class can be imported: fastnn.SGD, not fastnn.optim.optimizers.SGD."""
+    """Return the shortest import path of a class: fastnn.SGD, not fastnn.optim.optimizers.SGD."""
     packages = itertools.accumulate(kind.__module__.split("."), "{}.{}".format)
     home = next(p for p in packages if getattr(sys.modules.get(p), kind.__qualname__, None) is kind)
     return f"{home}.{kind.__qualname__}"
