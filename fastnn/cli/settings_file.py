@@ -1,5 +1,7 @@
 """Read the settings of a training run from a YAML or JSON file, and grids and seeds from option values.
 
+A settings file looks like this::
+
     dataset: mnist                                      # required
     layers: [784, 128, 64, 10]
     optimizer: {name: sgd, lr: 0.1, momentum: 0.9}      # or only a name, or only some arguments

@@ -1,9 +1,11 @@
 """Run a sweep over settings and write its results into a folder: `fastnn sweep`.
 
-config.json     the settings that all runs share, the grid, the seeds, and the software versions
-study.json      all runs with their curves; read it with `fn.Study.load`
-table.txt       mean and standard deviation of each result over the seeds
-bands.png       the validation accuracy of each point of the grid
+The folder has these files::
+
+    config.json     the settings that all runs share, the grid, the seeds, and the software versions
+    study.json      all runs with their curves; read it with `fn.Study.load`
+    table.txt       mean and standard deviation of each result over the seeds
+    bands.png       the validation accuracy of each point of the grid
 """
 
 from __future__ import annotations

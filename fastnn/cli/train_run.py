@@ -1,5 +1,7 @@
 """Train one network and write its results into a folder: `fastnn train`.
 
+The folder has these files::
+
     config.json           the settings, the software versions, the backend and the number of threads
     history.json          loss and accuracy on the test set, the training time in seconds, the curves
     weights.safetensors   the trained weights; read them with `fn.load`

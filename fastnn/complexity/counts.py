@@ -4,7 +4,7 @@
 the products of weights, outputs and gradients in `fastnn.naive`, for one sample and ReLU (other activations
 and softmax need a few more per unit).
 
-With N layers of K units, N = L + 1:
+With N layers of K units, N = L + 1::
 
     forward               (N - 1) K^2
     backpropagation       3 (N - 1) K^2 - K^2 + (N - 2) K          about 3 N K^2

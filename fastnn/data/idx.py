@@ -1,5 +1,7 @@
 """Read and write IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/).
 
+An IDX file consists of::
+
     bytes 0-1       zero
     byte 2          type of the elements, a key of `DTYPES`
     byte 3          number of dimensions D

@@ -1,10 +1,12 @@
 """Read MNIST from CSV, .npz and .mat files, which are recognized by their content, not by their names.
 
-csv     one line per image, with the label and 784 pixels; one file for each part, training and test set
-npz     NumPy archive with images and labels of both parts, named x_train, y_train, x_test and y_test as
-        in Keras, or by other names, which are recognized by their shapes
-mat     MATLAB file (version 5 to 7) with matrices train0 ... train9 and test0 ... test9, one row per
-        image; or with four arrays, as in an npz file
+The formats are::
+
+    csv     one line per image, with the label and 784 pixels; one file for each part, training and test set
+    npz     NumPy archive with images and labels of both parts, named x_train, y_train, x_test and y_test as
+            in Keras, or by other names, which are recognized by their shapes
+    mat     MATLAB file (version 5 to 7) with matrices train0 ... train9 and test0 ... test9, one row per
+            image; or with four arrays, as in an npz file
 """
 
 import re

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 def two_classes(
     n: int, *, seed: int = 0, noise: float = 0.1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Draw points from two interleaved half circles ("two moons"), which no straight line separates:
+    """Draw points from two interleaved half circles ("two moons"), which no straight line separates::
 
         x = s * (cos t - 1/2, sin t - 1/4) + noise * z,   s = 1 in class 0 and -1 in class 1
 

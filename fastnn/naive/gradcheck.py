@@ -18,8 +18,8 @@ def gradcheck(model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", s
 
     The gradients are computed in float64 on a copy of the model: by backpropagation, a, and by central
     differences, b, with two forward passes per weight. The error of a parameter is
-    |a - b| / max(|a| + |b|, 1e-8) in the Euclidean norm. It is about 1e-8 for a right gradient and above 1e-4
-    for a wrong one, unless an activation is at a kink (ReLU at 0).
+    `|a - b| / max(|a| + |b|, 1e-8)` in the Euclidean norm. It is about 1e-8 for a right gradient and above
+    1e-4 for a wrong one, unless an activation is at a kink (ReLU at 0).
 
     Args:
         model: The model; it is not changed.

@@ -98,7 +98,9 @@ def central_differences(
 
 
 def path_gradients(model: Layer, data: Data, *, scale: float | None = None) -> dict[str, Array]:
-    """Compute dloss/dw of each weight as a sum over all paths from w to the loss. For w = W_l[k, n], it is
+    """Compute dloss/dw of each weight as a sum over all paths from the weight to the loss.
+
+    For w = W_l[k, n], the sum is::
 
         a_{l-1}[k]  sum over units u_l = n, u_{l+1}, ..., u_L of
             f_l'(z_l[u_l]) W_{l+1}[u_l, u_{l+1}] f_{l+1}'(z_{l+1}[u_{l+1}]) ... W_L[u_{L-1}, u_L] dz_L[u_L]
@@ -145,7 +147,7 @@ def count_paths(widths: Sequence[int]) -> int:
     """Count the paths that `path_gradients` follows for one sample, from all weights and biases to the loss.
 
     `widths` = [n_0, n_1, ..., n_L] are the units of each layer, inputs and logits included. There are
-    (n_{l-1} + 1) n_l weights and biases in layer l, and n_{l+1} n_{l+2} ... n_L paths from each to the loss:
+    (n_{l-1} + 1) n_l weights and biases in layer l, and n_{l+1} n_{l+2} ... n_L paths from each to the loss::
 
         sum over l = 1..L of (n_{l-1} + 1) n_l n_{l+1} ... n_L.
 

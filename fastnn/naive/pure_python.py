@@ -1,6 +1,6 @@
 """Backpropagation in pure Python, with lists and `math`, one sample at a time, written to be read.
 
-The model is that of fn.Sequential(fn.Linear, activation, ..., fn.Linear) with the loss "cross_entropy":
+The model is that of `fn.Sequential(fn.Linear, activation, ..., fn.Linear)` with the loss "cross_entropy"::
 
     a_0 = x,   z_l = a_{l-1} W_l + b_l,   a_l = f_l(z_l),   loss = -log softmax(z_L)_label
 
@@ -20,7 +20,7 @@ Function = Callable[[float], float]
 
 
 def sigmoid(z: float) -> float:
-    """1 / (1 + exp(-z)), computed from exp(-|z|), because exp(-z) overflows below z = -709."""
+    """`1 / (1 + exp(-z))`, computed from `exp(-|z|)`, because `exp(-z)` overflows below z = -709."""
     e = math.exp(-abs(z))
     return (1 if z >= 0 else e) / (1 + e)
 
@@ -116,6 +116,8 @@ class MLP:
     def gradients(self, x: Vector, label: int) -> tuple[list[Matrix], list[Vector]]:
         """Compute the gradients of `loss` by backpropagation: all dW_l (K, N) and all db_l (N,).
 
+        The equations are::
+
             dz_L = softmax(z_L) - onehot(label),   dz_l = (dz_{l+1} W_{l+1}^T) * f_l'(z_l)
             dW_l = a_{l-1}^T dz_l,                 db_l = dz_l
 
@@ -141,6 +143,8 @@ class MLP:
 
     def differences(self, x: Vector, label: int, *, step: float = 1e-5) -> tuple[list[Matrix], list[Vector]]:
         """Compute the gradients of `loss` by central differences: all dW_l (K, N) and all db_l (N,).
+
+        The approximation is::
 
             dloss/dw ~ (loss(w + h) - loss(w - h)) / 2h  for every weight and bias w, h = `step`
 

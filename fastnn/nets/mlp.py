@@ -19,7 +19,7 @@ def mlp(
 ) -> Sequential:
     """Build a multi-layer perceptron that maps samples of any shape to logits.
 
-    `mlp([784, 128, 10], dropout=0.2)` is
+    `mlp([784, 128, 10], dropout=0.2)` is::
 
         Sequential(Flatten(), Linear(784, 128), ReLU(), Dropout(0.2), Linear(128, 10))
 
