@@ -28,7 +28,7 @@ def test_the_real_files_load():
     assert (x.dtype, y.dtype) == (np.uint8, np.int64)
     assert y[:9].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8]
     assert set(y) == set(y_test) == set(range(10))
-    # Neighbouring pixels are alike, in each channel: the axes are where they belong.
+    # Neighbouring pixels are similar in each channel, so the axes are in the right order.
     smooth = np.abs(np.diff(x[:200].astype(int), axis=2)).mean()
     assert smooth < np.abs(np.diff(x[:200].astype(int), axis=3)).mean() + 15 < 40
 

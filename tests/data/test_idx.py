@@ -21,7 +21,7 @@ def idx_bytes(code, shape, data):
     return struct.pack(f">HBB{len(shape)}I", 0, code, len(shape), *shape) + data
 
 
-# 3 x 2 big-endian int16: every part of the format in few bytes.
+# 3 x 2 big-endian int16, a small file with every part of the format.
 SMALL = idx_bytes(0x0B, (3, 2), bytes(range(12)))
 
 
@@ -45,7 +45,7 @@ def peak_bytes(function):
         tracemalloc.stop()
 
 
-# --- what is right ---
+# --- valid files ---
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -132,7 +132,7 @@ def test_a_written_file_has_the_usual_permissions(tmp_path):
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
-# --- what is wrong ---
+# --- invalid files ---
 
 
 @pytest.mark.parametrize("length", range(len(SMALL)))

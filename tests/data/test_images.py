@@ -65,7 +65,7 @@ def test_image_formats_and_modes(folder):
 
 def test_images_are_rotated_as_their_exif_data_say(folder):
     picture, exif = Image.fromarray(gradient()), Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees clockwise when shown
+    exif[0x0112] = 6  # viewers rotate the image by 90 degrees clockwise
     picture.save(folder / "s1" / "a.png", exif=exif)
     x, _, _ = image_folder(folder, size=(8, 12), grey=True, progress=False)
     assert np.array_equal(x[0], np.rot90(gradient(), -1))
@@ -122,7 +122,7 @@ def test_resize_interpolates_bilinearly(shape):
     larger, smaller = resize(x, (12, 24)), resize(x, (3, 4))
     assert larger.shape == (5, 12, 24, *shape[3:])
     means = x.reshape(5, 3, 2, 4, 2, -1).mean((2, 4)).reshape(smaller.shape)
-    assert np.abs(smaller - means).mean() < 40  # smoothed, not every other pixel
+    assert np.abs(smaller - means).mean() < 40  # smoothed, not subsampled
     assert np.array_equal(resize(np.full(shape, 7, np.uint8), (3, 9)), np.full((5, 3, 9, *shape[3:]), 7))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fastnn
 
-# Under an empty stand-in for the package fastnn, whose own imports are not the question here.
+# With an empty module in place of the package fastnn, whose own imports this test is not about.
 PROGRAM = """
 import sys, types
 import numpy

@@ -14,7 +14,7 @@ import pytest
 
 from fastnn.data import DatasetError, DatasetNotFoundError, mnist, write_idx
 
-# Not `import fastnn.data.mnist`: in the package, that name is the function.
+# Not `import fastnn.data.mnist`, because that name is the function in the package.
 module = importlib.import_module("fastnn.data.mnist")
 
 NAMES = [
@@ -178,9 +178,10 @@ def test_a_damaged_file_is_not_downloaded_again(folder, arrays):
 
 
 class Server(ThreadingHTTPServer):
-    """Two mirrors on this machine: `files` maps the path of a URL to what is sent.
+    """Both mirrors, on this machine.
 
-    `cut` is the set of paths after half of whose bytes the connection breaks; `log` lists the requests.
+    `files` maps the path of a URL to the bytes of the response, `cut` has the paths for which the connection
+    breaks after half of the bytes, and `log` lists the requests.
     """
 
     def __init__(self):

@@ -281,7 +281,7 @@ def test_other_zip_files_are_not_taken_for_npz(tmp_path, parts):
     assert_same(mnist(tmp_path), parts)
 
 
-def test_compressed_archives_load(tmp_path, parts):
+def test_npz_archives_inside_gzip_load(tmp_path, parts):
     path = savez(tmp_path / "a.npz", by_name(parts))
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert_same(mnist(path), parts)

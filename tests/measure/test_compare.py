@@ -123,7 +123,7 @@ def test_load_reads_the_output_of_peers(run, capsys, monkeypatch):
     ]
     assert races[0].medians == pytest.approx(
         {"torch": 600e-6, "fastnn": 75e-6}
-    )  # of the medians of the rounds
+    )  # the median of the medians of the rounds
     assert races[1].factor("fastnn") == pytest.approx(8)
     assert main(["compare", str(path)]) == 0
     assert f"training step, 1 thread   {shape}  600 us  75.0 us  8.0x" in capsys.readouterr().out

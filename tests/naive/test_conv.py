@@ -13,9 +13,9 @@ from ..kernels.cases import CONVOLUTIONS
 from ..kernels.convolution import Convolution
 
 WAYS = ("loops", "shifts", "columns")
-# Images and filters that are no squares, everything different downwards and to the right.
-UNLIKE = Convolution((2, 9, 8, 3), (3, 2, 4), stride=(2, 3), padding=(2, 1), dilation=(1, 2))
-SMALL = [UNLIKE] + [conv for conv in CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40_000]
+# Images and filters that are not square, with different strides, paddings and dilations for rows and columns.
+ASYMMETRIC = Convolution((2, 9, 8, 3), (3, 2, 4), stride=(2, 3), padding=(2, 1), dilation=(1, 2))
+SMALL = [ASYMMETRIC] + [conv for conv in CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40_000]
 PAIRS = [(way, conv) for conv in SMALL for way in WAYS if way == "loops" or conv.groups == 1]
 
 
@@ -34,11 +34,11 @@ def arguments(conv, bias, dtype=np.float64):
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize(("way", "conv"), PAIRS, ids=str)
 def test_naive_convolutions_meet_the_specification(way, conv, bias):
-    wanted, got = arguments(conv, bias), arguments(conv, bias)
+    expected, got = arguments(conv, bias), arguments(conv, bias)
     for kernel, (name, given) in got.items():
-        load("ref")[kernel](*wanted[kernel][1])
+        load("ref")[kernel](*expected[kernel][1])
         getattr(naive_conv, f"{name}_{way}")(*given)
-        pairs = zip(given, wanted[kernel][1], strict=True)
+        pairs = zip(given, expected[kernel][1], strict=True)
         for argument, want in (pair for pair in pairs if isinstance(pair[0], np.ndarray)):
             # This includes the inputs, which must not change.
             np.testing.assert_allclose(argument, want, 1e-12, 1e-12, err_msg=kernel)
@@ -54,13 +54,13 @@ def test_the_cases_cover_all_options():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_float32_is_preserved(way):
-    conv = UNLIKE
+    conv = ASYMMETRIC
     for kernel, (name, given) in arguments(conv, True, np.float32).items():
-        wanted = arguments(conv, True, np.float32)[kernel][1]
-        load("ref")[kernel](*wanted)
+        expected = arguments(conv, True, np.float32)[kernel][1]
+        load("ref")[kernel](*expected)
         getattr(naive_conv, f"{name}_{way}")(*given)
         assert given[-1].dtype == np.float32
-        np.testing.assert_allclose(given[-1], wanted[-1], 1e-5, 1e-5)
+        np.testing.assert_allclose(given[-1], expected[-1], 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("way", ["shifts", "columns"])
@@ -87,10 +87,10 @@ def test_dw_loops_agree_with_central_differences(monkeypatch):
     ).to(np.float64)
     rng = np.random.default_rng(0)
     data = rng.normal(size=(3, 5, 4, 2)), rng.integers(4, size=3)
-    wanted = naive.central_differences(model, data)
+    expected = naive.central_differences(model, data)
     with fn.backend("ref"):
         monkeypatch.setitem(load("ref"), "conv_dw", naive_conv.dw_loops)
         fn.gradients(model, data)
-    assert wanted.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert expected.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
     for name, param in model.named_parameters():
-        np.testing.assert_allclose(param.grad, wanted[name], 0, 1e-8, err_msg=name)
+        np.testing.assert_allclose(param.grad, expected[name], 0, 1e-8, err_msg=name)

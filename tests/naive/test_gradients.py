@@ -133,7 +133,7 @@ def test_central_differences_in_float32():
     assert_same(naive.central_differences(model, data, step=5e-3), backpropagation(model, data), 1e-4)
 
 
-# What must not change
+# No side effects
 
 
 class Failing(fn.Layer):

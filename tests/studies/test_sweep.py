@@ -62,7 +62,7 @@ def test_results_do_not_depend_on_the_number_of_jobs(serial):
 
 
 @pytest.mark.parametrize("name", ["ref", "jit"])
-def test_other_backends(name):
+def test_results_do_not_depend_on_the_jobs_with_other_backends(name):
     with fn.backend(name):
         alone = fn.sweep(build, {"lr": [0.1]}, seeds=[0, 1], jobs=1, progress=False)
         together = fn.sweep(build, {"lr": [0.1]}, seeds=[0, 1], jobs=2, progress=False)
@@ -82,14 +82,14 @@ def test_a_run_of_a_sweep_equals_a_call_of_fit(serial):
     assert member.values == {name: curve[-1] for name, curve in history.items()}
 
 
-def test_joblib_in_one_process(serial):
+def test_joblib_in_one_process_gives_the_same_results(serial):
     joblib = pytest.importorskip("joblib")
     with joblib.parallel_config(backend="threading", n_jobs=2):
         found = fn.sweep(build, {"lr": [0.1], "hidden": [12]}, executor="joblib", progress=False)
     assert curves(found) == curves(serial)[-3:]
 
 
-def test_joblib_in_two_processes(serial, pytestconfig):
+def test_joblib_in_two_processes_gives_the_same_results(serial, pytestconfig):
     """In a script, because the workers import the function they call, with the path of the main script."""
     pytest.importorskip("joblib")
     script = f"""
@@ -115,7 +115,7 @@ def test_a_sweep_does_not_change_the_default_generator():
     assert fn.get_num_threads() == before
 
 
-def test_a_list_of_points_and_a_seed_argument():
+def test_the_grid_may_be_a_list_and_build_may_take_the_seed():
     points = [{"lr": 0.1}, {"lr": 0.01}]
     study = fn.sweep(with_seed, points, seeds=(0, 2), progress=False)
     assert [(m.point, m.seed) for m in study.members] == [(p, s) for p in points for s in (0, 2)]
