@@ -21,6 +21,8 @@ from fastnn.weights import load
 
 Part = tuple[Array, Array]
 
+IGNORED = ("seed", "threads")  # runs that differ only in these settings form one line
+
 
 def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = False) -> Path:
     """Draw one picture of a training run.
@@ -58,7 +60,7 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
         saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
-        settings = _flat(saved)
+        settings = _flattened(saved)
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(_history(folder))
     distinct = [settings for settings, _ in groups.values()]
     names = dict.fromkeys(key for settings in distinct for key in settings)
@@ -67,15 +69,12 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     return viz.save_bands(lines, out, name=name, log=log)
 
 
-IGNORED = ("seed", "threads")  # runs that differ only in these settings form one line
-
-
 def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
     """Label of a line, such as "optimizer.lr 0.1, epochs 5"."""
     return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or settings["dataset"]
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
     """Replace the optimizer's description by its class name and one "optimizer.<argument>" per argument."""
     described = settings.pop("optimizer")
     arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}

@@ -148,22 +148,22 @@ def train(
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
         history, ema = PrintedHistory(settings.epochs), arguments["ema"]
-        watch = Stopwatch()
+        stopwatch = Stopwatch()
         try:
             fit(
                 **arguments,
                 history=history,
-                callbacks=[watch],
+                callbacks=[stopwatch],
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
-            seconds = watch.seconds
+            seconds = stopwatch.seconds
             if ema is not None:
                 ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, dataset.image, history, watch.seconds, None)
+            _write_results(folder, model, dataset.image, history, stopwatch.seconds, None)
             raise
         print(
             f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.folders import default_folder
 from fastnn.data.idx import READ_ERRORS, open_unpacked
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -35,14 +36,8 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
         DatasetNotFoundError: If files are missing.
         DatasetError: If a file is damaged.
     """
-    source = _default_folder() if folder is None else Path(folder)
+    source = default_folder("cifar10") if folder is None else Path(folder)
     return _load(source, "data_batch_*.bin"), _load(source, "test_batch*.bin")
-
-
-def _default_folder() -> Path:
-    if data := os.environ.get("FASTNN_DATA"):
-        return Path(data, "cifar10")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn", "cifar10")
 
 
 def _load(folder: Path, pattern: str) -> Part:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.folders import default_folder
 from fastnn.data.idx import READ_ERRORS, open_unpacked, read_idx
 from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
 
@@ -56,7 +57,7 @@ def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download:
         if len(path) != 2:
             raise ValueError(f"path must be a pair of files, (train, test), not {len(path)} files")
         return read_csv_part(Path(path[0])), read_csv_part(Path(path[1]))
-    source = _default_folder() if path is None else Path(path)
+    source = default_folder("mnist") if path is None else Path(path)
     if source.is_file():
         return _from_one_file(source)
     files = _find(source)
@@ -71,12 +72,6 @@ def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download:
         raise _not_found(source, f"missing are {', '.join(missing)}{hint}")
     train_images, train_labels, test_images, test_labels = (files[name] for name in SHA256)
     return _load(train_images, train_labels), _load(test_images, test_labels)
-
-
-def _default_folder() -> Path:
-    if data := os.environ.get("FASTNN_DATA"):
-        return Path(data, "mnist")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn", "mnist")
 
 
 def _find(folder: Path) -> dict[str, Path]:

@@ -30,7 +30,7 @@ Place = tuple[Point, int]
 
 EXECUTORS = {
     "threads": "threads of this process, which share the data",
-    "joblib": "the workers of joblib: processes, or what joblib.parallel_config says",
+    "joblib": "the workers of joblib: processes, or as set by joblib.parallel_config",
 }
 
 
@@ -55,8 +55,8 @@ def sweep(
             no such argument. It returns the arguments of `fn.fit` as a dict, {"model": ..., "data": ...}; or
             it trains by itself and returns a `History` or a dict {name: number} of results.
             `fn.manual_seed(seed)` is called before it, and `fit` gets seed=seed.
-        grid: Values of each parameter, {parameter: values}, of which all combinations are trained; or a list
-            of points, {parameter: value}.
+        grid: Values to try for each parameter, {parameter: values}, in all combinations; or a list of points,
+            {parameter: value}.
         seeds: Seeds of the runs at each point, different non-negative integers.
         jobs: Number of runs at the same time. "auto": the number of threads that fastnn uses.
         executor: "threads" trains in threads of this process, which share the data; during the sweep, all
