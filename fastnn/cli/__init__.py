@@ -1,4 +1,4 @@
-"""The command `fastnn`: arguments and settings in, runs, sweeps and pictures out.
+"""The command line `fastnn`: training runs, sweeps and pictures.
 
-May import everything; nothing imports it.
+May import every other package; no package imports it.
 """

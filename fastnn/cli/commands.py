@@ -1,6 +1,6 @@
-"""What the commands of `fastnn` do, but for `train`: arguments in, a call and what is printed.
+"""The subcommands of `fastnn` other than `train`: one function each, which calls the package and prints.
 
-The command line takes types, defaults and help from here (`fastnn.cli.main`).
+`fastnn.cli.main` reads the types, the defaults and the help of the options from these functions.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from fastnn import get_num_threads
-from fastnn.cli import train_run
 
 
 def sizes_of(text: str) -> tuple[int, ...]:
-    """784,128,10 as numbers. Raises ValueError for other words."""
+    """Parse layer sizes: "784,128,10" gives (784, 128, 10). Raises ValueError for any other form."""
     try:
         return tuple(int(size) for size in text.strip("[]()").split(","))
     except ValueError:
-        raise ValueError(f"sizes such as 784,128,10 are wanted, not {text!r}") from None
+        raise ValueError(
+            f"sizes must be integers separated by commas, such as 784,128,10, not {text!r}"
+        ) from None
 
 
 def sweep(
@@ -31,17 +32,19 @@ def sweep(
     resume: bool = False,
     no_download: bool = False,
 ) -> None:
-    """Train at each point of a grid of settings with several seeds, and compare.
+    """Train with every combination of settings in a grid, with several seeds, and compare the results.
 
     Args:
-        config: A YAML file of settings, as for fastnn train, or the config.json of a run.
-        grid: A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.
-        seeds: A range such as 0:3, or numbers such as 0,1,2.
-        jobs: How many trainings run at a time, on one thread each; by default as many as there are threads.
-        executor: threads of one process, or joblib for several processes.
-        out: The folder to write to; by default a new one in runs/.
-        resume: Go on with the sweep in --out that was killed or interrupted.
-        no_download: Do not download missing data.
+        config: YAML file with the settings that all runs share, or the config.json of an earlier run.
+        grid: A setting and the values to try, such as optimizer.lr=0.1,0.3. With several settings, every
+            combination is trained.
+        seeds: Seeds of the runs: a range such as 0:3 (0, 1 and 2), or a list such as 0,1,2.
+        jobs: Number of runs that train at the same time, on one thread each. Default: the number of
+            threads that fastnn uses.
+        executor: Where the runs train: threads (of this process) or joblib (several processes).
+        out: Folder to write to. Default: a new folder in runs/.
+        resume: Continue the interrupted sweep in the folder given by --out.
+        no_download: Fail instead of downloading missing data.
     """
     from fastnn.cli import settings_file, sweep_run
 
@@ -69,19 +72,20 @@ def complexity(
     out: Path = Path("complexity"),
     quick: bool = False,
 ) -> None:
-    """Time one gradient weight by weight and by backpropagation, over growing nets.
+    """Time the gradient of growing networks: weight by weight, and by backpropagation.
 
     Args:
-        widths: Units in each layer of the nets of the first series, such as 2,4,8.
-        depths: Layers of the nets of the second series, the inputs among them, such as 2,3,4.
-        depth: Layers of the nets of the first series.
-        width: Units in each layer of the nets of the second series.
-        methods: Some of differences, differences-numpy, paths, python, ref, jit and aot.
-        seconds: A method grows until one gradient takes longer.
-        rounds: How often each method is timed on each net; the median counts.
-        threads: How many threads NumPy and the compiled kernels may use.
-        out: The folder to write figures and pictures to.
-        quick: Small nets and two rounds: some ten seconds.
+        widths: Widths to time at a fixed depth, such as 2,4,8: units in every layer.
+        depths: Depths to time at a fixed width, such as 2,3,4: layers of units, inputs and outputs included.
+        depth: Number of layers of the networks whose width varies.
+        width: Units per layer of the networks whose depth varies.
+        methods: Methods to time, separated by commas: differences, differences-numpy, paths, python, ref,
+            jit, aot. Default: all.
+        seconds: Stop growing the networks of a method when one gradient takes longer than this.
+        rounds: Number of timings of each method on each network; the median is reported.
+        threads: Number of threads for NumPy and for the compiled kernels.
+        out: Folder for the results (JSON) and the pictures.
+        quick: Time small networks only, in two rounds; takes about ten seconds.
     """
     from fastnn import complexity
 
@@ -101,11 +105,11 @@ def complexity(
 
 
 def compare(run: Path, plot: Path | None = None) -> None:
-    """Print which library was how fast in a benchmark run.
+    """Compare the speed of libraries in a benchmark run.
 
     Args:
-        run: The JSON file that the benchmarks wrote.
-        plot: Draw the speedups into this picture, too.
+        run: JSON file that pytest-benchmark wrote.
+        plot: Also draw the speedups into this picture (.png, .svg, .pdf).
     """
     from fastnn.measure import compare
 
@@ -118,13 +122,14 @@ def compare(run: Path, plot: Path | None = None) -> None:
 def curves(
     runs: list[Path], out: Path = Path("curves.png"), name: str = "accuracy", log: bool = False
 ) -> None:
-    """Draw a curve of several runs: those that differ in their seed alone as a mean with its deviation.
+    """Draw one curve of several runs; runs that differ only in the seed become a mean and its deviation.
 
     Args:
-        runs: The folders of the runs.
-        out: Where to write the picture (.png, .svg, .pdf).
-        name: Which curve: loss, accuracy, val_loss, val_accuracy, lr, or updates.loss for one per update.
-        log: Make the axis logarithmic.
+        runs: Folders of the runs.
+        out: Picture to write (.png, .svg, .pdf).
+        name: Curve to draw: loss, accuracy, val_loss, val_accuracy or lr (one value per epoch), or
+            updates.loss (one value per update).
+        log: Use a logarithmic y axis.
     """
     from fastnn.cli import run_pictures
 
@@ -132,12 +137,13 @@ def curves(
 
 
 def picture(kind: str, run: Path, out: Path | None = None) -> None:
-    """Draw a picture of a run that `fastnn train` has written.
+    """Draw a picture of a training run.
 
     Args:
-        kind: confusion, mistakes, filters, maps (what convolutions make of an image), classes or augmented.
-        run: The folder of the run.
-        out: Where to write the picture (.png, .svg, .pdf); by default <kind>.png in that folder.
+        kind: confusion (matrix), mistakes (misclassified images), filters (weights of the first layer),
+            maps (feature maps of the convolutions), classes (sample images) or augmented (images).
+        run: Folder that fastnn train wrote.
+        out: Picture to write (.png, .svg, .pdf). Default: <kind>.png in the folder of the run.
     """
     from fastnn.cli import run_pictures
 
@@ -152,22 +158,22 @@ def profile(
     threads: int | None = None,
     plot: Path | None = None,
 ) -> None:
-    """Print where the time of one training step goes, kernel by kernel.
+    """Print how long each kernel call of a training step takes, for a multi-layer perceptron.
 
     Args:
-        layers: Numbers of units, the inputs first, such as 784,128,10.
-        activation: Between two layers.
-        batch_size: Samples per step; they are random numbers.
-        optimizer: sgd or adam, with their defaults.
-        threads: How many threads to use; by default what the machine allows.
-        plot: Draw the times into this picture, too.
+        layers: Layer sizes, from the inputs to the classes, such as 784,128,10.
+        activation: Activation after each hidden layer.
+        batch_size: Number of samples per step. The samples are random.
+        optimizer: Optimizer with its default arguments: sgd, adam, adamw or rmsprop.
+        threads: Number of threads. Default: as many as the machine allows.
+        plot: Also draw the times into this picture (.png, .svg, .pdf).
     """
     import fastnn as fn
 
     sizes = sizes_of(layers)
     if threads is not None:
         fn.set_num_threads(threads)
-    model = train_run.mlp(sizes, activation, "fan_in_uniform")
+    model = fn.nets.mlp(sizes, activation=activation)
     rng = np.random.default_rng(0)
     x, y = rng.random((batch_size, sizes[0]), np.float32), rng.integers(sizes[-1], size=batch_size)
     found = fn.Trainer(model, optimizer=optimizer, seed=0).profile(x, y)
@@ -177,13 +183,17 @@ def profile(
 
 
 def probe(threads: list[int] | None, fresh: bool) -> None:
-    """Print how fast this machine is at best: what the percentages of other tables refer to."""
+    """Print the peak FLOP/s and the memory bandwidth of this machine, a column for each thread count.
+
+    The percentages in other tables refer to these figures. `fresh` measures again instead of reading the
+    figures from the cache folder.
+    """
     from fastnn.measure import probe
 
     counts = sorted({1, get_num_threads()}) if threads is None else list(dict.fromkeys(threads))
     print(probe.heading(), probe.table(counts, fresh=fresh), sep="\n")
     files = [probe.cache_file(count) for count in counts]
     if all(file.exists() for file in files):
-        print(f"kept in {files[0].parent}: --fresh measures again")
+        print(f"saved in {files[0].parent}; use --fresh to measure again")
     else:
-        print(f"not kept: {files[0].parent} cannot be written to")
+        print(f"not saved: cannot write to {files[0].parent}")

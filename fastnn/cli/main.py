@@ -1,7 +1,7 @@
-"""The command line: `fastnn train`, and the commands of `fastnn.cli.commands`.
+"""Parse the command line `fastnn` and call the function behind each subcommand.
 
-Here arguments become calls. The types, the defaults and the help of most options come from signatures and
-docstrings, by jsonargparse. What a training run does is in `fastnn.cli.train_run`.
+jsonargparse reads the types, defaults and help texts of most options from signatures and docstrings:
+`fastnn.cli.settings.Settings` for `fastnn train`, `fastnn.cli.commands` for the other subcommands.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line `argv` (by default this process's); returns the exit code.
+    """Run the command line `argv` (default: `sys.argv[1:]`) and return the exit code.
 
-    0 done, 1 failed, 3 a data set is missing, 130 interrupted by Ctrl-C. Usage errors raise SystemExit
-    with the code 2, as --help and --version do with 0.
+    The exit code is 0 after success, 1 after an error, 3 when a data set is missing, and 130 after Ctrl-C.
+    Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
     try:
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed("interrupted", INTERRUPTED)
     except DatasetNotFoundError as error:
         return _failed(f"error: {error}", MISSING_DATA)
-    # What users can mend; any other exception is a bug and keeps its traceback.
+    # Errors that users can correct. Any other exception is a bug and keeps its traceback.
     except (ValueError, OSError, ImportError, NonFiniteError) as error:
         return _failed(f"error: {error}", FAILED)
     return DONE
@@ -51,10 +51,10 @@ def _failed(message: str, code: int) -> int:
 
 
 def _parse(words: list[str]) -> Callable[[], object]:
-    """What the command line asks for, to be called. Leaves with SystemExit as `main` says."""
-    given, words = _configuration(words)
+    """Parse the command line into a function to call. Raises SystemExit as described in `main`."""
+    file_settings, words = _settings_of_file(words)
     shorthands, words = _shorthands(words)
-    parser = _parser(shorthands, given)
+    parser = _parser(shorthands, file_settings)
     options = parser.parse_args(words)
     if options.command == "config":
         return show_config
@@ -65,112 +65,143 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = parser.instantiate(options).train[dataset].as_dict()
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
-        wanted = settings.Settings(dataset, **chosen)
+        run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(
-        train_run.train, wanted, out=out, overwrite=overwrite, resume=resume, download=not no_download
+        train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
     )
 
 
-def _parser(shorthands: dict[str, Any], given: settings.Settings | None) -> ArgumentParser:
-    """The parser; `shorthands` are defaults in place of those of a preset or of the settings `given`."""
+def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
+    """Build the parser. Its defaults are, in this order: `shorthands`, `file_settings`, the preset."""
     parser = ArgumentParser(
         "fastnn", description="Train small neural networks on a CPU.", version=__version__
     )
     subcommands = parser.add_subcommands(dest="command")
 
-    train = ArgumentParser(description="Train a network and write what comes out into a folder.")
+    train = ArgumentParser(
+        description="Train a network and write the weights, the curves and pictures into a folder. Instead "
+        "of a data set, the command also takes a YAML file of settings or the config.json of an earlier "
+        "run: fastnn train settings.yaml --epochs 3"
+    )
     subcommands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(dest="dataset")
     for name, presets in settings.PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
-        if given is not None and given.dataset == name:
-            preset = given
+        if file_settings is not None and file_settings.dataset == name:
+            preset = file_settings
         datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
 
     complexity = ArgumentParser(
-        description="Time one gradient weight by weight and by backpropagation, over growing nets."
+        description="Show how much time backpropagation saves, by timing gradients of growing networks."
     )
-    complexity.add_function_arguments(commands.complexity, skip={"quick"})
-    complexity.add_argument("--quick", action="store_true", help="Small nets, two rounds: some ten seconds.")
-    subcommands.add_subcommand("complexity", complexity, help="Show what backpropagation saves.")
+    complexity.add_function_arguments(commands.complexity, as_group=False, skip={"quick"})
+    complexity.add_argument(
+        "--quick", action="store_true", help="Time small networks only, in two rounds: about ten seconds."
+    )
+    subcommands.add_subcommand("complexity", complexity, help="Show how much time backpropagation saves.")
 
     sweep = ArgumentParser(
-        description="Train at each point of a grid of settings with several seeds, and compare."
+        description="Train with every combination of settings in a grid, with several seeds, and compare the "
+        "results. Example: fastnn sweep settings.yaml --grid optimizer.lr=0.1,0.3 batch_size=32,64"
     )
-    sweep.add_argument("config", type=Path, help="A YAML file of settings, or the config.json of a run.")
+    sweep.add_argument(
+        "config",
+        type=Path,
+        help="YAML file with the settings that all runs share, or the config.json of an earlier run.",
+    )
     sweep.add_argument(
         "--grid",
         nargs="+",
         required=True,
         metavar="SETTING=VALUE,...",
-        help="A setting and its values, such as optimizer.lr=0.1,0.3; several: all combinations.",
+        help="A setting and the values to try, such as optimizer.lr=0.1,0.3. With several settings, every "
+        "combination is trained.",
     )
-    sweep.add_function_arguments(commands.sweep, skip={"config", "grid", "resume", "no_download"})
-    sweep.add_argument("--resume", action="store_true", help="Go on with the sweep in --out that was ended.")
-    sweep.add_argument("--no_download", action="store_true", help="Do not download missing data.")
-    subcommands.add_subcommand("sweep", sweep, help="Train at each point of a grid of settings.")
+    sweep.add_function_arguments(
+        commands.sweep, as_group=False, skip={"config", "grid", "resume", "no_download"}
+    )
+    sweep.add_argument(
+        "--resume", action="store_true", help="Continue the interrupted sweep in the folder given by --out."
+    )
+    sweep.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    subcommands.add_subcommand("sweep", sweep, help="Train with every combination of settings in a grid.")
 
-    comparison = ArgumentParser(description="Print which library was how fast in a benchmark run.")
-    comparison.add_function_arguments(commands.compare, as_positional=True)
-    subcommands.add_subcommand("compare", comparison, help="Compare libraries in a benchmark run.")
+    comparison = ArgumentParser(description="Compare the speed of libraries in a benchmark run.")
+    comparison.add_function_arguments(commands.compare, as_group=False, as_positional=True)
+    subcommands.add_subcommand(
+        "compare", comparison, help="Compare the speed of libraries in a benchmark run."
+    )
 
-    curves = ArgumentParser(description="Draw a curve of several runs, with its deviation over seeds.")
-    curves.add_argument("runs", type=Path, nargs="+", help="The folders of the runs.")
-    curves.add_function_arguments(commands.curves, skip={"runs", "log"})
-    curves.add_argument("--log", action="store_true", help="Make the axis logarithmic.")
-    subcommands.add_subcommand("curves", curves, help="Draw a curve of several runs.")
+    curves = ArgumentParser(
+        description="Draw one curve of several runs; runs that differ only in the seed become a mean and its "
+        "standard deviation."
+    )
+    curves.add_argument("runs", type=Path, nargs="+", help="Folders of the runs.")
+    curves.add_function_arguments(commands.curves, as_group=False, skip={"runs", "log"})
+    curves.add_argument("--log", action="store_true", help="Use a logarithmic y axis.")
+    subcommands.add_subcommand("curves", curves, help="Draw learning curves of several runs.")
 
-    picture = ArgumentParser(description="Draw a picture of a run that fastnn train has written.")
-    picture.add_function_arguments(commands.picture, as_positional=True)
+    picture = ArgumentParser(description="Draw a picture of a training run.")
+    picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
-    profile = ArgumentParser(description="Print where the time of one training step goes.")
-    profile.add_function_arguments(commands.profile)
-    subcommands.add_subcommand("profile", profile, help="Show where the time of a training step goes.")
+    profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
+    profile.add_function_arguments(commands.profile, as_group=False)
+    subcommands.add_subcommand(
+        "profile", profile, help="Print how long each kernel call of a training step takes."
+    )
 
-    probe = ArgumentParser(
-        description="Print the peak of multiply-adds and the bandwidth of each memory level."
+    probe = ArgumentParser(description="Measure the peak FLOP/s and the memory bandwidth of this machine.")
+    probe.add_argument(
+        "--threads",
+        type=PositiveInt,
+        nargs="+",
+        help="Thread counts to measure. Default: 1 and the number of threads that fastnn uses.",
     )
     probe.add_argument(
-        "--threads", type=PositiveInt, nargs="+", help="Columns; by default 1 and all there are."
+        "--fresh", action="store_true", help="Measure again instead of reading the saved figures."
     )
-    probe.add_argument(
-        "--fresh", action="store_true", help="Measure again what was kept from an earlier run."
-    )
-    subcommands.add_subcommand("probe", probe, help="Show how fast this machine is at best.")
+    subcommands.add_subcommand("probe", probe, help="Measure the peak FLOP/s and the memory bandwidth.")
 
-    config = ArgumentParser(description="Print versions, backend, instruction set and threads.")
-    subcommands.add_subcommand("config", config, help="Print versions, backend, instruction set and threads.")
+    contents = "Print versions, backend, instruction set and number of threads."
+    subcommands.add_subcommand("config", ArgumentParser(description=contents), help=contents)
     return parser
 
 
 def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str, Any]) -> ArgumentParser:
     parser = ArgumentParser(
-        description=f"Train on {dataset}; the folder it writes is described in fastnn/cli/train_run.py."
+        description=f"Train a network on {dataset} and write config.json (all settings), history.json "
+        "(curves and test result), weights.safetensors and pictures into a folder."
     )
     parser.add_class_arguments(settings.Settings, skip={"dataset"})
     defaults = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
     del defaults["dataset"]
     parser.set_defaults(defaults)
     files = parser.add_argument_group("Files")
-    files.add_argument("--out", type=Path, help="The folder to write to; by default a new one in runs/.")
-    files.add_argument("--overwrite", action="store_true", help="Replace the run that --out holds.")
+    files.add_argument("--out", type=Path, help="Folder to write to. Default: a new folder in runs/.")
     files.add_argument(
-        "--resume", action="store_true", help="Go on with the run in --out that was killed or interrupted."
+        "--overwrite", action="store_true", help="Replace an earlier run in the folder given by --out."
     )
-    files.add_argument("--no_download", action="store_true", help="Do not download missing data.")
+    files.add_argument(
+        "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
+    )
+    files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
     return parser
 
 
 def _with_underscores(word: str) -> str:
-    """--batch-size as --batch_size, the name of the setting."""
+    """Turn --batch-size into --batch_size, the name of the setting."""
     return re.sub("^--[^=]+", lambda option: "--" + option[0][2:].replace("-", "_"), word)
 
 
-def _configuration(words: list[str]) -> tuple[settings.Settings | None, list[str]]:
-    """The settings of `fastnn train FILE`, and the words with its data set in the place of the file."""
+def _settings_of_file(words: list[str]) -> tuple[settings.Settings | None, list[str]]:
+    """Read the settings file of `fastnn train FILE`.
+
+    Returns the settings, and the words with the name of the data set in place of the file name; (None,
+    words) for any other command line.
+    """
     from fastnn.cli import settings_file
 
     if words[:1] != ["train"] or len(words) < 2 or not settings_file.is_file_name(words[1]):
@@ -180,10 +211,12 @@ def _configuration(words: list[str]) -> tuple[settings.Settings | None, list[str
 
 
 def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """The settings of `fastnn train` that jsonargparse cannot read as people write them, and the rest.
+    """Parse the options of `fastnn train` that jsonargparse would read differently from what users mean.
 
-    It wants --layers [784,10]. And --optimizer Adam alone would keep the learning rate of the preset's
-    optimizer, which is 100 times Adam's own. --model decides on the preset itself.
+    jsonargparse expects --layers [784,10] in place of 784,10. With --optimizer Adam it would keep the
+    learning rate of the preset's optimizer, which is 100 times Adam's default. --model selects the preset.
+
+    Returns the parsed options by name, and the remaining words.
     """
     if words[:1] != ["train"]:
         return {}, words
@@ -198,7 +231,7 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _layers(text: str) -> tuple[int, ...]:
-    """784,128,10 as numbers."""
+    """Parse --layers 784,128,10."""
     try:
         return commands.sizes_of(text)
     except ValueError as error:
@@ -206,11 +239,13 @@ def _layers(text: str) -> tuple[int, ...]:
 
 
 def _optimizer(name: str) -> dict[str, Any]:
-    """An optimizer of fastnn with its own defaults, or a class by its import path."""
+    """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
     if "." in name:
         return {"class_path": name}
     try:
         return settings.describe(optimizer_of(name.lower()))
     except ValueError as error:
         names = ", ".join(kind.__name__ for kind in OPTIMIZERS.values())
-        raise argparse.ArgumentTypeError(f"{name!r} is none of {names}, nor an import path") from error
+        raise argparse.ArgumentTypeError(
+            f"unknown optimizer {name!r}: choose one of {names}, or give the import path of a class"
+        ) from error

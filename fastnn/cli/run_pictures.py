@@ -1,4 +1,4 @@
-"""Pictures of a run that `fastnn train` has written: what `fastnn picture` does."""
+"""Draw pictures of training runs: `fastnn picture` (one run) and `fastnn curves` (several runs)."""
 
 from __future__ import annotations
 
@@ -21,13 +21,26 @@ from fastnn.weights import load
 
 Part = tuple[Array, Array]
 
+IGNORED = ("seed", "threads")  # runs that differ only in these settings form one line
+
 
 def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = False) -> Path:
-    """Draw a picture of that kind, a key of `KINDS`, of the run in the folder `run`; returns its path.
+    """Draw one picture of a training run.
 
-    It is written to `out`, by default <kind>.png in the folder. Raises ValueError for an unknown kind, and
-    for one that the run's model has nothing to show of, FileNotFoundError for a folder without a run, and
-    `DatasetNotFoundError` for missing data.
+    Args:
+        kind: What to draw, a key of `KINDS`.
+        run: Folder of the run.
+        out: Picture to write. Default: <kind>.png in the folder of the run.
+        download: Whether missing data may be downloaded.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        ValueError: If the kind is unknown, or if the run has nothing of this kind to show (no convolutions,
+            no augmentation).
+        FileNotFoundError: If the folder has no run.
+        DatasetNotFoundError: If the data set is missing.
     """
     drawing = choose(kind, KINDS, "picture")
     settings, model = _settings_and_model(run)
@@ -37,40 +50,39 @@ def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = Fals
 
 
 def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = False) -> Path:
-    """Draw the curve `name` of several runs into the picture `out`; returns its path.
+    """Draw the curve `name` of several runs into the picture `out` and return its path.
 
-    Runs whose settings differ in their seed alone become one line, their mean, in a band of one standard
-    deviation; a line is called by the settings in which it differs from others. Raises FileNotFoundError for
-    a folder without a run, and ValueError for a curve that a run lacks.
+    Runs that differ only in the seed (or in the number of threads) form one line, their mean, in a band of
+    one standard deviation. The label of a line lists the settings in which the lines differ.
+
+    Raises FileNotFoundError if a folder has no run, and ValueError if a run does not have the curve.
     """
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
-        settings = _flat({key: value for key, value in _written_settings(folder).items() if key not in FREE})
-        history = _history(folder)
-        groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
-    alike = [settings for settings, _ in groups.values()]
-    every = dict.fromkeys(key for settings in alike for key in settings)
-    names = [key for key in every if any(settings.get(key) != alike[0].get(key) for settings in alike)]
-    lines = {_label(settings, names): histories for settings, histories in groups.values()}
+        saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
+        settings = _flattened(saved)
+        groups.setdefault(json.dumps(settings), (settings, []))[1].append(_history(folder))
+    distinct = [settings for settings, _ in groups.values()]
+    names = dict.fromkeys(key for settings in distinct for key in settings)
+    differing = [name for name in names if any(s.get(name) != distinct[0].get(name) for s in distinct)]
+    lines = {_label(settings, differing): histories for settings, histories in groups.values()}
     return viz.save_bands(lines, out, name=name, log=log)
 
 
-FREE = ("seed", "threads")  # settings that do not tell two kinds of runs apart
-
-
 def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
-    """optimizer.lr 0.1, epochs 5."""
+    """Label of a line, such as "optimizer.lr 0.1, epochs 5"."""
     return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or settings["dataset"]
 
 
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings with the optimizer's class, and each of its arguments, as settings of their own."""
+def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
+    """Replace the optimizer's description by its class name and one "optimizer.<argument>" per argument."""
     described = settings.pop("optimizer")
     arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
     return {**settings, "optimizer": described["class_path"].rpartition(".")[2], **arguments}
 
 
 def _history(run: Path) -> History:
+    """Load the history of the run in a folder."""
     written = json.loads((run / train_run.HISTORY).read_text())
     history = History()
     history.update(written["epochs"])
@@ -78,18 +90,21 @@ def _history(run: Path) -> History:
     return history
 
 
-def _written_settings(run: Path) -> dict[str, Any]:
+def _saved_settings(run: Path) -> dict[str, Any]:
+    """Load the settings of the run in a folder. Raises FileNotFoundError if the folder has no run."""
     config = run / train_run.CONFIG
     if not config.is_file() or not (run / train_run.HISTORY).is_file():
         raise FileNotFoundError(
-            f"{run} holds no run: fastnn train writes {train_run.CONFIG} and more into a folder"
+            f"{run} has no finished run: {train_run.CONFIG} or {train_run.HISTORY} is missing (fastnn train "
+            "writes them)"
         )
     written: dict[str, Any] = json.loads(config.read_text())["settings"]
     return written
 
 
 def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
-    written = _written_settings(run)
+    """Load the settings and the trained model of the run in a folder."""
+    written = _saved_settings(run)
     written["layers"] = tuple(written["layers"])
     written["optimizer"] = optimizer_from(written["optimizer"])
     known = {field.name for field in fields(Settings)}
@@ -124,7 +139,7 @@ def _maps(settings: Settings, model: Sequential, test: Part, path: Path) -> Path
     kinds = (Conv2d, MaxPool2d)
     shown = [(index, layer) for index, layer in enumerate(model) if isinstance(layer, kinds)]
     if not shown:
-        raise ValueError("this run's model has no convolutions whose maps could be drawn")
+        raise ValueError("the model of this run has no convolutions, so there are no feature maps to draw")
     maps = {
         f"{type(layer).__name__} {index}": features(model, image, upto=index)[0] for index, layer in shown
     }
@@ -138,7 +153,7 @@ def _classes(settings: Settings, model: Sequential, test: Part, path: Path) -> P
 def _augmented(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
     augment = settings.augmentation()
     if augment is None:
-        raise ValueError("this run did not change its images: --rotate, --shift and --zoom were 0")
+        raise ValueError("this run has no augmentation: --rotate, --shift and --zoom were 0")
     x, y = test
     one_of_each = np.unique(y, return_index=True)[1][:6]
     return viz.save_augmented(x[one_of_each], augment, path)

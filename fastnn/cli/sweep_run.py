@@ -1,9 +1,11 @@
-"""A sweep over settings, from a configuration to a folder of files: what `fastnn sweep` does.
+"""Run a sweep over settings and write its results into a folder: `fastnn sweep`.
 
-config.json     the settings that all trainings share, grid and seeds, the versions they met
-study.json      all trainings with their curves, for `fn.Study.load`
-table.txt       mean and standard deviation over the seeds of each result
-bands.png       the validation accuracy of each point of the grid
+The folder has these files::
+
+    config.json     the settings that all runs share, the grid, the seeds, and the software versions
+    study.json      all runs with their curves; read it with `fn.Study.load`
+    table.txt       mean and standard deviation of each result over the seeds
+    bands.png       the validation accuracy of each point of the grid
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ VALIDATION = 0.1
 
 
 class SavedStudy(Study):
-    """A study that is written whenever a training has ended: whatever happens, nothing is lost."""
+    """A study that is written to `path` after every run, so that an interruption loses no finished run."""
 
     path: Path
 
@@ -55,37 +57,52 @@ def run(
     resume: bool = False,
     download: bool = True,
 ) -> Path:
-    """Train at each point of the grid of settings with each seed; returns the folder of what comes out.
+    """Train with every combination of settings in a grid, with each seed, and write the results.
 
-    Trainings are compared by data held out of the training data: `settings.validation` of them, a tenth if
-    that is 0. `out` is the folder, by default the first unused runs/sweep-<dataset>-<number>; with `resume`
-    the sweep there goes on. The rest is as in `fn.sweep`.
+    The runs are compared on a validation set, a fraction `settings.validation` of the training set. A sweep
+    needs one: a fraction of 0 is replaced by 0.1.
 
-    Raises ValueError for settings that cannot be meant and a folder that holds another sweep,
-    FileExistsError for one in use, `DatasetNotFoundError` for missing data.
+    Args:
+        settings: The settings that all runs share.
+        grid: The values to try for each setting, such as {"optimizer.lr": [0.1, 0.3]}.
+        seeds: Seeds of the runs.
+        jobs: Number of runs that train at the same time, as in `fn.sweep`.
+        executor: "threads" or "joblib", as in `fn.sweep`.
+        out: Folder to write to. Default: the first unused runs/sweep-<dataset>-<number>.
+        resume: Continue the interrupted sweep in `out`.
+        download: Whether missing data may be downloaded.
+
+    Returns:
+        The folder with the results.
+
+    Raises:
+        ValueError: If a setting is invalid, or if `out` has a different sweep.
+        FileExistsError: If `out` has a sweep or a run and `resume` is False.
+        DatasetNotFoundError: If the data set is missing.
     """
     if settings.validation == 0:
         settings = dataclasses.replace(settings, validation=VALIDATION)
     for name in ("dataset", "backend", "threads", "seed"):
         if name in grid:
             hint = ": use --seeds" if name == "seed" else ""
-            raise ValueError(f"{name} cannot be varied, since all trainings share it{hint}")
+            raise ValueError(f"{name} cannot vary in a sweep, because all runs share it{hint}")
     check_workers(jobs, executor)
     points = points_of(grid)
     dataset = DATASETS[settings.dataset]
-    for each in (changed(settings, point) for point in points):  # before anything is trained
-        if each.model == "mlp":
-            check_layers(each.layers, dataset)
+    for point in points:  # reject invalid settings before anything is trained
+        changed_settings = changed(settings, point)
+        if changed_settings.model == "mlp":
+            check_layers(changed_settings.layers, dataset)
     part, _ = dataset.load(download)
-    what = {"settings": plain(settings), "grid": grid, "seeds": list(seeds)}
-    folder, study = _folder_and_study(what, out, resume)
-    write_json(folder / CONFIG, {**what, "environment": environment()}, indent=2)
+    config = {"settings": plain(settings), "grid": grid, "seeds": list(seeds)}
+    folder, study = _folder_and_study(config, out, resume)
+    write_json(folder / CONFIG, {**config, "environment": environment()}, indent=2)
 
     def build(seed: int, **point: Any) -> dict[str, Any]:
         return fit_arguments(dataclasses.replace(changed(settings, point), seed=seed), part)
 
-    held_out = f"{settings.validation:.0%} of the training data held out"
-    print(f"{settings.dataset}: {len(points)} points x {len(seeds)} seeds, {held_out}", flush=True)
+    validation = f"{settings.validation:.0%} of the training images for validation"
+    print(f"{settings.dataset}: {len(points)} points x {len(seeds)} seeds, {validation}", flush=True)
     try:
         with backend(settings.backend or active_backend()):
             sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
@@ -94,18 +111,21 @@ def run(
     return folder
 
 
-def _folder_and_study(what: dict[str, Any], out: Path | None, resume: bool) -> tuple[Path, SavedStudy]:
-    """Where to write, and the study to go on with."""
+def _folder_and_study(config: dict[str, Any], out: Path | None, resume: bool) -> tuple[Path, SavedStudy]:
+    """Make the folder of the sweep; return it with its study, which is empty or the one to continue."""
     if out is None and resume:
         raise ValueError("--resume needs --out, the folder of the sweep")
-    folder = new_folder(f"sweep-{what['settings']['dataset']}") if out is None else out
+    folder = new_folder(f"sweep-{config['settings']['dataset']}") if out is None else out
     study = SavedStudy()
     if (folder / CONFIG).exists():
         if not resume:
-            raise FileExistsError(f"{folder} is in use: choose another --out, or --resume the sweep in it")
+            raise FileExistsError(
+                f"{folder} already has a sweep or a run: choose another --out, or continue the sweep with "
+                "--resume"
+            )
         written = json.loads((folder / CONFIG).read_text())
-        if any(written.get(name) != json.loads(json.dumps(value)) for name, value in what.items()):
-            raise ValueError(f"{folder} holds another sweep, or a run: see its {CONFIG}")
+        if any(written.get(name) != json.loads(json.dumps(value)) for name, value in config.items()):
+            raise ValueError(f"{folder} has a different sweep, or a single run: see its {CONFIG}")
         if (folder / STUDY).exists():
             study = SavedStudy.load(folder / STUDY)
     folder.mkdir(parents=True, exist_ok=True)
@@ -114,15 +134,15 @@ def _folder_and_study(what: dict[str, Any], out: Path | None, resume: bool) -> t
 
 
 def _write_results(folder: Path, study: Study) -> None:
-    """Print the table, write it and the picture, and say where."""
-    study.save(folder / STUDY)  # in the order of the grid
+    """Print and write the table, draw the picture, and print which files were written."""
+    study.save(folder / STUDY)  # once more: `sweep` has sorted the runs into the order of the grid
     print(study)
     write_atomic(folder / TABLE, f"{study}\n".encode())
     try:
         if study.points():
             study.plot(folder / BANDS)
             best = ", ".join(f"{name} {value}" for name, value in study.best().items())
-            print(f"best by validation accuracy: {best or 'the only point'}")
+            print(f"best validation accuracy: {best or 'the only point'}")
     except ImportError as error:
         print(f"no picture: {error}")
     written = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))

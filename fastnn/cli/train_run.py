@@ -1,15 +1,17 @@
-"""One training run, from its settings to a folder of files: what `fastnn train` does.
+"""Train one network and write its results into a folder: `fastnn train`.
 
-    config.json           the settings, and the versions, backend and threads that they met
-    history.json          the result on the test data, the seconds that training took, the curves
-    weights.safetensors   the trained weights, for `fn.load`
+The folder has these files::
+
+    config.json           the settings, the software versions, the backend and the number of threads
+    history.json          loss and accuracy on the test set, the training time in seconds, the curves
+    weights.safetensors   the trained weights; read them with `fn.load`
     curves.png            loss and accuracy during training
-    weights.png           the weights of the first layer, an image for each unit
-    confusion.png         which classes of the test data are taken for which
-    mistakes.png          the test images that are taken for another class, the surest first
-    checkpoint            while it trains, or after it was ended early: from where --resume goes on
+    weights.png           the weights of the first layer, one image per unit
+    confusion.png         the confusion matrix of the test set
+    mistakes.png          the misclassified test images, the most confident first
+    checkpoint            the state to resume from; only during training and after an interruption
 
-To run it from Python: `runs.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn"], seed=1))`.
+From Python: `train_run.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn"], seed=1))`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ import math
 import platform
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -31,14 +33,14 @@ from typing import Any
 import numpy as np
 
 from fastnn import data, viz
-from fastnn._validation import Array, choose
+from fastnn._validation import Array
 from fastnn.cli.settings import DATASETS, SCHEDULES, Dataset, Part, Settings, describe
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
-from fastnn.layers import ACTIVATIONS, Dropout, Flatten, Layer, Linear, Sequential
-from fastnn.nets import mnist_cnn
+from fastnn.layers import Layer, Sequential
+from fastnn.nets import mlp, mnist_cnn
 from fastnn.optim.ema import ema_of
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
@@ -55,7 +57,7 @@ CHECKPOINT_SECONDS = 10.0
 
 
 class PrintedHistory(History):
-    """A history that prints a line at the end of every epoch."""
+    """A history that prints a line after every epoch."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__()
@@ -68,13 +70,13 @@ class PrintedHistory(History):
         shown = "  ".join(
             f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items()
         )
-        # Flushed, because a run is also watched through a pipe.
+        # Flush, because users also watch a run through a pipe.
         print(f"epoch {self.epochs}/{self._total}  {shown}  {now - self._started:.1f} s", flush=True)
         self._started = now
 
 
 class Stopwatch(Callback):
-    """The seconds that training took, those before it was resumed included."""
+    """Measures the training time, including the time before an interruption."""
 
     def __init__(self) -> None:
         self._before = 0.0
@@ -82,7 +84,7 @@ class Stopwatch(Callback):
 
     @property
     def seconds(self) -> float:
-        """So far."""
+        """Training time so far, in seconds."""
         return self._before + time.perf_counter() - self._started
 
     def state_dict(self) -> dict[str, Any]:
@@ -100,21 +102,32 @@ def train(
     resume: bool = False,
     download: bool = True,
 ) -> Path:
-    """Train a network, evaluate it once on the test data, and write all files; returns their folder.
+    """Train a network, evaluate it on the test set, and write the results into a folder.
 
-    `out` is that folder, by default the first unused runs/<dataset>-<number>; one that holds a run
-    already needs `overwrite`, or with `resume` goes on where it was killed or interrupted, and ends with the
-    same weights as if it had not been. `download` allows fetching data that are not on this machine. Prints
-    what it does. Seeds the default generator and sets the number of threads.
+    Prints the progress, seeds the default generator and sets the number of threads.
 
-    Ctrl-C and a loss that is no longer finite end the training; what is done is written all the same,
-    then KeyboardInterrupt or `NonFiniteError` is raised. Raises FileExistsError for a folder in use,
-    `DatasetNotFoundError` for missing data, and ValueError for settings that do not fit them.
+    Args:
+        settings: Settings of the run.
+        out: Folder to write to. Default: the first unused runs/<dataset>-<number>.
+        overwrite: Replace an earlier run in `out`.
+        resume: Continue the interrupted run in `out`. The weights at the end are the same as without the
+            interruption, bit for bit.
+        download: Whether missing data may be downloaded.
+
+    Returns:
+        The folder with the results.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C. The results so far are written first.
+        NonFiniteError: If the loss becomes inf or NaN. The results so far are written first.
+        FileExistsError: If `out` has a run, and neither `overwrite` nor `resume` is True.
+        DatasetNotFoundError: If the data set is missing.
+        ValueError: If the settings do not fit the data set or the run to resume.
     """
-    goes_on = resume and _can_go_on(settings, out)
-    if out is not None and (out / CONFIG).exists() and not overwrite and not goes_on:
-        hint = "choose another --out, --overwrite or --resume it"
-        raise FileExistsError(f"{out} holds a run already: {hint}")
+    resumes = resume and _is_resumable(settings, out)
+    if out is not None and (out / CONFIG).exists() and not overwrite and not resumes:
+        hint = "choose another --out, replace the run with --overwrite, or continue it with --resume"
+        raise FileExistsError(f"{out} already has a run: {hint}")
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":
@@ -125,33 +138,38 @@ def train(
     with backend(settings.backend or active_backend()):
         arguments = fit_arguments(settings, (x, y))
         model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
-        folder = new_folder(settings.dataset) if out is None else out if goes_on else _emptied(out)
+        if out is None:
+            folder = new_folder(settings.dataset)
+        elif resumes:
+            folder = out
+        else:
+            folder = _emptied(out)
         write_json(folder / CONFIG, {"settings": plain(settings), "environment": environment()}, indent=2)
         _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
 
         history, ema = PrintedHistory(settings.epochs), arguments["ema"]
-        watch = Stopwatch()
+        stopwatch = Stopwatch()
         try:
             fit(
                 **arguments,
                 history=history,
-                callbacks=[watch],
+                callbacks=[stopwatch],
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
-            seconds = watch.seconds
+            seconds = stopwatch.seconds
             if ema is not None:
                 ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, dataset.image, history, watch.seconds, None)
+            _write_results(folder, model, dataset.image, history, stopwatch.seconds, None)
             raise
         print(
             f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
         )
         outputs = model.predict(x_test)
-        with contextlib.suppress(ImportError):  # which is told below
+        with contextlib.suppress(ImportError):  # _write_results reports that matplotlib is missing
             _draw(
                 folder / CONFUSION,
                 lambda path: viz.save_confusion(
@@ -160,12 +178,15 @@ def train(
             )
             _draw(folder / MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
         _write_results(folder, model, dataset.image, history, seconds, test)
-        (folder / CHECKPOINT).unlink()  # the last of all: a run that is killed before it can still go on
+        (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
     return folder
 
 
 def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
-    """What `fit` is called with, `part` being all training data: the untrained network and the rest."""
+    """Return the arguments of `fit` for a run: the untrained network, the data, the optimizer and so on.
+
+    `part` is the whole training set, (x, y). `settings.validation` is the fraction held out for validation.
+    """
     x, y = part
     training, validation = _split((x, _targets(settings, y)), y, settings)
     return {
@@ -173,7 +194,7 @@ def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
         "data": training,
         "validation": validation,
         "loss": settings.loss,
-        "optimizer": copy.deepcopy(settings.optimizer),  # its moments are the run's, not the settings'
+        "optimizer": copy.deepcopy(settings.optimizer),  # the optimizer state belongs to one run
         "order": settings.order,
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
@@ -185,30 +206,24 @@ def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
 
 
 def build(settings: Settings) -> Sequential:
-    """The untrained network."""
+    """Build the untrained network of a run. Seeds the default generator."""
     manual_seed(settings.seed)
     if settings.model == "cnn":
         dataset = DATASETS[settings.dataset]
         return mnist_cnn(dataset.image, dataset.classes, dropout=settings.dropout)
-    return mlp(settings.layers, settings.activation, settings.weight_init, settings.dropout)
+    return mlp(
+        settings.layers,
+        activation=settings.activation,
+        weight_init=settings.weight_init,
+        dropout=settings.dropout,
+    )
 
 
-def mlp(sizes: Sequence[int], activation: str, weight_init: str, dropout: float = 0.0) -> Sequential:
-    """Flattened inputs, dense layers of these sizes, the activation between them, dropout before the last."""
-    kind = choose(activation, ACTIVATIONS, "activation")
-    layers: list[Layer] = []
-    for fans in itertools.pairwise(sizes):
-        layers += [Linear(*fans, weight_init=weight_init), kind()]
-    layers.pop()  # no activation at the end: losses take logits
-    if dropout and len(layers) > 1:
-        layers.insert(-1, Dropout(dropout))
-    return Sequential(Flatten(), *layers)
+def _is_resumable(settings: Settings, out: Path | None) -> bool:
+    """Whether the folder `out` has an interrupted run with these settings; False if it has no run.
 
-
-def _can_go_on(settings: Settings, out: Path | None) -> bool:
-    """Whether `out` holds a run with these settings that was ended early.
-
-    Raises ValueError without a folder, or where a setting is another one.
+    Raises ValueError if `out` is None, if the run has finished, or if the run has other settings. The number
+    of threads may differ, because it does not change the results.
     """
     if out is None:
         raise ValueError("--resume needs --out, the folder of the run")
@@ -216,43 +231,42 @@ def _can_go_on(settings: Settings, out: Path | None) -> bool:
         return False
     theirs = json.loads((out / CONFIG).read_text())["settings"]
     ours = json.loads(json.dumps(plain(settings)))
-    different = sorted(name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name))
-    if "threads" in different:  # the results are the same
-        different.remove("threads")
+    names = sorted((theirs.keys() | ours.keys()) - {"threads"})
+    different = [name for name in names if theirs.get(name) != ours.get(name)]
     if different:
-        told = "; ".join(f"{name} {theirs.get(name)} there, {ours.get(name)} here" for name in different)
-        raise ValueError(f"{out} holds another run: {told}")
-    if not (out / CHECKPOINT).exists() and _has_ended(out):
-        raise ValueError(f"the run in {out} has come to its end: there is nothing to resume")
-    return True  # if it was killed before its first checkpoint, it begins again
+        changes = "; ".join(f"{name} was {theirs.get(name)}, is {ours.get(name)}" for name in different)
+        raise ValueError(f"{out} has a run with other settings: {changes}")
+    if not (out / CHECKPOINT).exists() and _has_finished(out):
+        raise ValueError(f"the run in {out} has finished: there is nothing to resume")
+    return True  # a run that was killed before its first checkpoint starts again
 
 
-def _has_ended(out: Path) -> bool:
-    """Whether the results are there, and not only those of a run that was interrupted."""
+def _has_finished(out: Path) -> bool:
+    """Whether the folder has results on the test set, which an interrupted run does not write."""
     results = out / HISTORY
     return results.exists() and json.loads(results.read_text())["test"] is not None
 
 
 def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
-    """Raise ValueError unless the first layer has the pixels of the data, and the last one the classes."""
+    """Raise ValueError unless the layer sizes start with the number of pixels and end with the classes."""
     pixels, classes = math.prod(dataset.image), dataset.classes
     if (layers[0], layers[-1]) != (pixels, classes):
         example = ",".join(map(str, (pixels, *layers[1:-1], classes)))
         raise ValueError(
-            f"the layers {','.join(map(str, layers))} do not fit the data: an image has {pixels} pixels, and "
-            f"there are {classes} classes: try --layers {example}"
+            f"the layers {','.join(map(str, layers))} do not fit the data set, which has {pixels} pixels per "
+            f"image and {classes} classes: try --layers {example}"
         )
 
 
 def _targets(settings: Settings, labels: Array) -> Array:
-    """What the loss takes: labels as they are, or a row of 0 and 1 for each."""
+    """Return the targets of the loss: labels (N,) for cross-entropy, one-hot rows for the other losses."""
     if settings.loss == "cross_entropy":
         return labels
     return data.one_hot(labels, DATASETS[settings.dataset].classes)
 
 
 def _split(training: Part, labels: Array, settings: Settings) -> tuple[Part, Part | None]:
-    """Training and validation data; no validation data when none are asked for."""
+    """Split the data into training and validation set; the latter is None if its fraction is 0."""
     if settings.validation == 0:
         return training, None
     rows = np.arange(len(labels))
@@ -262,7 +276,7 @@ def _split(training: Part, labels: Array, settings: Settings) -> tuple[Part, Par
 
 
 def new_folder(name: str) -> Path:
-    """Make the first of runs/<name>-1, -2, ... that does not exist."""
+    """Make and return the first folder runs/<name>-1, runs/<name>-2, ... that does not exist."""
     for number in itertools.count(1):
         folder = Path("runs", f"{name}-{number}")
         try:
@@ -274,18 +288,19 @@ def new_folder(name: str) -> Path:
 
 
 def _emptied(folder: Path) -> Path:
-    """Make the folder, and remove an earlier run's files: a run that fails must not keep them as its own."""
+    """Make the folder and remove the files of an earlier run, lest they pass for results of the new run."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CONFUSION, MISTAKES, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
     return folder
 
 
-def _announce(settings: Settings, model: Layer, trained_on: int, held_out: int) -> None:
-    images = f"{trained_on:,} images to train on" + (f", {held_out:,} held out" if held_out else "")
+def _announce(settings: Settings, model: Layer, training: int, validation: int) -> None:
+    """Print the numbers of images, the network, its number of parameters and the optimizer."""
+    images = f"{training:,} training images" + (f", {validation:,} validation images" if validation else "")
     weights = sum(param.size for param in model.parameters())
     if settings.model == "cnn":
-        kind = "convolutional net"
+        kind = "convolutional network"
     else:
         kind = "-".join(map(str, settings.layers)) + f", {settings.activation}"
     print(f"{settings.dataset}: {images}")
@@ -300,7 +315,7 @@ def _write_results(
     seconds: float,
     test: dict[str, float] | None,
 ) -> None:
-    """Write all but config.json, and say where. `image` is the shape of a sample."""
+    """Write all files except config.json, and print their names. `image` is (height, width) of a sample."""
     write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
     save(model, folder / WEIGHTS)
     first = next(iter(model.parameters())).value
@@ -309,28 +324,28 @@ def _write_results(
     try:
         if history.updates["loss"]:
             _draw(folder / CURVES, lambda path: viz.save_curves(history, path))
-        if np.isfinite(first).all():  # after too large a step they may have no colour
+        if np.isfinite(first).all():  # weights of a diverged run may have no colour
             _draw(folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
     except ImportError as error:
         print(f"no pictures: {error}")
-    # A checkpoint stays where training was ended early.
+    # The checkpoint is a result only where training was interrupted: `train` removes it otherwise.
     written = sorted(path.name for path in folder.iterdir() if path.name != CHECKPOINT or test is None)
     print(f"written to {folder}: {', '.join(written)}", flush=True)
 
 
 def _draw(path: Path, draw: Callable[[Path], Path]) -> None:
-    """Let `draw` make a picture, then rename it to `path`, which is there whole or not at all."""
+    """Draw into a temporary file and rename it to `path`, so that no incomplete picture is left."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".drawing-") as folder:
         draw(Path(folder, path.name)).replace(path)
 
 
 def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
-    """Write a JSON file, whole or not at all."""
+    """Write a JSON file atomically."""
     write_atomic(path, (json.dumps(content, indent=indent) + "\n").encode())
 
 
 def plain(settings: Settings) -> dict[str, Any]:
-    """All settings in plain types."""
+    """Return the settings as a dict that JSON can hold."""
     return {**asdict(settings), "optimizer": describe(settings.optimizer)}
 
 

@@ -1,7 +1,8 @@
-"""What backpropagation saves: the cost of one gradient, by each way of taking it, over growing nets.
+"""Measure how much time backpropagation saves: `fastnn complexity`.
 
-What `fastnn complexity` does: `counts` has the multiplications in closed form, `methods` the ways, `measure`
-times them, `fit` finds the exponents, `table` and `picture` show them.
+`methods` lists the methods to compute a gradient, `counts` has their numbers of multiplications in closed
+form, `measure` times the methods on growing networks, `fit` estimates the exponents, and `table` and
+`picture` show the results.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from fastnn.files import write_atomic
 
 __all__ = ["METHODS", "run"]
 
-# The nets of the two sweeps: these widths at one depth, these depths at one width.
+# The networks of the two sweeps: these widths at depth DEPTH, these depths at width WIDTH.
 WIDTHS = tuple(2**power for power in range(1, 12))
 DEPTHS = (2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 DEPTH, WIDTH = 4, 8
@@ -42,20 +43,34 @@ def run(
     threads: int = 1,
     out: Path = Path("complexity"),
 ) -> str:
-    """Time one gradient by each method over growing nets, print and write what comes out; returns the table.
+    """Time one gradient of growing networks by each method; print and write the results.
 
-    Nets have `depth` layers of each of the `widths`, and each of the `depths` with layers of `width` units;
-    the inputs and the logits count as layers. A method stops growing once a gradient takes more than `limit`
-    seconds; the median of `rounds` counts. Into the folder `out` go complexity.json and a picture, light and
-    dark. After Ctrl-C, what is done is written all the same, and KeyboardInterrupt raised.
+    The networks have `depth` layers of each of the `widths`, and then each of the `depths` with layers of
+    `width` units. The inputs and the logits count as layers.
 
-    Raises ValueError for sizes, methods or limits that cannot be meant, OSError for a folder that cannot be
-    written to, before anything is timed.
+    Args:
+        widths: Widths of the first series: units in every layer.
+        depths: Depths of the second series: number of layers.
+        depth: Depth of the networks of the first series.
+        width: Width of the networks of the second series.
+        methods: Names of the methods, keys of `METHODS`.
+        limit: A method is not timed on larger networks once a gradient takes more seconds than this.
+        rounds: Number of timings per method and network; the median is reported.
+        threads: Number of threads for NumPy and the compiled kernels.
+        out: Folder for complexity.json and the picture, in a light and a dark version.
+
+    Returns:
+        The printed table.
+
+    Raises:
+        ValueError: If a size, a method or the limit is invalid. Nothing is timed.
+        OSError: If the folder is not writable. Nothing is timed.
+        KeyboardInterrupt: After Ctrl-C. The results so far are written first.
     """
     wide, deep = _sizes(widths, "widths", 1), _sizes(depths, "depths", 2)
     positive_int(width, "width")
     if positive_int(depth, "depth") < 2:
-        raise ValueError("depth must be at least 2: the inputs and the logits")
+        raise ValueError("depth must be at least 2, for the inputs and the logits")
     positive_int(rounds, "rounds")
     positive_int(threads, "threads")
     if in_range(limit, "limit", 0) == 0:
@@ -64,9 +79,9 @@ def run(
     for name in chosen:
         choose(name, METHODS, "method")
     if not chosen:
-        raise ValueError(f"no method is given: choose among {', '.join(METHODS)}")
+        raise ValueError(f"there must be at least one method: choose from {', '.join(METHODS)}")
     out.mkdir(parents=True, exist_ok=True)
-    tempfile.TemporaryFile(dir=out).close()  # can it be written to?
+    tempfile.TemporaryFile(dir=out).close()  # raises OSError if the folder is not writable
 
     batched = [name for name in chosen if name in BATCHED]
     by_width = _sweep(f"one gradient of {depth} layers of K units", "width", chosen)
@@ -78,7 +93,7 @@ def run(
         (by_batch, [(each, depth, each) for each in wide]),
     ]
     try:
-        with threadpool_limits(threads):  # NumPy's as well
+        with threadpool_limits(threads):  # of NumPy and of fastnn
             measure.check(chosen)
             _time_all(series, limit, rounds)
     finally:
@@ -91,11 +106,11 @@ def run(
 
 
 def _sizes(sizes: Iterable[int], name: str, least: int) -> list[int]:
-    """Sizes in growing order. Raises ValueError unless there are some, of at least `least`."""
-    found = sorted({positive_int(size, f"each of the {name}") for size in sizes})
-    if not found or found[0] < least:
-        raise ValueError(f"{name} must be several numbers of at least {least}, not {found}")
-    return found
+    """Sort the sizes. Raises ValueError unless there is at least one and all are at least `least`."""
+    ordered = sorted({positive_int(size, f"each of the {name}") for size in sizes})
+    if not ordered or ordered[0] < least:
+        raise ValueError(f"{name} must be one or more integers of at least {least}, not {ordered}")
+    return ordered
 
 
 def _sweep(title: str, grows: str, methods: Sequence[str]) -> Sweep:
@@ -103,6 +118,7 @@ def _sweep(title: str, grows: str, methods: Sequence[str]) -> Sweep:
 
 
 def _time_all(series: list[tuple[Sweep, list[tuple[int, int, int]]]], limit: float, rounds: int) -> None:
+    """Fill the sweeps with timings on their networks (width, depth, batch), with a progress bar."""
     from tqdm import tqdm
 
     total = sum(len(nets) for sweep, nets in series if sweep.curves)
@@ -113,6 +129,7 @@ def _time_all(series: list[tuple[Sweep, list[tuple[int, int, int]]]], limit: flo
 
 
 def _write(out: Path, sweeps: Sequence[Sweep], threads: int) -> None:
+    """Write complexity.json and the pictures, and print their names."""
     from fastnn.cli.train_run import environment
 
     content = {
@@ -132,7 +149,7 @@ def _write(out: Path, sweeps: Sequence[Sweep], threads: int) -> None:
 
 
 def _laws(sweep: Sweep) -> dict[str, Any]:
-    """The exponents of times and of multiplications of each method, and the base of what grows as K^N."""
+    """Fit times and multiplications of each method: exponents, or the base where they grow as K^N."""
     laws: dict[str, Any] = {}
     for name, curve in sweep.curves.items():
         exponential = sweep.grows == "depth" and METHODS[name].by_depth is None

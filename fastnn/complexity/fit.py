@@ -1,4 +1,4 @@
-"""Exponents of measured curves: least squares on the logarithms of their tails."""
+"""Estimate the exponents of measured curves by least squares on the logarithms of their tails."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-# A tail is the upper half of the sizes, of at least so many points.
+# A tail is the upper half of the sizes, but at least this number of points.
 FEWEST = 3
 
 
 class Fit(NamedTuple):
-    """The slope of a straight line through logarithms, with its standard error."""
+    """Exponent or base of a curve, with its standard error and the number of points in the fit."""
 
     slope: float
     error: float
@@ -21,12 +21,12 @@ class Fit(NamedTuple):
 
 
 def power(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
-    """The exponent e of values ~ sizes^e, in the tail; None of fewer than three points."""
+    """Estimate the exponent e of values ~ sizes^e in the tail; None for fewer than three points."""
     return _fit(np.log(_tail(sizes)), np.log(_tail(values)))
 
 
 def exponential(sizes: Sequence[float], values: Sequence[float]) -> Fit | None:
-    """The base b of values ~ b^sizes, in the tail, with its error; None of fewer than three points."""
+    """Estimate the base b of values ~ b^sizes in the tail; None for fewer than three points."""
     found = _fit(np.asarray(_tail(sizes), np.float64), np.log(_tail(values)))
     if found is None:
         return None
@@ -39,7 +39,7 @@ def _tail(numbers: Sequence[float]) -> Sequence[float]:
 
 
 def _fit(x: np.ndarray, y: np.ndarray) -> Fit | None:
-    """The line of least squares; its error is that of the residuals, as in any textbook of statistics."""
+    """Fit a straight line by least squares; the standard error of the slope follows from the residuals."""
     if len(x) < FEWEST:
         return None
     centred = x - x.mean()

@@ -1,4 +1,4 @@
-"""The ways of taking one gradient that are compared, each with what theory says of it."""
+"""The methods to compute a gradient that `fastnn complexity` compares, with their theoretical cost."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ Gradient = Callable[[], Mapping[str, Array]]
 
 @dataclass(frozen=True)
 class Method:
-    """One way of taking a gradient.
+    """One method to compute a gradient.
 
-    `label` is what tables call it; `prepare(model, data)` gives the function to be timed, which returns the
-    gradients by the names of the parameters; `count(widths)` are its multiplications for one sample.
-    `by_width` and `by_depth` are what theory says of them: the exponents of K and of N, or None for K^N.
+    Args:
+        label: Name in tables.
+        prepare: Function of (model, data) that returns the function to time, which returns the gradients by
+            parameter name.
+        count: Function that returns the number of multiplications for one sample, from the widths.
+        by_width: Theoretical exponent of the width K; None for K^N.
+        by_depth: Theoretical exponent of the number of layers N; None for K^N.
     """
 
     label: str
@@ -41,7 +45,7 @@ class Method:
 
 
 def network(width: int, depth: int, batch: int) -> tuple[Sequential, Data]:
-    """`depth` layers of `width` units, inputs and logits among them, ReLU, float64; and a batch of data."""
+    """Build a float64 ReLU network of `depth` layers (inputs and logits included) and a random batch."""
     manual_seed(0)
     layers: list[Layer] = []
     for fans in pairwise([width] * depth):
@@ -64,7 +68,7 @@ def _numpy_differences(model: Layer, data: Data) -> Gradient:
 
 
 def _by_backend(name: str, model: Layer, data: Data) -> Gradient:
-    """`fn.gradients`, layer by layer."""
+    """Compute the gradients with `fn.gradients`, layer by layer."""
 
     def gradient() -> Mapping[str, Array]:
         with backend(name):
@@ -75,7 +79,7 @@ def _by_backend(name: str, model: Layer, data: Data) -> Gradient:
 
 
 def _recorded(model: Layer, data: Data) -> Gradient:
-    """A recorded training step of the compiled kernels: the gradient and, with a rate of 0, the update."""
+    """Replay a recorded training step of the compiled kernels, including an update with learning rate 0."""
     trainer = Trainer(model, optimizer=SGD(lr=0), keep_gradients=True)
     x, y = data
 
@@ -105,5 +109,5 @@ METHODS = {
     "aot": Method("backpropagation, compiled", _recorded, counts.backpropagation, 2, 1),
 }
 
-# Those that take a batch at once: the others take one sample after the other.
+# The methods that compute on a whole batch; the others process one sample after the other.
 BATCHED = ("ref", "jit", "aot")

@@ -1,4 +1,4 @@
-"""The picture for a slide: what one gradient costs, over the width and over the depth of a net."""
+"""Draw the time of one gradient over the width and over the depth of a network, for a slide."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Theme(NamedTuple):
-    """Colours: of the page, of what is written on it, of the grid, and of the curves."""
+    """Colours of the page, of the text, of the grid and of the curves."""
 
     page: str
     ink: str
@@ -23,7 +23,7 @@ class Theme(NamedTuple):
     curves: dict[str, str]
 
 
-# Dark enough, and light enough, to be read on the page; told apart by the colour-blind (Okabe and Ito 2008).
+# The colours contrast with the page, and colour-blind readers can distinguish them (Okabe and Ito 2008).
 THEMES = {
     "light": Theme(
         "#ffffff",
@@ -55,10 +55,10 @@ THEMES = {
     ),
 }
 
-# What is written at the ends of the curves.
+# The labels at the ends of the curves.
 NAMES = {
     "differences": "central differences",
-    "differences-numpy": "the same in NumPy",
+    "differences-numpy": "differences in NumPy",
     "paths": "every path",
     "python": "backpropagation",
     "ref": "… in NumPy",
@@ -68,9 +68,9 @@ NAMES = {
 
 
 def save(by_width: Sweep, by_depth: Sweep, path: str | os.PathLike[str], *, theme: str) -> Path:
-    """Draw both sweeps into the picture `path` (.svg, .png, .pdf), "light" or "dark"; returns its path.
+    """Draw both sweeps into the picture `path` (.svg, .png, .pdf) and return the path.
 
-    Raises ImportError when matplotlib is missing.
+    `theme` is "light" or "dark". Raises ImportError if matplotlib is missing.
     """
     from matplotlib import rc_context
 
@@ -87,7 +87,7 @@ def save(by_width: Sweep, by_depth: Sweep, path: str | os.PathLike[str], *, them
         left.set_ylabel("time for one gradient")
         figure.suptitle("What backpropagation saves", fontsize=24, fontweight="bold", color=colours.ink)
         left.set_title(
-            "one gradient, one sample; plain Python but where it says so", color=colours.ink, loc="left"
+            "one gradient of one sample, in pure Python unless noted", color=colours.ink, loc="left"
         )
         _compare(left, by_width, colours)
         target = Path(path)
@@ -96,15 +96,17 @@ def save(by_width: Sweep, by_depth: Sweep, path: str | os.PathLike[str], *, them
 
 
 def _undated(path: Path) -> dict[str, Any] | None:
-    """No date in the file: the same figures give the same bytes."""
+    """Metadata without a date, so that the same results give the same bytes."""
     return {"Date": None} if path.suffix == ".svg" else None
 
 
 def _first(sweep: Sweep) -> Any:
+    """Return the first point of the sweep."""
     return next(point for curve in sweep.curves.values() for point in curve.points)
 
 
 def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
+    """Draw the curves of one sweep."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
     axes.set_facecolor(theme.page)
@@ -124,7 +126,7 @@ def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
         )
     largest = max(max(curve.sizes(sweep.grows)) for curve in drawn)
     smallest = min(min(curve.sizes(sweep.grows)) for curve in drawn)
-    # Room for the names on the right.
+    # Leave room for the labels on the right.
     axes.set_xlim(smallest * 0.85, smallest * (largest / smallest) ** 1.5)
     sizes = sorted({size for curve in drawn for size in curve.sizes(sweep.grows)})
     axes.xaxis.set_major_locator(FixedLocator(_ticks(sizes)))
@@ -142,38 +144,39 @@ def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
 
 
 def _ticks(sizes: Sequence[int]) -> list[int]:
-    """Powers of 4, from those of 2."""
+    """Choose the ticks: the powers of 2 among the sizes, or every other one if there are more than six."""
     powers = [size for size in sizes if size & (size - 1) == 0]
     return powers if len(powers) <= 6 else powers[::2]
 
 
 def _power_of_ten(seconds: float) -> str:
+    """Format a power of ten of seconds."""
     units = {1e-6: "1 µs", 1e-5: "10 µs", 1e-4: "100 µs", 1e-3: "1 ms", 1e-2: "10 ms", 1e-1: "100 ms"}
     return next((name for size, name in units.items() if abs(seconds / size - 1) < 1e-6), f"{seconds:.0f} s")
 
 
 def _name_ends(axes: Axes, curves: Sequence[Curve], grows: str, theme: Theme) -> None:
-    """The name of each curve beside its end, moved up where names would meet.
+    """Label each curve at its end; labels that would overlap are moved up.
 
-    That of the curve that ends first goes to its left, where nothing is.
+    The label of the curve that ends first is on the left of its end, where the picture is empty.
     """
     ends = [(curve.sizes(grows)[-1], curve.points[-1].median, curve.method) for curve in curves]
-    apart = 1.75  # the factor between two lines of text
+    line_factor = 1.75  # ratio of the heights of two lines of text on the logarithmic axis
     placed: list[tuple[float, float]] = []
     first = min(x for x, _, _ in ends)
     for x, y, method in sorted(ends, key=lambda end: end[1]):
         alone = x == first < max(x for x, _, _ in ends) and [end[0] for end in ends].count(x) == 1
-        at = y
+        label_y = y
         for other_x, other_y in placed:
-            # A name is some four doublings of the axis long.
-            if other_x / 20 < x < other_x * 20 and at < other_y * apart:
-                at = other_y * apart
+            # A label is about four doublings of the x axis long.
+            if other_x / 20 < x < other_x * 20 and label_y < other_y * line_factor:
+                label_y = other_y * line_factor
         if not alone:
-            placed.append((x, at))
+            placed.append((x, label_y))
         axes.annotate(
             NAMES[method],
             (x, y),
-            xytext=(x / 1.15 if alone else x * 1.12, at),
+            xytext=(x / 1.15 if alone else x * 1.12, label_y),
             ha="right" if alone else "left",
             va="center",
             color=theme.curves[method],
@@ -182,7 +185,7 @@ def _name_ends(axes: Axes, curves: Sequence[Curve], grows: str, theme: Theme) ->
 
 
 def _compare(axes: Axes, sweep: Sweep, theme: Theme) -> None:
-    """An arrow between the slowest and the fastest way at the largest size that both have reached."""
+    """Draw an arrow between central differences and the compiled kernels, at the largest common size."""
     size = sweep.common()
     if size is None or not {"differences", "aot"} <= sweep.curves.keys():
         return
@@ -191,7 +194,7 @@ def _compare(axes: Axes, sweep: Sweep, theme: Theme) -> None:
     assert fast is not None
     style = {"arrowstyle": "<->", "color": theme.ink, "linewidth": 1.6, "shrinkA": 6, "shrinkB": 6}
     axes.annotate("", (size, fast.median), xytext=(size, slow.median), arrowprops=style)
-    # Nearer to the slow end, where it is empty to the right of the arrow.
+    # Near the slow end, where the picture is empty to the right of the arrow.
     height = slow.median ** (3 / 4) * fast.median ** (1 / 4)
     axes.text(
         size * 1.15,
@@ -205,6 +208,6 @@ def _compare(axes: Axes, sweep: Sweep, theme: Theme) -> None:
 
 
 def _rounded(factor: float) -> str:
-    """Two digits: it is a measurement."""
+    """Round to two significant digits, as the factor is a measurement."""
     digits = max(len(str(int(factor))) - 2, 0)
     return f"{round(factor, -digits):,.0f}"

@@ -1,4 +1,4 @@
-"""What `fastnn complexity` prints: times, exponents beside the theory, factors between the methods."""
+"""Format the results of `fastnn complexity`: times, measured and theoretical exponents, and speedups."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ LETTERS = {"width": "K", "depth": "N"}
 
 
 def text(sweeps: Sequence[Sweep]) -> str:
-    """All of it."""
+    """Format all tables of all sweeps."""
     return "\n\n".join(
         part for sweep in sweeps for part in (_times(sweep), _exponents(sweep), _factors(sweep))
     )
 
 
 def _times(sweep: Sweep) -> str:
+    """Format the median times: a row per method, a column per size."""
     letter = LETTERS[sweep.grows]
     sizes = sorted({size for curve in sweep.curves.values() for size in curve.sizes(sweep.grows)})
     rows = [[f"{letter} =", *map(str, sizes)]]
@@ -31,8 +32,8 @@ def _times(sweep: Sweep) -> str:
 
 
 def _exponents(sweep: Sweep) -> str:
-    """The laws in the tails of times and multiplications, beside the theory."""
-    rows = [["law in the tail", "time", "multiplications", "theory"]]
+    """Format the growth of times and multiplications in the tail, and the theoretical growth."""
+    rows = [["growth in the tail", "time", "multiplications", "theory"]]
     letter = LETTERS[sweep.grows]
     for curve in sweep.curves.values():
         method = METHODS[curve.method]
@@ -45,14 +46,14 @@ def _exponents(sweep: Sweep) -> str:
 
 
 def _theory(sweep: Sweep, curve: Curve) -> str:
-    """The exponent that it should have."""
+    """Return the theoretical exponent of a method."""
     method = METHODS[curve.method]
     if sweep.grows == "depth":
         return str(method.by_depth)
     if method.by_width is None:  # K^N
         return str(curve.points[0].depth) if curve.points else "N"
-    a_batch_of_K = all(point.batch == point.width for point in curve.points) and len(curve.points) > 1
-    return str(method.by_width + a_batch_of_K)
+    batch_grows = all(point.batch == point.width for point in curve.points) and len(curve.points) > 1
+    return str(method.by_width + batch_grows)
 
 
 def _law(
@@ -61,6 +62,7 @@ def _law(
     fitted: Callable[[Sequence[float], Sequence[float]], fit.Fit | None],
     form: str,
 ) -> list[str]:
+    """Format the fits of the times and of the multiplications of a method."""
     sizes = curve.sizes(grows)
     cells = []
     for values in (
@@ -73,17 +75,17 @@ def _law(
 
 
 def _factors(sweep: Sweep) -> str:
-    """How many times as long each method takes as the fastest, at the largest size that all reached."""
+    """Format the times at the largest size that all methods reached, and their ratios to the fastest."""
     size = sweep.common()
     if size is None:
-        return "no size was reached by every method"
+        return "no size was reached by all methods"
     times = {name: curve.at(sweep.grows, size) for name, curve in sweep.curves.items()}
     medians = {name: point.median for name, point in times.items() if point is not None}
     fastest = min(medians, key=lambda name: medians[name])
     letter = LETTERS[sweep.grows]
-    lines = [f"at {letter} = {size}, the largest for all, one gradient takes"]
+    lines = [f"at {letter} = {size}, the largest size of all methods, one gradient takes"]
     for name, median in medians.items():
-        factor = "" if name == fastest else f"{_rounded(median / medians[fastest]):>10} times"
+        factor = "" if name == fastest else f"{_rounded(median / medians[fastest]):>10}x the fastest"
         lines.append(f"  {METHODS[name].label:28}{duration(median):>10}{factor}")
     return "\n".join(lines)
 
@@ -93,5 +95,5 @@ def _lines(rows: Sequence[Sequence[str]]) -> str:
 
 
 def _rounded(factor: float) -> str:
-    """Three digits: it is a measurement."""
+    """Format a measured factor with three significant digits."""
     return f"{factor:.3g}" if factor < 100 else f"{float(f'{factor:.3g}'):,.0f}"

@@ -1,4 +1,7 @@
-"""Data sets, and what prepares them for training: labels, splits, IDX files, pictures."""
+"""Data sets, readers of CSV, IDX and image files, one-hot labels and splits.
+
+May import NumPy and, in `read_csv`, the kernels; nothing else of fastnn.
+"""
 
 from fastnn.data.cifar10 import cifar10
 from fastnn.data.csv import read_csv

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: a data set that needs no download."""
+"""Load the handwritten digits of scikit-learn, a data set that needs no download."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,17 +9,18 @@ Part = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def digits() -> tuple[Part, Part]:
-    """1,797 handwritten digits of 8x8 pixels as ((x_train, y_train), (x_test, y_test)).
+    """Load 1,797 handwritten digits of 8 x 8 pixels as ((x_train, y_train), (x_test, y_test)).
 
-    x: float32 (N, 8, 8) in [0, 1]. y: int64 (N,), the digits. The first int(0.8 * n) of each digit's
-    n images are for training, 1,433 together, and the other 364 for testing.
+    The images x are float32 (N, 8, 8) in [0, 1], the labels y int64 (N,) from 0 to 9. The first
+    int(0.8 * n) of the n images of each digit form the training set of 1,433 images, the other 364 images
+    the test set.
 
-    The original pixels are the integers 0 to 16. Float32 holds their sixteenths exactly, and every
-    library takes them as they are; uint8, which fastnn divides by 255, would have to round them.
+    The original pixels are integers from 0 to 16. float32 represents pixel / 16 exactly; uint8, which fastnn
+    divides by 255, would have to round.
 
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (its test set).
 
-    Raises ImportError when scikit-learn is missing.
+    Raises ImportError if scikit-learn is missing.
     """
     try:
         from sklearn.datasets import load_digits

@@ -1,9 +1,9 @@
-"""What is raised when a data set cannot be had."""
+"""Errors of the functions that load data sets."""
 
 
 class DatasetError(ValueError):
-    """A file is damaged, or does not hold the data that it should."""
+    """A file is damaged, or does not have the expected data."""
 
 
 class DatasetNotFoundError(DatasetError):
-    """A data set is neither on this machine nor could it be downloaded."""
+    """A data set is not on this machine and could not be downloaded."""

@@ -1,13 +1,15 @@
-"""IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/).
+"""Read and write IDX files, the format of MNIST (http://yann.lecun.com/exdb/mnist/).
+
+An IDX file consists of::
 
     bytes 0-1       zero
-    byte 2          the type of the elements: a key of `DTYPES`
-    byte 3          the number D of dimensions
-    4 * D bytes     the dimensions, unsigned
-    the rest        the elements, the last dimension fastest
+    byte 2          type of the elements, a key of `DTYPES`
+    byte 3          number of dimensions D
+    4 * D bytes     dimensions, unsigned 32-bit integers
+    the rest        elements, the last dimension varies fastest
 
-All numbers are big-endian. The reader does not trust the header: memory grows with the bytes that
-the file really yields, never with those that it claims.
+All numbers are big-endian. The reader does not trust the header: it allocates memory for the bytes that the
+file has, not for the bytes that the header claims.
 """
 
 import gzip
@@ -27,10 +29,10 @@ from fastnn.data.errors import DatasetError, DatasetNotFoundError
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
-# Arrays of this many bytes and more are neither read nor written: so every dimension fits in 32 bits.
+# Arrays of this size in bytes or more are neither read nor written, so every dimension fits in 32 bits.
 SIZE_LIMIT = 4 << 30
 
-# Deflate's best case: two bits stand for 258 bytes.
+# The best case of deflate: two bits encode 258 bytes.
 GZIP_RATIO = 1032
 
 # NumPy's own limit (since 2.0); a header can claim 255.
@@ -38,23 +40,22 @@ MAX_NDIM = 64
 
 CHUNK = 1 << 20
 
-# What reading a missing, unreadable or damaged file may raise, plain or gzip.
+# Exceptions of reading a missing, unreadable or damaged file, plain or gzip.
 READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
-    """The array in an IDX file, plain or gzip (told apart by content, not by name).
+    """Read the array in an IDX file, plain or compressed with gzip (detected by content, not by name).
 
-    Returns a writable array of the file's shape, with dtype uint8, int8, int16, int32, float32 or
-    float64 in native byte order.
+    Returns a writable array, uint8, int8, int16, int32, float32 or float64 in native byte order.
 
-    Raises DatasetNotFoundError when there is no such file, and DatasetError when it is damaged: no
-    IDX file, truncated, with trailing bytes, or with a header that claims more than the file can
-    hold or 4 GiB and more.
+    Raises DatasetNotFoundError if there is no such file, and DatasetError if the file is not an IDX file, is
+    truncated, has trailing bytes, or has a header that claims more bytes than the file can have or 4 GiB and
+    more.
     """
     path = Path(path)
     try:
-        # Opening a pipe or a device could block, or never end.
+        # Opening a pipe or a device could block forever.
         if path.exists() and not path.is_file():
             raise ValueError("not a regular file")
         with open_unpacked(path) as stream:
@@ -66,23 +67,24 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
 
 
 def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
-    """Write an array as an IDX file, gzip when the name ends in `.gz`.
+    """Write an array to an IDX file, compressed with gzip if the name ends in `.gz`.
 
-    The dtype is one of those of `read_idx`, in any byte order; the shape is free. The file appears
-    whole or not at all: it is written under a temporary name and then renamed, replacing an older one.
+    The array may have any shape and byte order; its dtype must be uint8, int8, int16, int32, float32 or
+    float64. The file is written under a temporary name and then renamed, so it is never incomplete; an
+    existing file is replaced.
 
-    Raises ValueError for another dtype and for arrays of 4 GiB and more.
+    Raises ValueError for another dtype, and for arrays of 4 GiB or more.
     """
     path, array = Path(path), np.asarray(array)
     codes = {name: code for code, name in DTYPES.items()}
     name = array.dtype.str[1:]
     if name not in codes:
-        wanted = ", ".join(np.dtype(name).name for name in codes)
-        raise ValueError(f"IDX files cannot hold {array.dtype}: cast the array to one of {wanted}")
+        valid = ", ".join(np.dtype(name).name for name in codes)
+        raise ValueError(f"IDX files cannot hold {array.dtype}: cast the array to one of {valid}")
     _checked_nbytes(array.shape, array.itemsize)
     header = struct.pack(f">HBB{array.ndim}I", 0, codes[name], array.ndim, *array.shape)
 
-    # A private folder, so that the file in it gets its usual permissions, which `mkstemp` would not give.
+    # A temporary folder, because a file made by `mkstemp` would not have the usual permissions.
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write_idx-") as staging:
         partial = Path(staging, path.name)
         with gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb") as file:
@@ -92,16 +94,16 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
 
 
 def open_unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
-    """Open a file for reading its bytes, unpacked when its content is gzip."""
+    """Open a file for reading bytes, decompressing it if its content is gzip."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     return gzip.open(path) if packed else path.open("rb")
 
 
 def read_unpacked(path: Path, size: int = -1) -> bytes:
-    """The first `size` bytes of a file's content, or all of them, unpacked when it is gzip.
+    """Read the first `size` bytes of a file, or all bytes, decompressing it if its content is gzip.
 
-    Raises DatasetNotFoundError when there is no such file, and DatasetError when it cannot be read.
+    Raises DatasetNotFoundError if there is no such file, and DatasetError if it cannot be read.
     """
     try:
         with open_unpacked(path) as stream:
@@ -113,17 +115,17 @@ def read_unpacked(path: Path, size: int = -1) -> bytes:
 
 
 def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
-    """The array in `stream`, the content of a file of `size` bytes. Raises ValueError."""
+    """Read the array in `stream`, the content of a file of `size` bytes. Raises ValueError."""
     magic = _read(stream, 4)
     if len(magic) < 4:
-        raise ValueError(f"truncated: {len(magic)} bytes, an IDX file begins with 4")
+        raise ValueError(f"truncated: {len(magic)} bytes, but the header of an IDX file has at least 4")
     zero, code, ndim = struct.unpack(">HBB", magic)
     if zero != 0 or code not in DTYPES or ndim > MAX_NDIM:
         raise ValueError(f"not an IDX file: it begins with the bytes {magic.hex(' ')}")
 
     dims = _read(stream, 4 * ndim)
     if len(dims) < 4 * ndim:
-        raise ValueError(f"truncated: the header ends before its {ndim} dimensions do")
+        raise ValueError(f"truncated: the header ends before the last of its {ndim} dimensions")
     shape = struct.unpack(f">{ndim}I", dims)
     dtype = np.dtype(DTYPES[code])
     nbytes = _checked_nbytes(shape, dtype.itemsize)
@@ -131,29 +133,29 @@ def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
     claimed = 4 + 4 * ndim + nbytes
     if isinstance(stream, gzip.GzipFile):
         if claimed > size * GZIP_RATIO:
-            raise ValueError(f"the header claims {claimed} bytes, a gzip file of {size} bytes has fewer")
+            raise ValueError(f"the header claims {claimed} bytes, too many for a gzip file of {size} bytes")
     elif claimed != size:
-        raise ValueError(f"the header claims a file of {claimed} bytes, it has {size}")
+        raise ValueError(f"the header claims a file of {claimed} bytes, but the file has {size}")
 
-    # The byte too many tells of trailing ones, and makes gzip check its checksum.
+    # One byte more reveals trailing bytes, and makes gzip verify its checksum.
     data = _read(stream, nbytes + 1)
     if len(data) < nbytes:
-        raise ValueError(f"truncated: {len(data)} bytes of data, the header claims {nbytes}")
+        raise ValueError(f"truncated: {len(data)} bytes of data, but the header claims {nbytes}")
     if len(data) > nbytes:
         raise ValueError(f"more data than the {nbytes} bytes that the header claims")
     return np.ndarray(shape, dtype.newbyteorder(">"), buffer=data).astype(dtype, copy=False)
 
 
 def _checked_nbytes(shape: tuple[int, ...], itemsize: int) -> int:
-    """The size of an array, in Python's integers: they do not overflow. Raises ValueError from 4 GiB on."""
-    # An empty array counts as if its zeros were ones: NumPy refuses the others' product if it overflows.
+    """Return the size of an array in bytes, without overflow. Raises ValueError for 4 GiB or more."""
+    # Zeros count as ones: NumPy rejects an empty array if the product of its other dimensions overflows.
     if itemsize * math.prod(max(dim, 1) for dim in shape) >= SIZE_LIMIT:
         raise ValueError(f"an array of shape {shape} is too large: it must stay below 4 GiB")
     return itemsize * math.prod(shape)
 
 
 def _read(stream: gzip.GzipFile | BufferedReader, nbytes: int) -> bytearray:
-    """The next `nbytes` bytes of `stream`, or as many as there are."""
+    """Read the next `nbytes` bytes of `stream`, or fewer if the stream ends."""
     data = bytearray()
     while len(data) < nbytes and (chunk := stream.read(min(CHUNK, nbytes - len(data)))):
         data += chunk

@@ -1,4 +1,4 @@
-"""Labels in other forms."""
+"""Convert labels to one-hot vectors."""
 
 from typing import Any
 
@@ -7,24 +7,29 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
 def one_hot(labels: ArrayLike, classes: int | None = None, dtype: DTypeLike = np.float32) -> NDArray[Any]:
-    """y[..., k] = 1 where labels[...] = k, else 0.
+    """Convert labels to one-hot vectors: y[..., k] = 1 where labels[...] = k, else 0.
 
-    labels: integers of any shape (...), from 0 to classes - 1; `classes` defaults to the largest
-    label plus one. Returns y (..., classes) of the given dtype.
+    Args:
+        labels: Integers of any shape (...), from 0 to classes - 1.
+        classes: Number of classes. Default: the largest label + 1.
+        dtype: Type of the result.
 
-    Raises ValueError for labels that are no integers or out of range, and for no labels without `classes`.
+    Returns:
+        y, of shape (..., classes).
+
+    Raises:
+        ValueError: If the labels are not integers or out of range, or if there are no labels and `classes` is
+            None.
     """
     labels = np.asarray(labels)
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers, not {labels.dtype}")
     if classes is None:
         if labels.size == 0:
-            raise ValueError("there are no labels to tell the number of classes: pass `classes`")
+            raise ValueError("the number of classes cannot be inferred without labels: pass `classes`")
         classes = int(labels.max()) + 1
     if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(
-            f"labels must be from 0 to {classes - 1}, they are from {labels.min()} to {labels.max()}"
-        )
+        raise ValueError(f"labels must be from 0 to {classes - 1}, not from {labels.min()} to {labels.max()}")
     y = np.zeros((*labels.shape, classes), dtype)
     np.put_along_axis(y, labels[..., np.newaxis], 1, axis=-1)
     return y

@@ -1,4 +1,4 @@
-"""MNIST: 70,000 handwritten digits (LeCun, Cortes and Burges 1998), from local files or downloaded."""
+"""Load MNIST, 70,000 handwritten digits (LeCun, Cortes and Burges 1998), from local files or a download."""
 
 import os
 import tempfile
@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.folders import default_folder
 from fastnn.data.idx import READ_ERRORS, open_unpacked, read_idx
 from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
 
-# Tried in turn; each holds the four files, with `.gz` added to their names.
+# Tried in this order. Each mirror has the four files, with `.gz` added to their names.
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 
-# The SHA-256 of the *unpacked* bytes: the same data are in circulation packed in several ways.
+# SHA-256 of the *uncompressed* bytes, because differently compressed files of the same data exist.
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -28,57 +29,58 @@ PathLike = str | os.PathLike[str]
 
 
 def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download: bool = True) -> Parts:
-    """MNIST as ((x_train, y_train), (x_test, y_test)): 60,000 and 10,000 images.
+    """Load MNIST.
 
-    x: uint8 (N, 28, 28), 0 is background and 255 ink. y: int64 (N,), the digits.
+    A folder may have the four IDX files, plain or compressed with gzip, named `train-images-idx3-ubyte` or
+    `train-images.idx3-ubyte` and so on; or one .npz or .mat file; or two CSV files. The names of the latter
+    do not matter (see `fastnn.data.mnist_formats`). If the folder has none of them, the four IDX files are
+    downloaded into it (11 MB; needs pooch) and verified by their SHA-256. Existing files are not verified, so
+    other data in the format of MNIST, such as Fashion-MNIST, load too.
 
-    `path` is a folder, by default $FASTNN_DATA/mnist, or else fastnn/mnist in the user's cache folder. There
-    the four IDX files are looked for, plain or gzip, named `train-images-idx3-ubyte` or
-    `train-images.idx3-ubyte`; then one .npz or .mat file, or two CSV files, whatever their names (see
-    `fastnn.data.mnist_formats`). `path` may also be one such file, or a pair of CSV files, (train, test).
-    A .mat file holds a matrix for each digit, so its images come sorted by class.
+    Args:
+        path: A folder, one .npz or .mat file, or a pair of CSV files (train, test). Default:
+            $FASTNN_DATA/mnist, or else fastnn/mnist in the user's cache folder.
+        download: Whether the files may be downloaded.
 
-    When a folder holds nothing of the kind, the four files are downloaded into it (11 MB; needs pooch) and
-    their SHA-256 is checked. Files found there are taken as they are, so other data in MNIST's format, such
-    as Fashion-MNIST, load too.
+    Returns:
+        ((x_train, y_train), (x_test, y_test)), 60,000 and 10,000 images: x, uint8 (N, 28, 28), where 0 is
+        background and 255 ink, and y, int64 (N,), the digits. The images of a .mat file with one matrix per
+        digit are sorted by class.
 
-    Raises DatasetNotFoundError when a file is missing and cannot be downloaded, and DatasetError when one is
-    damaged, does not hold 28x28 images or one label from 0 to 9 for each, or when several could be meant.
+    Raises:
+        DatasetNotFoundError: If a file is missing and cannot be downloaded.
+        DatasetError: If a file is damaged, if it does not have 28 x 28 images with one label from 0 to 9
+            each, or if the folder has several candidates.
+        ValueError: If `path` is a sequence, but not of two files.
     """
     if isinstance(path, tuple | list):
         if len(path) != 2:
-            raise ValueError(f"a pair of files is wanted, (train, test), not {len(path)}")
+            raise ValueError(f"path must be a pair of files, (train, test), not {len(path)} files")
         return read_csv_part(Path(path[0])), read_csv_part(Path(path[1]))
-    where = _default_folder() if path is None else Path(path)
-    if where.is_file():
-        return _from_one_file(where)
-    files = _find(where)
-    if not files and (found := _in_other_formats(where)):
+    source = default_folder("mnist") if path is None else Path(path)
+    if source.is_file():
+        return _from_one_file(source)
+    files = _find(source)
+    if not files and (found := _in_other_formats(source)):
         return found
     if download and not files:
-        _download(where)
-        files = _find(where)
-    # Some but not all: they may be another data set's, which a download of the rest would mix with MNIST.
+        _download(source)
+        files = _find(source)
+    # If only some files are there, they may be another data set's, and a download would mix it with MNIST.
     if missing := [name for name in SHA256 if name not in files]:
-        hint = "; a download needs a folder without any of the four" if files else ""
-        raise _not_found(where, f"missing are {', '.join(missing)}{hint}")
+        hint = "; a download needs a folder without any of the four files" if files else ""
+        raise _not_found(source, f"missing are {', '.join(missing)}{hint}")
     train_images, train_labels, test_images, test_labels = (files[name] for name in SHA256)
     return _load(train_images, train_labels), _load(test_images, test_labels)
 
 
-def _default_folder() -> Path:
-    if data := os.environ.get("FASTNN_DATA"):
-        return Path(data, "mnist")
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn", "mnist")
-
-
 def _find(folder: Path) -> dict[str, Path]:
-    """The files of `SHA256` that are in `folder`, by name."""
+    """Find the files of `SHA256` in `folder`; returns their paths by name."""
     found = {}
     for name in SHA256:
         spellings = (name, name.replace("-idx", ".idx"))
         for file in (folder / f"{spelling}{suffix}" for spelling in spellings for suffix in ("", ".gz")):
-            # Not `exists`: some archives unpack to folders of these names.
+            # Not `exists`, because some archives unpack to folders of these names.
             if file.is_file():
                 found[name] = file
                 break
@@ -86,13 +88,14 @@ def _find(folder: Path) -> dict[str, Path]:
 
 
 def _from_one_file(file: Path) -> Parts:
+    """Load both parts from one file. Raises DatasetError."""
     if file.name.removesuffix(".gz").replace(".idx", "-idx") in SHA256:
         raise DatasetError(f"{file} is one of four files of MNIST: pass their folder, {file.parent}")
     return read_both(file)
 
 
 def _in_other_formats(folder: Path) -> Parts | None:
-    """MNIST in the files of `folder` that are of another format than IDX; None if there are none."""
+    """Load MNIST from the .npz, .mat or CSV files in `folder`; None if there are none."""
     if not folder.is_dir():
         return None
     forms = {file: format_of(file) for file in sorted(folder.iterdir()) if file.is_file()}
@@ -107,18 +110,20 @@ def _in_other_formats(folder: Path) -> Parts | None:
         return training_first(files, (read_csv_part(files[0]), read_csv_part(files[1])))
     names = ", ".join(file.name for file in archives + tables)
     raise DatasetError(
-        f"{folder} holds {names}: one .npz or .mat file, or two CSV files are wanted. Pass the file that is "
-        "meant, or mnist((train, test)) for two CSV files"
+        f"{folder} has {names}: it must have one .npz or .mat file, or two CSV files. Pass the path of one "
+        "file, or mnist((train, test)) for two CSV files"
     )
 
 
 def _load(images: Path, labels: Path) -> Part:
+    """Load images and labels from two IDX files. Raises DatasetError if they do not fit together."""
     x, y = read_idx(images), read_idx(labels)
     if x.dtype != np.uint8 or x.shape[1:] != (28, 28):
         raise DatasetError(f"{images}: images must be uint8 (N, 28, 28), not {x.dtype} {x.shape}")
     if y.dtype != np.uint8 or y.shape != x.shape[:1]:
         raise DatasetError(
-            f"{labels}: labels must be uint8 {x.shape[:1]} as {images}, not {y.dtype} {y.shape}"
+            f"{labels}: labels must be uint8 {x.shape[:1]}, one per image in {images}, not "
+            f"{y.dtype} {y.shape}"
         )
     if (y > 9).any():
         raise DatasetError(f"{labels}: labels must be digits from 0 to 9, not {y.max()}")
@@ -126,11 +131,11 @@ def _load(images: Path, labels: Path) -> Part:
 
 
 def _download(folder: Path) -> None:
-    """Put the four files into `folder`: all of them, or none and DatasetNotFoundError."""
+    """Download all four files into `folder`, or none of them and raise DatasetNotFoundError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Inside the destination, so that moving the files out is a rename. Whatever ends the download
-        # early, Ctrl-C too, removes this folder with what it holds.
+        # A temporary folder inside the destination, so that moving the files is a rename. If anything ends
+        # the download early, even Ctrl-C, the temporary folder is removed.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as staging:
             _fetch(Path(staging))
             for file in Path(staging).iterdir():
@@ -142,13 +147,13 @@ def _download(folder: Path) -> None:
 
 
 def _fetch(staging: Path) -> None:
-    """Download the four files from the mirrors. Raises DatasetError when one cannot be had from any."""
+    """Download the four files from the mirrors. Raises DatasetError if all mirrors fail."""
     import pooch  # an optional dependency, and a slow import
 
     pending = list(SHA256)
     failures = []
     for mirror in MIRRORS:
-        # A mirror that fails is left for good: nobody waits four times for the same dead one.
+        # A mirror that fails is not tried again for the other files, lest users wait for it four times.
         try:
             while pending:
                 url, file = f"{mirror}{pending[0]}.gz", staging / f"{pending[0]}.gz"
@@ -168,12 +173,11 @@ def _check_sha256(file: Path, sha256: str) -> None:
     with open_unpacked(file) as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != sha256:
-        raise DatasetError(f"the unpacked bytes have SHA-256 {found}, not {sha256}")
+        raise DatasetError(f"the uncompressed bytes have SHA-256 {found}, not {sha256}")
 
 
 def _not_found(folder: Path, reason: str) -> DatasetNotFoundError:
     return DatasetNotFoundError(
-        f"MNIST is not in {folder}. Put the four files {', '.join(SHA256)} there, plain or .gz, one .npz or "
-        f".mat file, or two CSV files, or set FASTNN_DATA to the folder in which mnist/ holds them. "
-        f"The reason: {reason}"
+        f"MNIST is not in {folder}: {reason}. Put the four files {', '.join(SHA256)} there (plain or .gz), "
+        "or one .npz or .mat file, or two CSV files; or set FASTNN_DATA to the folder that has them in mnist/"
     )

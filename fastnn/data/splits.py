@@ -1,4 +1,4 @@
-"""Splitting a data set into two parts, such as training and validation."""
+"""Split a data set into two parts, such as training and validation set."""
 
 from typing import TypeVar
 
@@ -11,10 +11,10 @@ Parts = tuple[tuple[NDArray[X], NDArray[Y]], tuple[NDArray[X], NDArray[Y]]]
 
 
 def holdout(x: NDArray[X], y: NDArray[Y], n: int, *, seed: int | None = None) -> Parts[X, Y]:
-    """Hold out the last n of N examples: ((x[:N-n], y[:N-n]), (x[N-n:], y[N-n:])).
+    """Hold out the last n of N samples: returns ((x[:N-n], y[:N-n]), (x[N-n:], y[N-n:])).
 
-    x (N, ...) and y (N, ...) have any dtype. The parts are views; with a seed, the examples are
-    shuffled first, and the parts are copies.
+    x (N, ...) and y (N, ...) may have any dtype. The parts are views of x and y. With a seed, the samples
+    are shuffled first and the parts are copies.
 
     Raises ValueError unless x and y have the same length and 0 < n < N.
     """
@@ -22,7 +22,7 @@ def holdout(x: NDArray[X], y: NDArray[Y], n: int, *, seed: int | None = None) ->
     size = len(y)
     if not (isinstance(n, int | np.integer) and 0 < n < size):
         raise ValueError(
-            f"n, the number of examples held out, must be an integer from 1 to {size - 1}, not {n!r}"
+            f"n, the number of samples to hold out, must be an integer from 1 to {size - 1}, not {n!r}"
         )
     if seed is not None:
         order = np.random.default_rng(seed).permutation(size)
@@ -32,20 +32,30 @@ def holdout(x: NDArray[X], y: NDArray[Y], n: int, *, seed: int | None = None) ->
 
 
 def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | None = None) -> Parts[X, Y]:
-    """Split each class alike: the first int(fraction * n) of its n examples, and the others.
+    """Split a data set so that both parts have the same class frequencies.
 
-    x (N, ...) has any dtype; y (N,) holds integer labels. Both parts keep the order of the examples;
-    with a seed, the examples are shuffled first. The parts are copies.
+    The first part gets the first int(fraction * n) of the n samples of each class, the second part the
+    others. Both parts keep the order of the samples.
 
-    Raises ValueError unless x and y have the same length, 0 < fraction < 1, and the first part gets
-    at least one example.
+    Args:
+        x: Samples (N, ...) of any dtype.
+        y: Labels, integers (N,).
+        fraction: Fraction of the samples for the first part, between 0 and 1 (exclusive).
+        seed: Shuffle the samples first, with this seed. Default: no shuffling.
+
+    Returns:
+        ((x_first, y_first), (x_second, y_second)), copies.
+
+    Raises:
+        ValueError: If x and y differ in length, y does not have integer labels, the fraction is out of range,
+            or the first part would be empty.
     """
     x, y = _paired(x, y)
     size = len(y)
     if y.ndim != 1 or not np.issubdtype(y.dtype, np.integer):
-        raise ValueError(f"y must hold integer labels (N,), not {y.dtype} {y.shape}")
+        raise ValueError(f"y must be integer labels of shape (N,), not {y.dtype} of shape {y.shape}")
     if not 0 < fraction < 1:
-        raise ValueError(f"fraction, the share of the first part, must be between 0 and 1, not {fraction!r}")
+        raise ValueError(f"fraction, for the first part, must be between 0 and 1, not {fraction!r}")
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     labels = y[order]
     in_first = np.zeros(size, bool)
@@ -53,16 +63,16 @@ def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | Non
         members = np.flatnonzero(labels == label)
         in_first[members[: int(fraction * len(members))]] = True
     if not in_first.any():
-        raise ValueError(f"no class has enough examples to give {fraction!r} of them to the first part")
+        raise ValueError(f"no class has enough samples to give {fraction!r} of them to the first part")
     first, second = order[in_first], order[~in_first]
     return (x[first], y[first]), (x[second], y[second])
 
 
 def _paired(x: NDArray[X], y: NDArray[Y]) -> tuple[NDArray[X], NDArray[Y]]:
-    """x and y as arrays. Raises ValueError unless they have the same length."""
+    """Convert x and y to arrays. Raises ValueError unless they have the same length."""
     x, y = np.asarray(x), np.asarray(y)
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
-            f"x and y must have one entry per example each, not the shapes {x.shape} and {y.shape}"
+            f"x and y must have one entry per sample, so shapes (N, ...), not {x.shape} and {y.shape}"
         )
     return x, y

@@ -1,4 +1,4 @@
-"""Made-up data, for tests and demonstrations."""
+"""Generate synthetic data for tests and demonstrations."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,14 +7,22 @@ from numpy.typing import NDArray
 def two_classes(
     n: int, *, seed: int = 0, noise: float = 0.1
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Two interleaved half circles ("two moons") in the plane: no straight line parts them.
+    """Draw points from two interleaved half circles ("two moons"), which no straight line separates::
 
         x = s * (cos t - 1/2, sin t - 1/4) + noise * z,   s = 1 in class 0 and -1 in class 1
 
-    with t uniform in [0, pi) and z standard normal, so that the data are centred. Returns x
-    float32 (n, 2) and y int64 (n,). The classes alternate, so the first k examples are balanced.
+    with t uniform in [0, pi) and z standard normal. The data are centred, and the classes alternate.
 
-    Raises ValueError for n < 1 or noise < 0.
+    Args:
+        n: Number of points.
+        seed: Seed of the random numbers.
+        noise: Standard deviation of the noise.
+
+    Returns:
+        (x, y): points x, float32 (n, 2), and labels y, int64 (n,), 0 or 1.
+
+    Raises:
+        ValueError: If n < 1 or noise < 0.
     """
     if n < 1:
         raise ValueError(f"n, the number of points, must be at least 1, not {n!r}")

@@ -1,4 +1,4 @@
-"""Measurements: what this machine can do at best, where a step spends its time, who won the benchmarks.
+"""Measurements: the peak speed of this machine, the time of each kernel in a step, tables of benchmark runs.
 
 May import the kernels, `tables` and `viz`.
 """

@@ -1,7 +1,7 @@
-"""Who won the benchmarks: a run of `pytest --benchmark-only` as a table and as a picture.
+"""Show a run of `pytest --benchmark-only` as a table and as a picture.
 
-The benchmarks of fastnn (`bench/`) are races: one piece of work at one shape, done by several contestants.
-The one that ran first is what the others of a race are compared with: NumPy, or the naive gradient.
+The benchmarks of fastnn (`bench/`) are races: several contestants do the same work at the same shape. The
+contestant that ran first, NumPy or the naive gradient, is the baseline of the race.
 """
 
 from __future__ import annotations
@@ -18,17 +18,24 @@ from fastnn.tables import aligned, duration
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# The contestants that must answer for not being faster than NumPy.
+# The table lists where these contestants are not faster than NumPy.
 KERNELS = ("jit", "aot")
 
-# From here on a time says more about the machine than about the contestant: alone on a machine, a process
-# is preempted a few times per second, beside another one 50 to 300 times.
+# With more preemptions, a time says more about the machine than about the contestant: a process alone on a
+# machine is preempted a few times per second, a process beside another one 50 to 300 times.
 PREEMPTIONS_PER_SECOND = 20
 
 
 @dataclass(frozen=True)
 class Race:
-    """One piece of work at one shape: the median time in seconds of each contestant, in running order."""
+    """The same work at one shape by several contestants.
+
+    Args:
+        name: Name of the work, such as "dense_dx".
+        shape: Shape of the operands, such as "32x784x128".
+        medians: Median time of each contestant in seconds, in the order in which they ran.
+        disturbed: Contestants whose times were disturbed by other processes.
+    """
 
     name: str
     shape: str
@@ -37,18 +44,19 @@ class Race:
 
     @property
     def contestants(self) -> tuple[str, ...]:
+        """The contestants, in the order in which they ran."""
         return tuple(self.medians)
 
     def factor(self, contestant: str) -> float:
-        """How many times faster it is than the first contestant."""
+        """Speedup of a contestant over the first contestant."""
         return self.medians[self.contestants[0]] / self.medians[contestant]
 
 
 def load(path: str | os.PathLike[str]) -> list[Race]:
-    """The races in a file that `pytest --benchmark-only --benchmark-json=<path>` wrote, as they ran.
+    """Read the races in a file that `pytest --benchmark-only --benchmark-json=<path>` wrote, in their order.
 
-    Raises FileNotFoundError if there is none, ValueError where it is no such file: not JSON, or not from
-    the benchmarks of fastnn.
+    Raises FileNotFoundError if there is no such file, and ValueError if the file is not JSON or not from the
+    benchmarks of fastnn.
     """
     try:
         report = json.loads(Path(path).read_bytes())
@@ -58,7 +66,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     if not isinstance(entries, list):
         raise ValueError(f'{path} was not written by pytest-benchmark: it has no list "benchmarks"')
     if not entries:
-        raise ValueError(f"{path} holds no benchmarks: did the run select any?")
+        raise ValueError(f"{path} has no benchmarks: did the run select any?")
 
     races: dict[tuple[str, str], Race] = {}
     for entry in entries:
@@ -77,41 +85,41 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
 
 
 def _names(entry: Any) -> tuple[str, str, str]:
-    """Race, shape and contestant of a benchmark. Raises ValueError."""
+    """Return race, shape and contestant of a benchmark. Raises ValueError if it does not name them."""
     try:
         info = entry["extra_info"]
         names = info["race"], info["shape"], info["contestant"]
     except (KeyError, TypeError):
         names = None, None, None
     if not all(isinstance(name, str) for name in names):
-        raise ValueError("its extra_info does not name race, shape and contestant, as those of bench/ do")
+        raise ValueError("its extra_info does not name race, shape and contestant, as the tests in bench/ do")
     return names
 
 
 def _median(entry: Any) -> float:
-    """The median time of a benchmark in seconds. Raises ValueError."""
+    """Return the median time of a benchmark in seconds. Raises ValueError if there is none."""
     try:
         seconds = entry["stats"]["median"]
     except (KeyError, TypeError):
         seconds = None
     if not (isinstance(seconds, float) and math.isfinite(seconds) and seconds > 0):
-        raise ValueError(f"its stats hold no median in seconds, but {seconds!r}")
+        raise ValueError(f"its stats must have a positive median in seconds, not {seconds!r}")
     return seconds
 
 
 def table(races: list[Race]) -> str:
-    """A row for each race: the contestants' median times, and how many times faster than the first.
+    """Format the races: a row per race, with the median times and the speedups over the first contestant.
 
-    Races of the same contestants share a table. Below it stands where a compiled kernel ("jit", "aot") is
-    not faster than "numpy", and whether other work on the machine disturbed the run.
+    Races of the same contestants share a table. The text below lists the races in which a compiled kernel
+    ("jit", "aot") is not faster than "numpy", and warns if other processes disturbed the run.
     """
     blocks = [_block(group) for group in _by_contestants(races)]
-    legend = "Median times, and how many times faster than the first contestant of the row."
+    legend = "Median times, and speedups over the first contestant of the row."
     return "\n\n".join([*blocks, legend, _not_faster(races), *_disturbed(races)])
 
 
 def _by_contestants(races: list[Race]) -> list[list[Race]]:
-    """The races grouped by their contestants, each group in running order."""
+    """Group the races by their contestants, each group in the order of the run."""
     groups: dict[tuple[str, ...], list[Race]] = {}
     for race in races:
         groups.setdefault(race.contestants, []).append(race)
@@ -119,6 +127,7 @@ def _by_contestants(races: list[Race]) -> list[list[Race]]:
 
 
 def _block(races: list[Race]) -> str:
+    """Format races of the same contestants."""
     first, *others = races[0].contestants
     rows = [["race", "shape", first, *(cell for name in others for cell in (name, ""))]]
     for race in races:
@@ -131,13 +140,14 @@ def _block(races: list[Race]) -> str:
 
 
 def _not_faster(races: list[Race]) -> str:
+    """List the comparisons in which a compiled kernel is not faster than NumPy."""
     pairs = [(race, name) for race in races for name in KERNELS if {"numpy", name} <= race.medians.keys()]
     if not pairs:
         return 'No race has both "numpy" and a compiled kernel.'
     slow = [(race, name) for race, name in pairs if race.medians[name] >= race.medians["numpy"]]
     lines = [
         f"  {name}  {race.name} {race.shape}: "
-        f"{duration(race.medians[name])} against {duration(race.medians['numpy'])}"
+        f"{duration(race.medians[name])} versus {duration(race.medians['numpy'])}"
         for race, name in slow
     ]
     heading = f"Not faster than numpy in {len(slow)} of {len(pairs)} comparisons"
@@ -145,26 +155,26 @@ def _not_faster(races: list[Race]) -> str:
 
 
 def _disturbed(races: list[Race]) -> list[str]:
-    """A warning, if there is reason for one."""
+    """Return a warning if other processes disturbed the run, else an empty list."""
     disturbed, total = sum(len(race.disturbed) for race in races), sum(len(race.medians) for race in races)
     if not disturbed:
         return []
     return [
-        f"Other work on the machine disturbed {disturbed} of {total} times: do not trust the factors, "
-        "run again when it is idle."
+        f"Other processes disturbed {disturbed} of {total} timings: the speedups are unreliable. Run the "
+        "benchmarks again on an idle machine."
     ]
 
 
 def _factor(factor: float) -> str:
-    """Two digits, or all those before the point: "0.39x", "8.1x", "1,234x"."""
+    """Format a speedup with two significant digits, or as an integer from 10 on: 0.39x, 8.1x, 1,234x."""
     return f"{factor:,.0f}x" if factor >= 9.95 else f"{factor:.1f}x" if factor >= 1 else f"{factor:.2g}x"
 
 
 def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
-    """Draw all factors on logarithmic axes into the picture `path` (.png, .svg, .pdf); returns its path.
+    """Draw the speedups on logarithmic axes into the picture `path` (.png, .svg, .pdf) and return the path.
 
-    A row for each race, a dot for each contestant, and the fastest of the row named at its right.
-    Raises ImportError when matplotlib is missing.
+    Each race is a row with a dot for each contestant; the fastest contestant is named on the right. Raises
+    ImportError if matplotlib is missing.
     """
     try:
         from matplotlib.figure import Figure
@@ -175,7 +185,7 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
     names = dict.fromkeys(name for race in races for name in race.contestants)
     colours = {name: f"C{index}" for index, name in enumerate(names)}
 
-    # In rows: above and below its dots, a panel needs room for title and axis, the picture for the legend.
+    # In units of one row. A panel needs 2.5 more rows for its title and axis, the picture one for the legend.
     heights = [len(group) + 2.5 for group in groups]
     figure = Figure(figsize=(9, 0.26 * (sum(heights) + 1)), layout="constrained")
     panels = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
@@ -189,7 +199,7 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
 
 
 def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
-    """One panel: the races of the same contestants, the first of them at the top."""
+    """Draw one panel: races of the same contestants, the first race at the top."""
     from matplotlib.ticker import FuncFormatter, LogLocator
 
     first, *others = races[0].contestants
@@ -206,7 +216,7 @@ def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
         text = f"{fastest} {_factor(race.factor(fastest))}"
         axes.text(1.01, row, text, va="center", fontsize=8, transform=axes.get_yaxis_transform())
 
-    # Whole decades on a wide axis, 1-2-5 steps on a narrow one.
+    # Ticks at powers of ten on a wide axis, and at 1, 2, 5 times them on a narrow one.
     narrow = max(factors) / min(factors) < 300
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if narrow else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda factor, _: f"{factor:,.6g}x"))
@@ -218,4 +228,4 @@ def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:
     axes.grid(axis="both", color="0.92", zorder=0)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title(f"how many times faster than {first}", loc="left", fontsize=9)
+    axes.set_title(f"speedup over {first}", loc="left", fontsize=9)

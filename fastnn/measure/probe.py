@@ -1,7 +1,7 @@
-"""How fast this machine is at best: the peak of multiply-adds, and the bandwidth of each memory level.
+"""Measure the peak FLOP/s of this machine and the bandwidth of each memory level.
 
-All percentages of fastnn's tables refer to these figures. They are measured with the instruction set in
-use and kept in the user's cache folder, since they take a few seconds.
+The percentages in fastnn's tables refer to these figures. They are measured with the instruction set in use
+and saved in the user's cache folder, because a measurement takes a few seconds.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.files import write_atomic
 
-# Sizes that lie well within the first, second and third level of cache, and beyond all of them.
+# Sizes in bytes that fit well into the first, second and third level of cache, and into none of them.
 LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 2**20}
 
 Figures = dict[str, float]
 
 
 def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 20) -> float:
-    """The peak of fused multiply-adds on `threads` threads, in GFLOP/s: the best of several runs."""
+    """Measure the peak of fused multiply-adds on `threads` threads in GFLOP/s, the best of `repeats` runs."""
     from fastnn.kernels import core, probe
 
     sink, rounds = np.zeros(64, dtype), 400_000
@@ -37,9 +37,13 @@ def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 20) -
 
 
 def bandwidth(size: int, threads: int = 1, *, update: bool = False, repeats: int = 5) -> float:
-    """GB/s at which `threads` threads together read `size` bytes over and over: the best of several runs.
+    """Measure the memory bandwidth of all threads together in GB/s: the best of `repeats` runs.
 
-    With `update` they are also written back, and each byte counts twice.
+    Args:
+        size: Number of bytes to read again and again.
+        threads: Number of threads that share the bytes.
+        update: Also write the bytes back; each byte then counts twice.
+        repeats: Number of runs.
     """
     from fastnn.kernels import probe
 
@@ -53,17 +57,18 @@ def bandwidth(size: int, threads: int = 1, *, update: bool = False, repeats: int
 
 
 def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
-    """All figures for `threads` threads: "fma float32", "read L1", "update L2", ...; kept for next time.
+    """Return all figures for a number of threads, "fma float32", "read L1", "update L2", ..., and save them.
 
-    `fresh` measures again. A cache file that cannot be read or written is passed over.
+    Saved figures are read again, unless `fresh` is True. A cache file that cannot be read or written is
+    ignored.
     """
     path, measurements = cache_file(threads), _measurements(threads)
-    kept = None if fresh else _kept(path)
-    if kept is not None and kept.keys() == measurements.keys():
-        return kept
+    saved = None if fresh else _saved(path)
+    if saved is not None and saved.keys() == measurements.keys():
+        return saved
     from tqdm import tqdm
 
-    # Two seconds on an idle machine; on a busy one a bar shows that something happens.
+    # The measurement takes two seconds on an idle machine. On a busy one, a bar shows the progress.
     bar = tqdm(measurements.items(), _label(threads), delay=0.5, disable=None, leave=False)
     found = {name: measure() for name, measure in bar}
     try:
@@ -75,7 +80,7 @@ def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
 
 
 def table(counts: list[int], *, fresh: bool = False) -> str:
-    """The figures for each of the thread counts, side by side."""
+    """Format the figures for several thread counts, a column for each. `fresh` is as in `figures`."""
     columns = {threads: figures(threads, fresh=fresh) for threads in counts}
     lines = [f"{'':16}" + "".join(f"{_label(threads):>14}" for threads in counts)]
     for name in columns[counts[0]]:
@@ -85,14 +90,14 @@ def table(counts: list[int], *, fresh: bool = False) -> str:
 
 
 def heading() -> str:
-    """Which processor and which instruction set the figures are for."""
+    """Name the processor and the instruction set of the figures."""
     from fastnn.kernels import core
 
     return f"{_processor()}, instruction set {core.isa()}"
 
 
 def cache_file(threads: int) -> Path:
-    """Where figures are kept: one file per processor, instruction set in use and thread count."""
+    """Path of the saved figures: one file per processor, instruction set in use and number of threads."""
     from fastnn.kernels import core
 
     name = "-".join("".join(c if c.isalnum() else " " for c in _processor()).split())
@@ -101,7 +106,7 @@ def cache_file(threads: int) -> Path:
 
 
 def _measurements(threads: int) -> dict[str, Callable[[], float]]:
-    """What measures each figure."""
+    """Return the function that measures each figure, by the name of the figure."""
     found: dict[str, Callable[[], float]] = {
         f"fma {dtype}": partial(fma_gflops, threads, dtype=dtype) for dtype in ("float32", "float64")
     }
@@ -111,13 +116,14 @@ def _measurements(threads: int) -> dict[str, Callable[[], float]]:
     return found
 
 
-def _kept(path: Path) -> Figures | None:
+def _saved(path: Path) -> Figures | None:
+    """Read saved figures; None if the file is missing or damaged."""
     try:
-        kept = json.loads(path.read_text())
+        saved = json.loads(path.read_text())
     except (OSError, ValueError):
         return None
-    whole = isinstance(kept, dict) and all(isinstance(value, float) for value in kept.values())
-    return kept if whole else None
+    valid = isinstance(saved, dict) and all(isinstance(value, float) for value in saved.values())
+    return saved if valid else None
 
 
 def _label(count: int) -> str:
@@ -125,6 +131,7 @@ def _label(count: int) -> str:
 
 
 def _processor() -> str:
+    """Name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
@@ -134,6 +141,7 @@ def _processor() -> str:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
+    """Set the number of threads of the kernels, and restore it at the end."""
     from fastnn.kernels import core
 
     before = core.get_num_threads()

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: per kernel call, and between them."""
+"""Measure how long each kernel call of a training step takes."""
 
 from __future__ import annotations
 
@@ -14,51 +14,66 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.kernels.plan import Plan
 
-# Sizes of convolutions: N, H, W, C, R, S, C / groups, O, P, Q, and steps.
+# Kernels whose sizes are N, H, W, C, R, S, C / groups, O, P, Q, strides and so on.
 CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
 
-# Sizes of pools: N, H, W, C, R, S, and others.
+# Kernels whose sizes are N, H, W, C, R, S and so on.
 POOLS = ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx")
 
-# Sizes of the fused and the plain dense kernels: batch of matrices, M, K, N.
+# Fused and plain matrix products, whose sizes are number of matrices, M, K, N.
 PRODUCTS = ("dense_forward", "dense_dx", "dense_dw", "dense_dw_sgd", "dense_dw_adam")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One kernel call of the step."""
+    """One kernel call of a training step.
+
+    Args:
+        kernel: Name of the kernel.
+        shape: Sizes that the kernel uses, such as (M, K, N).
+        seconds: Median time.
+        flop: Floating-point operations of a matrix product or convolution; 0 for other kernels.
+    """
 
     kernel: str
     shape: tuple[int, ...]
     seconds: float
-    flop: float  # of a matrix product, else 0
+    flop: float
 
 
 @dataclass(frozen=True)
 class Profile:
-    """The calls of a step in their order, with the medians of their times."""
+    """The kernel calls of a training step in their order, with their times; `str(profile)` is a table.
+
+    Args:
+        rows: The kernel calls.
+        step_seconds: Median time of a whole step, as the caller of `Trainer.step` sees it.
+        threads: Number of threads of the kernels.
+        peak_gflops: Measured peak of the machine for this number of threads, float32.
+    """
 
     rows: list[Row]
-    step_seconds: float  # as the caller of `Trainer.step` sees it
+    step_seconds: float
     threads: int
     peak_gflops: float
 
     @property
     def kernel_seconds(self) -> float:
+        """Sum of the times of all kernel calls."""
         return sum(row.seconds for row in self.rows)
 
     def table(self) -> str:
-        """Time, share of the step, GFLOP/s and percent of the probed peak of each call."""
-        header = f"{'kernel':22}{'shape':>18}{'us':>10}{'share':>8}{'GFLOP/s':>10}{'peak':>7}"
+        """Format time, fraction of the step, GFLOP/s and fraction of the peak of each call."""
+        header = f"{'kernel':22}{'shape':>18}{'us':>10}{'of step':>8}{'GFLOP/s':>10}{'of peak':>8}"
         lines = [header, "-" * len(header)]
         for row in self.rows:
             shape = "x".join(map(str, row.shape))
             line = (
                 f"{row.kernel:22}{shape:>18}{row.seconds * 1e6:>10.2f}{row.seconds / self.step_seconds:>8.1%}"
             )
-            if row.flop and row.seconds:  # 0: less than what it takes to read the clock
+            if row.flop and row.seconds:  # 0 seconds: shorter than reading the clock
                 rate = row.flop / row.seconds / 1e9
-                line += f"{rate:>10.0f}{rate / self.peak_gflops:>7.0%}"
+                line += f"{rate:>10.0f}{rate / self.peak_gflops:>8.0%}"
             lines.append(line)
         outside = self.step_seconds - self.kernel_seconds
         flop = sum(row.flop for row in self.rows)
@@ -67,12 +82,15 @@ class Profile:
             f"{'outside kernels':40}{outside * 1e6:>10.2f}{outside / self.step_seconds:>8.1%}",
             f"{f'step, {self.threads} thread' + 's' * (self.threads > 1):40}{self.step_seconds * 1e6:>10.2f}"
             f"{1:>8.1%}{flop / self.step_seconds / 1e9:>10.0f}"
-            f"{flop / self.step_seconds / 1e9 / self.peak_gflops:>7.0%}",
+            f"{flop / self.step_seconds / 1e9 / self.peak_gflops:>8.0%}",
         ]
         return "\n".join(lines)
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the times of the calls into the picture `path`; returns its path. Needs matplotlib."""
+        """Draw the times of the calls as bars into the picture `path` and return the path.
+
+        Calls below 0.2 % of the step are left out. Raises ImportError if matplotlib is missing.
+        """
         from fastnn.viz import save_bars
 
         bars = [(f"{row.kernel} {'x'.join(map(str, row.shape))}", row.seconds * 1e6) for row in self.rows]
@@ -86,7 +104,14 @@ class Profile:
 
 
 def profile_plan(plan: Plan, step: Callable[[], object], threads: int, steps: int) -> Profile:
-    """The profile of `plan`, whose steps `step()` takes: `steps` of them whole, then `steps` call by call."""
+    """Profile a plan: time whole steps first, then each kernel call of as many other steps.
+
+    Args:
+        plan: The recorded training step.
+        step: Function that runs one step of the plan.
+        threads: Number of threads of the kernels.
+        steps: Number of steps for each of the two measurements; the medians are reported.
+    """
     from fastnn.measure import probe
 
     whole = []
@@ -107,13 +132,13 @@ def profile_plan(plan: Plan, step: Callable[[], object], threads: int, steps: in
 
 
 def _clock_seconds() -> float:
-    """What reading the clock adds to the time of a call: some 20 ns."""
+    """Measure the time that reading the clock adds to the time of a call: about 20 ns."""
     readings = [time.perf_counter() for _ in range(1000)]
     return float(np.median(np.diff(readings))) / 2
 
 
 def _shape(name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
-    """The sizes without those that the kernel does not use, and without a batch of one matrix."""
+    """Drop the sizes that a kernel does not use, and a leading 1 for the number of matrices."""
     if name in CONVOLUTIONS:
         return (*sizes[:6], sizes[7])
     if name in POOLS:
@@ -125,6 +150,7 @@ def _shape(name: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _flop(name: str, sizes: tuple[int, ...]) -> float:
+    """Count the floating-point operations of a convolution or matrix product; 0 for other kernels."""
     if name in CONVOLUTIONS:
         return 2.0 * sizes[0] * math.prod(sizes[4:10])
     return 2.0 * math.prod(sizes[:4]) if name in PRODUCTS else 0.0

@@ -1,7 +1,7 @@
-"""Gradients the slow way: weight by weight, path by path, and backpropagation in plain Python.
+"""Slow reference gradients: weight by weight, path by path, and backpropagation in pure Python.
 
-Everything here is a yardstick: compared with the kernels by tests, benchmarks and `fastnn complexity`.
-May import `training` and everything below it.
+Tests, benchmarks and `fastnn complexity` compare the kernels with them. May import `training` and everything
+below it.
 """
 
 from fastnn.naive.gradients import (

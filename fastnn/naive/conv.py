@@ -1,17 +1,16 @@
-"""Convolution and its gradients as one would first write them: what the kernels are raced against.
+"""Straightforward implementations of convolution and its gradients, to compare the kernels with.
 
-Three ways, from the definition to the matrix product:
+There are three, from the definition to the matrix product:
 
-- `forward_loops`, `dx_loops`, `dw_loops`: seven nested loops in pure Python. `dw_loops` takes each filter
-  weight by itself, by the chain rule: a sum over all pixels of the output that the weight has touched;
-- `forward_shifts`, ...: loops over the places (r, s) in the filter only; at each a product of matrices with
-  the whole image, shifted;
-- `forward_columns`, ...: one product with the matrix of all patches, stored explicitly (im2col).
+- `forward_loops`, `dx_loops`, `dw_loops`: seven nested loops in pure Python. `dw_loops` computes the gradient
+  of each filter weight separately, by the chain rule: a sum over all output pixels that depend on the weight.
+- `forward_shifts`, ...: loops over the positions (r, s) in the filter; at each position, a matrix product
+  with the shifted image.
+- `forward_columns`, ...: one matrix product with the matrix of all patches, stored explicitly (im2col).
 
-All take the arguments of the kernels conv_forward, conv_dx and conv_dw, whose equations and letters stand in
-kernels/conv_ref.py, and overwrite the last one. Any filter size, stride, padding and dilation will do. The
-loops know groups, too; the others raise ValueError for more than one. `fastnn.naive.central_differences`
-takes the gradients of a whole model with convolutions without any of this.
+All functions have the arguments of the kernels conv_forward, conv_dx and conv_dw, and overwrite the last one;
+kernels/conv_ref.py has the equations and the dimension letters. Any filter size, stride, padding and dilation
+is supported. Only the loops support groups; the other functions raise ValueError for more than one group.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ def forward_loops(
 ) -> None:
     """y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] w[r, s, c, o]."""
     (N, P, Q, outputs), (R, S, channels, _) = y.shape, w.shape
-    of_group = outputs * channels // x.shape[3]
-    # Lists, since each access to an array would make a number of NumPy first.
+    group_outputs = outputs * channels // x.shape[3]
+    # Lists, because each access to an array element would create a NumPy scalar.
     images, filters = x.tolist(), w.tolist()
     for n in range(N):
         for p in range(P):
             for q in range(Q):
                 for o in range(outputs):
-                    first = o // of_group * channels
+                    first = o // group_outputs * channels
                     total = 0.0 if b is None else float(b[o])
                     for r in range(R):
                         h = p * stride[0] + r * dilation[0] - padding[0]
@@ -54,14 +53,14 @@ def forward_loops(
 def dw_loops(x: Array, dy: Array, stride: Pair, padding: Pair, dilation: Pair, dw: Array) -> None:
     """dw[r, s, c, o] = sum_npq x[n, p stride + r dilation - padding, ..., c] dy[n, p, q, o].
 
-    Weight by weight, as if each were the only one: dloss/dw is dloss/dy of every pixel (n, p, q) of its
-    output channel, times dy/dw, which is the pixel of the image that the weight was multiplied with there.
+    Each weight separately: dloss/dw is the sum over all pixels (n, p, q) of the weight's output channel of
+    dloss/dy times dy/dw, where dy/dw is the input pixel that was multiplied by the weight.
     """
     (N, P, Q, outputs), channels = dy.shape, dw.shape[2]
-    of_group = outputs * channels // x.shape[3]
+    group_outputs = outputs * channels // x.shape[3]
     images, gradients = x.tolist(), dy.tolist()
     for r, s, c, o in np.ndindex(dw.shape):
-        total, channel = 0.0, o // of_group * channels + c
+        total, channel = 0.0, o // group_outputs * channels + c
         for n in range(N):
             for p in range(P):
                 h = p * stride[0] + r * dilation[0] - padding[0]
@@ -73,9 +72,9 @@ def dw_loops(x: Array, dy: Array, stride: Pair, padding: Pair, dilation: Pair, d
 
 
 def dx_loops(dy: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, dx: Array) -> None:
-    """dx[n, h, w, c] = sum of dy[n, p, q, o] w[r, s, c, o] over all p, q, r, s that see the pixel."""
+    """dx[n, h, w, c] = sum of dy[n, p, q, o] w[r, s, c, o] over all p, q, r, s, o that use the pixel."""
     R, S, channels, outputs = w.shape
-    of_group = outputs * channels // dx.shape[3]
+    group_outputs = outputs * channels // dx.shape[3]
     gradients, filters = dy.tolist(), w.tolist()
     totals: Any = np.zeros(dx.shape).tolist()
     for n, p, q in np.ndindex(dy.shape[:3]):
@@ -87,8 +86,8 @@ def dx_loops(dy: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, d
                     continue
                 for c in range(channels):
                     for o in range(outputs):
-                        # Each output hands its gradient back to the pixels that it was made of.
-                        first = o // of_group * channels
+                        # Each output pixel adds its gradient to the input pixels that it depends on.
+                        first = o // group_outputs * channels
                         totals[n][h][v][first + c] += gradients[n][p][q][o] * filters[r][s][c][o]
     dx[...] = np.reshape(totals, dx.shape)
 
@@ -101,25 +100,26 @@ def _inside(shape: Shape, h: int, v: int) -> bool:
 def forward_shifts(
     x: Array, w: Array, b: Array | None, stride: Pair, padding: Pair, dilation: Pair, y: Array
 ) -> None:
-    """y = b + sum_rs (what w[r, s] sees) w[r, s], a sum of R S products of matrices."""
+    """y = b + sum_rs x_rs w[r, s], a sum of R S matrix products; x_rs are the input pixels of w[r, s]."""
     padded = _padded(x, w.shape, y.shape, stride, padding, dilation)
     y[...] = 0 if b is None else b
     for r, s in np.ndindex(w.shape[:2]):
-        y += _seen(padded, r, s, y.shape, stride, dilation) @ w[r, s]
+        y += _input_pixels(padded, r, s, y.shape, stride, dilation) @ w[r, s]
 
 
 def dw_shifts(x: Array, dy: Array, stride: Pair, padding: Pair, dilation: Pair, dw: Array) -> None:
-    """dw[r, s] = (what w[r, s] sees)^T dy, over all pixels of all images."""
+    """dw[r, s] = x_rs^T dy, summed over all pixels of all images; x_rs are the input pixels of w[r, s]."""
     padded = _padded(x, dw.shape, dy.shape, stride, padding, dilation)
     for r, s in np.ndindex(dw.shape[:2]):
-        dw[r, s] = np.tensordot(_seen(padded, r, s, dy.shape, stride, dilation), dy, ((0, 1, 2), (0, 1, 2)))
+        pixels = _input_pixels(padded, r, s, dy.shape, stride, dilation)
+        dw[r, s] = np.tensordot(pixels, dy, ((0, 1, 2), (0, 1, 2)))
 
 
 def dx_shifts(dy: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, dx: Array) -> None:
-    """What w[r, s] sees in dx gets dy w[r, s]^T, for all r, s."""
+    """dx_rs += dy w[r, s]^T for all r, s; dx_rs are the input pixels of w[r, s]."""
     padded = _padded(np.zeros_like(dx), w.shape, dy.shape, stride, padding, dilation)
     for r, s in np.ndindex(w.shape[:2]):
-        _seen(padded, r, s, dy.shape, stride, dilation)[...] += dy @ w[r, s].T
+        _input_pixels(padded, r, s, dy.shape, stride, dilation)[...] += dy @ w[r, s].T
     dx[...] = _cropped(padded, dx.shape, padding)
 
 
@@ -140,32 +140,35 @@ def dw_columns(x: Array, dy: Array, stride: Pair, padding: Pair, dilation: Pair,
 
 
 def dx_columns(dy: Array, w: Array, stride: Pair, padding: Pair, dilation: Pair, dx: Array) -> None:
-    """dx = the sums over the columns dy w^T that stand for the same pixel (col2im)."""
+    """dx = the sums of the elements of dy w^T that belong to the same pixel (col2im)."""
     columns = np.matmul(_rows(dy), _rows(w).T).reshape(*dy.shape[:3], *w.shape[:3])
     padded = _padded(np.zeros_like(dx), w.shape, dy.shape, stride, padding, dilation)
     for r, s in np.ndindex(w.shape[:2]):
-        _seen(padded, r, s, dy.shape, stride, dilation)[...] += columns[:, :, :, r, s]
+        _input_pixels(padded, r, s, dy.shape, stride, dilation)[...] += columns[:, :, :, r, s]
     dx[...] = _cropped(padded, dx.shape, padding)
 
 
 def _columns(x: Array, filters: Shape, outputs: Shape, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """The patches of the images x that a filter (R, S, C, O) sees, a row for each: (N P Q, R S C)."""
+    """Return the patches of the images x for filters (R, S, C, O), one per row: (N P Q, R S C)."""
     padded = _padded(x, filters, outputs, stride, padding, dilation)
     columns = np.empty((*outputs[:3], *filters[:3]), x.dtype)
     for r, s in np.ndindex(filters[:2]):
-        columns[:, :, :, r, s] = _seen(padded, r, s, outputs, stride, dilation)
+        columns[:, :, :, r, s] = _input_pixels(padded, r, s, outputs, stride, dilation)
     return columns.reshape(math.prod(outputs[:3]), math.prod(filters[:3]))
 
 
 def _rows(a: Array) -> Array:
-    """(..., outputs) as a matrix with a column for each output."""
+    """Reshape (N, P, Q, O) or (R, S, C, O) to a matrix with O columns."""
     return a.reshape(math.prod(a.shape[:3]), a.shape[3])
 
 
 def _padded(x: Array, filters: Shape, outputs: Shape, stride: Pair, padding: Pair, dilation: Pair) -> Array:
-    """x among as many zeros as the filters reach beyond it. ValueError if the filters have groups."""
+    """Pad the images with zeros as far as the filters reach. Raises ValueError if there are groups."""
     if filters[2] != x.shape[3]:
-        raise ValueError(f"the filters see {filters[2]} of {x.shape[3]} channels: only the loops know groups")
+        raise ValueError(
+            f"the filters have {filters[2]} channels and the images {x.shape[3]}: only the functions *_loops "
+            "support groups"
+        )
     reach = [
         max(before + size, (taps - 1) * step + out * shift)
         for size, taps, out, shift, before, step in zip(
@@ -178,12 +181,12 @@ def _padded(x: Array, filters: Shape, outputs: Shape, stride: Pair, padding: Pai
 
 
 def _cropped(padded: Array, shape: Shape, padding: Pair) -> Array:
-    """The images (N, H, W, C) among the zeros."""
+    """Return a view of the images (N, H, W, C) without their padding."""
     return padded[:, padding[0] : padding[0] + shape[1], padding[1] : padding[1] + shape[2]]
 
 
-def _seen(padded: Array, r: int, s: int, outputs: Shape, stride: Pair, dilation: Pair) -> Array:
-    """The pixels (N, P, Q, C) that are multiplied with w[r, s]: a view, one pixel for each of the output."""
+def _input_pixels(padded: Array, r: int, s: int, outputs: Shape, stride: Pair, dilation: Pair) -> Array:
+    """Return a view (N, P, Q, C) of the input pixels that w[r, s] multiplies, one per output pixel."""
     top, left = r * dilation[0], s * dilation[1]
     rows = slice(top, top + outputs[1] * stride[0], stride[0])
     return padded[:, rows, left : left + outputs[2] * stride[1] : stride[1]]

@@ -1,12 +1,12 @@
-"""Backpropagation in pure Python: lists and `math`, one sample at a time, written to be read.
+"""Backpropagation in pure Python, with lists and `math`, one sample at a time, written to be read.
 
-The twin of fn.Sequential(fn.Linear, activation, ..., fn.Linear) with the loss "cross_entropy":
+The model is that of `fn.Sequential(fn.Linear, activation, ..., fn.Linear)` with the loss "cross_entropy"::
 
     a_0 = x,   z_l = a_{l-1} W_l + b_l,   a_l = f_l(z_l),   loss = -log softmax(z_L)_label
 
-with L layers, the last one without activation: it gives the logits. A layer has `K` features in and `N`
-out; W_l is (K, N) and b_l (N,), as everywhere in fastnn. `fastnn.naive` takes the same gradients without
-backpropagation.
+with L layers, the last of which has no activation and gives the logits. A layer has `K` input features and
+`N` outputs: W_l is (K, N) and b_l is (N,), as everywhere in fastnn. `fastnn.naive.gradients` computes the
+same gradients without backpropagation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Function = Callable[[float], float]
 
 
 def sigmoid(z: float) -> float:
-    """1 / (1 + exp(-z)), computed from exp(-|z|): exp(-z) overflows below z = -709."""
+    """`1 / (1 + exp(-z))`, computed from `exp(-|z|)`, because `exp(-z)` overflows below z = -709."""
     e = math.exp(-abs(z))
     return (1 if z >= 0 else e) / (1 + e)
 
@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, tuple[Function, Function]] = {
 
 
 def softmax(z: Vector) -> Vector:
-    """p_c = exp(z_c - max z) / sum_c exp(z_c - max z).  Without the shift exp overflows above z = 709."""
+    """p_c = exp(z_c - max z) / sum_c exp(z_c - max z). Without the shift, exp overflows above z = 709."""
     top = max(z)
     e = [math.exp(z_c - top) for z_c in z]
     total = sum(e)
@@ -45,8 +45,8 @@ def softmax(z: Vector) -> Vector:
 def cross_entropy(z: Vector, label: int) -> float:
     """-log softmax(z)_label = log sum_c exp(z_c - max z) - (z_label - max z).
 
-    In this form the logarithm is never taken of a probability that has become 0.
-    Raises ValueError for a label outside 0..C-1.
+    This form never takes the logarithm of a probability that was rounded to 0. Raises ValueError for a label
+    outside 0..C-1.
     """
     _check_label(label, z)
     top = max(z)
@@ -54,20 +54,26 @@ def cross_entropy(z: Vector, label: int) -> float:
 
 
 def cross_entropy_gradient(z: Vector, label: int) -> Vector:
-    """dz = softmax(z) - onehot(label): the gradient of `cross_entropy`, with its errors."""
+    """dz = softmax(z) - onehot(label), the gradient of `cross_entropy`. Raises as `cross_entropy`."""
     _check_label(label, z)
     return [p_c - 1 if c == label else p_c for c, p_c in enumerate(softmax(z))]
 
 
 def _check_label(label: int, z: Vector) -> None:
     if label not in range(len(z)):
-        raise ValueError(f"label {label} is not in 0..{len(z) - 1}, the classes of {len(z)} logits")
+        raise ValueError(f"label {label} is not in 0..{len(z) - 1}, the classes of the {len(z)} logits")
 
 
 class MLP:
-    """A multi-layer perceptron: L weight matrices (K, N), L biases (N,), L - 1 names of activations.
+    """A multi-layer perceptron.
 
-    Raises ValueError where these do not fit together, or for a name that is not in `ACTIVATIONS`.
+    Args:
+        weights: L weight matrices (K, N).
+        biases: L biases (N,).
+        activations: L - 1 names of activations, keys of `ACTIVATIONS`.
+
+    Raises:
+        ValueError: If the shapes do not fit together, or if an activation is unknown.
     """
 
     def __init__(self, weights: list[Matrix], biases: list[Vector], activations: list[str]) -> None:
@@ -80,7 +86,10 @@ class MLP:
             if any(len(w_k) != len(b) for w_k in w):
                 raise ValueError(f"layer {layer} has {len(b)} biases, but not {len(b)} weights in every row")
             if layer > 0 and len(w) != len(biases[layer - 1]):
-                raise ValueError(f"layer {layer} takes {len(w)} features, but gets {len(biases[layer - 1])}")
+                raise ValueError(
+                    f"layer {layer} has {len(w)} input features, but the layer before has "
+                    f"{len(biases[layer - 1])} outputs"
+                )
         if unknown := set(activations) - set(ACTIVATIONS):
             raise ValueError(f"unknown activation {unknown.pop()!r}: choose one of {', '.join(ACTIVATIONS)}")
         self.weights = weights
@@ -88,9 +97,9 @@ class MLP:
         self.activations = activations
 
     def forward(self, x: Vector) -> list[Vector]:
-        """The input and the outputs of all layers, a_0 = x, a_1, ..., a_L: the last are the logits.
+        """Return the input and the outputs of all layers, a_0 = x, a_1, ..., a_L; a_L are the logits.
 
-        Raises ValueError unless x has as many features as the first layer takes.
+        Raises ValueError unless x has as many features as the first layer has inputs.
         """
         outputs = [x]
         for w, b, name in zip(self.weights, self.biases, [*self.activations, "identity"], strict=True):
@@ -101,17 +110,19 @@ class MLP:
         return outputs
 
     def loss(self, x: Vector, label: int) -> float:
-        """The cross-entropy of the sample x with its label."""
+        """Return the cross-entropy loss of a sample."""
         return cross_entropy(self.forward(x)[-1], label)
 
     def gradients(self, x: Vector, label: int) -> tuple[list[Matrix], list[Vector]]:
-        """The gradients of `loss` by backpropagation: all dW_l (K, N), and all db_l (N,).
+        """Compute the gradients of `loss` by backpropagation: all dW_l (K, N) and all db_l (N,).
+
+        The equations are::
 
             dz_L = softmax(z_L) - onehot(label),   dz_l = (dz_{l+1} W_{l+1}^T) * f_l'(z_l)
             dW_l = a_{l-1}^T dz_l,                 db_l = dz_l
 
-        Each dz is computed once, from the one above it, and serves all weights of its layer: this is what
-        makes all gradients together about as cheap as two more forward passes (Rumelhart et al. 1986).
+        Each dz_l is computed once, from dz_{l+1}, and used for all weights of its layer. Therefore all
+        gradients together cost about as much as two more forward passes (Rumelhart et al. 1986).
         """
         outputs = self.forward(x)
         dws: list[Matrix] = []
@@ -131,20 +142,22 @@ class MLP:
         return dws, dbs
 
     def differences(self, x: Vector, label: int, *, step: float = 1e-5) -> tuple[list[Matrix], list[Vector]]:
-        """The gradients of `loss` by central differences: all dW_l (K, N), and all db_l (N,).
+        """Compute the gradients of `loss` by central differences: all dW_l (K, N) and all db_l (N,).
+
+        The approximation is::
 
             dloss/dw ~ (loss(w + h) - loss(w - h)) / 2h  for every weight and bias w, h = `step`
 
-        Two forward passes for each: what backpropagation saves.
+        This takes two forward passes per weight, which backpropagation saves.
         """
 
-        def difference(numbers: Vector, index: int) -> float:
-            middle = numbers[index]
-            numbers[index] = middle + step
+        def difference(values: Vector, index: int) -> float:
+            middle = values[index]
+            values[index] = middle + step
             above = self.loss(x, label)
-            numbers[index] = middle - step
+            values[index] = middle - step
             below = self.loss(x, label)
-            numbers[index] = middle
+            values[index] = middle
             return (above - below) / (step + step)
 
         dws = [[[difference(w_k, n) for n in range(len(w_k))] for w_k in w] for w in self.weights]

@@ -1,6 +1,7 @@
 """Ready-made networks, and tools for pretrained ones: PyTorch weights and feature extraction."""
 
 from fastnn.nets.alexnet import alexnet
+from fastnn.nets.mlp import mlp
 from fastnn.nets.mnist import mnist_cnn
 
-__all__ = ["alexnet", "mnist_cnn"]
+__all__ = ["alexnet", "mlp", "mnist_cnn"]

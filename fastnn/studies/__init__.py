@@ -1,4 +1,4 @@
-"""Studies: many trainings over a grid of settings and several seeds, and their results.
+"""Sweeps: many training runs over a grid of settings and several seeds, and their results.
 
 May import `training` and everything below it.
 """

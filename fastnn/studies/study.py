@@ -1,4 +1,4 @@
-"""The results of many trainings: a table over seeds, bands, a file."""
+"""The results of many training runs: a table of means over seeds, curves with bands, a JSON file."""
 
 from __future__ import annotations
 
@@ -20,28 +20,35 @@ Point = Mapping[str, Any]
 
 
 class Spread(NamedTuple):
-    """A number over several seeds."""
+    """Mean and standard deviation of a result over several seeds."""
 
     mean: float
     std: float
-    """The standard deviation of the sample (divided by runs - 1); nan for a single one."""
+    """Standard deviation of the sample (divided by runs - 1); NaN for a single run."""
     runs: int
 
     def __str__(self) -> str:
         if self.runs < 2:
             return f"{self.mean:.4g}"
-        # As many digits as the deviation leaves certain, and one more.
+        # Two significant digits of the standard deviation, and the mean to the same place.
         digits = 4 if not self.std > 0 else min(max(1 - math.floor(math.log10(self.std)), 0), 6)
         return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One training of a study.
+    """One training run of a study.
 
-    `values` are its results: the last value of each curve, and what `build` returned beside. A training that
-    failed has an `error` in their place, and `details`, its traceback. `warnings` are those of
-    `fn.GradientWatch`, by their kinds.
+    Args:
+        point: Point of the grid: the parameters of the run, by name.
+        seed: Seed of the run.
+        values: Results by name: the last value of each curve of the history, or the values that `build`
+            returned.
+        history: Learning curves, if the run has them.
+        seconds: Duration of the run.
+        warnings: Warnings of `fn.GradientWatch`, by kind.
+        error: Type and message of the error, if the run failed.
+        details: Traceback of the error.
     """
 
     point: Point
@@ -55,10 +62,10 @@ class Member:
 
 
 class Study:
-    """The members of a sweep, in the order of the grid and the seeds; `str` of it is a table.
+    """The training runs of a sweep, in the order of the grid and the seeds; `str(study)` is a table.
 
-    It is filled while the sweep runs, so that after Ctrl-C it holds what was done, and a sweep that gets it
-    goes on from there (`fn.sweep(..., study=study)`).
+    A sweep adds each run when it ends. After Ctrl-C the study has the finished runs, and
+    `fn.sweep(..., study=study)` continues with the missing ones.
     """
 
     def __init__(self, members: Iterable[Member] = ()) -> None:
@@ -66,42 +73,42 @@ class Study:
 
     @property
     def members(self) -> list[Member]:
-        """All trainings that were finished, those that failed included."""
+        """All runs that have ended, including the failed ones."""
         return list(self._members.values())
 
     @property
     def failed(self) -> list[Member]:
-        """The trainings that raised an error."""
+        """The runs that raised an error."""
         return [member for member in self._members.values() if member.error is not None]
 
     def __len__(self) -> int:
         return len(self._members)
 
     def has(self, point: Point, seed: int) -> bool:
-        """Whether the training of this point and seed is there, and did not fail."""
+        """Whether the study has a run with this point and seed that did not fail."""
         member = self._members.get(_key(point, seed))
         return member is not None and member.error is None
 
     def add(self, member: Member) -> None:
-        """Take up a training, in place of an earlier one of the same point and seed."""
+        """Add a run; it replaces an earlier run with the same point and seed."""
         self._members[_key(member.point, member.seed)] = member
 
     def sort(self, order: Sequence[tuple[Point, int]]) -> None:
-        """Bring the members into this order of (point, seed); others come last."""
+        """Sort the runs into this order of (point, seed); all others come last."""
         rank = {_key(*member): place for place, member in enumerate(order)}
         keys = sorted(self._members, key=lambda key: rank.get(key, len(rank)))
         self._members = {key: self._members[key] for key in keys}
 
     def points(self) -> list[tuple[Point, list[Member]]]:
-        """The members at each point of the grid that did not fail, without points where all did."""
-        found: dict[str, tuple[Point, list[Member]]] = {}
+        """Group the successful runs by their point; a point without successful runs is left out."""
+        groups: dict[str, tuple[Point, list[Member]]] = {}
         for member in self._members.values():
             if member.error is None:
-                found.setdefault(point_key(member.point), (member.point, []))[1].append(member)
-        return list(found.values())
+                groups.setdefault(point_key(member.point), (member.point, []))[1].append(member)
+        return list(groups.values())
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each point: its parameters, and the `Spread` over its seeds of each result."""
+        """One dict per point: its parameters, and the `Spread` of each result over the seeds."""
         return [
             {
                 **point,
@@ -115,26 +122,28 @@ class Study:
         ]
 
     def best(self, name: str = "val_accuracy", *, mode: str = "auto") -> Point:
-        """The point whose mean of the result `name` is best, the first of several.
+        """Return the point with the best mean of the result `name`, the first one if several are equal.
 
-        `mode`, "min" or "max", says what is better ("auto": by the name, as `fn.EarlyStopping` does). Raises
-        ValueError for a name that no row has.
+        `mode` is "max", "min" or "auto", which decides by the name, as in `fn.EarlyStopping`. Raises
+        ValueError if no run has the result.
         """
         sign = 1.0 if better(mode, name) == "max" else -1.0
-        rows = [
-            (point, _named(row, name)) for (point, _), row in zip(self.points(), self.rows(), strict=True)
+        rows = self.rows()
+        spreads = [
+            (point, spread)
+            for (point, _), row in zip(self.points(), rows, strict=True)
+            if isinstance(spread := row.get(name), Spread) and not math.isnan(spread.mean)
         ]
-        known = [(sign * spread.mean, -index) for index, (_, spread) in enumerate(rows) if spread is not None]
-        known = [(mean, index) for mean, index in known if not math.isnan(mean)]
-        if not known:
-            names = sorted({name for row in self.rows() for name, value in row.items() if _is_spread(value)})
-            raise ValueError(f"no training has a result {name!r}: there are {', '.join(names) or 'none'}")
-        return rows[-max(known)[1]][0]
+        if not spreads:
+            names = sorted({key for row in rows for key, value in row.items() if isinstance(value, Spread)})
+            raise ValueError(f"no run has a result {name!r}: the results are {', '.join(names) or 'none'}")
+        point, _ = max(spreads, key=lambda pair: sign * pair[1].mean)  # the first maximum
+        return point
 
     def plot(self, path: str | os.PathLike[str], *, name: str = "val_accuracy", log: bool = False) -> Path:
-        """Draw the curve `name` of each point, mean and deviation over its seeds; returns the path.
+        """Draw the curve `name` of each point, mean and standard deviation over the seeds; return the path.
 
-        As `fn.viz.save_bands`; ValueError for a curve that a training lacks.
+        `name`, `log` and the errors are as in `fn.viz.save_bands`.
         """
         from fastnn.viz import save_bands
 
@@ -148,28 +157,28 @@ class Study:
         rows = self.rows()
         names = list(dict.fromkeys(name for row in rows for name in row))
         table = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
-        lines = aligned(table) if rows else ["no training has finished"]
-        return "\n".join([*lines, *self._complaints()])
+        lines = aligned(table) if rows else ["no run has finished"]
+        return "\n".join([*lines, *self._problems()])
 
-    def _complaints(self) -> Iterator[str]:
-        """Errors, and warnings of each kind, of one seed at each point, which stands for the others."""
-        told: dict[tuple[str, str], list[Member]] = {}
+    def _problems(self) -> Iterator[str]:
+        """Yield a line per point and kind of warning or error: the affected seeds and the first message."""
+        problems: dict[tuple[str, str], list[Member]] = {}
         for member in self._members.values():
             kinds = member.warnings if member.error is None else ("failed",)
             for kind in kinds:
-                told.setdefault((_label(member.point), kind), []).append(member)
-        for (label, kind), members in told.items():
+                problems.setdefault((_label(member.point), kind), []).append(member)
+        for (label, kind), members in problems.items():
             seeds = ", ".join(str(member.seed) for member in members)
             where = ", ".join(filter(None, (label, f"seed{'s' * (len(members) > 1)} {seeds}")))
             yield f"{kind}: {where}: {members[0].error or members[0].warnings[kind]}"
 
     def __repr__(self) -> str:
-        return f"<Study of {len(self)} trainings, {len(self.failed)} failed>"
+        return f"<Study of {len(self)} runs, {len(self.failed)} failed>"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write everything to a JSON file, whole or not at all; returns its path.
+        """Write the study to a JSON file atomically and return its path.
 
-        Parameters that JSON does not know, such as layers, are written as their text.
+        Parameters that JSON cannot represent, such as layers, are written as their name or their text.
         """
         members = [
             {
@@ -184,12 +193,12 @@ class Study:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """What `save` has written. Raises ValueError for a file that is none of them."""
+        """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
             written = json.loads(Path(path).read_bytes())["members"]
             return cls(Member(**{**each, "history": _history(each["history"])}) for each in written)
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{os.fspath(path)} holds no study: {error}") from error
+            raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
 
 
 def _history(written: dict[str, Any] | None) -> History | None:
@@ -202,22 +211,22 @@ def _history(written: dict[str, Any] | None) -> History | None:
 
 
 def point_key(point: Point) -> str:
-    """What tells a point from others, the same before and after it was saved."""
+    """Identify a point by a text, which is the same before and after the point was saved."""
     return json.dumps({name: _plain(value) for name, value in sorted(point.items())})
 
 
 def _key(point: Point, seed: int) -> tuple[str, int]:
-    """What tells a member from others."""
+    """Identify a run."""
     return point_key(point), seed
 
 
 def _label(point: Point) -> str:
-    """lr 0.1, hidden 64."""
+    """Describe a point, such as "lr 0.1, hidden 64"."""
     return ", ".join(f"{name} {_short(value)}" for name, value in point.items())
 
 
 def _short(value: Any) -> str:
-    """A parameter as people write it."""
+    """Format a parameter briefly: 0.1, adam, 784-128-10."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (tuple, list)):
@@ -226,6 +235,7 @@ def _short(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
+    """Convert a parameter to a value that JSON can represent."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
@@ -246,14 +256,7 @@ def _spread(numbers: Iterable[float]) -> Spread:
     )
 
 
-def _is_spread(value: Any) -> bool:
-    return isinstance(value, Spread)
-
-
-def _named(row: Mapping[str, Any], name: str) -> Spread | None:
-    value = row.get(name)
-    return value if isinstance(value, Spread) else None
-
-
 def _cell(value: Any) -> str:
-    return "" if value is None else str(value) if _is_spread(value) else _short(value)
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, Spread) else _short(value)

@@ -1,4 +1,4 @@
-"""Many small trainings at once: one thread each, in one process or, through joblib, in many."""
+"""Train many small networks at the same time, one thread each, in one process or with joblib in several."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Place = tuple[Point, int]
 
 EXECUTORS = {
     "threads": "threads of this process, which share the data",
-    "joblib": "the workers of joblib: processes, or what joblib.parallel_config says",
+    "joblib": "the workers of joblib: processes, or as set by joblib.parallel_config",
 }
 
 
@@ -44,25 +44,36 @@ def sweep(
     study: Study | None = None,
     progress: bool | None = None,
 ) -> Study:
-    """Train at each point of a grid with each seed, several trainings at a time; returns the study.
+    """Train at each point of a grid with each seed, several runs at a time, and return the results.
 
-    `build(**point, seed=seed)` returns what `fn.fit` shall be called with, {"model": ..., "data": ..., ...},
-    or trains by itself and returns the `History`, or {name: number} of its results. Before it is called
-    `fn.manual_seed(seed)` is, and `fit` gets seed=seed; it may do without the argument `seed`. The points are
-    all combinations of `grid`, {parameter: values}, or those of a list of {parameter: value}.
+    Each run computes on one thread, so that networks too small for two threads still keep two cores busy.
+    The results equal those of jobs=1, bit for bit. If a run raises an error, the others continue, and the
+    sweep warns at the end.
 
-    Each training computes on one thread, `jobs` of them at a time ("auto": as many as there are threads to
-    use): nets too small for two threads still keep two cores busy. Results have the same bits as those of
-    jobs=1. By the `executor` "threads" they share the process and the data; meanwhile all of the process
-    computes on one thread. "joblib" hands them to joblib, which knows processes (its default), Dask and Ray:
-    `with joblib.parallel_config(backend="dask"): fn.sweep(..., executor="joblib")`.
+    Args:
+        build: Function of the parameters, called as `build(**point, seed=seed)`, or without `seed` if it has
+            no such argument. It returns the arguments of `fn.fit` as a dict, {"model": ..., "data": ...}; or
+            it trains by itself and returns a `History` or a dict {name: number} of results.
+            `fn.manual_seed(seed)` is called before it, and `fit` gets seed=seed.
+        grid: Values to try for each parameter, {parameter: values}, in all combinations; or a list of points,
+            {parameter: value}.
+        seeds: Seeds of the runs at each point, different non-negative integers.
+        jobs: Number of runs at the same time. "auto": the number of threads that fastnn uses.
+        executor: "threads" trains in threads of this process, which share the data; during the sweep, all
+            fastnn calls in the process compute on one thread. "joblib" trains in the workers of joblib:
+            processes by default, or Dask and Ray:
+            `with joblib.parallel_config(backend="dask"): fn.sweep(..., executor="joblib")`.
+        study: Study to add the runs to. After Ctrl-C it has the finished runs; a sweep that gets it again
+            trains the missing and the failed ones.
+        progress: Whether to show a progress bar. None: only if the error stream is a terminal.
 
-    A training that raises an error is reported, and the others go on. `study` is one to fill: after Ctrl-C it
-    holds what was finished, and a sweep that is given it again trains what is missing (and what failed).
-    `progress` shows a bar (None: when the error stream is a terminal).
+    Returns:
+        The study, with the runs in the order of the grid and the seeds.
 
-    Raises ValueError or TypeError for a grid, seeds or jobs that cannot be meant, RuntimeError if every
-    training failed, with the first error.
+    Raises:
+        ValueError: If the grid, the seeds, the jobs or the executor are invalid.
+        TypeError: If the grid or the seeds have the wrong type, or if `build` does not take the parameters.
+        RuntimeError: If all runs failed; the message has the first traceback.
     """
     points, numbers = points_of(grid), _seeds(seeds)
     check_workers(jobs, executor)
@@ -78,12 +89,12 @@ def sweep(
     try:
         with _bar(len(order), progress) as bar:
 
-            def take(member: Member) -> None:
+            def add(member: Member) -> None:
                 study.add(member)
                 bar.update(sum(study.has(*place) for place in order) - bar.n)
 
             bar.update(len(order) - len(missing))
-            run(build, missing, jobs, take)
+            run(build, missing, jobs, add)
     finally:
         study.sort(order)
     _report(study)
@@ -91,19 +102,19 @@ def sweep(
 
 
 def check_workers(jobs: int | str, executor: str) -> None:
-    """Raise ValueError for an unknown executor, and for jobs that are neither "auto" nor a number of them."""
+    """Raise ValueError if the executor is unknown, or if `jobs` is neither "auto" nor a positive integer."""
     choose(executor, EXECUTORS, "executor")
     if jobs != "auto":
         positive_int(jobs, "jobs")
 
 
 def points_of(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point]:
-    """The points of a grid. Raises TypeError or ValueError where there are none."""
+    """List the points of a grid. Raises TypeError or ValueError if the grid is malformed or has no points."""
     if isinstance(grid, Mapping):
         columns = {}
         for name, values in grid.items():
             if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-                raise TypeError(f"the grid wants a list of values for {name!r}, not {values!r}")
+                raise TypeError(f"the grid must have a list of values for {name!r}, not {values!r}")
             columns[name] = list(values)
             if not columns[name]:
                 raise ValueError(f"the grid has no value for {name!r}")
@@ -111,32 +122,34 @@ def points_of(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point
         return [dict(zip(columns, combination, strict=True)) for combination in combinations]
     points = list(grid)
     if not points or not all(isinstance(point, Mapping) for point in points):
-        raise TypeError("the grid must be {parameter: values}, or a list of {parameter: value}, at least one")
+        raise TypeError(
+            "the grid must be a dict {parameter: values}, or a list of at least one dict {parameter: value}"
+        )
     return points
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
-    """The seeds. Raises TypeError or ValueError unless they are different integers of at least 0."""
+    """Check the seeds. Raises TypeError or ValueError unless they are different non-negative integers."""
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
-        raise TypeError(f"seeds must be several, such as range(3), not {seeds!r}")
+        raise TypeError(f"seeds must be a sequence of integers, such as range(3), not {seeds!r}")
     numbers = list(seeds)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 0:
-            raise ValueError(f"a seed is a non-negative integer, not {number!r}")
+            raise ValueError(f"a seed must be a non-negative integer, not {number!r}")
     if not numbers or len(set(numbers)) < len(numbers):
-        raise ValueError(f"seeds must be different numbers, at least one, not {numbers}")
+        raise ValueError(f"seeds must be at least one integer, without repetitions, not {numbers}")
     return [int(number) for number in numbers]
 
 
 def _check_different(points: Sequence[Point]) -> None:
-    """Raise ValueError if two points are written alike: a study would take them for one."""
+    """Raise ValueError if two points have the same text, which is how a study tells points apart."""
     seen: dict[str, Point] = {}
     for point in points:
         key = point_key(point)
         if key in seen:
             raise ValueError(
-                f"two points of the grid look alike, {dict(point)!r} and {dict(seen[key])!r}: leave one out, "
-                "or let build tell them by a name, {'act': ['relu', 'mine']}"
+                f"two points of the grid are the same, {dict(point)!r} and {dict(seen[key])!r}: remove one, "
+                "or use names that build maps to objects, such as {'act': ['relu', 'mine']}"
             )
         seen[key] = point
 
@@ -145,7 +158,7 @@ def _check_arguments(build: Build, point: Point) -> None:
     """Raise TypeError if `build` cannot be called with the parameters of `point`."""
     try:
         signature = inspect.signature(build)
-    except ValueError:  # some functions of C have none
+    except ValueError:  # some C functions have no signature
         return
     try:
         signature.bind(**point, **_seed_argument(build, 0))
@@ -156,7 +169,7 @@ def _check_arguments(build: Build, point: Point) -> None:
 
 
 def _seed_argument(build: Build, seed: int) -> dict[str, int]:
-    """{"seed": seed} if `build` takes it."""
+    """Return {"seed": seed} if `build` has an argument `seed`, else {}."""
     try:
         parameters = inspect.signature(build).parameters
     except ValueError:
@@ -166,7 +179,7 @@ def _seed_argument(build: Build, seed: int) -> dict[str, int]:
 
 
 def train_member(build: Build, point: Point, seed: int) -> Member:
-    """One training, from its seed; an error becomes the member's."""
+    """Run one training and return its results. An exception is stored in the member, not raised."""
     started = time.perf_counter()
     try:
         manual_seed(seed)
@@ -179,29 +192,29 @@ def train_member(build: Build, point: Point, seed: int) -> Member:
             result = fit(model, data, **options)
         history = result if isinstance(result, History) else None
         values = _values(result)
-    except Exception as error:  # all that goes wrong in one training, so that the others go on
-        told = f"{type(error).__name__}: {error}"
+    except Exception as error:  # whatever goes wrong in one run, the others continue
+        message = f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - started
-        return Member(point, seed, seconds=seconds, error=told, details=traceback.format_exc())
+        return Member(point, seed, seconds=seconds, error=message, details=traceback.format_exc())
     return Member(point, seed, values, history, time.perf_counter() - started, watch.found)
 
 
 def _values(result: object) -> dict[str, float]:
-    """The results by name: the last value of each curve of a history, or those of a mapping."""
+    """Return the results of a run: the last value of each curve of a history, or the values of a mapping."""
     if isinstance(result, History):
         return {name: float(curve[-1]) for name, curve in result.items() if curve}
     if not isinstance(result, Mapping):
         raise TypeError(
-            "build must return the arguments of fn.fit as a dict, with the model among them, a History, or "
-            f"{{name: number}}; it returned {result!r}"
+            "build must return the arguments of fn.fit as a dict (including the model), a History, or a dict "
+            f"{{name: number}} of results; it returned {result!r}"
         )
     return {str(name): float(value) for name, value in result.items()}
 
 
 def _in_threads(
-    build: Build, places: Sequence[Place], jobs: int | str, take: Callable[[Member], None]
+    build: Build, places: Sequence[Place], jobs: int | str, add: Callable[[Member], None]
 ) -> None:
-    """Let threads of this process train; `take` gets the members as they are finished."""
+    """Train in threads of this process. Calls `add` with each run when it ends."""
     workers = get_num_threads() if isinstance(jobs, str) else jobs
     stop = threading.Event()
 
@@ -213,27 +226,28 @@ def _in_threads(
         # Each training has its own context: its default generator, its backend.
         if workers == 1:
             for place in places:
-                take(contextvars.copy_context().run(train_member, build, *place))
+                add(contextvars.copy_context().run(train_member, build, *place))
             return
         pool = ThreadPoolExecutor(workers, "fastnn-sweep")
         futures: list[Future[Member]] = []
-        taken: set[Future[Member]] = set()
+        added: set[Future[Member]] = set()
         try:
             for place in places:
                 futures.append(pool.submit(contextvars.copy_context().run, member, place))
             for future in as_completed(futures):
-                take(future.result())
-                taken.add(future)
-        finally:  # after Ctrl-C trainings end after the update that they are at
+                add(future.result())
+                added.add(future)
+        finally:  # after Ctrl-C, the runs in progress stop after their current update
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
             for future in futures:
-                if future not in taken and not future.cancelled() and future.exception() is None:
-                    take(future.result())
+                if future not in added and not future.cancelled() and future.exception() is None:
+                    add(future.result())
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
+    """Let the kernels compute on one thread, and restore the number of threads at the end."""
     before = get_num_threads()
     set_num_threads(1)
     try:
@@ -242,23 +256,22 @@ def _one_thread_each() -> Iterator[None]:
         set_num_threads(before)
 
 
-def _by_joblib(
-    build: Build, places: Sequence[Place], jobs: int | str, take: Callable[[Member], None]
-) -> None:
-    """The same by the workers of joblib."""
+def _by_joblib(build: Build, places: Sequence[Place], jobs: int | str, add: Callable[[Member], None]) -> None:
+    """Train in the workers of joblib. Calls `add` with each run when it ends."""
     try:
         import joblib
     except ImportError as error:
         raise ImportError('executor="joblib" needs joblib: pip install joblib') from error
-    # "auto" is what joblib.parallel_config says, or all there are.
-    count = jobs if not isinstance(jobs, str) else None if joblib.effective_n_jobs() > 1 else -1
-    tasks = (joblib.delayed(_elsewhere)(build, *place, active_backend()) for place in places)
+    # "auto": as joblib.parallel_config says (None), or else all cores (-1).
+    auto = None if joblib.effective_n_jobs() > 1 else -1
+    count = auto if isinstance(jobs, str) else jobs
+    tasks = (joblib.delayed(_train_in_worker)(build, *place, active_backend()) for place in places)
     for member in joblib.Parallel(n_jobs=count, return_as="generator_unordered")(tasks):
-        take(member)
+        add(member)
 
 
-def _elsewhere(build: Build, point: Point, seed: int, backend_name: str) -> Member:
-    """`train_member` in a process that may be another one, in a context of its own."""
+def _train_in_worker(build: Build, point: Point, seed: int, backend_name: str) -> Member:
+    """Call `train_member` in a context of its own, in this process or another one."""
     with _one_thread_each(), backend(backend_name):
         return contextvars.copy_context().run(train_member, build, point, seed)
 
@@ -270,12 +283,10 @@ def _bar(total: int, progress: bool | None) -> Any:
 
 
 def _report(study: Study) -> None:
-    """Warn of members that failed; RuntimeError if all did."""
+    """Warn if some runs failed. Raises RuntimeError if all runs failed."""
     failed = study.failed
     if not failed:
         return
     if len(failed) == len(study):
-        raise RuntimeError(f"all {len(failed)} trainings failed, the first with:\n{failed[0].details}")
-    warn(
-        f"{len(failed)} of {len(study)} trainings failed, the first with {failed[0].error}: see study.failed"
-    )
+        raise RuntimeError(f"all {len(failed)} runs failed, the first one with:\n{failed[0].details}")
+    warn(f"{len(failed)} of {len(study)} runs failed, the first one with {failed[0].error}: see study.failed")

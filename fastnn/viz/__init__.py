@@ -1,7 +1,8 @@
-"""Pictures of a training: curves, weights, filters, samples and mistakes.
+"""Draw learning curves, weights, filters, feature maps, samples and misclassified images.
 
-They need matplotlib (the extra `demo`), which is loaded when the first one is drawn. Each function writes a
-file (.png, .svg, .pdf) and returns its path; ImportError says what to install.
+Each function writes a picture (.png, .svg, .pdf) and returns its path. The functions need matplotlib (the
+extra `demo`) and import it when they are called; without it they raise ImportError, which says what to
+install.
 """
 
 from fastnn.viz.confusion import save_confusion

@@ -1,4 +1,7 @@
-"""What all pictures share: figures without pyplot, so that neither its state nor a window is touched."""
+"""Helpers of all pictures.
+
+Figures are made without pyplot, so they change no global state and open no window.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ TRAINING, VALIDATION, NOISE = "tab:blue", "tab:orange", "0.7"
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure, in inches. Raises ImportError with what to install."""
+    """Make an empty figure of this size in inches. Raises ImportError, which says what to install."""
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -29,13 +32,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write the figure with 120 dots per inch and return the path."""
     target = Path(path)
     figure.savefig(target, dpi=120)
     return target
 
 
 def whole_numbers(axes: Axes, count: int) -> None:
-    """Ticks at whole numbers only, with separators, on an x axis from 1 to `count`."""
+    """Scale the x axis from 1 to `count`, with ticks at integers and separators between thousands."""
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
     axes.set_xlim(1 - max(0.5, 0.01 * count), count + max(0.5, 0.01 * count))
@@ -44,13 +48,20 @@ def whole_numbers(axes: Axes, count: int) -> None:
 
 
 def columns_for(count: int) -> int:
-    """How many of `count` images stand in a row: so many that all rows are full, if the grid is no strip."""
+    """Choose the number of columns of a grid of `count` images.
+
+    The smallest number between sqrt(count) and 2 sqrt(count) that fills all rows, or else sqrt(count)
+    rounded up.
+    """
     side = math.ceil(math.sqrt(count))
     return next((columns for columns in range(side, 2 * side) if count % columns == 0), side)
 
 
 def tiled(images: Array, rows: int, columns: int, above: int, gap: int) -> Array:
-    """Images (count, H, W) side by side, nan (no colour) in between: one picture draws fast, 100 do not."""
+    """Put images (count, H, W) into one grid, because matplotlib draws one picture faster than 100.
+
+    Gaps of `gap` pixels between columns and `above` pixels above each row are NaN, which has no colour.
+    """
     count, height, width = images.shape
     tiles = np.full((rows * columns, height + above, width + gap), np.nan)
     tiles[:count, above:, :width] = images

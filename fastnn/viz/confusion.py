@@ -1,4 +1,4 @@
-"""Which classes are taken for which."""
+"""Draw confusion matrices."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from fastnn.viz._drawing import new_figure, save_figure
 
-# Beyond so many classes cells are too small for numbers.
-MOST_NUMBERS = 25
+# With more classes than this, the cells are too small for counts.
+MOST_CLASSES_WITH_COUNTS = 25
 
 
 def save_confusion(
@@ -23,38 +23,53 @@ def save_confusion(
     names: Sequence[str] | None = None,
     classes: int | None = None,
 ) -> Path:
-    """Draw how often a class (rows) is taken for which (columns) into the picture `path`; returns its path.
+    """Draw the confusion matrix: true classes in rows, predicted classes in columns.
 
-    y, predicted: labels (N,). Colour shows mistakes alone, as shares of their row: with the many that are
-    right on the same scale they would all be white. The diagonal is grey, and says how many are right.
+    Colour shows only the mistakes, as fractions of their row: on one scale with the many correct
+    predictions, all mistakes would be white. The diagonal is grey and has the counts of correct predictions.
+
+    Args:
+        y: True labels, integers (N,).
+        predicted: Predicted labels, integers (N,).
+        path: Picture to write (.png, .svg, .pdf).
+        names: Names of the classes. Default: their numbers.
+        classes: Number of classes, if larger than the largest label + 1.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        ValueError: If the labels are empty, differ in shape or are not integers >= 0, or if the number of
+            names is not the number of classes.
+        ImportError: If matplotlib is missing.
     """
-    labels, answers = np.asarray(y), np.asarray(predicted)
-    if labels.ndim != 1 or labels.shape != answers.shape or labels.size == 0:
-        raise ValueError(f"two rows of labels (N,) are wanted, not {labels.shape} and {answers.shape}")
-    if (
-        min(labels.min(), answers.min()) < 0
-        or labels.dtype.kind not in "iu"
-        or answers.dtype.kind not in "iu"
-    ):
-        raise ValueError("labels must be whole numbers of at least 0")
-    count = max(int(max(labels.max(), answers.max())) + 1, classes or 0, len(names or ()))
+    labels, predictions = np.asarray(y), np.asarray(predicted)
+    if labels.ndim != 1 or labels.shape != predictions.shape or labels.size == 0:
+        raise ValueError(
+            f"y and predicted must be labels of the same shape (N,), N >= 1, not {labels.shape} and "
+            f"{predictions.shape}"
+        )
+    integers = labels.dtype.kind in "iu" and predictions.dtype.kind in "iu"
+    if not integers or min(labels.min(), predictions.min()) < 0:
+        raise ValueError("labels must be integers of at least 0")
+    count = max(int(max(labels.max(), predictions.max())) + 1, classes or 0, len(names or ()))
     if names is not None and len(names) != count:
         raise ValueError(f"there are {len(names)} names for {count} classes")
     table = np.zeros((count, count), np.int64)
-    np.add.at(table, (labels, answers), 1)
+    np.add.at(table, (labels, predictions), 1)
 
     side = min(max(0.5 * count + 1.6, 4), 14)
     figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
-    shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
-    np.fill_diagonal(shares, np.nan)
-    largest = np.nanmax(shares) if count > 1 else 0
-    colours = axes.imshow(shares, cmap="Reds", vmin=0, vmax=largest or 1)
-    axes.set_facecolor("0.88")  # seen through the diagonal
-    figure.colorbar(colours, ax=axes, label="share of the class", shrink=0.8, format="{x:.1%}")
-    if count <= MOST_NUMBERS:
+    fractions = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
+    np.fill_diagonal(fractions, np.nan)
+    largest = np.nanmax(fractions) if count > 1 else 0
+    colours = axes.imshow(fractions, cmap="Reds", vmin=0, vmax=largest or 1)
+    axes.set_facecolor("0.88")  # visible on the diagonal, where the picture has no colour
+    figure.colorbar(colours, ax=axes, label="fraction of the true class", shrink=0.8, format="{x:.1%}")
+    if count <= MOST_CLASSES_WITH_COUNTS:
         for row, column in np.argwhere(table):
-            dark = row != column and shares[row, column] > 0.6 * largest
+            dark = row != column and fractions[row, column] > 0.6 * largest
             axes.text(
                 column,
                 row,
@@ -64,20 +79,20 @@ def save_confusion(
                 fontsize=8,
                 color="w" if dark else "k",
             )
-        words = list(names) if names is not None else list(map(str, range(count)))
-        turned = 0 if max(map(len, words)) <= 3 else 60
+        class_names = list(names) if names is not None else list(map(str, range(count)))
+        rotation = 0 if max(map(len, class_names)) <= 3 else 60
         axes.set_xticks(
             range(count),
-            words,
-            rotation=turned,
-            ha="center" if not turned else "right",
+            class_names,
+            rotation=rotation,
+            ha="right" if rotation else "center",
             rotation_mode="anchor",
         )
-        axes.set_yticks(range(count), words)
-    right = int(np.trace(table))
+        axes.set_yticks(range(count), class_names)
+    correct = int(np.trace(table))
     axes.set(
-        xlabel="answer",
-        ylabel="class",
-        title=f"{right:,} of {len(labels):,} right ({right / len(labels):.2%})",
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"{correct:,} of {len(labels):,} correct ({correct / len(labels):.2%})",
     )
     return save_figure(figure, path)

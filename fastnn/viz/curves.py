@@ -1,4 +1,4 @@
-"""Curves of a training, of several trainings, and bars."""
+"""Draw learning curves of one run or of several runs, and bar charts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Curves(Protocol):
-    """What `save_curves` draws: `fastnn.History`, which stands above this module."""
+    """The part of `fastnn.History` that this module uses; it cannot import `History`, which is above it."""
 
     updates: dict[str, list[float]]
 
@@ -26,17 +26,17 @@ class Curves(Protocol):
 
 
 def save_curves(history: Curves, path: str | os.PathLike[str]) -> Path:
-    """Draw a training into the picture `path` (.png, .svg, .pdf); returns its path.
+    """Draw the learning curves of one run into the picture `path` (.png, .svg, .pdf) and return the path.
 
-    On the left the loss of every update and its mean over blocks of updates; on the right loss and
-    accuracy of every epoch, for the training data (the mean over the epoch's updates) and the validation
-    data. What the history lacks is left out.
+    The left panel shows the loss of every update and its mean over blocks of updates. The right panels show
+    loss and accuracy per epoch, on the training set (mean over the updates of the epoch) and on the
+    validation set, as far as the history has them.
 
-    Raises ValueError for a history without a single update, ImportError when matplotlib is missing.
+    Raises ValueError if the history has no update, and ImportError if matplotlib is missing.
     """
     updates = np.asarray(history.updates["loss"], np.float64)
     if updates.size == 0:
-        raise ValueError("the history is empty: there is nothing to draw before the first update")
+        raise ValueError("the history is empty: there are no curves before the first update")
     by_epoch = [name for name in ("loss", "accuracy") if name in history]
 
     figure = new_figure(10 if by_epoch else 6, 4.5)
@@ -57,14 +57,22 @@ def save_bands(
     name: str = "val_accuracy",
     log: bool = False,
 ) -> Path:
-    """Draw the curve `name` of several groups of trainings, such as those of several seeds; returns the path.
+    """Draw one curve of several groups of runs: the mean of each group, in a band of one standard deviation.
 
-    Each group, by its label, becomes a line, the mean over its histories, in a band of one standard deviation
-    of the sample on both sides. `name` is that of a quantity per epoch; "updates.loss" is one per update.
-    Histories of one group may differ in length: a mean is taken over those that reach so far. `log` asks for
-    a logarithmic axis.
+    Args:
+        groups: Histories by the label of their group, for example the runs with different seeds. Histories of
+            a group may differ in length; each mean is over the histories that are long enough.
+        path: Picture to write (.png, .svg, .pdf).
+        name: Curve to draw: a quantity per epoch such as "val_accuracy", or one per update such as
+            "updates.loss".
+        log: Use a logarithmic y axis.
 
-    Raises ValueError for a group without histories and a quantity that a history lacks.
+    Returns:
+        The path of the picture. The standard deviation is that of the sample (divided by runs - 1).
+
+    Raises:
+        ValueError: If there are no groups, a group has no histories, or a history does not have the curve.
+        ImportError: If matplotlib is missing.
     """
     if not groups:
         raise ValueError("there are no histories to draw")
@@ -89,16 +97,15 @@ def save_bands(
         several = f" ({len(curves)} runs)" if len(curves) > 1 else ""
         (line,) = axes.plot(x, mean, marker="." if length < 50 else "", label=f"{label}{several}")
         if len(curves) > 1:
-            # On a logarithmic axis a band below 0 would reach down for ever.
+            # On a logarithmic axis, a band that reaches 0 or less would have no lower end.
             low = np.maximum(mean - spread, mean / 10) if log else mean - spread
             axes.fill_between(x, low, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
         longest = max(longest, length)
     quantity = name.removeprefix("updates.")
-    words = quantity.replace("val_", "validation ").replace("_", " ")
-    of_blocks = f" (means of {block:,})" if block > 1 else ""
+    blocks = f" (means of {block:,})" if block > 1 else ""
     axes.set(
-        xlabel=("update" if name != quantity else "epoch") + of_blocks,
-        ylabel=words,
+        xlabel=("update" if name != quantity else "epoch") + blocks,
+        ylabel=quantity.replace("val_", "validation ").replace("_", " "),
         title="Mean and standard deviation of several runs",
     )
     whole_numbers(axes, longest)
@@ -108,11 +115,12 @@ def save_bands(
 
 
 def _block(length: int) -> int:
-    """How many values are drawn as their mean, so that a long curve has some 200 points."""
+    """Choose how many consecutive values to average, so that a long curve has about 200 points."""
     return max(length // 200, 1)
 
 
 def _curve(history: Curves, name: str, label: str) -> Array:
+    """Return the values of a curve. Raises ValueError, with the group's label, if there is no such curve."""
     source = history.updates if name.startswith("updates.") else history
     key = name.removeprefix("updates.")
     if key not in source:
@@ -123,7 +131,11 @@ def _curve(history: Curves, name: str, label: str) -> Array:
 def save_bars(
     bars: Sequence[tuple[str, float]], path: str | os.PathLike[str], *, title: str, label: str
 ) -> Path:
-    """Draw named values as horizontal bars, the first on top, into the picture `path`; returns its path."""
+    """Draw (name, value) pairs as horizontal bars, the first on top, and return the path of the picture.
+
+    `title` is the title of the picture and `label` the label of the axis of values. Raises ValueError if
+    there are no bars, and ImportError if matplotlib is missing.
+    """
     if not bars:
         raise ValueError("there are no bars to draw")
     names, values = zip(*bars, strict=True)
@@ -140,10 +152,10 @@ def save_bars(
 
 
 def _draw_updates(axes: Axes, losses: Array) -> None:
-    """The loss of every update, and the means of about 100 blocks of updates."""
+    """Draw the loss of every update, and the means over about 100 blocks of updates."""
     count = len(losses)
     block = count // 100
-    # A line needs two points and shows few ones badly.
+    # Markers, because a line needs at least two points and shows few points badly.
     marker = "." if count < 100 else ""
     axes.plot(range(1, count + 1), losses, marker=marker, color=NOISE, linewidth=0.5, label="each update")
     if block > 1:
@@ -156,7 +168,7 @@ def _draw_updates(axes: Axes, losses: Array) -> None:
 
 
 def _draw_epochs(axes: Axes, history: Curves, name: str) -> None:
-    """One quantity per epoch, of the training and, where there is one, of the validation data."""
+    """Draw one quantity per epoch, on the training set and, if the history has it, on the validation set."""
     for key, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
         if key in history:
             values = history[key]

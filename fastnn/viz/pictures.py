@@ -1,4 +1,4 @@
-"""Samples as pictures: of each class, changed at random, and those that a model takes for something else."""
+"""Draw sample images: of each class, with augmentation, and those that a model misclassifies."""
 
 from __future__ import annotations
 
@@ -21,9 +21,22 @@ def save_classes(
     count: int = 10,
     names: Sequence[str] | None = None,
 ) -> Path:
-    """Draw the first `count` images of each class, a row for each, into the picture `path`; returns its path.
+    """Draw the first images of each class, one row per class.
 
-    x: images (N, H, W) or (N, H, W, C), y: labels (N,); `names` are those of the classes.
+    Args:
+        x: Images (N, H, W), (N, H, W, 1) or (N, H, W, 3), uint8 or floats. Floats of colour images are
+            clipped to [0, 1]; grey images are scaled from their smallest to their largest value.
+        y: Labels, integers (N,).
+        path: Picture to write (.png, .svg, .pdf).
+        count: Number of images per class.
+        names: Names of the classes. Default: their numbers.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        ValueError: If x has another shape, or if there are no images.
+        ImportError: If matplotlib is missing.
     """
     images, labels = _images(x), np.asarray(y)
     classes = np.unique(labels)
@@ -40,14 +53,16 @@ def save_augmented(
     versions: int = 8,
     seed: int = 0,
 ) -> Path:
-    """Draw images beside `versions` that `augment(images, seed=...)` makes of them; returns the path.
+    """Draw each image beside augmented versions of it, one row per image, and return the path of the picture.
 
-    x: a few images (N, H, W) or (N, H, W, C), a row for each: on the left as it is.
+    `x` has a few images, as in `save_classes`. `augment(images, seed=...)` returns augmented images of the
+    same shape; it is called `versions` times, with the seeds `seed`, `seed` + 1 and so on. Raises as
+    `save_classes`.
     """
     images = _images(x)
-    changed = [_images(augment(images, seed=seed + number)) for number in range(versions)]
-    rows = [np.stack([image, *(version[row] for version in changed)]) for row, image in enumerate(images)]
-    return _rows(rows, None, path, columns=["as it is", *([""] * versions)], title=repr(augment))
+    augmented = [_images(augment(images, seed=seed + number)) for number in range(versions)]
+    rows = [np.stack([image, *(version[row] for version in augmented)]) for row, image in enumerate(images)]
+    return _rows(rows, None, path, columns=["original", *([""] * versions)], title=repr(augment))
 
 
 def save_mistakes(
@@ -59,33 +74,47 @@ def save_mistakes(
     most: int = 40,
     names: Sequence[str] | None = None,
 ) -> Path:
-    """Draw the images that a model takes for another class, the surest first, into `path`; returns the path.
+    """Draw the images that a model misclassifies, the most confident mistakes first.
 
-    x: images (N, H, W) or (N, H, W, C), outputs: logits (N, C), y: labels (N,). Above each stand the label,
-    what the model says and how sure it is, by softmax.
+    Above each image are the true class, the predicted class and the softmax probability of the latter.
+
+    Args:
+        x: Images, as in `save_classes`.
+        outputs: Logits of the model, (N, C).
+        y: True labels, integers (N,).
+        path: Picture to write (.png, .svg, .pdf).
+        most: Largest number of images to draw.
+        names: Names of the classes. Default: their numbers.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        ValueError: If the shapes do not fit together.
+        ImportError: If matplotlib is missing.
     """
     images, logits, labels = _images(x), np.asarray(outputs, np.float64), np.asarray(y)
     if logits.ndim != 2 or len(logits) != len(images) or labels.shape != (len(images),):
         raise ValueError(
-            f"images (N, ...), outputs (N, C) and labels (N,) are wanted, not {images.shape}, {logits.shape} "
-            f"and {labels.shape}"
+            "x, outputs and y must have the shapes (N, ...), (N, C) and (N,), not "
+            f"{images.shape}, {logits.shape} and {labels.shape}"
         )
-    chances = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chances /= chances.sum(axis=1, keepdims=True)
-    said = logits.argmax(axis=1)
-    sure = chances[np.arange(len(said)), said]
-    wrong = np.flatnonzero(said != labels)
-    worst = wrong[np.argsort(-sure[wrong], kind="stable")][:most]
+    probabilities = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    predicted = logits.argmax(axis=1)
+    confidence = probabilities[np.arange(len(predicted)), predicted]
+    wrong = np.flatnonzero(predicted != labels)
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     across = min(10, max(len(worst), 1))
     down = math.ceil(max(len(worst), 1) / across)
     figure = new_figure(max(1.15 * across, 4), 1.45 * down + 0.5)
-    figure.suptitle(f"{len(wrong):,} of {len(labels):,} taken for another class: label → answer")
+    figure.suptitle(f"{len(wrong):,} of {len(labels):,} misclassified: true → predicted class")
     for axes in figure.subplots(down, across, squeeze=False).flat:
         axes.set_axis_off()
     for axes, index in zip(figure.axes, worst, strict=False):
         axes.imshow(images[index], cmap="gray_r")
-        answer = f"{_name(labels[index], names)} → {_name(said[index], names)}"
-        axes.set_title(f"{answer}\n{sure[index]:.0%}", fontsize=8)
+        mistake = f"{_name(labels[index], names)} → {_name(predicted[index], names)}"
+        axes.set_title(f"{mistake}\n{confidence[index]:.0%}", fontsize=8)
     return save_figure(figure, path)
 
 
@@ -97,7 +126,7 @@ def _rows(
     columns: Sequence[str] = (),
     title: str = "",
 ) -> Path:
-    """Rows of images, with a title on the left of each, and above the columns."""
+    """Draw rows of images, with a title on the left of each row and above each column."""
     if not rows or not max(map(len, rows)):
         raise ValueError("there are no images to draw")
     across = max(map(len, rows))
@@ -113,8 +142,8 @@ def _rows(
                 axes.imshow(images[place], cmap="gray_r")
         if titles is not None:
             row[0].set_ylabel(titles[number], rotation=0, ha="right", va="center", fontsize=9)
-    for axes, words in zip(grid[0], columns, strict=False):
-        axes.set_title(words, fontsize=8)
+    for axes, heading in zip(grid[0], columns, strict=False):
+        axes.set_title(heading, fontsize=8)
     return save_figure(figure, path)
 
 
@@ -123,10 +152,12 @@ def _name(label: int, names: Sequence[str] | None) -> str:
 
 
 def _images(x: npt.ArrayLike) -> Array:
-    """Images as matplotlib takes them: (N, H, W), or (N, H, W, 3) of bytes or of numbers from 0 to 1."""
+    """Convert images to a form that matplotlib draws: (N, H, W), or (N, H, W, 3) with floats in [0, 1]."""
     images = np.asarray(x)
     if images.ndim == 4 and images.shape[3] == 1:
         images = images[..., 0]
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] != 3):
-        raise ValueError(f"images (N, H, W) or (N, H, W, 1 or 3) are wanted, not {images.shape}")
+        raise ValueError(
+            f"images must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), not {images.shape}"
+        )
     return np.clip(images, 0, 1) if images.ndim == 4 and images.dtype.kind == "f" else images

@@ -1,4 +1,4 @@
-"""Weights, filters and what they make of an image, as images."""
+"""Draw weights, convolution filters and feature maps."""
 
 from __future__ import annotations
 
@@ -21,21 +21,32 @@ def save_weights(
     columns: int | None = None,
     titles: Sequence[str] | None = None,
 ) -> Path:
-    """Draw each column of `weights` (in, out) as an image into the picture `path`; returns its path.
+    """Draw the weights of each unit as an image.
 
-    The images have the `image_shape` (H, W) with H W = in, square by default, and stand in rows of
-    `columns` images (by default such that the grid is full and a little wider than high), `titles` above
-    them. One colour scale serves all: white is 0, blue negative, red positive; the 0.5 % of the weights
-    that are largest share the darkest colours.
+    All images share one colour scale: white is 0, blue is negative, red is positive. The 0.5 % of the weights
+    with the largest magnitude share the darkest colours.
 
-    Raises ValueError for weights that are no matrix or not finite, and for an image shape or a number of
-    titles that does not fit; ImportError when matplotlib is missing.
+    Args:
+        weights: Weight matrix (in, out): each column becomes an image.
+        path: Picture to write (.png, .svg, .pdf).
+        image_shape: Height and width of an image, with height * width = in. Default: square.
+        columns: Number of images per row. Default: such that all rows are full and the grid is a little wider
+            than high.
+        titles: Titles of the images.
+
+    Returns:
+        The path of the picture.
+
+    Raises:
+        ValueError: If the weights are not a matrix or not finite, or if the image shape or the number of
+            titles does not fit.
+        ImportError: If matplotlib is missing.
     """
     matrix = np.asarray(weights, np.float64)
     if matrix.ndim != 2 or matrix.size == 0:
         raise ValueError(f"weights must be a matrix of shape (in, out), not {matrix.shape}")
     if not np.isfinite(matrix).all():
-        raise ValueError("the weights hold nan or infinite numbers: they have no colour")
+        raise ValueError("the weights have NaN or infinite values, which have no colour")
     fan_in, count = matrix.shape
     if titles is not None and len(titles) != count:
         raise ValueError(f"there are {len(titles)} titles for {count} images")
@@ -49,12 +60,12 @@ def save_weights(
     rows = math.ceil(count / columns)
     mosaic = tiled(matrix.T.reshape(count, height, width), rows, columns, above, gap)
 
-    # An image is an inch wide, less where the picture would become wider than 12; the colour bar wants 2.
+    # An image is one inch wide, or less if the picture would be wider than 12. The colour bar needs 2 inches.
     scale = min(1.0, 12 / columns) / (width + gap)
     figure = new_figure(max(2.0, mosaic.shape[1] * scale) + 1, max(2.0, mosaic.shape[0] * scale))
     axes = figure.add_subplot()
     largest = float(np.abs(matrix).max())
-    # A few large weights would leave all others pale: they share the darkest colours.
+    # A few large weights would make all others pale, so they share the darkest colours.
     bound = float(np.quantile(np.abs(matrix), 0.995)) or largest or 1.0
     picture = axes.imshow(mosaic, cmap="RdBu_r", vmin=-bound, vmax=bound, interpolation="nearest")
     axes.set_axis_off()
@@ -76,15 +87,18 @@ def save_weights(
 
 
 def save_filters(filters: npt.ArrayLike, path: str | os.PathLike[str], *, columns: int | None = None) -> Path:
-    """Draw the filters (R, S, C, O) of a convolution into the picture `path`; returns its path.
+    """Draw the filters (R, S, C, O) of a convolution and return the path of the picture.
 
-    Filters of three channels become colour images, each from its smallest to its largest weight. Of others
-    each channel is an image (at most 256 are drawn), on one scale around 0: a row of C for each filter if
-    there are several.
+    Filters with three channels become colour images, each scaled from its smallest to its largest weight.
+    For any other number of channels, each channel of a filter is an image (up to 256 images), on one scale
+    around 0; with several channels, each row has the channels of one filter. `columns` is the number of
+    images per row.
+
+    Raises ValueError if the filters have another shape, and ImportError if matplotlib is missing.
     """
     weights = np.asarray(filters, np.float64)
     if weights.ndim != 4 or weights.size == 0:
-        raise ValueError(f"filters (R, S, C, O) are wanted, not {weights.shape}")
+        raise ValueError(f"filters must have shape (R, S, C, O) and be non-empty, not {weights.shape}")
     R, S, C, count = weights.shape
     if C != 3:
         drawn = min(count, max(256 // C, 1))
@@ -115,14 +129,22 @@ def save_maps(
     *,
     most: int = 12,
 ) -> Path:
-    """Draw what layers make of an image into the picture `path`; returns its path.
+    """Draw the feature maps of an image, one row per layer, and return the path of the picture.
 
-    `maps` holds the outputs (H, W, C) of layers for that image, (H, W) or (H, W, 3), by their names. A row
-    for each: the first `most` channels, bright where they are largest, each row on a scale of its own.
+    Args:
+        image: The input image, (H, W) or (H, W, 3).
+        maps: Outputs of layers for this image, arrays (H, W, C), by the name of the layer.
+        path: Picture to write (.png, .svg, .pdf).
+        most: Largest number of channels to draw per layer. Each row has its own colour scale; the largest
+            values are bright.
+
+    Raises:
+        ValueError: If there are no maps, or if one does not have three dimensions.
+        ImportError: If matplotlib is missing.
     """
     layers = {name: np.asarray(values, np.float64) for name, values in maps.items()}
     if not layers or any(values.ndim != 3 for values in layers.values()):
-        raise ValueError("maps (H, W, C) of at least one layer are wanted")
+        raise ValueError("maps must have an array (H, W, C) for at least one layer")
     shown = np.asarray(image)
     across = 1 + max(min(values.shape[2], most) for values in layers.values())
     figure = new_figure(0.9 * across + 1, 1.15 * len(layers) + 0.3)
@@ -140,12 +162,12 @@ def save_maps(
 
 
 def _image_shape(fan_in: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
-    """The (H, W) of an image of `fan_in` weights: the one given, or a square. Raises ValueError."""
+    """Return height and width of an image of `fan_in` weights: as given, or square. Raises ValueError."""
     if image_shape is None:
         side = math.isqrt(fan_in)
         if side * side != fan_in:
             raise ValueError(
-                f"the {fan_in} weights of a unit make no square image: pass image_shape=(height, width)"
+                f"the {fan_in} weights of a unit do not form a square: pass image_shape=(height, width)"
             )
         return side, side
     height, width = image_shape

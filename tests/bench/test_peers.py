@@ -1,4 +1,4 @@
-"""The race against other frameworks: all of them train the same net, and their work is counted rightly."""
+"""The comparison with other frameworks: all train the same network; FLOP, times and memory are right."""
 
 import os
 import sys
@@ -18,16 +18,16 @@ def bench_can_be_imported(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def threads_as_before():
-    ours = fn.kernels.core.get_num_threads()
+def restored_threads():
+    before = fn.kernels.core.get_num_threads()
     yield
-    fn.set_num_threads(ours)
+    fn.set_num_threads(before)
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(len(os.sched_getaffinity(0)))
 
 
 def small_net(*middle, rate=0.0):
-    """Convolution, the layers `middle`, and two dense ones behind a flattened image that is no square."""
+    """A network of a convolution, the layers `middle` and two dense layers; its images are not square."""
     from peers_nets import Conv, Dense, Dropout, Net
 
     layers = (Conv(5, 3, padding=1), *middle, "flatten", Dense(7), "relu", Dropout(rate), Dense(4))
@@ -42,7 +42,7 @@ def losses(contestant, net):
 
 
 @pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax"])
-def test_peers_train_the_same_net(contestant):
+def test_peers_train_the_same_network(contestant):
     from peers_nets import MaxPool
 
     pytest.importorskip(contestant.split()[0])
@@ -52,8 +52,8 @@ def test_peers_train_the_same_net(contestant):
     np.testing.assert_allclose(losses(contestant, net), ours, 1e-4)
 
 
-def test_dropout_is_left_out_of_the_comparison(monkeypatch):
-    """The losses that are compared are those of a net without it; what is timed has it."""
+def test_losses_are_compared_without_dropout(monkeypatch):
+    """The timed network has dropout; the compared losses are those of the same network without it."""
     import peers_worker
 
     net, built = small_net(rate=0.5), []
@@ -72,7 +72,7 @@ def test_dropout_is_left_out_of_the_comparison(monkeypatch):
     assert net.without_dropout() == small_net(rate=0.0)
 
 
-def test_who_takes_part():
+def test_contestants_of_each_network():
     from peers_nets import NETS
     from peers_worker import CONTESTANTS, takes_part
 
@@ -82,7 +82,7 @@ def test_who_takes_part():
 
 
 FLOP = {
-    # Forward and gradient of the weights of each layer, gradient of the input but for the first.
+    # Each layer: forward pass and weight gradient; each layer but the first: input gradient.
     "A": 2 * 32 * (2 * 784 * 128 + 3 * (128 * 64 + 64 * 32 + 32 * 10)),
     "D": 2 * 128 * (2 * 4096 * 128 + 3 * 128 * 6),
     "E": 2 * (2 * 22 * 22 * 7 * 7 * 16 + 3 * 7744 * 10),
@@ -91,13 +91,13 @@ FLOP = {
 
 
 @pytest.mark.parametrize("net", FLOP)
-def test_flop_of_a_step(net):
+def test_steps_have_the_right_flop_count(net):
     from peers_nets import NETS
 
     assert NETS[net].flop == FLOP[net]
 
 
-def test_nets_have_the_shapes_of_fastnn():
+def test_networks_have_the_shapes_of_fastnn():
     from peers_nets import NETS
 
     shapes = [shape for _, shape in NETS["G"].parts()]
@@ -115,7 +115,7 @@ def result(contestant, net, threads, seconds, mib=100.0):
     return peers.Result(contestant, net, threads, [[seconds]], mib)
 
 
-def test_a_peer_counts_with_the_threads_that_suit_it_best():
+def test_a_peer_is_compared_at_its_best_number_of_threads():
     import peers
 
     results = [
@@ -130,7 +130,7 @@ def test_a_peer_counts_with_the_threads_that_suit_it_best():
     assert peers.memory(results, 1) == "peak MiB, E: fastnn 100 (1.0x), torch 300 (3.0x)"
 
 
-def test_perceptrons_and_convolutional_nets_have_tables_of_their_own():
+def test_mlps_and_convolutional_networks_have_separate_tables():
     import peers
 
     results = [

@@ -1,4 +1,4 @@
-"""The command line, as a user meets it: mostly in a process of its own."""
+"""The command line as users run it, mostly in a process of its own."""
 
 import json
 import math
@@ -15,12 +15,12 @@ from fastnn.cli import settings, train_run
 from fastnn.cli.main import main
 
 FILES = {"config.json", "history.json", "weights.safetensors", "curves.png", "weights.png"}
-ENDED = FILES | {"confusion.png", "mistakes.png"}
+FINISHED = FILES | {"confusion.png", "mistakes.png"}
 
 
 @pytest.fixture(scope="module")
 def command():
-    """A function: `python -m fastnn` with these arguments in that folder, which has no MNIST."""
+    """A function that runs `python -m fastnn` with the given arguments in a folder without MNIST."""
 
     def run(*arguments, folder, path=""):
         return subprocess.run(
@@ -55,27 +55,27 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
-def test_training_succeeds_and_says_what_happened(digits):
+def test_training_prints_epochs_result_and_files(digits):
     process, folder = digits
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
     lines = process.stdout.splitlines()
-    assert lines[0] == "digits: 1,433 images to train on"
+    assert lines[0] == "digits: 1,433 training images"
     assert lines[1].startswith("64-64-32-10, relu: 6,570 parameters, SGD(lr=0.1, momentum=0.9")
     assert [line.split()[:2] for line in lines[2:32]] == [["epoch", f"{n}/30"] for n in range(1, 31)]
     assert lines[32].startswith("test  loss ")
-    assert lines[33] == f"written to {os.path.join('runs', 'digits-1')}: {', '.join(sorted(ENDED))}"
-    assert {path.name for path in folder.iterdir()} == ENDED
+    assert lines[33] == f"written to {os.path.join('runs', 'digits-1')}: {', '.join(sorted(FINISHED))}"
+    assert {path.name for path in folder.iterdir()} == FINISHED
 
 
-def test_training_learns(digits):
+def test_training_reaches_the_expected_accuracy(digits):
     history = read(digits[1], "history.json")
     assert history["stopped"] is None
     assert set(history["epochs"]) == {"loss", "accuracy"}
     assert len(history["epochs"]["loss"]) == 30
     assert len(history["updates"]["loss"]) == 30 * math.ceil(1433 / 32)
     assert history["epochs"]["accuracy"][-1] > 0.98
-    # Other people wrote the digits of the test set: it is harder than images held out of the training set.
+    # Other people wrote the digits of the test set, so it is harder than a split of the training set.
     assert 0.88 < history["test"]["accuracy"] < 1
     assert 0 < history["seconds"] < 60
 
@@ -93,21 +93,21 @@ def test_the_config_holds_settings_and_environment(digits):
     assert config["environment"]["threads"] >= 1
 
 
-def test_the_weights_are_those_that_were_tested(digits):
+def test_the_saved_weights_reproduce_the_test_result(digits):
     model = train_run.build(settings.PRESETS["digits"]["mlp"])
     fn.load(model, digits[1] / "weights.safetensors")
     assert fn.evaluate(model, fn.data.digits()[1]) == read(digits[1], "history.json")["test"]
 
 
 @pytest.mark.parametrize("name", ["curves.png", "weights.png"])
-def test_the_pictures_show_something(digits, name):
+def test_the_pictures_are_not_blank(digits, name):
     picture = imread(digits[1] / name)
     assert min(picture.shape[:2]) > 300
     assert picture.std() > 0.1
 
 
 def test_options_reach_the_run(command, tmp_path):
-    """Dashes and underscores, = and blanks, an optimizer named after its argument."""
+    """Options with dashes or underscores, with = or a space, and an optimizer after its own argument."""
     arguments = (
         "train digits --layers=64,16,10 --batch-size 64 --epochs=2 --validation 0.2 --activation tanh "
         "--optimizer.weight-decay 0.001 --optimizer adam --weight_init he_uniform --loss squared_error "
@@ -115,7 +115,7 @@ def test_options_reach_the_run(command, tmp_path):
     )
     process = command(*arguments.split(), folder=tmp_path)
     assert process.returncode == 0, process.stderr
-    assert process.stdout.startswith("digits: 1,143 images to train on, 290 held out\n64-16-10, tanh: ")
+    assert process.stdout.startswith("digits: 1,143 training images, 290 validation images\n64-16-10, tanh: ")
     config, history = read(tmp_path / "a/b", "config.json"), read(tmp_path / "a/b", "history.json")
     assert config["settings"] == {
         "dataset": "digits",
@@ -168,7 +168,8 @@ def test_a_run_is_not_overwritten_unless_asked(tmp_path, monkeypatch, capsys):
     before = (tmp_path / "run" / "history.json").read_bytes()
     assert main([*short, "--out", "run", "--seed", "1"]) == 1
     assert capsys.readouterr().err == (
-        "fastnn: error: run holds a run already: choose another --out, --overwrite or --resume it\n"
+        "fastnn: error: run already has a run: choose another --out, replace the run with --overwrite, or "
+        "continue it with --resume\n"
     )
     assert (tmp_path / "run" / "history.json").read_bytes() == before
     assert main([*short, "--out", "run", "--seed", "1", "--overwrite"]) == 0
@@ -178,7 +179,7 @@ def test_a_run_is_not_overwritten_unless_asked(tmp_path, monkeypatch, capsys):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"digits-1", "digits-2"}
 
 
-def test_without_matplotlib_training_works_and_says_what_is_missing(command, tmp_path):
+def test_training_without_matplotlib_reports_that_it_is_missing(command, tmp_path):
     (tmp_path / "matplotlib").mkdir()
     (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError")
     process = command("train", "digits", "--epochs=1", "--out=run", folder=tmp_path, path=str(tmp_path))
@@ -189,7 +190,7 @@ def test_without_matplotlib_training_works_and_says_what_is_missing(command, tmp
     }
 
 
-def test_missing_mnist_is_told_without_a_traceback(command, tmp_path):
+def test_missing_mnist_is_reported_without_a_traceback(command, tmp_path):
     process = command("train", "mnist", "--no-download", folder=tmp_path)
     assert process.returncode == 3
     assert process.stdout == ""
@@ -199,9 +200,9 @@ def test_missing_mnist_is_told_without_a_traceback(command, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_writes_what_is_done(tmp_path):
+def test_ctrl_c_writes_the_results_so_far(tmp_path):
     arguments = ("train", "digits", "--epochs", "1000000", "--out", "run")
-    # A shell may run the tests in the background with this signal ignored, which a child would inherit.
+    # A shell that runs the tests in the background may ignore this signal, and child processes inherit that.
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         process = subprocess.Popen(
@@ -233,7 +234,7 @@ def test_ctrl_c_writes_what_is_done(tmp_path):
     assert imread(tmp_path / "run" / "curves.png").std() > 0.1
 
 
-def test_a_diverging_run_is_written_and_fails(command, tmp_path):
+def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
     process = command("train", "digits", "--optimizer.lr", "1e9", "--out", "run", folder=tmp_path)
     assert process.returncode == 1
     assert process.stderr.splitlines()[-1].startswith("fastnn: error: the loss is ")
@@ -244,7 +245,7 @@ def test_a_diverging_run_is_written_and_fails(command, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--optimizer", "sdg"], "'sdg' is none of SGD, Adam"),
+        (["--optimizer", "sdg"], "unknown optimizer 'sdg': choose one of SGD, Adam"),
         (["--optimizer.lr", "-1"], "lr must be a finite number, at least 0, not -1.0"),
         (["--optimizer.speed", "1"], "speed"),
         (
@@ -257,18 +258,21 @@ def test_a_diverging_run_is_written_and_fails(command, tmp_path):
             "unknown loss 'mse': choose one of binary_cross_entropy, binary_focal, cross_entropy",
         ),
         (["--backend", "gpu"], "unknown backend 'gpu': choose one of aot, jit, ref"),
-        (["--layers", "64,x,10"], "sizes such as 784,128,10 are wanted, not '64,x,10'"),
-        (["--layers", "64"], "layers must name at least the pixels and the classes, not (64,)"),
+        (
+            ["--layers", "64,x,10"],
+            "sizes must be integers separated by commas, such as 784,128,10, not '64,x,10'",
+        ),
+        (["--layers", "64"], "layers must have at least two sizes, the pixels and the classes, not (64,)"),
         (["--layers", "64,0,10"], "each of the layers must be an integer of at least 1, not 0"),
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
         (["--epochs", "many"], "many"),
-        (["--validation", "1"], "validation must leave something to train on"),
+        (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
         (["--seed", "-1"], "seed must be at least 0, not -1"),
         (["--threads", "0"], "threads must be an integer of at least 1, not 0"),
         (["--colour", "red"], "--colour"),
     ],
 )
-def test_usage_errors_say_what_is_wanted(tmp_path, monkeypatch, capsys, options, message):
+def test_usage_errors_name_the_valid_values(tmp_path, monkeypatch, capsys, options, message):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_:
         main(["train", "digits", *options])
@@ -282,13 +286,13 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--layers", layers]) == 1
     assert capsys.readouterr().err == (
-        f"fastnn: error: the layers {layers} do not fit the data: an image has 64 pixels, and there are "
-        "10 classes: try --layers 64,32,10\n"
+        f"fastnn: error: the layers {layers} do not fit the data set, which has 64 pixels per image and 10 "
+        "classes: try --layers 64,32,10\n"
     )
     assert not list(tmp_path.iterdir())
 
 
-def test_without_a_command_the_commands_are_told(command, tmp_path):
+def test_a_missing_subcommand_lists_the_subcommands(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
     assert "train,complexity,sweep,compare,curves,picture,profile,probe,config" in process.stderr
@@ -298,14 +302,14 @@ def test_version(command, tmp_path):
     assert command("--version", folder=tmp_path).stdout == f"fastnn {fn.__version__}\n"
 
 
-def test_config_is_what_show_config_prints(command, tmp_path):
+def test_config_prints_the_configuration(command, tmp_path):
     process = command("config", folder=tmp_path)
     assert process.returncode == 0, process.stderr
     assert process.stdout.split()[:2] == ["fastnn", fn.__version__]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "wanted"),
+    ("arguments", "expected"),
     [
         ([], ["train", "compare", "profile", "probe", "config", "--version"]),
         (["train"], ["digits", "mnist"]),
@@ -315,23 +319,23 @@ def test_config_is_what_show_config_prints(command, tmp_path):
                 *("--layers", "--activation", "--weight_init", "--loss", "--optimizer", "--batch_size"),
                 *("--epochs", "--validation", "--seed", "--backend", "--threads"),
                 *("--out", "--overwrite", "--no_download"),
-                "How often training goes through all images.",  # from the docstring
+                "Number of passes over the training set.",  # from the docstring
                 "default: (784, 256, 128, 10)",  # from the preset
             ],
         ),
         (["probe"], ["--threads", "--fresh"]),
-        (["compare"], ["run", "--plot", "The JSON file that the benchmarks wrote."]),
+        (["compare"], ["run", "--plot", "JSON file that pytest-benchmark wrote."]),
     ],
 )
-def test_help_mentions_everything(capsys, arguments, wanted):
+def test_help_lists_the_options_with_descriptions_and_defaults(capsys, arguments, expected):
     with pytest.raises(SystemExit) as exit_:
         main([*arguments, "--help"])
     assert exit_.value.code == 0
     text = " ".join(capsys.readouterr().out.split())
-    assert [word for word in wanted if word not in text] == []
+    assert [word for word in expected if word not in text] == []
 
 
-def test_compare_prints_a_table_and_draws_it(command, tmp_path):
+def test_compare_prints_and_draws_the_speedups(command, tmp_path):
     times = {"numpy": 40e-6, "aot": 5e-6}
     entries = [
         {
@@ -367,6 +371,6 @@ def test_profile_prints_the_kernels_of_a_step(capsys, tmp_path):
     assert picture.stat().st_size > 1000
 
 
-def test_profile_explains_wrong_layers(capsys):
+def test_profile_rejects_invalid_layers(capsys):
     assert main(["profile", "--layers", "20,x"]) == 1
-    assert "sizes such as 784,128,10 are wanted" in capsys.readouterr().err
+    assert "sizes must be integers separated by commas" in capsys.readouterr().err

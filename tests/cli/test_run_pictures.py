@@ -1,4 +1,4 @@
-"""Pictures of samples, maps, mistakes and several runs; those that the command line draws of a run."""
+"""The pictures of `fn.viz` other than curves and weights, and `fastnn picture` and `fastnn curves`."""
 
 import os
 
@@ -14,7 +14,7 @@ from fastnn.cli.main import main
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures written in this test, in order."""
+    """The figures that this test writes, in order."""
     figures = []
     savefig = Figure.savefig
     monkeypatch.setattr(
@@ -32,22 +32,22 @@ def pictures_in(figure):
     return [axes.images[0].get_array() for axes in figure.axes if axes.images]
 
 
-def test_confusion_shows_mistakes_as_shares_and_counts_as_numbers(drawn, tmp_path):
+def test_confusion_colours_the_fraction_of_mistakes_and_prints_counts(drawn, tmp_path):
     y = np.array([0] * 10 + [1] * 4 + [2])
-    said = np.array([0] * 8 + [1, 2] + [1, 1, 0, 0] + [2])
-    path = viz.save_confusion(y, said, tmp_path / "c.png", names=["ant", "bee", "cat"])
+    predicted = np.array([0] * 8 + [1, 2] + [1, 1, 0, 0] + [2])
+    path = viz.save_confusion(y, predicted, tmp_path / "c.png", names=["ant", "bee", "cat"])
     assert imread(path).ndim == 3
     axes = drawn[0].axes[0]
-    shares = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
-    np.testing.assert_allclose(shares, [[np.nan, 0.1, 0.1], [0.5, np.nan, 0], [0, 0, np.nan]])
+    fractions = np.ma.filled(axes.images[0].get_array().astype(float), np.nan)
+    np.testing.assert_allclose(fractions, [[np.nan, 0.1, 0.1], [0.5, np.nan, 0], [0, 0, np.nan]])
     assert axes.images[0].get_clim() == (0, 0.5)
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "8", (1, 0): "1", (2, 0): "1", (0, 1): "2", (1, 1): "2", (2, 2): "1"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee", "cat"]
-    assert axes.get_title() == "11 of 15 right (73.33%)"
+    assert axes.get_title() == "11 of 15 correct (73.33%)"
 
 
-def test_confusion_of_many_or_few_classes(drawn, tmp_path):
+def test_confusion_of_many_classes_has_no_counts_and_one_class_is_padded(drawn, tmp_path):
     y = np.arange(100).repeat(2)
     viz.save_confusion(y, np.roll(y, 1), tmp_path / "c.png")
     assert not drawn[0].axes[0].texts
@@ -58,20 +58,20 @@ def test_confusion_of_many_or_few_classes(drawn, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([0, 1], [0]), "two rows of labels"),
-        (([], []), "two rows of labels"),
+        (([0, 1], [0]), "same shape"),
+        (([], []), "same shape"),
         (([0, -1], [0, 0]), "at least 0"),
-        (([0.5], [0]), "whole numbers"),
+        (([0.5], [0]), "must be integers"),
     ],
 )
-def test_bad_labels_are_named(tmp_path, arguments, message):
+def test_confusion_rejects_invalid_labels_and_names(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         viz.save_confusion(*arguments, tmp_path / "c.png")
     with pytest.raises(ValueError, match="2 names for 3 classes"):
         viz.save_confusion([0, 2], [0, 0], tmp_path / "c.png", names=["a", "b"])
 
 
-def test_mistakes_come_surest_first(drawn, tmp_path):
+def test_mistakes_are_sorted_by_confidence(drawn, tmp_path):
     x, _ = digits(4)
     outputs = np.log([[0.9, 0.1], [0.3, 0.7], [0.2, 0.8], [0.4, 0.6]])
     viz.save_mistakes(x, outputs, [0, 0, 0, 1], tmp_path / "m.png", names=["no", "yes"])
@@ -86,7 +86,7 @@ def test_mistakes_come_surest_first(drawn, tmp_path):
         viz.save_mistakes(x, outputs[:2], [0, 1], tmp_path / "m.png")
 
 
-def test_classes_stand_in_rows(drawn, tmp_path):
+def test_each_class_has_a_row_of_images(drawn, tmp_path):
     x, y = digits(channels=(3,))
     viz.save_classes(x, y, tmp_path / "c.png", count=3, names=["a", "b", "c"])
     assert [axes.get_ylabel() for axes in drawn[0].axes][::3] == ["a", "b", "c"]
@@ -94,7 +94,7 @@ def test_classes_stand_in_rows(drawn, tmp_path):
         assert np.array_equal(picture, x[y == place // 3][place % 3])
 
 
-def test_augmented_images_stand_beside_their_originals(drawn, tmp_path):
+def test_augmented_images_are_drawn_beside_their_originals(drawn, tmp_path):
     x, _ = digits(2, (1,))
     viz.save_augmented(x, fn.augment.Flip(1.0), tmp_path / "a.png", versions=3)
     pictures = pictures_in(drawn[0])
@@ -102,10 +102,10 @@ def test_augmented_images_stand_beside_their_originals(drawn, tmp_path):
     for row in range(2):
         assert np.array_equal(pictures[4 * row], x[row, ..., 0])
         assert all(np.array_equal(p, x[row, :, ::-1, 0]) for p in pictures[4 * row + 1 : 4 * row + 4])
-    assert drawn[0].axes[0].get_title() == "as it is"
+    assert drawn[0].axes[0].get_title() == "original"
 
 
-def test_filters_of_one_three_and_many_channels(drawn, tmp_path):
+def test_filters_with_one_three_or_more_channels(drawn, tmp_path):
     rng = np.random.default_rng(0)
     for channels, count in ((1, 6), (3, 6), (5, 4)):
         viz.save_filters(rng.standard_normal((3, 2, channels, count)), tmp_path / "f.png")
@@ -140,20 +140,20 @@ def histories(count, length):
     return found
 
 
-def test_bands_are_means_and_deviations(drawn, tmp_path):
+def test_bands_show_mean_and_standard_deviation(drawn, tmp_path):
     three = histories(3, 50)
     viz.save_bands({"three": three, "one": three[:1]}, tmp_path / "b.png", name="loss")
     axes = drawn[0].axes[0]
     mean, single = (line.get_ydata() for line in axes.lines)
-    wanted = [np.mean([h["loss"][e] for h in three if e < h.epochs]) for e in range(7)]
-    np.testing.assert_allclose(mean, wanted)
+    expected = [np.mean([h["loss"][e] for h in three if e < h.epochs]) for e in range(7)]
+    np.testing.assert_allclose(mean, expected)
     np.testing.assert_allclose(single, three[0]["loss"])
     assert [text.get_text() for text in axes.get_legend().texts] == ["three (3 runs)", "one"]
-    assert len(axes.collections) == 1  # one run has no deviation
+    assert len(axes.collections) == 1  # a single run has no standard deviation
     assert axes.get_xlabel() == "epoch"
 
 
-def test_long_curves_are_drawn_by_means(drawn, tmp_path):
+def test_long_curves_are_averaged_over_blocks(drawn, tmp_path):
     runs = histories(2, 1000)
     viz.save_bands({"runs": runs}, tmp_path / "b.png", name="updates.loss", log=True)
     axes = drawn[0].axes[0]
@@ -173,7 +173,7 @@ def test_long_curves_are_drawn_by_means(drawn, tmp_path):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """The folder of a run of a convolutional net on the digits."""
+    """The folder of a run of the convolutional network on the digits."""
     folder = tmp_path_factory.mktemp("runs") / "cnn"
     options = f"--model cnn --epochs 1 --rotate 10 --out {folder}"
     assert main(["train", "digits", *options.split()]) == 0
@@ -181,7 +181,7 @@ def run(tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", ["confusion", "mistakes", "filters", "maps", "classes", "augmented"])
-def test_the_command_draws_pictures_of_a_run(run, kind, tmp_path, capsys):
+def test_picture_draws_each_kind(run, kind, tmp_path, capsys):
     assert main(["picture", kind, str(run)]) == 0
     assert imread(run / f"{kind}.png").size > 10_000
     out = tmp_path / "here.svg"
@@ -190,22 +190,22 @@ def test_the_command_draws_pictures_of_a_run(run, kind, tmp_path, capsys):
     assert "<svg" in out.read_text()
 
 
-def test_what_cannot_be_drawn_is_said(run, tmp_path, capsys):
+def test_picture_reports_why_it_cannot_draw(run, tmp_path, capsys):
     assert main(["picture", "landscape", str(run)]) == 1
     assert "unknown picture 'landscape': choose one of augmented, classes" in capsys.readouterr().err
     assert main(["picture", "maps", str(tmp_path)]) == 1
-    assert "holds no run" in capsys.readouterr().err
+    assert "has no finished run" in capsys.readouterr().err
     plain = tmp_path / "plain"
     assert main(["train", "digits", "--epochs", "1", "--out", str(plain)]) == 0
-    for kind, message in (("maps", "no convolutions"), ("augmented", "did not change its images")):
+    for kind, message in (("maps", "no convolutions"), ("augmented", "this run has no augmentation")):
         assert main(["picture", kind, str(plain)]) == 1
         assert message in capsys.readouterr().err
     assert main(["picture", "filters", str(plain)]) == 0
     assert os.listdir(plain).count("filters.png") == 1
 
 
-def test_the_command_draws_curves_of_several_runs(drawn, tmp_path, capsys):
-    """Two seeds of one kind become a band, another learning rate or momentum a line of its own."""
+def test_curves_groups_runs_by_their_settings(drawn, tmp_path, capsys):
+    """Runs that differ only in the seed form a band; another learning rate or momentum has its own line."""
     folders = []
     for seed, lr, momentum in ((0, 0.1, 0.9), (1, 0.1, 0.9), (0, 0.02, 0.9), (0, 0.02, 0.5)):
         folders.append(str(tmp_path / f"{seed}-{lr}-{momentum}"))
@@ -227,4 +227,4 @@ def test_the_command_draws_curves_of_several_runs(drawn, tmp_path, capsys):
     assert main(["curves", folders[0], "--out", str(out), "--name", "val_loss"]) == 1
     assert "has no 'val_loss'" in capsys.readouterr().err
     assert main(["curves", str(tmp_path), "--out", str(out)]) == 1
-    assert "holds no run" in capsys.readouterr().err
+    assert "has no finished run" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Settings from YAML files and from words; sweeps from the command line."""
+"""Settings from YAML files and option values, and `fastnn sweep`."""
 
 import json
 import os
@@ -28,7 +28,7 @@ def settings_of(text, tmp_path):
     return settings_file.read(tmp_path / "x.yaml")
 
 
-def test_what_is_not_named_is_the_presets(tmp_path):
+def test_missing_settings_come_from_the_preset(tmp_path):
     assert settings_of("dataset: mnist", tmp_path) == PRESETS["mnist"]["mlp"]
     cnn = settings_of("{dataset: mnist, model: cnn, rotate: 0, ema: 1e-1}", tmp_path)
     assert (cnn.batch_size, cnn.rotate, cnn.ema) == (128, 0.0, 0.1)
@@ -40,13 +40,13 @@ def test_what_is_not_named_is_the_presets(tmp_path):
     [
         ("adam", Adam, {"lr": 1e-3}),
         ("{name: Adam, lr: 1e-2}", Adam, {"lr": 0.01}),
-        ("{lr: 0.3}", SGD, {"lr": 0.3, "momentum": 0.9}),  # of the preset
+        ("{lr: 0.3}", SGD, {"lr": 0.3, "momentum": 0.9}),  # momentum from the preset
         ("fastnn.optim.RMSprop", RMSprop, {"lr": 0.01}),
         ("{class_path: fastnn.optim.Adam, init_args: {betas: [0.8, 0.9]}}", Adam, {"betas": (0.8, 0.9)}),
         ("{class_path: fastnn.optim.Adam}", Adam, {}),
     ],
 )
-def test_optimizers(tmp_path, text, kind, arguments):
+def test_an_optimizer_is_given_by_name_arguments_or_class_path(tmp_path, text, kind, arguments):
     optimizer = settings_of(f"dataset: digits\noptimizer: {text}", tmp_path).optimizer
     assert type(optimizer) is kind
     assert {name: getattr(optimizer, name) for name in arguments} == arguments
@@ -55,15 +55,15 @@ def test_optimizers(tmp_path, text, kind, arguments):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("", r"x\.yaml must hold settings by name.*not None"),
-        ("[1, 2]", "must hold settings by name"),
-        ("1: 2", "must hold settings by name"),
-        ("a: [", "is no YAML"),
+        ("", r"x\.yaml must map names to settings.*not None"),
+        ("[1, 2]", "must map names to settings"),
+        ("1: 2", "must map names to settings"),
+        ("a: [", "is not valid YAML"),
         ("epochs: 2", "dataset is missing: choose one of digits, mnist"),
         ("dataset: nist", "unknown dataset 'nist'"),
         ("{dataset: digits, model: rnn}", "unknown model 'rnn'"),
         ("{dataset: digits, epoch: 2}", r"x\.yaml: unknown setting 'epoch': did you mean 'epochs'"),
-        ("{dataset: digits, zzz: 2}", "unknown setting 'zzz': there are dataset, model, layers"),
+        ("{dataset: digits, zzz: 2}", "unknown setting 'zzz': choose one of dataset, model, layers"),
         ("{dataset: digits, epochs: many}", "epochs must be an integer, not 'many'"),
         ("{dataset: digits, epochs: 2.5}", r"epochs must be an integer, not 2\.5"),
         ("{dataset: digits, epochs: yes}", "epochs must be an integer, not True"),
@@ -75,21 +75,24 @@ def test_optimizers(tmp_path, text, kind, arguments):
         ("{dataset: digits, layers: [64, ten]}", "each of layers must be an integer, not 'ten'"),
         ("{dataset: digits, optimizer: 3}", "optimizer must be a name or a mapping"),
         ("{dataset: digits, optimizer: sdg}", "unknown optimizer 'sdg'"),
-        ("{dataset: digits, optimizer: fastnn.optim.Sgd}", "no optimizer fastnn.optim.Sgd"),
-        ("{dataset: digits, optimizer: no.such.Thing}", "no optimizer no.such.Thing"),
-        ("{dataset: digits, optimizer: {name: os.system, command: date}}", "os.system is no optimizer"),
-        ("{dataset: digits, optimizer: {name: fastnn.Linear, lr: 1}}", "fastnn.Linear is no optimizer"),
-        ("{dataset: digits, optimizer: {speed: 1}}", "SGD has no argument 'speed': it has lr, momentum"),
+        ("{dataset: digits, optimizer: fastnn.optim.Sgd}", "cannot import the optimizer fastnn.optim.Sgd"),
+        ("{dataset: digits, optimizer: no.such.Thing}", "cannot import the optimizer no.such.Thing"),
+        ("{dataset: digits, optimizer: {name: os.system, command: date}}", "os.system is not an optimizer"),
+        ("{dataset: digits, optimizer: {name: fastnn.Linear, lr: 1}}", "fastnn.Linear is not an optimizer"),
+        (
+            "{dataset: digits, optimizer: {speed: 1}}",
+            "SGD has no argument 'speed': choose one of lr, momentum",
+        ),
         ("{dataset: digits, optimizer: {lr: -1}}", r"x\.yaml: lr"),
         ("{dataset: digits, optimizer: {lr: fast}}", r"x\.yaml: "),
     ],
 )
-def test_what_cannot_be_meant(tmp_path, text, match):
+def test_invalid_settings_are_rejected(tmp_path, text, match):
     with pytest.raises(ValueError, match=match):
         settings_of(text, tmp_path)
 
 
-def test_a_grid_of_words():
+def test_grid_parses_settings_and_values():
     assert settings_file.grid(["optimizer.lr=1e-3,0.01", "batch-size=8", "layers=[64,8,10],[64,10]"]) == {
         "optimizer.lr": [0.001, 0.01],
         "batch_size": [8],
@@ -98,11 +101,11 @@ def test_a_grid_of_words():
     for word in ("lr", "lr=", "=3", "lr=[1", "lr=1,,2"):
         with pytest.raises(ValueError, match="such as optimizer"):
             settings_file.grid([word])
-    with pytest.raises(ValueError, match="names 'a' twice"):
+    with pytest.raises(ValueError, match="has 'a' twice"):
         settings_file.grid(["a=1", "a=2"])
 
 
-def test_seeds_of_words():
+def test_seeds_parses_ranges_and_lists():
     assert settings_file.seeds("0:3") == [0, 1, 2]
     assert settings_file.seeds("2:9:3") == [2, 5, 8]
     assert settings_file.seeds("7") == [7]
@@ -112,13 +115,13 @@ def test_seeds_of_words():
             settings_file.seeds(text)
 
 
-def test_an_optimizer_and_its_arguments_in_one_grid():
+def test_a_grid_may_have_an_optimizer_and_its_arguments():
     settings = settings_file.settings_from({"dataset": "digits"})
     changed = settings_file.changed(settings, {"optimizer.lr": 0.5, "optimizer": "rmsprop"})
     assert (type(changed.optimizer), changed.optimizer.lr) == (RMSprop, 0.5)
 
 
-def test_a_file_trains_as_options_do(here):
+def test_a_settings_file_and_options_give_the_same_weights(here):
     assert main(["train", "config.yaml", "--seed", "3", "--out", "a"]) == 0
     options = ["--layers", "64,16,10", "--epochs", "2", "--optimizer", "SGD", "--optimizer.lr", "0.1"]
     assert main(["train", "digits", "--seed", "3", "--out", "b", *options]) == 0
@@ -127,7 +130,7 @@ def test_a_file_trains_as_options_do(here):
     assert weights[0] == weights[1] == weights[2]
 
 
-def test_a_file_that_cannot_be_used(here, capsys):
+def test_an_invalid_settings_file_fails_without_a_run(here, capsys):
     assert main(["train", "none.yaml"]) == 1
     assert "No such file or directory: 'none.yaml'" in capsys.readouterr().err
     (here / "config.yaml").write_text("dataset: digits\nepoch: 3")
@@ -140,20 +143,20 @@ def sweep(*words):
     return main(["sweep", "config.yaml", *words])
 
 
-def test_a_sweep_and_what_it_writes(here, capsys):
+def test_a_sweep_writes_its_files_and_trains_as_train_does(here, capsys):
     assert sweep("--grid", "optimizer.lr=0.01,0.1", "batch_size=16,32", "--seeds", "0:2") == 0
     printed = capsys.readouterr().out
     folder = here / "runs" / "sweep-digits-1"
     assert {path.name for path in folder.iterdir()} == {"config.json", "study.json", "table.txt", "bands.png"}
     assert (folder / "table.txt").read_text() in printed
-    assert printed.startswith("digits: 4 points x 2 seeds, 10% of the training data held out\n")
-    assert "best by validation accuracy: optimizer.lr 0.1, batch_size 16\n" in printed
+    assert printed.startswith("digits: 4 points x 2 seeds, 10% of the training images for validation\n")
+    assert "best validation accuracy: optimizer.lr 0.1, batch_size 16\n" in printed
     written = json.loads((folder / "config.json").read_text())
     assert written["grid"] == {"optimizer.lr": [0.01, 0.1], "batch_size": [16, 32]}
     assert written["seeds"] == [0, 1]
     study = fn.Study.load(folder / "study.json")
     assert len(study) == 8
-    # A training of the sweep is the one that `fastnn train` makes.
+    # A run of the sweep equals the run of `fastnn train` with the same settings.
     options = ["--optimizer.lr", "0.1", "--batch-size", "16", "--seed", "1", "--validation", "0.1"]
     assert main(["train", "config.yaml", *options, "--out", "alone"]) == 0
     history = json.loads((here / "alone" / "history.json").read_text())
@@ -163,7 +166,7 @@ def test_a_sweep_and_what_it_writes(here, capsys):
     assert history["updates"]["loss"] == member.history.updates["loss"]
 
 
-def test_a_sweep_goes_on(here, monkeypatch, capsys):
+def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
     grid = ["--grid", "optimizer.lr=0.01,0.1", "--seeds", "0:3", "--out", "s"]
     original = sweep_run.fit_arguments
     calls = []
@@ -178,9 +181,9 @@ def test_a_sweep_goes_on(here, monkeypatch, capsys):
     assert sweep(*grid, "--jobs", "1") == 130
     assert len(fn.Study.load(here / "s" / "study.json")) == 2
     assert sweep(*grid) == 1
-    assert "s is in use" in capsys.readouterr().err
+    assert "s already has a sweep" in capsys.readouterr().err
     assert sweep(*grid[:-3], "0:4", "--out", "s", "--resume") == 1
-    assert "holds another sweep" in capsys.readouterr().err
+    assert "has a different sweep" in capsys.readouterr().err
     assert sweep(*grid, "--resume", "--jobs", "1") == 0
     assert calls == [0, 1, 2, 2, 0, 1, 2]
     assert len(fn.Study.load(here / "s" / "study.json")) == 6
@@ -192,21 +195,21 @@ def test_a_sweep_goes_on(here, monkeypatch, capsys):
         (["--grid", "epoch=1,2"], "did you mean 'epochs'"),
         (["--grid", "epochs=1,x"], "epochs must be an integer, not 'x'"),
         (["--grid", "seed=1,2"], "use --seeds"),
-        (["--grid", "backend=ref,jit"], "backend cannot be varied"),
-        (["--grid", "layers=[64,10],[3,10]"], "an image has 64 pixels"),
+        (["--grid", "backend=ref,jit"], "backend cannot vary in a sweep"),
+        (["--grid", "layers=[64,10],[3,10]"], "which has 64 pixels per image"),
         (["--grid", "epochs=1", "--resume"], "--resume needs --out"),
         (["--grid", "epochs=1", "--seeds", "x"], "range such as 0:3"),
         (["--grid", "epochs=1", "--executor", "dask"], "choose one of joblib, threads"),
         (["--grid", "epochs=1", "--jobs", "0"], "jobs must be"),
     ],
 )
-def test_sweeps_that_cannot_be_meant(here, capsys, words, message):
+def test_invalid_sweeps_are_rejected_before_training(here, capsys, words, message):
     assert sweep(*words) == 1
     assert message in capsys.readouterr().err
     assert not (here / "runs").exists()
 
 
-def test_a_sweep_by_joblib(here):
+def test_joblib_and_threads_give_the_same_sweep(here):
     pytest.importorskip("joblib")
     (here / "config.yaml").write_text(yaml.safe_dump({**yaml.safe_load(DIGITS), "validation": 0.2}))
     for out, words in {"a": ["--executor", "joblib", "--jobs", "2"], "b": []}.items():

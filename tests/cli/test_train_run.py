@@ -1,4 +1,4 @@
-"""Whole training runs from the command line: the convolutional net, and runs that were ended early."""
+"""Training runs from the command line: the convolutional network, and runs that were interrupted."""
 
 import json
 import signal
@@ -17,11 +17,11 @@ def read(folder, name):
     return json.loads((folder / name).read_text())
 
 
-def test_the_convolutional_net_trains_with_all_tools(tmp_path, monkeypatch, capsys):
+def test_the_convolutional_network_trains_with_augmentation_and_ema(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     arguments = "train digits --model cnn --epochs 2 --rotate 10 --shift 0.5 --zoom 0.1 --ema 0.9 --out run"
     assert main(arguments.split()) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("convolutional net: 147,818 parameters")
+    assert capsys.readouterr().out.splitlines()[1].startswith("convolutional network: 147,818 parameters")
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
     settings_of_run = read(tmp_path / "run", "config.json")["settings"]
     assert (settings_of_run["model"], settings_of_run["schedule"]) == ("cnn", "one_cycle")
@@ -30,24 +30,24 @@ def test_the_convolutional_net_trains_with_all_tools(tmp_path, monkeypatch, caps
     assert history["test"]["accuracy"] > 0.3
 
 
-def test_a_run_goes_on_where_it_was_ended(tmp_path, monkeypatch, capsys):
-    """Ended by Ctrl-C in the middle of an epoch: resumed, it writes the weights of an uninterrupted run."""
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch, capsys):
+    """Interrupted by Ctrl-C in the middle of an epoch and resumed, a run writes the same weights."""
     monkeypatch.chdir(tmp_path)
     short = ["train", "digits", "--epochs", "6", "--optimizer", "adam", "--dropout", "0.1"]
     assert main([*short, "--out", "whole"]) == 0
 
-    class Once(fn.Trainer):
+    class Interrupted(fn.Trainer):
         def updates_from(self, *arguments):
             if self.updates >= 100:
                 signal.raise_signal(signal.SIGINT)
             return super().updates_from(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr("fastnn.training.fit.Trainer", Once)
+        patch.setattr("fastnn.training.fit.Trainer", Interrupted)
         assert main([*short, "--out", "parts"]) == 130
     assert (tmp_path / "parts" / "checkpoint").exists()
     assert main([*short, "--out", "parts", "--resume", "--seed", "7"]) == 1
-    assert "parts holds another run: seed 0 there, 7 here" in capsys.readouterr().err
+    assert "parts has a run with other settings: seed was 0, is 7" in capsys.readouterr().err
     assert main([*short, "--out", "parts", "--resume", "--threads", "1"]) == 0
     for name in ("weights.safetensors", "curves.png", "weights.png"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -61,7 +61,7 @@ def test_a_run_goes_on_where_it_was_ended(tmp_path, monkeypatch, capsys):
     assert "--resume needs --out" in capsys.readouterr().err
 
 
-def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path, monkeypatch):
+def test_a_run_killed_before_its_first_checkpoint_starts_again(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     short = ["train", "digits", "--epochs", "2", "--out", "run"]
     assert main(short) == 0
@@ -73,7 +73,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_begins_again(tmp_path
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
 
 
-def test_a_run_that_was_killed_while_it_wrote_its_results_writes_them_again(tmp_path, monkeypatch):
+def test_a_run_killed_while_writing_results_writes_them_again(tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -95,7 +95,7 @@ def test_a_run_that_was_killed_while_it_wrote_its_results_writes_them_again(tmp_
     assert {path.name for path in (tmp_path / "run").iterdir()} == FILES
 
 
-def test_the_seconds_of_all_parts_are_added_up():
+def test_the_stopwatch_adds_the_time_before_an_interruption():
     watch = train_run.Stopwatch()
     watch.load_state_dict({"seconds": 1000.0})
     assert 1000 <= watch.seconds < 1060

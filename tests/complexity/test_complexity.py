@@ -1,4 +1,4 @@
-"""What backpropagation saves: multiplications really counted, exponents, the stopping rule, files."""
+"""`fastnn complexity`: counted multiplications, exponents, the stopping rule, the written files."""
 
 import ast
 import inspect
@@ -36,7 +36,7 @@ WIDTHS = [
 
 
 class CountProducts(ast.NodeTransformer):
-    """a * b becomes product(a, b)."""
+    """Replaces a * b by product(a, b)."""
 
     def visit_BinOp(self, node):
         self.generic_visit(node)
@@ -47,7 +47,7 @@ class CountProducts(ast.NodeTransformer):
 
 @pytest.fixture
 def counted():
-    """`pure_python` and `naive` in which every multiplication of two numbers counts; its count."""
+    """Copies of `pure_python` and `naive` that count multiplications of two numbers, and the count."""
     products = [0]
 
     def product(a, b):
@@ -73,7 +73,7 @@ def mlp(python, widths):
 
 
 @pytest.mark.parametrize("widths", WIDTHS)
-def test_multiplications_are_those_of_the_formulas(counted, widths):
+def test_the_formulas_equal_the_counted_multiplications(counted, widths):
     python, paths, products = counted
     net, x = mlp(python, widths), [0.5 + k for k in range(widths[0])]
     for function, formula in [
@@ -88,7 +88,7 @@ def test_multiplications_are_those_of_the_formulas(counted, widths):
 
 
 @pytest.mark.parametrize("widths", [(2, 2), (3, 1), (2, 3, 2)])
-def test_central_differences_take_two_forward_passes_for_each_weight(monkeypatch, widths):
+def test_central_differences_need_two_forward_passes_per_weight(monkeypatch, widths):
     layers = []
     for fans in pairwise(widths):
         layers += [fn.Linear(*fans, dtype=np.float64), fn.ReLU()]
@@ -105,7 +105,7 @@ def test_central_differences_take_two_forward_passes_for_each_weight(monkeypatch
 
 
 @pytest.mark.parametrize(("N", "K"), [(3, 400), (5, 300), (40, 50)])
-def test_the_leading_terms(N, K):
+def test_the_formulas_for_layers_of_equal_width(N, K):
     widths = [K] * N
     assert counts.weights(widths) == (N - 1) * (K * K + K)
     assert counts.backpropagation(widths) == 3 * (N - 1) * K**2 - K**2 + (N - 2) * K
@@ -113,17 +113,17 @@ def test_the_leading_terms(N, K):
 
 
 @pytest.mark.parametrize("N", [3, 4, 6])
-def test_paths_grow_as_the_power_of_the_depth(N):
+def test_every_path_grows_exponentially_with_the_depth(N):
     ratio = counts.every_path([2000] * N) / counts.every_path([1000] * N)
     assert ratio == pytest.approx(2**N, rel=0.01)
     assert counts.every_path([50] * (N + 1)) / counts.every_path([50] * N) == pytest.approx(50, rel=0.05)
 
 
-def test_all_methods_give_the_same_gradient():
+def test_all_methods_compute_the_same_gradient():
     measure.check(tuple(METHODS))
 
 
-def test_a_wrong_method_is_noticed(monkeypatch):
+def test_check_rejects_a_wrong_method(monkeypatch):
     wrong = Method("wrong", lambda model, data: lambda: dict.fromkeys(("0.weight", "0.bias"), 0), sum, 1, 1)
     monkeypatch.setitem(METHODS, "wrong", wrong)
     with pytest.raises((AssertionError, KeyError)):
@@ -133,7 +133,7 @@ def test_a_wrong_method_is_noticed(monkeypatch):
 # Exponents
 
 
-def test_exponents_of_pure_powers():
+def test_fits_of_exact_powers_and_exponentials():
     sizes = [2, 4, 8, 16, 32, 64]
     found = fit.power(sizes, [3 * size**2.5 for size in sizes])
     assert found.slope == pytest.approx(2.5)
@@ -143,13 +143,13 @@ def test_exponents_of_pure_powers():
     assert (base.slope, base.points) == (pytest.approx(7), 3)
 
 
-def test_the_tail_alone_counts():
+def test_the_fit_uses_only_the_tail():
     sizes = [2**power for power in range(1, 11)]
     times = [max(1e-5, 1e-9 * size**3) for size in sizes]
     assert fit.power(sizes, times).slope == pytest.approx(3, abs=0.01)
 
 
-def test_the_error_is_that_of_the_noise():
+def test_the_standard_error_matches_the_noise():
     rng = np.random.default_rng(0)
     sizes = [2**power for power in range(1, 17)]
     slopes, errors = [], []
@@ -161,7 +161,7 @@ def test_the_error_is_that_of_the_noise():
     assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(slopes), rel=0.15)
 
 
-def test_two_points_have_no_exponent():
+def test_fewer_than_three_points_have_no_fit():
     assert fit.power([2, 4], [1, 2]) is None
     assert fit.exponential([], []) is None
 
@@ -171,7 +171,7 @@ def test_two_points_have_no_exponent():
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Methods whose gradients take no time but what their law says, on a clock of the test's."""
+    """Two fake methods "slow" and "fast" whose times follow a law, measured by a fake clock."""
     now, calls = [0.0], []
 
     def prepare(law, name):
@@ -203,48 +203,48 @@ def swept(names, widths, **options):
     return sweep
 
 
-def test_a_method_stops_when_a_gradient_takes_longer_than_the_limit(clock):
+def test_a_method_is_dropped_when_a_gradient_exceeds_the_limit(clock):
     sweep = swept(["slow", "fast"], [2, 4, 8, 16, 32])
     assert sweep.curves["slow"].sizes("width") == [2, 4, 8, 16]  # 4 s at 16
     assert sweep.curves["fast"].sizes("width") == [2, 4, 8, 16, 32]
     assert sweep.common() == 16
-    assert clock.count(("slow", 16, 3)) == 1  # once is enough of what is so slow
+    assert clock.count(("slow", 16, 3)) == 1  # beyond the limit, one timing is enough
     assert sweep.curves["slow"].points[0].median == pytest.approx(8e-3)
     assert len(sweep.curves["slow"].points[0].seconds) == 3
     assert sweep.curves["fast"].points[-1].multiplications == 32
 
 
-def test_what_nobody_may_live_to_see_is_not_tried(clock):
+def test_a_hopelessly_slow_gradient_is_not_tried(clock):
     sweep = swept(["slow"], [9, 900], limit=1.0)  # 0.7 s, then 200 hours
     assert sweep.curves["slow"].sizes("width") == [9]
 
 
-def test_nets_that_fill_the_memory_are_not_built(clock, monkeypatch):
+def test_networks_with_too_many_weights_are_not_built(clock, monkeypatch):
     monkeypatch.setattr(measure, "MOST_WEIGHTS", 2 * 8 * 8)
     assert swept(["fast"], [4, 8, 16]).curves["fast"].sizes("width") == [4, 8]
 
 
-def test_a_network_has_so_many_layers_of_units():
+def test_network_counts_inputs_and_logits_as_layers():
     model, (x, y) = network(5, 4, 3)
     assert [p.shape for p in model.parameters()] == [(5, 5), (5,)] * 3
     assert x.shape == (3, 5)
     assert y.shape == (3,)
 
 
-# The whole
+# Complete runs
 
 
 TINY = {"widths": (2, 3, 4), "depths": (2, 3, 4), "rounds": 2, "limit": 5.0}
 
 
-def test_a_run_prints_and_writes(tmp_path, capsys):
+def test_a_run_prints_the_table_and_writes_results_and_pictures(tmp_path, capsys):
     before = fn.get_num_threads()
     text = complexity.run(out=tmp_path / "c", **TINY)
     assert fn.get_num_threads() == before
     assert text in capsys.readouterr().out
     for label in (method.label for method in METHODS.values()):
         assert label in text
-    assert "at K = 4, the largest for all" in text
+    assert "at K = 4, the largest size of all methods" in text
     assert text.count("K^N") == 1
     written = json.loads((tmp_path / "c" / "complexity.json").read_text())
     assert written["environment"]["threads"] == 1
@@ -264,7 +264,7 @@ def test_a_run_prints_and_writes(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_the_picture_shows_something(tmp_path, clock, theme):
+def test_the_picture_is_not_blank_and_has_the_theme(tmp_path, clock, theme):
     sweep = swept(["slow", "fast"], [2, 4, 8, 16, 32])
     for name, real in (("slow", "differences"), ("fast", "aot")):
         curve = sweep.curves.pop(name)
@@ -277,16 +277,16 @@ def test_the_picture_shows_something(tmp_path, clock, theme):
     assert "at K = 16" in table.text([sweep])
 
 
-def test_ctrl_c_keeps_and_prints_what_is_done(tmp_path, monkeypatch, capsys):
-    visit, visits = measure._visit, []
+def test_ctrl_c_prints_and_writes_the_results_so_far(tmp_path, monkeypatch, capsys):
+    timing, timings = measure._timing, []
 
     def interrupted(gradient):
-        visits.append(1)
-        if len(visits) == 2 * 2 * 2 + 3:  # on the third net
+        timings.append(1)
+        if len(timings) == 2 * 2 * 2 + 3:  # on the third network
             os.kill(os.getpid(), signal.SIGINT)
-        return visit(gradient)
+        return timing(gradient)
 
-    monkeypatch.setattr(measure, "_visit", interrupted)
+    monkeypatch.setattr(measure, "_timing", interrupted)
     options = ["--methods", "python,aot", "--rounds", "2", "--out", str(tmp_path)]
     assert main(["complexity", "--widths", "2,3,4", "--depths", "2,3", *options]) == 130
     assert "backpropagation, compiled" in capsys.readouterr().out
@@ -299,7 +299,7 @@ def test_ctrl_c_keeps_and_prints_what_is_done(tmp_path, monkeypatch, capsys):
     ]
 
 
-def test_an_earlier_result_stays_until_there_is_another(tmp_path, monkeypatch, capsys):
+def test_an_error_does_not_remove_earlier_results(tmp_path, monkeypatch, capsys):
     (tmp_path / "complexity.json").write_text("earlier")
 
     def interrupted(names):
@@ -311,7 +311,7 @@ def test_an_earlier_result_stays_until_there_is_another(tmp_path, monkeypatch, c
     assert (tmp_path / "complexity.json").read_text() == "earlier"
 
 
-def test_the_command(tmp_path, capsys):
+def test_the_command_prints_tables_and_written_files(tmp_path, capsys):
     words = ["complexity", "--quick", "--widths", "2,3,4", "--depths", "2,3,4", "--out", str(tmp_path / "c")]
     assert main(words) == 0
     printed = capsys.readouterr().out
@@ -326,8 +326,8 @@ def test_the_command(tmp_path, capsys):
     ("words", "message"),
     [
         (["--widths", "0,2"], "each of the widths must be an integer of at least 1, not 0"),
-        (["--widths", "two"], "sizes such as 784,128,10 are wanted, not 'two'"),
-        (["--depths", "1"], "depths must be several numbers of at least 2"),
+        (["--widths", "two"], "sizes must be integers separated by commas, such as 784,128,10, not 'two'"),
+        (["--depths", "1"], "depths must be one or more integers of at least 2, not [1]"),
         (["--depth", "1"], "depth must be at least 2"),
         (["--width", "0"], "width must be an integer of at least 1"),
         (["--methods", "magic"], "unknown method 'magic': choose one of aot, differences"),
@@ -337,7 +337,7 @@ def test_the_command(tmp_path, capsys):
         (["--out", "/dev/null/x"], "Not a directory"),
     ],
 )
-def test_what_cannot_be_meant(tmp_path, monkeypatch, capsys, words, message):
+def test_invalid_options_are_rejected(tmp_path, monkeypatch, capsys, words, message):
     monkeypatch.chdir(tmp_path)
     assert main(["complexity", *words]) == 1
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""CIFAR-10: the real files that are there, parts of them, damaged ones."""
+"""`fn.data.cifar10`: the real files if present, some of the files, and damaged files."""
 
 import gzip
 import os
@@ -11,7 +11,7 @@ from fastnn.data import DatasetError, DatasetNotFoundError, cifar10
 
 
 def batch(labels, seed=0):
-    """The bytes of a file, and its images (N, 32, 32, 3)."""
+    """The bytes of a file with these labels and random pixels, and its images (N, 32, 32, 3)."""
     x = np.random.default_rng(seed).integers(0, 256, (len(labels), 32, 32, 3)).astype(np.uint8)
     records = [
         bytes([label]) + image.transpose(2, 0, 1).tobytes() for label, image in zip(labels, x, strict=True)
@@ -19,7 +19,7 @@ def batch(labels, seed=0):
     return b"".join(records), x
 
 
-def test_real_data():
+def test_the_real_files_load():
     if "FASTNN_DATA" not in os.environ or not Path(os.environ["FASTNN_DATA"], "cifar10").is_dir():
         pytest.skip("the real CIFAR-10 is looked for in $FASTNN_DATA/cifar10 only")
     (x, y), (x_test, y_test) = cifar10()
@@ -28,12 +28,12 @@ def test_real_data():
     assert (x.dtype, y.dtype) == (np.uint8, np.int64)
     assert y[:9].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8]
     assert set(y) == set(y_test) == set(range(10))
-    # Neighbouring pixels are alike, in each channel: the axes are where they belong.
+    # Neighbouring pixels are similar in each channel, so the axes are in the right order.
     smooth = np.abs(np.diff(x[:200].astype(int), axis=2)).mean()
     assert smooth < np.abs(np.diff(x[:200].astype(int), axis=3)).mean() + 15 < 40
 
 
-def test_batches_are_put_together_in_their_order(tmp_path):
+def test_batches_are_joined_in_the_order_of_their_names(tmp_path):
     first, x_first = batch([3, 1])
     second, x_second = batch([9], seed=1)
     test, x_test = batch([0, 2, 4], seed=2)
@@ -57,14 +57,14 @@ def test_batches_are_put_together_in_their_order(tmp_path):
         (gzip.compress(batch([1])[0])[:-20], ""),
     ],
 )
-def test_damaged_files_are_named(tmp_path, content, message):
+def test_errors_name_the_damaged_file(tmp_path, content, message):
     (tmp_path / "data_batch_1.bin").write_bytes(content)
     (tmp_path / "test_batch.bin").write_bytes(batch([0])[0])
     with pytest.raises(DatasetError, match=f"data_batch_1.bin: .*{message}"):
         cifar10(tmp_path)
 
 
-def test_missing_files_say_where_to_get_them(tmp_path):
+def test_the_error_for_missing_files_says_where_to_get_them(tmp_path):
     (tmp_path / "data_batch_1.bin").write_bytes(batch([0])[0])
     with pytest.raises(DatasetNotFoundError, match=r"no test_batch\*.bin. Unpack cifar-10-binary.tar.gz"):
         cifar10(tmp_path)

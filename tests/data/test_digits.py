@@ -1,4 +1,4 @@
-"""scikit-learn's digits: the split, and that no pixel is lost."""
+"""`fn.data.digits`: the split, and exact pixels."""
 
 import sys
 
@@ -14,7 +14,7 @@ def parts():
     return digits()
 
 
-def test_shapes_types_and_range(parts):
+def test_shapes_dtypes_and_range(parts):
     for (x, y), size in zip(parts, (1433, 364), strict=True):
         assert x.shape == (size, 8, 8)
         assert x.dtype == np.float32
@@ -23,7 +23,7 @@ def test_shapes_types_and_range(parts):
         assert y.dtype == np.int64
 
 
-def test_every_image_is_there_once_and_exact(parts):
+def test_both_parts_together_have_every_image_once_and_exactly(parts):
     from sklearn.datasets import load_digits
 
     def rows(x, y):
@@ -34,14 +34,14 @@ def test_every_image_is_there_once_and_exact(parts):
     assert sorted(found) == sorted(rows(bunch.images, bunch.target))
 
 
-def test_classes_are_split_alike(parts):
+def test_the_split_is_stratified(parts):
     (_, train), (_, test) = parts
     counts = np.bincount(train) + np.bincount(test)
     assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert np.bincount(train).tolist() == [int(0.8 * n) for n in counts]
 
 
-def test_says_what_to_install(monkeypatch):
+def test_a_missing_scikit_learn_raises_an_error_that_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
     with pytest.raises(ImportError, match=r"pip install 'fastnn-kernels\[demo\]'"):
         digits()

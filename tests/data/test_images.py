@@ -1,4 +1,4 @@
-"""Folders of pictures of all kinds, broken ones among them; pictures of other sizes."""
+"""`fn.data.image_folder` with images of all formats, some of them damaged, and `fn.data.resize`."""
 
 import os
 import struct
@@ -13,7 +13,7 @@ from fastnn.data import DatasetError, DatasetNotFoundError, image_folder, resize
 
 
 def gradient(height=12, width=8):
-    """A picture that is darker at the left and at the top: its directions can be seen."""
+    """An image that is darker at the left and at the top, so that a rotation is visible."""
     return (np.arange(height)[:, None] * 10 + np.arange(width) * 12).astype(np.uint8)
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_classes_are_folders_in_their_order(folder):
+def test_classes_are_the_sorted_sub_folders(folder):
     for name, suffix in (("s10", "png"), ("s2", "pgm"), ("s1", "bmp")):
         Image.fromarray(gradient() + int(name[1:])).save(folder / name / f"a.{suffix}")
     Image.fromarray(gradient()).save(folder / "s1" / "b10.png")
@@ -39,7 +39,7 @@ def test_classes_are_folders_in_their_order(folder):
         assert np.array_equal(image, gradient() + more)
 
 
-def test_kinds_of_pictures(folder):
+def test_image_formats_and_modes(folder):
     grey = gradient()
     kinds = {
         "rgb.png": Image.fromarray(np.stack([grey, grey // 2, 0 * grey], axis=2)),
@@ -63,22 +63,22 @@ def test_kinds_of_pictures(folder):
     assert y.tolist() == [0] * 5
 
 
-def test_cameras_say_how_to_turn(folder):
+def test_images_are_rotated_as_their_exif_data_say(folder):
     picture, exif = Image.fromarray(gradient()), Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees clockwise when shown
+    exif[0x0112] = 6  # viewers rotate the image by 90 degrees clockwise
     picture.save(folder / "s1" / "a.png", exif=exif)
     x, _, _ = image_folder(folder, size=(8, 12), grey=True, progress=False)
     assert np.array_equal(x[0], np.rot90(gradient(), -1))
 
 
-def test_broken_pictures_raise_or_are_left_out(folder):
+def test_damaged_images_raise_or_are_skipped(folder):
     Image.fromarray(gradient()).save(folder / "s2" / "good.png")
     content = (folder / "s2" / "good.png").read_bytes()
     (folder / "s1" / "cut.png").write_bytes(content[:-30])
     (folder / "s10" / "empty.jpg").write_bytes(b"")
     with pytest.raises(DatasetError, match=r"cut.png cannot be read: .*on_error=\"skip\""):
         image_folder(folder, size=(4, 4), progress=False)
-    with pytest.warns(UserWarning, match="left out") as warned:
+    with pytest.warns(UserWarning, match="skipped") as warned:
         x, y, names = image_folder(folder, size=(4, 4), on_error="skip", progress=False)
     assert len(warned) == 2
     assert x.shape == (1, 4, 4, 3)
@@ -86,14 +86,14 @@ def test_broken_pictures_raise_or_are_left_out(folder):
     assert len(names) == 3
     (folder / "s2" / "good.png").unlink()
     with (
-        pytest.raises(DatasetError, match="none of the 2 pictures"),
-        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(DatasetError, match="none of the 2 images"),
+        pytest.warns(UserWarning, match="skipped"),
     ):
         image_folder(folder, size=(4, 4), on_error="skip", progress=False)
 
 
 @pytest.mark.parametrize("error", [Image.DecompressionBombError("179478970 pixels"), struct.error("4 bytes")])
-def test_whatever_pillow_raises_names_the_file(folder, monkeypatch, error):
+def test_errors_of_pillow_are_reported_with_the_file(folder, monkeypatch, error):
     def broken(file):
         raise error
 
@@ -103,10 +103,10 @@ def test_whatever_pillow_raises_names_the_file(folder, monkeypatch, error):
         image_folder(folder, size=(4, 4), progress=False)
 
 
-def test_empty_and_missing_folders(folder, tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="no pictures in the 3 folders"):
+def test_empty_and_missing_folders_and_invalid_arguments_are_rejected(folder, tmp_path):
+    with pytest.raises(DatasetNotFoundError, match="no images in the 3 sub-folders"):
         image_folder(folder, size=(4, 4))
-    with pytest.raises(DatasetNotFoundError, match="is no folder"):
+    with pytest.raises(DatasetNotFoundError, match="is not a folder"):
         image_folder(tmp_path / "nowhere", size=(4, 4))
     with pytest.raises(ValueError, match="on_error"):
         image_folder(folder, size=(4, 4), on_error="ignore")
@@ -116,25 +116,25 @@ def test_empty_and_missing_folders(folder, tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 8), (5, 6, 8, 1), (5, 6, 8, 3)], ids=str)
-def test_resize(shape):
+def test_resize_interpolates_bilinearly(shape):
     x = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
     assert np.array_equal(resize(x, (6, 8)), x)
     larger, smaller = resize(x, (12, 24)), resize(x, (3, 4))
     assert larger.shape == (5, 12, 24, *shape[3:])
     means = x.reshape(5, 3, 2, 4, 2, -1).mean((2, 4)).reshape(smaller.shape)
-    assert np.abs(smaller - means).mean() < 40  # smoothed, not every other pixel
+    assert np.abs(smaller - means).mean() < 40  # smoothed, not subsampled
     assert np.array_equal(resize(np.full(shape, 7, np.uint8), (3, 9)), np.full((5, 3, 9, *shape[3:]), 7))
 
 
-def test_resize_refuses_what_are_no_images():
+def test_resize_rejects_other_dtypes_and_shapes():
     with pytest.raises(TypeError, match="float64"):
         resize(np.zeros((2, 3, 3)), (4, 4))
     with pytest.raises(ValueError, match=r"\(2, 3, 3, 2\)"):
         resize(np.zeros((2, 3, 3, 2), np.uint8), (4, 4))
 
 
-def test_faces_are_learnt():
-    """Forty people, ten pictures each: two thirds to train on."""
+def test_a_network_learns_faces():
+    """Forty people, ten images each; two thirds of the images are the training set."""
     if "FASTNN_DATA" not in os.environ or not Path(os.environ["FASTNN_DATA"], "att_faces").is_dir():
         pytest.skip("the faces are looked for in $FASTNN_DATA/att_faces only")
     x, y, names = image_folder(

@@ -1,4 +1,4 @@
-"""What `import fastnn.data` loads: it must stay quick, and below the rest of fastnn."""
+"""`import fastnn.data` must be fast and must not load the layers of fastnn above it."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import fastnn
 
-# Under an empty stand-in for the package fastnn, whose own imports are not the question here.
+# With an empty module in place of the package fastnn, whose own imports this test is not about.
 PROGRAM = """
 import sys, types
 import numpy

@@ -1,4 +1,4 @@
-"""One-hot labels."""
+"""`fn.data.one_hot`."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from fastnn.data import one_hot
 
 
-def test_equals_rows_of_the_identity():
+def test_one_hot_equals_rows_of_the_identity():
     y = one_hot([2, 0, 1, 2])
     assert y.dtype == np.float32
     np.testing.assert_array_equal(y, np.eye(3)[[2, 0, 1, 2]])
@@ -23,22 +23,22 @@ def test_shapes_and_types(shape, kind, dtype):
 
 
 @pytest.mark.parametrize(("labels", "extent"), [([0, 3], "from 0 to 3"), ([2, -1], "from -1 to 2")])
-def test_refuses_labels_out_of_range(labels, extent):
-    with pytest.raises(ValueError, match=f"labels must be from 0 to 2, they are {extent}"):
+def test_labels_out_of_range_are_rejected(labels, extent):
+    with pytest.raises(ValueError, match=f"labels must be from 0 to 2, not {extent}"):
         one_hot(labels, 3)
 
 
-def test_refuses_negative_labels_without_classes():
-    with pytest.raises(ValueError, match="they are from -1 to 4"):
+def test_negative_labels_are_rejected_without_classes():
+    with pytest.raises(ValueError, match="not from -1 to 4"):
         one_hot([-1, 4])
 
 
 @pytest.mark.parametrize("labels", [[0.0, 1.0], [True, False], ["1"]])
-def test_refuses_what_is_no_integer(labels):
+def test_labels_that_are_not_integers_are_rejected(labels):
     with pytest.raises(ValueError, match="labels must be integers"):
         one_hot(labels)
 
 
-def test_refuses_to_guess_from_nothing():
+def test_empty_labels_need_the_number_of_classes():
     with pytest.raises(ValueError, match="pass `classes`"):
         one_hot(np.zeros(0, int))

@@ -1,4 +1,4 @@
-"""MNIST: the real files, the ways in which local ones may be named or wrong, and downloads."""
+"""`fn.data.mnist` with IDX files: the real files, names, inconsistent files, and downloads."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ import pytest
 
 from fastnn.data import DatasetError, DatasetNotFoundError, mnist, write_idx
 
-# Not `import fastnn.data.mnist`: in the package, that name is the function.
+# Not `import fastnn.data.mnist`, because that name is the function in the package.
 module = importlib.import_module("fastnn.data.mnist")
 
 NAMES = [
@@ -35,7 +35,7 @@ def real_folder():
     return Path(os.environ["FASTNN_DATA"], "mnist")
 
 
-def test_real_data(real_folder):
+def test_the_real_files_load(real_folder):
     (x_train, y_train), (x_test, y_test) = mnist(download=False)
     for x, y, size in [(x_train, y_train, 60_000), (x_test, y_test, 10_000)]:
         assert x.shape == (size, 28, 28)
@@ -47,7 +47,7 @@ def test_real_data(real_folder):
     assert np.bincount(y_train).tolist() == train
     assert np.bincount(y_test).tolist() == test
     assert y_train[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    # The files are the header and these bytes.
+    # The uncompressed files consist of the header and these bytes.
     for x, header, name in [
         (x_train, "00000803 0000ea60", NAMES[0]),
         (x_test, "00000803 00002710", NAMES[2]),
@@ -57,7 +57,7 @@ def test_real_data(real_folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_real_files_pass_the_check_of_downloads(real_folder, name):
+def test_the_real_files_have_the_expected_sha256(real_folder, name):
     file = module._find(real_folder)[name]
     module._check_sha256(file, module.SHA256[name])
 
@@ -67,7 +67,7 @@ def test_real_files_pass_the_check_of_downloads(real_folder, name):
 
 @pytest.fixture
 def arrays():
-    """Four arrays like MNIST's, a little smaller, by file name."""
+    """Four arrays like those of MNIST with fewer images, by file name."""
     rng = np.random.default_rng(0)
     shapes = [(20, 28, 28), (20,), (10, 28, 28), (10,)]
     return {
@@ -78,7 +78,7 @@ def arrays():
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """The folder of MNIST in this test, not created yet; nothing outside `tmp_path` is looked at."""
+    """The folder of MNIST in this test, which does not exist yet; tests read nothing outside `tmp_path`."""
     monkeypatch.setenv("FASTNN_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -100,20 +100,20 @@ def assert_holds(parts, arrays):
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("separator", ["-", "."])
-def test_names(folder, arrays, separator, suffix):
+def test_all_spellings_of_the_names_are_found(folder, arrays, separator, suffix):
     write_all(
         folder, {name.replace("-idx", f"{separator}idx"): a for name, a in arrays.items()}, "{}" + suffix
     )
     assert_holds(mnist(download=False), arrays)
 
 
-def test_folder_of_a_files_name_is_passed_over(folder, arrays):
+def test_a_folder_with_the_name_of_a_file_is_ignored(folder, arrays):
     write_all(folder, arrays, "{}.gz")
     (folder / NAMES[0]).mkdir()
     assert_holds(mnist(download=False), arrays)
 
 
-def test_where_it_looks(folder, tmp_path, monkeypatch, arrays):
+def test_default_folders(folder, tmp_path, monkeypatch, arrays):
     given, cache, home = tmp_path / "given", tmp_path / "cache", tmp_path / "home" / ".cache"
     others = {name: array[:5] for name, array in arrays.items()}
     write_all(folder, others)
@@ -130,7 +130,7 @@ def test_where_it_looks(folder, tmp_path, monkeypatch, arrays):
     assert_holds(mnist(download=False), others)
 
 
-def test_nothing_there_says_what_to_do(folder):
+def test_the_error_for_missing_files_says_what_to_do(folder):
     with pytest.raises(DatasetNotFoundError) as info:
         mnist(download=False)
     for part in [str(folder), "FASTNN_DATA", *NAMES]:
@@ -139,7 +139,7 @@ def test_nothing_there_says_what_to_do(folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_incomplete_folder_is_not_filled_up(folder, arrays, name, monkeypatch):
+def test_an_incomplete_folder_is_not_completed_by_a_download(folder, arrays, name, monkeypatch):
     monkeypatch.setattr(module, "MIRRORS", None)  # a download would raise TypeError
     write_all(folder, arrays)
     (folder / name).unlink()
@@ -160,13 +160,13 @@ def test_incomplete_folder_is_not_filled_up(folder, arrays, name, monkeypatch):
         (NAMES[3], lambda a: np.where(np.arange(10) == 4, 10, a).astype(np.uint8), "0 to 9, not 10"),
     ],
 )
-def test_inconsistent_files(folder, arrays, name, change, message):
+def test_inconsistent_files_are_rejected(folder, arrays, name, change, message):
     write_all(folder, arrays | {name: change(arrays[name])})
     with pytest.raises(DatasetError, match=message):
         mnist()
 
 
-def test_damaged_file_is_not_downloaded_again(folder, arrays):
+def test_a_damaged_file_is_not_downloaded_again(folder, arrays):
     write_all(folder, arrays)
     (folder / NAMES[1]).write_bytes(b"damaged")
     with pytest.raises(DatasetError, match="train-labels-idx1-ubyte: not an IDX file"):
@@ -178,9 +178,10 @@ def test_damaged_file_is_not_downloaded_again(folder, arrays):
 
 
 class Server(ThreadingHTTPServer):
-    """Two mirrors on this machine: `files` maps the path of a URL to what is sent.
+    """Both mirrors, on this machine.
 
-    `cut` is the set of paths after half of whose bytes the connection breaks; `log` lists the requests.
+    `files` maps the path of a URL to the bytes of the response, `cut` has the paths for which the connection
+    breaks after half of the bytes, and `log` lists the requests.
     """
 
     def __init__(self):
@@ -202,12 +203,12 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content[: len(content) // 2] if self.path in self.server.cut else content)
 
     def log_message(self, *args):
-        """Say nothing on standard error."""
+        """Write nothing to standard error."""
 
 
 @pytest.fixture
 def server(arrays, tmp_path, monkeypatch):
-    """A `Server` in place of the mirrors, both of them complete, and SHA-256 to match."""
+    """A `Server` in place of both mirrors, with all files and the SHA-256 of their contents."""
     pytest.importorskip("pooch", reason="a download needs pooch")
     write_all(tmp_path / "source", arrays)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -216,7 +217,7 @@ def server(arrays, tmp_path, monkeypatch):
         for name in NAMES:
             content = (tmp_path / "source" / name).read_bytes()
             sha256[name] = hashlib.sha256(content).hexdigest()
-            # Packed differently by each.
+            # Each mirror compresses the files differently.
             server.files[f"/one/{name}.gz"] = gzip.compress(content, 1)
             server.files[f"/two/{name}.gz"] = gzip.compress(content, 9)
         monkeypatch.setattr(module, "SHA256", sha256)
@@ -232,12 +233,12 @@ def paths(mirror, names=NAMES):
     return [f"/{mirror}/{name}.gz" for name in names]
 
 
-def test_download(folder, arrays, server, capsys):
+def test_missing_files_are_downloaded_once(folder, arrays, server, capsys):
     assert_holds(mnist(), arrays)
     assert server.log == paths("one")
     assert sorted(os.listdir(folder)) == sorted(f"{name}.gz" for name in NAMES)
     assert "100%" in capsys.readouterr().err  # the progress bar
-    assert_holds(mnist(), arrays)  # from the folder: no further request
+    assert_holds(mnist(), arrays)  # from the folder, without further requests
     assert len(server.log) == 4
 
 
@@ -247,12 +248,12 @@ def test_downloaded_files_have_the_usual_permissions(folder, server):
     assert {file.stat().st_mode for file in folder.iterdir()} == {(folder / "usual").stat().st_mode}
 
 
-def test_files_unpacked_on_the_way_are_fine(folder, arrays, server):
+def test_files_decompressed_by_the_server_are_accepted(folder, arrays, server):
     server.files = {path: gzip.decompress(content) for path, content in server.files.items()}
     assert_holds(mnist(), arrays)
 
 
-def test_first_mirror_is_down(folder, arrays, server, monkeypatch):
+def test_the_second_mirror_replaces_one_that_is_down(folder, arrays, server, monkeypatch):
     with Server() as closed:
         pass
     monkeypatch.setattr(module, "MIRRORS", (closed.mirrors[0], server.mirrors[1]))
@@ -284,7 +285,7 @@ FAILURES = [break_connection, remove, send_another_file, send_damaged_gzip, send
 
 
 @pytest.mark.parametrize("fail", FAILURES)
-def test_second_mirror_goes_on_where_the_first_fails(folder, arrays, server, fail):
+def test_the_second_mirror_continues_where_the_first_fails(folder, arrays, server, fail):
     fail(server, paths("one")[1])
     assert_holds(mnist(), arrays)
     assert server.log == [*paths("one", NAMES[:2]), *paths("two", NAMES[1:])]
@@ -292,7 +293,7 @@ def test_second_mirror_goes_on_where_the_first_fails(folder, arrays, server, fai
 
 
 @pytest.mark.parametrize("fail", FAILURES)
-def test_failed_download_leaves_nothing(folder, server, fail):
+def test_a_failed_download_leaves_no_files(folder, server, fail):
     for mirror in ("one", "two"):
         fail(server, paths(mirror)[2])
     with pytest.raises(DatasetNotFoundError) as info:
@@ -302,7 +303,7 @@ def test_failed_download_leaves_nothing(folder, server, fail):
         assert part in str(info.value)
 
 
-def test_interrupted_download_leaves_nothing(folder, arrays, server, monkeypatch):
+def test_an_interrupted_download_leaves_no_files(folder, arrays, server, monkeypatch):
     import pooch
 
     download = pooch.HTTPDownloader.__call__
@@ -321,14 +322,14 @@ def test_interrupted_download_leaves_nothing(folder, arrays, server, monkeypatch
     assert_holds(mnist(), arrays)
 
 
-def test_folder_that_cannot_be_made(folder, server):
+def test_an_unwritable_folder_raises(folder, server):
     folder.parent.write_text("a file where a folder should be")
     with pytest.raises(DatasetNotFoundError, match="the download failed: "):
         mnist()
     assert server.log == []
 
 
-def test_without_pooch(folder, monkeypatch):
+def test_a_missing_pooch_raises_an_error_that_says_what_to_install(folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "pooch", None)
     with pytest.raises(DatasetNotFoundError, match=r"pip install 'fastnn-kernels\[demo\]'") as info:
         mnist()

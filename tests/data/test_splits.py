@@ -1,4 +1,4 @@
-"""Splits: which example goes where."""
+"""`fn.data.holdout` and `fn.data.stratified`: which sample goes into which part."""
 
 import numpy as np
 import pytest
@@ -10,19 +10,19 @@ MNIST_COUNTS = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 @pytest.fixture
 def data():
-    """Ten examples: x (10, 2) tells which is which."""
+    """Ten samples; each row of x (10, 2) is different."""
     return np.arange(20).reshape(10, 2), np.array([0, 0, 1, 0, 1, 0, 0, 2, 0, 0])
 
 
 def whole(parts):
-    """The examples of both parts, each with its label, in order."""
+    """The samples of both parts, each with its label, in order."""
     (xa, ya), (xb, yb) = parts
     x, y = np.concatenate([xa, xb]), np.concatenate([ya, yb])
     order = np.argsort(x[:, 0])
     return x[order], y[order]
 
 
-def test_holdout_is_the_tail_as_views(data):
+def test_holdout_returns_views_and_holds_out_the_last_samples(data):
     x, y = data
     (xa, ya), (xb, yb) = holdout(x, y, 3)
     for part, expected, source in [(xa, x[:7], x), (ya, y[:7], y), (xb, x[7:], x), (yb, y[7:], y)]:
@@ -30,7 +30,7 @@ def test_holdout_is_the_tail_as_views(data):
         assert np.shares_memory(part, source)
 
 
-def test_holdout_with_seed_shuffles_pairs(data):
+def test_holdout_with_a_seed_shuffles_samples_with_their_labels(data):
     x, y = data
     parts = holdout(x, y, 3, seed=1)
     assert [len(x) for x, _ in parts] == [7, 3]
@@ -43,24 +43,24 @@ def test_holdout_with_seed_shuffles_pairs(data):
 
 
 @pytest.mark.parametrize("n", [1, 9, np.uint8(3)])
-def test_holdout_takes_every_integer_that_leaves_two_parts(data, n):
+def test_holdout_accepts_every_integer_that_leaves_two_parts(data, n):
     parts = holdout(*data, n)
     assert [len(x) for x, _ in parts] == [10 - int(n), n]
 
 
-def test_holdout_many_examples_by_a_small_integer_type():
+def test_holdout_of_many_samples_with_n_of_a_small_integer_type():
     first, last = holdout(np.zeros(300), np.zeros(300), np.uint8(5))
     assert len(first[0]) == 295
     assert len(last[0]) == 5
 
 
 @pytest.mark.parametrize("n", [0, -1, 10, 11, 0.2, 3.0])
-def test_holdout_refuses_n(data, n):
+def test_holdout_rejects_invalid_n(data, n):
     with pytest.raises(ValueError, match=rf"an integer from 1 to 9, not {n}"):
         holdout(*data, n)
 
 
-def test_stratified_takes_the_first_of_each_class(data):
+def test_stratified_takes_the_first_samples_of_each_class(data):
     x, y = data
     (xa, ya), (xb, yb) = stratified(x, y, 0.5)  # 3 of seven zeros, 1 of two ones, 0 of one two
     first = [0, 1, 2, 3]
@@ -71,7 +71,7 @@ def test_stratified_takes_the_first_of_each_class(data):
     np.testing.assert_array_equal(yb, y[second])
 
 
-def test_stratified_with_seed_shuffles_pairs(data):
+def test_stratified_with_a_seed_shuffles_samples_with_their_labels(data):
     x, y = data
     parts = stratified(x, y, 0.5, seed=1)
     for found, expected in zip(whole(parts), data, strict=True):
@@ -83,7 +83,7 @@ def test_stratified_with_seed_shuffles_pairs(data):
 
 
 @pytest.mark.parametrize("seed", [None, 0])
-def test_stratified_of_mnist_sizes(seed):
+def test_stratified_split_of_the_size_of_mnist(seed):
     y = np.random.default_rng(0).permutation(np.repeat(np.arange(10), MNIST_COUNTS))
     (xa, ya), (xb, yb) = stratified(np.arange(60_000), y, 0.8, seed=seed)
     assert (len(ya), len(yb)) == (47_995, 12_005)
@@ -93,31 +93,31 @@ def test_stratified_of_mnist_sizes(seed):
     np.testing.assert_array_equal(yb, y[xb])
 
 
-def test_stratified_takes_negative_labels_and_small_types():
+def test_stratified_accepts_negative_labels_and_small_integer_types():
     (_, ya), (_, yb) = stratified(np.zeros(4), np.array([-1, 1, -1, 1], np.int8), 0.5)
     assert ya.tolist() == yb.tolist() == [-1, 1]
     assert ya.dtype == np.int8
 
 
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
-def test_stratified_refuses_fraction(data, fraction):
+def test_stratified_rejects_invalid_fractions(data, fraction):
     with pytest.raises(ValueError, match=rf"between 0 and 1, not {fraction}"):
         stratified(*data, fraction)
 
 
-def test_stratified_refuses_to_leave_the_first_part_empty(data):
-    with pytest.raises(ValueError, match=r"no class has enough examples to give 0\.1"):
+def test_stratified_rejects_a_fraction_that_leaves_the_first_part_empty(data):
+    with pytest.raises(ValueError, match=r"no class has enough samples to give 0\.1"):
         stratified(*data, 0.1)
 
 
 @pytest.mark.parametrize("y", [np.eye(10), np.eye(10, dtype=int), np.zeros(10), np.array(["a"] * 10)])
-def test_stratified_refuses_what_are_no_labels(data, y):
-    with pytest.raises(ValueError, match=r"integer labels \(N,\)"):
+def test_stratified_rejects_labels_that_are_not_integers_of_one_dimension(data, y):
+    with pytest.raises(ValueError, match=r"integer labels of shape \(N,\)"):
         stratified(data[0], y, 0.5)
 
 
 @pytest.mark.parametrize("function", [lambda x, y: holdout(x, y, 1), lambda x, y: stratified(x, y, 0.5)])
 @pytest.mark.parametrize(("x", "y"), [(np.zeros((3, 2)), np.zeros(4, int)), (np.zeros(()), np.zeros(()))])
-def test_lengths_must_agree(function, x, y):
-    with pytest.raises(ValueError, match="one entry per example each, not the shapes"):
+def test_different_lengths_are_rejected(function, x, y):
+    with pytest.raises(ValueError, match="one entry per sample, so shapes"):
         function(x, y)

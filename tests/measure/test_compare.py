@@ -1,4 +1,4 @@
-"""Reading a benchmark run, its table and its picture."""
+"""Reading benchmark runs, and their table and picture."""
 
 import json
 import subprocess
@@ -14,7 +14,7 @@ BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
 def benchmark(race, shape, contestant, median, preemptions=3.0):
-    """One benchmark as pytest-benchmark writes it, without what is not read."""
+    """One benchmark as pytest-benchmark writes it, reduced to the fields that `compare.load` reads."""
     return {
         "name": f"test_{race}[{shape}-{contestant}]",
         "extra_info": {
@@ -57,7 +57,7 @@ def races(run):
     return compare.load(run({"machine_info": {}, "benchmarks": RUN}))
 
 
-def test_load(races):
+def test_load_groups_benchmarks_by_race(races):
     assert [(race.name, race.shape) for race in races] == [
         ("dense_dx", "32x784x128"),
         ("gradient", "4-4-4"),
@@ -69,7 +69,7 @@ def test_load(races):
     assert races[0].factor("jit") == 0.8
 
 
-def test_table(races):
+def test_table_has_times_speedups_and_warnings(races):
     assert compare.table(races) == "\n".join(
         [
             "race      shape         numpy      jit            aot",
@@ -81,19 +81,19 @@ def test_table(races):
             "---------------------------------------------------------------",
             "gradient  4-4-4       1.50 s  2.00 ms  750x  250 ns  6,000,000x",
             "",
-            "Median times, and how many times faster than the first contestant of the row.",
+            "Median times, and speedups over the first contestant of the row.",
             "",
             "Not faster than numpy in 2 of 5 comparisons:",
-            "  jit  dense_dx 32x784x128: 50.0 us against 40.0 us",
-            "  jit  sgd 784x128: 16.0 us against 16.0 us",
+            "  jit  dense_dx 32x784x128: 50.0 us versus 40.0 us",
+            "  jit  sgd 784x128: 16.0 us versus 16.0 us",
             "",
-            "Other work on the machine disturbed 1 of 9 times: do not trust the factors, "
-            "run again when it is idle.",
+            "Other processes disturbed 1 of 9 timings: the speedups are unreliable. Run the benchmarks "
+            "again on an idle machine.",
         ]
     )
 
 
-def test_table_when_all_is_well(run):
+def test_table_without_slow_kernels_or_disturbances(run):
     table = compare.table(compare.load(run({"benchmarks": [RUN[0], RUN[2]]})))
     assert table.endswith("Not faster than numpy in 0 of 1 comparisons.")
 
@@ -104,8 +104,8 @@ def test_table_without_numpy(run):
     assert table.endswith('No race has both "numpy" and a compiled kernel.')
 
 
-def test_the_race_against_peers_can_be_read(run, capsys, monkeypatch):
-    """What bench/peers.py writes of whole training steps."""
+def test_load_reads_the_output_of_peers(run, capsys, monkeypatch):
+    """`bench/peers.py` writes times of whole training steps."""
     monkeypatch.syspath_prepend(str(BENCH))
     import peers
 
@@ -123,7 +123,7 @@ def test_the_race_against_peers_can_be_read(run, capsys, monkeypatch):
     ]
     assert races[0].medians == pytest.approx(
         {"torch": 600e-6, "fastnn": 75e-6}
-    )  # of the medians of the rounds
+    )  # the median of the medians of the rounds
     assert races[1].factor("fastnn") == pytest.approx(8)
     assert main(["compare", str(path)]) == 0
     assert f"training step, 1 thread   {shape}  600 us  75.0 us  8.0x" in capsys.readouterr().out
@@ -136,24 +136,24 @@ def test_the_race_against_peers_can_be_read(run, capsys, monkeypatch):
         ("{", "is not JSON"),
         ("[1, 2]", "was not written by pytest-benchmark"),
         ('{"benchmarks": {}}', "was not written by pytest-benchmark"),
-        ('{"benchmarks": []}', "holds no benchmarks"),
+        ('{"benchmarks": []}', "has no benchmarks"),
     ],
 )
-def test_load_names_the_file_and_the_reason(tmp_path, content, reason):
+def test_load_errors_name_the_file_and_the_reason(tmp_path, content, reason):
     path = tmp_path / "other.json"
     path.write_text(content)
     with pytest.raises(ValueError, match=rf"other\.json.* {reason}"):
         compare.load(path)
 
 
-def test_load_of_bytes_that_are_no_text(tmp_path):
+def test_load_rejects_binary_files(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\xff\xfe")
     with pytest.raises(ValueError, match=r"picture\.png is not JSON"):
         compare.load(path)
 
 
-def test_load_of_no_file(tmp_path):
+def test_load_of_a_missing_file_raises(tmp_path):
     with pytest.raises(FileNotFoundError):
         compare.load(tmp_path / "run.json")
 
@@ -165,20 +165,20 @@ def test_load_of_no_file(tmp_path):
         ({"name": "test_x"}, "race, shape and contestant"),
         ({**RUN[0], "extra_info": {}}, "race, shape and contestant"),
         ({**RUN[0], "extra_info": {**RUN[0]["extra_info"], "shape": [32]}}, "race, shape and contestant"),
-        ({**RUN[0], "stats": None}, "no median in seconds"),
-        ({**RUN[0], "stats": {"median": 0.0}}, "no median in seconds, but 0.0"),
-        ({**RUN[0], "stats": {"median": "fast"}}, "no median in seconds, but 'fast'"),
-        ({**RUN[0], "stats": {"median": float("nan")}}, "no median in seconds, but nan"),
+        ({**RUN[0], "stats": None}, "a positive median in seconds"),
+        ({**RUN[0], "stats": {"median": 0.0}}, "a positive median in seconds, not 0.0"),
+        ({**RUN[0], "stats": {"median": "fast"}}, "a positive median in seconds, not 'fast'"),
+        ({**RUN[0], "stats": {"median": float("nan")}}, "a positive median in seconds, not nan"),
         (RUN[1], "jit ran twice in the race dense_dx 32x784x128"),
     ],
 )
-def test_load_names_the_benchmark(run, entry, reason):
+def test_load_errors_name_the_benchmark(run, entry, reason):
     path = run({"benchmarks": [RUN[1], entry]})
     with pytest.raises(ValueError, match=rf"run\.json, benchmark .*: .*{reason}"):
         compare.load(path)
 
 
-def test_plot(races, tmp_path):
+def test_plot_writes_a_picture(races, tmp_path):
     from matplotlib.image import imread
 
     picture = compare.plot(races, tmp_path / "speedups.png")
@@ -209,7 +209,7 @@ def test_labels_do_not_overlap(run, tmp_path, monkeypatch):
         title = axes.get_title(loc="left")
         texts += [text for text in axes.findobj(Text) if text.get_text() == title]
         texts += [*axes.get_yticklabels(), *axes.texts]
-        # The names of the fastest stand beside the dots, not among them.
+        # The names of the fastest contestants are beside the dots, not among them.
         assert all(text.get_window_extent(renderer).x0 > axes.bbox.x1 for text in axes.texts)
     labels = {text.get_text() for text in texts}
     assert {"dense_dx  32x784x128", "gradient  4-4-4", "aot 8.0x", "1x", "naive-paths"} <= labels
@@ -221,12 +221,12 @@ def test_labels_do_not_overlap(run, tmp_path, monkeypatch):
             assert not box.overlaps(other_box), f"{label!r} overlaps {other!r}"
 
 
-def test_a_picture_without_matplotlib_says_what_to_install(races, tmp_path, monkeypatch):
+def test_plot_without_matplotlib_raises_an_error_that_says_what_to_install(races, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(ImportError, match=r"pip install 'fastnn-kernels\[demo\]'"):
         compare.plot(races, tmp_path / "speedups.png")
 
 
-def test_a_table_needs_no_matplotlib():
+def test_table_does_not_import_matplotlib():
     code = "import sys; from fastnn.measure import compare; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

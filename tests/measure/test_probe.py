@@ -1,4 +1,4 @@
-"""The peak and the bandwidth of this machine: plausible, kept for next time, printed by the command line."""
+"""The measured peak and bandwidth: plausible values, the cache file, and `fastnn probe`."""
 
 import json
 import time
@@ -16,14 +16,14 @@ NAMES += ["read L3", "update L3", "read memory", "update memory"]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
-    """Where figures are kept in this test; it does not exist yet."""
+    """The cache folder of this test, which does not exist yet."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "fastnn"
 
 
 @pytest.fixture
 def measured(monkeypatch):
-    """The arguments of all measurements; the n-th one finds n."""
+    """The arguments of all measurements so far; measurement number n returns n."""
     calls = []
 
     def measure(*arguments, **options):
@@ -37,7 +37,7 @@ def measured(monkeypatch):
 
 @pytest.fixture
 def threads():
-    """A function that sets the thread count of the kernels; afterwards it is as it was."""
+    """A function that sets the number of threads of the kernels; the fixture restores it after the test."""
     before = core.get_num_threads()
     yield core.set_num_threads
     core.set_num_threads(before)
@@ -47,7 +47,7 @@ def threads():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_no_product_is_faster_than_the_peak(threads, dtype):
+def test_a_matrix_product_does_not_exceed_the_peak(threads, dtype):
     peak = probe.fma_gflops(1, dtype=dtype, repeats=10)
     size = 192
     x, y = np.ones((2, size, size), dtype)
@@ -60,7 +60,7 @@ def test_no_product_is_faster_than_the_peak(threads, dtype):
     assert 1 < 2 * size**3 / min(seconds) / 1e9 < 1.1 * peak
 
 
-def test_the_peak_of_single_precision_is_twice_that_of_double():
+def test_the_float32_peak_is_twice_the_float64_peak():
     single, double = (probe.fma_gflops(1, dtype=dtype, repeats=20) for dtype in ("float32", "float64"))
     assert 1.5 < single / double < 2.5
 
@@ -88,7 +88,7 @@ def test_the_peak_counts_all_threads(monkeypatch):
     assert probe.fma_gflops(1) == pytest.approx(core.probe_flop("float32"))
 
 
-def test_measuring_leaves_the_thread_count(threads, monkeypatch):
+def test_a_measurement_restores_the_number_of_threads(threads, monkeypatch):
     from fastnn.kernels import probe as native
 
     seen = []
@@ -114,29 +114,29 @@ def test_measuring_leaves_the_thread_count(threads, monkeypatch):
     assert core.get_num_threads() == 3
 
 
-# --- keeping ---
+# --- saving ---
 
 
-def test_figures_are_kept(measured, folder):
+def test_figures_are_saved_and_read_again(measured, folder):
     found = probe.figures(2)
     assert list(found) == NAMES
     assert list(found.values()) == list(range(1, 11))
     assert measured[:2] == [(2, "float32"), (2, "float64")]
     assert measured[2:4] == [(2 * 2**14, 2), (2 * 2**14, 2, True)]
     assert json.loads(probe.cache_file(2).read_text()) == found
-    assert [path.parent for path in folder.iterdir()] == [folder]  # and no temporary file beside it
+    assert [path.parent for path in folder.iterdir()] == [folder]  # one file, and no temporary file
     assert probe.figures(2) == found
     assert len(measured) == 10
 
 
-def test_fresh_figures_are_measured_again_and_kept(measured):
+def test_fresh_figures_are_measured_again_and_saved(measured):
     first = probe.figures()
     again = probe.figures(fresh=True)
     assert list(again.values()) == list(range(11, 21))
     assert probe.figures() == again != first
 
 
-def test_each_thread_count_and_instruction_set_has_its_file(measured):
+def test_each_thread_count_and_instruction_set_has_its_own_file(measured):
     before = core.isa()
     try:
         files = set()
@@ -172,7 +172,7 @@ def test_a_damaged_file_is_measured_again_and_replaced(measured, folder, content
     assert len(measured) == 10
 
 
-def test_figures_that_cannot_be_kept_are_measured_all_the_same(measured, tmp_path, folder):
+def test_an_unwritable_cache_does_not_prevent_measurements(measured, tmp_path, folder):
     folder.write_text("a file in the place of the folder")
     assert list(probe.figures()) == list(probe.figures()) == NAMES
     assert len(measured) == 20
@@ -182,7 +182,7 @@ def test_figures_that_cannot_be_kept_are_measured_all_the_same(measured, tmp_pat
 # --- printing ---
 
 
-def test_the_command_prints_heading_table_and_where_it_is_kept(measured, folder, capsys):
+def test_the_command_prints_heading_table_and_cache_folder(measured, folder, capsys):
     assert main(["probe", "--threads", "1", "3"]) == 0
     heading, header, *rows, last = capsys.readouterr().out.splitlines()
     assert heading.endswith(f", instruction set {core.isa()}")
@@ -191,12 +191,12 @@ def test_the_command_prints_heading_table_and_where_it_is_kept(measured, folder,
     assert rows[0] == "fma float32                1.0          11.0  GFLOP/s"
     assert rows[2] == "read L1                    3.0          13.0  GB/s"
     assert [row[:16].strip() for row in rows] == NAMES
-    assert {len(row[:44]) for row in [header, *rows]} == {44}  # the columns stand below each other
-    assert last == f"kept in {folder}: --fresh measures again"
+    assert {len(row[:44]) for row in [header, *rows]} == {44}  # the columns are aligned
+    assert last == f"saved in {folder}; use --fresh to measure again"
 
 
-def test_the_command_measures_again_when_asked(measured, capsys):
-    command = ["probe", "--threads", "2", "2"]  # one column: it is the same
+def test_fresh_makes_the_command_measure_again(measured, capsys):
+    command = ["probe", "--threads", "2", "2"]  # a repeated count has one column
     counts = []
     for options in ([], [], ["--fresh"]):
         assert main([*command, *options]) == 0
@@ -205,7 +205,7 @@ def test_the_command_measures_again_when_asked(measured, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_without_a_thread_count_the_command_takes_one_and_all(measured, threads, capsys):
+def test_the_default_thread_counts_are_one_and_all(measured, threads, capsys):
     for available, columns in ((1, ["1", "thread"]), (5, ["1", "thread", "5", "threads"])):
         threads(available)
         assert main(["probe"]) == 0
@@ -213,14 +213,14 @@ def test_without_a_thread_count_the_command_takes_one_and_all(measured, threads,
         assert core.get_num_threads() == available
 
 
-def test_the_command_says_when_nothing_is_kept(measured, folder, capsys):
+def test_the_command_reports_an_unwritable_cache(measured, folder, capsys):
     folder.write_text("a file in the place of the folder")
     assert main(["probe", "--threads", "1"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == f"not kept: {folder} cannot be written to"
+    assert capsys.readouterr().out.splitlines()[-1] == f"not saved: cannot write to {folder}"
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "many"])
-def test_the_command_refuses_other_thread_counts(measured, capsys, count):
+def test_the_command_rejects_invalid_thread_counts(measured, capsys, count):
     with pytest.raises(SystemExit) as exit_:
         main(["probe", "--threads", count])
     assert exit_.value.code == 2

@@ -36,7 +36,7 @@ MISTAKES = (
     Mistake(
         "Ctrl-C loses what is done",
         "fastnn/studies/sweep.py",
-        "if future not in taken and not future.cancelled() and future.exception() is None:",
+        "if future not in added and not future.cancelled() and future.exception() is None:",
         "if False:",
         (SWEEP,),
     ),
@@ -172,7 +172,7 @@ MISTAKES = (
     Mistake(
         "shares of 255 cut instead of rounded",
         "fastnn/data/mnist_formats.py",
-        "return whole.astype(np.uint8)",
+        "return rounded.astype(np.uint8)",
         "return scaled.astype(np.uint8)",
         (FORMATS,),
     ),

@@ -1,4 +1,4 @@
-"""The naive convolutions do what the specification says, and their gradients are those of the layer."""
+"""The naive convolutions meet the specification of the kernels, and their gradients those of the layer."""
 
 import numpy as np
 import pytest
@@ -13,14 +13,14 @@ from ..kernels.cases import CONVOLUTIONS
 from ..kernels.convolution import Convolution
 
 WAYS = ("loops", "shifts", "columns")
-# Images and filters that are no squares, everything different downwards and to the right.
-UNLIKE = Convolution((2, 9, 8, 3), (3, 2, 4), stride=(2, 3), padding=(2, 1), dilation=(1, 2))
-SMALL = [UNLIKE] + [conv for conv in CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40_000]
+# Images and filters that are not square, with different strides, paddings and dilations for rows and columns.
+ASYMMETRIC = Convolution((2, 9, 8, 3), (3, 2, 4), stride=(2, 3), padding=(2, 1), dilation=(1, 2))
+SMALL = [ASYMMETRIC] + [conv for conv in CONVOLUTIONS if np.prod(conv.columns) * conv.filters[2] < 40_000]
 PAIRS = [(way, conv) for conv in SMALL for way in WAYS if way == "loops" or conv.groups == 1]
 
 
 def arguments(conv, bias, dtype=np.float64):
-    """{kernel: (naive function's name, its arguments)}; outputs are poisoned."""
+    """{kernel: (name of the naive function, its arguments)}; outputs start with wrong values."""
     a = Arrays(dtype, whole=False)
     x, w, dy, b = a(*conv.images), a(*conv.weights), a(*conv.outputs), a(conv.filters[2])
     outputs = a.poison(*conv.outputs), a.poison(*conv.images), a.poison(*conv.weights)
@@ -33,18 +33,18 @@ def arguments(conv, bias, dtype=np.float64):
 
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
 @pytest.mark.parametrize(("way", "conv"), PAIRS, ids=str)
-def test_they_meet_the_specification(way, conv, bias):
-    wanted, got = arguments(conv, bias), arguments(conv, bias)
+def test_naive_convolutions_meet_the_specification(way, conv, bias):
+    expected, got = arguments(conv, bias), arguments(conv, bias)
     for kernel, (name, given) in got.items():
-        load("ref")[kernel](*wanted[kernel][1])
+        load("ref")[kernel](*expected[kernel][1])
         getattr(naive_conv, f"{name}_{way}")(*given)
-        pairs = zip(given, wanted[kernel][1], strict=True)
+        pairs = zip(given, expected[kernel][1], strict=True)
         for argument, want in (pair for pair in pairs if isinstance(pair[0], np.ndarray)):
-            # Of inputs, too: they must stay as they were.
+            # This includes the inputs, which must not change.
             np.testing.assert_allclose(argument, want, 1e-12, 1e-12, err_msg=kernel)
 
 
-def test_enough_is_compared():
+def test_the_cases_cover_all_options():
     seen = [conv for way, conv in PAIRS if way == "columns"]
     for odd in ("stride", "padding", "dilation"):
         assert len({getattr(conv, odd) for conv in seen}) > 2
@@ -53,42 +53,44 @@ def test_enough_is_compared():
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_single_precision_stays(way):
-    conv = UNLIKE
+def test_float32_is_preserved(way):
+    conv = ASYMMETRIC
     for kernel, (name, given) in arguments(conv, True, np.float32).items():
-        wanted = arguments(conv, True, np.float32)[kernel][1]
-        load("ref")[kernel](*wanted)
+        expected = arguments(conv, True, np.float32)[kernel][1]
+        load("ref")[kernel](*expected)
         getattr(naive_conv, f"{name}_{way}")(*given)
         assert given[-1].dtype == np.float32
-        np.testing.assert_allclose(given[-1], wanted[-1], 1e-5, 1e-5)
+        np.testing.assert_allclose(given[-1], expected[-1], 1e-5, 1e-5)
 
 
 @pytest.mark.parametrize("way", ["shifts", "columns"])
-def test_only_the_loops_know_groups(way):
+def test_only_the_loops_support_groups(way):
     for name, given in arguments(Convolution((2, 6, 7, 4), (3, 3, 6), groups=2), True).values():
-        with pytest.raises(ValueError, match="the filters see 2 of 4 channels: only the loops know groups"):
+        with pytest.raises(
+            ValueError, match=r"the filters have 2 channels and the images 4: only .* support groups"
+        ):
             getattr(naive_conv, f"{name}_{way}")(*given)
 
 
-def test_a_weight_has_the_pixels_that_it_touched():
-    """One image, one weight, by hand: 1 * 10 + 3 * 20 + 9 * 30 + 11 * 40."""
+def test_the_gradient_of_one_weight_equals_the_sum_by_hand():
+    """One image, one weight: 1 * 10 + 3 * 20 + 9 * 30 + 11 * 40."""
     x = np.arange(1.0, 17).reshape(1, 4, 4, 1)
     dy, dw = np.array([10.0, 20, 30, 40]).reshape(1, 2, 2, 1), np.empty((1, 1, 1, 1))
     naive_conv.dw_loops(x, dy, (2, 2), (0, 0), (1, 1), dw)
     assert dw[0, 0, 0, 0] == 780
 
 
-def test_weight_by_weight_is_what_central_differences_find(monkeypatch):
-    """A whole small model, whose filters' gradients are taken by the chain rule for each weight alone."""
+def test_dw_loops_agree_with_central_differences(monkeypatch):
+    """A small model whose filter gradients are computed by the chain rule for each weight separately."""
     model = fn.Sequential(
         fn.Conv2d(2, 3, 3, stride=2, padding=1), fn.Tanh(), fn.Flatten(), fn.Linear(3 * 3 * 2, 4)
     ).to(np.float64)
     rng = np.random.default_rng(0)
     data = rng.normal(size=(3, 5, 4, 2)), rng.integers(4, size=3)
-    wanted = naive.central_differences(model, data)
+    expected = naive.central_differences(model, data)
     with fn.backend("ref"):
         monkeypatch.setitem(load("ref"), "conv_dw", naive_conv.dw_loops)
         fn.gradients(model, data)
-    assert wanted.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
+    assert expected.keys() == {"0.weight", "0.bias", "3.weight", "3.bias"}
     for name, param in model.named_parameters():
-        np.testing.assert_allclose(param.grad, wanted[name], 0, 1e-8, err_msg=name)
+        np.testing.assert_allclose(param.grad, expected[name], 0, 1e-8, err_msg=name)

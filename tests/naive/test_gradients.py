@@ -1,4 +1,4 @@
-"""The naive gradients against backpropagation, and the worked examples of reports S1 and S2."""
+"""The naive gradients agree with backpropagation and with the worked examples of reports S1 and S2."""
 
 import ast
 import inspect
@@ -21,7 +21,7 @@ def mlp(widths, activation="tanh", seed=0, dtype=np.float64):
     fn.manual_seed(seed)
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
-        # Wide weights, so that no gradient is so small that nothing would be compared.
+        # Large weights, lest gradients be so small that the comparison says nothing.
         layer = fn.Linear(fan_in, fan_out, weight_init=fn.init.Normal(1.0), dtype=dtype)
         layers += [layer, ACTIVATIONS[activation]()]
     return fn.Sequential(*layers[:-1])
@@ -53,7 +53,7 @@ def assert_within_one_ulp(got, want):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
-def test_all_ways_agree(widths, activation):
+def test_all_methods_agree(widths, activation):
     model, data = mlp(widths, activation), batch(widths)
     with fn.backend("ref"):
         expected = backpropagation(model, data)
@@ -63,7 +63,7 @@ def test_all_ways_agree(widths, activation):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_all_ways_agree_on_every_backend(backend):
+def test_all_methods_agree_on_every_backend(backend):
     model, data = mlp((5, 4, 3), "sigmoid"), batch((5, 4, 3))
     with fn.backend(backend):
         expected = backpropagation(model, data)
@@ -71,7 +71,7 @@ def test_all_ways_agree_on_every_backend(backend):
         assert_same(naive.path_gradients(model, data), expected, 1e-14)
 
 
-def test_layers_without_bias():
+def test_layers_without_bias_are_supported():
     model = fn.Sequential(fn.Linear(3, 4, bias=False), fn.Tanh(), fn.Linear(4, 2)).to(np.float64)
     data = batch((3, 2))
     expected = backpropagation(model, data)
@@ -92,7 +92,7 @@ def test_frozen_parameters_are_left_out():
 
 
 @pytest.mark.parametrize("by_sample", BY_SAMPLE)
-def test_bytes_are_scaled_as_everywhere(by_sample):
+def test_uint8_inputs_are_scaled(by_sample):
     model = mlp((3, 4, 2))
     data = np.array([[0, 128, 255], [7, 80, 1]], np.uint8), [1, 0]
     assert_same(by_sample(model, data), backpropagation(model, data), 1e-14)
@@ -109,7 +109,7 @@ def test_central_differences_of_other_losses():
         )
 
 
-def test_central_differences_see_the_same_dropout():
+def test_central_differences_use_the_same_dropout_bits():
     model = fn.Sequential(fn.Linear(4, 20), fn.Dropout(0.5), fn.Linear(20, 2), fn.Dropout(0.3)).to(np.float64)
     data = batch((4, 2), rows=1)
     expected = backpropagation(model, data)
@@ -117,9 +117,9 @@ def test_central_differences_see_the_same_dropout():
     assert_same(naive.central_differences(model, data), expected, 1e-8)
 
 
-def test_central_differences_divide_by_the_real_distance():
-    # Linear in its only weight: exact up to the rounding of the loss, although 1e-5 is no binary fraction
-    # and w + h is rounded to multiples of 1e-10 here.
+def test_central_differences_divide_by_the_rounded_distance():
+    # The loss is linear in its only weight, so the result is exact up to the rounding of the loss, although
+    # 1e-5 is not a binary fraction and w + h is rounded to multiples of 1e-10.
     model = fn.Sequential(fn.Linear(1, 1, bias=False)).to(np.float64)
     model[0].weight.value = [[2.0**20]]
     loss = fn.SquaredError("sum")
@@ -133,11 +133,11 @@ def test_central_differences_in_float32():
     assert_same(naive.central_differences(model, data, step=5e-3), backpropagation(model, data), 1e-4)
 
 
-# What must not change
+# No side effects
 
 
 class Failing(fn.Layer):
-    """Passes its input on, and raises `error` at the third call."""
+    """Returns its input, and raises `error` at the third call."""
 
     def __init__(self, error):
         self.error = error
@@ -150,7 +150,7 @@ class Failing(fn.Layer):
         return x, lambda dy, *, need_dx=True: dy
 
 
-def test_the_model_stays_as_it_is(unchanged):
+def test_the_model_is_not_changed(unchanged):
     model = fn.Sequential(fn.Linear(3, 4), fn.Dropout(0.5), fn.Linear(4, 2)).to(np.float64)
     with unchanged(model):
         naive.central_differences(model, batch((3, 2)))
@@ -158,7 +158,7 @@ def test_the_model_stays_as_it_is(unchanged):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_the_model_stays_as_it_is_when_interrupted(error, unchanged):
+def test_the_model_is_not_changed_by_an_interruption(error, unchanged):
     model = fn.Sequential(fn.Linear(3, 4), fn.Dropout(0.5), fn.Linear(4, 2), Failing(error())).to(np.float64)
     with unchanged(model), pytest.raises(error):
         naive.central_differences(model, batch((3, 2)))
@@ -173,12 +173,12 @@ def test_a_step_must_be_positive(step):
         naive.central_differences(mlp((3, 2)), batch((3, 2)), step=step)
 
 
-def test_a_step_must_not_vanish():
-    with pytest.raises(ValueError, match=r"1e-20 vanishes beside 0\.weight\[0, 0\]"):
+def test_a_step_that_is_rounded_away_is_rejected():
+    with pytest.raises(ValueError, match=r"1e-20 is too small for 0\.weight\[0, 0\]"):
         naive.central_differences(mlp((3, 2)), batch((3, 2)), step=1e-20)
 
 
-def test_an_unreduced_loss_has_no_gradient():
+def test_a_loss_without_reduction_is_rejected():
     with pytest.raises(ValueError, match="reduction"):
         naive.central_differences(mlp((3, 2)), batch((3, 2)), loss=fn.CrossEntropy(reduction="none"))
 
@@ -203,17 +203,17 @@ class ScaledLinear(fn.Linear):
     ],
     ids=repr,
 )
-def test_only_a_plain_mlp_can_be_taken_apart(model, by_sample):
+def test_models_other_than_a_plain_mlp_are_rejected(model, by_sample):
     with pytest.raises(TypeError, match="plain MLP"):
         by_sample(model, batch((3, 2)))
 
 
-def test_paths_want_labels():
+def test_path_gradients_reject_targets_that_are_not_labels():
     with pytest.raises(ValueError, match="labels"):
         naive.path_gradients(mlp((3, 2)), ([[1.0, 2.0, 3.0]], [[0.0, 1.0]]))
 
 
-def test_data_are_checked():
+def test_invalid_data_are_rejected():
     with pytest.raises(ValueError, match="label 2"):
         naive.path_gradients(mlp((3, 2)), ([[1.0, 2.0, 3.0]], [2]))
     with pytest.raises(ValueError, match="samples of shape"):
@@ -224,21 +224,21 @@ def test_data_are_checked():
 
 
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
-def test_count_paths(widths):
+def test_count_paths_equals_an_enumeration(widths):
     paths = 0
     for layer in range(1, len(widths)):
-        start_units = widths[layer - 1] + 1  # and the bias
+        start_units = widths[layer - 1] + 1  # the 1 is the bias
         routes = itertools.product(*map(range, widths[layer:]))
         paths += start_units * len(list(routes))
     assert naive.count_paths(widths) == paths
 
 
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
-def test_path_gradients_walk_as_many_paths(widths, monkeypatch):
+def test_path_gradients_follow_the_counted_number_of_paths(widths, monkeypatch):
     arrivals = []
 
     class Logits(list):
-        """The gradient of the logits: every path ends by reading one of its elements."""
+        """The gradient of the logits; every path ends by reading one of its elements."""
 
         def __getitem__(self, unit):
             arrivals.append(unit)
@@ -262,7 +262,7 @@ def test_s1_gradient_check(seed, backend):
         analytic = backpropagation(model, data, loss=loss)
         numeric = naive.central_differences(model, data, loss=loss, step=1e-5)
     assert_same(analytic, numeric, 1e-8)
-    # Softmax gives probabilities: what one output gains the others lose.
+    # Softmax outputs are probabilities, so their gradients sum to zero.
     np.testing.assert_allclose(analytic["0.weight"].sum(axis=1), 0, atol=1e-14)
     np.testing.assert_allclose(analytic["0.bias"].sum(), 0, atol=1e-14)
 
@@ -313,7 +313,7 @@ def test_s2_losses(s2_model, backend):
         assert_within_one_ulp(fn.gradients(s2_model, S2_DATA), 0.6931471805599453)
         logits = s2_model.predict(S2_DATA[0])
         assert_within_one_ulp(fn.cross_entropy(logits, [0]), 0.6931471805599453)
-        # As the report codes it: -log summed over all classes, not only over the right one.
+        # As in the report: -log summed over all classes, not only for the true one.
         assert_within_one_ulp(fn.cross_entropy(logits, [[1.0, 1.0]]), 1.3862943611198906)
 
 
@@ -327,7 +327,7 @@ def test_s2_losses_in_pure_python(s2_model):
 # Pure Python
 
 
-def test_pure_python_needs_nothing_but_math():
+def test_pure_python_imports_only_math():
     tree = ast.parse(inspect.getsource(pure_python))
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
     names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
@@ -345,7 +345,7 @@ def test_pure_python_forward_and_loss(activation):
     np.testing.assert_allclose(losses, fn.cross_entropy(logits, labels, reduction="none"), rtol=1e-14)
 
 
-def test_pure_python_is_stable_far_out():
+def test_pure_python_is_stable_for_large_logits():
     assert pure_python.sigmoid(-1000.0) == 0
     assert pure_python.sigmoid(1000.0) == 1
     assert pure_python.softmax([1000.0, 0.0]) == [1, 0]
@@ -368,7 +368,12 @@ def test_pure_python_checks_labels(label):
         ([[[1.0]]], [[0.0]], ["relu"], "L - 1 activations"),
         ([[[1.0]]], [[0.0], [0.0]], [], "L biases"),
         ([[[1.0, 2.0], [3.0]]], [[0.0, 0.0]], [], "layer 0 has 2 biases"),
-        ([[[1.0, 2.0]], [[1.0]]], [[0.0, 0.0], [0.0]], ["relu"], "layer 1 takes 1 features, but gets 2"),
+        (
+            [[[1.0, 2.0]], [[1.0]]],
+            [[0.0, 0.0], [0.0]],
+            ["relu"],
+            "layer 1 has 1 input features, but the layer before has 2",
+        ),
         ([[[1.0]], [[1.0]]], [[0.0], [0.0]], ["softmax"], "unknown activation 'softmax'"),
     ],
 )
@@ -388,7 +393,7 @@ class WrongTanh(fn.Tanh):
         return y, lambda dy, *, need_dx=True: dy
 
 
-def test_gradcheck_tells_right_from_wrong(unchanged):
+def test_gradcheck_detects_a_wrong_gradient(unchanged):
     model, data = mlp((3, 4, 2), dtype=np.float32), batch((3, 2))
     with unchanged(model):
         assert fn.gradcheck(model, data) < 1e-7

@@ -1,4 +1,4 @@
-"""Many trainings at once: the bits of one after the other, failures, Ctrl-C, the table."""
+"""Sweeps: the same bits as serial training, failures, Ctrl-C, and the table and file of a study."""
 
 import json
 import math
@@ -23,7 +23,7 @@ def data(count=600):
 
 
 def build(lr, hidden=8, dropout=0.1, **options):
-    """All that is random in a training: initial weights, dropout, the order of the samples."""
+    """A run with everything that draws random numbers: initial weights, dropout, the order of the samples."""
     model = fn.Sequential(
         fn.Linear(6, hidden), fn.Tanh(), fn.BatchNorm1d(hidden), fn.Dropout(dropout), fn.Linear(hidden, 3)
     )
@@ -55,14 +55,14 @@ def serial():
     return fn.sweep(build, GRID, jobs=1, progress=False)
 
 
-def test_the_bits_do_not_depend_on_the_jobs(serial):
+def test_results_do_not_depend_on_the_number_of_jobs(serial):
     assert len(serial) == 2 * 2 * 3
     for jobs in (2, 5, "auto"):
         assert curves(fn.sweep(build, GRID, jobs=jobs, progress=False)) == curves(serial)
 
 
 @pytest.mark.parametrize("name", ["ref", "jit"])
-def test_other_backends(name):
+def test_results_do_not_depend_on_the_jobs_with_other_backends(name):
     with fn.backend(name):
         alone = fn.sweep(build, {"lr": [0.1]}, seeds=[0, 1], jobs=1, progress=False)
         together = fn.sweep(build, {"lr": [0.1]}, seeds=[0, 1], jobs=2, progress=False)
@@ -72,7 +72,7 @@ def test_other_backends(name):
         np.testing.assert_allclose(losses, others, rtol=1e-4)
 
 
-def test_a_member_is_the_training_by_hand(serial):
+def test_a_run_of_a_sweep_equals_a_call_of_fit(serial):
     fn.manual_seed(2)
     options = build(0.1, 12)
     history = fn.fit(options.pop("model"), options.pop("data"), seed=2, progress=False, **options)
@@ -82,15 +82,15 @@ def test_a_member_is_the_training_by_hand(serial):
     assert member.values == {name: curve[-1] for name, curve in history.items()}
 
 
-def test_joblib_in_one_process(serial):
+def test_joblib_in_one_process_gives_the_same_results(serial):
     joblib = pytest.importorskip("joblib")
     with joblib.parallel_config(backend="threading", n_jobs=2):
         found = fn.sweep(build, {"lr": [0.1], "hidden": [12]}, executor="joblib", progress=False)
     assert curves(found) == curves(serial)[-3:]
 
 
-def test_joblib_in_two_processes(serial, pytestconfig):
-    """By a script, since the workers import what they are to call: they take over its path, not pytest's."""
+def test_joblib_in_two_processes_gives_the_same_results(serial, pytestconfig):
+    """In a script, because the workers import the function they call, with the path of the main script."""
     pytest.importorskip("joblib")
     script = f"""
 import json, sys
@@ -104,7 +104,7 @@ print(json.dumps(curves(fn.sweep(build, GRID, executor="joblib", jobs=2, progres
     assert json.loads(ran.stdout) == json.loads(json.dumps(curves(serial)))
 
 
-def test_what_is_random_outside_stays_as_it_was():
+def test_a_sweep_does_not_change_the_default_generator():
     fn.manual_seed(5)
     before = fn.get_num_threads()
     first = fn.Linear(2, 2).weight.value
@@ -115,13 +115,13 @@ def test_what_is_random_outside_stays_as_it_was():
     assert fn.get_num_threads() == before
 
 
-def test_a_list_of_points_and_a_seed_argument():
+def test_the_grid_may_be_a_list_and_build_may_take_the_seed():
     points = [{"lr": 0.1}, {"lr": 0.01}]
     study = fn.sweep(with_seed, points, seeds=(0, 2), progress=False)
     assert [(m.point, m.seed) for m in study.members] == [(p, s) for p in points for s in (0, 2)]
 
 
-def test_results_that_are_no_histories():
+def test_build_may_return_a_dict_of_results():
     study = fn.sweep(lambda a, seed: {"sum": a + seed, "accuracy": 1}, {"a": [1, 5]}, progress=False)
     assert [m.values for m in study.members] == [
         {"sum": a + s, "accuracy": 1} for a in (1, 5) for s in range(3)
@@ -129,28 +129,26 @@ def test_results_that_are_no_histories():
     row = study.rows()[1]
     assert row["a"] == 5
     assert row["sum"] == Spread(6.0, 1.0, 3)
-    assert study.best("accuracy") == {"a": 1}  # the first of equals
+    assert study.best("accuracy") == {"a": 1}  # the first of several equal points
     assert study.best("sum", mode="max") == {"a": 5}
-    with pytest.raises(ValueError, match=r"'val_accuracy': there are accuracy, seconds, sum"):
+    with pytest.raises(ValueError, match=r"'val_accuracy': the results are accuracy, seconds, sum"):
         study.best()
 
 
-def test_a_member_that_fails_is_reported_and_the_others_go_on():
+def test_a_failed_run_is_reported_and_the_others_continue():
     def some_fail(lr, seed):
         if seed == 1:
             raise OverflowError("seed 1 is bad")
         return build(lr)
 
     for jobs in (1, 3):
-        with pytest.warns(
-            UserWarning, match=r"2 of 6 trainings failed.*OverflowError: seed 1 is bad.*failed"
-        ):
+        with pytest.warns(UserWarning, match=r"2 of 6 runs failed.*OverflowError: seed 1 is bad.*failed"):
             study = fn.sweep(some_fail, {"lr": [0.1, 0.2]}, jobs=jobs, progress=False)
         assert [(m.point["lr"], m.seed) for m in study.failed] == [(0.1, 1), (0.2, 1)]
         assert "some_fail" in study.failed[0].details
         assert study.rows()[0]["val_accuracy"].runs == 2
         assert "failed: lr 0.1, seed 1: OverflowError: seed 1 is bad" in str(study)
-    # Those that failed, and only those, are trained again.
+    # Only the failed runs are trained again.
     tried = []
 
     def all_well(lr, seed):
@@ -163,14 +161,14 @@ def test_a_member_that_fails_is_reported_and_the_others_go_on():
     assert [m.seed for m in study.members] == [0, 1, 2, 0, 1, 2]
 
 
-def test_a_diverging_member_fails_alone():
+def test_a_diverging_run_does_not_stop_the_others():
     with pytest.warns(UserWarning, match=r"1 of 2 .*NonFiniteError"):
         study = fn.sweep(build, {"lr": [0.1, 1e30]}, seeds=[0], progress=False)
     assert [m.point["lr"] for m in study.failed] == [1e30]
 
 
-def test_nothing_but_failures_is_an_error():
-    with pytest.raises(RuntimeError, match=r"(?s)all 2 trainings failed.*KeyError: 'typo'"):
+def test_a_sweep_without_a_successful_run_raises():
+    with pytest.raises(RuntimeError, match=r"(?s)all 2 runs failed.*KeyError: 'typo'"):
         fn.sweep(lambda lr: {}["typo"], {"lr": [1]}, seeds=[0, 1], progress=False)
     with pytest.raises(RuntimeError, match=r"TypeError: build must return.*returned None"):
         fn.sweep(lambda lr: None, {"lr": [1]}, progress=False)
@@ -184,13 +182,13 @@ def test_nothing_but_failures_is_an_error():
         ({"grid": {"lr": 0.1}}, TypeError, "list of values for 'lr', not 0.1"),
         ({"grid": {"lr": "adam"}}, TypeError, "list of values for 'lr', not 'adam'"),
         ({"grid": {"lr": []}}, ValueError, "no value for 'lr'"),
-        ({"grid": []}, TypeError, "at least one"),
+        ({"grid": []}, TypeError, "at least one dict"),
         ({"grid": {"speed": [1]}}, TypeError, r"build\(lr.* does not take the parameters speed"),
-        ({"grid": {"lr": [0.1, 0.2, 0.1]}}, ValueError, r"look alike, {'lr': 0.1} and {'lr': 0.1}"),
-        ({"grid": {"lr": [lambda: 0.1, lambda: 0.2]}}, ValueError, "look alike.*tell them by a name"),
+        ({"grid": {"lr": [0.1, 0.2, 0.1]}}, ValueError, r"are the same, {'lr': 0.1} and {'lr': 0.1}"),
+        ({"grid": {"lr": [lambda: 0.1, lambda: 0.2]}}, ValueError, "are the same.*use names"),
         ({"seeds": 3}, TypeError, r"range\(3\), not 3"),
         ({"seeds": []}, ValueError, "at least one"),
-        ({"seeds": [1, 1]}, ValueError, r"different numbers.*\[1, 1\]"),
+        ({"seeds": [1, 1]}, ValueError, r"without repetitions, not \[1, 1\]"),
         ({"seeds": [-1]}, ValueError, "non-negative integer, not -1"),
         ({"seeds": [0.5]}, ValueError, "non-negative integer, not 0.5"),
         ({"jobs": 0}, ValueError, "jobs must be an integer of at least 1, not 0"),
@@ -199,20 +197,20 @@ def test_nothing_but_failures_is_an_error():
         ({"build": None}, TypeError, "build must be a function"),
     ],
 )
-def test_what_cannot_be_meant(options, error, match):
+def test_invalid_arguments_are_rejected(options, error, match):
     options = {"build": build, "grid": {"lr": [0.1]}, "progress": False, **options}
     with pytest.raises(error, match=match):
         fn.sweep(options.pop("build"), options.pop("grid"), **options)
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_ctrl_c_keeps_what_is_done(jobs):
+def test_ctrl_c_keeps_the_finished_runs(jobs):
     study = fn.Study()
 
     def interrupted(lr, seed):
         if seed == 3:
             os.kill(os.getpid(), signal.SIGINT)
-            return build(lr, epochs=10**6)  # it would take for ever
+            return build(lr, epochs=10**6)  # would not end within the test
         return build(lr)
 
     started = time.monotonic()
@@ -221,7 +219,7 @@ def test_ctrl_c_keeps_what_is_done(jobs):
     assert time.monotonic() - started < 30
     kept = {m.seed for m in study.members}
     assert 3 not in kept
-    assert len(kept & {0, 1, 2}) >= 4 - jobs  # every other job may still be at one of them
+    assert len(kept & {0, 1, 2}) >= 4 - jobs  # each of the other jobs may still be training one of them
     assert not any(thread.name.startswith("fastnn-sweep") for thread in threading.enumerate())
     before = curves(study)
     fn.sweep(build, {"lr": [0.1]}, seeds=range(8), study=study, progress=False)
@@ -230,7 +228,7 @@ def test_ctrl_c_keeps_what_is_done(jobs):
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_each_trains_on_one_thread_and_the_number_of_threads_is_given_back(jobs):
+def test_runs_use_one_thread_and_the_number_of_threads_is_restored(jobs):
     before = fn.get_num_threads()
     fn.set_num_threads(2)
     try:
@@ -239,14 +237,14 @@ def test_each_trains_on_one_thread_and_the_number_of_threads_is_given_back(jobs)
         )
         assert [member.values["threads"] for member in study.members] == [1, 1]
         assert fn.get_num_threads() == 2
-        with pytest.raises(RuntimeError, match="all 1 trainings failed"):
+        with pytest.raises(RuntimeError, match="all 1 runs failed"):
             fn.sweep(lambda lr: 1 / 0, {"lr": [1]}, seeds=[0], jobs=jobs, progress=False)
         assert fn.get_num_threads() == 2
     finally:
         fn.set_num_threads(before)
 
 
-def test_a_study_gets_each_member_once():
+def test_a_study_has_each_run_once():
     class Counted(fn.Study):
         added = 0
 
@@ -259,7 +257,7 @@ def test_a_study_gets_each_member_once():
     assert study.added == len(study) == 3
 
 
-def test_the_table(serial):
+def test_the_table_has_means_and_deviations_of_each_point(serial):
     lines = str(serial).splitlines()
     assert lines[0].split() == ["lr", "hidden", "loss", "accuracy", "val_loss", "val_accuracy", "seconds"]
     assert len(lines) == 5
@@ -269,8 +267,8 @@ def test_the_table(serial):
     assert spread.mean == pytest.approx(np.mean(values))
     assert spread.std == pytest.approx(np.std(values, ddof=1))
     assert str(spread) in lines[1]
-    assert repr(serial) == "<Study of 12 trainings, 0 failed>"
-    assert str(fn.Study()) == "no training has finished"
+    assert repr(serial) == "<Study of 12 runs, 0 failed>"
+    assert str(fn.Study()) == "no run has finished"
 
 
 @pytest.mark.parametrize(
@@ -284,11 +282,11 @@ def test_the_table(serial):
         (Spread(math.inf, math.nan, 2), "inf"),
     ],
 )
-def test_as_many_digits_as_are_certain(spread, text):
+def test_a_spread_is_printed_with_two_digits_of_its_deviation(spread, text):
     assert str(spread).replace(" ± nan", "") in (text, f"{text}.0000", f"{text}0000")
 
 
-def test_warnings_of_members_are_in_the_table():
+def test_the_table_has_the_warnings_of_runs():
     def build():
         model = fn.Sequential(fn.Linear(6, 3, weight_init="zeros", bias_init="zeros"))
         return {"model": model, "data": data(6000), "batch_size": 20, "optimizer": fn.SGD(lr=1e-9)}
@@ -300,7 +298,7 @@ def test_warnings_of_members_are_in_the_table():
     ]
 
 
-def test_saved_and_loaded(serial, tmp_path):
+def test_a_loaded_study_equals_the_saved_one(serial, tmp_path):
     with pytest.warns(UserWarning, match="1 of 2"):
         study = fn.sweep(
             lambda layer, sizes: {"size": sizes[1]} if layer is fn.ReLU else 1 / 0,
@@ -316,15 +314,15 @@ def test_saved_and_loaded(serial, tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"members": [{"seed": 1}]}', '{"members": 3}', "[]"])
-def test_a_file_that_is_no_study(tmp_path, text):
+def test_loading_another_file_raises(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
-    with pytest.raises(ValueError, match=r"x\.json holds no study"):
+    with pytest.raises(ValueError, match=r"x\.json is not a study"):
         fn.Study.load(tmp_path / "x.json")
     with pytest.raises(FileNotFoundError):
         fn.Study.load(tmp_path / "missing.json")
 
 
-def test_members_are_told_apart_by_exact_numbers(tmp_path):
+def test_points_are_compared_exactly(tmp_path):
     study = fn.Study([Member({"lr": 0.1}, 0), Member({"lr": 0.1 + 1e-9}, 0), Member({"lr": 0.1}, 1)])
     assert len(study) == 3
     assert len(study.points()) == 2
@@ -332,7 +330,7 @@ def test_members_are_told_apart_by_exact_numbers(tmp_path):
     assert json.loads((tmp_path / "s.json").read_text())["members"][1]["point"] == {"lr": 0.1 + 1e-9}
 
 
-def test_bands(serial, tmp_path):
+def test_plot_draws_a_curve_and_rejects_an_unknown_one(serial, tmp_path):
     assert serial.plot(tmp_path / "bands.png", name="val_loss", log=True).stat().st_size > 10_000
     with pytest.raises(ValueError, match="has no 'auc'"):
         serial.plot(tmp_path / "none.png", name="auc")

@@ -1,4 +1,4 @@
-"""Pictures of curves and of weights."""
+"""`fn.viz.save_curves` and `fn.viz.save_weights`."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ from fastnn import viz
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The figures written in this test, in order."""
+    """The figures that this test writes, in order."""
     figures = []
     savefig = Figure.savefig
 
@@ -28,7 +28,7 @@ def drawn(monkeypatch):
 
 @pytest.fixture
 def history():
-    """Three epochs of 100 updates, with validation."""
+    """A history of three epochs of 100 updates, with validation."""
     history = fn.History()
     history.updates["loss"] = list(np.exp(-np.arange(300) / 100))
     for epoch in range(3):
@@ -42,7 +42,7 @@ def points(line):
     return [list(map(float, values)) for values in line.get_data()]
 
 
-def test_curves_show_every_update_their_means_and_every_epoch(drawn, history, tmp_path):
+def test_curves_show_updates_block_means_and_epochs(drawn, history, tmp_path):
     path = viz.save_curves(history, tmp_path / "curves.png")
     assert path == tmp_path / "curves.png"
     assert imread(path).shape == (540, 1200, 4)
@@ -72,7 +72,7 @@ def test_curves_of_an_unfinished_first_epoch_have_one_panel(drawn, tmp_path):
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 7, 60])
-def test_epochs_and_updates_have_whole_numbers_as_ticks(drawn, tmp_path, epochs):
+def test_ticks_of_epochs_and_updates_are_integers(drawn, tmp_path, epochs):
     history = fn.History()
     history.updates["loss"] = [1.0] * epochs
     for _ in range(epochs):
@@ -85,7 +85,7 @@ def test_epochs_and_updates_have_whole_numbers_as_ticks(drawn, tmp_path, epochs)
         assert all(tick == int(tick) for tick in shown)
 
 
-def test_a_history_plots_itself(history, tmp_path):
+def test_history_plot_writes_the_curves(history, tmp_path):
     assert history.plot(tmp_path / "curves.svg").read_text().startswith("<?xml")
 
 
@@ -108,13 +108,13 @@ def test_each_column_of_the_weights_is_an_image(drawn, tmp_path):
     assert np.count_nonzero(~np.isnan(mosaic)) == weights.size
 
 
-def test_the_colour_scale_has_zero_in_the_middle_and_a_bar(drawn, tmp_path):
+def test_the_colour_scale_is_symmetric_and_has_a_bar(drawn, tmp_path):
     weights = np.random.default_rng(0).normal(loc=1, size=(16, 128))
     viz.save_weights(weights, tmp_path / "w.png")
     axes, bar = drawn[0].axes
     low, high = axes.images[0].get_clim()
     assert low == -high
-    assert 0.994 < np.mean(np.abs(weights) <= high) < 1  # a few may be darker than the scale ends
+    assert 0.994 < np.mean(np.abs(weights) <= high) < 1  # a few weights are beyond the ends of the scale
     assert axes.images[0].cmap.name == "RdBu_r"
     assert bar.get_ylabel() == "weight"
 
@@ -130,7 +130,7 @@ def test_the_grid_is_full_and_wider_than_high(drawn, tmp_path, count, columns):
     assert drawn[0].axes[0].images[0].get_array().shape[1] == 3 * columns - 1
 
 
-def test_titles_stand_above_their_images(drawn, tmp_path):
+def test_titles_are_above_their_images(drawn, tmp_path):
     titles = [f"class {c}" for c in range(10)]
     viz.save_weights(np.ones((64, 10)), tmp_path / "w.png", titles=titles)
     axes = drawn[0].axes[0]
@@ -145,23 +145,23 @@ def test_titles_stand_above_their_images(drawn, tmp_path):
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        (np.ones((8, 2)), {}, "8 weights of a unit make no square image: pass image_shape"),
+        (np.ones((8, 2)), {}, "8 weights of a unit do not form a square: pass image_shape"),
         (np.ones((8, 2)), {"image_shape": (3, 3)}, "image_shape 3 x 3 does not fit the 8 weights"),
         (np.ones((8, 2)), {"image_shape": (-2, -4)}, "image_shape -2 x -4 does not fit"),
         (np.ones((4, 2)), {"titles": ["one"]}, "1 titles for 2 images"),
         (np.ones((4, 2)), {"columns": 0}, "columns must be at least 1, not 0"),
         (np.ones(4), {}, r"shape \(in, out\), not \(4,\)"),
         (np.ones((4, 0)), {}, r"shape \(in, out\), not \(4, 0\)"),
-        (np.full((4, 2), np.nan), {}, "nan or infinite"),
+        (np.full((4, 2), np.nan), {}, "NaN or infinite"),
     ],
 )
-def test_weights_that_make_no_pictures_raise(tmp_path, weights, options, message):
+def test_invalid_weights_and_options_are_rejected(tmp_path, weights, options, message):
     with pytest.raises(ValueError, match=message):
         viz.save_weights(weights, tmp_path / "w.png", **options)
     assert not list(tmp_path.iterdir())
 
 
-def test_without_matplotlib_the_message_says_what_to_install(monkeypatch, history, tmp_path):
+def test_a_missing_matplotlib_raises_an_error_that_says_what_to_install(monkeypatch, history, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     for draw in (
         lambda: viz.save_curves(history, tmp_path / "c.png"),
@@ -171,7 +171,7 @@ def test_without_matplotlib_the_message_says_what_to_install(monkeypatch, histor
             draw()
 
 
-def test_drawing_leaves_pyplot_alone(tmp_path):
+def test_drawing_does_not_import_pyplot(tmp_path):
     script = (
         "import sys, fastnn.viz; assert 'matplotlib' not in sys.modules;"
         f"fastnn.viz.save_weights([[1.0]], {str(tmp_path / 'w.png')!r});"
