@@ -103,7 +103,7 @@ class Together(Augmentation):
     def gather(
         self, images: Array, index: Array, state: Array, scale: float | None, dtype: np.dtype[Any]
     ) -> Array:
-        """The mini-batch `images[index]` as floats, changed, as `layers.base.take` gives it unchanged.
+        """The mini-batch `images[index]` as floats, changed, as `gather.gather_rows` returns it unchanged.
 
         `state` (2,) uint64 = (key, count of batches) is advanced.
         """

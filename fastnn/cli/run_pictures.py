@@ -46,7 +46,7 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
         settings = _flat({key: value for key, value in _written_settings(folder).items() if key not in FREE})
-        history = _history(folder)
+        history = History.from_dict(json.loads((folder / train_run.HISTORY).read_text()))
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     alike = [settings for settings, _ in groups.values()]
     every = dict.fromkeys(key for settings in alike for key in settings)
@@ -68,14 +68,6 @@ def _flat(settings: dict[str, Any]) -> dict[str, Any]:
     described = settings.pop("optimizer")
     arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
     return {**settings, "optimizer": described["class_path"].rpartition(".")[2], **arguments}
-
-
-def _history(run: Path) -> History:
-    written = json.loads((run / train_run.HISTORY).read_text())
-    history = History()
-    history.update(written["epochs"])
-    history.updates = written["updates"]
-    return history
 
 
 def _written_settings(run: Path) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from fastnn.kernels import BACKENDS
 from fastnn.layers import ACTIVATIONS
 from fastnn.losses import loss_function
 from fastnn.optim import schedules
-from fastnn.optim.ema import ema_of
 from fastnn.optim.optimizers import SGD, Adam, Optimizer
 from fastnn.optim.schedules import Schedule
+from fastnn.training.options import OPTION_NAMES, TrainingOptions
 from fastnn.training.orders import ORDERS
 
 Part = tuple[Array, Array]
@@ -111,8 +111,7 @@ class Settings:
         choose(self.schedule, SCHEDULES, "schedule")
         choose(self.order, ORDERS, "order")
         in_range(self.dropout, "dropout", 0, 1)
-        ema_of(self.ema)
-        self.augmentation()
+        self.options()
         if len(self.layers) < 2:
             raise ValueError(f"layers must name at least the pixels and the classes, not {self.layers}")
         for size in self.layers:
@@ -130,6 +129,13 @@ class Settings:
             choose(self.backend, dict.fromkeys(BACKENDS), "backend")
         if self.threads is not None:
             positive_int(self.threads, "threads")
+
+    def options(self) -> TrainingOptions:
+        """The training options among the settings. Raises ValueError for an invalid one."""
+        own = {name: value for name, value in vars(self).items() if name in OPTION_NAMES}
+        return TrainingOptions(
+            **{**own, "schedule": SCHEDULES[self.schedule](), "augment": self.augmentation()}
+        )
 
     def augmentation(self) -> Augmentation | None:
         """What is asked to be done to the training images, or None."""

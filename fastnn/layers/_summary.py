@@ -1,29 +1,50 @@
-"""The table that `model.summary()` gives."""
+"""The table that `model.summary()` returns."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
 
 from fastnn._validation import Shape
-from fastnn.layers.base import Layer
-from fastnn.layers.sequential import Sequential
+from fastnn.param import Buffer, Param
 
 HEADER = ("layer", "", "output of a sample", "bytes", "FLOP", "trainable", "fixed", "bytes")
 
-MOST = 40  # characters of a layer, so that a table of usual shapes stays below 110
+MOST = 40  # characters of a layer, so that a table with usual shapes is less than 110 wide
 
 
-def summary(model: Layer, input_shape: Shape | None) -> str:
-    """One row per layer; shapes start at the first layer that knows what it takes.
+class Stage(Protocol):
+    """A layer, as far as a summary uses it."""
 
-    Frozen parameters and buffers count as fixed.
+    @property
+    def input_shape(self) -> Shape | None: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def output_shape(self, shape: Shape) -> Shape: ...
+
+    def flop(self, shape: Shape) -> int: ...
+
+    def parameters(self) -> list[Param]: ...
+
+    def buffers(self) -> list[Buffer]: ...
+
+
+def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) -> str:
+    """One row per stage, and one for the whole model.
+
+    Shapes start at the first stage that knows its input shape. Frozen parameters and buffers count as fixed.
     """
     rows = [HEADER]
     itemsize = model.dtype.itemsize
     shape = input_shape
     nbytes: list[int | None] = []
     flop: list[int | None] = []
-    for index, layer in enumerate(model.layers if isinstance(model, Sequential) else [model]):
+    for index, layer in enumerate(stages):
         shape = shape if shape is not None else layer.input_shape
         flop.append(None if shape is None else layer.flop(shape))
         shape = None if shape is None else layer.output_shape(shape)
@@ -46,8 +67,8 @@ def summary(model: Layer, input_shape: Shape | None) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def _counts(layer: Layer) -> tuple[str, str, str]:
-    """How many numbers are trained, how many are not, buffers among them, and the memory of all of them."""
+def _counts(layer: Stage) -> tuple[str, str, str]:
+    """The number of trained elements, of fixed ones (buffers included), and the memory of both."""
     params = layer.parameters()
     trainable = sum(param.size for param in params if not param.frozen)
     held = (*params, *layer.buffers())
@@ -57,7 +78,7 @@ def _counts(layer: Layer) -> tuple[str, str, str]:
 
 
 def _sum(numbers: list[int | None]) -> int | None:
-    """None if one of them is not known."""
+    """The sum; None if one of the numbers is unknown."""
     known = [number for number in numbers if number is not None]
     return sum(known) if len(known) == len(numbers) else None
 

@@ -1,8 +1,8 @@
-"""Layers one after the other."""
+"""Sequential: layers applied one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fastnn._validation import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
@@ -12,9 +12,9 @@ from fastnn.recording.recorder import Backward, run_layer
 class Sequential(Layer):
     """The composition of layers: the output of each is the input of the next.
 
-    Going back, it stops at the lowest layer that has something to train, unless the gradient of the
-    input is asked for. Raises TypeError for what is not a layer, ValueError when a parameter occurs twice
-    (gradients overwrite, so a shared one would lose all but one of its contributions).
+    The backward pass stops at the first layer with trainable parameters, unless the gradient of the input is
+    needed. Raises TypeError for an argument that is not a layer, ValueError if a parameter occurs twice
+    (a backward pass overwrites gradients, so a shared parameter would lose all contributions but one).
     """
 
     recordable = True
@@ -25,18 +25,18 @@ class Sequential(Layer):
         name_parameters(self)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
-        ways_back: list[Backward] = []
+        backwards: list[Backward] = []
         for layer in self.layers:
-            x, way_back = run_layer(layer, x, train)
-            ways_back.append(way_back)
+            x, layer_backward = run_layer(layer, x, train)
+            backwards.append(layer_backward)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             trainable = (index for index, layer in enumerate(self.layers) if layer.trainable)
-            lowest = 0 if need_dx else next(trainable, len(ways_back))
+            lowest = 0 if need_dx else next(trainable, len(backwards))
             dx: Array | None = dy
-            for index in reversed(range(lowest, len(ways_back))):
-                assert dx is not None, "a layer was asked for the gradient of its input and gave None"
-                dx = ways_back[index](dx, need_dx=need_dx or index > lowest)
+            for index in reversed(range(lowest, len(backwards))):
+                assert dx is not None, "a backward function returned None, not the gradient of its input"
+                dx = backwards[index](dx, need_dx=need_dx or index > lowest)
             return dx if need_dx else None
 
         return x, backward
@@ -52,8 +52,11 @@ class Sequential(Layer):
         inputs = [shape, *self._shapes(shape)]
         return sum(layer.flop(own) for layer, own in zip(self.layers, inputs, strict=False))
 
+    def _stages(self) -> Sequence[Layer]:
+        return self.layers
+
     def _shapes(self, shape: Shape) -> Iterator[Shape]:
-        """The output shape of each layer. Raises ValueError, naming the layer."""
+        """Yield the output shape of each layer. Raises ValueError that names the layer that does not fit."""
         for index, layer in enumerate(self.layers):
             try:
                 shape = layer.output_shape(shape)

@@ -105,6 +105,6 @@ class EMA:
         return f"EMA({self.decay:g}{'' if self.warmup else ', warmup=False'})"
 
 
-def ema_of(ema: float | EMA | None) -> EMA | None:
-    """The averages themselves, or new ones with that decay."""
-    return ema if ema is None or isinstance(ema, EMA) else EMA(ema)
+def ema_of(ema: float | EMA) -> EMA:
+    """The `EMA` itself, or a new one with this decay."""
+    return ema if isinstance(ema, EMA) else EMA(ema)

@@ -122,9 +122,9 @@ class Optimizer(Noted, ABC):
                 continue
             if param.has_grad:
                 self._step(param)
-            elif isinstance(recorder, Recorder) and recorder.has_call_backs:
+            elif isinstance(recorder, Recorder) and recorder.has_callbacks:
                 # Python code may make its gradient in a later step.
-                recorder.call_back(partial(self._step_if_late, param))
+                recorder.callback(partial(self._step_if_late, param))
 
     def _step(self, param: Param) -> None:
         run_function(self, partial(self._update, param))

@@ -275,18 +275,21 @@ def _cosine(start: float, end: float, share: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
 
 
+def schedule_of(schedule: object) -> Schedule:
+    """The schedule itself; TypeError for anything else."""
+    if not isinstance(schedule, Schedule):
+        hint = " (add parentheses to make an instance)" if isinstance(schedule, type) else ""
+        raise TypeError(f"schedule must be a schedule such as fn.schedules.Cosine(), not {schedule!r}{hint}")
+    return schedule
+
+
 class Rates:
     """The learning rates of one training: a schedule times `lr`.
 
-    Raises TypeError for what is no schedule, ValueError if it needs a length that nobody knows.
+    Raises ValueError if the schedule needs a length that is unknown.
     """
 
     def __init__(self, schedule: Schedule, lr: float, length: Length) -> None:
-        if not isinstance(schedule, Schedule):
-            hint = " (an instance is wanted: add parentheses)" if isinstance(schedule, type) else ""
-            raise TypeError(
-                f"schedule must be a schedule such as fn.schedules.Cosine(), not {schedule!r}{hint}"
-            )
         schedule.check(length)
         self.schedule = schedule
         self.lr = lr
@@ -294,7 +297,7 @@ class Rates:
         self._first, self._kept = 0, np.empty(0)
 
     def of(self, first: int, count: int) -> Array:
-        """Those of updates first, first + 1, ..., float64 (count,). They are kept, since they take time."""
+        """The learning rates of updates first, first + 1, ..., float64 (count,); cached: they take time."""
         skipped = first - self._first
         if not (skipped >= 0 and skipped + count <= len(self._kept)):
             self._first, self._kept = first, self.lr * self.schedule.factors(first, count, self.length)
@@ -302,6 +305,6 @@ class Rates:
         return self._kept[skipped : skipped + count]
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
-        """Tell the schedule what an epoch gave."""
+        """Pass the losses and metrics of an epoch to the schedule."""
         self.schedule.end_epoch(values)
         self._kept = np.empty(0)

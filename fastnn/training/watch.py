@@ -131,7 +131,7 @@ def look(training: Training, batch: tuple[Array, Array]) -> Layers:
     """The gradients of the loss of a batch, and the units that are 0 for all of it; changes nothing."""
     model, loss = training.model, training.trainer.loss
     x, target = batch
-    with states.kept(model), states.kept_gradients(model):
+    with states.restored(model), states.restored_gradients(model):
         outputs, backward = model.forward(x, train=True)
         _, dy = loss.value_and_gradient(outputs, target)
         backward(dy, need_dx=False)

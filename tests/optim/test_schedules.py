@@ -302,7 +302,7 @@ def test_states_are_taken_up():
         (lambda: OneCycle(up=1.5), "up"),
         (lambda: Warmup(0), "updates"),
         (lambda: Plateau(mode="up"), "mode"),
-        (lambda: Plateau("val_dice"), "'val_dice' the better the larger or the smaller"),
+        (lambda: Plateau("val_dice"), "are larger or smaller values of 'val_dice' better"),
         (lambda: fn.Trainer(net(), schedule=Cosine()), "total_updates"),
         (lambda: fn.Trainer(net(), schedule=Warmup(2, Step(1))), "updates_per_epoch"),
     ],

@@ -189,7 +189,7 @@ def test_early_stopping_by_hand(options, values, epochs, best):
 def test_without_restoring_the_last_weights_stay():
     stopping = fn.EarlyStopping(patience=1, restore_best=False)
     model, history = fit(Scripted("val_loss", [1, 2, 3]), stopping, epochs=3)
-    assert "val_loss has not become better than 1, of epoch 1, for 1 epochs" in history.stopped
+    assert "val_loss has not improved for 1 epochs; its best value is 1, of epoch 1" in history.stopped
     assert all((p.value == 1).all() for p in model.parameters())
 
 
@@ -226,8 +226,8 @@ def test_metrics_of_every_epoch():
 
 def test_bad_metrics_are_named():
     for metrics, message in (
-        ([certainty, certainty], "two metrics are called 'certainty'"),
-        ({"loss": certainty}, "there already"),
+        ([certainty, certainty], "two metrics are named 'certainty'"),
+        ({"loss": certainty}, "always reported"),
     ):
         with pytest.raises(ValueError, match=message):
             fn.evaluate(net(), data(), metrics=metrics)

@@ -124,7 +124,7 @@ def test_shuffle_is_another_word():
         ({"order": "random", "shuffle": False}, "shuffle=False means order='fixed', but order='random'"),
         (
             {"order": "alternate", "data": (np.ones((4, 4)), np.full((4, 3), 0.7)), "loss": "squared_error"},
-            "goes by classes, but the targets name none",
+            "needs classes, but the targets do not name them",
         ),
     ],
 )

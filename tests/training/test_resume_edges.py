@@ -192,7 +192,7 @@ def test_a_flipped_bit_is_noticed(train, path, place):
     content = bytearray(path.read_bytes())
     content[place] ^= 4
     path.write_bytes(content)
-    with pytest.raises(fn.CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(fn.CheckpointError, match="not a readable checkpoint"):
         train(checkpoint=path)
     assert path.read_bytes() == content
 
@@ -280,5 +280,5 @@ def test_what_is_better_follows_from_the_name(monitor, mode):
 
 
 def test_what_is_better_must_be_known():
-    with pytest.raises(ValueError, match="'val_dice' the better the larger or the smaller"):
+    with pytest.raises(ValueError, match="are larger or smaller values of 'val_dice' better"):
         fn.EarlyStopping("val_dice")
