@@ -66,14 +66,14 @@ def test_setting_takes_any_real_array_and_keeps_the_type(param, value):
 
 @pytest.mark.parametrize("shape", [(3, 2), (6,), (2, 3, 1), (1, 3), ()], ids=str)
 def test_wrong_shape_is_refused_not_broadcast(param, shape):
-    with pytest.raises(ValueError, match=r"parameter 'w' has the shape \(2, 3\), the new value \("):
+    with pytest.raises(ValueError, match=r"parameter 'w' must have shape \(2, 3\), got \("):
         param.value = np.ones(shape)
     assert param.value[1, 2] == 5
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "U3", "object"])
 def test_what_is_not_real_is_refused(param, dtype):
-    with pytest.raises(TypeError, match="parameter 'w' holds real numbers"):
+    with pytest.raises(TypeError, match="parameter 'w' must hold real numbers"):
         param.value = np.ones((2, 3)).astype(dtype)
     assert param.value[1, 2] == 5
 

@@ -111,7 +111,7 @@ def test_key_is_the_seed_or_the_next_draw(draw):
 @pytest.mark.parametrize("seed", [-1, 1.0, "1", True])
 @pytest.mark.parametrize("door", [fn.manual_seed, rng.key, rng.counter_generator])
 def test_bad_seed_is_refused(door, seed):
-    with pytest.raises(ValueError, match=f"a seed is a non-negative integer, not {seed!r}"):
+    with pytest.raises(ValueError, match=f"a seed must be a non-negative integer, not {seed!r}"):
         door(seed)
 
 

@@ -135,7 +135,7 @@ class RecordedStep:
             for buffer, array in pairs:
                 buffer[...] = array
             x, y = self.inputs
-        loss = self.plan.step(x, y)
+        loss: float | None = self.plan.step(x, y)
         return DIFFERENT_BATCH if loss is None else loss
 
     def run(self, order: Array, losses: Array, rates: Array | None = None) -> int:
@@ -147,6 +147,8 @@ class RecordedStep:
         """
         # One step at a time with callbacks, since they may change what the next step depends on.
         seconds = 0.0 if self.has_callbacks else RUN_SECONDS
+        steps: int
+        error: BaseException | None
         steps, error = self.plan.run(order, len(self.inputs[0]), losses, seconds, rates)
         if error is not None and steps == 0:
             raise error

@@ -232,9 +232,12 @@ def test_an_optimizer_goes_on_from_its_state(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("0.weight.steps"), "knows nothing of the parameter '0.weight'"),
+        (lambda state: state.pop("0.weight.steps"), "parameter '0.weight' is missing from the state"),
         (lambda state: state.update({"7.weight.m": np.zeros(3)}), "no parameter '7.weight'"),
-        (lambda state: state.update({"0.bias.m": np.zeros(4)}), r"0.bias.m has the shape \(4,\)"),
+        (
+            lambda state: state.update({"0.bias.m": np.zeros(4)}),
+            r"0.bias.m must have shape \(.*\), got \(4,\)",
+        ),
         (lambda state: state.update(lr=-1), "lr"),
     ],
 )

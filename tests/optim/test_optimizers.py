@@ -238,8 +238,8 @@ def test_defaults():
         (fn.SGD, {"weight_decay": -1}, "weight_decay must be a finite number, at least 0"),
         (fn.SGD, {"nesterov": True}, "nesterov needs a momentum above 0"),
         (fn.Adam, {"lr": -0.1}, "lr must be a finite number, at least 0"),
-        (fn.Adam, {"betas": (1, 0.999)}, r"betas\[0\] must lie in \[0, 1\), not 1"),
-        (fn.Adam, {"betas": (0.9, 1.5)}, r"betas\[1\] must lie in \[0, 1\), not 1.5"),
+        (fn.Adam, {"betas": (1, 0.999)}, r"betas\[0\] must be in \[0, 1\), not 1"),
+        (fn.Adam, {"betas": (0.9, 1.5)}, r"betas\[1\] must be in \[0, 1\), not 1.5"),
         (fn.Adam, {"betas": (-0.1, 0.9)}, r"betas\[0\] must .* \[0, 1"),
         (fn.Adam, {"eps": -1e-8}, "eps must be a finite number, at least 0"),
         (fn.Adam, {"weight_decay": -1}, "weight_decay must be a finite number, at least 0"),
@@ -276,7 +276,10 @@ def test_a_state_without_a_rate_or_with_a_bad_one_changes_nothing(make_model, bl
     model, optimizer = make_model(), fn.Adam(0.01)
     fn.fit(model, blobs, optimizer=optimizer, progress=False)
     before = optimizer.state_dict(model.parameters())
-    for lr, message in (({}, "learning rate, 'lr'"), ({"lr": "fast"}, "lr must be a finite number")):
+    for lr, message in (
+        ({}, "'lr', the learning rate, is missing"),
+        ({"lr": "fast"}, "lr must be a finite number"),
+    ):
         state = {name: value for name, value in before.items() if name != "lr"} | lr
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict({**state, "0.weight.steps": 7}, model.parameters())

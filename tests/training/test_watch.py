@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.training.watch import BETWEEN_LOOKS, LOOK
+from fastnn.training.watch import BETWEEN_CHECKS, CHECK_SAMPLES
 
 CLASSES = 4
 
@@ -55,7 +55,7 @@ def test_a_healthy_training_is_not_warned_of():
 
 
 def test_norms_are_those_of_the_gradients():
-    x, y = blobs(LOOK)  # all samples are looked at
+    x, y = blobs(CHECK_SAMPLES)  # all samples are looked at
     model = mlp(8, 16, CLASSES)
     model[2].bias.trainable = False
     watch = watched(model, (x, y))
@@ -112,7 +112,7 @@ def test_exploded_gradients():
     model[4].weight.value = 1e4 * model[4].weight.value
     model[0].weight.value = 1e-4 * model[0].weight.value
     watch = watched(model, optimizer=fn.SGD(lr=1e-12))
-    assert "explode on the way down" in watch.found["exploded"]
+    assert "explode towards the first layers" in watch.found["exploded"]
 
 
 def test_gradients_that_are_not_finite():
@@ -135,7 +135,7 @@ def test_a_loss_that_grows():
     def enlarge(training):
         model[0].weight.value = 20 * model[0].weight.value
 
-    with pytest.warns(UserWarning, match=r"the loss grows.*after 500 updates: lower the learning rate"):
+    with pytest.warns(UserWarning, match=r"the loss grows.*after 500 updates. Lower the learning rate"):
         fit(
             model,
             (x, targets),
@@ -237,15 +237,15 @@ def test_the_default_watch_leaves_users_layers_alone():
     counts = []
     for watch in (True, False):
         counting = Counting()
-        fit(fn.Sequential(counting, mlp(8, CLASSES)), blobs(BETWEEN_LOOKS), watch=watch)
+        fit(fn.Sequential(counting, mlp(8, CLASSES)), blobs(BETWEEN_CHECKS), watch=watch)
         counts.append(counting.calls)
-    assert counts[0] == counts[1] == BETWEEN_LOOKS // 16
+    assert counts[0] == counts[1] == BETWEEN_CHECKS // 16
 
 
 def test_the_default_watch_looks_ever_more_rarely(monkeypatch):
     looks = []
     monkeypatch.setattr(
-        "fastnn.training.watch.GradientWatch._look",
+        "fastnn.training.watch.GradientWatch._check",
         lambda watch, training: looks.append(training.updates * 16),
     )
     fit(mlp(8, CLASSES), epochs=40)
