@@ -151,7 +151,13 @@ class TrainingOptions:
 
     def __setattr__(self, name: str, value: Any) -> None:
         check = _CHECKS.get(name)
-        super().__setattr__(name, value if check is None else check(value, name))
+        if check is not None:
+            value = check(value, name)
+            self._apply_option(name, value)
+        super().__setattr__(name, value)
+
+    def _apply_option(self, name: str, value: Any) -> None:
+        """Act on the checked value of an option just before it is stored; an error rejects it."""
 
 
 class TrainingKeywords(TypedDict, total=False):

@@ -220,7 +220,7 @@ class StepLock:
             _locks.set(model, self._lock)
         self.model = model
 
-    def lock(self) -> threading.Lock:
+    def exclusive(self) -> threading.Lock:
         """The lock, to be used as a context manager; RuntimeError if it is held.
 
         Of two threads that ask at the very same moment, one waits. The lock itself is the context manager,

@@ -114,20 +114,21 @@ class Trainer(TrainingOptions):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        value = getattr(self, name)  # as it was checked
         if name == "model":
-            self._lock = StepLock(value)
-        elif name == "augment":
-            self._augmentation: Together | None = value
-        elif name == "schedule":
-            lr = self.optimizer.lr if self.rates is None else self.rates.lr
-            self.rates = None if value is None else Rates(value, lr, self._length)
-        elif name in ("clip_norm", "clip_value") and value is not None:
-            self._bounds[name][0] = value
-        elif name == "ema" and value is not None:
-            value.begin(self.model)
+            self._step_lock = StepLock(value)
         if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
             self._update_plan_key()
+
+    def _apply_option(self, name: str, value: Any) -> None:
+        if name == "schedule":
+            lr = self.optimizer.lr if self.rates is None else self.rates.lr
+            self.rates = None if value is None else Rates(value, lr, self._length)
+        elif name == "augment":
+            self._augmentation: Together | None = value
+        elif name == "ema" and value is not None:
+            value.begin(self.model)
+        elif name in self._bounds and value is not None:
+            self._bounds[name][0] = value
 
     def _update_plan_key(self) -> None:
         """Replace `plan_key` if anything in it has changed: plans compare the tuple by identity."""
@@ -142,7 +143,7 @@ class Trainer(TrainingOptions):
         nothing has changed.
         """
         try:
-            with self._lock.lock():
+            with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
                 last = self._plans.last
@@ -252,7 +253,7 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        with self._lock.lock():
+        with self._step_lock.exclusive():
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])

@@ -1,4 +1,4 @@
-"""The options that `fit` and `Trainer` share: one definition, checked wherever a value comes from."""
+"""The options that `fit` and `Trainer` share: one definition, one check for arguments and assignments."""
 
 import inspect
 from dataclasses import fields
@@ -37,7 +37,7 @@ def trainer(**options):
 
 
 def test_keywords_are_the_fields():
-    """A type checker reads the one, the program the other."""
+    """Type checkers read the keywords, the program reads the fields."""
     assert get_type_hints(TrainingKeywords) == get_type_hints(TrainingOptions)
     assert tuple(get_type_hints(TrainingKeywords)) == OPTION_NAMES
 
@@ -83,10 +83,25 @@ def test_assignment_is_checked_like_the_argument(name, value, message):
     assert one.plan_key is key
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("schedule", fn.schedules.Cosine(), "total_updates"),
+        ("ema", fn.Trainer(fn.Linear(4, 4), ema=0.9).ema, "another model"),
+    ],
+)
+def test_option_that_does_not_fit_the_trainer_changes_nothing(name, value, message):
+    one = trainer(schedule=fn.schedules.Warmup(3), ema=0.9)
+    before, rates, key = getattr(one, name), one.rates, one.plan_key
+    with pytest.raises(ValueError, match=message):
+        setattr(one, name, value)
+    assert (getattr(one, name), one.rates, one.plan_key) == (before, rates, key)
+
+
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("name", ["schedule", "ema", "clip_value"])
 def test_option_set_between_steps_acts_like_the_argument(name, plan):
-    """As of the first step that is taken with it."""
+    """From the first step after the assignment."""
     value = {"schedule": fn.schedules.Step(every=2), "ema": 0.9, "clip_value": 1e-3}[name]
     given = trainer(plan=plan, updates_per_epoch=1, **{name: value})
     later = trainer(plan=plan, updates_per_epoch=1)
@@ -122,7 +137,7 @@ def test_plan_key_changes_with_what_is_recorded_and_only_then():
 
 
 def test_recorded_and_described_options():
-    """A new option belongs to both until it is declared not to."""
+    """A new option is recorded and described unless it declares otherwise."""
     options = TrainingOptions(ema=0.5)
     assert set(OPTION_NAMES) - set(described_values(options)) == {"plan", "fuse", "keep_gradients"}
     assert len(recorded_values(options)) == len(OPTION_NAMES) - 2  # without plan and schedule
