@@ -24,8 +24,8 @@ class Layer(Noted):
     """
 
     # Whether forward and backward only call kernels, on arrays from `kernels.empty`, so that the calls may be
-    # recorded. A subclass does not inherit the declaration: unless it declares it itself, its Python code is
-    # called in every step.
+    # recorded. A subclass does not inherit the declaration: without its own, its Python code is called in
+    # every step.
     recordable = False
 
     # The shape of one input sample, if the layer knows it.

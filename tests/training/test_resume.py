@@ -96,7 +96,7 @@ def bits(model, optimizer, ema, history):
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("interrupt", [1, 13, 14, 15, 29, 42])
 def test_interrupted_training_ends_with_the_same_bits(tmp_path, name, interrupt):
-    """14 updates per epoch, the last with a smaller batch; interrupted in the middle, at the end and after it."""
+    """14 updates per epoch, the last with a smaller batch; interrupted mid-epoch, at its end, after it."""
     optimizer = OPTIMIZERS[name]
     wanted = train(tmp_path / "whole", optimizer=optimizer)
     assert train(tmp_path / "parts", interrupt, optimizer=optimizer) == wanted
