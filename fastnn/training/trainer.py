@@ -146,13 +146,8 @@ class Trainer(TrainingOptions):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last
-                if (
-                    last is not None
-                    and not last.needs_checks
-                    and self._uses_plans()
-                    and last.is_current(self)
-                ):
+                last = self._plans.last if self._uses_plans() else None
+                if last is not None and not last.needs_checks and last.is_current(self):
                     loss = self._replay(last, last.step, x, y)
                     if not isinstance(loss, Refused):
                         return loss
@@ -223,9 +218,8 @@ class Trainer(TrainingOptions):
         if recorded is None:
             return self._record_step(kind, samples)
         loss = self._replay(recorded, recorded.step, samples.x, samples.target)
-        if isinstance(
-            loss, Refused
-        ):  # the same step layer by layer raises the error of the check that failed
+        if isinstance(loss, Refused):
+            # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
         return loss
 
