@@ -139,7 +139,7 @@ class TrainingOptions:
     clip_norm: float | None = field(
         default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
     )
-    """Largest norm of all gradients together. Kernels read the bound from memory, so it may change."""
+    """Largest norm of all gradients together."""
 
     clip_value: float | None = field(
         default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
@@ -184,6 +184,9 @@ def _metadata(key: str) -> list[tuple[str, Callable[..., Any]]]:
 
 
 _CHECKS, _RECORDED, _DESCRIBED = dict(_metadata("check")), _metadata("recorded"), _metadata("described")
+
+# The options that kernels read from memory: a recorded step depends only on whether they are set.
+IN_MEMORY = tuple(name for name, recorded in _RECORDED if recorded is _is_set)
 
 
 def option_values(options: TrainingOptions) -> dict[str, Any]:

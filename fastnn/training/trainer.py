@@ -28,6 +28,7 @@ from fastnn.optim.schedules import Length, Rates
 from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
 from fastnn.states import restored_on_failure
 from fastnn.training.options import (
+    IN_MEMORY,
     OPTION_NAMES,
     TrainingKeywords,
     TrainingOptions,
@@ -95,8 +96,7 @@ class Trainer(TrainingOptions):
         self.optimizer = optimizer_of(optimizer)
         self.rates: Rates | None = None
         self._length = Length(total_updates, updates_per_epoch)
-        # Recorded steps read the bounds from here.
-        self._bounds = {"clip_norm": np.empty(1), "clip_value": np.empty(1)}
+        self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
         self.key = rng.key(seed)
@@ -127,8 +127,8 @@ class Trainer(TrainingOptions):
             self._augmentation: Together | None = value
         elif name == "ema" and value is not None:
             value.begin(self.model)
-        elif name in self._bounds and value is not None:
-            self._bounds[name][0] = value
+        elif name in self._memory and value is not None:
+            self._memory[name][0] = value
 
     def _update_plan_key(self) -> None:
         """Replace `plan_key` if anything in it has changed: plans compare the tuple by identity."""
@@ -335,9 +335,9 @@ class Trainer(TrainingOptions):
     def _clip(self) -> None:
         """Clip the gradients if `clip_value` or `clip_norm` is set."""
         if self.clip_value is not None:
-            clip_value(self.model.parameters(), self._bounds["clip_value"])
+            clip_value(self.model.parameters(), self._memory["clip_value"])
         if self.clip_norm is not None:
-            norm = clip_norm(self.model.parameters(), self._bounds["clip_norm"])
+            norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
             self._reject_nonfinite(norm, "norm of the gradients")
 
     def _reject_nonfinite(self, number: Array, what: str = "loss") -> None:

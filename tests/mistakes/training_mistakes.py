@@ -134,6 +134,13 @@ MISTAKES = (
         "                pass\n",
         (CLIPPING,),
     ),
+    Mistake(
+        "a bound changed between two steps has no effect",
+        "fastnn/training/trainer.py",
+        "            self._memory[name][0] = value\n",
+        "            self._memory[name][0] = self._memory[name][0] or value\n",
+        (CLIPPING,),
+    ),
     # --- schedules ---
     Mistake(
         "a recorded run keeps its first rate",
