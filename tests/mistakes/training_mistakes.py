@@ -137,8 +137,8 @@ MISTAKES = (
     Mistake(
         "a bound changed between two steps has no effect",
         "fastnn/training/trainer.py",
-        "            self._memory[name][0] = value\n",
-        "            self._memory[name][0] = self._memory[name][0] or value\n",
+        "elif name in self._memory and value is not None:",
+        "elif name in self._memory and value is not None and 'plan_key' not in vars(self):",
         (CLIPPING,),
     ),
     # --- schedules ---
