@@ -14,7 +14,7 @@ from fastnn.kernels import core, cpu
 def shown(capsys):
     fn.show_config()
     lines = capsys.readouterr().out.splitlines()
-    width = max(line.index("  ") for line in lines)  # of the longest name
+    width = max(line.index("  ") for line in lines)  # the width of the longest name
     assert {line[width : width + 2] for line in lines} == {"  "}, "the columns do not stand below each other"
     return {line[:width].rstrip(): line[width + 2 :] for line in lines}
 

@@ -123,7 +123,7 @@ def test_any_non_negative_integer_is_a_seed(draw, seed):
     assert draw() == first
 
 
-# Pairs that a careless joining of the words would confuse.
+# Pairs of paths that plain concatenation would confuse.
 @pytest.mark.parametrize(
     ("a", "b"),
     [

@@ -170,7 +170,7 @@ def test_averages_resume_from_their_state():
         parts.step(*data())
     state = pickle.loads(pickle.dumps(parts.ema.state_dict()))
     parts.step(*data())
-    parts.ema.load_state_dict(state)  # in place: the recorded step goes on with it
+    parts.ema.load_state_dict(state)  # in place: the recorded step continues with it
     fresh = fn.EMA(0.9)
     fresh.load_state_dict(state)
     for ema in (parts.ema, fresh):
@@ -191,7 +191,7 @@ def test_invalid_decays_raise():
     assert repr(copy.copy(fn.EMA(0.99, warmup=False))) == "EMA(0.99, warmup=False)"
 
 
-# --- the state of optimizers ---
+# --- optimizer state ---
 
 OPTIMIZERS = {
     "sgd": lambda: fn.SGD(0.1),
@@ -220,7 +220,7 @@ def test_optimizer_resumes_from_its_state(name):
         trainer.step(x, y)
         second.step(x, y)
     assert bits(model) == bits(twin)
-    # The running one goes back, too, and what is recorded goes on with it.
+    # Loading into the optimizer in use rolls it back, and recorded steps continue with it.
     optimizer.load_state_dict(state, model.parameters())
     for own, old in zip(model.parameters(), kept.parameters(), strict=True):
         own.value = old.value

@@ -201,7 +201,7 @@ def test_frozen_parameter_keeps_value_and_state(name, optimizers, make_model, bl
 def test_parameter_without_a_gradient_does_not_change():
     """An optimizer must not use memory that no backward pass has written."""
     param = fn.Param(np.ones(3))
-    param.grad_buffer()[...] = np.nan  # so that freshly allocated memory is likely to be this
+    param.grad_buffer()[...] = np.nan  # so that freshly allocated memory is likely to hold NaN
     param.drop_grad()
     fn.SGD(lr=0.1).step([param])
     np.testing.assert_array_equal(param.value, 1)

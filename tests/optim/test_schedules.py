@@ -23,7 +23,7 @@ from fastnn.optim.schedules import (
 
 UPDATES, PER_EPOCH = 24, 4
 
-# Schedule, and how PyTorch writes it for a training of 24 updates in 6 epochs.
+# Each schedule with its PyTorch counterpart, for a training of 24 updates in 6 epochs.
 CASES = {
     "step": (Step(2, 0.5), lambda torch, o: torch.StepLR(o, 2 * PER_EPOCH, 0.5)),
     "multi-step": (
@@ -48,7 +48,7 @@ CASES = {
         ),
     ),
 }
-# Some of the factors, of updates 0, 3, 7, 8, 15, 23: PyTorch 2.13.0.
+# The factors of updates 0, 3, 7, 8, 15 and 23, from PyTorch 2.13.0.
 SOME = [0, 3, 7, 8, 15, 23]
 GOLDEN = {
     "step": [1.0, 1.0, 1.0, 0.5, 0.5, 0.25],
@@ -216,7 +216,7 @@ def test_trainer_follows_a_schedule(plan):
         seen.append(optimizer.lr)
     np.testing.assert_allclose(seen, 0.5 * factors(Cosine(), 10))
     trainer.step(x, y)
-    assert optimizer.lr == 0  # beyond its end a cosine stays there
+    assert optimizer.lr == 0  # after its end a cosine stays at its last value
 
 
 def test_custom_optimizer_follows_a_schedule():

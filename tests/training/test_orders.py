@@ -51,10 +51,10 @@ def test_balanced_uses_each_class_equally_often():
         counts = np.bincount(LABELS[index], minlength=6)
         assert sorted(counts[[0, 2, 5]]) == [5, 6, 6]
         totals += counts
-        for label in (0, 2, 5):  # no sample twice more than another
+        for label in (0, 2, 5):  # counts within a class differ by one at most
             often = np.bincount(index, minlength=len(LABELS))[label == LABELS]
             assert often.max() - often.min() <= 1
-    assert np.ptp(totals[[0, 2, 5]]) <= 20  # the one that is left out is drawn
+    assert np.ptp(totals[[0, 2, 5]]) <= 20  # the class that gets one less is random
 
 
 def test_balanced_is_shuffled():

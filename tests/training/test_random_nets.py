@@ -43,7 +43,7 @@ class Twin:
 
     def add_stage(self):
         channels = self.shape[2]
-        # Sixteen and more outputs, so that the next filters of 3 x 3 go by Winograd's algorithm.
+        # At least 16 outputs, so that the next 3 x 3 filters use Winograd's algorithm.
         outputs = self.choose(3, 6, 16, 20) * (1 if channels > 6 else channels)
         groups = self.choose(1, 1, channels)
         outputs = -(-outputs // groups) * groups
@@ -121,7 +121,7 @@ def test_random_net_matches_pytorch(seed):
     for param, other in net.pairs():
         close(in_their_layout(param.value), other.detach().numpy())
     net.twin.eval()
-    close(net.model.predict(x), net.twin(tx).detach().numpy())  # by running moments
+    close(net.model.predict(x), net.twin(tx).detach().numpy())  # with running statistics
 
 
 def test_random_nets_cover_all_layer_types():

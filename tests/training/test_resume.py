@@ -226,7 +226,7 @@ def test_training_killed_twenty_times_ends_with_the_same_bits(tmp_path):
     with start(tmp_path / "whole.checkpoint", tmp_path / "whole") as whole:
         assert whole.wait(60) == 0
     taken = time.perf_counter() - began
-    rng = np.random.default_rng()  # other moments in every run
+    rng = np.random.default_rng()  # kills at other times in every run
     path, out = tmp_path / "killed.checkpoint", tmp_path / "killed"
     kills = 0
     while kills < 20:
@@ -236,7 +236,7 @@ def test_training_killed_twenty_times_ends_with_the_same_bits(tmp_path):
             if child.poll() is None:
                 child.kill()
                 kills += 1
-        if out.exists():  # it had come to its end: begin again
+        if out.exists():  # it had finished: start again
             assert out.read_bytes() == (tmp_path / "whole").read_bytes()
             out.unlink()
             path.unlink()
@@ -245,7 +245,7 @@ def test_training_killed_twenty_times_ends_with_the_same_bits(tmp_path):
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-# --- refusals ---
+# --- rejected checkpoints ---
 
 
 def test_resume_requires_or_forbids_a_checkpoint(tmp_path):

@@ -110,7 +110,7 @@ def test_interrupted_update_is_not_saved(train, path):
     assert train(optimizer=Interrupted(0.1, momentum=0.9), checkpoint=path) == expected
 
 
-# --- what is kept ---
+# --- restored state ---
 
 
 def test_parameters_with_equal_names_keep_their_own_state(train, path):
@@ -162,7 +162,7 @@ def test_temporary_files_of_dead_processes_are_removed(train, path):
 def test_drawn_key_is_restored(train, path, make_model):
     def drawn(seed, **options):
         model = make_model(rate=0.2)
-        fn.manual_seed(seed)  # what the key is drawn from
+        fn.manual_seed(seed)  # the key is drawn from this generator
         return train(model=model, seed=None, **options)
 
     expected = drawn(5)
@@ -183,7 +183,7 @@ def test_early_stopping_keeps_its_count_on_resume(train, path):
     assert train(checkpoint=path, **waiting()) == expected
 
 
-# --- what is refused ---
+# --- rejected checkpoints ---
 
 
 @pytest.mark.parametrize("place", [0, 40, 200, -500, -30, -1])

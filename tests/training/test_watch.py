@@ -55,7 +55,7 @@ def test_healthy_training_gives_no_warning():
 
 
 def test_norms_equal_the_gradient_norms():
-    x, y = blobs(CHECK_SAMPLES)  # all samples are looked at
+    x, y = blobs(CHECK_SAMPLES)  # all samples are checked
     model = mlp(8, 16, CLASSES)
     model[2].bias.trainable = False
     watch = watched(model, (x, y))
@@ -74,9 +74,11 @@ def test_constant_loss_warns():
 
 def test_constant_loss_of_rare_classes_warns():
     x, _ = blobs()
-    y = (np.random.default_rng(0).random(len(x)) < 0.05).astype(int)  # labels that nothing tells
+    y = (np.random.default_rng(0).random(len(x)) < 0.05).astype(
+        int
+    )  # labels that do not depend on the features
     watch = watched(mlp(8, CLASSES, weight_init=fn.init.Constant(0)), (x, np.eye(CLASSES)[y]))
-    assert watch.found == {}  # from ln(4) down to the entropy of the labels is a way
+    assert watch.found == {}  # the loss falls from ln(4) to the entropy of the labels
     watch = watched(mlp(8, CLASSES, weight_init=fn.init.Constant(0)), (x, y), optimizer=fn.SGD(lr=1e-9))
     assert list(watch.found) == ["stuck"]
     y[:] = 2
@@ -99,7 +101,7 @@ def test_vanished_gradients_warn():
     with pytest.warns(UserWarning, match="vanish") as found:
         fit(model, epochs=2)
     told = [str(warning.message) for warning in found if "vanish" in str(warning.message)]
-    assert len(told) == 1  # once in a training
+    assert len(told) == 1  # once per training
     assert "in 0.weight, " in told[0]
     assert ", ...," in told[0]  # seven layers are too many to name
     assert told[0].count(".weight") == 6
@@ -107,7 +109,7 @@ def test_vanished_gradients_warn():
 
 
 def test_exploded_gradients_warn():
-    # Weights that shrink towards the top: each layer below gets larger gradients than the one above it.
+    # Weights that shrink from layer to layer: each layer has larger gradients than the next one.
     model = mlp(8, *[16] * 3, CLASSES, activation=fn.Identity)
     model[4].weight.value = 1e4 * model[4].weight.value
     model[0].weight.value = 1e-4 * model[0].weight.value
@@ -167,7 +169,7 @@ def test_dead_relus_warn(convolutional):
 def test_rarely_active_units_are_not_dead():
     x, y = blobs()
     x[:, 0] = 0
-    x[101::200, 0] = 200.0  # alive for one sample in 200: none of the first look
+    x[101::200, 0] = 200.0  # active for one sample in 200, for none of the first check
     model = killed(mlp(8, 16, CLASSES))
     weight = np.zeros((8, 16))
     weight[0] = 1
