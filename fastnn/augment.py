@@ -114,7 +114,7 @@ class Together(Augmentation):
             dtype: float32 or float64.
 
         Returns:
-            The augmented images (M, H, W) or (M, H, W, C). Without augmentation see `layers.base.take`.
+            The augmented images (M, H, W) or (M, H, W, C). Without augmentation see `gather.gather_rows`.
         """
         if scale is None:
             scale = 1 / 255 if images.dtype == np.uint8 else 1.0

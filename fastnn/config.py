@@ -1,9 +1,10 @@
-"""What runs where: threads, instruction set, backend, versions."""
+"""Configuration: threads, instruction set, backend and versions."""
 
 from __future__ import annotations
 
 import os
 import platform
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,11 @@ register_with_threadpoolctl()
 
 
 def set_num_threads(count: int) -> None:
-    """Let the compiled kernels (backend "aot") use up to `count` threads, at least 1, process-wide.
+    """Let the compiled kernels (backend "aot") use up to `count` threads, at least 1, in the whole process.
 
     Results have the same bits whatever the count. Without this call the count is what the machine allows
-    this process: the environment variable OMP_NUM_THREADS, else CPU affinity and cgroup quota. For a while
-    it can also be bounded by `with threadpoolctl.threadpool_limits(1):`, together with that of BLAS.
+    this process: the environment variable OMP_NUM_THREADS, else CPU affinity and cgroup quota.
+    `with threadpoolctl.threadpool_limits(1):` limits it temporarily, together with the threads of BLAS.
     """
     from fastnn.kernels import core
 
@@ -27,27 +28,45 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads the compiled kernels may use."""
+    """Return how many threads the compiled kernels may use."""
     from fastnn.kernels import core
 
     return int(core.get_num_threads())
 
 
-def show_config() -> None:
-    """Print versions, backend, instruction set and threads: what a report of a problem needs."""
+def environment() -> dict[str, Any]:
+    """Return everything beside the settings on which the bits of a result may depend, for JSON."""
     from importlib import metadata  # 14 ms of import time
 
-    from fastnn.kernels import core, cpu
+    from fastnn.kernels import core
 
-    rows = {
+    return {
         "fastnn": metadata.version("fastnn-kernels"),
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "numba": metadata.version("numba"),
-        "machine": f"{platform.machine()}, {os.cpu_count()} CPUs",
+        "machine": platform.machine(),
+        "instruction_set": core.isa(),
         "backend": active_backend(),
-        "instruction set": f"{core.isa()} (this machine can run: {', '.join(cpu.supported())})",
-        "threads": str(get_num_threads()),
+        "threads": get_num_threads(),
+    }
+
+
+def show_config() -> None:
+    """Print versions, backend, instruction set and threads: include them in a bug report."""
+    from importlib import metadata
+
+    from fastnn.kernels import cpu
+
+    found = environment()
+    rows = {
+        **{name: found[name] for name in ("fastnn", "python", "numpy")},
+        "numba": metadata.version("numba"),
+        "machine": f"{found['machine']}, {os.cpu_count()} CPUs",
+        "backend": found["backend"],
+        "instruction set": (
+            f"{found['instruction_set']} (this machine can run: {', '.join(cpu.supported())})"
+        ),
+        "threads": found["threads"],
     }
     width = max(map(len, rows))
     print("\n".join(f"{name:{width}}  {value}" for name, value in rows.items()))

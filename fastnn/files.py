@@ -1,4 +1,4 @@
-"""Writing files so that nothing is lost."""
+"""Atomic file writes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that no longer run left behind when they were killed as they wrote `path`."""
+    """Remove the temporary files of processes that were killed while they wrote `path`."""
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.*-*.tmp"):
         process = temporary.name.removeprefix(f".{path.name}.").partition("-")[0]
         if process.isdecimal() and not _runs(int(process)):
@@ -34,6 +34,6 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it belongs to somebody else
+    except PermissionError:  # it runs, but belongs to another user
         pass
     return True

@@ -1,10 +1,11 @@
-"""What happened during training, per epoch and per update."""
+"""The curves of a training, per epoch and per update."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from fastnn._validation import choose
 
@@ -12,8 +13,8 @@ from fastnn._validation import choose
 class History(dict[str, list[float]]):
     """Curves by name: `history["loss"]` per epoch, `history.updates["loss"]` per update.
 
-    Per epoch: "loss" (mean over the epoch's updates), "accuracy", "val_loss", "val_accuracy", where
-    they apply. `stopped` says why training ended early, or is None.
+    Per epoch: "loss" (mean over the epoch's updates), "accuracy", "val_loss", "val_accuracy", where they
+    apply. `stopped` says why training ended early, or is None.
     """
 
     def __init__(self) -> None:
@@ -27,16 +28,32 @@ class History(dict[str, list[float]]):
         return len(self.get("loss", []))
 
     def add_epoch(self, values: dict[str, float]) -> None:
-        """Append one value to each of the epoch's curves."""
+        """Append one value to each curve per epoch."""
         for name, value in values.items():
             self.setdefault(name, []).append(value)
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain lists, e.g. for JSON."""
+        """Return everything as plain lists, e.g. for JSON."""
         return {"epochs": dict(self), "updates": self.updates, "stopped": self.stopped}
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """Make a history from what `as_dict` returned."""
+        history = cls()
+        history.load_dict(content)
+        return history
+
+    def load_dict(self, content: Mapping[str, Any]) -> None:
+        """Replace everything by what `as_dict` returned. Raises KeyError for other content."""
+        epochs, updates, stopped = content["epochs"], content["updates"], content["stopped"]
+        self.clear()
+        self.update(epochs)
+        self.updates.clear()
+        self.updates.update(updates)
+        self.stopped = stopped
+
     def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the loss per update and the curves per epoch into the picture `path`; returns its path.
+        """Draw the loss per update and the curves per epoch into the image file `path`; returns its path.
 
         Needs matplotlib (the extra `demo`).
         """
@@ -45,19 +62,20 @@ class History(dict[str, list[float]]):
         return save_curves(self, path)
 
 
-# Parts of the names of curves that are the better the larger, or the smaller.
+# Parts of the names of curves for which larger, or smaller, values are better.
 LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
 
 
 def better(mode: str, monitor: str) -> str:
-    """What is better of the curve `monitor`: "max" or "min", as `mode` says, or for "auto" as its name does.
+    """Whether larger or smaller values of the curve `monitor` are better: "max" or "min".
 
-    Raises ValueError for another mode, and for a name that says neither.
+    `mode` decides; "auto" decides by the name. Raises ValueError for another mode, and for a name that "auto"
+    does not know.
     """
     choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
     if mode != "auto":
         return mode
     larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))
     if larger == smaller:
-        raise ValueError(f"is {monitor!r} the better the larger or the smaller? pass mode='max' or 'min'")
+        raise ValueError(f"are larger or smaller values of {monitor!r} better? pass mode='max' or mode='min'")
     return "max" if larger else "min"

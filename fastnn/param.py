@@ -1,4 +1,4 @@
-"""The arrays that a layer holds: parameters, which an optimizer changes, and buffers, which it does not."""
+"""Parameters, which an optimizer changes, and buffers, which it does not: the arrays of a layer."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from fastnn.recording.changes import Noted
 
 
 class _Held(Noted):
-    """A named array of floats: saved, loaded and converted with its layer.
+    """A named float array that is saved, loaded and converted with its layer.
 
-    `value` is a read-only snapshot; assign to it to set the numbers. Layers work on `master`; nobody else
-    should, because its layout is the kernels' business.
+    `value` is a read-only copy; assign to it to set the elements. Only layers and optimizers may use
+    `master`, because the kernels determine its layout.
     """
 
     kind: ClassVar[str]
@@ -29,7 +29,7 @@ class _Held(Noted):
 
     @property
     def value(self) -> Array:
-        """A read-only copy of the numbers. Assigning checks the shape and copies."""
+        """A read-only copy of the elements. Assignment checks the shape and copies the new value."""
         return _snapshot(self.master)
 
     @value.setter
@@ -37,10 +37,12 @@ class _Held(Noted):
         array = np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(
-                f"{self.kind} {self.name!r} has the shape {self.shape}, the new value {array.shape}"
+                f"the value of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"
             )
         if array.dtype.kind not in "buif":
-            raise TypeError(f"{self.kind} {self.name!r} holds real numbers, the new value {array.dtype}")
+            raise TypeError(
+                f"the value of {self.kind} {self.name!r} must hold real numbers, got dtype {array.dtype}"
+            )
         self.master[...] = array
 
     @property
@@ -56,7 +58,7 @@ class _Held(Noted):
         return self.master.dtype
 
     def to(self, dtype: npt.DTypeLike) -> None:
-        """Convert the numbers to float32 or float64."""
+        """Convert to float32 or float64."""
         if float_type(dtype) != self.dtype:
             master = aligned_empty(self.shape, dtype)
             master[...] = self.master
@@ -66,7 +68,7 @@ class _Held(Noted):
 class Buffer(_Held):
     """A named array of a layer that no optimizer changes, such as the running mean of a batch normalisation.
 
-    `value` is a read-only snapshot; assign to it to set the numbers.
+    `value` is a read-only copy; assign to it to set the elements.
     """
 
     kind = "buffer"
@@ -78,12 +80,12 @@ class Buffer(_Held):
 class Param(_Held):
     """A named array that training changes.
 
-    `value` is a read-only snapshot; assign to it to set the weights. `grad` is the gradient of the last
-    backward pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter: its gradient is then
-    not even computed. `lr_scale` multiplies the optimizer's learning rate.
+    `value` is a read-only copy; assign to it to set the weights. `grad` is the gradient of the last backward
+    pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter, and its gradient is not computed.
+    `lr_scale` multiplies the optimizer's learning rate.
 
-    Layers and optimizers work on `master` and `grad_buffer()`; nobody else should, because the layout of
-    the master weights is the kernels' business.
+    Only layers and optimizers may use `master` and `grad_buffer()`, because the kernels determine the layout
+    of the master weights.
     """
 
     kind = "parameter"
@@ -98,12 +100,12 @@ class Param(_Held):
 
     @property
     def grad(self) -> Array | None:
-        """A read-only copy of the last gradient; None before the first, and while frozen."""
+        """A read-only copy of the last gradient; None before the first one, and while frozen."""
         return None if self._grad is None or self.frozen else _snapshot(self._grad)
 
     @property
     def lr_scale(self) -> float:
-        """The factor on the optimizer's learning rate, at least 0; 0 freezes."""
+        """The factor on the optimizer's learning rate, at least 0; 0 freezes the parameter."""
         return self._lr_scale
 
     @lr_scale.setter
@@ -112,11 +114,11 @@ class Param(_Held):
 
     @property
     def frozen(self) -> bool:
-        """Whether training leaves this parameter alone."""
+        """Whether training does not change this parameter."""
         return not self.trainable or self.lr_scale == 0
 
     def grad_buffer(self) -> Array:
-        """The array that the backward pass overwrites with the gradient."""
+        """Return the array that the backward pass overwrites with the gradient."""
         if self._grad is None:
             self._grad = aligned_empty(self.shape, self.dtype)
         return self._grad
@@ -127,17 +129,17 @@ class Param(_Held):
         return self._grad is not None
 
     def use_grad_buffer(self, buffer: Array) -> None:
-        """Take `buffer`, which a plan fills, as the gradient."""
+        """Use `buffer`, which a plan fills, as the gradient."""
         if self._grad is not buffer:
             self._grad = buffer
 
     def drop_grad(self) -> None:
-        """Forget the gradient."""
+        """Drop the gradient."""
         if self._grad is not None:
             self._grad = None
 
     def to(self, dtype: npt.DTypeLike) -> None:
-        """Convert the weights to float32 or float64; the gradient is forgotten."""
+        """Convert the weights to float32 or float64; drops the gradient."""
         super().to(dtype)
         self.drop_grad()
 

@@ -1,8 +1,8 @@
-"""Where randomness starts: one seed, one generator per context.
+"""Random seeds and generators: everything random follows from one seed, with one generator per context.
 
-Everything random in fastnn is drawn from a key. A key comes from a `seed=` argument or else from the
-generator that `manual_seed` sets; the bits themselves are functions of (key, counter), so they depend
-neither on threads nor on the order of unrelated calls.
+Everything random in fastnn is drawn from a key. A key comes from a `seed=` argument, or else from the
+generator that `manual_seed` sets. The random bits are functions of (key, counter), so they depend neither on
+threads nor on the order of unrelated calls.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def manual_seed(seed: int) -> None:
 
 
 def default_generator() -> np.random.Generator:
-    """The generator of this context, seeded by the operating system unless `manual_seed` was called."""
+    """Return the generator of this context; the operating system seeds it unless `manual_seed` does."""
     generator = _generator.get()
     if generator is None:
         generator = np.random.Generator(np.random.Philox())
@@ -33,16 +33,16 @@ def default_generator() -> np.random.Generator:
 
 
 def key(seed: int | None) -> int:
-    """A 63-bit key: the seed itself, or the next draw of the default generator when it is None."""
+    """Return a 63-bit key: the seed itself, or the next draw of the default generator if `seed` is None."""
     if seed is not None:
         return _check(seed)
     return int(default_generator().integers(2**63))
 
 
 def counter_generator(key: int, *path: int) -> np.random.Generator:
-    """A generator whose stream is a function of `key` and `path` alone (Philox, Salmon et al. 2011).
+    """Return a generator whose stream is a function of `key` and `path` alone (Philox, Salmon et al. 2011).
 
-    Different paths give independent streams, also of different lengths: (), (0,) and (0, 0).
+    Different paths give independent streams, even paths of different lengths: (), (0,) and (0, 0).
     """
     words = np.random.SeedSequence(_check(key), spawn_key=tuple(map(_check, path)))
     return np.random.Generator(np.random.Philox(words))
@@ -50,5 +50,5 @@ def counter_generator(key: int, *path: int) -> np.random.Generator:
 
 def _check(seed: int) -> int:
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"a seed is a non-negative integer, not {seed!r}")
+        raise ValueError(f"a seed must be a non-negative integer, not {seed!r}")
     return int(seed)

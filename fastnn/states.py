@@ -1,5 +1,7 @@
-"""What a forward pass of training changes, random counters and running moments, put back where they must not
-have changed."""
+"""Everything a model holds: parameters and buffers by name, and its training state, which can be restored.
+
+The training state is what a forward pass with `train=True` changes: random counters and running statistics.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +21,18 @@ def held_by(model: Layer) -> dict[str, Param | Buffer]:
 
 
 @contextmanager
-def kept(model: Layer) -> Iterator[None]:
-    """Put the states of the model back after the `with` block."""
+def restored(model: Layer) -> Iterator[None]:
+    """Restore the training state of the model after the `with` block."""
     before = _copies(model.states())
     try:
         yield
     finally:
-        _put_back(model.states(), before)
+        _restore(model.states(), before)
 
 
 @contextmanager
-def kept_gradients(model: Layer) -> Iterator[None]:
-    """Put the gradients of the parameters back after the `with` block, in which there are none at first."""
+def restored_gradients(model: Layer) -> Iterator[None]:
+    """Restore the gradients of the parameters after the `with` block, which starts without gradients."""
     params = model.parameters()
     before = [param.grad_buffer() if param.has_grad else None for param in params]
     for param in params:
@@ -46,15 +48,18 @@ def kept_gradients(model: Layer) -> Iterator[None]:
 
 
 @contextmanager
-def kept_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[None]:
-    """The same, and for `more` states, if the `with` block raises before it has counted one in `updates`."""
+def restored_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[None]:
+    """Restore the training state and the arrays `more` if the `with` block raises before its update is done.
+
+    The update is done when it is counted in `updates` (1,).
+    """
     count = int(updates[0])
     before = _copies([*model.states(), *more])
     try:
         yield
     except BaseException:
-        if updates[0] == count:  # else Ctrl-C came when the step was complete
-            _put_back([*model.states(), *more], before)
+        if updates[0] == count:  # otherwise Ctrl-C came after the update
+            _restore([*model.states(), *more], before)
         raise
 
 
@@ -62,6 +67,6 @@ def _copies(states: list[Array]) -> list[Array]:
     return [np.array(state) for state in states]
 
 
-def _put_back(states: list[Array], before: list[Array]) -> None:
+def _restore(states: list[Array], before: list[Array]) -> None:
     for state, old in zip(states, before, strict=True):
         state[:] = old

@@ -1,4 +1,4 @@
-"""Weights in a file: safetensors, written atomically, checked before anything changes."""
+"""Save and load weights: safetensors files, written atomically, checked before anything changes."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fastnn.states import held_by
 
 
 class CheckpointError(ValueError):
-    """A weight file cannot be read or does not fit the model; the model was not touched."""
+    """A weight file or a checkpoint cannot be read or does not fit; nothing has changed."""
 
 
 def save(model: Layer, path: str | os.PathLike[str]) -> Path:
-    """Write all parameters and buffers of `model` to `path` (safetensors); returns the path.
+    """Write all parameters and buffers of `model` to the safetensors file `path`; returns the path.
 
-    Atomic: the file is written under a temporary name, flushed to the disk and renamed, so that `path`
-    holds either the old or the new weights, whatever happens.
+    The write is atomic: the file is written under a temporary name, flushed to the disk and renamed, so
+    `path` always holds either the old or the new weights.
     """
     from safetensors.numpy import save as serialize
 
@@ -31,8 +31,8 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
     """Read all parameters and buffers of `model` from a file that `save` wrote.
 
-    Raises FileNotFoundError if there is none, and `CheckpointError` where the file is damaged or a name,
-    shape or type does not fit; the model is untouched then.
+    Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
+    shape or dtype does not fit; the model does not change then.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as deserialize
@@ -42,15 +42,13 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     held = held_by(model)
-    problems = [f"it lacks {name!r}" for name in held.keys() - arrays.keys()]
-    problems += [f"it has {name!r}, which the model lacks" for name in arrays.keys() - held.keys()]
+    problems = [f"{name!r} is missing" for name in held.keys() - arrays.keys()]
+    problems += [f"{name!r} is not in the model" for name in arrays.keys() - held.keys()]
     for name in held.keys() & arrays.keys():
-        wanted, got = held[name], arrays[name]
-        if (got.shape, got.dtype) != (wanted.shape, wanted.dtype):
-            problems.append(
-                f"{name!r} is {got.dtype} {got.shape}, the model has {wanted.dtype} {wanted.shape}"
-            )
+        own, got = held[name], arrays[name]
+        if (got.shape, got.dtype) != (own.shape, own.dtype):
+            problems.append(f"{name!r} is {got.dtype} {got.shape}, but {own.dtype} {own.shape} in the model")
     if problems:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
     for name, array in arrays.items():
-        held[name].value = array  # in place, so that recorded steps go on with it
+        held[name].value = array  # in place, so that recorded steps use the new weights

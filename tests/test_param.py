@@ -1,4 +1,4 @@
-"""Parameters: snapshots, assignment, freezing."""
+"""Parameters: read-only values, assignment, freezing."""
 
 import numpy as np
 import pytest
@@ -12,14 +12,14 @@ def param():
     return fn.Param(np.arange(6, dtype=np.float32).reshape(2, 3), name="w")
 
 
-def test_value_is_a_snapshot_that_later_training_does_not_change(param):
+def test_value_is_a_copy_that_later_training_does_not_change(param):
     before = param.value
     param.value = before + 1
     np.testing.assert_array_equal(before, np.arange(6).reshape(2, 3))
     np.testing.assert_array_equal(param.value, before + 1)
 
 
-def test_writing_into_the_snapshot_raises(param):
+def test_writing_into_the_value_raises(param):
     with pytest.raises(ValueError, match="read-only"):
         param.value[0, 0] = 7
     with pytest.raises(ValueError, match="read-only"):
@@ -34,7 +34,7 @@ def test_writing_into_the_gradient_raises(param):
 
 
 @pytest.mark.parametrize("source", ["constructor", "setter"])
-def test_the_array_given_is_copied(param, source):
+def test_initial_array_is_copied(param, source):
     array = np.ones((2, 3), np.float32)
     if source == "constructor":
         param = fn.Param(array)
@@ -57,7 +57,7 @@ def test_the_array_given_is_copied(param, source):
     ],
     ids=["list", "int8", "float64", "fortran", "big-endian", "float16", "strided"],
 )
-def test_setting_takes_any_real_array_and_keeps_the_type(param, value):
+def test_assignment_accepts_any_real_array_and_keeps_the_dtype(param, value):
     param.value = value
     np.testing.assert_array_equal(param.value, np.arange(1, 7).reshape(2, 3))
     assert param.value.dtype == np.float32
@@ -65,26 +65,26 @@ def test_setting_takes_any_real_array_and_keeps_the_type(param, value):
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (6,), (2, 3, 1), (1, 3), ()], ids=str)
-def test_wrong_shape_is_refused_not_broadcast(param, shape):
-    with pytest.raises(ValueError, match=r"parameter 'w' has the shape \(2, 3\), the new value \("):
+def test_wrong_shape_raises_instead_of_broadcasting(param, shape):
+    with pytest.raises(ValueError, match=r"parameter 'w' must have shape \(2, 3\), got \("):
         param.value = np.ones(shape)
     assert param.value[1, 2] == 5
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "U3", "object"])
-def test_what_is_not_real_is_refused(param, dtype):
-    with pytest.raises(TypeError, match="parameter 'w' holds real numbers"):
+def test_values_that_are_not_real_raise(param, dtype):
+    with pytest.raises(TypeError, match="parameter 'w' must hold real numbers"):
         param.value = np.ones((2, 3)).astype(dtype)
     assert param.value[1, 2] == 5
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.float16, np.complex128])
-def test_only_float32_and_float64_can_be_held(dtype):
+def test_only_float32_and_float64_are_accepted(dtype):
     with pytest.raises(ValueError, match=f"float32 or float64, not in {np.dtype(dtype)}"):
         fn.Param(np.ones(3, dtype))
 
 
-def test_shape_size_and_type(param):
+def test_shape_size_and_dtype(param):
     assert (param.shape, param.size, param.dtype) == ((2, 3), 6, np.float32)
 
 
@@ -116,13 +116,13 @@ def test_frozen(trainable, lr_scale, frozen):
 
 
 @pytest.mark.parametrize("scale", [-1, float("nan"), float("inf")])
-def test_bad_lr_scale_is_refused(param, scale):
+def test_invalid_lr_scale_raises(param, scale):
     with pytest.raises(ValueError, match="lr_scale must be a finite number, at least 0"):
         param.lr_scale = scale
     assert param.lr_scale == 1
 
 
-def test_to_another_type_keeps_the_values_and_forgets_the_gradient(param):
+def test_conversion_keeps_the_values_and_drops_the_gradient(param):
     param.grad_buffer()[...] = 4
     param.to(np.float64)
     np.testing.assert_array_equal(param.value, np.arange(6.0).reshape(2, 3))

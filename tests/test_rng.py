@@ -1,4 +1,4 @@
-"""Where randomness starts: seeds, contexts, threads, independent streams."""
+"""Random numbers: seeds, contexts, threads, independent streams."""
 
 import contextvars
 import threading
@@ -12,7 +12,7 @@ from fastnn import rng
 
 @pytest.fixture
 def draw():
-    """A function: the next number of the default generator."""
+    """A function that draws the next number from the default generator."""
     return lambda: int(rng.default_generator().integers(2**63))
 
 
@@ -36,7 +36,7 @@ def test_stream_is_the_same_on_every_machine():
     assert words.tolist() == [259491006799949737, 4754966410622352325]
 
 
-def test_a_new_context_has_a_generator_of_its_own(draw):
+def test_new_context_has_its_own_generator(draw):
     fn.manual_seed(5)
     expected = [draw(), draw()]
     fn.manual_seed(5)
@@ -50,7 +50,7 @@ def test_a_new_context_has_a_generator_of_its_own(draw):
     assert [first, draw()] == expected
 
 
-def test_seeding_in_a_copied_context_stays_there(draw):
+def test_seeding_a_copied_context_does_not_affect_the_original(draw):
     fn.manual_seed(5)
     expected = draw()
     fn.manual_seed(5)
@@ -79,7 +79,7 @@ def test_threads_do_not_disturb_each_other(draw):
     assert found == expected
 
 
-def test_seed_of_a_fit_draws_the_dropout(make_model, blobs):
+def test_seed_of_fit_determines_the_dropout(make_model, blobs):
     def train(seed):
         return fn.fit(make_model(rate=0.5), blobs, shuffle=False, seed=seed).updates["loss"]
 
@@ -96,7 +96,7 @@ def test_each_layer_of_a_model_draws_its_own_bits():
     assert [tuple(state) for state in model.random_states()] == keys
 
 
-def test_without_a_seed_each_context_starts_elsewhere(draw):
+def test_without_a_seed_each_context_starts_differently(draw):
     assert len({contextvars.Context().run(draw) for _ in range(3)}) == 3
 
 
@@ -110,8 +110,8 @@ def test_key_is_the_seed_or_the_next_draw(draw):
 
 @pytest.mark.parametrize("seed", [-1, 1.0, "1", True])
 @pytest.mark.parametrize("door", [fn.manual_seed, rng.key, rng.counter_generator])
-def test_bad_seed_is_refused(door, seed):
-    with pytest.raises(ValueError, match=f"a seed is a non-negative integer, not {seed!r}"):
+def test_invalid_seed_raises(door, seed):
+    with pytest.raises(ValueError, match=f"a seed must be a non-negative integer, not {seed!r}"):
         door(seed)
 
 
@@ -123,7 +123,7 @@ def test_any_non_negative_integer_is_a_seed(draw, seed):
     assert draw() == first
 
 
-# Pairs that a careless joining of the words would confuse.
+# Pairs of paths that plain concatenation would confuse.
 @pytest.mark.parametrize(
     ("a", "b"),
     [
@@ -136,11 +136,11 @@ def test_any_non_negative_integer_is_a_seed(draw, seed):
     ],
     ids=str,
 )
-def test_streams_of_different_words_differ(a, b):
+def test_streams_of_different_paths_differ(a, b):
     streams = [rng.counter_generator(*words).integers(2**63, size=4) for words in (a, b)]
     assert (streams[0] != streams[1]).all()
 
 
-def test_streams_of_equal_words_agree():
+def test_streams_of_equal_paths_agree():
     streams = [rng.counter_generator(3, 4).integers(2**63, size=4) for _ in range(2)]
     np.testing.assert_array_equal(*streams)

@@ -17,7 +17,8 @@ ROOT = PACKAGE.parent
 ORDER = [
     {"kernels"},
     {"_validation", "_threadpools", "files", "rng", "tables"},
-    {"config", "recording"},
+    {"config", "gather", "recording"},
+    {"prediction"},
     {"param"},
     {"init"},
     {"layers"},

@@ -144,7 +144,7 @@ BAD_OPTIONS = {
         "batch_size must be an integer of at least 1, not 2.5",
     ),
     "no epochs": ({"epochs": 0}, ValueError, "epochs must be an integer of at least 1, not 0"),
-    "seed": ({"seed": -1}, ValueError, "a seed is a non-negative integer, not -1"),
+    "seed": ({"seed": -1}, ValueError, "a seed must be a non-negative integer, not -1"),
     "weights": ({"loss": fn.CrossEntropy(weight=[1, 2])}, ValueError, "2 class weights for 3 classes"),
 }
 
@@ -196,7 +196,7 @@ def test_unknown_backend_error_lists_the_valid_names():
 def test_softmax_before_a_loss_on_logits_warns_at_the_callers_line(nested, function, data):
     model = fn.Sequential(fn.Linear(6, 3), fn.Sequential(fn.Softmax()) if nested else fn.Softmax())
     with pytest.warns(
-        UserWarning, match=r"ends with Softmax\(\), but .* takes logits .* remove that layer"
+        UserWarning, match=r"ends with Softmax\(\), but .* expects logits .* remove that layer"
     ) as caught:
         function(model, **data)
     assert [warning.filename for warning in caught] == [__file__]
@@ -221,7 +221,7 @@ def image_model():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_unscaled_pixels_warn_at_the_callers_line(pixels, image_model, dtype):
     with pytest.warns(
-        UserWarning, match="features reach 255 and look like unscaled pixels: .* divide by 255"
+        UserWarning, match="features reach 255 and look like unscaled pixels: .* divide them by 255"
     ) as caught:
         fn.fit(image_model, (pixels.astype(dtype), Y))
     assert [warning.filename for warning in caught] == [__file__]
@@ -280,7 +280,7 @@ def test_nonfinite_data_raise_and_change_nothing(entry_point, options, value, tr
         "step": lambda: trainer.step(with_nonfinite_element(value), Y),
         "target": lambda: trainer.step(X, rows),
     }
-    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=r"1 numbers? of the data"):
+    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=r"1 values? of the data"):
         calls[entry_point]()
 
 
@@ -294,7 +294,7 @@ def test_nonfinite_data_stop_and_change_nothing(value, trained, unchanged):
         history = fn.fit(
             model, (with_nonfinite_element(value), Y), optimizer=optimizer, seed=9, on_nonfinite="stop"
         )
-    assert "1 number of the data is nan or infinite" in history.stopped
+    assert "1 value of the data is NaN or inf" in history.stopped
     assert history == {}
 
 

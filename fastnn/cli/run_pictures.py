@@ -61,7 +61,8 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     for folder in folders:
         saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
         settings = _flattened(saved)
-        groups.setdefault(json.dumps(settings), (settings, []))[1].append(_history(folder))
+        history = History.from_dict(json.loads((folder / train_run.HISTORY).read_text()))
+        groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     distinct = [settings for settings, _ in groups.values()]
     names = dict.fromkeys(key for settings in distinct for key in settings)
     differing = [name for name in names if any(s.get(name) != distinct[0].get(name) for s in distinct)]
@@ -79,15 +80,6 @@ def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
     described = settings.pop("optimizer")
     arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
     return {**settings, "optimizer": described["class_path"].rpartition(".")[2], **arguments}
-
-
-def _history(run: Path) -> History:
-    """Load the history of the run in a folder."""
-    written = json.loads((run / train_run.HISTORY).read_text())
-    history = History()
-    history.update(written["epochs"])
-    history.updates = written["updates"]
-    return history
 
 
 def _saved_settings(run: Path) -> dict[str, Any]:

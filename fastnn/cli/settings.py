@@ -18,9 +18,9 @@ from fastnn.kernels import BACKENDS
 from fastnn.layers import ACTIVATIONS
 from fastnn.losses import loss_function
 from fastnn.optim import schedules
-from fastnn.optim.ema import ema_of
 from fastnn.optim.optimizers import SGD, Adam, Optimizer
 from fastnn.optim.schedules import Schedule
+from fastnn.training.options import OPTION_NAMES, TrainingOptions
 from fastnn.training.orders import ORDERS
 
 Part = tuple[Array, Array]
@@ -119,8 +119,7 @@ class Settings:
         choose(self.schedule, SCHEDULES, "schedule")
         choose(self.order, ORDERS, "order")
         in_range(self.dropout, "dropout", 0, 1)
-        ema_of(self.ema)
-        self.augmentation()
+        self.options()
         if len(self.layers) < 2:
             raise ValueError(
                 f"layers must have at least two sizes, the pixels and the classes, not {self.layers}"
@@ -140,6 +139,13 @@ class Settings:
             choose(self.backend, dict.fromkeys(BACKENDS), "backend")
         if self.threads is not None:
             positive_int(self.threads, "threads")
+
+    def options(self) -> TrainingOptions:
+        """The training options among the settings. Raises ValueError for an invalid one."""
+        own = {name: value for name, value in vars(self).items() if name in OPTION_NAMES}
+        return TrainingOptions(
+            **{**own, "schedule": SCHEDULES[self.schedule](), "augment": self.augmentation()}
+        )
 
     def augmentation(self) -> Augmentation | None:
         """Return the augmentation of the training images; None if rotate, shift and zoom are all 0."""

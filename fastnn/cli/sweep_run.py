@@ -21,12 +21,12 @@ from fastnn.cli.settings_file import changed
 from fastnn.cli.train_run import (
     CONFIG,
     check_layers,
-    environment,
     fit_arguments,
     new_folder,
     plain,
     write_json,
 )
+from fastnn.config import environment
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
 from fastnn.studies.study import Member, Study

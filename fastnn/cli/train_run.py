@@ -21,12 +21,10 @@ import copy
 import itertools
 import json
 import math
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,18 +32,18 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._validation import Array
-from fastnn.cli.settings import DATASETS, SCHEDULES, Dataset, Part, Settings, describe
-from fastnn.config import get_num_threads, set_num_threads
+from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
+from fastnn.config import environment, set_num_threads
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
 from fastnn.layers import Layer, Sequential
 from fastnn.nets import mlp, mnist_cnn
-from fastnn.optim.ema import ema_of
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
 from fastnn.training.evaluation import evaluate
 from fastnn.training.fit import fit
+from fastnn.training.options import option_values
 from fastnn.training.resume import Checkpoint
 from fastnn.training.trainer import NonFiniteError
 from fastnn.weights import save
@@ -199,9 +197,7 @@ def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
         "batch_size": settings.batch_size,
         "epochs": settings.epochs,
         "seed": settings.seed,
-        "schedule": SCHEDULES[settings.schedule](),
-        "augment": settings.augmentation(),
-        "ema": ema_of(settings.ema),
+        **option_values(settings.options()),
     }
 
 
@@ -347,18 +343,3 @@ def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> No
 def plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as a dict that JSON can hold."""
     return {**asdict(settings), "optimizer": describe(settings.optimizer)}
-
-
-def environment() -> dict[str, Any]:
-    """What else a result may depend on, to the last bit."""
-    from fastnn.kernels import core
-
-    return {
-        "fastnn": metadata.version("fastnn-kernels"),
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "machine": platform.machine(),
-        "instruction_set": core.isa(),
-        "backend": active_backend(),
-        "threads": get_num_threads(),
-    }

@@ -19,6 +19,7 @@ from fastnn._validation import choose, in_range, positive_int
 from fastnn.complexity import fit, measure, picture, table
 from fastnn.complexity.measure import Curve, Sweep
 from fastnn.complexity.methods import BATCHED, METHODS
+from fastnn.config import environment
 from fastnn.files import write_atomic
 
 __all__ = ["METHODS", "run"]
@@ -130,8 +131,6 @@ def _time_all(series: list[tuple[Sweep, list[tuple[int, int, int]]]], limit: flo
 
 def _write(out: Path, sweeps: Sequence[Sweep], threads: int) -> None:
     """Write complexity.json and the pictures, and print their names."""
-    from fastnn.cli.train_run import environment
-
     content = {
         "environment": {**environment(), "threads": threads},
         "sweeps": [{**sweep.as_dict(), "laws": _laws(sweep)} for sweep in sweeps],

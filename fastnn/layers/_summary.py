@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import numpy as np
 
 from fastnn._validation import Shape
-from fastnn.layers.base import Layer
-from fastnn.layers.sequential import Sequential
+from fastnn.param import Buffer, Param
 from fastnn.tables import aligned
 
 HEADER = ("layer", "", "output of a sample", "bytes", "FLOP", "trainable", "fixed", "bytes")
@@ -14,10 +17,28 @@ HEADER = ("layer", "", "output of a sample", "bytes", "FLOP", "trainable", "fixe
 MAX_LAYER_WIDTH = 40  # characters, so that a table of usual shapes is narrower than 110
 
 
-def summary(model: Layer, input_shape: Shape | None) -> str:
-    """Return a table with one row per layer.
+class Stage(Protocol):
+    """A layer, as far as a summary uses it."""
 
-    Without `input_shape`, shapes and FLOP are known from the first layer on that has an `input_shape` of its
+    @property
+    def input_shape(self) -> Shape | None: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def output_shape(self, shape: Shape) -> Shape: ...
+
+    def flop(self, shape: Shape) -> int: ...
+
+    def parameters(self) -> list[Param]: ...
+
+    def buffers(self) -> list[Buffer]: ...
+
+
+def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) -> str:
+    """Return a table with one row per stage, and one for the whole model.
+
+    Without `input_shape`, shapes and FLOP are known from the first stage on that has an `input_shape` of its
     own; before it they are "?". Frozen parameters and buffers count as fixed.
     """
     rows = [HEADER]
@@ -25,7 +46,7 @@ def summary(model: Layer, input_shape: Shape | None) -> str:
     shape = input_shape
     nbytes: list[int | None] = []
     flop: list[int | None] = []
-    for index, layer in enumerate(model.layers if isinstance(model, Sequential) else [model]):
+    for index, layer in enumerate(stages):
         shape = shape if shape is not None else layer.input_shape
         flop.append(None if shape is None else layer.flop(shape))
         shape = None if shape is None else layer.output_shape(shape)
@@ -39,7 +60,7 @@ def summary(model: Layer, input_shape: Shape | None) -> str:
     return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def _counts(layer: Layer) -> tuple[str, str, str]:
+def _counts(layer: Stage) -> tuple[str, str, str]:
     """Return the number of trainable values, of fixed values (buffers included), and the bytes of both."""
     params = layer.parameters()
     trainable = sum(param.size for param in params if not param.frozen)

@@ -1,17 +1,17 @@
-"""What a layer is: a function that returns its output together with its own way back."""
+"""The base class of all layers: `forward` returns the output together with its backward function."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, features, float_type, positive_int
-from fastnn.kernels import empty, ops
+from fastnn._validation import Array, Shape, float_type
+from fastnn.layers._summary import summary
 from fastnn.param import Buffer, Param
-from fastnn.recording import prediction
+from fastnn.prediction import predict
 from fastnn.recording.changes import Noted
 from fastnn.recording.recorder import Backward
 
@@ -19,35 +19,37 @@ from fastnn.recording.recorder import Backward
 class Layer(Noted):
     """Base class of all layers.
 
-    A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s
-    are its parameters, those that are `Buffer`s its buffers; attributes that are layers are its children.
+    A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s are
+    its parameters, attributes that are `Buffer`s its buffers, attributes that are layers its children.
     """
 
-    # Whether forward and backward do nothing but call kernels on arrays from `kernels.empty`, so that a plan
-    # may record the calls. A class says so for itself alone; of others a plan calls the Python code.
+    # Whether forward and backward only call kernels, on arrays from `kernels.empty`, so that the calls may be
+    # recorded. A subclass does not inherit the declaration: without its own, its Python code is called in
+    # every step.
     recordable = False
 
-    # The shape of one sample that the layer takes, where the layer alone knows it.
+    # The shape of one input sample, if the layer knows it.
     input_shape: Shape | None = None
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
-        """The output for the batch `x` (N, ...), and the function that goes the way back."""
+        """Return the output for the batch `x` (N, ...), and the backward function."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(x, *, train=False)")
 
     def output_shape(self, shape: Shape) -> Shape:
-        """The shape of one output sample for an input sample of `shape`; ValueError if it does not fit."""
+        """Return the output shape of one sample for its input shape. Raises ValueError if it does not fit."""
         return shape
 
     def flop(self, shape: Shape) -> int:
-        """FLOP of the forward pass, outside of training, for one sample of `shape`; ValueError as above.
+        """Return the FLOP of the forward pass at inference for one sample of `shape`.
 
-        A multiplication and an addition count as 2, a function of a number as 1; this counts none.
+        A multiply-add counts as 2, a function of one element as 1. The base class counts 0. Raises ValueError
+        if the shape does not fit.
         """
         self.output_shape(shape)
         return 0
 
     def named_parameters(self, prefix: str = "") -> Iterator[tuple[str, Param]]:
-        """All parameters with their names, e.g. "0.weight"."""
+        """Yield all parameters with their names, e.g. "0.weight"."""
         for name, value in self._named_values():
             if isinstance(value, Param):
                 yield prefix + name, value
@@ -55,11 +57,11 @@ class Layer(Noted):
                 yield from value.named_parameters(f"{prefix}{name}.")
 
     def parameters(self) -> list[Param]:
-        """All parameters, in the order of the layers."""
+        """Return all parameters, in the order of the layers."""
         return [param for _, param in self.named_parameters()]
 
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Buffer]]:
-        """All arrays that belong to the layers, but are not trained, with their names: "1.running_mean"."""
+        """Yield all buffers, arrays that are not trained, with their names, e.g. "1.running_mean"."""
         for name, value in self._named_values():
             if isinstance(value, Buffer):
                 yield prefix + name, value
@@ -67,21 +69,21 @@ class Layer(Noted):
                 yield from value.named_buffers(f"{prefix}{name}.")
 
     def buffers(self) -> list[Buffer]:
-        """All buffers, in the order of the layers."""
+        """Return all buffers, in the order of the layers."""
         return [buffer for _, buffer in self.named_buffers()]
 
     def random_states(self) -> Iterator[Array]:
-        """The (key, count) pairs, uint64 (2,), of all layers that draw random numbers."""
+        """Yield the (key, count) pair, uint64 (2,), of each layer that draws random numbers."""
         for _, value in self._named_values():
             if isinstance(value, Layer):
                 yield from value.random_states()
 
     def states(self) -> list[Array]:
-        """All that a forward pass of training changes, itself and not a copy: random counters and buffers."""
+        """Return the arrays, not copies, that a forward pass with train=True changes."""
         return [*self.random_states(), *(buffer.master for buffer in self.buffers())]
 
     def _named_values(self) -> Iterable[tuple[str, object]]:
-        """What may hold parameters, buffers and states."""
+        """The attributes that may hold parameters, buffers and children."""
         return vars(self).items()
 
     @property
@@ -91,81 +93,67 @@ class Layer(Noted):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """float32 or float64: the type of parameters and buffers (float32 if there are none).
+        """The dtype of parameters and buffers, float32 or float64 (float32 if there are none).
 
-        Raises ValueError for a mixture.
+        Raises ValueError if they differ.
         """
         types = {held.dtype for held in (*self.parameters(), *self.buffers())}
         if len(types) > 1:
-            raise ValueError("the parameters mix float32 and float64: choose one by model.to(...)")
+            raise ValueError("the parameters mix float32 and float64: convert them with model.to(...)")
         return next(iter(types), np.dtype(np.float32))
 
     def to(self, dtype: npt.DTypeLike) -> Self:
-        """Convert all parameters and buffers to float32 or float64, in place; returns the layer."""
+        """Convert all parameters and buffers to float32 or float64 in place; returns the layer."""
         dtype = float_type(dtype)
         for held in (*self.parameters(), *self.buffers()):
             held.to(dtype)
         return self
 
     def set_lr_scale(self, scale: float) -> Self:
-        """Multiply the learning rate of all parameters by `scale`; 0 freezes them. Returns the layer."""
+        """Set the factor on the learning rate of all parameters; 0 freezes them. Returns the layer."""
         for param in self.parameters():
             param.lr_scale = scale
         return self
 
     def predict(self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024) -> Array:
-        """The outputs of the last layer for the samples `x` (N, ...), N of any size.
+        """Return the outputs of the model for the samples `x` (N, ...), for any N.
 
-        uint8 input is multiplied by 1/255, other input is left alone; `scale` overrides both. A row has
-        the same bits whatever the rows around it, except with the backend "ref". Raises ValueError where
-        the shape does not fit.
+        uint8 input is multiplied by 1/255, other input is used as it is; `scale` overrides the factor. A row
+        has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError if the
+        shape does not fit.
         """
-        positive_int(batch_size, "batch_size")
-        replayed = prediction.replay(self, x, scale)
-        if replayed is not None:
-            return replayed
-        dtype = self.dtype
-        rows = features(x, dtype)
-        shape = self.output_shape(rows.shape[1:])
-
-        def to_batch(part: Array) -> Array:
-            return take(part, np.arange(len(part)), scale, dtype)
-
-        out = np.empty((len(rows), *shape), dtype)
-        for start in range(0, len(rows), batch_size):
-            part = rows[start : start + batch_size]
-            out[start : start + batch_size] = self.forward(to_batch(part))[0]
-        prediction.offer(self, rows, scale, to_batch)
-        return out
+        return predict(self, x, scale, batch_size)
 
     def summary(self, input_shape: Shape | None = None) -> str:
-        """A table of the layers: what a sample becomes, the FLOP that takes, and the parameters.
+        """Return a table of the layers: output shape, memory, FLOP and parameters.
 
-        The first "bytes" are those of the output of one sample, the second ones those of the parameters;
-        FLOP are as `flop` counts them. What depends on a shape that nobody knows is "?": pass that of a
-        sample, `input_shape`. Raises ValueError where it does not fit.
+        The first "bytes" column is the memory of one output sample, the second that of the parameters; FLOP
+        are counted as in `flop`. Entries that depend on an unknown shape are "?": pass the shape of a sample
+        as `input_shape`. Raises ValueError if it does not fit.
         """
-        from fastnn.layers._summary import summary
+        return summary(self, self._stages(), input_shape)
 
-        return summary(self, input_shape)
+    def _stages(self) -> Sequence[Layer]:
+        """The layers that a summary lists: each takes the output of the one before."""
+        return (self,)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
 def expect_layers(owner: str, layers: Iterable[object]) -> None:
-    """TypeError unless all of them are layers."""
+    """Raise TypeError unless all of them are layers."""
     for layer in layers:
         if not isinstance(layer, Layer):
-            hint = " (an instance is wanted: add parentheses)" if isinstance(layer, type) else ""
+            hint = " (add parentheses to make an instance)" if isinstance(layer, type) else ""
             raise TypeError(f"{owner} takes layers, not {layer!r}{hint}")
 
 
 def name_parameters(model: Layer) -> None:
     """Give each parameter and buffer its name in the model.
 
-    Raises ValueError when one occurs twice: gradients overwrite, so it would lose all but one of its
-    contributions.
+    Raises ValueError if a parameter occurs twice: a backward pass overwrites gradients, so a shared parameter
+    would lose all contributions but one.
     """
     seen: dict[int, str] = {}
     for name, param in model.named_parameters():
@@ -178,14 +166,3 @@ def name_parameters(model: Layer) -> None:
         param.name = name
     for name, buffer in model.named_buffers():
         buffer.name = name
-
-
-def take(rows: Array, index: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
-    """The mini-batch `rows[index]` as floats: uint8 times 1/255 unless `scale` says otherwise."""
-    if scale is None:
-        scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
-    batch: Array = empty((len(index), *rows.shape[1:]), dtype)
-    ops.gather(
-        rows.reshape(len(rows), -1), index.astype(np.int64, copy=False), scale, batch.reshape(len(index), -1)
-    )
-    return batch

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fastnn._validation import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
@@ -53,6 +53,9 @@ class Sequential(Layer):
     def flop(self, shape: Shape) -> int:
         inputs = [shape, *self._shapes(shape)]
         return sum(layer.flop(own) for layer, own in zip(self.layers, inputs, strict=False))
+
+    def _stages(self) -> Sequence[Layer]:
+        return self.layers
 
     def _shapes(self, shape: Shape) -> Iterator[Shape]:
         """Yield the output shape of each layer. Raises ValueError, naming the layer, if one does not fit."""

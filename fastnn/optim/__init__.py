@@ -1,4 +1,4 @@
-"""Optimizers, learning-rate schedules, gradient clipping, averages of the weights (EMA).
+"""Optimizers, learning-rate schedules, gradient clipping and moving averages of the weights (EMA).
 
 May import `layers`, `recording`, `param`, `history` and what is below them.
 """

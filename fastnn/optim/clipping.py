@@ -1,8 +1,12 @@
-"""Gradients kept within bounds before the weights change (Pascanu, Mikolov & Bengio 2013)."""
+"""Gradient clipping (Pascanu, Mikolov & Bengio 2013).
+
+A bound is an array (1,) float64, because recorded steps read it from memory: it may change between steps.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -11,27 +15,19 @@ from fastnn.kernels import empty, ops
 from fastnn.param import Param
 
 
-class Bound:
-    """A bound at a place where recorded steps read it, or None: nothing is clipped."""
-
-    def __init__(self, value: float | None, name: str) -> None:
-        self.name = name
-        self.memory = np.empty(1)
-        self.set(value)
-
-    def set(self, value: float | None) -> None:
-        """Raises ValueError unless it is None or a number above 0."""
-        if value is not None and in_range(value, self.name, 0) == 0:
-            raise ValueError(f"{self.name} must be above 0, or None, not {value!r}")
-        self.value = value
-        if value is not None:
-            self.memory[0] = value
+def clipping_bound(value: Any, name: str) -> float:
+    """`value` as a float; ValueError unless it is finite and above 0."""
+    bound = in_range(value, name, 0)
+    if bound == 0:
+        raise ValueError(f"{name} must be above 0, or None to turn clipping off, not {value!r}")
+    return bound
 
 
 def clip_norm(params: Iterable[Param], bound: Array) -> Array:
-    """Multiply all gradients by min(1, bound / (norm + 1e-6)), norm that of all of them: clip_grad_norm_.
+    """Multiply all gradients by min(1, bound / (norm + 1e-6)), as PyTorch's `clip_grad_norm_`.
 
-    bound (1,) float64. Returns the norm, (1,) float64, before.
+    `norm` is the L2 norm of all gradients together; bound (1,) float64. Returns the norm before clipping,
+    (1,) float64.
     """
     gradients = _gradients(params)
     totals = empty((len(gradients),), np.float64)
@@ -46,7 +42,7 @@ def clip_norm(params: Iterable[Param], bound: Array) -> Array:
 
 
 def clip_value(params: Iterable[Param], bound: Array) -> None:
-    """Bring each number of all gradients into [-bound, bound]: clip_grad_value_.  bound (1,) float64."""
+    """Clamp each gradient element to [-bound, bound], as PyTorch's `clip_grad_value_`; bound (1,) float64."""
     for gradient in _gradients(params):
         ops.clamp(bound, gradient)
 

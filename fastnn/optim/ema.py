@@ -1,4 +1,4 @@
-"""Averages of the weights along the training, which often do better than the last weights."""
+"""Exponential moving averages of the weights, which often generalise better than the last weights."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from fastnn.states import held_by
 class EMA:
     """e = decay e + (1 - decay) p after every update, for each parameter and buffer (Polyak averaging).
 
-    They begin as the weights when training begins. With `warmup` the decay is min(decay, (1 + t) / (10 + t))
-    at update t, so that the first weights are forgotten soon. Running moments are averaged like the weights
-    to which they belong, as timm's ModelEma does.
+    The averages start as the weights at the beginning of training. With `warmup` the decay is
+    min(decay, (1 + t) / (10 + t)) at update t, so that the first weights are soon forgotten. Running
+    statistics are averaged like the weights they belong to, as in timm's ModelEma.
 
-    In `fit(ema=...)` the validation data are evaluated with the averages; afterwards the model holds its own
-    weights, as if there had been no averages: `with ema.applied(model):` for a while, or for good by
-    `ema.copy_to(model)`.
+    `fit(ema=...)` evaluates the validation set with the averages; afterwards the model holds its own weights,
+    as if there were no averages. Use the averages temporarily in `with ema.applied(model):`, or permanently
+    after `ema.copy_to(model)`.
     """
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
         if in_range(decay, "decay", 0, 1) == 1:
-            raise ValueError("decay must be below 1, or the averages would never move")
+            raise ValueError("decay must be below 1: with 1 the averages would never change")
         self.decay = float(decay)
         self.warmup = bool(warmup)
-        self.counter = np.zeros(1, np.int64)  # the updates so far
+        self.counter = np.zeros(1, np.int64)  # the number of updates
         self._averages: dict[str, Array] = {}
 
     def begin(self, model: Layer) -> None:
-        """Make place for the averages of this model. Raises ValueError if they are those of another one."""
+        """Allocate the averages of this model. Raises ValueError if they belong to another model."""
         held = held_by(model)
         if not self._averages:
             for name, holder in held.items():
@@ -44,14 +44,14 @@ class EMA:
         self._check({name: (holder.shape, holder.dtype) for name, holder in held.items()}, "the model has")
 
     def update(self, model: Layer) -> None:
-        """Average the weights in. It only calls kernels, so it is part of a recorded step."""
+        """Update the averages from the weights. Only calls kernels, so it can be recorded."""
         for name, holder in held_by(model).items():
             ops.ema(holder.master, self.counter, self.decay, self.warmup, self._averages[name])
         ops.advance(self.counter)
 
     @contextmanager
     def applied(self, model: Layer) -> Iterator[None]:
-        """In the `with` block the model has the averages as its weights. Without updates nothing changes."""
+        """Use the averages as the weights of the model inside the `with` block; no effect before `begin`."""
         if not self._averages:
             yield
             return
@@ -72,17 +72,17 @@ class EMA:
             holder.master[...] = self._averages[name]
 
     def state_dict(self) -> dict[str, Any]:
-        """The averages by the names of their parameters, and "updates"; all copies."""
+        """Return copies of the averages by parameter name, and the number of "updates"."""
         return {"updates": int(self.counter[0]), **{name: a.copy() for name, a in self._averages.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what `state_dict` gave.
+        """Restore what `state_dict` returned.
 
-        Raises ValueError if it is not about the same parameters, and changes nothing then.
+        Raises ValueError if the parameters differ; nothing has changed then.
         """
         arrays = {name: np.asarray(array) for name, array in state.items() if name != "updates"}
         if "updates" not in state:
-            raise ValueError("the state of an EMA has its number of 'updates'")
+            raise ValueError("'updates' is missing from the state of the EMA")
         if self._averages:
             self._check({name: (array.shape, array.dtype) for name, array in arrays.items()}, "the state has")
         for name, array in arrays.items():
@@ -97,7 +97,7 @@ class EMA:
         if different:
             name = different[0]
             raise ValueError(
-                f"these are averages of another model: {name!r} is {own.get(name)} here, {who} "
+                f"these are averages of another model: {name!r} is {own.get(name)} here, but {who} "
                 f"{others.get(name)}"
             )
 
@@ -105,6 +105,6 @@ class EMA:
         return f"EMA({self.decay:g}{'' if self.warmup else ', warmup=False'})"
 
 
-def ema_of(ema: float | EMA | None) -> EMA | None:
-    """The averages themselves, or new ones with that decay."""
-    return ema if ema is None or isinstance(ema, EMA) else EMA(ema)
+def ema_of(ema: float | EMA) -> EMA:
+    """The `EMA` itself, or a new one with this decay."""
+    return ema if isinstance(ema, EMA) else EMA(ema)

@@ -1,4 +1,4 @@
-"""Optimizers: one pass over value, gradient and moments for each parameter."""
+"""Optimizers: one pass over value, gradient and optimizer state for each parameter."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from fastnn.recording.recorder import Recorder, run_function
 
 
 class State(dict[str, Array]):
-    """What an optimizer remembers of one parameter: arrays by name, and the number of updates."""
+    """The optimizer state of one parameter: arrays by name, and the number of updates."""
 
     def __init__(self) -> None:
         super().__init__()
         self.counter = np.zeros(1, np.int64)
-        # What the kernels read as their hyper-parameters, the learning rate first.
+        # The hyper-parameters that the kernels read, the learning rate first.
         self.hyper = np.empty(0)
 
-    # Plans hold the arrays, so they must know when there are others.
+    # Plans hold the arrays, so replacing one must be reported.
     def __setitem__(self, name: str, array: Array) -> None:
         super().__setitem__(name, array)
         note()
@@ -54,11 +54,11 @@ class State(dict[str, Array]):
 
     @property
     def steps(self) -> int:
-        """The number of updates, this one included."""
+        """The number of updates, including the current one."""
         return int(self.counter[0])
 
     def array(self, name: str, like: Array) -> Array:
-        """The array `name`, zeros at first, of the shape and type of `like`."""
+        """Return the array `name` with the shape and dtype of `like`; it starts as zeros."""
         if name not in self or self[name].dtype != like.dtype:
             before = self.get(name, 0)
             self[name] = aligned_empty(like.shape, like.dtype)
@@ -66,7 +66,7 @@ class State(dict[str, Array]):
         return self[name]
 
     def set_hyper(self, *values: float) -> Array:
-        """The hyper-parameters at the place where plans find them."""
+        """Write the hyper-parameters to the memory that plans read; returns that array."""
         if len(self.hyper) != len(values):
             self.hyper = np.empty(len(values))
         self.hyper[:] = values
@@ -76,11 +76,11 @@ class State(dict[str, Array]):
 class Optimizer(Noted, ABC):
     """Base class of all optimizers. A subclass defines `update` for one parameter.
 
-    `lr` may be changed between steps. What is remembered of a parameter (moments, number of updates)
-    stays with the optimizer, so that a second `fit` with the same one goes on where the first ended.
+    `lr` may be changed between steps. The state of each parameter (moments, number of updates) stays with the
+    optimizer, so a second `fit` with the same optimizer continues where the first ended.
     """
 
-    # As for layers: whether `update` does nothing but call kernels, with `state.hyper` as hyper-parameters.
+    # As for layers: whether `update` only calls kernels, with `state.hyper` as hyper-parameters.
     recordable = False
 
     def __init__(self, lr: float) -> None:
@@ -97,21 +97,21 @@ class Optimizer(Noted, ABC):
         self._lr = in_range(lr, "lr", 0)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("lr", "_lr"):  # plans look at it before every step, so schedules need not be noted
+        if name in ("lr", "_lr"):  # plans check it before every step, so it need not be reported
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)
 
     @abstractmethod
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        """Change `value` in place, given its gradient; `state.steps` counts this update already."""
+        """Change `value` in place, given its gradient; `state.steps` already counts this update."""
 
     def step_is_overridden(self) -> bool:
-        """Whether `step` is not that of this base class."""
+        """Whether a subclass or the object itself replaces `step`."""
         return type(self).step is not Optimizer.step or "step" in vars(self)
 
     def hyper(self, lr: float) -> tuple[float, ...]:
-        """What the kernel of a recordable optimizer reads from `state.hyper`, the learning rate first."""
+        """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first."""
         return ()
 
     def step(self, params: Iterable[Param]) -> None:
@@ -122,9 +122,9 @@ class Optimizer(Noted, ABC):
                 continue
             if param.has_grad:
                 self._step(param)
-            elif isinstance(recorder, Recorder) and recorder.has_call_backs:
-                # Python code may make its gradient in a later step.
-                recorder.call_back(partial(self._step_if_late, param))
+            elif isinstance(recorder, Recorder) and recorder.has_callbacks:
+                # Python code may compute its gradient in a later step.
+                recorder.callback(partial(self._step_if_late, param))
 
     def _step(self, param: Param) -> None:
         run_function(self, partial(self._update, param))
@@ -143,7 +143,7 @@ class Optimizer(Noted, ABC):
             self._step(param)
 
     def refresh(self, params: Iterable[Param]) -> None:
-        """Write the hyper-parameters to where recorded updates read them."""
+        """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
             if values := self.hyper(rate):
@@ -152,28 +152,28 @@ class Optimizer(Noted, ABC):
                 state.hyper[0] = rate
 
     def state(self, param: Param) -> State:
-        """What is remembered of `param`."""
+        """Return the state of `param`."""
         return self._states.setdefault(param, State())
 
     def state_dict(self, params: Iterable[Param]) -> dict[str, Any]:
-        """All that is remembered of these parameters, by names such as "0.weight.m"; copies.
+        """Return copies of the state of these parameters by names such as "0.weight.m".
 
         "lr" is the learning rate, "0.weight.steps" the number of updates of a parameter.
         """
-        found: dict[str, Any] = {"lr": self.lr}
+        states: dict[str, Any] = {"lr": self.lr}
         for param in params:
             state = self.state(param)
-            found[f"{param.name}.steps"] = state.steps
-            found |= {f"{param.name}.{name}": array.copy() for name, array in state.items()}
-        return found
+            states[f"{param.name}.steps"] = state.steps
+            states |= {f"{param.name}.{name}": array.copy() for name, array in state.items()}
+        return states
 
     def load_state_dict(self, state: Mapping[str, Any], params: Iterable[Param]) -> None:
-        """Remember of these parameters what `state_dict` gave: training goes on with the same bits.
+        """Restore the state of these parameters from `state_dict`: training continues with the same bits.
 
-        Raises ValueError where names or shapes do not fit, and changes nothing then.
+        Raises ValueError if names or shapes do not fit, and changes nothing then.
         """
         if "lr" not in state:
-            raise ValueError("the state of an optimizer has its learning rate, 'lr'")
+            raise ValueError("'lr', the learning rate, is missing from the state of the optimizer")
         lr, params = in_range(state["lr"], "lr", 0), list(params)
         by_param: dict[str, dict[str, Any]] = {param.name: {} for param in params}
         for name, value in state.items():
@@ -184,11 +184,11 @@ class Optimizer(Noted, ABC):
                 by_param[owner][key] = value
         for param in params:
             if "steps" not in by_param[param.name]:
-                raise ValueError(f"the state knows nothing of the parameter {param.name!r}")
+                raise ValueError(f"the parameter {param.name!r} is missing from the state of the optimizer")
             for key, value in by_param[param.name].items():
                 if key != "steps" and np.shape(value) != param.shape:
                     raise ValueError(
-                        f"{param.name}.{key} has the shape {np.shape(value)}, the parameter {param.shape}"
+                        f"{param.name}.{key} must have shape {param.shape}, got {np.shape(value)}"
                     )
         self.lr = lr
         for param in params:
@@ -199,7 +199,7 @@ class Optimizer(Noted, ABC):
             for key, value in by_param[param.name].items():
                 own.array(key, np.asarray(value))[...] = value
 
-    # Copies and pickles carry the states along: together with their model they go on exactly.
+    # Copies and pickles include the state: together with their model they continue exactly.
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_states": dict(self._states)}
 
@@ -213,9 +213,9 @@ class Optimizer(Noted, ABC):
 
 
 class SGD(Optimizer):
-    """Stochastic gradient descent: v = momentum v + g, p -= lr v, with g including weight_decay p.
+    """Stochastic gradient descent: v = momentum v + g, p -= lr v, where g includes weight_decay p.
 
-    `nesterov` takes p -= lr (g + momentum v) (Sutskever et al. 2013). PyTorch's SGD with dampening 0.
+    With `nesterov`, p -= lr (g + momentum v) (Sutskever et al. 2013). PyTorch's SGD with dampening 0.
     """
 
     recordable = True
@@ -250,7 +250,7 @@ class Adam(Optimizer):
     """
 
     recordable = True
-    decoupled = False  # whether the weights decay by themselves, and not by way of the gradient
+    decoupled = False  # whether the weights decay directly (AdamW) instead of through the gradient
 
     def __init__(
         self,
@@ -268,7 +268,7 @@ class Adam(Optimizer):
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)
 
     def hyper(self, lr: float) -> tuple[float, ...]:
-        # Two bias corrections, which a kernel computes from the number of updates.
+        # 1.0, 1.0: the bias corrections, which a kernel computes from the number of updates.
         return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0, self.decoupled
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
@@ -278,7 +278,7 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with p *= 1 - lr weight_decay before each update instead of a decay in the gradient.
+    """Adam with decoupled weight decay: p *= 1 - lr weight_decay before each update.
 
     Loshchilov & Hutter 2019; PyTorch's AdamW.
     """
@@ -298,10 +298,10 @@ class AdamW(Adam):
 
 
 class RMSprop(Optimizer):
-    """v = alpha v + (1 - alpha) g^2, p -= lr g / (sqrt(v) + eps), with g including weight_decay p.
+    """v = alpha v + (1 - alpha) g^2, p -= lr g / (sqrt(v) + eps), where g includes weight_decay p.
 
-    Tieleman & Hinton 2012, lecture 6.5; `centered` takes the root of v minus the square of the mean gradient
-    (Graves 2013), `momentum` collects the steps. PyTorch's RMSprop.
+    Tieleman & Hinton 2012, lecture 6.5. With `centered`, v minus the squared mean gradient replaces v in the
+    root (Graves 2013); `momentum` accumulates the steps. PyTorch's RMSprop.
     """
 
     recordable = True
@@ -335,7 +335,7 @@ class RMSprop(Optimizer):
 
 def _below_one(value: float, name: str) -> float:
     if value >= 1:
-        raise ValueError(f"{name} must lie in [0, 1), not {value!r}")
+        raise ValueError(f"{name} must be in [0, 1), not {value!r}")
     return in_range(value, name, 0, 1)
 
 
@@ -348,7 +348,7 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 
 
 def optimizer_of(optimizer: str | Optimizer) -> Optimizer:
-    """The optimizer of that name (with its defaults), or the object itself."""
+    """The optimizer with this name and default arguments, or the object itself."""
     if isinstance(optimizer, Optimizer):
         return optimizer
     if inspect.isclass(optimizer) and issubclass(optimizer, Optimizer):

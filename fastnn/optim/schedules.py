@@ -1,9 +1,9 @@
-"""Learning rates that change from update to update: each schedule is a factor on the optimizer's `lr`.
+"""Learning-rate schedules: factors on the optimizer's `lr` that change from update to update.
 
 >>> fn.fit(model, data, optimizer=fn.SGD(lr=0.1), schedule=fn.schedules.Cosine(), epochs=20)
 
-A schedule is a function of the number of the update, so it is written down beforehand for the steps that run
-without Python. Factors equal those of PyTorch's schedulers of similar names.
+A schedule is a function of the update number, so the rates are computed in advance for the steps that run
+without Python. The factors equal those of PyTorch's schedulers of similar names.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from fastnn.history import better
 
 @dataclass(frozen=True)
 class Length:
-    """How long a training is: its updates, and those of an epoch. None where nobody knows."""
+    """The length of a training: its updates, and the updates per epoch. None if unknown."""
 
     updates: int | None
     per_epoch: int | None
 
 
 class Schedule(ABC):
-    """Base class of all schedules. A subclass defines `factor`, and says what it must know.
+    """Base class of all schedules. A subclass defines `factor`, and declares which lengths it needs.
 
-    The learning rate of update 0, 1, ... is `optimizer.lr`, as it was when training began, times
-    `factor(update, length)`.
+    The learning rate of update 0, 1, ... is `factor(update, length)` times the value of `optimizer.lr` at the
+    beginning of training.
     """
 
     needs_updates = False  # `length.updates`
@@ -40,37 +40,39 @@ class Schedule(ABC):
 
     @abstractmethod
     def factor(self, update: int, length: Length) -> float:
-        """What the learning rate of this update, counted from 0, is multiplied with; at least 0."""
+        """Return the factor on the learning rate of this update, counted from 0; at least 0."""
 
     def factors(self, first: int, count: int, length: Length) -> Array:
-        """The factors of updates first, first + 1, ..., as float64 (count,)."""
-        found = np.array([self.factor(first + i, length) for i in range(count)], np.float64)
-        if not (np.isfinite(found) & (found >= 0)).all():
-            wrong = int(np.argmin(np.isfinite(found) & (found >= 0)))
+        """Return the factors of updates first, first + 1, ..., float64 (count,)."""
+        factors = np.array([self.factor(first + i, length) for i in range(count)], np.float64)
+        if not (np.isfinite(factors) & (factors >= 0)).all():
+            wrong = int(np.argmin(np.isfinite(factors) & (factors >= 0)))
             raise ValueError(
-                f"{self!r} gave the factor {found[wrong]} for update {first + wrong}: a finite number of at "
-                "least 0 is wanted"
+                f"{self!r} returned the factor {factors[wrong]} for update {first + wrong}: it must be "
+                "finite and at least 0"
             )
-        return found
+        return factors
 
     def check(self, length: Length) -> None:
-        """Raise ValueError if it needs a length that nobody knows."""
+        """Raise ValueError if the schedule needs a length that is unknown."""
         if self.needs_updates and length.updates is None:
-            raise ValueError(f"{self!r} must know the number of updates: pass total_updates=... to Trainer")
+            raise ValueError(f"{self!r} needs the number of updates: pass total_updates=... to Trainer")
         if self.needs_epochs and length.per_epoch is None:
-            raise ValueError(f"{self!r} counts epochs: pass updates_per_epoch=... to Trainer")
+            raise ValueError(
+                f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
+            )
 
-    def end_epoch(self, values: Mapping[str, float]) -> None:  # noqa: B027 (most do not care)
-        """Told after every epoch what the history got: losses and metrics by name."""
+    def end_epoch(self, values: Mapping[str, float]) -> None:  # noqa: B027 (most schedules ignore it)
+        """Called after every epoch with the values added to the history: losses and metrics by name."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What it remembers, by name; nothing where the factor is a function of the update alone."""
+        """Return its state by name; empty if the factor is a function of the update alone."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave. Raises ValueError for something else, and changes nothing then."""
+        """Restore what `state_dict` returned. Raises ValueError for other content; nothing changes then."""
         if state:
-            raise ValueError(f"{self!r} remembers nothing, but was given {', '.join(sorted(state))}")
+            raise ValueError(f"{self!r} has no state, but got {', '.join(sorted(state))}")
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Step(Schedule):
 
 @dataclass(frozen=True)
 class MultiStep(Schedule):
-    """gamma^(number of milestones, in epochs, that are behind): PyTorch's MultiStepLR."""
+    """gamma^(number of milestones, in epochs, that have passed): PyTorch's MultiStepLR."""
 
     milestones: Iterable[int]
     gamma: float = 0.1
@@ -101,7 +103,7 @@ class MultiStep(Schedule):
         if isinstance(self.milestones, str) or not isinstance(self.milestones, Iterable):
             raise TypeError(f"milestones must be several epochs, such as [10, 15], not {self.milestones!r}")
         epochs = tuple(positive_int(milestone, "each milestone") for milestone in self.milestones)
-        object.__setattr__(self, "milestones", epochs)  # nobody else's list
+        object.__setattr__(self, "milestones", epochs)  # a copy that nobody else can change
         in_range(self.gamma, "gamma", 0)
 
     def factor(self, update: int, length: Length) -> float:
@@ -125,9 +127,9 @@ class Exponential(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """From 1 down to `end` along half a cosine, update by update, over the whole training.
+    """From 1 down to `end` along half a cosine, over all updates of the training.
 
-    Loshchilov & Hutter 2017, without restarts; PyTorch's CosineAnnealingLR, stepped with every update.
+    Loshchilov & Hutter 2017, without restarts; PyTorch's CosineAnnealingLR, stepped at every update.
     """
 
     end: float = 0.0
@@ -143,10 +145,10 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """Up from `start` to 1 for the share `up` of the updates, then down to `end`, each along half a cosine.
+    """Up from `start` to 1 in the fraction `up` of the updates, then down to `end`, both along half a cosine.
 
     Smith & Topin 2018; PyTorch's OneCycleLR with max_lr = lr, div_factor = 1 / start and final_div_factor =
-    start / end. The momentum stays as it is.
+    start / end. The momentum does not change.
     """
 
     start: float = 1 / 25
@@ -170,9 +172,9 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class Warmup(Schedule):
-    """(update + 1) / (updates + 1) for so many updates, then the schedule `then`, which begins there.
+    """(update + 1) / (updates + 1) for the first `updates` updates, then the schedule `then`, from its start.
 
-    PyTorch's LinearLR, start_factor 1 / (updates + 1), in front of another by SequentialLR.
+    PyTorch's LinearLR with start_factor 1 / (updates + 1), followed by another scheduler in a SequentialLR.
     """
 
     updates: int
@@ -206,10 +208,10 @@ class Warmup(Schedule):
 
 
 class Plateau(Schedule):
-    """Multiplied by `gamma` when `monitor` has not become better for `patience` epochs: ReduceLROnPlateau.
+    """Multiplied by `gamma` when `monitor` has not improved for `patience` epochs, as ReduceLROnPlateau.
 
-    `mode` "min" or "max" says what is better, by more than the share `threshold`; "auto": by the name, as
-    `fn.EarlyStopping` does.
+    `mode` is the direction of improvement, "min" or "max"; "auto" decides by the name, as in
+    `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value.
     """
 
     def __init__(
@@ -236,7 +238,7 @@ class Plateau(Schedule):
     def end_epoch(self, values: Mapping[str, float]) -> None:
         if self.monitor not in values:
             raise ValueError(
-                f"{self!r} waits for {self.monitor!r}, but an epoch only gave {', '.join(values)}: is "
+                f"{self!r} monitors {self.monitor!r}, but an epoch has only {', '.join(values)}: is "
                 "validation=... missing?"
             )
         value = values[self.monitor]
@@ -257,7 +259,9 @@ class Plateau(Schedule):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         if state.keys() != self.state_dict().keys():
-            raise ValueError(f"{self!r} remembers best, waited and current, not {', '.join(sorted(state))}")
+            raise ValueError(
+                f"the state of {self!r} is best, waited and current, not {', '.join(sorted(state))}"
+            )
         best, waited, current = float(state["best"]), int(state["waited"]), float(state["current"])
         self._best, self._waited, self._current = best, waited, current
 
@@ -270,23 +274,26 @@ def _epoch(update: int, length: Length) -> int:
     return update // length.per_epoch
 
 
-def _cosine(start: float, end: float, share: float) -> float:
-    """From start to end along half a cosine."""
-    return end + (start - end) / 2 * (1 + math.cos(math.pi * share))
+def _cosine(start: float, end: float, fraction: float) -> float:
+    """The value at `fraction` of the way from start to end along half a cosine."""
+    return end + (start - end) / 2 * (1 + math.cos(math.pi * fraction))
+
+
+def schedule_of(schedule: object) -> Schedule:
+    """The schedule itself; TypeError for anything else."""
+    if not isinstance(schedule, Schedule):
+        hint = " (add parentheses to make an instance)" if isinstance(schedule, type) else ""
+        raise TypeError(f"schedule must be a schedule such as fn.schedules.Cosine(), not {schedule!r}{hint}")
+    return schedule
 
 
 class Rates:
     """The learning rates of one training: a schedule times `lr`.
 
-    Raises TypeError for what is no schedule, ValueError if it needs a length that nobody knows.
+    Raises ValueError if the schedule needs a length that is unknown.
     """
 
     def __init__(self, schedule: Schedule, lr: float, length: Length) -> None:
-        if not isinstance(schedule, Schedule):
-            hint = " (an instance is wanted: add parentheses)" if isinstance(schedule, type) else ""
-            raise TypeError(
-                f"schedule must be a schedule such as fn.schedules.Cosine(), not {schedule!r}{hint}"
-            )
         schedule.check(length)
         self.schedule = schedule
         self.lr = lr
@@ -294,7 +301,7 @@ class Rates:
         self._first, self._kept = 0, np.empty(0)
 
     def of(self, first: int, count: int) -> Array:
-        """Those of updates first, first + 1, ..., float64 (count,). They are kept, since they take time."""
+        """The learning rates of updates first, first + 1, ..., float64 (count,); cached: they take time."""
         skipped = first - self._first
         if not (skipped >= 0 and skipped + count <= len(self._kept)):
             self._first, self._kept = first, self.lr * self.schedule.factors(first, count, self.length)
@@ -302,6 +309,6 @@ class Rates:
         return self._kept[skipped : skipped + count]
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
-        """Tell the schedule what an epoch gave."""
+        """Pass the losses and metrics of an epoch to the schedule."""
         self.schedule.end_epoch(values)
         self._kept = np.empty(0)

@@ -1,4 +1,4 @@
-"""Recording of kernel calls: a step runs once layer by layer and is written down as a list of calls.
+"""Recording of kernel calls: a step runs once layer by layer while its kernel calls are recorded as a plan.
 
-May import the kernels and `_door`; knows no layer, loss or optimizer by name.
+May import the kernels and `_validation`; knows no layer, loss or optimizer by name.
 """

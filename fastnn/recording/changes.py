@@ -1,7 +1,7 @@
-"""A count of changes to anything that a recorded training step depends on.
+"""A global count of changes to anything that a plan may depend on.
 
-Layers, parameters, losses and optimizers report here when an attribute of theirs is set. A plan remembers
-the count; only when it has moved does it compare itself with model, loss and optimizer in full.
+Layers, parameters, losses and optimizers increase the count when one of their attributes is set. A plan
+remembers the count and compares itself with model, loss and optimizer in full only when the count has moved.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ count = 0
 
 
 def note() -> None:
-    """Something has changed."""
+    """Report a change."""
     global count
     count += 1
 
 
 class Noted:
-    """Base class whose instances report every attribute that is set or deleted."""
+    """Base class of objects that report every attribute that is set or deleted."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)

@@ -1,4 +1,4 @@
-"""Values that belong to objects without being attributes of them, by identity."""
+"""A mapping from objects to values by identity, which does not keep the objects alive."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ V = TypeVar("V")
 
 
 class PerObject(Generic[V]):
-    """A value for each of some objects, as long as they live; they need not be hashable."""
+    """A value per object, dropped when the object dies. The objects need not be hashable."""
 
     def __init__(self) -> None:
         self._items: dict[int, tuple[weakref.ref[object], V]] = {}
 
     def get(self, owner: object) -> V | None:
+        """The value of `owner`, or None."""
         item = self._items.get(id(owner))
         return item[1] if item is not None and item[0]() is owner else None
 
     def set(self, owner: object, value: V) -> None:
+        """Set the value of `owner`."""
         key = id(owner)
         self._items[key] = weakref.ref(owner, lambda _: self._items.pop(key, None)), value

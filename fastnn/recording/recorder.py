@@ -1,7 +1,7 @@
-"""Recording the kernel calls of one training step while it runs for the first time.
+"""Record the kernel calls of one training step while it runs for the first time.
 
-What declares itself `recordable` calls nothing but kernels, on arrays from `kernels.empty`: its calls are
-written down. Anything else, a layer, loss or optimizer in plain Python, becomes a call-back in the plan.
+A class that declares itself `recordable` only calls kernels, on arrays from `kernels.empty`: its calls are
+recorded. Any other layer, loss or optimizer, written in plain Python, becomes a callback in the plan.
 """
 
 from __future__ import annotations
@@ -20,26 +20,28 @@ from fastnn.kernels.plan import Plan
 
 
 class Backward(Protocol):
-    """The way back: takes the gradient of the output, sets the gradients of the layer's parameters, and
-    returns the gradient of the input (None when it is not needed)."""
+    """A backward function: takes the gradient of the output and sets the gradients of the layer's parameters.
+
+    Returns the gradient of the input, or None if it is not needed.
+    """
 
     def __call__(self, dy: Array, *, need_dx: bool = True) -> Array | None: ...
 
 
 class HasForward(Protocol):
-    """What can be run as a layer."""
+    """Anything that can be run as a layer."""
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]: ...
 
 
 class HasValueAndGradient(Protocol):
-    """What can be run as a loss."""
+    """Anything that can be run as a loss."""
 
     def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]: ...
 
 
 class Arena:
-    """The memory of all plans of a trainer: they never run at the same time, so they share it."""
+    """The memory that all plans of a trainer share, since they never run at the same time."""
 
     CHUNK = 1 << 20  # bytes
     LINE = 64
@@ -49,11 +51,11 @@ class Arena:
         self.restart()
 
     def restart(self) -> None:
-        """Begin again at the front, for another plan."""
+        """Start again at the beginning, for another plan."""
         self._chunk = self._used = 0
 
     def empty(self, shape: Shape, dtype: npt.DTypeLike) -> Array:
-        """An uninitialised array that begins at a cache line."""
+        """An uninitialised array that starts at a cache line."""
         nbytes = math.prod(shape) * np.dtype(dtype).itemsize
         while self._chunk < len(self._chunks) and self._used + nbytes > len(self._chunks[self._chunk]):
             self._chunk, self._used = self._chunk + 1, 0
@@ -64,22 +66,22 @@ class Arena:
         return memory.view(dtype).reshape(shape)
 
 
-def slot_for(array: Array) -> Array:
-    """A copy of the array, in whose place later steps put theirs."""
-    slot: Array = aligned_empty(array.shape, array.dtype)
-    slot[...] = array
-    return slot
+def input_buffer(array: Array) -> Array:
+    """A copy of the array, which later steps replace by their own."""
+    buffer: Array = aligned_empty(array.shape, array.dtype)
+    buffer[...] = array
+    return buffer
 
 
 class Recorder:
-    """Writes down the calls made inside `with record_with(recorder)`."""
+    """Records the kernel calls made inside `with record_with(recorder)`."""
 
     def __init__(self, arena: Arena) -> None:
         arena.restart()
         self.empty = arena.empty
         self.plan = Plan()
-        self.has_call_backs = False
-        # The plan holds bare pointers; these are the arrays behind them.
+        self.has_callbacks = False
+        # Keeps alive the arrays to which the plan holds bare pointers.
         self.keep: list[Any] = [arena]
 
     def recording(self, kernel: Kernel) -> Kernel:
@@ -87,7 +89,7 @@ class Recorder:
 
         def run(*arguments: Any) -> None:
             self.keep.append(arguments)
-            try:  # around `start`, too: Ctrl-C may come right behind it
+            try:  # also around `start`, since Ctrl-C may come right after it
                 self.plan.start()
                 kernel(*arguments)
             finally:
@@ -95,51 +97,51 @@ class Recorder:
 
         return run
 
-    def check_finite_numbers(self, array: Array) -> None:
-        """Here a step fails if there is a nan or an infinity in the array."""
+    def check_all_finite(self, array: Array) -> None:
+        """Make a step fail here if the array contains NaN or inf."""
         count: Array = self.empty((1,), np.int64)
         ops.count_nonfinite(array, count)
         self.plan.check_zero(count)
 
-    def call_back(self, function: Callable[[], None]) -> None:
-        """Run the function now, unrecorded, and at this place of every step to come."""
+    def callback(self, function: Callable[[], None]) -> None:
+        """Call the function now, unrecorded, and at this point of every replayed step."""
         with record_with(None):
             function()
         self.plan.callback(function)
-        self.has_call_backs = True
+        self.has_callbacks = True
 
     def call_layer(self, layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
-        """`layer.forward` as a call-back, and its way back as another one."""
-        output = _Copied(self, f"forward of {layer!r}")
-        way_back: Backward | None = None
+        """Run `layer.forward` as a callback, and its backward function as another one."""
+        output = _Copied(self, f"the output of {layer!r}")
+        layer_backward: Backward | None = None
 
         def forward() -> None:
-            nonlocal way_back
-            # A copy, since the layer may keep what it is given, and the next step writes here again.
-            y, way_back = layer.forward(x.copy(), train=train)
+            nonlocal layer_backward
+            # A copy, since the layer may keep its input, and the next step overwrites the buffer.
+            y, layer_backward = layer.forward(x.copy(), train=train)
             output.take(y)
 
-        self.call_back(forward)
+        self.callback(forward)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
-            gradient = _Copied(self, f"backward of {layer!r}")
+            gradient = _Copied(self, f"the input gradient of {layer!r}")
 
             def run() -> None:
-                assert way_back is not None, "forward comes first"
-                dx = way_back(dy.copy(), need_dx=need_dx)
+                assert layer_backward is not None, "forward runs before backward"
+                dx = layer_backward(dy.copy(), need_dx=need_dx)
                 if need_dx:
                     if dx is None:
-                        raise TypeError(f"{layer!r} was asked for the gradient of its input and gave None")
+                        raise TypeError(f"the backward function of {layer!r} must return dx, not None")
                     gradient.take(dx)
 
-            self.call_back(run)
+            self.callback(run)
             return gradient.array
 
         assert output.array is not None
         return output.array, backward
 
     def call_loss(self, loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
-        """`loss.value_and_gradient` as a call-back."""
+        """Run `loss.value_and_gradient` as a callback."""
         value = _Copied(self, f"the value of {loss!r}")
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
@@ -148,14 +150,14 @@ class Recorder:
             value.take(number)
             gradient.take(dy)
 
-        self.call_back(run)
+        self.callback(run)
         assert value.array is not None
         assert gradient.array is not None
         return value.array, gradient.array
 
 
 class _Copied:
-    """What a call-back returns, copied to where the calls after it read it."""
+    """The result of a callback, copied to the array that the calls after it read."""
 
     def __init__(self, recorder: Recorder, what: str) -> None:
         self.recorder = recorder
@@ -167,16 +169,16 @@ class _Copied:
             self.array = self.recorder.empty(result.shape, result.dtype)
         if result.shape != self.array.shape or result.dtype != self.array.dtype:
             raise ValueError(
-                f"{self.what} gave {result.dtype} {result.shape}, for a batch of the same shape that gave "
-                f"{self.array.dtype} {self.array.shape} before: pass plan=False if that is intended"
+                f"{self.what} is {result.dtype} {result.shape}, but it was {self.array.dtype} "
+                f"{self.array.shape} for an earlier batch of the same shape: pass plan=False to allow it"
             )
         self.array[...] = result
 
 
 def declares_recordable(thing: object) -> bool:
-    """Whether the very class of `thing` says that it only calls kernels; a subclass does not inherit that.
+    """Whether the class of `thing` itself declares that it only calls kernels.
 
-    Nor does an object of which a method was replaced.
+    A subclass does not inherit the declaration, and an object with a replaced method loses it.
     """
     kind = type(thing)
     if not vars(kind).get("recordable", False):
@@ -185,7 +187,7 @@ def declares_recordable(thing: object) -> bool:
 
 
 def calls_python(layer: object) -> bool:
-    """Whether a layer, or one that it holds, is not recordable."""
+    """Whether a layer, or a layer inside it, is not recordable."""
     if not declares_recordable(layer):
         return True
     values = vars(layer).values()
@@ -194,7 +196,7 @@ def calls_python(layer: object) -> bool:
 
 
 def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
-    """`layer.forward(x, train=train)`, recorded if this step is."""
+    """Run `layer.forward(x, train=train)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(layer):
         return layer.forward(x, train=train)
@@ -203,7 +205,7 @@ def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward
 
 
 def run_loss(loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
-    """`loss.value_and_gradient(outputs, target)`, recorded if this step is."""
+    """Run `loss.value_and_gradient(outputs, target)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(loss):
         return loss.value_and_gradient(outputs, target)
@@ -212,10 +214,10 @@ def run_loss(loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:
-    """`function()`, a method of `owner` that only writes to given arrays, recorded if this step is."""
+    """Run `function`, a method of `owner` that only writes to given arrays; recorded if a step is."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(owner):
         function()
     else:
         assert isinstance(recorder, Recorder)
-        recorder.call_back(function)
+        recorder.callback(function)

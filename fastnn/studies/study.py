@@ -196,18 +196,12 @@ class Study:
         """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
             written = json.loads(Path(path).read_bytes())["members"]
-            return cls(Member(**{**each, "history": _history(each["history"])}) for each in written)
+            for each in written:
+                if each["history"] is not None:
+                    each["history"] = History.from_dict(each["history"])
+            return cls(Member(**each) for each in written)
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
-
-
-def _history(written: dict[str, Any] | None) -> History | None:
-    if written is None:
-        return None
-    history = History()
-    history.update(written["epochs"])
-    history.updates, history.stopped = written["updates"], written["stopped"]
-    return history
 
 
 def point_key(point: Point) -> str:

@@ -1,4 +1,4 @@
-"""What may be done during a training: after every update, after every epoch, at its begin and its end."""
+"""Callbacks: code that runs during a training, after updates and epochs, at its beginning and its end."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from fastnn.training.trainer import Trainer
 
 
 class Training:
-    """A training under way, as callbacks see it.
+    """A running training, as callbacks see it.
 
-    `epoch` counts from 0, `updates` are those of all epochs so far. The model is whole whenever a callback is
-    called: it may be evaluated, saved and asked for predictions, and `optimizer.lr` may be changed.
+    `epoch` counts from 0, `updates` counts over all epochs. Callbacks are called between updates, so they may
+    evaluate and save the model, make predictions, and change `optimizer.lr`.
     """
 
     def __init__(
@@ -34,15 +34,15 @@ class Training:
         samples: Samples,
     ) -> None:
         self.trainer = trainer
-        self.samples = samples  # what it trains on
+        self.samples = samples  # the training set
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs
         self.epoch = 0
-        self.done = 0  # updates of this epoch
+        self.done = 0  # updates made in this epoch
         self.reason: str | None = None
-        # Whether it can be gone on from: not in the middle of an update, nor of the end of an epoch.
-        self.whole = True
+        # Whether a checkpoint may be written now: not in the middle of an update or of the end of an epoch.
+        self.resumable = True
 
     @property
     def model(self) -> Layer:
@@ -58,51 +58,51 @@ class Training:
         return self.trainer.updates
 
     def stop(self, reason: str = "a callback stopped it") -> None:
-        """End the training after this update or epoch; `history.stopped` tells the reason."""
+        """End the training after this update or epoch; `history.stopped` holds the reason."""
         self.reason = reason
 
     @property
     def watches_updates(self) -> bool:
-        """Whether a callback wants to be called after every update."""
+        """Whether a callback overrides `on_update`."""
         return any(type(callback).on_update is not Callback.on_update for callback in self.callbacks)
 
     def tell(self, event: str, *details: object) -> None:
-        """Call the method `event` of all callbacks, in their order."""
+        """Call the method `event` of all callbacks, in order."""
         for callback in self.callbacks:
             getattr(callback, event)(self, *details)
 
 
 class Callback:
-    """Base class: a subclass overrides what it needs.
+    """Base class of callbacks: a subclass overrides the methods it needs.
 
-    As long as none overrides `on_update`, many updates run at once without Python.
+    Unless a callback overrides `on_update`, many updates run at once without Python.
     """
 
     def on_train_begin(self, training: Training) -> None:
-        """Before the first update; again when a training is resumed."""
+        """Called before the first update, and again when a training is resumed."""
 
     def on_epoch_begin(self, training: Training) -> None:
-        """Before the first update of an epoch."""
+        """Called before the first update of an epoch."""
 
     def on_update(self, training: Training, loss: float) -> None:
-        """After every update, with the loss before it."""
+        """Called after every update, with the loss before the update."""
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        """After every epoch, with what the history got."""
+        """Called after every epoch, with the values that were added to the history."""
 
     def on_train_end(self, training: Training) -> None:
-        """After the last update, if nothing was raised."""
+        """Called after the last update, unless an error was raised."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must keep: arrays, numbers and strings by name."""
+        """Return the state that a checkpoint must keep: arrays, numbers and strings by name."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
 
 
 class _AfterEpoch(Callback):
-    """A plain function, called after every epoch."""
+    """Calls a plain function after every epoch."""
 
     def __init__(self, function: Callable[[Training], object]) -> None:
         self.function = function
@@ -112,31 +112,31 @@ class _AfterEpoch(Callback):
 
 
 def callbacks_of(callbacks: Iterable[Callback | Callable[[Training], object]]) -> list[Callback]:
-    """Callbacks as they are, functions as callbacks after every epoch; TypeError for anything else."""
-    found: list[Callback] = []
+    """Callbacks unchanged, functions as callbacks after every epoch; TypeError for anything else."""
+    made: list[Callback] = []
     for callback in callbacks:
         if isinstance(callback, Callback):
-            found.append(callback)
+            made.append(callback)
         elif callable(callback) and not isinstance(callback, type):
-            found.append(_AfterEpoch(callback))
+            made.append(_AfterEpoch(callback))
         else:
-            hint = " (an instance is wanted: add parentheses)" if isinstance(callback, type) else ""
-            raise TypeError(f"callbacks are fn.Callback objects or functions, not {callback!r}{hint}")
-    return found
+            hint = " (add parentheses to make an instance)" if isinstance(callback, type) else ""
+            raise TypeError(f"callbacks must be fn.Callback objects or functions, not {callback!r}{hint}")
+    return made
 
 
 def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
-    """Those that define a `state_dict`, which a checkpoint must keep."""
+    """The callbacks that define `state_dict`, whose state a checkpoint must keep."""
     return [callback for callback in callbacks if type(callback).state_dict is not Callback.state_dict]
 
 
 class EarlyStopping(Callback):
-    """Stops when `monitor` has not become better, by more than `min_delta`, for `patience` epochs.
+    """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
-    `mode` "min" or "max" says what is better; "auto": "max" for accuracies, precision, recall, F1, AUC, top-k
-    and IoU, "min" for losses and errors. With `restore_best` the model ends with the weights of its best
-    epoch; with `ema` those are the averages, which were evaluated. Raises ValueError for a name of which
-    "auto" knows nothing.
+    `mode` is the direction of improvement, "min" or "max"; "auto" is "max" for accuracies, precision, recall,
+    F1, AUC, top-k and IoU, and "min" for losses and errors. With `restore_best` the model ends with the
+    weights of its best epoch; with `ema` these are the averaged weights, which were evaluated. Raises
+    ValueError for a name that "auto" does not know.
     """
 
     def __init__(
@@ -153,31 +153,31 @@ class EarlyStopping(Callback):
         self.min_delta = in_range(min_delta, "min_delta", 0)
         self.mode = better(mode, monitor)
         self.restore_best = restore_best
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._best = math.inf if self.mode == "min" else -math.inf
         self._best_epoch, self._waited = 0, 0
         self._weights: dict[str, Array] = {}
 
     @property
     def best(self) -> float:
-        """The best value of `monitor`; infinite before there is one."""
+        """The best value of `monitor`; infinite before the first one."""
         return self._best
 
     @property
     def best_epoch(self) -> int:
-        """The epoch that had it, counted from 0."""
+        """The epoch with the best value, counted from 0."""
         return self._best_epoch
 
     def on_train_begin(self, training: Training) -> None:
         if training.updates == 0:
-            self._forget()
+            self._reset()
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
         if self.monitor not in values:
             raise ValueError(
-                f"early stopping waits for {self.monitor!r}, but an epoch only gave {', '.join(values)}: is "
+                f"EarlyStopping monitors {self.monitor!r}, but an epoch has only {', '.join(values)}: is "
                 "validation=... missing?"
             )
         value = values[self.monitor]
@@ -189,8 +189,8 @@ class EarlyStopping(Callback):
         self._waited += 1
         if self._waited >= self.patience:
             training.stop(
-                f"{self.monitor} has not become better than {self.best:g}, of epoch {self.best_epoch + 1}, "
-                f"for {self._waited} epochs"
+                f"{self.monitor} has not improved for {self._waited} epochs; its best value is "
+                f"{self.best:g}, of epoch {self.best_epoch + 1}"
             )
 
     def on_train_end(self, training: Training) -> None:
@@ -213,7 +213,7 @@ class EarlyStopping(Callback):
 
 
 def _evaluated_weights(training: Training) -> dict[str, Array]:
-    """The weights and buffers that the validation has seen, by name."""
+    """The weights and buffers that were evaluated on the validation set, by name."""
     model, ema = training.model, training.trainer.ema
     with nullcontext() if ema is None else ema.applied(model):
         return {name: held.value for name, held in held_by(model).items()}

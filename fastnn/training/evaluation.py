@@ -1,4 +1,4 @@
-"""How good a model is on some data, and its gradients there."""
+"""Evaluate a model on a data set, and compute its gradients there."""
 
 from __future__ import annotations
 
@@ -27,14 +27,13 @@ def evaluate(
     scale: float | None = None,
     metrics: Metrics = (),
 ) -> dict[str, float]:
-    """The loss over data (x, y), the accuracy where there is one, and `metrics`; changes nothing.
+    """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
 
-    The accuracy is the share of the samples whose class has the largest output, where targets name classes,
-    and for a binary loss with targets 0 and 1 the share of the outputs on the right side of 0.
+    If targets name classes, the accuracy is the fraction of samples whose class has the largest output. For a
+    binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
 
-    `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, a list of them or
-    by name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for data that do not
-    fit.
+    `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, as a list or by
+    name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
     chosen = reducing_loss(loss)
     return evaluate_samples(
@@ -43,14 +42,15 @@ def evaluate(
 
 
 def metrics_of(metrics: Metrics) -> dict[str, Metric]:
-    """Metrics by name, which is that of the function unless it is given one. Raises TypeError, ValueError."""
+    """Metrics by name; a function in a list goes by its own name.
+
+    Raises TypeError if a metric is not callable, ValueError if a name is taken.
+    """
     named = dict(metrics) if isinstance(metrics, Mapping) else {}
     for function in () if isinstance(metrics, Mapping) else metrics:
         name = getattr(function, "__name__", type(function).__name__)
         if name in named:
-            raise ValueError(
-                f"two metrics are called {name!r}: pass them by name, metrics={{name: function}}"
-            )
+            raise ValueError(f"two metrics are named {name!r}: name them with metrics={{name: function}}")
         named[name] = function
     for name, function in named.items():
         if not callable(function):
@@ -58,7 +58,7 @@ def metrics_of(metrics: Metrics) -> dict[str, Metric]:
                 f"the metric {name!r} must be a function (outputs, targets) -> float, not {function!r}"
             )
         if name in ("loss", "accuracy"):
-            raise ValueError(f"a metric cannot be called {name!r}, which is there already")
+            raise ValueError(f"a metric cannot be named {name!r}, which is always reported")
     return named
 
 
@@ -70,7 +70,8 @@ def evaluate_samples(
     *,
     metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> dict[str, float]:
-    found: list[Array] = []
+    """Evaluate checked samples in batches of `batch_size`; `evaluate` describes the result."""
+    batches: list[Array] = []
     decisions = decisions_of(model, loss, samples)
     total, correct = 0.0, np.zeros(1, np.int64)
     for start in range(0, len(samples), batch_size):
@@ -78,7 +79,7 @@ def evaluate_samples(
         x, target = samples.batch(index)
         outputs, _ = model.forward(x)
         if metrics:
-            found.append(outputs)
+            batches.append(outputs)
         total += float(loss.value(outputs, target, "sum")[0])
         if decisions:
             counting.count_correct(outputs, target, correct, binary=loss.binary)
@@ -86,12 +87,13 @@ def evaluate_samples(
         total /= loss.divisor(samples.target) or math.nan  # all class weights may be 0
     values = summary(total, int(correct[0]), decisions)
     if metrics:
-        outputs = np.concatenate(found)
+        outputs = np.concatenate(batches)
         values |= {name: float(metric(outputs, samples.target)) for name, metric in metrics.items()}
     return values
 
 
 def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
+    """Loss and accuracy by name; no accuracy without decisions."""
     return {"loss": loss, "accuracy": correct / decisions} if decisions else {"loss": loss}
 
 
@@ -100,12 +102,12 @@ def gradients(
 ) -> float:
     """Fill `p.grad` of every parameter that is not frozen from the batch (x, y); returns the loss.
 
-    No weight, random counter or running moment changes.
-    Raises ValueError or TypeError for data that do not fit.
+    Weights, random counters and running statistics do not change. Raises ValueError or TypeError for data
+    that do not fit.
     """
     chosen = reducing_loss(loss)
     samples = check_data(model, chosen, data, scale)
-    with states.kept(model):
+    with states.restored(model):
         x, target = samples.all()
         outputs, backward = model.forward(x, train=True)
         value, dy = chosen.value_and_gradient(outputs, target)
@@ -114,10 +116,10 @@ def gradients(
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
-    """Of how many decisions the accuracy is the share that is right; 0 where there is no accuracy.
+    """The number of decisions over which the accuracy is taken; 0 if the accuracy does not apply.
 
-    One for each sample where there are outputs for each class and targets that name classes; one for each
-    output of a binary loss whose targets are all 0 or 1.
+    One per sample if the model has one output per class and the targets name classes; one per output for a
+    binary loss with targets 0 and 1.
     """
     if loss.binary:
         target = samples.target

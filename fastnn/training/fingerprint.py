@@ -1,4 +1,4 @@
-"""What two trainings must have in common to be the same: settings, model and data in plain words."""
+"""Describe a training: settings, model and data in plain words, to compare two trainings."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from fastnn.param import Buffer, Param
 from fastnn.training.callbacks import Callback
 from fastnn.training.samples import Samples
 
-# Their attributes are described, too: of other objects only the class is.
+# Classes whose attributes are described; other objects are described by their class alone.
 KNOWN = (Layer, Loss, Optimizer, Augmentation, Callback, Schedule, EMA)
 SIMPLE = (bool, int, float, str, type(None))
 
 
 def describe(value: object) -> Any:
-    """Classes and settings of a model, a loss, an optimizer, ..., without what training changes, for JSON."""
+    """Describe classes and settings of a model, a loss, an optimizer, ... for JSON, without their state."""
     if isinstance(value, SIMPLE):
         return value
     if isinstance(value, np.generic):
@@ -54,18 +54,18 @@ def describe(value: object) -> Any:
 
 
 def describe_array(array: Array) -> str:
-    """Type, shape and a hash of the numbers."""
+    """The dtype, the shape and a hash of the elements."""
     digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
     return f"{array.dtype} {array.shape} with the hash {digest}"
 
 
 def describe_data(samples: Samples | None) -> Any:
-    """The same of features and targets."""
+    """A description of features and targets."""
     return samples and {"x": describe_array(samples.x), "y": describe_array(samples.target)}
 
 
 def differences(before: object, now: object) -> list[str]:
-    """Where two descriptions differ, such as "batch_size was 32, is 64"."""
+    """The differences between two descriptions, such as "batch_size was 32, is 64"."""
     old, new = dict(_leaves(before)), dict(_leaves(now))
     found = []
     for path in {**old, **new}:
@@ -90,7 +90,7 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def _is_state(owner: object, name: str) -> bool:
-    """Whether an attribute is no setting, but what training has made of it so far."""
+    """Whether an attribute is not a setting, but a state that training changes."""
     if isinstance(owner, Optimizer):
         return name == "_states"
     if isinstance(owner, EMA):

@@ -1,4 +1,4 @@
-"""Ctrl-C between two updates: never in the middle of one."""
+"""Handle Ctrl-C between two updates, never in the middle of one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _stop: ContextVar[threading.Event | None] = ContextVar("fastnn_stop", default=No
 
 @contextmanager
 def stopped_by(event: threading.Event) -> Iterator[None]:
-    """Trainings in this context end with KeyboardInterrupt after the update at which `event` is set.
+    """Make trainings in this context raise KeyboardInterrupt after the update during which `event` is set.
 
-    This is how Ctrl-C, which only the main thread gets, reaches trainings in other threads.
+    Only the main thread receives Ctrl-C: the event passes it on to trainings in other threads.
     """
     token = _stop.set(event)
     try:
@@ -27,11 +27,11 @@ def stopped_by(event: threading.Event) -> Iterator[None]:
 
 @contextmanager
 def ctrl_c_between_updates() -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C back; yields a function that raises the KeyboardInterrupt that is due, if one is.
+    """Delay Ctrl-C; yields a function that raises the pending KeyboardInterrupt, if there is one.
 
-    Without this, an update may end with some of the weights changed and the others not. A second Ctrl-C
-    does not wait. Does nothing outside the main thread, or where a program handles SIGINT itself, unless
-    the context is `stopped_by` an event.
+    Without the delay, an update could end with some weights changed and others not. A second Ctrl-C takes
+    effect at once. Does nothing outside the main thread, or if the program handles SIGINT itself, unless the
+    context is `stopped_by` an event.
     """
     stop = _stop.get()
     ours = (
@@ -47,21 +47,21 @@ def ctrl_c_between_updates() -> Iterator[Callable[[], None]]:
         yield raise_if_stopped
         raise_if_stopped()
         return
-    due = False
+    pending = False
 
-    def hold(number: int, frame: FrameType | None) -> None:
-        nonlocal due
-        if due:
+    def delay(number: int, frame: FrameType | None) -> None:
+        nonlocal pending
+        if pending:
             raise KeyboardInterrupt
-        due = True
+        pending = True
 
-    def raise_if_due() -> None:
-        if due:
+    def raise_if_pending() -> None:
+        if pending:
             raise KeyboardInterrupt
 
-    signal.signal(signal.SIGINT, hold)
+    signal.signal(signal.SIGINT, delay)
     try:
-        yield raise_if_due
+        yield raise_if_pending
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    raise_if_due()
+    raise_if_pending()

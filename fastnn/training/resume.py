@@ -1,8 +1,8 @@
-"""Checkpoints of a training, from which it goes on with the same bits as if it had never stopped.
+"""Checkpoints of a training, from which it resumes with the same bits as if it had never stopped.
 
 A checkpoint is one safetensors file: all arrays that a training changes, and as metadata one JSON text with
-its counters, the history, and a description of the training (data, model, settings), by which a checkpoint of
-something else is told.
+its counters, the history, and a description of the training (data, model, settings), which identifies a
+checkpoint of another training.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ FORMAT = "fastnn checkpoint 1"
 
 
 class Checkpoint:
-    """Where, and how often, `fit` writes down all it needs to go on: `fit(checkpoint=Checkpoint(path))`.
+    """Where and how often `fit` writes everything it needs to resume: `fit(checkpoint=Checkpoint(path))`.
 
-    A checkpoint is written when `seconds` have passed since the last one, between two updates or after an
-    epoch, at the end, and when Ctrl-C ends the training. It replaces the one before atomically.
+    A checkpoint is written `seconds` after the last one, between two updates or after an epoch; at the
+    end; and when Ctrl-C ends the training. It replaces the previous checkpoint atomically.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60.0) -> None:
@@ -43,72 +43,81 @@ class Checkpoint:
         return f"Checkpoint({str(self.path)!r}, seconds={self.seconds:g})"
 
 
+def checkpoint_of(checkpoint: str | os.PathLike[str] | Checkpoint | None) -> Checkpoint | None:
+    """The `Checkpoint` itself, or one with this path; None without a checkpoint."""
+    return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+
 @dataclass(frozen=True)
-class Found:
-    """What a checkpoint holds."""
+class SavedState:
+    """The content of a checkpoint file."""
 
     arrays: dict[str, Array]
     content: dict[str, Any]
 
 
-def find(
+def find_checkpoint(
     checkpoint: Checkpoint, description: dict[str, Any], epochs: int, resume: bool | str
-) -> Found | None:
-    """The checkpoint to go on from, or None where training begins; nothing is changed.
+) -> SavedState | None:
+    """Read the checkpoint to resume from; None if training starts anew. Changes nothing.
 
-    Raises ValueError for another `resume` than True, False and "auto", FileNotFoundError and FileExistsError
-    as it says, and `CheckpointError` for a file that is damaged, of another training, or of one that is
-    longer than `epochs`. Warns of another instruction set.
+    Raises ValueError unless `resume` is True, False or "auto"; FileNotFoundError if it is True without a
+    checkpoint; FileExistsError if it is False and there is one; `CheckpointError` for a file that is damaged,
+    belongs to another training, or has gone beyond `epochs`. Warns if the instruction set differs.
     """
     if resume not in (True, False, "auto"):
         raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
     path = checkpoint.path
-    there = path.exists()
-    if resume is True and not there:
-        raise FileNotFoundError(f"there is no checkpoint {path} to go on from")
-    if resume is False and there:
-        raise FileExistsError(f'{path} holds a checkpoint: go on from it by resume="auto", or remove it')
-    if not there:
+    exists = path.exists()
+    if resume is True and not exists:
+        raise FileNotFoundError(f"there is no checkpoint {path} to resume from")
+    if resume is False and exists:
+        raise FileExistsError(f'{path} holds a checkpoint: pass resume="auto" to resume it, or remove it')
+    if not exists:
         return None
-    found = _read(path)
-    if different := differences(found.content["description"], json.loads(json.dumps(description))):
+    saved = _read(path)
+    if different := differences(saved.content["description"], json.loads(json.dumps(description))):
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
-        raise CheckpointError(f"{path} is of another training: {'; '.join(different[:5])}{more}")
-    state = found.content["state"]
-    begun = state["epoch"] + (state["done"] > 0)
-    if begun > epochs:
-        raise CheckpointError(f"{path} is in epoch {begun} already, but epochs={epochs}")
-    if found.content["instruction set"] != _instruction_set():
+        raise CheckpointError(f"{path} belongs to another training: {'; '.join(different[:5])}{more}")
+    state = saved.content["state"]
+    started = state["epoch"] + (state["done"] > 0)
+    if started > epochs:
+        raise CheckpointError(f"{path} is in epoch {started} already, but epochs={epochs}")
+    if saved.content["instruction set"] != _instruction_set():
         warn(
-            f"{path} was written by kernels for {found.content['instruction set']}, those here are for "
-            f"{_instruction_set()}: the last bits will differ"
+            f"{path} was written by kernels for {saved.content['instruction set']}, but this process uses "
+            f"kernels for {_instruction_set()}: the last bits will differ"
         )
-    return found
+    return saved
 
 
-class Keeper:
-    """Writes the checkpoints of one training, after it has taken up what was `found`.
+class CheckpointWriter:
+    """Writes the checkpoints of one training, and first restores it from the checkpoint `saved`, if any.
 
-    `description` tells what the training is: name -> anything that JSON holds.
+    `description` identifies the training: name -> anything that JSON can hold.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, training: Training, description: dict[str, Any], found: Found | None
+        self,
+        checkpoint: Checkpoint,
+        training: Training,
+        description: dict[str, Any],
+        saved: SavedState | None,
     ) -> None:
         self.checkpoint = checkpoint
         self.training = training
         self.description = description
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(checkpoint.path)
-        if found is not None:
+        if saved is not None:
             try:
-                _take_up(training, found.arrays, found.content["state"])
+                _restore(training, saved.arrays, saved.content["state"])
             except (KeyError, ValueError, TypeError) as error:
                 raise CheckpointError(f"{checkpoint.path} does not fit this training: {error}") from error
         self._last = time.monotonic()
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if the last one is old enough."""
+        """Write a checkpoint if the last one is `seconds` old."""
         if time.monotonic() - self._last >= self.checkpoint.seconds:
             self.save()
 
@@ -116,13 +125,13 @@ class Keeper:
         """Write a checkpoint."""
         from safetensors.numpy import save as serialize
 
-        arrays, numbers = _state(self.training)
+        arrays, counters = _state(self.training)
         content = json.dumps(
             {
                 "format": FORMAT,
                 "description": self.description,
                 "instruction set": _instruction_set(),
-                "state": numbers,
+                "state": counters,
             }
         )
         metadata = {"fastnn": content, "digest": _digest(content, arrays)}
@@ -131,13 +140,13 @@ class Keeper:
 
 
 def _instruction_set() -> str:
-    """That of the compiled kernels: the last bits of sums depend on it."""
+    """The instruction set of the compiled kernels, on which the last bits of sums depend."""
     from fastnn.kernels import core
 
     return str(core.isa())
 
 
-def _read(path: Path) -> Found:
+def _read(path: Path) -> SavedState:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -148,14 +157,14 @@ def _read(path: Path) -> Found:
         if content["format"] != FORMAT:
             raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
         if metadata["digest"] != _digest(metadata["fastnn"], arrays):
-            raise ValueError("its numbers are not those that were written")
+            raise ValueError("its content differs from what was written")
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is no readable checkpoint: {error}") from error
-    return Found(arrays, content)
+        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
+    return SavedState(arrays, content)
 
 
 def _digest(content: str, arrays: Mapping[str, Array]) -> str:
-    """SHA-256 of everything: safetensors itself does not notice when a bit has changed on the disk."""
+    """SHA-256 of the whole content: safetensors itself does not notice a bit that changed on the disk."""
     digest = hashlib.sha256(content.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
@@ -163,8 +172,8 @@ def _digest(content: str, arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def _parts(training: Training) -> dict[str, Any]:
-    """What has a `state_dict` and a `load_state_dict` of its own, by name."""
+def _stateful_parts(training: Training) -> dict[str, Any]:
+    """The parts of a training that have a `state_dict` and a `load_state_dict`, by name."""
     trainer = training.trainer
     parts: dict[str, Any] = {"optimizer": _OptimizerState(training), "frozen": _Frozen(training)}
     if trainer.rates is not None:
@@ -175,9 +184,9 @@ def _parts(training: Training) -> dict[str, Any]:
 
 
 class _OptimizerState:
-    """What the optimizer remembers of each parameter, by the path of the parameter in the model.
+    """The optimizer state of each parameter, by the path of the parameter in the model.
 
-    `Optimizer.state_dict` goes by `param.name`, which is unique within a `Sequential` alone.
+    `Optimizer.state_dict` uses `param.name`, which is unique only within one `Sequential`.
     """
 
     def __init__(self, training: Training) -> None:
@@ -202,7 +211,7 @@ class _OptimizerState:
 
 
 class _Frozen:
-    """Which parameters are frozen, and the scales of their learning rates: callbacks may change them."""
+    """Which parameters are frozen, and their learning-rate scales, which callbacks may change."""
 
     def __init__(self, training: Training) -> None:
         self.model = training.model
@@ -216,7 +225,7 @@ class _Frozen:
 
 
 def _own_arrays(training: Training) -> dict[str, Array]:
-    """The arrays that a training changes, but for those of its parts."""
+    """The arrays that a training changes, without the state of its stateful parts."""
     trainer, model = training.trainer, training.model
     found = {f"model/{name}": held.master for name, held in held_by(model).items()}
     found |= {f"random/{number}": state for number, state in enumerate(model.random_states())}
@@ -224,11 +233,11 @@ def _own_arrays(training: Training) -> dict[str, Array]:
 
 
 def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
-    """All that a training has become: arrays by name, and the rest, as JSON holds it."""
+    """The whole state of a training: arrays by name, and the rest as JSON can hold it."""
     history = training.history
     arrays = dict(_own_arrays(training))
     parts: dict[str, dict[str, Any]] = {}
-    for part, owner in _parts(training).items():
+    for part, owner in _stateful_parts(training).items():
         parts[part] = {}
         for name, value in owner.state_dict().items():
             if isinstance(value, np.ndarray):
@@ -237,7 +246,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
                 parts[part][name] = value
     for name, values in history.updates.items():
         arrays[f"history/{name}"] = np.array(values, np.float64)
-    numbers = {
+    counters = {
         "epoch": training.epoch,
         "done": training.done,
         "key": training.trainer.key,
@@ -245,31 +254,30 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "stopped": training.reason,
         "parts": parts,
     }
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, numbers
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, counters
 
 
-def _take_up(training: Training, arrays: dict[str, Array], numbers: dict[str, Any]) -> None:
-    """Make the training what `_state` told. Arrays are filled in place, so that nothing else need know."""
+def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:
+    """Restore what `_state` returned. Arrays are filled in place, so that references to them stay valid."""
     own = _own_arrays(training)
     for name, array in own.items():
         if name not in arrays:
-            raise KeyError(f"it lacks {name!r}")
+            raise KeyError(f"{name!r} is missing")
         if (arrays[name].shape, arrays[name].dtype) != (array.shape, array.dtype):
             raise ValueError(
                 f"{name!r} is {arrays[name].dtype} {arrays[name].shape}, not {array.dtype} {array.shape}"
             )
-    for part, owner in _parts(training).items():
+    for part, owner in _stateful_parts(training).items():
         prefix = f"{part}/"
         state = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
-        owner.load_state_dict({**numbers["parts"][part], **state})
+        owner.load_state_dict({**counters["parts"][part], **state})
     for name, array in own.items():
         array[...] = arrays[name]
-    training.epoch, training.done, training.reason = numbers["epoch"], numbers["done"], numbers["stopped"]
-    training.trainer.key = numbers["key"]
-    history = training.history
-    history.clear()
-    history.update(numbers["epochs"])
-    history.updates.clear()
-    for name, array in arrays.items():
-        if name.startswith("history/"):
-            history.updates[name.removeprefix("history/")] = array.tolist()
+    training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
+    training.trainer.key = counters["key"]
+    updates = {
+        name.removeprefix("history/"): array.tolist()
+        for name, array in arrays.items()
+        if name.startswith("history/")
+    }
+    training.history.load_dict({"epochs": counters["epochs"], "updates": updates, "stopped": None})

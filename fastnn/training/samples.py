@@ -1,4 +1,4 @@
-"""A data set at the door: checked against model and loss once, then cut into mini-batches."""
+"""A data set, checked once against model and loss, then cut into mini-batches."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import numpy.typing as npt
 
 from fastnn._validation import Array, count_nonfinite, features, in_range, same_length
 from fastnn.augment import Together
-from fastnn.kernels import empty, ops
+from fastnn.gather import gather_rows, gather_targets
 from fastnn.layers import Layer
-from fastnn.layers.base import take
 from fastnn.losses import Loss
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -20,48 +19,50 @@ Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
 @dataclass(frozen=True)
 class Samples:
-    """Features and targets that have passed the door, and how they become a mini-batch."""
+    """Checked features and targets, and how they become a mini-batch."""
 
     x: Array
     target: Array
     scale: float | None
-    dtype: np.dtype[Any]  # that of the model
+    dtype: np.dtype[Any]  # of the model
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, index: Array) -> tuple[Array, Array]:
-        """The mini-batch of the samples `index`: features of the model's type, targets."""
-        return take(self.x, index, self.scale, self.dtype), _take_targets(self.target, index)
+        """The mini-batch of the samples `index`: features in the model's dtype, targets."""
+        return gather_rows(self.x, index, self.scale, self.dtype), gather_targets(self.target, index)
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
-        """The same with changed images; `state` = (key, count of batches) is advanced."""
-        return augment.gather(self.x, index, state, self.scale, self.dtype), _take_targets(self.target, index)
+        """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
+        return augment.gather(self.x, index, state, self.scale, self.dtype), gather_targets(
+            self.target, index
+        )
 
     def all(self) -> tuple[Array, Array]:
-        """All samples as one mini-batch: the arrays themselves where they need not be converted."""
+        """All samples as one mini-batch; the arrays themselves if they need no conversion."""
         as_it_is = self.x.dtype == self.dtype and self.scale in (None, 1)
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
 
-    def nonfinite(self) -> str | None:
-        """What is wrong if there is a nan or an infinity among the numbers, else None."""
+    def nonfinite_message(self) -> str | None:
+        """An error message if the data contain NaN or inf, else None."""
         bad = sum(count_nonfinite(array) for array in (self.x, self.target) if array.dtype.kind == "f")
         if bad == 0:
             return None
-        numbers = "1 number of the data is" if bad == 1 else f"{bad} numbers of the data are"
-        return f'{numbers} nan or infinite: repair or leave out those samples, or pass on_nonfinite="ignore"'
+        values = "1 value of the data is" if bad == 1 else f"{bad} values of the data are"
+        return f'{values} NaN or inf: repair or drop those samples, or pass on_nonfinite="ignore"'
 
 
 def check_model(model: Layer) -> None:
-    """Raise TypeError for what is not a model."""
+    """Raise TypeError unless `model` is a layer."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
 
 
 def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:
-    """The data set (x, y), checked against the model and the loss, and never written to.
+    """Check the data set (x, y) against the model and the loss. The arrays are never written to.
 
-    Raises TypeError or ValueError for what does not fit.
+    Raises TypeError or ValueError for data that do not fit.
     """
     check_model(model)
     try:
@@ -74,12 +75,3 @@ def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Sam
     outputs = model.output_shape(rows.shape[1:])
     target = loss.targets(y, outputs, dtype)
     return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0), dtype)
-
-
-def _take_targets(target: Array, index: Array) -> Array:
-    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) of floats."""
-    if target.ndim > 1:
-        return take(target, index, 1.0, target.dtype)
-    batch: Array = empty(index.shape, np.int64)
-    ops.gather_labels(target, index, batch)
-    return batch

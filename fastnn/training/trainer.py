@@ -1,72 +1,84 @@
-"""One update at a time: layer by layer, or by a plan."""
+"""One update at a time, layer by layer or by replaying a plan."""
 
 from __future__ import annotations
 
 import copy
 import math
-import threading
-from collections.abc import Hashable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from typing import Any, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._validation import Array, choose, positive_int, warn
-from fastnn.augment import Augmentation, Together
+from fastnn._validation import Array, positive_int, warn
+from fastnn.augment import Together
 from fastnn.config import get_num_threads
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile, profile_plan
-from fastnn.optim.clipping import Bound, clip_norm, clip_value
-from fastnn.optim.ema import EMA, ema_of
+from fastnn.optim.clipping import clip_norm, clip_value
+from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer, optimizer_of
-from fastnn.optim.schedules import Length, Rates, Schedule
-from fastnn.recording.recorder import Recorder, run_layer, run_loss, slot_for
-from fastnn.states import kept_on_failure
-from fastnn.training.plans import Plans, RecordedStep, Turn, plans_can_run
+from fastnn.optim.schedules import Length, Rates
+from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
+from fastnn.states import restored_on_failure
+from fastnn.training.options import (
+    IN_MEMORY,
+    OPTION_NAMES,
+    TrainingKeywords,
+    TrainingOptions,
+    recorded_values,
+    takes_options,
+)
+from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
 from fastnn.training.samples import Samples, check_data, check_model
 
-# What is drawn from a training key, apart from each other and from orders.ORDER_OF_SAMPLES: paths of
-# `rng.counter_generator`.
+T = TypeVar("T")
+
+# First elements of the paths that `rng.counter_generator` gets with a training key, so that the streams are
+# independent of each other and of orders.ORDER_OF_SAMPLES.
 RANDOM_LAYER, AUGMENTATION = 1, 2
 
-# What to do with a nan or an infinity in the data or in the loss.
-NONFINITE = {
-    "raise": "raise NonFiniteError; the model stays as it was before the step",
-    "stop": "end the training there, with the reason in history.stopped",
-    "ignore": "go on, as PyTorch would",
-}
+# The attributes that a plan depends on.
+PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
 
 class NonFiniteError(FloatingPointError):
-    """The data or the loss hold a nan or an infinity; no weight was changed by it."""
+    """The data or the loss contain NaN or inf; no weight has changed."""
 
 
-class Trainer:
-    """A model with its loss and its optimizer, stepped by hand.
+class Trainer(TrainingOptions):
+    """A model with its loss and its optimizer, trained step by step.
 
     `seed` keys all random layers (dropout); without it the key comes from the default generator.
-    `on_nonfinite` says what to do with a nan or an infinity in data or loss: "raise" a `NonFiniteError`
-    before any weight changes, "stop" (`step` returns nan and changes nothing), or "ignore" it.
+    `on_nonfinite` says what to do about NaN or inf in data or loss: "raise" a `NonFiniteError` before any
+    weight changes, "stop" (`step` returns NaN and changes nothing), or "ignore" it.
 
-    The first step on a batch of some shape is recorded; later ones are replayed by compiled code, with the
-    same results to the last bit (`training.plans`; backend "aot" only). `plan=False` runs every step layer by
+    The first step on each batch shape is recorded; later steps are replayed by compiled code, with the same
+    results to the last bit (`training.plans`; backend "aot" only). `plan=False` runs every step layer by
     layer, `fuse=False` replays the recorded kernels one by one. Fused updates do not store the gradients
-    of the parameters: `p.grad` is None after a step unless `keep_gradients` asks for them.
+    of the parameters: `p.grad` is None after a step unless `keep_gradients=True`.
 
-    With `augment`, such as `fn.augment.Rotate(15)`, each step changes the images it is given at random.
-    `schedule` (`fn.schedules`) sets the learning rate of each update, from `optimizer.lr` as it is now;
-    `total_updates` and `updates_per_epoch` tell it how long training will be, where it must know.
-    `clip_norm` bounds the norm of all gradients together, `clip_value` each of their numbers. `ema` averages
-    the weights (`fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`.
+    `augment`, such as `fn.augment.Rotate(15)`, changes the images of each batch at random. `scale` multiplies
+    the features (default: 1/255 for uint8, 1 for others). `schedule` (`fn.schedules`) sets the learning rate
+    of each update, starting from the current `optimizer.lr`; `total_updates` and `updates_per_epoch` give it
+    the length of the training, where it needs that. `clip_norm` bounds the norm of all gradients together,
+    `clip_value` the absolute value of each gradient element. `ema` averages the weights (an `fn.EMA`, or a
+    decay such as 0.999); the averages are in `trainer.ema`.
 
-    Raises RuntimeError when one model is stepped by two threads at once.
+    All options may be changed between steps: `trainer.clip_norm = 1.0`.
+
+    Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
+    ema: EMA | None  # a decay has become an EMA
+
+    @takes_options
     def __init__(
         self,
         model: Layer,
@@ -74,64 +86,70 @@ class Trainer:
         loss: str | Loss = "cross_entropy",
         optimizer: str | Optimizer = "sgd",
         seed: int | None = None,
-        scale: float | None = None,
-        on_nonfinite: str = "raise",
-        plan: bool = True,
-        fuse: bool = True,
-        keep_gradients: bool = False,
-        augment: Augmentation | None = None,
-        schedule: Schedule | None = None,
         total_updates: int | None = None,
         updates_per_epoch: int | None = None,
-        clip_norm: float | None = None,
-        clip_value: float | None = None,
-        ema: float | EMA | None = None,
+        **options: Unpack[TrainingKeywords],
     ) -> None:
         check_model(model)
-        choose(on_nonfinite, NONFINITE, "on_nonfinite")
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.scale = scale
-        self.on_nonfinite = on_nonfinite
-        self.plan = plan
-        self.fuse = fuse
-        self.keep_gradients = keep_gradients
-        self.augment = augment
-        length = Length(total_updates, updates_per_epoch)
-        self.rates = None if schedule is None else Rates(schedule, self.optimizer.lr, length)
-        self._clip_norm, self._clip_value = Bound(clip_norm, "clip_norm"), Bound(clip_value, "clip_value")
-        self.ema = ema_of(ema)
-        if self.ema is not None:
-            self.ema.begin(model)
-        self._updates = np.zeros(1, np.int64)  # counted by a kernel, so that no Ctrl-C comes in between
+        self.rates: Rates | None = None
+        self._length = Length(total_updates, updates_per_epoch)
+        self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
+        super().__init__(**options)
+        self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
         self.key = rng.key(seed)
         for index, state in enumerate(model.random_states()):
             state[:] = rng.counter_generator(self.key, RANDOM_LAYER, index).integers(2**63), 0
-        # (key, count of batches), advanced with every batch that is augmented.
+        # (key, number of batches), advanced with every augmented batch.
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        _warn_of_no_logits(model, self.loss)
+        _warn_if_not_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
-        self._turn = Turn(model)
+        self.plan_key: tuple[object, ...] = ()
+        self._update_plan_key()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "model":
+            self._step_lock = StepLock(value)
+        if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
+            self._update_plan_key()
+
+    def _apply_option(self, name: str, value: Any) -> None:
+        if name == "schedule":
+            lr = self.optimizer.lr if self.rates is None else self.rates.lr
+            self.rates = None if value is None else Rates(value, lr, self._length)
+        elif name == "augment":
+            self._augmentation: Together | None = value
+        elif name == "ema" and value is not None:
+            value.begin(self.model)
+        elif name in self._memory and value is not None:
+            self._memory[name][0] = value
+
+    def _update_plan_key(self) -> None:
+        """Replace `plan_key` if anything in it has changed: plans compare the tuple by identity."""
+        key = (self.model, self.loss, self.optimizer, *recorded_values(self))
+        if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
+            self.plan_key = key
 
     def step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        """One update from the batch x (N, ...), y; returns the loss before the update.
+        """Make one update from the batch x (N, ...), y; returns the loss before the update.
 
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
         """
         try:
-            with self._take_turn():
+            with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last
-                usable = last is not None and self._plans_steps() and not last.needs_the_door
-                if usable and last is not None and last.is_current(self):
-                    loss = self._replay(last, x, y)
-                    if loss is not None:
+                last = self._plans.last if self._uses_plans() else None
+                if last is not None and not last.needs_checks and last.is_current(self):
+                    loss = self._replay(last, last.step, x, y)
+                    if not isinstance(loss, Refused):
                         return loss
                 return self._checked_step(x, y)
         except NonFiniteError:
@@ -140,155 +158,127 @@ class Trainer:
             return math.nan
 
     @property
-    def clip_norm(self) -> float | None:
-        """The largest norm of all gradients together, or None."""
-        return self._clip_norm.value
-
-    @clip_norm.setter
-    def clip_norm(self, bound: float | None) -> None:
-        self._clip_norm.set(bound)
-
-    @property
-    def clip_value(self) -> float | None:
-        """The largest absolute value of a number of the gradients, or None."""
-        return self._clip_value.value
-
-    @clip_value.setter
-    def clip_value(self, bound: float | None) -> None:
-        self._clip_value.set(bound)
-
-    @property
-    def augment(self) -> Augmentation | None:
-        """What is done to the images of each batch, or None."""
-        return self._augment
-
-    @augment.setter
-    def augment(self, augment: Augmentation | None) -> None:
-        self._augment = None if augment is None else Together(augment)
-
-    @property
     def updates(self) -> int:
         """The number of updates."""
         return int(self._updates[0])
 
-    def _take_turn(self) -> threading.Lock:
-        if self._turn.model is not self.model:
-            self._turn = Turn(self.model)
-        return self._turn.lock()
-
-    def _plans_steps(self) -> bool:
+    def _uses_plans(self) -> bool:
         return self.plan and plans_can_run()
 
     def profile(self, x: npt.ArrayLike, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
 
-        The steps are taken by a copy of model and optimizer: nothing here changes. Raises RuntimeError if
-        steps are not planned (`plan=False`, another backend than "aot"), and as `step`.
+        A copy of model and optimizer takes the steps: nothing changes here. Raises RuntimeError if steps are
+        not planned (`plan=False`, or a backend other than "aot"), and the errors of `step`.
         """
         positive_int(steps, "steps")
         twin = copy.deepcopy(self)
         samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
-        batch = samples.x, samples.target  # kept alive: the plan goes on reading these very arrays
+        batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
         twin.step(*batch)
         twin.step(*batch)
         recorded = twin._plans.last
         if recorded is None:
-            raise RuntimeError('only planned steps can be profiled: plan=True and the backend "aot"')
+            raise RuntimeError('only planned steps can be profiled: use plan=True and the backend "aot"')
         return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
 
-    def _replay(self, recorded: RecordedStep, x: object, y: object) -> float | None:
-        """The recorded step on this batch; None if the door must explain an error."""
+    def _replay(
+        self, recorded: RecordedStep, run: Callable[..., T | Refused], *arguments: Any
+    ) -> T | Refused:
+        """Run a method of the recorded step: returns its result, or why the step was refused.
+
+        Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
+        when a step is refused or raises: the plan restores what its kernels changed, this method what Python
+        callbacks changed.
+        """
         try:
-            with self._whole_step(recorded):
-                loss = recorded.step(x, y)
+            if not recorded.has_callbacks:
+                return run(*arguments)
+            with self._restored_on_failure():
+                return run(*arguments)
         except CheckFailedError as error:
-            self._explain(error, recorded)
-            return None
-        return loss
+            if error.args == ("check_finite",):
+                self._check_finite(recorded.loss, "loss")
+                raise NonFiniteError(
+                    _nonfinite_message("norm of the gradients", math.inf, self.updates + 1)
+                ) from error
+            return Refused(error)
 
-    def _explain(self, error: CheckFailedError, recorded: RecordedStep) -> None:
-        """Raise `NonFiniteError` if it was the loss; the door explains the others."""
-        if error.args == ("check_finite",):
-            self._check_finite(recorded.loss, "loss")
-            raise NonFiniteError(_nonfinite("norm of the gradients", math.inf, self.updates + 1))
-
-    def _whole_step(self, recorded: RecordedStep) -> AbstractContextManager[None]:
-        """Takes back what call-backs changed when their step fails; the plan takes back the rest."""
-        return self._kept_on_failure() if recorded.has_call_backs else nullcontext()
-
-    def _kept_on_failure(self) -> AbstractContextManager[None]:
-        return kept_on_failure(self.model, self._updates, self.augment_state)
+    def _restored_on_failure(self) -> AbstractContextManager[None]:
+        return restored_on_failure(self.model, self._updates, self.augment_state)
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        if not self._plans_steps():
+        if not self._uses_plans():
             return float(self._update(samples)[0])
         kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
         recorded = self._plans.find(self, kind)
         if recorded is None:
             return self._record_step(kind, samples)
-        loss = self._replay(recorded, samples.x, samples.target)
-        # A check that failed fails again, with its reason.
-        return float(self._update(samples)[0]) if loss is None else loss
+        loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+        if isinstance(loss, Refused):
+            # A check of the plan failed: layer by layer, the step raises the error.
+            return float(self._update(samples)[0])
+        return loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
-        slots = [slot_for(samples.x), slot_for(samples.target)]
-        batch = replace(samples, x=slots[0], target=slots[1])
+        inputs = [input_buffer(samples.x), input_buffer(samples.target)]
+        batch = replace(samples, x=inputs[0], target=inputs[1])
 
         def step(recorder: Recorder) -> Array:
             if self.on_nonfinite != "ignore":
-                for array in slots:
+                for array in inputs:
                     if array.dtype.kind == "f":
-                        recorder.check_finite_numbers(array)
+                        recorder.check_all_finite(array)
             return self._update(batch)
 
-        return self._plans.record(self, kind, slots, step)
+        return self._plans.record(self, kind, inputs, step)
 
     def updates_from(
         self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
     ) -> int:
-        """One or more updates from successive mini-batches of the samples `order`; returns how many.
+        """Make one or more updates from successive mini-batches of the samples `order`; returns how many.
 
-        Their losses are written to the front of `losses`, which has room for as many as there may be. With
-        `count` the correct outputs are added up in `self.correct`. Raises as `update`, after the updates
-        before the one that failed, which are in `losses`, too; `self.updates` tells how many they were.
+        Writes their losses to the front of `losses`, which has room for all that may be made. With `count`,
+        adds the number of correct outputs to `self.correct`. Raises the errors of `step`, after the updates
+        before the one that failed: their losses are in `losses`, their number in `self.updates`.
         """
         index = order[:batch_size]
         rates: Array | None = None
-        with self._take_turn():
+        with self._step_lock.exclusive():
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not self._plans_steps():
+            if not self._uses_plans():
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
             recorded = self._plans.find(self, kind)
             if recorded is None:
-                slot = slot_for(index)
-
-                def step(recorder: Recorder) -> Array:
-                    recorder.keep.append(samples)
-                    return self._update(samples, slot, count=count)
-
-                losses[0] = self._plans.record(self, kind, [slot], step)
+                losses[0] = self._record_gathered(kind, samples, index, count)
                 return 1
-            with self._whole_step(recorded):
-                done, error = recorded.run(order, losses, rates)
-                if rates is not None and done:
-                    self.optimizer.lr = float(rates[done - 1])
-                if error is not None and done == 0:
-                    if isinstance(error, CheckFailedError):
-                        self._explain(error, recorded)
-                        # The data were changed since they passed the door: it says what is wrong with them.
-                        check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
-                    raise error
+            done = self._replay(recorded, recorded.run, order, losses, rates)
+            if isinstance(done, Refused):
+                # The data have changed since they were checked: checking them again says what is wrong.
+                check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
+                raise done.reason
+            if rates is not None:
+                self.optimizer.lr = float(rates[done - 1])
             return done
 
+    def _record_gathered(self, kind: Hashable, samples: Samples, index: Array, count: bool) -> float:
+        buffer = input_buffer(index)
+
+        def step(recorder: Recorder) -> Array:
+            recorder.keep.append(samples)
+            return self._update(samples, buffer, count=count)
+
+        return self._plans.record(self, kind, [buffer], step)
+
     def states(self) -> dict[str, Array]:
-        """The counters that an update changes, beside model and optimizer: the arrays themselves, by name."""
+        """The counters that an update changes beside model and optimizer, by name; not copies."""
         return {
             "trainer/updates": self._updates,
             "trainer/correct": self._correct,
@@ -305,29 +295,29 @@ class Trainer:
         self._correct[0] = count
 
     def check_images(self, samples: Samples) -> None:
-        """Raise ValueError if the samples are no images that `augment` can change."""
-        if self._augment is not None:
-            self._augment.check_images(samples.x.shape[1:])
+        """Raise ValueError if `augment` is set and the samples are not images."""
+        if self._augmentation is not None:
+            self._augmentation.check_images(samples.x.shape[1:])
 
     def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
-        """One update from the samples `index` (None: all of them); returns its loss (1,).
+        """Make one update from the samples `index` (None: all of them); returns its loss (1,).
 
-        With `count` correct outputs are counted. Raises `NonFiniteError` unless the loss is finite or that is
-        to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in Python that
-        raises after its first parameter.
+        With `count`, correct outputs are counted. Raises `NonFiniteError` if the loss is not finite, unless
+        that is to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in
+        Python that raises after its first parameter.
         """
-        with self._kept_on_failure():
+        with self._restored_on_failure():
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target)
-            self._refuse_nonfinite(loss)
+            self._reject_nonfinite(loss)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
             backward(dy, need_dx=False)
             self._clip()
             recorder = active_recorder()
             if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
-                recorder.call_back(lambda: self.optimizer.step(self.model.parameters()))
+                recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
             else:
                 self.optimizer.step(self.model.parameters())
             if self.ema is not None:
@@ -336,57 +326,57 @@ class Trainer:
         return loss
 
     def _batch(self, samples: Samples, index: Array | None) -> tuple[Array, Array]:
-        """Features and targets of the samples `index` (None: all of them), augmented if that is asked for."""
-        if self._augment is None:
+        """Features and targets of the samples `index` (None: all of them), augmented if `augment` is set."""
+        if self._augmentation is None:
             return samples.all() if index is None else samples.batch(index)
         index = np.arange(len(samples)) if index is None else index
-        return samples.augmented(index, self._augment, self.augment_state)
+        return samples.augmented(index, self._augmentation, self.augment_state)
 
     def _clip(self) -> None:
-        """Bring the gradients within the bounds, if there are any."""
+        """Clip the gradients if `clip_value` or `clip_norm` is set."""
         if self.clip_value is not None:
-            clip_value(self.model.parameters(), self._clip_value.memory)
+            clip_value(self.model.parameters(), self._memory["clip_value"])
         if self.clip_norm is not None:
-            self._refuse_nonfinite(
-                clip_norm(self.model.parameters(), self._clip_norm.memory), "norm of the gradients"
-            )
+            norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
+            self._reject_nonfinite(norm, "norm of the gradients")
 
-    def _refuse_nonfinite(self, loss: Array, what: str = "loss") -> None:
-        """Raise `NonFiniteError` for a loss that is not finite, here and in all replays."""
+    def _reject_nonfinite(self, number: Array, what: str = "loss") -> None:
+        """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
         if self.on_nonfinite == "ignore":
             return
-        self._check_finite(loss, what)
+        self._check_finite(number, what)
         recorder = active_recorder()
         if isinstance(recorder, Recorder):
-            recorder.plan.check_finite(loss)
+            recorder.plan.check_finite(number)
 
     def _check_finite(self, number: Array, what: str) -> None:
         if not math.isfinite(number[0]):
-            raise NonFiniteError(_nonfinite(what, number[0], self.updates + 1))
+            raise NonFiniteError(_nonfinite_message(what, number[0], self.updates + 1))
 
 
-def _nonfinite(what: str, number: float, update: int) -> str:
+def _nonfinite_message(what: str, number: float, update: int) -> str:
     return (
-        f"the {what} is {number:g} at update {update}: lower the learning rate or look at the data; this "
-        "step changed nothing"
+        f"the {what} is {number:g} at update {update}: lower the learning rate or check the data; this step "
+        "changed nothing"
     )
 
 
-def check_finite(data: list[Samples], on_nonfinite: str) -> None:
-    """Raise `NonFiniteError` for a nan or an infinity in the data, unless that is to be ignored."""
+def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
+    """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored."""
     if on_nonfinite != "ignore":
         for samples in data:
-            if complaint := samples.nonfinite():
-                raise NonFiniteError(complaint)
+            if samples is not None and (message := samples.nonfinite_message()):
+                raise NonFiniteError(message)
 
 
-def _warn_of_no_logits(model: Layer, loss: Loss) -> None:
+def _warn_if_not_logits(model: Layer, loss: Loss) -> None:
+    """Warn if the model ends with the activation that the loss applies itself."""
     last = model
     while isinstance(last, Sequential) and last.layers:
         last = last.layers[-1]
     if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
         own = "sigmoid" if loss.binary else "softmax"
         warn(
-            f"the model ends with {last!r}, but {loss!r} takes logits and applies {own} itself: "
-            "training will be slow and worse; remove that layer"
+            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
+            "will be slower and less accurate; remove that layer"
         )

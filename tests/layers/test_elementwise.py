@@ -61,7 +61,7 @@ def test_runs_inside_the_plan(batch):
         trainer = fn.Trainer(model(), seed=0)
         kernels = [row.kernel for row in trainer.profile(*batch, steps=3).rows]
     assert {"elementwise_forward", "elementwise_dx"} <= set(kernels)
-    assert "call_back" not in kernels
+    assert "callback" not in kernels
 
 
 def test_survives_pickling(batch):

@@ -318,7 +318,7 @@ def test_to_converts_the_running_statistics(normal):
 
 def test_buffers_are_checked_and_read_only():
     layer = fn.BatchNorm1d(3)
-    with pytest.raises(ValueError, match=r"buffer 'running_mean' has the shape \(3,\), the new value \(4,\)"):
+    with pytest.raises(ValueError, match=r"buffer 'running_mean' must have shape \(3,\), got \(4,\)"):
         layer.running_mean.value = np.zeros(4)
     with pytest.raises(TypeError, match="real numbers"):
         layer.running_mean.value = ["a", "b", "c"]

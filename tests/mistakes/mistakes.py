@@ -328,9 +328,9 @@ MISTAKES = (
     ),
     Mistake(
         "last batch dropped",
-        "fastnn/training/fit.py",
-        "np.full(-(-len(order) // batch_size), batch_size)",
-        "np.full(len(order) // batch_size, batch_size)",
+        "fastnn/training/loop.py",
+        "np.full(-(-count // batch_size), batch_size)",
+        "np.full(count // batch_size, batch_size)",
         (TRAIN,),
     ),
     Mistake(
@@ -342,9 +342,9 @@ MISTAKES = (
     ),
     Mistake(
         "validation on the training data",
-        "fastnn/training/fit.py",
-        "evaluate_samples(model, trainer.loss, held_out, metrics=metrics)",
-        "evaluate_samples(model, trainer.loss, samples, metrics=metrics)",
+        "fastnn/training/loop.py",
+        "evaluate_samples(trainer.model, trainer.loss, self.validation, metrics=self.metrics)",
+        "evaluate_samples(trainer.model, trainer.loss, self.training.samples, metrics=self.metrics)",
         (TRAIN,),
     ),
     Mistake(
@@ -357,7 +357,7 @@ MISTAKES = (
     Mistake(
         "failed step advances the random counters",
         "fastnn/states.py",
-        "            _put_back([*model.states(), *more], before)\n        raise",
+        "            _restore([*model.states(), *more], before)\n        raise",
         "            pass\n        raise",
         (DOOR, PLAN_FAILURES),
     ),

@@ -16,6 +16,13 @@ MISTAKES = (
         (PLAN_CHANGES,),
     ),
     Mistake(
+        "options changed between two steps not noticed",
+        "fastnn/training/plans.py",
+        "if trainer.plan_key is not self._plan_key:",
+        "if False:",
+        (PLAN_CHANGES,),
+    ),
+    Mistake(
         "changes of the structure not noticed",
         "fastnn/training/plans.py",
         "if _structure(trainer)[0] != self._structure:",

@@ -79,15 +79,15 @@ MISTAKES = (
     Mistake(
         "watching moves the counters of dropout",
         "fastnn/training/watch.py",
-        "with states.kept(model), states.kept_gradients(model):",
-        "with states.kept_gradients(model):",
+        "with states.restored(model), states.restored_gradients(model):",
+        "with states.restored_gradients(model):",
         (WATCH,),
     ),
     Mistake(
         "watching leaves its gradients behind",
         "fastnn/training/watch.py",
-        "with states.kept(model), states.kept_gradients(model):",
-        "with states.kept(model):",
+        "with states.restored(model), states.restored_gradients(model):",
+        "with states.restored(model):",
         (WATCH,),
     ),
     Mistake(

@@ -16,16 +16,16 @@ OPTIM, CLIPPING, SCHEDULES = (
 MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
-        "fastnn/training/fit.py",
-        "if keeper is not None and training.whole:",
-        "if keeper is not None:",
+        "fastnn/training/loop.py",
+        "if self.writer is not None and training.resumable:",
+        "if self.writer is not None:",
         (EDGES,),
     ),
     Mistake(
         "correct outputs of a begun epoch counted anew",
-        "fastnn/training/fit.py",
-        "    if training.done == 0:\n        trainer.correct = 0\n",
-        "    trainer.correct = 0\n",
+        "fastnn/training/loop.py",
+        "            trainer.correct = 0\n",
+        "        trainer.correct = 0\n",
         (EDGES,),
     ),
     Mistake(
@@ -45,7 +45,7 @@ MISTAKES = (
     Mistake(
         "training key drawn anew",
         "fastnn/training/resume.py",
-        '    training.trainer.key = numbers["key"]\n',
+        '    training.trainer.key = counters["key"]\n',
         "",
         (EDGES,),
     ),
@@ -134,12 +134,19 @@ MISTAKES = (
         "                pass\n",
         (CLIPPING,),
     ),
+    Mistake(
+        "a bound changed between two steps has no effect",
+        "fastnn/training/trainer.py",
+        "elif name in self._memory and value is not None:",
+        "elif name in self._memory and value is not None and 'plan_key' not in vars(self):",
+        (CLIPPING,),
+    ),
     # --- schedules ---
     Mistake(
         "a recorded run keeps its first rate",
         "fastnn/training/trainer.py",
-        "done, error = recorded.run(order, losses, rates)",
-        "done, error = recorded.run(order, losses, None)",
+        "self._replay(recorded, recorded.run, order, losses, rates)",
+        "self._replay(recorded, recorded.run, order, losses, None)",
         (SCHEDULES,),
     ),
     Mistake(

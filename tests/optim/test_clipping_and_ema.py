@@ -1,4 +1,4 @@
-"""Bounds on gradients against PyTorch's, averages of weights by hand; by plans and without."""
+"""Gradient clipping against PyTorch, averaged weights by hand; planned and eager."""
 
 import copy
 import pickle
@@ -35,7 +35,7 @@ OPTIONS = {"batch_size": 20, "epochs": 3, "seed": 3, "progress": False}
 @pytest.mark.parametrize(
     "bounds", [{"clip_norm": 0.1}, {"clip_value": 0.01}, {"clip_norm": 0.1, "clip_value": 0.02}], ids=str
 )
-def test_planned_is_eager_whatever_the_threads(kind, bounds):
+def test_planned_equals_eager_for_any_thread_count(kind, bounds):
     before, found = fn.get_num_threads(), set()
     try:
         for threads, options in ((1, {}), (2, {}), (3, {"fuse": False}), (1, {"plan": False})):
@@ -53,7 +53,7 @@ def test_planned_is_eager_whatever_the_threads(kind, bounds):
 
 @pytest.mark.parametrize("backend", ["aot", "jit", "ref"])
 @pytest.mark.parametrize("bounds", [{"clip_norm": 0.05}, {"clip_value": 0.01}, {"clip_norm": 100.0}], ids=str)
-def test_clipped_gradients_are_pytorchs(bounds, backend):
+def test_clipped_gradients_match_pytorch(bounds, backend):
     torch = pytest.importorskip("torch")
     x, y = data(dtype=np.float64)
     with fn.backend(backend):
@@ -80,8 +80,8 @@ def test_clipped_gradients_are_pytorchs(bounds, backend):
 
 
 @pytest.mark.parametrize("plan", [True, False])
-def test_a_bound_may_move_between_steps(plan):
-    """Gradients of a loss that only rises: an update by SGD is as long as the bound."""
+def test_bound_may_change_between_steps(plan):
+    """The gradients exceed the bound in every step, so an SGD update is as long as the bound."""
     x, y = data(dtype=np.float64)
     model = fn.Sequential(fn.Linear(6, 3, dtype=np.float64))
     trainer = fn.Trainer(model, optimizer=fn.SGD(1.0), clip_norm=1e-3, plan=plan)
@@ -98,8 +98,8 @@ def test_a_bound_may_move_between_steps(plan):
 
 
 @pytest.mark.parametrize("plan", [True, False])
-def test_an_endless_norm_changes_nothing(plan):
-    """The loss is finite, the squares of its gradients are not."""
+def test_infinite_norm_changes_nothing(plan):
+    """The loss is finite, but the squares of its gradients are not."""
     x = np.full((4, 2), 1e200)
     model = fn.Sequential(fn.Linear(2, 1, weight_init="zeros", bias_init="zeros", dtype=np.float64))
     trainer = fn.Trainer(model, loss="squared_error", optimizer=fn.SGD(1e-300), clip_norm=1.0, plan=plan)
@@ -115,7 +115,7 @@ def test_an_endless_norm_changes_nothing(plan):
 
 @pytest.mark.parametrize("name", ["clip_norm", "clip_value"])
 @pytest.mark.parametrize("bound", [0, -1, np.nan, np.inf])
-def test_bad_bounds_are_named(name, bound):
+def test_invalid_bounds_raise(name, bound):
     with pytest.raises(ValueError, match=name):
         fn.Trainer(net(), **{name: bound})
 
@@ -125,7 +125,7 @@ def test_bad_bounds_are_named(name, bound):
 
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("warmup", [True, False])
-def test_averages_are_those_made_by_hand(warmup, plan):
+def test_averages_match_a_hand_computation(warmup, plan):
     x, y = data(dtype=np.float64)
     model, ema = net(np.float64), fn.EMA(0.8, warmup=warmup)
     wanted = weights(model)
@@ -144,7 +144,7 @@ def test_averages_are_those_made_by_hand(warmup, plan):
 
 
 @pytest.mark.parametrize("kind", [fn.SGD, fn.Adam])
-def test_training_goes_on_as_without_averages(kind):
+def test_averages_do_not_change_the_training(kind):
     found = set()
     for ema in (None, 0.9):
         for plan in (True, False):
@@ -154,7 +154,7 @@ def test_training_goes_on_as_without_averages(kind):
     assert len(found) == 1
 
 
-def test_validation_takes_the_averages():
+def test_validation_uses_the_averages():
     model, ema = net(), fn.EMA(0.9)
     history = fn.fit(model, data(), validation=data(), optimizer=fn.SGD(0.5), ema=ema, **OPTIONS)
     own = fn.evaluate(model, data())["loss"]
@@ -163,14 +163,14 @@ def test_validation_takes_the_averages():
     assert history["val_loss"][-1] == averaged != own
 
 
-def test_averages_go_on_from_their_state():
+def test_averages_resume_from_their_state():
     whole, parts = (fn.Trainer(net(), optimizer=fn.SGD(0.5), ema=fn.EMA(0.9), seed=0) for _ in range(2))
     for _ in range(3):
         whole.step(*data())
         parts.step(*data())
     state = pickle.loads(pickle.dumps(parts.ema.state_dict()))
     parts.step(*data())
-    parts.ema.load_state_dict(state)  # in place: the recorded step goes on with it
+    parts.ema.load_state_dict(state)  # in place: the recorded step continues with it
     fresh = fn.EMA(0.9)
     fresh.load_state_dict(state)
     for ema in (parts.ema, fresh):
@@ -184,14 +184,14 @@ def test_averages_go_on_from_their_state():
         fresh.load_state_dict({})
 
 
-def test_bad_decays_are_refused():
+def test_invalid_decays_raise():
     for decay in (1.0, -0.1, np.nan):
         with pytest.raises(ValueError, match="decay"):
             fn.EMA(decay)
     assert repr(copy.copy(fn.EMA(0.99, warmup=False))) == "EMA(0.99, warmup=False)"
 
 
-# --- the state of optimizers ---
+# --- optimizer state ---
 
 OPTIMIZERS = {
     "sgd": lambda: fn.SGD(0.1),
@@ -203,7 +203,7 @@ OPTIMIZERS = {
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_goes_on_from_its_state(name):
+def test_optimizer_resumes_from_its_state(name):
     x, y = data()
     model = fn.Sequential(fn.Linear(6, 20), fn.Tanh(), fn.Linear(20, 3))
     optimizer = OPTIMIZERS[name]()
@@ -220,7 +220,7 @@ def test_an_optimizer_goes_on_from_its_state(name):
         trainer.step(x, y)
         second.step(x, y)
     assert bits(model) == bits(twin)
-    # The running one goes back, too, and what is recorded goes on with it.
+    # Loading into the optimizer in use rolls it back, and recorded steps continue with it.
     optimizer.load_state_dict(state, model.parameters())
     for own, old in zip(model.parameters(), kept.parameters(), strict=True):
         own.value = old.value
@@ -232,13 +232,16 @@ def test_an_optimizer_goes_on_from_its_state(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: state.pop("0.weight.steps"), "knows nothing of the parameter '0.weight'"),
+        (lambda state: state.pop("0.weight.steps"), "parameter '0.weight' is missing from the state"),
         (lambda state: state.update({"7.weight.m": np.zeros(3)}), "no parameter '7.weight'"),
-        (lambda state: state.update({"0.bias.m": np.zeros(4)}), r"0.bias.m has the shape \(4,\)"),
+        (
+            lambda state: state.update({"0.bias.m": np.zeros(4)}),
+            r"0.bias.m must have shape \(.*\), got \(4,\)",
+        ),
         (lambda state: state.update(lr=-1), "lr"),
     ],
 )
-def test_a_state_that_does_not_fit_changes_nothing(change, message):
+def test_unsuitable_optimizer_state_changes_nothing(change, message):
     x, y = data()
     model, optimizer = fn.Sequential(fn.Linear(6, 3)), fn.Adam(0.01)
     fn.Trainer(model, optimizer=optimizer).step(x, y)

@@ -1,4 +1,4 @@
-"""Optimizers: steps against PyTorch, what they remember, what they refuse.
+"""Optimizers: steps against PyTorch, optimizer state, invalid arguments.
 
 `python tests/optim/test_optimizers.py` prints the golden numbers below; it needs PyTorch.
 """
@@ -58,7 +58,7 @@ GOLDEN = {
 
 
 def pytorch(case):
-    """The weights after the six steps, by the optimizer of the same name in torch.optim."""
+    """The weights after six steps of the torch.optim optimizer of the same name."""
     import torch
 
     kind, options = CASES[case]
@@ -74,7 +74,7 @@ def pytorch(case):
 
 @pytest.fixture
 def trained():
-    """A function (case, dtype) -> the weights after the six steps."""
+    """A function (case, dtype) -> the weights after six steps."""
 
     def train(case, dtype=np.float64):
         kind, options = CASES[case]
@@ -91,7 +91,7 @@ def trained():
 
 @pytest.fixture
 def optimizers():
-    """Functions that make the optimizers with a memory."""
+    """Functions that make the optimizers that have a state."""
     return {
         "momentum": lambda: fn.SGD(lr=0.1, momentum=0.9),
         "nesterov": lambda: fn.SGD(lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
@@ -103,23 +103,23 @@ with_memory = pytest.mark.parametrize("name", ["momentum", "nesterov", "adam"])
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_steps_end_at_pytorchs_golden_weights(case, trained):
+def test_steps_match_stored_pytorch_weights(case, trained):
     np.testing.assert_allclose(trained(case).ravel(), GOLDEN[case], rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_steps_equal_those_of_the_installed_pytorch(case, trained):
+def test_steps_match_the_installed_pytorch(case, trained):
     pytest.importorskip("torch")
     np.testing.assert_allclose(trained(case), pytorch(case), rtol=1e-12)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_float32_follows_float64(case, trained):
+def test_float32_stays_close_to_float64(case, trained):
     np.testing.assert_allclose(trained(case, np.float32), trained(case), rtol=1e-5)
 
 
 @with_memory
-def test_second_fit_goes_on_with_the_memory(name, optimizers, make_model, blobs):
+def test_second_fit_continues_with_the_optimizer_state(name, optimizers, make_model, blobs):
     def train(*epochs, forget=False):
         model, optimizer = make_model(), optimizers[name]()
         for count in epochs:
@@ -135,7 +135,7 @@ def test_second_fit_goes_on_with_the_memory(name, optimizers, make_model, blobs)
     "clone", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))], ids=["deepcopy", "pickle"]
 )
 @with_memory
-def test_copy_of_model_and_optimizer_goes_on_exactly(name, clone, optimizers, make_model, blobs, snapshot):
+def test_copy_of_model_and_optimizer_continues_exactly(name, clone, optimizers, make_model, blobs, snapshot):
     model, optimizer = make_model(rate=0.5), optimizers[name]()
     fn.fit(model, blobs, optimizer=optimizer, epochs=2, seed=0)
     twins = clone((model, optimizer))
@@ -150,7 +150,7 @@ def test_copy_of_model_and_optimizer_goes_on_exactly(name, clone, optimizers, ma
 
 
 @with_memory
-def test_one_optimizer_serves_two_models_apart(name, optimizers, make_model, blobs):
+def test_one_optimizer_keeps_the_states_of_two_models_apart(name, optimizers, make_model, blobs):
     def train(optimizer, model):
         fn.fit(model, blobs, optimizer=optimizer, epochs=2, seed=0)
         return model.predict(blobs[0])
@@ -172,7 +172,7 @@ def test_optimizer_does_not_keep_a_dropped_model_alive(make_model, blobs):
 
 
 @with_memory
-def test_memory_follows_the_model_to_another_type(name, optimizers, make_model, blobs):
+def test_optimizer_state_follows_the_model_to_another_dtype(name, optimizers, make_model, blobs):
     histories = []
     for convert in (True, False):
         model, optimizer = make_model(), optimizers[name]()
@@ -184,7 +184,7 @@ def test_memory_follows_the_model_to_another_type(name, optimizers, make_model, 
 
 
 @with_memory
-def test_frozen_parameter_keeps_value_and_memory(name, optimizers, make_model, blobs):
+def test_frozen_parameter_keeps_value_and_state(name, optimizers, make_model, blobs):
     model, optimizer = make_model(), optimizers[name]()
     trainer = fn.Trainer(model, optimizer=optimizer)
     trainer.step(*blobs)
@@ -198,16 +198,16 @@ def test_frozen_parameter_keeps_value_and_memory(name, optimizers, make_model, b
         np.testing.assert_array_equal(array, memory[key])
 
 
-def test_parameter_without_a_gradient_is_left_alone():
-    """An optimizer must not step along memory that no backward pass has written."""
+def test_parameter_without_a_gradient_does_not_change():
+    """An optimizer must not use memory that no backward pass has written."""
     param = fn.Param(np.ones(3))
-    param.grad_buffer()[...] = np.nan  # so that freshly allocated memory is likely to be this
+    param.grad_buffer()[...] = np.nan  # so that freshly allocated memory is likely to hold NaN
     param.drop_grad()
     fn.SGD(lr=0.1).step([param])
     np.testing.assert_array_equal(param.value, 1)
 
 
-def test_a_users_own_optimizer(make_model, blobs):
+def test_custom_optimizer(make_model, blobs):
     class SignSGD(fn.Optimizer):
         def update(self, value, grad, state, lr):
             value -= (lr / state.steps) * np.sign(grad)
@@ -238,15 +238,15 @@ def test_defaults():
         (fn.SGD, {"weight_decay": -1}, "weight_decay must be a finite number, at least 0"),
         (fn.SGD, {"nesterov": True}, "nesterov needs a momentum above 0"),
         (fn.Adam, {"lr": -0.1}, "lr must be a finite number, at least 0"),
-        (fn.Adam, {"betas": (1, 0.999)}, r"betas\[0\] must lie in \[0, 1\), not 1"),
-        (fn.Adam, {"betas": (0.9, 1.5)}, r"betas\[1\] must lie in \[0, 1\), not 1.5"),
+        (fn.Adam, {"betas": (1, 0.999)}, r"betas\[0\] must be in \[0, 1\), not 1"),
+        (fn.Adam, {"betas": (0.9, 1.5)}, r"betas\[1\] must be in \[0, 1\), not 1.5"),
         (fn.Adam, {"betas": (-0.1, 0.9)}, r"betas\[0\] must .* \[0, 1"),
         (fn.Adam, {"eps": -1e-8}, "eps must be a finite number, at least 0"),
         (fn.Adam, {"weight_decay": -1}, "weight_decay must be a finite number, at least 0"),
     ],
     ids=str,
 )
-def test_bad_options(kind, keywords, message):
+def test_invalid_hyperparameters_raise(kind, keywords, message):
     with pytest.raises(ValueError, match=message):
         kind(**keywords)
 
@@ -258,8 +258,8 @@ def test_betas_are_a_pair(betas):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_centred_rmsprop_stands_a_gradient_that_stays_the_same(dtype):
-    """v - mean^2 goes to 0, and by rounding below: in PyTorch the weights become nan."""
+def test_centered_rmsprop_with_a_constant_gradient_stays_finite(dtype):
+    """v - mean^2 goes to 0 and, by rounding, below it: in PyTorch the weights become NaN."""
     gradients = np.random.default_rng(0).standard_normal(50).astype(dtype)
     p, v, mean = (np.zeros_like(gradients) for _ in range(3))
     hyper = np.array([0.01, 0.5, 1e-3, 0, 0])
@@ -272,11 +272,14 @@ def test_centred_rmsprop_stands_a_gradient_that_stays_the_same(dtype):
     assert np.array_equal(np.sign(p), -np.sign(gradients))
 
 
-def test_a_state_without_a_rate_or_with_a_bad_one_changes_nothing(make_model, blobs):
+def test_state_without_a_valid_learning_rate_changes_nothing(make_model, blobs):
     model, optimizer = make_model(), fn.Adam(0.01)
     fn.fit(model, blobs, optimizer=optimizer, progress=False)
     before = optimizer.state_dict(model.parameters())
-    for lr, message in (({}, "learning rate, 'lr'"), ({"lr": "fast"}, "lr must be a finite number")):
+    for lr, message in (
+        ({}, "'lr', the learning rate, is missing"),
+        ({"lr": "fast"}, "lr must be a finite number"),
+    ):
         state = {name: value for name, value in before.items() if name != "lr"} | lr
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict({**state, "0.weight.steps": 7}, model.parameters())
@@ -284,7 +287,7 @@ def test_a_state_without_a_rate_or_with_a_bad_one_changes_nothing(make_model, bl
     assert all(np.array_equal(after[name], before[name]) for name in before)
 
 
-def test_bad_lr_between_steps_is_refused():
+def test_invalid_lr_between_steps_raises():
     optimizer = fn.SGD(lr=0.1)
     with pytest.raises(ValueError, match="lr must be a finite number"):
         optimizer.lr = -1
@@ -298,7 +301,7 @@ def test_unknown_name_lists_the_valid_ones(make_model):
         fn.Trainer(make_model(), optimizer="rprop")
 
 
-def test_class_instead_of_an_instance_is_refused(make_model):
+def test_class_instead_of_an_instance_raises(make_model):
     with pytest.raises(TypeError, match=r"pass an instance, Adam\(lr=...\), not the class"):
         fn.Trainer(make_model(), optimizer=fn.Adam)
 
@@ -310,7 +313,7 @@ if __name__ == "__main__":
     print("}")
 
 
-def test_a_parameter_with_a_gradient_that_is_frozen_then_keeps_its_value():
+def test_parameter_frozen_after_a_step_keeps_its_value():
     model = fn.Linear(3, 2)
     optimizer = fn.SGD(lr=0.1, momentum=0.9)
     data = np.ones((4, 3), np.float32), np.zeros(4, np.int64)

@@ -1,4 +1,4 @@
-"""Schedules: PyTorch's factors, step by step; in fit and Trainer, by plans and without.
+"""Schedules: PyTorch's factors, step by step; in fit and Trainer, planned and eager.
 
 `python tests/optim/test_schedules.py` prints the golden factors below; it needs PyTorch.
 """
@@ -23,7 +23,7 @@ from fastnn.optim.schedules import (
 
 UPDATES, PER_EPOCH = 24, 4
 
-# Schedule, and how PyTorch writes it for a training of 24 updates in 6 epochs.
+# Each schedule with its PyTorch counterpart, for a training of 24 updates in 6 epochs.
 CASES = {
     "step": (Step(2, 0.5), lambda torch, o: torch.StepLR(o, 2 * PER_EPOCH, 0.5)),
     "multi-step": (
@@ -48,7 +48,7 @@ CASES = {
         ),
     ),
 }
-# Some of the factors, of updates 0, 3, 7, 8, 15, 23: PyTorch 2.13.0.
+# The factors of updates 0, 3, 7, 8, 15 and 23, from PyTorch 2.13.0.
 SOME = [0, 3, 7, 8, 15, 23]
 GOLDEN = {
     "step": [1.0, 1.0, 1.0, 0.5, 0.5, 0.25],
@@ -108,18 +108,18 @@ def factors(schedule, updates=UPDATES, per_epoch=PER_EPOCH):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_factors_are_pytorchs_golden_ones(case):
+def test_factors_match_stored_pytorch_factors(case):
     np.testing.assert_allclose(factors(CASES[case][0])[SOME], GOLDEN[case], rtol=1e-12, atol=1e-15)
 
 
 @pytest.mark.filterwarnings("ignore:The epoch parameter:UserWarning")  # of SequentialLR itself
 @pytest.mark.parametrize("case", CASES)
-def test_factors_are_those_of_the_installed_pytorch(case):
+def test_factors_match_the_installed_pytorch(case):
     pytest.importorskip("torch")
     np.testing.assert_allclose(factors(CASES[case][0]), by_pytorch(case), rtol=1e-12, atol=1e-15)
 
 
-def test_plateau_is_pytorchs():
+def test_plateau_matches_pytorch():
     torch = pytest.importorskip("torch")
     values = [5.0, 4.0, 4.1, 4.2, 4.05, 3.0, 3.0, 3.0, 3.0, 3.0, 2.99, 3.5, 3.5, 3.5]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
@@ -132,7 +132,7 @@ def test_plateau_is_pytorchs():
     assert ours.factor(0, Length(None, None)) < 0.5
 
 
-def test_plateau_goes_up_with_accuracy():
+def test_plateau_maximises_accuracy():
     plateau = Plateau("val_accuracy", patience=0, gamma=0.1)
     for value, wanted in ((0.5, 1), (0.6, 1), (0.6, 0.1)):
         plateau.end_epoch({"val_accuracy": value})
@@ -162,8 +162,8 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("schedule", [OneCycle(), Step(1, 0.5)], ids=repr)
-def test_fit_takes_the_rates_by_plans_and_without(schedule, name):
-    """A batch of 16 leaves a shorter one at the end of each epoch, which has a plan of its own."""
+def test_fit_uses_the_scheduled_rates_planned_and_eager(schedule, name):
+    """Batches of 16 leave a smaller one at the end of each epoch, which has a plan of its own."""
     found = []
     for plan, scaled in ((True, 1.0), (False, 1.0), (True, 0.5), (False, 0.5)):
         model, optimizer = net(), OPTIMIZERS[name]()
@@ -188,8 +188,8 @@ def test_fit_takes_the_rates_by_plans_and_without(schedule, name):
     assert found[0] == found[1] != found[2] == found[3]
 
 
-def test_each_update_has_its_own_rate():
-    """Against a loop that sets the rate by hand."""
+def test_each_update_has_its_own_learning_rate():
+    """Against a loop that sets the learning rate by hand."""
     x, y = data(96)
     schedule = Cosine()
     model, twin = net(), net()
@@ -206,7 +206,7 @@ def test_each_update_has_its_own_rate():
 
 
 @pytest.mark.parametrize("plan", [True, False])
-def test_a_trainer_steps_through_a_schedule(plan):
+def test_trainer_follows_a_schedule(plan):
     x, y = data()
     optimizer = fn.SGD(0.5)
     trainer = fn.Trainer(net(), optimizer=optimizer, schedule=Cosine(), total_updates=10, plan=plan)
@@ -216,10 +216,10 @@ def test_a_trainer_steps_through_a_schedule(plan):
         seen.append(optimizer.lr)
     np.testing.assert_allclose(seen, 0.5 * factors(Cosine(), 10))
     trainer.step(x, y)
-    assert optimizer.lr == 0  # beyond its end a cosine stays there
+    assert optimizer.lr == 0  # after its end a cosine stays at its last value
 
 
-def test_python_optimizers_follow_too():
+def test_custom_optimizer_follows_a_schedule():
     class Descent(fn.Optimizer):
         def update(self, value, grad, state, lr):
             value -= lr * grad
@@ -241,7 +241,7 @@ def test_python_optimizers_follow_too():
     assert seen[0] == seen[1]
 
 
-def test_a_plateau_lowers_the_rate_within_fit():
+def test_plateau_lowers_the_learning_rate_in_fit():
     history = fn.fit(
         net(),
         data(),
@@ -254,7 +254,7 @@ def test_a_plateau_lowers_the_rate_within_fit():
     assert history["lr"] == [1e-12, 1e-12, 0.5e-12, 0.25e-12]
 
 
-def test_a_schedule_of_ones_own():
+def test_custom_schedule():
     class Halves(Schedule):
         def factor(self, update, length):
             return 1 / (1 + update)
@@ -265,7 +265,7 @@ def test_a_schedule_of_ones_own():
     assert history.updates["lr"] == [0.5, 0.25, 0.5 / 3, 0.125]
 
 
-def test_ctrl_c_gives_the_rate_back(monkeypatch):
+def test_ctrl_c_restores_the_learning_rate(monkeypatch):
     optimizer = fn.SGD(0.5)
 
     class Interrupting(Schedule):
@@ -279,14 +279,14 @@ def test_ctrl_c_gives_the_rate_back(monkeypatch):
     assert optimizer.lr == 0.5
 
 
-def test_states_are_taken_up():
+def test_states_are_restored():
     plateau = Plateau("loss", patience=0)
     for value in (1.0, 2.0):
         plateau.end_epoch({"loss": value})
     other = Warmup(3, Plateau("loss", patience=0))
     other.load_state_dict(plateau.state_dict())
     assert other.factor(5, Length(None, None)) == plateau.factor(5, Length(None, None)) == 0.1
-    with pytest.raises(ValueError, match="remembers nothing"):
+    with pytest.raises(ValueError, match="has no state, but got"):
         Cosine().load_state_dict({"best": 1})
     with pytest.raises(ValueError, match="best, waited and current"):
         plateau.load_state_dict({"best": 1})
@@ -302,17 +302,17 @@ def test_states_are_taken_up():
         (lambda: OneCycle(up=1.5), "up"),
         (lambda: Warmup(0), "updates"),
         (lambda: Plateau(mode="up"), "mode"),
-        (lambda: Plateau("val_dice"), "'val_dice' the better the larger or the smaller"),
+        (lambda: Plateau("val_dice"), "are larger or smaller values of 'val_dice' better"),
         (lambda: fn.Trainer(net(), schedule=Cosine()), "total_updates"),
         (lambda: fn.Trainer(net(), schedule=Warmup(2, Step(1))), "updates_per_epoch"),
     ],
 )
-def test_bad_arguments_are_named(make, message):
+def test_invalid_arguments_raise(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
-def test_milestones_are_kept_whatever_they_come_in():
+def test_milestones_may_be_any_iterable():
     once = MultiStep(iter((2, 3)), gamma=0.5)
     assert [once.factor(update, Length(None, 1)) for update in range(4)] == [1, 1, 0.5, 0.25]
     with pytest.raises(TypeError, match=r"several epochs, such as \[10, 15\], not 5"):
@@ -320,12 +320,12 @@ def test_milestones_are_kept_whatever_they_come_in():
 
 
 @pytest.mark.parametrize(("monitor", "mode"), [("val_f1", "max"), ("top 5", "max"), ("val_loss", "min")])
-def test_a_plateau_knows_what_is_better(monitor, mode):
+def test_plateau_direction_follows_from_the_name(monitor, mode):
     assert Plateau(monitor).mode == mode
     assert Plateau(monitor, mode="min").mode == "min"
 
 
-def test_what_is_no_schedule_is_refused():
+def test_invalid_schedules_raise():
     with pytest.raises(TypeError, match="parentheses"):
         fn.fit(net(), data(), schedule=Cosine, progress=False)
 

@@ -150,5 +150,5 @@ def test_a_python_layer_is_a_call_back_on_each_way():
             return x, lambda dy, *, need_dx=True: dy
 
     step = recorded(small_net(Passing()))
-    assert step.has_call_backs
+    assert step.has_callbacks
     assert kernels_of(step).count("callback") == 2

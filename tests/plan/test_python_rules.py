@@ -335,4 +335,4 @@ def test_a_recordable_class_of_ones_own(twins):
 
     pair = twins(lambda: small_net(Twice(), fn.ReLU()))
     pair.run(4)
-    assert not pair.planned._plans.last.has_call_backs
+    assert not pair.planned._plans.last.has_callbacks

@@ -50,7 +50,7 @@ for _name in WRITING:
 @pytest.fixture
 def locked(monkeypatch):
     """All buffers of a recording, the batch, the weights, gradients and moments are locked."""
-    empty, slot_for = recorder.Arena.empty, recorder.slot_for
+    empty, input_buffer = recorder.Arena.empty, recorder.input_buffer
     made = []
 
     def locked_empty(arena, shape, dtype):
@@ -58,7 +58,9 @@ def locked(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(recorder.Arena, "empty", locked_empty)
-    monkeypatch.setattr("fastnn.training.trainer.slot_for", lambda array: slot_for(array).view(Locked))
+    monkeypatch.setattr(
+        "fastnn.training.trainer.input_buffer", lambda array: input_buffer(array).view(Locked)
+    )
     return made
 
 
@@ -201,7 +203,7 @@ def test_every_recordable_class_is_tried():
 def test_nothing_but_kernels(kind, case, dtype, bytes_, locked):
     trainer = run(case, dtype=dtype, bytes_=bytes_)
     assert locked
-    assert not trainer._plans.last.has_call_backs
+    assert not trainer._plans.last.has_callbacks
     # It was one recording, which then was replayed.
     assert len(trainer._plans._recorded) == 1
 

@@ -1,4 +1,4 @@
-"""Callbacks: when they are called and what they may do; early stopping; metrics of every epoch."""
+"""Callbacks: when they are called and what they may change; early stopping; metrics after every epoch."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ class EpochsOnly(fn.Callback):
         self.last = training.epoch
 
 
-def test_the_order_of_calls():
+def test_callbacks_are_called_in_order():
     diary = Diary()
     fit(diary)
     first = ["epoch 0", "update 1", "update 2", "update 3", "end 0"]
@@ -69,8 +69,8 @@ def test_callbacks_do_not_change_the_training(plan):
             assert one.tobytes() == other.tobytes()
 
 
-def test_many_updates_run_at_once_unless_one_watches_them(monkeypatch):
-    """An epoch of 50 alike batches: recorded in a step, and the others in one native run."""
+def test_updates_run_in_batches_unless_a_callback_overrides_on_update(monkeypatch):
+    """An epoch of 50 batches of equal size: one recorded step, then one native run."""
     calls = []
     updates_from = fn.Trainer.updates_from
     monkeypatch.setattr(
@@ -83,13 +83,13 @@ def test_many_updates_run_at_once_unless_one_watches_them(monkeypatch):
         assert len(calls) == wanted
 
 
-def test_a_function_is_called_after_every_epoch():
+def test_function_is_called_after_every_epoch():
     seen = []
     fit(lambda training: seen.append((training.epoch, training.updates, len(training.history["loss"]))))
     assert seen == [(0, 3, 1), (1, 6, 2)]
 
 
-def test_a_callback_may_stop_after_an_epoch_or_an_update():
+def test_callback_may_stop_after_an_epoch_or_an_update():
     _, history = fit(lambda training: training.stop("enough"), epochs=5)
     assert history.stopped == "enough"
     assert history.epochs == 1
@@ -105,7 +105,7 @@ def test_a_callback_may_stop_after_an_epoch_or_an_update():
     assert history.epochs == 1
 
 
-def test_a_callback_may_change_the_learning_rate():
+def test_callback_may_change_the_learning_rate():
     optimizer = fn.SGD(0.5)
 
     class Freeze(fn.Callback):
@@ -120,7 +120,7 @@ def test_a_callback_may_change_the_learning_rate():
         assert one.tobytes() == other.tobytes()
 
 
-def test_a_callback_may_look_at_the_model_but_not_step_it():
+def test_callback_may_evaluate_the_model_but_not_step_it():
     def look(training):
         assert training.model.predict(data()[0]).shape == (100, 3)
         assert fn.evaluate(training.model, data())["loss"] > 0
@@ -130,7 +130,7 @@ def test_a_callback_may_look_at_the_model_but_not_step_it():
         assert one.tobytes() == other.tobytes()
 
 
-def test_what_a_callback_raises_comes_out_and_the_history_is_whole():
+def test_exception_of_a_callback_propagates_and_keeps_the_history():
     history = fn.History()
 
     def fail(training):
@@ -142,7 +142,7 @@ def test_what_a_callback_raises_comes_out_and_the_history_is_whole():
     assert len(history.updates["loss"]) == 3
 
 
-def test_what_is_no_callback_is_refused():
+def test_invalid_callbacks_raise():
     with pytest.raises(TypeError, match="parentheses"):
         fit(fn.EarlyStopping)
     with pytest.raises(TypeError, match=r"fn.Callback objects or functions, not 3"):
@@ -153,7 +153,7 @@ def test_what_is_no_callback_is_refused():
 
 
 class Scripted(fn.Callback):
-    """Puts values into the epochs before the next callback sees them, and marks the weights by the epoch."""
+    """Sets the values of each epoch before the next callback sees them, and sets the weights to the epoch."""
 
     def __init__(self, name, values):
         self.name, self.values = name, values
@@ -176,7 +176,7 @@ class Scripted(fn.Callback):
         ({"patience": 1}, [np.nan, 1, np.nan, 0, 0], 1, None),
     ],
 )
-def test_early_stopping_by_hand(options, values, epochs, best):
+def test_early_stopping_matches_a_hand_computation(options, values, epochs, best):
     stopping = fn.EarlyStopping(**options)
     model, history = fit(Scripted(stopping.monitor, values), stopping, epochs=5)
     assert history.epochs == epochs
@@ -186,21 +186,21 @@ def test_early_stopping_by_hand(options, values, epochs, best):
         assert all((p.value == best).all() for p in model.parameters())
 
 
-def test_without_restoring_the_last_weights_stay():
+def test_restore_best_false_keeps_the_last_weights():
     stopping = fn.EarlyStopping(patience=1, restore_best=False)
     model, history = fit(Scripted("val_loss", [1, 2, 3]), stopping, epochs=3)
-    assert "val_loss has not become better than 1, of epoch 1, for 1 epochs" in history.stopped
+    assert "val_loss has not improved for 1 epochs; its best value is 1, of epoch 1" in history.stopped
     assert all((p.value == 1).all() for p in model.parameters())
 
 
-def test_early_stopping_begins_anew_with_a_new_training():
+def test_early_stopping_resets_for_a_new_training():
     stopping = fn.EarlyStopping("loss", patience=1)
     for _ in range(2):
         _, history = fit(stopping, optimizer=fn.SGD(0.5), epochs=3)
         assert history.epochs == 3
 
 
-def test_early_stopping_names_what_is_missing():
+def test_early_stopping_names_the_missing_curve():
     with pytest.raises(ValueError, match="validation"):
         fit(fn.EarlyStopping())
     for options in ({"patience": -1}, {"min_delta": -1}, {"mode": "best"}):
@@ -216,7 +216,7 @@ def certainty(outputs, targets):
     return np.ptp(outputs, axis=1).mean()
 
 
-def test_metrics_of_every_epoch():
+def test_metrics_are_computed_after_every_epoch():
     model, history = fit(validation=data(30), metrics=[certainty, *()], epochs=3)
     assert len(history["val_certainty"]) == 3
     assert history["val_certainty"][-1] == fn.evaluate(model, data(30), metrics={"mine": certainty})["mine"]
@@ -224,10 +224,10 @@ def test_metrics_of_every_epoch():
     assert "val_spread" in history
 
 
-def test_bad_metrics_are_named():
+def test_invalid_metrics_raise():
     for metrics, message in (
-        ([certainty, certainty], "two metrics are called 'certainty'"),
-        ({"loss": certainty}, "there already"),
+        ([certainty, certainty], "two metrics are named 'certainty'"),
+        ({"loss": certainty}, "always reported"),
     ):
         with pytest.raises(ValueError, match=message):
             fn.evaluate(net(), data(), metrics=metrics)

@@ -9,7 +9,7 @@ BACKENDS = ["aot", "jit", "ref"]
 
 
 class Spy(fn.Layer):
-    """Passes everything on and notes the first feature of every sample that it sees in training."""
+    """An identity layer that records the first feature of every training sample."""
 
     def __init__(self):
         self.batches = []
@@ -22,7 +22,7 @@ class Spy(fn.Layer):
 
 @pytest.fixture
 def spied():
-    """A model that notes its batches, and ten numbered samples for it."""
+    """A model that records its batches, and ten numbered samples."""
     x = np.stack([np.arange(10.0), np.ones(10)], axis=1)
     return fn.Sequential(Spy(), fn.Linear(2, 2)), (x, np.arange(10) % 2)
 
@@ -37,7 +37,7 @@ def images():
 
 @pytest.fixture
 def image_model():
-    """A function that makes a classifier for `images`, the same at each call."""
+    """A function that makes the same classifier for `images` at each call."""
 
     def make():
         fn.manual_seed(0)
@@ -72,7 +72,7 @@ def test_every_backend_reaches_the_loss_of_the_reference(make_model, blobs, back
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_same_seed_same_bits_and_another_seed_others(make_model, blobs, snapshot, backend):
+def test_same_seed_gives_the_same_bits_and_another_seed_different_ones(make_model, blobs, snapshot, backend):
     def train(seed):
         model, optimizer = make_model(rate=0.2), fn.Adam()
         history = fn.fit(model, blobs, optimizer=optimizer, epochs=3, batch_size=10, seed=seed)
@@ -83,7 +83,7 @@ def test_same_seed_same_bits_and_another_seed_others(make_model, blobs, snapshot
         assert train(1)[0] != train(2)[0]
 
 
-def test_without_a_seed_manual_seed_decides(make_model, blobs):
+def test_manual_seed_decides_without_a_seed(make_model, blobs):
     def train(seed):
         model = make_model(rate=0.2)
         fn.manual_seed(seed)
@@ -93,7 +93,7 @@ def test_without_a_seed_manual_seed_decides(make_model, blobs):
     assert train(1) != train(2)
 
 
-def test_every_sample_once_per_epoch_in_a_new_order(spied):
+def test_every_epoch_uses_every_sample_once_in_a_new_order(spied):
     model, data = spied
     fn.fit(model, data, batch_size=4, epochs=3, seed=0)
     batches = model[0].batches
@@ -104,7 +104,7 @@ def test_every_sample_once_per_epoch_in_a_new_order(spied):
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
 
 
-def test_without_shuffle_samples_come_as_they_are(spied):
+def test_shuffle_false_keeps_the_order_of_the_data(spied):
     model, data = spied
     fn.fit(model, data, batch_size=4, epochs=2, shuffle=False)
     assert model[0].batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]] * 2
@@ -145,7 +145,7 @@ def test_history_contents(make_model, blobs):
     assert history.as_dict() == {"epochs": dict(history), "updates": history.updates, "stopped": None}
 
 
-def test_history_goes_on(make_model, blobs):
+def test_fit_continues_a_history(make_model, blobs):
     model, options = make_model(), {"shuffle": False, "batch_size": 32}
     history = fn.fit(model, blobs, epochs=2, **options)
     assert fn.fit(model, blobs, epochs=3, history=history, **options) is history
@@ -153,7 +153,7 @@ def test_history_goes_on(make_model, blobs):
     assert history.as_dict() == whole.as_dict()
 
 
-def test_history_holds_what_was_done_before_an_interruption(spied):
+def test_history_holds_the_updates_before_an_interruption(spied):
     class Interrupt(Spy):
         def forward(self, x, *, train=False):
             if train and len(self.batches) == 4:
@@ -202,7 +202,7 @@ def test_float64_model_trains_in_float64(make_model, blobs):
     assert double.predict(blobs[0]).dtype == np.float64
 
 
-def test_sum_reduction_is_the_mean_with_a_larger_rate(make_model, blobs):
+def test_sum_reduction_equals_mean_with_a_larger_learning_rate(make_model, blobs):
     models = make_model(dtype=np.float64), make_model(dtype=np.float64)
     mean = fn.fit(models[0], blobs, optimizer=fn.SGD(lr=0.32), batch_size=32, epochs=2, seed=0)
     summed = fn.fit(
@@ -290,7 +290,7 @@ def test_predict_in_batches_of_any_size(make_model, blobs, batch_size):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("backend", ["aot", "jit"])
-def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(backend, dtype):
+def test_single_row_has_the_same_bits_as_in_a_batch(backend, dtype):
     x = np.random.default_rng(0).normal(size=(67, 300))
     model = fn.Sequential(fn.Linear(300, 130), fn.Tanh(), fn.Linear(130, 11), fn.Softmax()).to(dtype)
     with fn.backend(backend):
@@ -301,7 +301,7 @@ def test_a_row_alone_has_the_bits_that_it_has_in_a_batch(backend, dtype):
 
 @pytest.fixture
 def uses(image_model):
-    """A function (x, y, **options) -> all that is made of data, bytewise, by the name of its maker."""
+    """A function (x, y, **options) -> the bytes of every result computed from the data, by function."""
 
     def use(x, y, **options):
         model = image_model()
@@ -349,7 +349,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, np.int16, np.bool])
-def test_features_of_any_form_and_type_give_the_bits_of_their_float_copy(images, uses, dtype, form):
+def test_features_of_any_layout_and_dtype_give_the_bits_of_their_float_copy(images, uses, dtype, form):
     _, floats, y = images
     x = FORMS[form]((3 * floats).astype(dtype))
     before = np.array(x)
@@ -359,7 +359,7 @@ def test_features_of_any_form_and_type_give_the_bits_of_their_float_copy(images,
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("dtype", [np.int64, np.int8, np.uint8, np.uint64])
-def test_labels_of_any_form_and_type(images, uses, dtype, form):
+def test_labels_of_any_layout_and_dtype(images, uses, dtype, form):
     _, floats, y = images
     labels = FORMS[form](y.astype(dtype))
     assert uses(floats, labels) == uses(floats, y)
@@ -367,7 +367,7 @@ def test_labels_of_any_form_and_type(images, uses, dtype, form):
 
 
 @pytest.mark.parametrize("form", sorted({*FORMS} - {"list"}))
-def test_bytes_of_any_form(images, uses, form):
+def test_bytes_of_any_layout(images, uses, form):
     x, floats, y = images
     formed = FORMS[form](x)
     assert uses(formed, y) == uses(floats, y)
@@ -375,7 +375,7 @@ def test_bytes_of_any_form(images, uses, form):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_soft_targets_of_any_form(images, uses, form):
+def test_soft_targets_of_any_layout(images, uses, form):
     _, floats, y = images
     rows = np.eye(3, dtype=np.float32)[y]
     formed = FORMS[form](rows)

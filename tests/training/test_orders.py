@@ -15,21 +15,21 @@ def epochs(order, target=LABELS, key=7, count=3):
 
 
 @pytest.mark.parametrize("order", ["random", "fixed", "alternate"])
-def test_each_sample_comes_once(order):
+def test_each_sample_is_used_once(order):
     for index in epochs(order):
         np.testing.assert_array_equal(np.sort(index), np.arange(len(LABELS)))
         assert index.dtype == np.int64
 
 
 @pytest.mark.parametrize("order", ["random", "alternate", "balanced"])
-def test_each_epoch_and_key_has_its_own(order):
+def test_order_depends_on_epoch_and_key(order):
     first, second, _ = epochs(order)
     assert (first != second).any()
     assert (epochs(order, key=8)[0] != first).any()
     np.testing.assert_array_equal(epochs(order)[0], first)
 
 
-def test_fixed_is_as_they_come():
+def test_fixed_keeps_the_order_of_the_data():
     for index in epochs("fixed"):
         np.testing.assert_array_equal(index, np.arange(len(LABELS)))
 
@@ -39,31 +39,31 @@ def test_alternate_is_one_of_each_class_in_turn():
         assert LABELS[index].tolist() == [0, 2, 5] * 3 + [2, 5] * 2 + [2] * 4
 
 
-def test_which_one_of_a_class_comes_is_random():
+def test_alternate_draws_the_sample_within_a_class():
     firsts = {indices("alternate", LABELS, 0, epoch)[0] for epoch in range(50)}
     assert firsts == {0, 1, 2}
 
 
-def test_balanced_takes_each_class_equally_often():
+def test_balanced_uses_each_class_equally_often():
     totals = np.zeros(6, int)
     for index in epochs("balanced", count=30):
         assert len(index) == len(LABELS)
         counts = np.bincount(LABELS[index], minlength=6)
         assert sorted(counts[[0, 2, 5]]) == [5, 6, 6]
         totals += counts
-        for label in (0, 2, 5):  # no sample twice more than another
+        for label in (0, 2, 5):  # counts within a class differ by one at most
             often = np.bincount(index, minlength=len(LABELS))[label == LABELS]
             assert often.max() - often.min() <= 1
-    assert np.ptp(totals[[0, 2, 5]]) <= 20  # the one that is left out is drawn
+    assert np.ptp(totals[[0, 2, 5]]) <= 20  # the class that gets one less is random
 
 
-def test_balanced_is_mixed():
+def test_balanced_is_shuffled():
     index = epochs("balanced", np.repeat([0, 1], 500))[0]
     assert 100 < np.count_nonzero(np.diff(np.repeat([0, 1], 500)[index])) < 900
 
 
 @pytest.mark.parametrize("order", ["alternate", "balanced"])
-def test_labels_and_one_hot_rows_are_the_same(order):
+def test_labels_and_one_hot_rows_give_the_same_order(order):
     rows = np.eye(6, dtype=np.float32)[LABELS]
     np.testing.assert_array_equal(epochs(order, rows)[0], epochs(order)[0])
     binary = (LABELS == 2).astype(np.float32)[:, None]
@@ -83,7 +83,7 @@ def fit(order, **options):
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_planned_is_eager_and_goes_on_from_a_checkpoint(order, tmp_path):
+def test_planned_equals_eager_and_resumes_from_a_checkpoint(order, tmp_path):
     model, history = fit(order)
     eager, same = fit(order, plan=False)
     assert history.updates == same.updates
@@ -94,7 +94,7 @@ def test_planned_is_eager_and_goes_on_from_a_checkpoint(order, tmp_path):
         assert a.value.tobytes() == b.value.tobytes() == c.value.tobytes()
 
 
-def test_an_order_is_what_the_updates_see():
+def test_updates_use_the_samples_in_this_order():
     x, y = data()
     index = indices("alternate", y.astype(np.int64), 1, 0)
     _, history = fit("alternate", epochs=1)
@@ -102,13 +102,13 @@ def test_an_order_is_what_the_updates_see():
     assert history.updates == same.updates
 
 
-def test_another_order_is_another_training(tmp_path):
+def test_checkpoint_of_another_order_is_rejected(tmp_path):
     fit("alternate", checkpoint=tmp_path / "run.ckpt")
     with pytest.raises(fn.CheckpointError, match="order was 'alternate', is 'balanced'"):
         fit("balanced", epochs=4, checkpoint=tmp_path / "run.ckpt")
 
 
-def test_shuffle_is_another_word():
+def test_shuffle_chooses_random_or_fixed():
     assert (
         fit(None, shuffle=False)[1].updates
         == fit("fixed")[1].updates
@@ -124,16 +124,16 @@ def test_shuffle_is_another_word():
         ({"order": "random", "shuffle": False}, "shuffle=False means order='fixed', but order='random'"),
         (
             {"order": "alternate", "data": (np.ones((4, 4)), np.full((4, 3), 0.7)), "loss": "squared_error"},
-            "goes by classes, but the targets name none",
+            "needs classes, but the targets do not name them",
         ),
     ],
 )
-def test_what_cannot_be_meant(options, match):
+def test_invalid_orders_raise(options, match):
     with pytest.raises(ValueError, match=match):
         fit(options.pop("order"), **options)
 
 
-def test_from_the_command_line(tmp_path, monkeypatch):
+def test_order_from_the_command_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "digits", "--epochs", "1", "--order", "alternate", "--out", "a"]) == 0
     assert '"order": "alternate"' in (tmp_path / "a" / "config.json").read_text()

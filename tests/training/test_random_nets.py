@@ -1,4 +1,4 @@
-"""Random convolutional nets against PyTorch: outputs, loss, gradients, running moments, and the next step."""
+"""Random convolutional nets against PyTorch: outputs, loss, gradients, running statistics, next step."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ CLASSES, ROWS = 3, 4
 
 
 class ToRows(nn.Module):
-    """Images (N, C, H, W) to rows, in the order of (N, H, W, C)."""
+    """Images (N, C, H, W) as rows, in the order of (N, H, W, C)."""
 
     def forward(self, x):
         return x.permute(0, 2, 3, 1).flatten(1)
@@ -43,7 +43,7 @@ class Twin:
 
     def add_stage(self):
         channels = self.shape[2]
-        # Sixteen and more outputs, so that the next filters of 3 x 3 go by Winograd's algorithm.
+        # At least 16 outputs, so that the next 3 x 3 filters use Winograd's algorithm.
         outputs = self.choose(3, 6, 16, 20) * (1 if channels > 6 else channels)
         groups = self.choose(1, 1, channels)
         outputs = -(-outputs // groups) * groups
@@ -78,7 +78,7 @@ class Twin:
         self.add(fn.Linear(7, CLASSES), nn.Linear(7, CLASSES))
 
     def pairs(self):
-        """Each parameter with its twin."""
+        """Each parameter with its counterpart in PyTorch."""
         for ours, theirs in zip(self.ours, self.theirs, strict=True):
             yield from zip(ours.parameters(), theirs.parameters(), strict=True)
 
@@ -102,7 +102,7 @@ def close(got, wanted):
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_random_net_does_as_pytorch_s(seed):
+def test_random_net_matches_pytorch(seed):
     net = Twin(np.random.default_rng(seed))
     trainer = fn.Trainer(net.model, loss="cross_entropy", optimizer=fn.SGD(lr=0.1))
     optimizer = torch.optim.SGD(net.twin.parameters(), lr=0.1)
@@ -121,10 +121,10 @@ def test_a_random_net_does_as_pytorch_s(seed):
     for param, other in net.pairs():
         close(in_their_layout(param.value), other.detach().numpy())
     net.twin.eval()
-    close(net.model.predict(x), net.twin(tx).detach().numpy())  # by running moments
+    close(net.model.predict(x), net.twin(tx).detach().numpy())  # with running statistics
 
 
-def test_the_nets_have_all_kinds_of_layers():
+def test_random_nets_cover_all_layer_types():
     kinds = {type(layer) for seed in range(40) for layer in Twin(np.random.default_rng(seed)).ours}
     wanted = {fn.Conv2d, fn.BatchNorm2d, fn.BatchNorm1d, fn.LayerNorm, fn.MaxPool2d, fn.AvgPool2d}
     assert kinds >= wanted | {fn.GlobalAvgPool2d, fn.Flatten, fn.Linear, fn.ReLU, fn.Tanh, fn.Sigmoid}

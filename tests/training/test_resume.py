@@ -1,4 +1,4 @@
-"""Checkpoints: killed at any moment and started again, a training ends with the same bits."""
+"""Checkpoints: a training that is killed at any moment and restarted ends with the same bits."""
 
 import inspect
 import json
@@ -42,7 +42,7 @@ OPTIMIZERS = {
 
 
 class Interrupt(fn.Callback):
-    """Ends the training by Ctrl-C after so many updates, once."""
+    """Presses Ctrl-C once, after this many updates."""
 
     def __init__(self, updates):
         self.updates = updates
@@ -54,7 +54,7 @@ class Interrupt(fn.Callback):
 
 
 def train(path, interrupt=None, *, epochs=3, callbacks=(), optimizer=None, data=None, **options):
-    """All bits of a training that was started again until it came to its end."""
+    """Restart a training until it finishes; returns all its bits."""
     callbacks = list(callbacks)
     again = Interrupt(interrupt)
     while True:
@@ -95,8 +95,8 @@ def bits(model, optimizer, ema, history):
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 @pytest.mark.parametrize("interrupt", [1, 13, 14, 15, 29, 42])
-def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, name, interrupt):
-    """14 updates an epoch, the last of a shorter batch; in the middle, at the end and behind it."""
+def test_interrupted_training_ends_with_the_same_bits(tmp_path, name, interrupt):
+    """14 updates per epoch, the last with a smaller batch; interrupted mid-epoch, at its end, after it."""
     optimizer = OPTIMIZERS[name]
     wanted = train(tmp_path / "whole", optimizer=optimizer)
     assert train(tmp_path / "parts", interrupt, optimizer=optimizer) == wanted
@@ -115,13 +115,13 @@ def test_an_interrupted_training_ends_with_the_same_bits(tmp_path, name, interru
     ],
     ids=lambda options: next(iter(options)),
 )
-def test_so_does_one_with_other_tools(tmp_path, options):
+def test_interrupted_training_with_other_options_ends_with_the_same_bits(tmp_path, options):
     wanted = train(tmp_path / "whole", **options)
     for interrupt in (5, 20):
         assert train(tmp_path / f"{interrupt}", interrupt, **options) == wanted
 
 
-def test_a_schedule_with_a_memory_goes_on(tmp_path):
+def test_schedule_with_a_state_resumes(tmp_path):
     def options():
         return {"schedule": Plateau("loss", patience=0, threshold=0.9), "epochs": 4}
 
@@ -146,7 +146,7 @@ def fit_once(path, callback, **options):
     fn.fit(net(), images(), optimizer=fn.Adam(0.01), callbacks=[callback], checkpoint=path, **settings)
 
 
-def test_the_number_of_threads_may_change(tmp_path):
+def test_number_of_threads_may_change_on_resume(tmp_path):
     before = fn.get_num_threads()
     try:
         fn.set_num_threads(1)
@@ -159,8 +159,8 @@ def test_the_number_of_threads_may_change(tmp_path):
         fn.set_num_threads(before)
 
 
-def test_a_key_that_was_drawn_goes_on(tmp_path):
-    """Without a seed the checkpoint knows the key of the first start."""
+def test_drawn_key_is_kept_on_resume(tmp_path):
+    """Without a seed, the checkpoint holds the key of the first start."""
     fn.manual_seed(5)
     with pytest.raises(KeyboardInterrupt):
         fit_once(tmp_path / "a", Interrupt(20), seed=None, epochs=2)
@@ -175,7 +175,7 @@ def test_a_key_that_was_drawn_goes_on(tmp_path):
     assert len(seen[0]) == 28
 
 
-def test_a_training_that_ended_only_gives_its_result(tmp_path):
+def test_finished_training_returns_its_result(tmp_path):
     first = train(tmp_path / "a")
     assert train(tmp_path / "a") == first
 
@@ -184,7 +184,7 @@ def test_a_training_that_ended_only_gives_its_result(tmp_path):
 
 
 def child_train(path, out):
-    """Train with a checkpoint after every run of updates; at the end write down all bits."""
+    """Train with a checkpoint after every run of updates; at the end write all bits to a file."""
     import sys
     from pathlib import Path
 
@@ -221,12 +221,12 @@ def start(path, out):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes as POSIX does")
-def test_twenty_kills_at_random_moments(tmp_path):
+def test_training_killed_twenty_times_ends_with_the_same_bits(tmp_path):
     began = time.perf_counter()
     with start(tmp_path / "whole.checkpoint", tmp_path / "whole") as whole:
         assert whole.wait(60) == 0
     taken = time.perf_counter() - began
-    rng = np.random.default_rng()  # other moments in every run
+    rng = np.random.default_rng()  # kills at other times in every run
     path, out = tmp_path / "killed.checkpoint", tmp_path / "killed"
     kills = 0
     while kills < 20:
@@ -236,7 +236,7 @@ def test_twenty_kills_at_random_moments(tmp_path):
             if child.poll() is None:
                 child.kill()
                 kills += 1
-        if out.exists():  # it had come to its end: begin again
+        if out.exists():  # it had finished: start again
             assert out.read_bytes() == (tmp_path / "whole").read_bytes()
             out.unlink()
             path.unlink()
@@ -245,10 +245,10 @@ def test_twenty_kills_at_random_moments(tmp_path):
     assert out.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
-# --- refusals ---
+# --- rejected checkpoints ---
 
 
-def test_resume_says_what_there_must_be(tmp_path):
+def test_resume_requires_or_forbids_a_checkpoint(tmp_path):
     model = net()
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         fn.fit(model, images(), checkpoint=tmp_path / "a", resume=True, progress=False)
@@ -276,7 +276,7 @@ def test_resume_says_what_there_must_be(tmp_path):
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
+def test_checkpoint_of_another_training_is_rejected(tmp_path, change, message):
     path = tmp_path / "a"
     train(path, epochs=1)
     before = path.read_bytes()
@@ -286,7 +286,7 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path, change, message):
     assert path.read_bytes() == before
 
 
-def test_another_model_is_refused_and_left_as_it_is(tmp_path):
+def test_checkpoint_of_another_model_changes_nothing(tmp_path):
     train(tmp_path / "a", epochs=1)
     fn.manual_seed(0)
     model = fn.Sequential(fn.Flatten(), fn.Linear(100, 3))
@@ -297,7 +297,7 @@ def test_another_model_is_refused_and_left_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("spoil", ["truncated", "empty", "noise", "weights"])
-def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path, spoil):
+def test_damaged_or_foreign_file_is_rejected_and_kept(tmp_path, spoil):
     path = tmp_path / "a"
     train(path, epochs=1)
     if spoil == "weights":
@@ -306,12 +306,12 @@ def test_a_damaged_or_foreign_file_is_refused_and_kept(tmp_path, spoil):
         content = path.read_bytes()
         path.write_bytes({"truncated": content[:-100], "empty": b"", "noise": bytes(1000)}[spoil])
     before = path.read_bytes()
-    with pytest.raises(fn.CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(fn.CheckpointError, match="not a readable checkpoint"):
         train(path, epochs=1)
     assert path.read_bytes() == before
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
+def test_full_disk_keeps_the_last_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "a"
     train(path, epochs=1)
     before = path.read_bytes()
@@ -325,7 +325,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path, monkeypatch):
     assert path.read_bytes() == before
 
 
-def test_more_epochs_go_on_where_fewer_ended(tmp_path):
+def test_more_epochs_resume_where_fewer_ended(tmp_path):
     wanted = train(tmp_path / "whole", epochs=3)
     train(tmp_path / "parts", epochs=1)
     assert train(tmp_path / "parts", epochs=3) == wanted

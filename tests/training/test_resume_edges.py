@@ -1,4 +1,4 @@
-"""Checkpoints at awkward moments, and of trainings that are almost the same."""
+"""Checkpoints at awkward moments, and checkpoints of almost equal trainings."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import fastnn as fn
 
 
 class Killed(BaseException):
-    """Ends a training as a kill would: nothing of fastnn catches it."""
+    """Ends a training like a kill: fastnn does not catch it."""
 
 
 class KillAt(fn.Callback):
@@ -31,7 +31,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def train(make_model, blobs):
-    """A function: 3 epochs of 4 updates; returns history, weights and buffers, and moments, bytewise."""
+    """A function: train 3 epochs of 4 updates; returns the bytes of history, weights and optimizer state."""
 
     def run(*, model=None, optimizer=None, **options):
         model, optimizer = model or make_model(rate=0.2), optimizer or fn.Adam(lr=0.01)
@@ -58,7 +58,7 @@ def history_arrays(history):
 @pytest.mark.parametrize("press", ["Ctrl-C", "KeyboardInterrupt"])
 @pytest.mark.parametrize("event", ["on_epoch_begin", "on_update", "on_epoch_end"])
 def test_ctrl_c_in_a_callback(train, path, event, press):
-    """Held back, or raised at once: no epoch is counted twice, none is lost."""
+    """Delayed or raised at once, no epoch is counted twice and none is lost."""
 
     class Press(fn.Callback):
         pressed = False
@@ -78,7 +78,7 @@ def test_ctrl_c_in_a_callback(train, path, event, press):
     assert train(checkpoint=path) == expected
 
 
-def test_ctrl_c_during_the_validation(train, path):
+def test_ctrl_c_during_validation(train, path):
     calls = []
 
     def metric(outputs, targets):
@@ -94,7 +94,7 @@ def test_ctrl_c_during_the_validation(train, path):
     assert train(checkpoint=path, metrics={"m": metric}) == expected
 
 
-def test_an_update_that_was_half_done_is_not_kept(train, path):
+def test_interrupted_update_is_not_saved(train, path):
     class Interrupted(fn.SGD):
         calls = 0
 
@@ -110,11 +110,11 @@ def test_an_update_that_was_half_done_is_not_kept(train, path):
     assert train(optimizer=Interrupted(0.1, momentum=0.9), checkpoint=path) == expected
 
 
-# --- what is kept ---
+# --- restored state ---
 
 
-def test_parameters_of_the_same_names(train, path):
-    """Two layers in a layer of one's own: nobody gives their parameters names of their own."""
+def test_parameters_with_equal_names_keep_their_own_state(train, path):
+    """Two layers inside a custom layer, whose parameters have equal names."""
 
     class Twice(fn.Layer):
         def __init__(self):
@@ -132,7 +132,7 @@ def test_parameters_of_the_same_names(train, path):
     assert train(model=Twice(), checkpoint=path) == expected
 
 
-def test_what_a_callback_has_frozen_and_the_learning_rate(train, path):
+def test_frozen_parameters_and_learning_rate_are_restored(train, path):
     class Thaw(fn.Callback):
         def on_epoch_begin(self, training):
             training.model[0].set_lr_scale([0, 0.5, 0.25][training.epoch])
@@ -144,7 +144,7 @@ def test_what_a_callback_has_frozen_and_the_learning_rate(train, path):
     assert train(checkpoint=path, callbacks=[Thaw()]) == expected
 
 
-def test_what_the_dead_have_left_behind_is_removed(train, path):
+def test_temporary_files_of_dead_processes_are_removed(train, path):
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass
     names = [
@@ -159,10 +159,10 @@ def test_what_the_dead_have_left_behind_is_removed(train, path):
     assert {entry.name for entry in path.parent.iterdir()} == {"checkpoint", *names[1:]}
 
 
-def test_a_key_that_was_drawn(train, path, make_model):
+def test_drawn_key_is_restored(train, path, make_model):
     def drawn(seed, **options):
         model = make_model(rate=0.2)
-        fn.manual_seed(seed)  # what the key is drawn from
+        fn.manual_seed(seed)  # the key is drawn from this generator
         return train(model=model, seed=None, **options)
 
     expected = drawn(5)
@@ -171,7 +171,7 @@ def test_a_key_that_was_drawn(train, path, make_model):
     assert drawn(6, checkpoint=path) == expected
 
 
-def test_early_stopping_goes_on_waiting(train, path):
+def test_early_stopping_keeps_its_count_on_resume(train, path):
     def waiting(kill=()):
         callbacks = [fn.EarlyStopping("val_loss", patience=3), *kill]
         return {"optimizer": fn.SGD(lr=0), "epochs": 9, "callbacks": callbacks}
@@ -183,16 +183,16 @@ def test_early_stopping_goes_on_waiting(train, path):
     assert train(checkpoint=path, **waiting()) == expected
 
 
-# --- what is refused ---
+# --- rejected checkpoints ---
 
 
 @pytest.mark.parametrize("place", [0, 40, 200, -500, -30, -1])
-def test_a_flipped_bit_is_noticed(train, path, place):
+def test_flipped_bit_is_detected(train, path, place):
     train(checkpoint=path)
     content = bytearray(path.read_bytes())
     content[place] ^= 4
     path.write_bytes(content)
-    with pytest.raises(fn.CheckpointError, match="no readable checkpoint"):
+    with pytest.raises(fn.CheckpointError, match="not a readable checkpoint"):
         train(checkpoint=path)
     assert path.read_bytes() == content
 
@@ -213,7 +213,7 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize("change", DIFFERENT)
-def test_an_almost_equal_training_is_refused_and_nothing_changes(train, path, make_model, unchanged, change):
+def test_almost_equal_training_is_rejected_and_nothing_changes(train, path, make_model, unchanged, change):
     def options(**changes):
         settings = {
             "callbacks": [fn.EarlyStopping("loss", patience=5)],
@@ -236,13 +236,13 @@ def test_an_almost_equal_training_is_refused_and_nothing_changes(train, path, ma
     train(**options())
 
 
-def test_fewer_epochs_than_are_done(train, path):
+def test_fewer_epochs_than_done_are_rejected(train, path):
     train(checkpoint=path)
     with pytest.raises(fn.CheckpointError, match="is in epoch 3 already, but epochs=2"):
         train(checkpoint=path, epochs=2)
 
 
-def test_callbacks_without_a_state_may_come_and_go(train, path):
+def test_stateless_callbacks_may_differ_on_resume(train, path):
     expected = train(checkpoint=path, callbacks=[lambda training: None])
     assert train(checkpoint=path, callbacks=[KillAt(999), lambda training: None]) == expected
 
@@ -250,8 +250,8 @@ def test_callbacks_without_a_state_may_come_and_go(train, path):
 # --- early stopping ---
 
 
-def test_early_stopping_gives_back_the_averages_that_were_best(make_model, blobs):
-    """Noisy labels, so that the weights soon fit too well."""
+def test_early_stopping_restores_the_best_averages(make_model, blobs):
+    """Noisy labels, so that the weights soon overfit."""
     x, y = blobs
     model, held_out = make_model(), (x[40:], y[40:])
     stopping = fn.EarlyStopping("val_loss", patience=3)
@@ -274,11 +274,11 @@ def test_early_stopping_gives_back_the_averages_that_were_best(make_model, blobs
         ),
     ],
 )
-def test_what_is_better_follows_from_the_name(monitor, mode):
+def test_direction_of_improvement_follows_from_the_name(monitor, mode):
     assert fn.EarlyStopping(monitor).mode == mode
     assert fn.EarlyStopping(monitor, mode="min").mode == "min"
 
 
-def test_what_is_better_must_be_known():
-    with pytest.raises(ValueError, match="'val_dice' the better the larger or the smaller"):
+def test_unknown_direction_of_improvement_raises():
+    with pytest.raises(ValueError, match="are larger or smaller values of 'val_dice' better"):
         fn.EarlyStopping("val_dice")

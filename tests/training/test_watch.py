@@ -1,4 +1,4 @@
-"""What a training warns of: loss that does not move, gradients that vanish or explode, dead ReLUs."""
+"""Warnings during training: constant loss, vanishing and exploding gradients, dead ReLUs."""
 
 import itertools
 import warnings
@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.training.watch import BETWEEN_LOOKS, LOOK
+from fastnn.training.watch import BETWEEN_CHECKS, CHECK_SAMPLES
 
 CLASSES = 4
 
 
 def blobs(count=4000, seed=0):
-    """Samples of four classes that a net learns at once."""
+    """Samples of four classes that a net learns quickly."""
     rng = np.random.default_rng(seed)
     y = rng.integers(0, CLASSES, count)
     return rng.standard_normal((count, 8), np.float32) + 2 * np.eye(CLASSES, 8, dtype=np.float32)[y], y
@@ -40,12 +40,12 @@ def watched(model, data=None, **options):
 
 
 def killed(model):
-    """The same net, its first layer so far below 0 that no ReLU of it is ever alive."""
+    """The same net with such negative biases in its first layer that none of its ReLUs is ever active."""
     model[0].bias.value = np.full(model[0].bias.shape, -100.0)
     return model
 
 
-def test_a_healthy_training_is_not_warned_of():
+def test_healthy_training_gives_no_warning():
     watch = watched(mlp(8, 32, 16, CLASSES), epochs=3)
     assert watch.found == {}
     assert watch.updates == [250, 500, 750]
@@ -54,8 +54,8 @@ def test_a_healthy_training_is_not_warned_of():
     )
 
 
-def test_norms_are_those_of_the_gradients():
-    x, y = blobs(LOOK)  # all samples are looked at
+def test_norms_equal_the_gradient_norms():
+    x, y = blobs(CHECK_SAMPLES)  # all samples are checked
     model = mlp(8, 16, CLASSES)
     model[2].bias.trainable = False
     watch = watched(model, (x, y))
@@ -66,17 +66,19 @@ def test_norms_are_those_of_the_gradients():
         assert watch.norms[name] == pytest.approx([norm], rel=1e-6)
 
 
-def test_a_loss_that_does_not_move():
+def test_constant_loss_warns():
     with pytest.warns(UserWarning, match=r"after 250 updates.*ln\(4\) = 1.386.*nothing.*now 1e-09"):
         history = fit(mlp(8, 16, CLASSES, weight_init=fn.init.Normal(0.01)), optimizer=fn.SGD(lr=1e-9))
     assert history["loss"][0] == pytest.approx(np.log(4), rel=0.02)
 
 
-def test_a_loss_of_rare_classes_that_does_not_move():
+def test_constant_loss_of_rare_classes_warns():
     x, _ = blobs()
-    y = (np.random.default_rng(0).random(len(x)) < 0.05).astype(int)  # labels that nothing tells
+    y = (np.random.default_rng(0).random(len(x)) < 0.05).astype(
+        int
+    )  # labels that do not depend on the features
     watch = watched(mlp(8, CLASSES, weight_init=fn.init.Constant(0)), (x, np.eye(CLASSES)[y]))
-    assert watch.found == {}  # from ln(4) down to the entropy of the labels is a way
+    assert watch.found == {}  # the loss falls from ln(4) to the entropy of the labels
     watch = watched(mlp(8, CLASSES, weight_init=fn.init.Constant(0)), (x, y), optimizer=fn.SGD(lr=1e-9))
     assert list(watch.found) == ["stuck"]
     y[:] = 2
@@ -86,7 +88,7 @@ def test_a_loss_of_rare_classes_that_does_not_move():
 @pytest.mark.parametrize(
     "loss", [fn.CrossEntropy(weight=[1, 1, 1, 1]), fn.CrossEntropy(label_smoothing=0.5), "squared_error"]
 )
-def test_losses_of_which_the_guess_is_not_known_are_never_stuck(loss):
+def test_losses_with_unknown_guess_are_never_stuck(loss):
     x, y = blobs()
     target = np.eye(CLASSES)[y] if loss == "squared_error" else y
     watch = watched(mlp(8, 16, CLASSES), (x, target), loss=loss, optimizer=fn.SGD(lr=1e-9))
@@ -94,28 +96,28 @@ def test_losses_of_which_the_guess_is_not_known_are_never_stuck(loss):
 
 
 @pytest.mark.filterwarnings("ignore:the loss was")
-def test_vanished_gradients():
+def test_vanished_gradients_warn():
     model = mlp(8, *[16] * 6, CLASSES, activation=fn.Sigmoid, weight_init=fn.init.Normal(0.1))
     with pytest.warns(UserWarning, match="vanish") as found:
         fit(model, epochs=2)
     told = [str(warning.message) for warning in found if "vanish" in str(warning.message)]
-    assert len(told) == 1  # once in a training
+    assert len(told) == 1  # once per training
     assert "in 0.weight, " in told[0]
     assert ", ...," in told[0]  # seven layers are too many to name
     assert told[0].count(".weight") == 6
     assert "ReLU" in told[0]
 
 
-def test_exploded_gradients():
-    # Weights that shrink towards the top: each layer below gets larger gradients than the one above it.
+def test_exploded_gradients_warn():
+    # Weights that shrink from layer to layer: each layer has larger gradients than the next one.
     model = mlp(8, *[16] * 3, CLASSES, activation=fn.Identity)
     model[4].weight.value = 1e4 * model[4].weight.value
     model[0].weight.value = 1e-4 * model[0].weight.value
     watch = watched(model, optimizer=fn.SGD(lr=1e-12))
-    assert "explode on the way down" in watch.found["exploded"]
+    assert "explode towards the first layers" in watch.found["exploded"]
 
 
-def test_gradients_that_are_not_finite():
+def test_nonfinite_gradients_warn():
     model = mlp(8, 16, CLASSES)
     watch = fn.GradientWatch(silent=True)
 
@@ -127,7 +129,7 @@ def test_gradients_that_are_not_finite():
     assert "not finite" in watch.found["exploded"]
 
 
-def test_a_loss_that_grows():
+def test_growing_loss_warns():
     x, y = blobs()
     targets = np.eye(CLASSES, dtype=np.float32)[y]
     model = mlp(8, CLASSES)
@@ -135,7 +137,7 @@ def test_a_loss_that_grows():
     def enlarge(training):
         model[0].weight.value = 20 * model[0].weight.value
 
-    with pytest.warns(UserWarning, match=r"the loss grows.*after 500 updates: lower the learning rate"):
+    with pytest.warns(UserWarning, match=r"the loss grows.*after 500 updates. Lower the learning rate"):
         fit(
             model,
             (x, targets),
@@ -148,7 +150,7 @@ def test_a_loss_that_grows():
 
 @pytest.mark.filterwarnings("ignore:the loss was")
 @pytest.mark.parametrize("convolutional", [False, True])
-def test_dead_relus(convolutional):
+def test_dead_relus_warn(convolutional):
     x, y = blobs()
     model = killed(mlp(8, 16, CLASSES))
     if convolutional:
@@ -164,10 +166,10 @@ def test_dead_relus(convolutional):
     assert "16 of the 16 units of layer 1 are 0 for each of 2,048 training samples" in told[0]
 
 
-def test_units_that_fire_rarely_are_not_dead():
+def test_rarely_active_units_are_not_dead():
     x, y = blobs()
     x[:, 0] = 0
-    x[101::200, 0] = 200.0  # alive for one sample in 200: none of the first look
+    x[101::200, 0] = 200.0  # active for one sample in 200, for none of the first check
     model = killed(mlp(8, 16, CLASSES))
     weight = np.zeros((8, 16))
     weight[0] = 1
@@ -176,7 +178,7 @@ def test_units_that_fire_rarely_are_not_dead():
     assert "dead" not in watch.found
 
 
-def test_a_few_dead_units_are_normal():
+def test_few_dead_units_give_no_warning():
     model = mlp(8, 16, CLASSES)
     bias = np.zeros(16)
     bias[:7] = -100
@@ -233,19 +235,19 @@ class Counting(fn.Layer):
         return x, lambda dy, need_dx=True: dy
 
 
-def test_the_default_watch_leaves_users_layers_alone():
+def test_default_watch_does_not_call_custom_layers():
     counts = []
     for watch in (True, False):
         counting = Counting()
-        fit(fn.Sequential(counting, mlp(8, CLASSES)), blobs(BETWEEN_LOOKS), watch=watch)
+        fit(fn.Sequential(counting, mlp(8, CLASSES)), blobs(BETWEEN_CHECKS), watch=watch)
         counts.append(counting.calls)
-    assert counts[0] == counts[1] == BETWEEN_LOOKS // 16
+    assert counts[0] == counts[1] == BETWEEN_CHECKS // 16
 
 
-def test_the_default_watch_looks_ever_more_rarely(monkeypatch):
+def test_default_watch_checks_less_and_less_often(monkeypatch):
     looks = []
     monkeypatch.setattr(
-        "fastnn.training.watch.GradientWatch._look",
+        "fastnn.training.watch.GradientWatch._check",
         lambda watch, training: looks.append(training.updates * 16),
     )
     fit(mlp(8, CLASSES), epochs=40)
@@ -256,7 +258,7 @@ def test_the_default_watch_looks_ever_more_rarely(monkeypatch):
     assert looks == []
 
 
-def test_a_watch_begins_anew_with_each_training():
+def test_watch_resets_for_each_training():
     watch = fn.GradientWatch(silent=True)
     fit(killed(mlp(8, 16, CLASSES)), callbacks=[watch], epochs=2)
     assert "dead" in watch.found
@@ -265,7 +267,7 @@ def test_a_watch_begins_anew_with_each_training():
     assert watch.updates == [250]
 
 
-def test_there_is_one_watch_at_most():
+def test_fit_adds_at_most_one_watch():
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         fit(killed(mlp(8, 16, CLASSES)), callbacks=[fn.GradientWatch()], epochs=8)

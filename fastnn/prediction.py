@@ -1,0 +1,109 @@
+"""Predictions in batches. Plans make the repeated prediction of a few rows cheap.
+
+The second of two predictions on batches of the same shape and dtype, with no change to anything in between,
+is recorded; later ones are replayed.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fastnn._validation import Array, Shape, features, positive_int
+from fastnn.gather import gather_rows
+from fastnn.kernels import active_backend, record_with
+from fastnn.recording import changes
+from fastnn.recording.per_object import PerObject
+from fastnn.recording.recorder import Arena, HasForward, Recorder, calls_python, input_buffer, run_layer
+
+MOST_ROWS = 256  # for larger batches the time spent in Python does not matter
+
+
+class Predictor(HasForward, Protocol):
+    """A model, as far as predictions use it."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def output_shape(self, shape: Shape) -> Shape: ...
+
+
+def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size: int) -> Array:
+    """The outputs of the model for the samples `x` (N, ...), computed in batches of `batch_size`.
+
+    Raises ValueError if the shape does not fit the model or `batch_size` is not a positive integer.
+    """
+    positive_int(batch_size, "batch_size")
+    replayed = _replay(model, x, scale)
+    if replayed is not None:
+        return replayed
+    dtype = model.dtype
+    rows = features(x, dtype)
+    out = np.empty((len(rows), *model.output_shape(rows.shape[1:])), dtype)
+    for start in range(0, len(rows), batch_size):
+        part = rows[start : start + batch_size]
+        out[start : start + batch_size] = model.forward(_all_rows(part, scale, dtype))[0]
+    _record_if_repeated(model, rows, scale)
+    return out
+
+
+def _all_rows(rows: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
+    return gather_rows(rows, np.arange(len(rows)), scale, dtype)
+
+
+class _Prediction:
+    """The forward pass of one model on batches of one shape and dtype."""
+
+    def __init__(self, kind: object) -> None:
+        self.kind = kind
+        self.version = changes.count
+        self.recorder: Recorder | None = None
+        self.output: Array | None = None
+        self.lock = threading.Lock()  # the input and output buffers serve one caller at a time
+
+    def record(self, model: Predictor, rows: Array) -> None:
+        """Record a pass on `rows`, unless it calls Python code or computes nothing."""
+        recorder, buffer = Recorder(Arena()), input_buffer(rows)
+        with record_with(recorder):
+            output, _ = run_layer(model, _all_rows(buffer, None, model.dtype), False)
+        if recorder.has_callbacks or np.may_share_memory(output, buffer):
+            return
+        loss = np.zeros(1)  # a forward pass has no loss, but a plan reads one
+        recorder.keep.append(loss)
+        recorder.plan.finish(loss, [buffer], fuse_calls=True, fuse_updates=False)
+        self.recorder, self.output = recorder, output
+
+
+_predictions: PerObject[_Prediction] = PerObject()
+
+
+def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
+    """The outputs for `x` by a recorded pass; None if there is none for such a batch."""
+    found = _predictions.get(model)
+    if found is None or found.output is None or found.version != changes.count or scale is not None:
+        return None
+    if active_backend() != "aot" or not found.lock.acquire(blocking=False):
+        return None
+    try:
+        assert found.recorder is not None
+        return found.output.copy() if found.recorder.plan.forward(x) else None
+    finally:
+        found.lock.release()
+
+
+def _record_if_repeated(model: Predictor, rows: Array, scale: float | None) -> None:
+    """Record the prediction of `rows`, just made layer by layer, if it is the second one of its kind."""
+    if len(rows) > MOST_ROWS or scale is not None or active_backend() != "aot" or calls_python(model):
+        return
+    kind = rows.shape, rows.dtype
+    found = _predictions.get(model)
+    if found is None or found.kind != kind or found.version != changes.count:
+        _predictions.set(model, _Prediction(kind))
+    elif found.recorder is None and found.lock.acquire(blocking=False):
+        try:
+            found.record(model, rows)
+        finally:
+            found.lock.release()

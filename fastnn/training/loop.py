@@ -1,0 +1,148 @@
+"""The training loop of `fit`: epochs of mini-batches, validation, callbacks and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn._validation import Array
+from fastnn.training.callbacks import Training
+from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
+from fastnn.training.interrupts import ctrl_c_between_updates
+from fastnn.training.orders import indices
+from fastnn.training.resume import CheckpointWriter
+from fastnn.training.samples import Samples
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A training with everything that its loop needs.
+
+    `progress` shows a bar (None: when the error stream is a terminal); `writer` is None without checkpoints.
+    """
+
+    training: Training
+    validation: Samples | None
+    metrics: Mapping[str, Metric]
+    batch_size: int
+    order: str
+    writer: CheckpointWriter | None
+    progress: bool | None
+
+    def run(self) -> None:
+        """Train for the remaining epochs."""
+        training = self.training
+        training.tell("on_train_begin")
+        try:
+            while training.epoch < training.epochs and training.reason is None:
+                values = self._epoch()
+                if values is None:  # a callback stopped the training in the middle of the epoch
+                    break
+                self._end_epoch(values | self._validate())
+        except KeyboardInterrupt:
+            # In the middle of an update the checkpoint before it stays: the training resumes from there.
+            if self.writer is not None and training.resumable:
+                self.writer.save()
+            raise
+        training.history.stopped = training.reason
+        if self.writer is not None:
+            self.writer.save()
+        training.tell("on_train_end")
+
+    def _epoch(self) -> dict[str, float] | None:
+        """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.
+
+        Returns None if a callback stopped the training before the last update.
+        """
+        training, trainer, samples = self.training, self.training.trainer, self.training.samples
+        order = indices(self.order, samples.target, trainer.key, training.epoch)
+        if training.done == 0:
+            training.tell("on_epoch_begin")
+            trainer.correct = 0
+        decisions = decisions_of(trainer.model, trainer.loss, samples)
+        sizes = batch_sizes(len(order), self.batch_size)
+        with ctrl_c_between_updates() as raise_if_interrupted:
+            self._updates(order, sizes, decisions > 0, raise_if_interrupted)
+        if training.done < len(sizes):
+            return None
+        losses = np.array(training.history.updates["loss"][-len(sizes) :])
+        is_mean = trainer.loss.reduction == "mean"
+        # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
+        total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
+        return summary(total, trainer.correct, decisions)
+
+    def _updates(
+        self, order: Array, sizes: Array, count: bool, raise_if_interrupted: Callable[[], None]
+    ) -> None:
+        """Make updates from successive mini-batches of these sizes until the epoch ends or is stopped.
+
+        The progress bar must be created and destroyed inside this function, where Ctrl-C is held back: an
+        interruption in the middle of its `__del__` would be lost.
+        """
+        from tqdm import tqdm
+
+        training = self.training
+        one_by_one = training.watches_updates
+        title = f"epoch {training.epoch + 1}/{training.epochs}"
+        disable = None if self.progress is None else not self.progress
+        with tqdm(total=len(sizes), initial=training.done, desc=title, disable=disable, leave=False) as bar:
+            while training.done < len(sizes) and training.reason is None:
+                done = training.done
+                # The last mini-batch may be shorter: it has a plan of its own.
+                alike = 1 if one_by_one else np.count_nonzero(sizes[done:] == sizes[done])
+                rest = order[done * int(sizes[0]) :]
+                losses = np.empty(alike)
+                training.resumable = False
+                steps = training.trainer.updates_from(training.samples, rest, losses, int(sizes[done]), count)
+                self._record(losses[:steps])
+                bar.update(steps)
+                if one_by_one:
+                    training.tell("on_update", float(losses[0]))
+                training.resumable = True
+                if self.writer is not None:
+                    self.writer.save_if_due()
+                raise_if_interrupted()
+
+    def _record(self, losses: Array) -> None:
+        """Add the losses of the latest updates, and their learning rates, to the history."""
+        training, rates = self.training, self.training.trainer.rates
+        curves, count = training.history.updates, len(losses)
+        curves["loss"].extend(losses.tolist())
+        if rates is not None:
+            curves.setdefault("lr", []).extend(rates.of(training.updates - count, count).tolist())
+        training.done += count
+
+    def _validate(self) -> dict[str, float]:
+        """Loss, accuracy and metrics on the validation set, with the averaged weights if there are any."""
+        if self.validation is None:
+            return {}
+        trainer = self.training.trainer
+        with nullcontext() if trainer.ema is None else trainer.ema.applied(trainer.model):
+            values = evaluate_samples(trainer.model, trainer.loss, self.validation, metrics=self.metrics)
+        return {f"val_{name}": value for name, value in values.items()}
+
+    def _end_epoch(self, values: dict[str, float]) -> None:
+        """Add the values of the epoch to the history and call the callbacks."""
+        training, trainer = self.training, self.training.trainer
+        if trainer.rates is not None:
+            values["lr"] = trainer.optimizer.lr
+        with ctrl_c_between_updates():
+            training.resumable = False
+            if trainer.rates is not None:
+                trainer.rates.end_epoch(values)
+            training.history.add_epoch(values)
+            training.tell("on_epoch_end", values)
+            training.epoch, training.done = training.epoch + 1, 0
+            training.resumable = True
+        if self.writer is not None:
+            self.writer.save_if_due()
+
+
+def batch_sizes(count: int, batch_size: int) -> Array:
+    """The sizes of the mini-batches of `count` samples; the last one may be smaller."""
+    sizes = np.full(-(-count // batch_size), batch_size)
+    sizes[-1] = count - (len(sizes) - 1) * batch_size
+    return sizes

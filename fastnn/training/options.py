@@ -1,0 +1,241 @@
+"""The training options that `fn.fit` and `fn.Trainer` share: defined, checked and described in one place.
+
+To add an option, add a field to `TrainingOptions` and its type to `TrainingKeywords` below it, then write the
+code that acts on the option. Everything else is derived from the fields:
+
+- `fit` and `Trainer` take the options as keyword arguments. Type checkers and editors read them from
+  `TrainingKeywords` (PEP 692), `help()` from the signature that `takes_options` completes, which also names
+  the nearest keyword when an unknown one is passed.
+- A `Trainer` is a `TrainingOptions`: `trainer.clip_norm = 1.0` between two steps passes the same check as
+  `Trainer(..., clip_norm=1.0)`.
+- A recorded step depends on `recorded_values` (`fastnn.training.plans`).
+- A checkpoint describes its run by `described_values` (`fastnn.training.fit`).
+- The command line passes on every setting that has the name of an option (`fastnn.cli.train_run`).
+
+Why two lists of names? A type checker cannot derive a TypedDict from a dataclass. The alternatives are worse:
+explicit signatures list every option three times, and a ParamSpec taken from the constructor would need one
+list, but PEP 612 allows no other keyword parameters beside it, so the parameters of `fit` itself would vanish
+from its signature. `tests/training/test_options.py` compares the two lists.
+
+Why not a frozen dataclass? Options may change between two steps, and type checkers would reject the
+assignment. `Trainer` keeps an immutable tuple of what a plan depends on instead and replaces it when one
+of the values changes, so that a step compares one object by identity.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial, wraps
+from typing import Any, TypedDict, TypeVar, cast
+
+from fastnn._validation import choose, in_range
+from fastnn.augment import Augmentation, Together
+from fastnn.optim.clipping import clipping_bound
+from fastnn.optim.ema import EMA, ema_of
+from fastnn.optim.schedules import Schedule, schedule_of
+
+F = TypeVar("F", bound=Callable[..., Any])
+Check = Callable[[Any, str], Any]
+
+# What to do about NaN or inf in the data or in the loss.
+NONFINITE = {
+    "raise": "raise NonFiniteError; the model stays as it was before the step",
+    "stop": "end the training there, with the reason in history.stopped",
+    "ignore": "continue, as PyTorch does",
+}
+
+
+def _optional(check: Check) -> Check:
+    """The same check, which also accepts None."""
+
+    def checked(value: Any, name: str) -> Any:
+        return None if value is None else check(value, name)
+
+    return checked
+
+
+def _flag(value: Any, name: str) -> bool:
+    return bool(value)
+
+
+def _policy(value: Any, name: str) -> str:
+    choose(value, NONFINITE, name)
+    return str(value)
+
+
+def _augmentation(value: Any, name: str) -> Together:
+    return value if type(value) is Together else Together(value)
+
+
+def _schedule(value: Any, name: str) -> Schedule:
+    return schedule_of(value)
+
+
+def _ema(value: Any, name: str) -> EMA:
+    return ema_of(value)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _is_set(value: Any) -> bool:
+    return value is not None
+
+
+def _parts(augment: Together | None) -> Any:
+    """The augmentations as the user passed them: a single one, or several."""
+    parts = () if augment is None else augment.parts
+    return parts if len(parts) > 1 else next(iter(parts), None)
+
+
+def option(
+    check: Check,
+    *,
+    recorded: Callable[[Any], object] | None = _itself,
+    described: Callable[[Any], Any] | None = _itself,
+) -> dict[str, Any]:
+    """The metadata of an option.
+
+    `check(value, name)` returns the value to store, or raises ValueError or TypeError. `recorded` returns
+    what a recorded step depends on; None if it does not depend on the option. `described` returns what
+    must be equal for a checkpoint to be resumed; None if results have the same bits whatever the value.
+    """
+    return {"check": check, "recorded": recorded, "described": described}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingOptions:
+    """How updates are made. Every assignment is checked; a rejected value changes nothing.
+
+    Raises ValueError or TypeError for an invalid value, TypeError for an unknown option.
+    """
+
+    scale: float | None = field(default=None, metadata=option(_optional(partial(in_range, low=0))))
+    """Factor on the features; None: 1/255 for uint8 features, 1 for others."""
+
+    on_nonfinite: str = field(default="raise", metadata=option(_policy))
+    """What to do about NaN or inf in data or loss: a key of `NONFINITE`."""
+
+    plan: bool = field(default=True, metadata=option(_flag, recorded=None, described=None))
+    """Record the first step on each batch shape and replay it."""
+
+    fuse: bool = field(default=True, metadata=option(_flag, described=None))
+    """Fuse the recorded kernel calls."""
+
+    keep_gradients: bool = field(default=False, metadata=option(_flag, described=None))
+    """Store the gradients, so that `p.grad` can be read after a step."""
+
+    augment: Augmentation | None = field(
+        default=None, metadata=option(_optional(_augmentation), described=_parts)
+    )
+    """Random changes to the images of each batch."""
+
+    schedule: Schedule | None = field(default=None, metadata=option(_optional(_schedule), recorded=None))
+    """The learning rate of each update, as a factor on `optimizer.lr`."""
+
+    clip_norm: float | None = field(
+        default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
+    )
+    """Largest norm of all gradients together."""
+
+    clip_value: float | None = field(
+        default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
+    )
+    """Largest absolute value of a gradient element."""
+
+    ema: float | EMA | None = field(default=None, metadata=option(_optional(_ema)))
+    """Exponential moving average of the weights: an `EMA` or a decay."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = _CHECKS.get(name)
+        if check is not None:
+            value = check(value, name)
+            self._apply_option(name, value)
+        super().__setattr__(name, value)
+
+    def _apply_option(self, name: str, value: Any) -> None:
+        """Act on the checked value of an option just before it is stored; an error rejects it."""
+
+
+class TrainingKeywords(TypedDict, total=False):
+    """The fields of `TrainingOptions` as keyword arguments, for type checkers and editors."""
+
+    scale: float | None
+    on_nonfinite: str
+    plan: bool
+    fuse: bool
+    keep_gradients: bool
+    augment: Augmentation | None
+    schedule: Schedule | None
+    clip_norm: float | None
+    clip_value: float | None
+    ema: float | EMA | None
+
+
+OPTION_NAMES = tuple(each.name for each in fields(TrainingOptions))
+
+
+def _metadata(key: str) -> list[tuple[str, Callable[..., Any]]]:
+    """The functions that the options have under this key of their metadata, without the Nones."""
+    return [(each.name, each.metadata[key]) for each in fields(TrainingOptions) if each.metadata[key]]
+
+
+_CHECKS, _RECORDED, _DESCRIBED = dict(_metadata("check")), _metadata("recorded"), _metadata("described")
+
+# The options that kernels read from memory: a recorded step depends only on whether they are set.
+IN_MEMORY = tuple(name for name, recorded in _RECORDED if recorded is _is_set)
+
+
+def option_values(options: TrainingOptions) -> dict[str, Any]:
+    """All options by name."""
+    return {name: getattr(options, name) for name in OPTION_NAMES}
+
+
+def recorded_values(options: TrainingOptions) -> list[object]:
+    """The part of the options that a recorded step depends on."""
+    return [recorded(getattr(options, name)) for name, recorded in _RECORDED]
+
+
+def described_values(options: TrainingOptions) -> dict[str, Any]:
+    """The options that change the result of a training, by name."""
+    return {name: described(getattr(options, name)) for name, described in _DESCRIBED}
+
+
+def takes_options(function: F) -> F:
+    """Give a function with `**options: Unpack[TrainingKeywords]` its full signature.
+
+    The options appear in `inspect.signature` and `help()`. Raises TypeError for an unknown keyword, with the
+    nearest known one.
+    """
+    signature = inspect.signature(function)
+    own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=each.type
+        )
+        for each in fields(TrainingOptions)
+    ]
+    names = [each.name for each in (*own, *options) if each.name != "self"]
+    what = function.__qualname__.removesuffix(".__init__")
+
+    @wraps(function)
+    def checked(*args: Any, **keywords: Any) -> Any:
+        _check_names(what, keywords, names)
+        return function(*args, **keywords)
+
+    checked.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return cast(F, checked)
+
+
+def _check_names(what: str, keywords: Mapping[str, object], known: Iterable[str]) -> None:
+    """Raise TypeError for the first unknown keyword, with the nearest known one."""
+    for name in keywords:
+        if name not in known:
+            import difflib  # 4 ms of import time, needed for an error only
+
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
+            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}: {hint}")
