@@ -62,7 +62,7 @@ def leaky_relu_forward(x, slope, y):
 def leaky_relu_dx(y, dy, slope, dx):
     """dx = dy where y > 0, else slope dy.
 
-    y, dy, slope >= 0 (a Python float) -> dx of the same shape. The sign of y is the sign of x, since slope >= 0.
+    y, dy, slope >= 0 (a Python float) -> dx of the same shape. Since slope >= 0, y > 0 exactly where x > 0.
     """
     dx[...] = np.where(y <= 0, dy * y.dtype.type(slope), dy)
 

@@ -88,7 +88,7 @@ def valid_slices(offset, stride, outputs, inputs):
 
 
 def _split_groups(columns, w, y):
-    """For each group: patches (N, P, Q, R, S, C / G), filters (R, S, C / G, O / G), outputs (N, P, Q, O / G)."""
+    """For each group: patches (N, P, Q, R, S, C/G), filters (R, S, C/G, O/G) and outputs (N, P, Q, O/G)."""
     channels = w.shape[2]
     groups = columns.shape[-1] // channels
     outputs = y.shape[-1] // groups

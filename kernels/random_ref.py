@@ -1,8 +1,8 @@
 """Reference counter-based random bits and dropout, in NumPy: the specification.
 
 A random bit is a function of (key, count, element) alone: neither the number of threads, nor the order of
-calls, nor a hidden generator affects it. "->" separates inputs from outputs. The mixing function is the output
-function of SplitMix64 (Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+calls, nor a hidden generator affects it. The mixing function is the output function of SplitMix64 (Steele,
+Lea & Flood 2014, "Fast splittable pseudorandom number generators"). "->" separates inputs from outputs.
 """
 
 import numpy as np
