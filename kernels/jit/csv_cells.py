@@ -21,7 +21,7 @@ MOST_DIGITS = 15
 def parse(text, end, delimiter, label, whole, table, labels, state):
     """Parse whole rows, starting at state = (position, row, column), until a row begins at or after `end`.
 
-    text: the bytes of the file; table (rows, columns without the label) and labels (rows,) are outputs; label:
+    text: the bytes of the file; table (rows, columns without the label), labels (rows,): outputs; label:
     the index of the label's column, or -1. With `whole`, a cell that is not an integer from 0 to 255 is left
     to Python. Returns DONE, OTHER, SHORT or LONG, and updates state to the place where parsing stopped.
     """
