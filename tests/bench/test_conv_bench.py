@@ -1,4 +1,4 @@
-"""The benchmarks of convolutions: the layers they name, their counts, and that all contestants agree."""
+"""Test the convolution benchmarks: layer sizes, FLOP counts, agreement of all contestants, the table."""
 
 import itertools
 import sys
@@ -33,7 +33,7 @@ GEOMETRIES = [
 
 @pytest.mark.parametrize("channels_last", [False, True], ids=["nchw", "channels_last"])
 @pytest.mark.parametrize("options", GEOMETRIES, ids=str)
-def test_pytorch_does_the_same_pieces(options, channels_last):
+def test_pytorch_pieces_match_the_reference(options, channels_last):
     pytest.importorskip("torch")
     from convolutions import KERNELS, PIECES, Batch, Convolution, by_kernels, by_torch, in_our_layout
 
@@ -47,7 +47,7 @@ def test_pytorch_does_the_same_pieces(options, channels_last):
         np.testing.assert_allclose(got, wanted, 1e-4, 1e-4, err_msg=piece)
 
 
-# Of the forward pass of one image, from the papers' layer sizes.
+# FLOP of the forward pass for one image, from the layer sizes in the papers.
 FLOP = {
     "lenet conv1": 2 * 28 * 28 * 25 * 6,
     "alexnet conv1": 2 * 55 * 55 * 363 * 96,
@@ -65,12 +65,12 @@ def test_flop_of_a_layer(conv_table, layer):
     assert conv_table.LAYERS[layer].flop(16) == 16 * FLOP[layer]
 
 
-def test_only_gradients_of_pixels_are_left_out(conv_table):
+def test_only_the_input_gradient_of_first_layers_is_left_out(conv_table):
     without = {layer for layer in conv_table.LAYERS if "dx" not in conv_table.pieces_of(layer)}
     assert without == {"lenet conv1", "alexnet conv1", "vgg conv1_1", "resnet conv1"}
 
 
-def test_who_computes_something_else_is_not_timed(conv_table, monkeypatch):
+def test_contestant_with_wrong_results_is_not_timed(conv_table, monkeypatch):
     def wrong(x, w, b, stride, padding, dilation, y):
         kernels.load("ref")["conv_forward"](x, w, b, stride, padding, dilation, y)
         y[0, 0, 0, 0] += 2e-3 * np.abs(y).max()
@@ -82,7 +82,7 @@ def test_who_computes_something_else_is_not_timed(conv_table, monkeypatch):
         conv_table.measure("lenet conv2", 1, "forward", 0.0, 0.0)
 
 
-def test_a_nan_is_a_difference(conv_table):
+def test_difference_detects_nan_and_wrong_shapes(conv_table):
     a = np.ones((3, 2))
     assert conv_table.difference(a, a) == 0
     assert conv_table.difference(a[:2], a) == np.inf
@@ -92,7 +92,7 @@ def test_a_nan_is_a_difference(conv_table):
         assert not conv_table.difference(broken, a) < conv_table.TOLERANCE
 
 
-def test_three_turns_at_least(conv_table):
+def test_each_contestant_takes_at_least_three_turns(conv_table):
     calls = []
     race = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
     seconds = conv_table.take_turns(race, {"a": 9.0, "b": 9.0}, 0.1, 0.0)
@@ -113,7 +113,7 @@ def cell(conv_table, layer, piece, ours, nchw, last):
     return conv_table.Cell(layer, 16, piece, {"fastnn": [3 * ours, ours], "nchw": [nchw], "last": [last]})
 
 
-def test_table(conv_table):
+def test_table_shows_times_rates_ratios_and_means(conv_table):
     flop = conv_table.LAYERS["lenet conv1"].flop(16)
     cells = [
         cell(conv_table, "lenet conv1", "forward", 1e-3, 6e-3, 4e-3),  # median 2 ms
@@ -134,7 +134,7 @@ def test_table(conv_table):
     assert report["min"]["fastnn"] == 1e-3
 
 
-def test_layers_that_do_not_exist_are_refused(conv_table, monkeypatch):
+def test_unknown_layer_names_are_rejected(conv_table, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["conv_table.py", "--layers", "inception"])
-    with pytest.raises(SystemExit, match="no layer begins like that: there are lenet conv1"):
+    with pytest.raises(SystemExit, match="no layer starts with inception: choose from lenet conv1"):
         conv_table.main()

@@ -1,4 +1,4 @@
-"""The race against other frameworks: all of them train the same net, and their work is counted rightly."""
+"""Test the race against other frameworks: every contestant trains the same net; FLOP, tables, best peers."""
 
 import os
 import sys
@@ -27,7 +27,7 @@ def threads_as_before():
 
 
 def small_net(*middle, rate=0.0):
-    """Convolution, the layers `middle`, and two dense ones behind a flattened image that is no square."""
+    """Convolution, the layers `middle`, flatten (of a non-square image) and two dense layers."""
     from peers_nets import Conv, Dense, Dropout, Net
 
     layers = (Conv(5, 3, padding=1), *middle, "flatten", Dense(7), "relu", Dropout(rate), Dense(4))
@@ -53,7 +53,7 @@ def test_peers_train_the_same_net(contestant):
 
 
 def test_dropout_is_left_out_of_the_comparison(monkeypatch):
-    """The losses that are compared are those of a net without it; what is timed has it."""
+    """The losses are compared without dropout; the timed net has dropout."""
     import peers_worker
 
     net, built = small_net(rate=0.5), []
@@ -72,7 +72,7 @@ def test_dropout_is_left_out_of_the_comparison(monkeypatch):
     assert net.without_dropout() == small_net(rate=0.0)
 
 
-def test_who_takes_part():
+def test_contestants_of_each_kind_of_net():
     from peers_nets import NETS
     from peers_worker import CONTESTANTS, takes_part
 
@@ -82,7 +82,7 @@ def test_who_takes_part():
 
 
 FLOP = {
-    # Forward and gradient of the weights of each layer, gradient of the input but for the first.
+    # Forward and weight gradient of each layer, input gradient except for the first layer.
     "A": 2 * 32 * (2 * 784 * 128 + 3 * (128 * 64 + 64 * 32 + 32 * 10)),
     "D": 2 * 128 * (2 * 4096 * 128 + 3 * 128 * 6),
     "E": 2 * (2 * 22 * 22 * 7 * 7 * 16 + 3 * 7744 * 10),
@@ -97,7 +97,7 @@ def test_flop_of_a_step(net):
     assert NETS[net].flop == FLOP[net]
 
 
-def test_nets_have_the_shapes_of_fastnn():
+def test_parts_yield_the_shape_of_each_layer_input():
     from peers_nets import NETS
 
     shapes = [shape for _, shape in NETS["G"].parts()]
@@ -115,7 +115,7 @@ def result(contestant, net, threads, seconds, mib=100.0):
     return peers.Result(contestant, net, threads, [[seconds]], mib)
 
 
-def test_a_peer_counts_with_the_threads_that_suit_it_best():
+def test_a_peer_counts_with_its_best_number_of_threads():
     import peers
 
     results = [
@@ -130,7 +130,7 @@ def test_a_peer_counts_with_the_threads_that_suit_it_best():
     assert peers.memory(results, 1) == "peak MiB, E: fastnn 100 (1.0x), torch 300 (3.0x)"
 
 
-def test_perceptrons_and_convolutional_nets_have_tables_of_their_own():
+def test_mlps_and_convolutional_nets_have_separate_tables():
     import peers
 
     results = [
