@@ -8,6 +8,7 @@ under `inference_mode`; and how much memory the process gains in 100,000 steps. 
 over many rounds; the figures are medians.
 """
 
+import argparse
 import os
 import statistics
 import time
@@ -93,6 +94,10 @@ def growth(x, y, steps=100_000):
 
 
 def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     (x, y), _ = fn.data.mnist()
     x = x.reshape(len(x), -1)
     for threads in (1, 2):

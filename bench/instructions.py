@@ -9,6 +9,7 @@ the instruction set count as kernels; Python, the plan, the executor and the C l
 a step takes so long that `fit` returns to Python after each one.)
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -68,6 +69,10 @@ def count(way, steps):
 
 
 def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     for way, (few, many) in STEPS.items():
         before, after = count(way, few), count(way, many)
         per_step = {library: (after[library] - before[library]) / (many - few) for library in after}

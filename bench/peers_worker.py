@@ -103,8 +103,8 @@ def torch_step(
         return loss_of(model(x), y)
 
     if compiled:
-        # All nets share the code of `forward`. With this limit each net is compiled for its own shapes, and none
-        # falls back to eager mode.
+        # All nets share the code of `forward`. With this limit each net is compiled for its own shapes, and
+        # none falls back to eager mode.
         torch._dynamo.config.recompile_limit = 2 * len(NETS)
         forward = torch.compile(forward, dynamic=False, fullgraph=True)
 
@@ -266,7 +266,7 @@ def time_steps(step: Step, batches: list[Any], seconds: float) -> list[float]:
 
 
 def answers(contestant: str, threads: int, requests: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """Answer each request {"net": name, "seconds": ...} with the losses (first time only), times, peak memory."""
+    """Answer each request {"net": name, "seconds": ...}: losses (first time only), times, peak memory."""
     ready: dict[str, tuple[Step, list[Any]]] = {}
     for line in requests:
         request = json.loads(line)

@@ -9,6 +9,7 @@ based on these figures. Needs two cores.
 
 from __future__ import annotations
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -36,6 +37,10 @@ def seconds(threads: int, pause: float = 0.0, repeats: int = 300, rounds: int = 
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     if len(os.sched_getaffinity(0)) < 2:
         sys.exit("this benchmark needs two cores, and this process may use only one")
     one, two = seconds(1), seconds(2)
