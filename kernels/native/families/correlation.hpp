@@ -159,8 +159,8 @@ inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *im
     return canvas;
 }
 
-// Cuts the rows of an image's gradients into chunks of about PIXELS pixels. Each chunk is summed on its own before
-// it is added to the sum of the chunks before it.
+// Cuts the rows of an image's gradients into chunks of about PIXELS pixels. Each chunk is summed on its own
+// before it is added to the sum of the chunks before it.
 inline Tiles chunks_of_lines(const Geometry &g) {
     constexpr std::int64_t PIXELS = 2048;
     return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
