@@ -1,13 +1,14 @@
-"""What surrounds the steps of net A: an epoch by `fit`, a prediction of one row, memory over many steps.
+"""Measure what surrounds the training steps of net A: an epoch of `fit`, predicting one row, memory growth.
 
     pip install -e '.[peers]' && FASTNN_DATA=... python bench/around_steps.py
 
-Prints, for one thread and for two: how long an epoch of MNIST takes by `fit`, from bytes, beside so many
-times a `Trainer.step`; how long `model.predict` of one row takes beside PyTorch's `model(x)` under
-`inference_mode`; and by how much the process grows in 100,000 steps. Times are taken in turn, many rounds
-long; the figures are medians.
+Prints, for one and for two threads: the time of an epoch of MNIST with `fit` (uint8 images), and its ratio to
+the same number of `Trainer.step` calls; the time of `model.predict` for one row and of PyTorch's `model(x)`
+under `inference_mode`; and how much memory the process gains in 100,000 steps. The contestants take turns
+over many rounds; the figures are medians.
 """
 
+import argparse
 import os
 import statistics
 import time
@@ -40,15 +41,15 @@ def resident_bytes():
 
 
 def batches(x, y):
-    """Eight of them, as floats."""
+    """Eight mini-batches (x, y) with float32 pixels in [0, 1]."""
     rows = [slice(begin, begin + BATCH) for begin in range(0, 8 * BATCH, BATCH)]
     return [((x[part].reshape(BATCH, -1) / 255).astype(np.float32), y[part]) for part in rows]
 
 
 def epoch_beside_steps(x, y):
-    """(seconds of an epoch, seconds of a step), medians over the rounds."""
-    model, trainer = (network(fn.Linear, fn.ReLU, fn.Sequential) for _ in range(2))
-    trainer = fn.Trainer(trainer, optimizer="sgd")
+    """Return (seconds per epoch, seconds per step), medians over the rounds."""
+    model = network(fn.Linear, fn.ReLU, fn.Sequential)
+    trainer = fn.Trainer(network(fn.Linear, fn.ReLU, fn.Sequential), optimizer="sgd")
     prepared = batches(x, y)
 
     def eight_steps():
@@ -67,21 +68,21 @@ def epoch_beside_steps(x, y):
 
 
 def predictions(x, y):
-    """(seconds of a prediction, those of PyTorch)."""
+    """Return the median seconds per prediction of fastnn and of PyTorch."""
     ours = network(fn.Linear, fn.ReLU, fn.Sequential)
     theirs = network(torch.nn.Linear, torch.nn.ReLU, torch.nn.Sequential)
     row = batches(x, y)[0][0][:1]
     tensor = torch.from_numpy(row)
-    found = []
+    times = []
     with torch.inference_mode():
         for _ in range(10 * ROUNDS):
             own = seconds_per_call(lambda: ours.predict(row), 200)
-            found.append((own, seconds_per_call(lambda: theirs(tensor), 200)))
-    return [statistics.median(column) for column in zip(*found, strict=True)]
+            times.append((own, seconds_per_call(lambda: theirs(tensor), 200)))
+    return [statistics.median(column) for column in zip(*times, strict=True)]
 
 
 def growth(x, y, steps=100_000):
-    """Bytes by which the process grows in so many steps."""
+    """Bytes that the process gains in `steps` training steps."""
     trainer = fn.Trainer(network(fn.Linear, fn.ReLU, fn.Sequential), optimizer="sgd")
     prepared = batches(x, y)
     for batch in prepared:
@@ -93,6 +94,10 @@ def growth(x, y, steps=100_000):
 
 
 def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     (x, y), _ = fn.data.mnist()
     x = x.reshape(len(x), -1)
     for threads in (1, 2):

@@ -1,12 +1,13 @@
-"""How near each kernel comes to this machine's limit, beside NumPy and PyTorch, in one run.
+"""Measure how close fastnn's kernels come to the limits of this machine, next to NumPy and PyTorch.
 
     pip install -e '.[peers]' && python bench/at_peak.py --threads 1 2 --json at_peak.json
 
-Three tables for each number of threads: matrix products in GFLOP/s and percent of the FMA peak, softmax
-cross-entropy (loss and gradient) and optimizer updates against PyTorch's. Contestants take turns, a few
-milliseconds each, many rounds long; the figures are medians over the rounds. With more than one thread a
-turn begins with a pause of 0.1 s and some calls that do not count: the threads of OpenBLAS and of OpenMP spin
-for up to 0.1 s after their last job, on the cores of whoever comes next.
+Prints three tables for each number of threads: matrix products in GFLOP/s and percent of the measured FMA
+peak; softmax cross-entropy (loss and gradient); optimizer updates in GB/s and percent of the memory bandwidth
+that `probe` reaches. "ratio" is the time of the faster peer divided by fastnn's: above 1, fastnn is faster.
+Contestants take turns of a few milliseconds over many rounds; the figures are medians over the rounds. With
+more than one thread, each turn starts with a pause of 0.1 s and some untimed calls: the threads of OpenBLAS
+and OpenMP keep spinning for up to 0.1 s after their last job, on the cores of the next contestant.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ WEIGHTS = (16_384, 131_072, 1_048_576, 8_388_608)
 
 @dataclass
 class Contestant:
-    """A call, how often it is repeated for one reading of the clock, and the readings."""
+    """A call, the number of repeats per clock reading, and the readings."""
 
     call: Callable[[], Any]
-    seconds: list[float] = field(default_factory=list)  # per call, one for each round
+    seconds: list[float] = field(default_factory=list)  # per call, one entry per round
     repeats: int = 1
 
     def calibrate(self, seconds: float) -> None:
@@ -81,7 +82,7 @@ Race = dict[str, Contestant]
 
 
 def run(races: list[Race], rounds: int, seconds: float, pause: float) -> None:
-    """All contestants in turn, `rounds` times, each for about `seconds` after a pause."""
+    """Let all contestants take turns for `rounds` rounds, each for about `seconds` after a pause."""
     for race in races:
         for contestant in race.values():
             contestant.calibrate(seconds)
@@ -96,7 +97,7 @@ def normal(*shape: int) -> np.ndarray:
 
 
 def products(M: int, K: int, N: int) -> dict[str, Race]:
-    """The three products of a layer; PyTorch holds its weights as (N, K), as its Linear does."""
+    """The three products of a layer. PyTorch's weights are (N, K), as in torch.nn.Linear."""
     ops = kernels.load("aot")
     x, w, b, dy = normal(M, K), normal(K, N), normal(N), normal(M, N)
     y, dx, dw = np.empty_like(dy), np.empty_like(x), np.empty_like(w)
@@ -124,7 +125,7 @@ def products(M: int, K: int, N: int) -> dict[str, Race]:
 
 
 def losses(M: int, C: int) -> Race:
-    """Softmax cross-entropy of labels: the value and the gradient of the logits."""
+    """Softmax cross-entropy with integer labels: the value and the gradient of the logits."""
     z, label = normal(M, C), np.arange(M) % C
     loss = fn.CrossEntropy()
     tz, tlabel = torch.from_numpy(z).requires_grad_(), torch.from_numpy(label)
@@ -136,7 +137,7 @@ def losses(M: int, C: int) -> Race:
     return {"fastnn": Contestant(lambda: loss.value_and_gradient(z, label)), "torch": Contestant(by_torch)}
 
 
-# Optimizer -> (fastnn's, PyTorch's, arrays read or written per update: gradient, value and moments).
+# Optimizer -> (fastnn's, PyTorch's, number of arrays read or written per update: gradient, value, moments).
 UPDATES: dict[str, tuple[Any, Any, int]] = {
     "sgd": (lambda: fn.SGD(1e-3), lambda p: torch.optim.SGD(p, 1e-3, fused=True), 3),
     "momentum": (
@@ -149,7 +150,7 @@ UPDATES: dict[str, tuple[Any, Any, int]] = {
 
 
 def updates(name: str, size: int) -> Race:
-    """One update of `size` weights; `probe` reads and writes as many bytes, which bounds them."""
+    """One update of `size` weights. `probe` reads and writes the same number of bytes: the lower bound."""
     from fastnn.kernels import probe as native
 
     ours, theirs, arrays = UPDATES[name]
@@ -168,7 +169,7 @@ def updates(name: str, size: int) -> Race:
 
 
 def product_table(results: dict[tuple[int, int, int], dict[str, Race]], peak: float) -> str:
-    """GFLOP/s and percent of the peak of the three products, and the ratio to the faster peer."""
+    """GFLOP/s and percent of the peak for the three products, and the ratio to the faster peer."""
     lines = [
         f"{'M x K x N':>14}" + "".join(f"{f'{name}: GFLOP/s, peak, ratio':>32}" for name in PRODUCT_NAMES)
     ]
@@ -210,7 +211,7 @@ def update_table(results: dict[tuple[str, int], Race]) -> str:
 
 
 def measure(threads: int, rounds: int, seconds: float) -> dict[str, Any]:
-    """All races with `threads` threads for everyone; prints the tables and returns the medians."""
+    """Run all races with `threads` threads for every contestant, print the tables, return the medians."""
     fn.set_num_threads(threads)
     torch.set_num_threads(threads)
     by_product = {shape: products(*shape) for shape in PRODUCTS}
@@ -244,10 +245,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="one table for each")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=0.004, help="per contestant and round")
-    parser.add_argument("--json", type=Path, help="where to write the medians, in seconds")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="thread counts, one set of tables each"
+    )
+    parser.add_argument("--rounds", type=int, default=15, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=0.004, help="time per contestant and round")
+    parser.add_argument("--json", type=Path, help="write the medians (in seconds) to this file")
     options = parser.parse_args()
     results = [measure(threads, options.rounds, options.seconds) for threads in options.threads]
     if options.json:

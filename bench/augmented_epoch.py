@@ -1,10 +1,11 @@
-"""An epoch of augmented MNIST, nothing but the data: fastnn beside PyTorch's DataLoader.
+"""Time the data loading of an epoch of augmented MNIST: fastnn against PyTorch's DataLoader.
 
     pip install -e '.[peers]' pillow scipy && python bench/augmented_epoch.py
 
-Each image is gathered, turned by up to 15 degrees and scaled by up to 10 %, bilinearly, and becomes float32
-divided by 255; batches of 128. The DataLoader does that image by image with Pillow or with SciPy, and with 0
-or 2 worker processes; its best one counts. fastnn's kernels do it batch by batch. The contestants take turns.
+Each image is gathered, rotated by up to 15 degrees, scaled by up to 10 % with bilinear interpolation, and
+converted to float32 / 255, in mini-batches of 128. The DataLoader does this image by image with Pillow or
+SciPy and with 0 or 2 worker processes; its best variant counts. fastnn's kernels work on whole mini-batches.
+The contestants take turns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ BATCH, DEGREES, CHANGE = 128, 15.0, 0.1
 
 
 class Digits(torch.utils.data.Dataset):
-    """MNIST for a DataLoader: `turn` makes a float32 image of an image, an angle in radians and a scale."""
+    """MNIST for a DataLoader. `turn(image, angle in radians, scale)` returns a float32 image."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, turn: Callable[..., np.ndarray]) -> None:
         self.x, self.y, self.turn = x, y, turn
@@ -76,8 +77,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, default=10_000, help="of an epoch, for all contestants")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=10_000, help="images per epoch")
+    parser.add_argument("--rounds", type=int, default=3, help="number of rounds")
     options = parser.parse_args()
     (x, y), _ = fn.data.mnist()
     x, y = x[: options.images], y[: options.images]
@@ -98,7 +99,9 @@ def main() -> None:
                 times[name].append(time.perf_counter() - start)
                 bar.update()
     own = statistics.median(times["fastnn"])
-    print(f"{len(x):,} images, {fn.get_num_threads()} threads: median us per image (minimum), ratio")
+    print(
+        f"{len(x):,} images, {fn.get_num_threads()} threads: median us per image (minimum), ratio to fastnn"
+    )
     for name, taken in times.items():
         median = statistics.median(taken)
         us, least = median / len(x) * 1e6, min(taken) / len(x) * 1e6

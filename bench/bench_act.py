@@ -1,6 +1,6 @@
-"""Activations and their gradients, of `M` x `C` numbers: the kernels, and PyTorch's where it is installed.
+"""Benchmark activations and their gradients on (M, C) arrays, next to PyTorch's if it is installed.
 
-PyTorch writes into arrays that are there already, as the kernels do (`out=`), with as many threads.
+PyTorch writes into preallocated arrays (`out=`), as the kernels do, with the same number of threads.
 """
 
 import importlib.util
@@ -12,12 +12,12 @@ import fastnn as fn
 from bench.racing import BACKENDS, assert_close, race_kernel, shape_name, time_contestant
 from fastnn import kernels
 
-# A hidden layer of a small net, and one that does not fit into an L1 cache.
+# A hidden layer of a small net, and a layer that does not fit into an L1 cache.
 SHAPES = (32, 128), (128, 4096)
 CONTESTANTS = [*BACKENDS, "torch"] if importlib.util.find_spec("torch") else [*BACKENDS]
 
-# Of each activation: what its kernels take beside the arrays, FLOP of an element forward and back (a function
-# of its own counts as one), and PyTorch's operators, which are given the arrays x, y or x, y, dy, dx.
+# Activation -> (scalar arguments of its kernels, FLOP per element forward, and backward). A function
+# such as exp counts as one FLOP.
 ACTIVATIONS = {
     "relu": ((), 1, 1),
     "leaky_relu": ((0.01,), 2, 2),
@@ -27,12 +27,12 @@ ACTIVATIONS = {
     "sigmoid": ((), 1, 3),
     "tanh": ((), 1, 3),
 }
-# Whose gradient follows from their outputs; of the others from the inputs.
+# Activations whose gradient kernel takes the output; the others take the input.
 BY_OUTPUT = ("relu", "leaky_relu", "elu", "sigmoid", "tanh")
 
 
 def by_torch(name, x, y, dy=None, dx=None):
-    """The call of PyTorch's operator for the activation, or for its gradient if there is a `dy`."""
+    """PyTorch's operator for the activation as a call, or for its gradient if `dy` is given."""
     import torch
 
     torch.set_num_threads(fn.get_num_threads())

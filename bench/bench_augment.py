@@ -1,6 +1,6 @@
-"""Turning and scaling a mini-batch of digits: kernels, and image by image with Pillow and with SciPy.
+"""Benchmark rotating and scaling a mini-batch of digits, next to Pillow and SciPy image by image.
 
-`python bench/augmented_epoch.py` races a whole epoch against PyTorch's DataLoader.
+`python bench/augmented_epoch.py` times a whole epoch against PyTorch's DataLoader.
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ RANGES = np.array([np.radians(15), 0, 0.9, 1.1, 1.5, 1.5, 0, 0, 0, 0])
 
 
 def batch(shape):
-    """(images, index, matrices, out) of M random images (H, W, C) out of 10,000."""
+    """Return (images, index, matrices, out) for M random images (H, W, C) out of 10,000."""
     M, H, W, C = shape
     rng = np.random.default_rng(0)
     source = rng.integers(256, size=(10_000, H, W, C), dtype=np.uint8)
@@ -45,7 +45,7 @@ def by_scipy(image, matrix):
 
 
 def by_pillow(image, matrix):
-    """Pillow takes (column, row) and centres of pixels at one half."""
+    """Pillow's coordinates are (column, row), with pixel centres at one half."""
     from PIL import Image
 
     a, b, c, d, e, f = matrix
@@ -58,7 +58,7 @@ def by_pillow(image, matrix):
 
 @pytest.mark.parametrize("by", [by_scipy, by_pillow])
 def test_image_by_image(benchmark, by):
-    """Stands in the race of the warp of 128x28x28x1."""
+    """Two more contestants in the race "warp 128x28x28x1"."""
     shape = 128, 28, 28, 1
     source, index, matrix, out = batch(shape)
 
@@ -67,12 +67,12 @@ def test_image_by_image(benchmark, by):
             out[m, ..., 0] = by(source[place, ..., 0], matrix[m])
 
     def check():
-        wanted = np.empty_like(out)
-        load("ref")["warp"](source, index, matrix, None, 1.0, 0.0, wanted)
-        if by is by_pillow:  # rounds to bytes, and treats the outermost pixels in its own way
-            assert np.median(np.abs(out - wanted)) < 1
+        expected = np.empty_like(out)
+        load("ref")["warp"](source, index, matrix, None, 1.0, 0.0, expected)
+        if by is by_pillow:  # Pillow rounds to bytes and treats the outermost pixels differently
+            assert np.median(np.abs(out - expected)) < 1
         else:
-            assert_close(out, wanted, 1e-4)
+            assert_close(out, expected, 1e-4)
 
     time_contestant(
         benchmark,

@@ -1,7 +1,7 @@
-"""Convolution and its gradients: naive, as products of matrices, compiled, and PyTorch's.
+"""Benchmark convolution and its gradients: naive loops, NumPy matrix products, compiled kernels, PyTorch.
 
-Small shapes; `python bench/conv_table.py` has the layers of known nets. A shape is named by image, filters
-and batch: 14x14x6-5x5x16 b16.
+The shapes are small; `python bench/conv_table.py` measures the layers of well-known nets. A shape is named by
+image, filters and batch size: 14x14x6-5x5x16 b16.
 """
 
 import importlib.util
@@ -14,7 +14,8 @@ from bench.racing import assert_close, time_contestant
 from fastnn import kernels
 from fastnn.naive import conv as naive_conv
 
-# (geometry, batch): one that Python's loops can do; LeNet-5's two; a layer of a small CNN.
+# (geometry, batch size). TINY is small enough for Python loops. SHAPES: LeNet-5's two layers, and one of a
+# small CNN.
 TINY = (Convolution(6, 2, 3, 3), 1)
 SHAPES = (
     (Convolution(28, 1, 5, 6, padding=2), 16),
@@ -22,7 +23,7 @@ SHAPES = (
     (Convolution(14, 32, 3, 64, padding=1), 16),
 )
 
-# contestant: its three pieces, as the names of functions. "numpy" is what one would write without fastnn.
+# Contestant -> suffix of its functions in fastnn.naive.conv. "numpy" is what one would write without fastnn.
 NAIVE = {"naive-loops": "loops", "numpy": "columns", "numpy-shifts": "shifts"}
 TORCH = {"torch": False, "torch-channels-last": True} if importlib.util.find_spec("torch") else {}
 CONTESTANTS = ("numpy", "numpy-shifts", "jit", "aot", *TORCH)
@@ -40,7 +41,7 @@ def call_of(contestant, piece, batch):
     return by_kernels(batch, {piece: function})[piece]
 
 
-# Many races: a fifth of a second each.
+# There are many races, so each takes only a fifth of a second.
 @pytest.mark.benchmark(max_time=0.2, min_rounds=5, disable_gc=True)
 @pytest.mark.parametrize("piece", PIECES)
 @pytest.mark.parametrize(
@@ -49,14 +50,14 @@ def call_of(contestant, piece, batch):
 def test_convolution(benchmark, shape, contestant, piece):
     conv, rows = shape
     batch = Batch(conv, rows)
-    wanted = by_kernels(batch, {piece: kernels.load("ref")[KERNELS[piece]]})[piece]()
+    expected = by_kernels(batch, {piece: kernels.load("ref")[KERNELS[piece]]})[piece]()
     call = call_of(contestant, piece, batch)
     arrays = {"forward": (batch.x, batch.w, batch.b, batch.dy)}.get(piece, (batch.x, batch.w, batch.dy))
     time_contestant(
         benchmark,
         call,
-        # Sums of up to 12,544 products.
-        lambda: assert_close(in_our_layout(piece, call()), wanted, 1e-4),
+        # The tolerance allows for sums of up to 12,544 products.
+        lambda: assert_close(in_our_layout(piece, call()), expected, 1e-4),
         race=KERNELS[piece],
         shape=f"{conv} b{rows}",
         contestant=contestant,

@@ -1,4 +1,4 @@
-"""The products of a fully connected layer: `M` rows, `K` features in, `N` out, `B` matrices in a batch."""
+"""Benchmark the products of a fully connected layer: M rows, K features in, N features out, B matrices."""
 
 import math
 
@@ -6,12 +6,13 @@ import numpy as np
 
 from bench.racing import kernel_race, race_kernel
 
-# (M, K, N): the first two layers of 784-128-64-32-10, and one whose weights fill an L2 cache; (B, M, K, N).
+# (M, K, N): the first two layers of 784-128-64-32-10, and a layer whose weights fill an L2 cache;
+# (B, M, K, N): a batch of matrices.
 race = kernel_race((32, 784, 128), (32, 128, 64), (256, 1024, 1024), (16, 32, 64, 64))
 
 
 def make_arrays(shape):
-    """x, w, b and y, or dx, dw, db and dy, of standard normal numbers."""
+    """Return x, w, b, y (or dx, dw, db, dy) with standard normal values."""
     *B, M, K, N = shape
     rng = np.random.default_rng(0)
     return [rng.standard_normal((*B, *sides), np.float32) for sides in ((M, K), (K, N), (N,), (M, N))]

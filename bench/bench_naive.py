@@ -1,8 +1,8 @@
-"""One gradient of small MLPs, weight by weight and by backpropagation: why backpropagation won.
+"""Benchmark one gradient of small MLPs, weight by weight and by backpropagation: why backpropagation won.
 
-With N layers of K units there are about K^N paths from the weights to the loss. Central differences
-take two forward passes, N K^2 multiplications each, for each of the N K^2 weights: of the order (N K^2)^2.
-Backpropagation takes N K^2 (report S1, part 7).
+With N layers of K units there are about K^N paths from the weights to the loss. Central differences need two
+forward passes of N K^2 multiplications for each of the N K^2 weights: O((N K^2)^2) operations.
+Backpropagation needs O(N K^2) (report S1, part 7).
 """
 
 import math
@@ -21,7 +21,7 @@ def backpropagation(model, data):
     return {name: param.grad for name, param in model.named_parameters()}
 
 
-# contestant: how it takes a gradient, the backend that it does it on, and the error that it may have.
+# Contestant -> (function that computes the gradients, backend, tolerance).
 CONTESTANTS = {
     "naive-differences": (naive.central_differences, "ref", 1e-7),
     "naive-paths": (naive.path_gradients, "ref", 1e-12),
@@ -37,7 +37,7 @@ def net_name(widths):
 
 
 def make_model(widths):
-    """In float64, as finite differences need it."""
+    """A sigmoid MLP in float64, which finite differences need."""
     fn.manual_seed(0)
     layers = []
     for fan_in, fan_out in pairwise(widths):
@@ -45,20 +45,20 @@ def make_model(widths):
     return fn.Sequential(*layers[:-1])
 
 
-# The slowest, by paths at K = 16 and N = 5, takes a fifth of a second.
+# The slowest gradient ("naive-paths" with K = 16, N = 5) takes a fifth of a second.
 @pytest.mark.benchmark(max_time=0.5, min_rounds=3, disable_gc=True)
 @pytest.mark.parametrize("contestant", CONTESTANTS)
 @pytest.mark.parametrize("widths", [(K,) * N for K in (4, 8, 16) for N in (3, 4, 5)], ids=net_name)
 def test_gradient(benchmark, widths, contestant):
     model, data = make_model(widths), (np.random.default_rng(0).standard_normal((1, widths[0])), [0])
     with fn.backend("ref"):
-        wanted = backpropagation(model, data)
+        expected = backpropagation(model, data)
 
     gradient, backend, tolerance = CONTESTANTS[contestant]
     got = {}
 
     def check():
-        for name, value in wanted.items():
+        for name, value in expected.items():
             assert_close(got[name], value, tolerance)
 
     products = [math.prod(fans) for fans in pairwise(widths)]
@@ -71,9 +71,9 @@ def test_gradient(benchmark, widths, contestant):
             shape=net_name(widths),
             contestant=contestant,
             dtype=model.dtype,
-            # What backpropagation takes, whoever takes how much: forward, dW, and dx but for the input's.
+            # The FLOP of backpropagation, for every contestant: forward, dw, dx except for the first layer.
             flop=2 * (3 * sum(products) - products[0]),
             # The weights are read, their gradients written.
-            nbytes=2 * sum(value.nbytes for value in wanted.values()),
+            nbytes=2 * sum(value.nbytes for value in expected.values()),
         )
     benchmark.extra_info["paths"] = naive.count_paths(widths)

@@ -1,4 +1,4 @@
-"""Batch normalisation of the images of a small CNN, and layer normalisation: `M` rows, `C` channels."""
+"""Benchmark batch normalisation of a small CNN's images, and layer normalisation: M rows, C channels."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ race_of_rows = kernel_race((128, 512))
 
 
 def make_arrays(shape):
-    """x, dy and an output (M, C); mean, variance and two more for each channel."""
+    """Return x, dy and an output (M, C), and mean, variance and two more arrays (C,)."""
     rng = np.random.default_rng(0)
     x, dy, out = (rng.standard_normal(shape, np.float32) for _ in range(3))
     mean, var, gamma, beta = rng.random((4, shape[1]), np.float32) + 1

@@ -1,4 +1,4 @@
-"""One pass over a weight matrix with its gradient and moments: `K` features in, `N` out."""
+"""Benchmark optimizer updates of a weight matrix (K, N) with its gradient and moments."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ race = kernel_race((784, 128))
 
 
 def make_arrays(shape):
-    """g, p and two moments, the second of them positive."""
+    """Return g, p and two moments, the second one positive."""
     rng = np.random.default_rng(0)
     g, p, m, v = (rng.standard_normal(shape, np.float32) for _ in range(4))
     return g, p, m, np.abs(v)
@@ -35,7 +35,7 @@ def test_sgd_with_momentum(benchmark, shape, contestant):
 def test_adam(benchmark, shape, contestant):
     g, p, m, v = make_arrays(shape)
     hyper = np.array([LR, 0.9, 0.999, 1e-8, 0.0, 1 - 0.9**10, 1 - 0.999**10, 0])
-    # Of each element: 3 for m, 4 for v, then root, scaling, eps, quotient, learning rate, difference.
+    # Per element: 3 for m, 4 for v, then root, scaling, eps, quotient, learning rate, difference.
     race_kernel(benchmark, "adam", shape, contestant, (g, hyper, m, v, p), flop=13 * p.size)
 
 

@@ -1,4 +1,4 @@
-"""Windows of 2 x 2 over the images of a small CNN: `N` of them, `H` x `W` pixels, `C` channels."""
+"""Benchmark 2 x 2 pooling of a small CNN's images: N images of H x W pixels and C channels."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ STEPS = (2, 2), (2, 2), (0, 0)  # window, stride, padding
 
 
 def make_arrays(shape):
-    """x and y, or dx and dy, of standard normal numbers; taps."""
+    """Return x and y (or dx and dy) with standard normal values, and taps."""
     N, H, W, C = shape
     rng = np.random.default_rng(0)
     x, y = (rng.standard_normal(s, np.float32) for s in (shape, (N, H // 2, W // 2, C)))

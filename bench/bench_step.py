@@ -1,4 +1,4 @@
-"""A whole training step: forward, loss, backward, update."""
+"""Benchmark a whole training step: forward, loss, backward, update."""
 
 import math
 from itertools import pairwise
@@ -15,7 +15,7 @@ ACTIVATIONS = {"relu": fn.ReLU, "sigmoid": fn.Sigmoid}
 
 
 def make_model(widths, activation):
-    """A model whose weights are the same at every call."""
+    """A model with the same starting weights at every call."""
     fn.manual_seed(0)
     layers = []
     for fan_in, fan_out in pairwise(widths):
@@ -31,8 +31,8 @@ def values(model):
     return [param.value for param in model.parameters()]
 
 
-# The nets of reports S4 and S2. "numpy" is the step written by hand; the others are `Trainer.step` on the
-# backend of that name.
+# The nets of reports S4 and S2. "numpy" is a hand-written step; the others are `Trainer.step` on the backend
+# of that name.
 @pytest.mark.parametrize("contestant", ["numpy", "ref", "jit", "aot"])
 @pytest.mark.parametrize(
     ("widths", "activation", "rows"),
@@ -47,7 +47,7 @@ def test_step(benchmark, widths, activation, rows, contestant):
     before = values(reference.model)
     with fn.backend("ref"):
         reference.step(x, labels)
-    wanted = values(reference.model)
+    expected = values(reference.model)
 
     if contestant == "numpy":
         weights = [value.copy() for value in before]
@@ -58,8 +58,8 @@ def test_step(benchmark, widths, activation, rows, contestant):
         run_on, step, after = contestant, lambda: trainer.step(x, labels), lambda: values(trainer.model)
 
     def check():
-        for old, new, want in zip(before, after(), wanted, strict=True):
-            # Of the updates, not of the weights, beside which they are small.
+        for old, new, want in zip(before, after(), expected, strict=True):
+            # Compare the updates rather than the weights, which are much larger.
             assert_close(new - old, want - old, 1e-3)
 
     products = [math.prod(fans) for fans in pairwise(widths)]
@@ -72,7 +72,7 @@ def test_step(benchmark, widths, activation, rows, contestant):
             shape=f"{'-'.join(map(str, widths))} b{rows}",
             contestant=contestant,
             dtype=x.dtype,
-            # Three products of matrices for each layer, but no gradient of the input of the first.
+            # Three matrix products per layer, except for the gradient of the input of the first layer.
             flop=2 * rows * (3 * sum(products) - products[0]),
             # The batch is read, the weights are read and written.
             nbytes=x.nbytes + labels.nbytes + 2 * sum(value.nbytes for value in before),

@@ -1,10 +1,10 @@
-"""Benchmarks run with `pytest --benchmark-only`; a plain `pytest` leaves them out."""
+"""Configure pytest for the benchmarks: `pytest --benchmark-only` runs them, a plain `pytest` does not."""
 
 from pathlib import Path
 
 import pytest
 
-# Enough for medians that repeat within some per cent; the whole folder stays below three minutes.
+# Enough for medians that repeat within a few percent, while the whole folder takes less than three minutes.
 TIMING = pytest.mark.benchmark(max_time=0.5, min_rounds=5, disable_gc=True)
 
 
@@ -12,8 +12,8 @@ def pytest_collection_modifyitems(config, items):
     benchmarks = [item for item in items if item.path.is_relative_to(Path(__file__).parent)]
     for item in benchmarks:
         item.add_marker(TIMING)
-    # Deselected rather than skipped: a skip would look like something missing. (`--benchmark-skip` among
-    # the options of pyproject.toml is no way out, as it forbids `--benchmark-only`.)
+    # Deselect rather than skip, because a skip looks as if something were missing. (`--benchmark-skip` in
+    # pyproject.toml would forbid `--benchmark-only`.)
     if not config.getoption("benchmark_only", False):
         config.hook.pytest_deselected(items=benchmarks)
         items[:] = [item for item in items if item not in benchmarks]

@@ -1,17 +1,19 @@
-"""The convolutions of well-known nets, kernel by kernel, beside PyTorch's on the same cores.
+"""Time the convolutions of well-known nets, kernel by kernel, against PyTorch's on the same cores.
 
     pip install -e '.[peers]' && python bench/conv_table.py --threads 1 2 --json conv_table.json
 
-Forward (with bias), gradient of the images (dx) and of the filters (dw) of one layer alone: fastnn's
-conv_forward, conv_dx and conv_dw against torch.nn.functional.conv2d and aten::convolution_backward with the
-mask of one gradient. PyTorch takes part twice, with arrays (N, C, H, W) and in the memory format
-channels_last, prepared beforehand; the better one counts. The results must agree before anything is timed.
-Then the three take turns, at least three for each cell, after a pause where there are more threads than one:
-those of OpenMP spin for a while after their last job, on the cores of whoever comes next.
+For each layer on its own: forward (with bias), gradient of the images (dx), gradient of the filters (dw).
+fastnn's conv_forward, conv_dx and conv_dw race torch.nn.functional.conv2d and aten::convolution_backward with
+a mask for one gradient. PyTorch takes part twice, in the memory formats (N, C, H, W) ("nchw") and
+channels_last ("last"), with arrays prepared in advance; the faster one counts. The results must agree before
+anything is timed. Then the contestants take turns, at least three per cell. With more than one thread, each
+turn starts with a pause, because OpenMP's threads keep spinning for a while after their last job, on the
+cores of the next contestant.
 
-A cell: the median in ms (the minimum), GFLOP/s, percent of the measured peak of multiply-adds, the ratio of
-the medians to the better of PyTorch's ("nchw", "last"). "-" where nobody needs the gradient of the images, as
-they are pixels. AlexNet's convolutions 2, 4 and 5 had two groups; here they have one.
+A cell shows the median in ms (the minimum), GFLOP/s, percent of the measured peak of multiply-adds, and how
+many times as fast as the faster PyTorch variant fastnn is (ratio of the medians). "-" marks the first layer
+of a net, where the gradient of the pixels is not needed. AlexNet's convolutions 2, 4 and 5 have one group
+here instead of two.
 """
 
 from __future__ import annotations
@@ -64,14 +66,14 @@ LAYERS = {
 }
 FEW_CHANNELS = 4
 
-PEERS = {"nchw": False, "last": True}  # whether channels_last
+PEERS = {"nchw": False, "last": True}  # name -> channels_last
 TOLERANCE = 1e-3  # of the largest element
 LEAST_TURNS, MOST_TURNS = 3, 8
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of a layer at one batch size: seconds per call of every turn of every contestant."""
+    """One piece of a layer at one batch size: seconds per call, for each contestant one entry per turn."""
 
     layer: str
     batch: int
@@ -95,17 +97,17 @@ class Cell:
 
     @property
     def ratio(self) -> float:
-        """How many times faster fastnn is than the better PyTorch."""
+        """How many times as fast as the faster PyTorch variant fastnn is."""
         return self.median(self.best_peer) / self.median("fastnn")
 
 
 def pieces_of(layer: str) -> tuple[str, ...]:
-    """Nobody asks for the gradient of the pixels of an image."""
+    """The pieces to measure; the gradient of the images is not needed for a first layer."""
     return tuple(piece for piece in PIECES if piece != "dx" or LAYERS[layer].channels > 3)
 
 
 def measure(layer: str, rows: int, piece: str, seconds: float, pause: float) -> Cell:
-    """Check that all give the same, then time them in turn. Raises RuntimeError where they do not."""
+    """Check that all results agree, then time the contestants in turn. Raises RuntimeError if they differ."""
     batch = Batch(LAYERS[layer], rows)
     calls = by_kernels(batch, {piece: kernels.load("aot")[KERNELS[piece]]})
     race: dict[str, Call] = {"fastnn": calls[piece]}
@@ -128,20 +130,20 @@ def timed(call: Call) -> tuple[Any, float]:
 
 
 def difference(got: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest difference, relative to the largest element; row by row, to need no memory."""
+    """The largest difference relative to the largest element, computed row by row to save memory."""
     if got.shape != wanted.shape:
         return np.inf
     largest = max(float(np.abs(row).max()) for row in wanted)
-    # np.max, which keeps a nan.
+    # np.max propagates a nan, the built-in max does not.
     return float(np.max([np.abs(a - b).max() for a, b in zip(got, wanted, strict=True)])) / largest
 
 
 def take_turns(
     race: dict[str, Call], firsts: dict[str, float], seconds: float, pause: float
 ) -> dict[str, list[float]]:
-    """Seconds per call of each contestant, about `seconds` in all for each, but three turns at least.
+    """Return the seconds per call of each contestant: about `seconds` in total, but at least three turns.
 
-    `firsts` are the seconds of the first calls: enough to tell what takes long, and then needs no pause.
+    `firsts` are the seconds of the first calls: slow calls are not repeated within a turn and need no pause.
     """
     contestants = {name: Contestant(call) for name, call in race.items()}
     for name, contestant in contestants.items():
@@ -166,12 +168,12 @@ def cells_of(
         for rows in batches:
             for piece in pieces_of(layer):
                 bar.set_description(f"{layer} b{rows} {piece}")
-                yield measure(layer, rows, piece, seconds, pause)  # its arrays are free by the next one
+                yield measure(layer, rows, piece, seconds, pause)  # its arrays are freed before the next one
                 bar.update()
 
 
 def table(cells: list[Cell], peak: float) -> str:
-    """A row for each layer and batch size, a column for each piece, and the geometric means below."""
+    """One row per layer and batch size, one column per piece, and the geometric means below."""
     lines = [f"{'layer':26}{'batch':>5}" + "".join(f"{name:>50}" for name in PIECES)]
     by_row: dict[tuple[str, int], dict[str, Cell]] = {}
     for cell in cells:
@@ -183,14 +185,14 @@ def table(cells: list[Cell], peak: float) -> str:
 
 
 def text_of(cell: Cell, peak: float) -> str:
-    """12.3 ms (12.1)   93 GF  43%   0.81x last"""
+    """Format a cell, for example "12.3 ms (12.1)   93 GF  43%   0.81x last"."""
     median, best = cell.median("fastnn") * 1e3, min(cell.seconds["fastnn"]) * 1e3
     times, rate = f"{median:.3g} ms ({best:.3g})", f"{cell.gflops:.0f} GF"
     return f"{times}{rate:>8}{cell.gflops / peak:>5.0%}{cell.ratio:>8.2f}x {cell.best_peer:4}"
 
 
 def means(cells: list[Cell]) -> list[str]:
-    """Geometric means of the ratios: of all layers, of those with few channels in, of the rest."""
+    """Geometric means of the ratios: all layers, layers with few input channels, the other layers."""
     kinds = {
         "all layers": cells,
         f"at most {FEW_CHANNELS} channels in": [c for c in cells if c.conv.channels <= FEW_CHANNELS],
@@ -226,15 +228,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="one table for each")
-    parser.add_argument("--layers", nargs="+", default=[""], help="how the names of layers begin")
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64])
-    parser.add_argument("--seconds", type=float, default=0.2, help="per contestant and cell")
-    parser.add_argument("--json", type=Path, help="where to write medians and minima, in seconds")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="thread counts, one table each"
+    )
+    parser.add_argument("--layers", nargs="+", default=[""], help="prefixes of the layers to measure")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 16, 64], help="batch sizes")
+    parser.add_argument("--seconds", type=float, default=0.2, help="time per contestant and cell")
+    parser.add_argument("--json", type=Path, help="write medians and minima (in seconds) to this file")
     options = parser.parse_args()
     layers = [name for name in LAYERS if name.startswith(tuple(options.layers))]
     if not layers:
-        sys.exit(f"no layer begins like that: there are {', '.join(LAYERS)}")
+        sys.exit(f"no layer starts with {' or '.join(options.layers)}: choose from {', '.join(LAYERS)}")
 
     results = []
     for threads in options.threads:
@@ -244,7 +248,7 @@ def main() -> None:
         pause = 0.1 if threads > 1 else 0.0
         total = len(options.batches) * sum(len(pieces_of(layer)) for layer in layers)
         cells: list[Cell] = []
-        with tqdm(total=total) as bar, contextlib.suppress(KeyboardInterrupt):  # then what is done is shown
+        with tqdm(total=total) as bar, contextlib.suppress(KeyboardInterrupt):  # Ctrl-C shows what is done
             for cell in cells_of(layers, options.batches, options.seconds, pause, bar):
                 cells.append(cell)
         peak = max(before, probe.fma_gflops(threads))

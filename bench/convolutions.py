@@ -1,8 +1,8 @@
-"""What is raced on convolutions: geometries, and their three pieces by fastnn's kernels and by PyTorch.
+"""Define the convolution benchmarks: geometries, and their three pieces in fastnn and in PyTorch.
 
-The pieces are "forward", "dx" (the gradient of the images) and "dw" (that of the filters). A way to do them
-is a function of a batch of arrays that returns {piece: call}; a call returns its result in its own layout,
-and `in_our_layout` turns that into an array as fastnn has it.
+The pieces are "forward", "dx" (gradient of the images) and "dw" (gradient of the filters). `by_kernels` and
+`by_torch` take a batch of arrays and return {piece: call}. A call returns its result in its own layout;
+`in_our_layout` converts that to fastnn's layout.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class Convolution:
         return self.size, self.size, self.channels // self.groups, self.outputs
 
     def flop(self, batch: int) -> int:
-        """Of each piece: a product and a sum for every weight and pixel of the output."""
+        """FLOP of each piece: one product and one sum per weight and output pixel."""
         return 2 * batch * self.side_out**2 * math.prod(self.filters)
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Images, filters, biases and a gradient of the output, of normal numbers, made when first asked for."""
+    """Images, filters, biases and output gradients with standard normal values, created on first use."""
 
     conv: Convolution
     rows: int
@@ -77,17 +77,19 @@ class Batch:
 
     @property
     def steps(self) -> tuple[tuple[int, int], ...]:
-        """Stride, padding, dilation."""
+        """(stride, padding, dilation), each a pair."""
         return (self.conv.stride,) * 2, (self.conv.padding,) * 2, (1, 1)
 
 
 def normal(seed: int, *shape: int) -> np.ndarray:
-    """A seed for each array: were x and dy alike, dw would be a sum of squares, which float32 rounds away."""
+    """Standard normal values. Each array has its own seed: with x = dy, dw would be a sum of squares, which
+    float32 rounds away.
+    """
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
 def by_kernels(batch: Batch, functions: dict[str, Callable[..., None]]) -> dict[str, Call]:
-    """The pieces by functions with the arguments of fastnn's kernels."""
+    """The pieces as calls of functions that have the arguments of fastnn's kernels."""
 
     def writing(function: Callable[..., None], inputs: tuple[Any, ...], like: np.ndarray) -> Call:
         out = np.empty_like(like)
@@ -98,7 +100,7 @@ def by_kernels(batch: Batch, functions: dict[str, Callable[..., None]]) -> dict[
 
         return call
 
-    # Of each: what comes in, and what the result looks like.
+    # Piece -> (inputs, array with the shape of the result).
     arguments = {
         "forward": lambda: ((batch.x, batch.w, batch.b), batch.dy),
         "dx": lambda: ((batch.dy, batch.w), batch.x),
@@ -135,7 +137,7 @@ def by_torch(batch: Batch, pieces: tuple[str, ...], channels_last: bool) -> dict
 
 
 def in_our_layout(piece: str, result: Any) -> np.ndarray:
-    """An array as it is; a tensor (N, C, H, W) or (O, C, R, S) as an array (N, H, W, C) or (R, S, C, O)."""
+    """Convert a tensor (N, C, H, W) or (O, C, R, S) to an array (N, H, W, C) or (R, S, C, O)."""
     if isinstance(result, np.ndarray):
         return result
     return result.numpy().transpose(2, 3, 1, 0) if piece == "dw" else result.numpy().transpose(0, 2, 3, 1)

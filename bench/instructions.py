@@ -1,14 +1,15 @@
-"""How many instructions of a replayed training step are not those of a kernel.
+"""Count the instructions of a replayed training step that are not in a kernel.
 
     python bench/instructions.py        (needs valgrind)
 
-Net A, 784-128-64-32-10 with ReLU, batch 32, SGD, on one thread with the kernels of x86-64-v3 (valgrind knows
-no AVX-512), by `Trainer.step` and by `fit`. callgrind counts the instructions of a process with few steps
-and of one with many; the difference is that of the steps alone. What lies in the library of the instruction
-set is a kernel; Python, the plan, the executor and the C library are not. (Under valgrind a step takes so
-long that `fit` returns to Python after each one.)
+Net A (784-128-64-32-10, ReLU, batch 32, SGD) runs on one thread with the x86-64-v3 kernels, because valgrind
+does not support AVX-512, with `Trainer.step` and with `fit`. callgrind counts the instructions of a process
+with few steps and of one with many; the difference belongs to the steps alone. Instructions in the library of
+the instruction set count as kernels; Python, the plan, the executor and the C library do not. (Under valgrind
+a step takes so long that `fit` returns to Python after each one.)
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -44,7 +45,7 @@ def take_steps(way, steps):
 
 
 def count(way, steps):
-    """Instructions by library."""
+    """Instructions executed in each library."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "callgrind.out"
         code = f"import instructions; instructions.take_steps({way!r}, {steps})"
@@ -68,12 +69,16 @@ def count(way, steps):
 
 
 def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
     for way, (few, many) in STEPS.items():
         before, after = count(way, few), count(way, many)
         per_step = {library: (after[library] - before[library]) / (many - few) for library in after}
         total = sum(per_step.values())
         kernels = sum(number for library, number in per_step.items() if KERNELS in library)
-        print(f"{way}: {total:,.0f} instructions a step, {1 - kernels / total:.2%} outside of kernels")
+        print(f"{way}: {total:,.0f} instructions per step, {1 - kernels / total:.2%} outside of kernels")
         for library, number in sorted(per_step.items(), key=lambda item: -item[1])[:6]:
             print(f"    {number:12,.0f}  {library}")
 

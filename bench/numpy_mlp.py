@@ -1,4 +1,4 @@
-"""A training step as one writes it in NumPy by hand: the contestant "numpy" of the race of whole steps."""
+"""A hand-written NumPy training step: the contestant "numpy" of bench_step.py."""
 
 import numpy as np
 
@@ -10,9 +10,9 @@ ACTIVATIONS = {
 
 
 class NumpyMLP:
-    """Linear layers, an activation between any two, softmax cross-entropy, plain SGD.
+    """Linear layers with an activation in between, softmax cross-entropy, plain SGD.
 
-    weights (K, N) and biases (N,) of all layers are changed in place.
+    `step` updates the weights (K, N) and biases (N,) of all layers in place.
     """
 
     def __init__(self, weights, biases, activation):
@@ -21,7 +21,7 @@ class NumpyMLP:
         self.f, self.slope = ACTIVATIONS[activation]
 
     def step(self, x, labels, lr):
-        """One update from the batch x (M, K), labels (M,); returns the mean loss before it."""
+        """Update the weights with the batch x (M, K), labels (M,); return the mean loss before the update."""
         rows = np.arange(len(x))
         outputs = [x]
         for w, b in zip(self.weights[:-1], self.biases[:-1], strict=True):

@@ -1,20 +1,20 @@
-"""Whole training steps of fastnn beside PyTorch, JAX and scikit-learn, in one run on the same cores.
+"""Time whole training steps of fastnn, PyTorch, JAX and scikit-learn in one run on the same cores.
 
     pip install -e '.[peers]' && python bench/peers.py --threads 1 2 --json peers.json
 
-A step is `Trainer.step(x, y)` and its like: one of eight prepared batches, float32 features, int64 labels,
-forward, loss, backward, update, and the loss back as a float. Every contestant starts from the same weights
-and must compute the same losses before its time counts. Each runs in a process of its own; they take turns,
-several rounds long, and whoever is not on is stopped (SIGSTOP), so that all see the same machine.
-A peer may use any number of threads up to the column's: its best counts.
+A step is `Trainer.step(x, y)` or its equivalent: forward, loss, backward, update on one of eight prepared
+mini-batches (float32 features, int64 labels), returning the loss as a float. All contestants start from the
+same weights and must compute the same losses before they are timed. Each contestant runs in its own process.
+The processes take turns over several rounds; waiting processes are stopped (SIGSTOP), so that all see the
+same machine. In a table for T threads, fastnn uses T threads; of a peer, the best result with at most T
+threads counts.
 
-Nets A to D are multi-layer perceptrons, E to G have convolutions. Images are (N, H, W, C) for fastnn and for
-JAX, whose convolutions on a CPU are made for that; PyTorch takes part with (N, C, H, W) and with the same in
-the memory format channels_last. scikit-learn has no convolutions. Dropout draws other bits in each framework,
-so the losses of a net with dropout are compared in a run of their own, with all rates 0, before the net is
-built again and timed as it is. Below the table of the convolutional nets stands how much memory the process
-of each contestant had held at most by the end of its first turn on a net, libraries and the nets before it
-included (so for one net alone: `--nets G`).
+Nets A to D are multi-layer perceptrons, E to G have convolutions. Images are (N, H, W, C) for fastnn and JAX,
+whose CPU convolutions prefer that layout; PyTorch takes part with (N, C, H, W) and with channels_last.
+scikit-learn has no convolutions. Dropout masks differ between frameworks, so the losses of a net with dropout
+are compared with all rates set to 0; then the net is built again and timed with its rates. Below the table of
+the convolutional nets stands the peak memory of each contestant's process at the end of its first turn on the
+net. It includes libraries and earlier nets (use `--nets G` for one net alone).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WORKER = Path(__file__).with_name("peers_worker.py")
 
 @dataclass
 class Worker:
-    """A contestant's process, pinned to as many cores as it has threads and stopped unless it is on."""
+    """A contestant's process, pinned to one core per thread and stopped unless it is its turn."""
 
     contestant: str
     threads: int
@@ -62,7 +62,7 @@ class Worker:
         self.process.send_signal(signal.SIGSTOP)
 
     def ask(self, net: str, seconds: float) -> dict[str, Any]:
-        """Let the worker run until it has answered. Raises RuntimeError if it died."""
+        """Let the worker run until it answers. Raises RuntimeError if its process ends."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"net": net, "seconds": seconds}) + "\n")
@@ -82,7 +82,7 @@ class Worker:
 
 @dataclass
 class Result:
-    """What one contestant with so many threads did on one net, over all rounds."""
+    """The times of one contestant on one net with one number of threads, over all rounds."""
 
     contestant: str
     net: str
@@ -106,7 +106,7 @@ class Result:
 def race(
     contestants: list[str], nets: list[str], threads: list[int], rounds: int, seconds: float
 ) -> list[Result]:
-    """Every contestant on every net with every number of threads, in turn, `rounds` times."""
+    """Let every contestant with every number of threads take turns on every net, for `rounds` rounds."""
     pairs = [(net, name) for net in nets for name in contestants if takes_part(name, NETS[net])]
     needed = dict.fromkeys(name for _, name in pairs)
     workers = {(name, count): Worker(name, count) for count in threads for name in needed}
@@ -130,14 +130,14 @@ def race(
 
 
 def check_losses(wanted: list[float], answer: dict[str, Any], worker: Worker, net: str) -> None:
-    """Whoever computes something else does not take part."""
+    """Raises RuntimeError if the losses differ from those of the first contestant."""
     got = answer.get("losses", wanted)
     if not np.allclose(got, wanted, rtol=2e-3):
-        raise RuntimeError(f"{worker.contestant} has the losses {got} on {net}, not {wanted}")
+        raise RuntimeError(f"{worker.contestant} computes the losses {got} on net {net}, expected {wanted}")
 
 
 def best_of(results: list[Result], net: str, threads: int) -> dict[str, Result]:
-    """What counts in the column `threads`: of fastnn exactly so many, of a peer what suits it best."""
+    """The results that count: fastnn with `threads` threads, each peer with its best number up to that."""
     best: dict[str, Result] = {}
     for r in results:
         allowed = r.threads == threads if r.contestant == "fastnn" else r.threads <= threads
@@ -152,7 +152,7 @@ def best_peer(best: dict[str, Result]) -> Result | None:
 
 
 def table(results: list[Result], threads: int, peak_gflops: float | None) -> str:
-    """Rows: nets; columns: time of each contestant, the ratio to the best peer, percent of the FMA peak."""
+    """One row per net: the time of each contestant, the ratio to the best peer, percent of the FMA peak."""
     names = list(dict.fromkeys(result.contestant for result in results))
     lines = [
         f"{threads} thread{'s' if threads > 1 else ''}: median us per step (minimum; spread of the rounds), "
@@ -170,8 +170,8 @@ def table(results: list[Result], threads: int, peak_gflops: float | None) -> str
             ratio = peer.median / best["fastnn"].median
             line += f"{peer.contestant:>28} {peer.threads}t{ratio:>6.2f}x"
         if peak_gflops and "fastnn" in best:
-            share = NETS[net].flop / best["fastnn"].median / (peak_gflops * 1e9)
-            line += f"{share:>8.0%}"
+            fraction = NETS[net].flop / best["fastnn"].median / (peak_gflops * 1e9)
+            line += f"{fraction:>8.0%}"
         lines.append(line)
     return "\n".join(lines)
 
@@ -183,7 +183,7 @@ def _cell(result: Result) -> str:
 
 
 def memory(results: list[Result], threads: int) -> str:
-    """The peak memory of each contestant on the nets with images, and how many times fastnn's it is."""
+    """The peak memory of each contestant on the nets with images, and its ratio to fastnn's."""
     lines = []
     for net in dict.fromkeys(result.net for result in results if NETS[result.net].has_images):
         best = best_of(results, net, threads)
@@ -197,14 +197,14 @@ def memory(results: list[Result], threads: int) -> str:
 
 
 def tables(results: list[Result], threads: int, peak_gflops: float | None) -> str:
-    """One table for the perceptrons, one for the convolutional nets, which others take part in."""
+    """One table for the perceptrons and one for the convolutional nets, whose contestants differ."""
     kinds = ([r for r in results if NETS[r.net].has_images is images] for images in (False, True))
     parts = [table(kind, threads, peak_gflops) for kind in kinds if kind] + [memory(results, threads)]
     return "\n\n".join(filter(None, parts))
 
 
 def as_json(results: list[Result]) -> dict[str, Any]:
-    """The form that `fastnn compare` reads: that of pytest-benchmark, reduced to what counts."""
+    """The results in the format that `fastnn compare` reads: a subset of pytest-benchmark's."""
     return {
         "machine_info": {"cpus": os.cpu_count()},
         "benchmarks": [
@@ -230,12 +230,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="columns to measure")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[1, 2], help="thread counts, one table each"
+    )
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
     parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.3, help="per contestant, net and round")
-    parser.add_argument("--json", type=Path, help="where to write the figures for `fastnn compare`")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
+    parser.add_argument("--seconds", type=float, default=0.3, help="time per contestant, net and round")
+    parser.add_argument("--json", type=Path, help="write the results to this file, for `fastnn compare`")
     options = parser.parse_args()
 
     from fastnn.measure import probe

@@ -1,7 +1,7 @@
-"""The nets that peers.py races: layers, sizes, FLOP, starting weights and batches, the same for everyone.
+"""Define the nets of peers.py: layers, shapes, FLOP, starting weights and mini-batches for all contestants.
 
-Letters as in kernels/README.md: images are (N, H, W, C), filters (R, S, C, O), weights of a fully connected
-layer (K, N).
+Letters are declared in kernels/README.md: images are (N, H, W, C), filters (R, S, C, O), weights of a fully
+connected layer (K, N).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Conv:
 
 @dataclass(frozen=True)
 class MaxPool:
-    """The largest of each `size` x `size` pixels."""
+    """Max pooling over windows of `size` x `size` pixels with stride `size`."""
 
     size: int
 
@@ -46,13 +46,13 @@ class Dropout:
     rate: float
 
 
-# Without sizes of their own: "relu", "sigmoid", "tanh", "flatten", "batch norm".
+# Layers without sizes are strings: "relu", "sigmoid", "tanh", "flatten", "batch norm".
 Layer = Dense | Conv | MaxPool | Dropout | str
 
 
 @dataclass(frozen=True)
 class Net:
-    """What comes in (one sample), the layers, and how they are trained."""
+    """The shape of a sample, the layers, and the training options."""
 
     name: str
     sample: Shape
@@ -62,7 +62,7 @@ class Net:
     lr: float
 
     def parts(self) -> Iterator[tuple[Layer, Shape]]:
-        """Each layer with the shape of a sample that comes in."""
+        """Each layer with the shape of its input sample."""
         shape = self.sample
         for layer in self.layers:
             yield layer, shape
@@ -79,7 +79,7 @@ class Net:
 
     @property
     def flop(self) -> float:
-        """FLOP of a step: forward, gradient of the weights, gradient of the inputs but the first."""
+        """FLOP of a step: forward, weight gradients, and input gradients except for the first layer."""
         products = [
             2.0
             * self.batch
@@ -91,7 +91,7 @@ class Net:
         return 3 * sum(products) - products[0]
 
     def without_dropout(self) -> Net:
-        """The same net with a rate of 0: its losses do not depend on anybody's random bits."""
+        """The same net with dropout rate 0, whose losses do not depend on random bits."""
         layers = tuple(Dropout(0.0) if isinstance(layer, Dropout) else layer for layer in self.layers)
         return replace(self, layers=layers)
 
@@ -100,7 +100,7 @@ class Net:
 
 
 def output_shape(layer: Layer, shape: Shape) -> Shape:
-    """The shape of a sample behind the layer."""
+    """The shape of a sample after the layer."""
     match layer:
         case Dense(outputs):
             return (outputs,)
@@ -115,27 +115,27 @@ def output_shape(layer: Layer, shape: Shape) -> Shape:
 
 
 def weight_shape(layer: Dense | Conv, shape: Shape) -> Shape:
-    """(K, N), or (R, S, C, O), for samples of that shape."""
+    """The shape of the layer's weights, (K, N) or (R, S, C, O), for samples of that shape."""
     if isinstance(layer, Dense):
         return *shape, layer.outputs
     return layer.size, layer.size, shape[-1], layer.outputs
 
 
 def mlp(widths: Shape, activation: str, batch: int, optimizer: str, lr: float) -> Net:
-    """Fully connected layers with an activation between any two."""
+    """Fully connected layers with an activation in between."""
     layers = [layer for _, outputs in pairwise(widths) for layer in (Dense(outputs), activation)]
     name = f"{'-'.join(map(str, widths))} {activation}"
     return Net(name, widths[:1], tuple(layers[:-1]), batch, optimizer, lr)
 
 
 def one_convolution(batch: int, lr: float) -> Net:
-    """The smallest CNN of all: 16 filters over an MNIST image, and a classifier on all that they see."""
+    """A minimal CNN: 16 filters on an MNIST image, and a linear classifier of their outputs."""
     layers = (Conv(16, 7), "tanh", "flatten", Dense(10))
     return Net("16@7x7 tanh 10", (28, 28, 1), layers, batch, "sgd", lr)
 
 
 def two_blocks(batch: int, lr: float) -> Net:
-    """The CNN of the design: two convolutions with batch norm and pooling, two fully connected layers."""
+    """Two convolutions with batch norm and pooling, and two fully connected layers with dropout."""
     blocks = [
         layer
         for outputs in (32, 64)
@@ -160,9 +160,9 @@ Weights = tuple[np.ndarray, np.ndarray]
 
 
 def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]]:
-    """The parts of the net, with the same starting weights for every contestant.
+    """Each layer with its input shape and its starting weights, the same for every contestant.
 
-    Weights are He-normal, biases 0; a batch norm starts with factors 1 and shifts 0; the others have none.
+    Weights are He-normal and biases 0. A batch norm starts with gamma 1 and beta 0. Other layers have None.
     """
     rng = np.random.default_rng(1)
     for layer, shape in net.parts():
@@ -177,7 +177,7 @@ def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]
 
 
 def batches_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Eight batches: float32 features in [0, 1] like pixels, int64 labels."""
+    """Eight mini-batches: float32 features in [0, 1] like pixels, int64 labels."""
     rng = np.random.default_rng(2)
     return [
         (

@@ -1,7 +1,7 @@
-"""One contestant of `peers.py`, alone in its process: builds a net, takes training steps, times them.
+"""Build and time the nets of one contestant of `peers.py`, in a process of its own.
 
-Started with the contestant's name and a number of threads; reads one request a line from the standard
-input and answers each with one line of JSON.
+The arguments are the contestant's name and the number of threads. Each line of standard input is a request
+in JSON; the answer is one line of JSON.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from peers_nets import NETS, Conv, Dense, Dropout, MaxPool, Net, Shape, batches_of, parts_with_weights
 
-# One training step on a prepared batch; returns the loss before the update.
+# One training step on a prepared mini-batch; returns the loss before the update.
 Step = Callable[[Any, Any], float]
 
 
@@ -50,7 +50,7 @@ def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
 
 
 def torch_model(net: Net) -> Any:
-    """The net for images (N, C, H, W), with the starting weights brought into that order."""
+    """The net for images (N, C, H, W), with the starting weights converted to that order."""
     import torch
     from torch import nn
 
@@ -83,7 +83,7 @@ def torch_model(net: Net) -> Any:
 
 
 def rows_by_channel(weight: np.ndarray, image: Shape) -> np.ndarray:
-    """The rows of W (H W C, N) in the order C, H, W, in which PyTorch flattens an image (H, W, C)."""
+    """Reorder the rows of W (H W C, N) to C, H, W, the order in which PyTorch flattens an image."""
     return weight.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
 
 
@@ -103,7 +103,8 @@ def torch_step(
         return loss_of(model(x), y)
 
     if compiled:
-        # All nets share the code of this function: each is compiled for its own shapes, none falls back.
+        # All nets share the code of `forward`. With this limit each net is compiled for its own shapes, and
+        # none falls back to eager mode.
         torch._dynamo.config.recompile_limit = 2 * len(NETS)
         forward = torch.compile(forward, dynamic=False, fullgraph=True)
 
@@ -123,7 +124,7 @@ def torch_step(
 
 
 def jax_forward(net: Net) -> Callable[[Any, Any, Any, Any], tuple[Any, Any]]:
-    """(weights, running moments, random key, x) -> (outputs, running moments), for images (N, H, W, C)."""
+    """(weights, running statistics, random key, x) -> (outputs, running statistics), images (N, H, W, C)."""
     import jax
     import jax.numpy as jnp
 
@@ -192,7 +193,7 @@ def jax_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     compiled = jax.jit(update, donate_argnums=(0, 1, 2))
     params = jax.tree.map(jnp.asarray, [weights for _, _, weights in parts_with_weights(net)])
     zeros = [jax.tree.map(jnp.zeros_like, params) for _ in range(2)]
-    # Mean 0, variance 1.
+    # Running statistics start with mean 0 and variance 1.
     running = [
         (jnp.zeros(shape[-1]), jnp.ones(shape[-1])) if layer == "batch norm" else ()
         for layer, shape in net.parts()
@@ -221,7 +222,7 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
         shuffle=False,
     )
     batches = batches_of(net)
-    # The first call builds the network; only then can it be given weights.
+    # The first call builds the network; only then can its weights be set.
     model.partial_fit(*batches[0], classes=np.arange(net.classes))
     for index, (_, _, (weight, bias)) in enumerate(parts):
         model.coefs_[index][...], model.intercepts_[index][...] = weight, bias
@@ -246,14 +247,14 @@ CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
 
 
 def takes_part(contestant: str, net: Net) -> bool:
-    """scikit-learn has no convolutions, and without images there are no channels that could come last."""
-    return not (
-        net.has_images if contestant == "sklearn" else "channels_last" in contestant and not net.has_images
-    )
+    """scikit-learn has no convolutions; channels_last applies only to nets with images."""
+    if contestant == "sklearn":
+        return not net.has_images
+    return net.has_images or "channels_last" not in contestant
 
 
 def time_steps(step: Step, batches: list[Any], seconds: float) -> list[float]:
-    """Seconds per step, one number for each run over all batches."""
+    """Seconds per step, one value for each run over all mini-batches."""
     times = []
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times) < 3:
@@ -265,7 +266,7 @@ def time_steps(step: Step, batches: list[Any], seconds: float) -> list[float]:
 
 
 def answers(contestant: str, threads: int, requests: Iterator[str]) -> Iterator[dict[str, Any]]:
-    """For each request {"net": name, "seconds": ...}: the first losses (once), times, peak memory."""
+    """Answer each request {"net": name, "seconds": ...}: losses (first time only), times, peak memory."""
     ready: dict[str, tuple[Step, list[Any]]] = {}
     for line in requests:
         request = json.loads(line)
@@ -286,7 +287,7 @@ def answers(contestant: str, threads: int, requests: Iterator[str]) -> Iterator[
 def main() -> None:
     contestant, threads = sys.argv[1], int(sys.argv[2])
     answer_stream = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints must not end up among the answers
+    os.dup2(2, 1)  # keep the output of libraries out of the answers
     for answer in answers(contestant, threads, sys.stdin):
         print(json.dumps(answer), file=answer_stream, flush=True)
 

@@ -1,11 +1,11 @@
-"""How a benchmark runs: check, warm up, then time.
+"""Run one benchmark: check the result, warm up, then time.
 
-A race is one piece of work at one shape; its contestants do it in turn, so that their times stand side
-by side and `fastnn compare` can take ratios. Each must give the result of the NumPy reference before its
-clock starts. What the first call of a Numba kernel takes, for compiling it or for reading it from the
-cache, is no part of the time: it is reported as `compile_seconds`. How often other work on the machine
-took the CPU away is reported as `preemptions_per_second`: a kernel with two threads loses more than one
-with a single thread then, up to a hundredfold (NumPy's OpenBLAS), and the ratios mean nothing.
+A race is one task at one shape. Its contestants run one after the other, so their times stand next to each
+other and `fastnn compare` can take ratios. Each contestant must first reproduce the result of the NumPy
+reference. The first call of a Numba kernel, which compiles it or loads it from the cache, is not timed but
+reported as `compile_seconds`. `preemptions_per_second` reports how often other work on the machine took the
+CPU away: a kernel with two threads then loses more than a kernel with one, up to a hundredfold (NumPy's
+OpenBLAS), and the ratios mean nothing.
 """
 
 import resource
@@ -16,12 +16,12 @@ import pytest
 
 from fastnn import kernels
 
-# The contestants of a race between kernels, and the backends that they stand for.
+# Contestant of a race between kernels -> backend that it runs on.
 BACKENDS = {"numpy": "ref", "jit": "jit", "aot": "aot"}
 
 
 def kernel_race(*shapes):
-    """Decorator: run the test for each shape (a tuple of sizes) and contestant, a shape at a time."""
+    """Decorator: run the test for each shape (a tuple of sizes) and contestant, shape by shape."""
     by_shape = pytest.mark.parametrize("shape", shapes, ids=shape_name)
     by_contestant = pytest.mark.parametrize("contestant", BACKENDS)
     return lambda test: by_contestant(by_shape(test))
@@ -33,10 +33,10 @@ def shape_name(shape):
 
 
 def race_kernel(benchmark, kernel, shape, contestant, arguments, *, flop, nbytes=None, race=None):
-    """Time the kernel of that name on `arguments`, whose outputs it overwrites.
+    """Time the kernel named `kernel` on `arguments`; its outputs are overwritten.
 
-    `flop` counts floating-point operations. `nbytes` is the memory traffic that nobody can avoid: each
-    array once, unless given. The race is called after the kernel, unless `race` names it.
+    `flop` is the number of floating-point operations. `nbytes` is the minimum memory traffic, by default the
+    size of all arrays. The race has the name of the kernel unless `race` gives another.
     """
     function = kernels.load(BACKENDS[contestant])[kernel]
     expected = [np.copy(argument) if isinstance(argument, np.ndarray) else argument for argument in arguments]
@@ -44,9 +44,9 @@ def race_kernel(benchmark, kernel, shape, contestant, arguments, *, flop, nbytes
     arrays = [argument for argument in arguments if isinstance(argument, np.ndarray)]
 
     def check():
-        for array, wanted in zip(arguments, expected, strict=True):
-            if isinstance(array, np.ndarray):
-                assert_close(array, wanted, 1e-5)
+        for got, want in zip(arguments, expected, strict=True):
+            if isinstance(got, np.ndarray):
+                assert_close(got, want, 1e-5)
 
     time_contestant(
         benchmark,
@@ -62,7 +62,7 @@ def race_kernel(benchmark, kernel, shape, contestant, arguments, *, flop, nbytes
 
 
 def time_contestant(benchmark, call, check, *, race, shape, contestant, dtype, flop, nbytes):
-    """Time `call()`, after a first call whose outcome `check()` accepts."""
+    """Time `call()` after one untimed call, whose result `check()` must accept."""
     start = time.perf_counter()
     call()
     first_call = time.perf_counter() - start
@@ -80,10 +80,13 @@ def time_contestant(benchmark, call, check, *, race, shape, contestant, dtype, f
 
 
 def count_preemptions():
-    """How often a thread of this process had to leave the CPU although it could go on."""
+    """The number of involuntary context switches of this process so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def assert_close(array, wanted, tolerance):
-    """Each element within `tolerance` times the largest: a lost tail or an output left alone fails."""
-    np.testing.assert_allclose(array, wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+def assert_close(array, expected, tolerance):
+    """Assert that all errors are below `tolerance` times the largest element.
+
+    The bound is strict enough to catch a lost tail or an output that was never written.
+    """
+    np.testing.assert_allclose(array, expected, rtol=0, atol=tolerance * np.abs(expected).max())

@@ -1,10 +1,10 @@
-"""How much faster a sweep is with two jobs: many small trainings, each on one thread of one process.
+"""Measure how much faster a sweep is with several jobs: many small trainings, each on one thread.
 
     FASTNN_DATA=... python bench/sweep_speedup.py --jobs 2 --rounds 5
 
-Net A of `bench/peers.py`, 784-128-64-32-10 with ReLU, batch 32, SGD, two epochs of MNIST with validation, at
-`--members` learning rates. The rounds alternate between one job, `--jobs` of them, and one training after the
-other whose steps use as many threads; the losses must be the same to the last bit.
+Net A of `bench/peers.py` (784-128-64-32-10, ReLU, batch 32, SGD) trains for two epochs of MNIST, with a test
+set, at `--members` learning rates. Three variants take turns: a sweep with one job, a sweep with `--jobs`
+jobs, and one training after the other with `--jobs` threads per step. The losses must agree bit for bit.
 """
 
 from __future__ import annotations
@@ -45,10 +45,12 @@ def one_by_one(rates: list[float]) -> list[list[float]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="How much faster a sweep is with several jobs.")
-    parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--members", type=int, default=8)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time")
+    parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
+    parser.add_argument("--members", type=int, default=8, help="number of learning rates")
     options = parser.parse_args()
     rates = [0.01 * 30 ** (index / options.members) for index in range(options.members)]
     fn.set_num_threads(options.jobs)
@@ -64,7 +66,7 @@ def main() -> None:
             started = time.perf_counter()
             losses = way()
             seconds[name].append(time.perf_counter() - started)
-            assert losses == expected, f"{name} gave other losses"
+            assert losses == expected, f"{name} gives different losses"
     first = statistics.median(seconds["1 job"])
     for name, times in seconds.items():
         median = statistics.median(times)

@@ -1,14 +1,14 @@
-"""How long a training takes until the test accuracy is 99 %: fastnn beside PyTorch, by one recipe.
+"""Time a training until 99 % test accuracy on MNIST: fastnn against PyTorch with the same recipe.
 
     pip install -e '.[peers]' && python bench/time_to_accuracy.py --threads 2
 
-The recipe is that of `fastnn train mnist --model cnn`: the net `fn.nets.mnist_cnn`, batches of 128, Adam,
-one cycle up to 0.004 within `--epochs`, digits turned by up to 15 degrees, moved by up to 1.5 pixels and
-scaled by up to 10 %. PyTorch does it as fast as it can be written: channels_last, a fused optimizer, and
-whole batches augmented at once by affine_grid and grid_sample (a DataLoader with Pillow takes longer:
-augmented_epoch.py).
-The two take turns, an epoch each, so that both see the same machine; the test accuracy after every epoch is
-printed for both, and is not part of the time.
+The recipe is that of `fastnn train mnist --model cnn`: the net `fn.nets.mnist_cnn`, mini-batches of 128,
+Adam, a one-cycle schedule up to 0.004 over `--epochs`, digits rotated by up to 15 degrees, shifted by up to
+1.5 pixels and scaled by up to 10 %. The PyTorch version is written for speed: channels_last, a fused
+optimizer, and augmentation of whole mini-batches with affine_grid and grid_sample (a DataLoader with Pillow
+is slower: augmented_epoch.py).
+The two take turns, one epoch each, so that both see the same machine. The test accuracy after each epoch is
+printed for both; computing it is not part of the time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BATCH, LR, DEGREES, PIXELS, CHANGE = 128, 0.004, 15.0, 1.5, 0.1
 
 
 class ByFastnn:
-    """An epoch at a time: `fit` in one go would not let the other one have its turn."""
+    """Train one epoch at a time with `Trainer`, since `fit` would not let the contestants take turns."""
 
     def __init__(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
         self.x, self.y = x, y
@@ -57,6 +57,8 @@ class ByFastnn:
 
 
 class ByTorch:
+    """Train the same net with PyTorch, one epoch at a time."""
+
     def __init__(self, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
         torch.manual_seed(seed)
         self.x = torch.from_numpy(x)[:, None].float() / 255
@@ -113,10 +115,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--epochs", type=int, default=4, help="of the cycle")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--accuracy", type=float, default=0.99)
+    parser.add_argument("--threads", type=int, default=2, help="number of threads for both")
+    parser.add_argument("--epochs", type=int, default=4, help="length of the one-cycle schedule")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="one training per seed")
+    parser.add_argument("--accuracy", type=float, default=0.99, help="test accuracy to reach")
     options = parser.parse_args()
     fn.set_num_threads(options.threads)
     torch.set_num_threads(options.threads)

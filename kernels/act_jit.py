@@ -1,6 +1,6 @@
-"""Activations and their gradients in Numba: the twin of `act_ref.py`.
+"""Numba activations and their gradients, specified by `act_ref.py`.
 
-Constants are made of the arrays' own type first: Numba computes `1 - y` in float64.
+Constants are first converted to the dtype of the arrays, because Numba computes `1 - y` in float64.
 """
 
 import math
@@ -13,7 +13,7 @@ from fastnn.kernels.jit.vmath import exp, expm1_of_negative, sigmoid, tanh
 
 @kernel()
 def relu_forward(x, y):
-    """y = max(x, 0), with relu(nan) = nan: no comparison with nan is true."""
+    """y = max(x, 0), with relu(nan) = nan, because every comparison with nan is false."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
     zero = x.dtype.type(0)
@@ -116,10 +116,10 @@ def gelu_forward(x, by_tanh, y):
     x, y = x.reshape(-1), y.reshape(-1)
     if by_tanh:
         for i in range(x.size):
-            y[i] = x[i] * _normal_by_tanh(x[i], x.dtype.type)[0]
+            y[i] = x[i] * _normal_cdf_by_tanh(x[i], x.dtype.type)[0]
     else:
         for i in range(x.size):
-            y[i] = x[i] * _normal(np.float64(x[i]))[0]
+            y[i] = x[i] * _normal_cdf(np.float64(x[i]))[0]
 
 
 @kernel()
@@ -129,22 +129,22 @@ def gelu_dx(x, dy, by_tanh, dx):
     x, dy, dx = x.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     if by_tanh:
         for i in range(x.size):
-            integral, density = _normal_by_tanh(x[i], x.dtype.type)
-            dx[i] = dy[i] * (integral + x[i] * density)
+            cdf, density = _normal_cdf_by_tanh(x[i], x.dtype.type)
+            dx[i] = dy[i] * (cdf + x[i] * density)
     else:
         for i in range(x.size):
-            integral, density = _normal(np.float64(x[i]))
-            dx[i] = dy[i] * (integral + x[i] * density)
+            cdf, density = _normal_cdf(np.float64(x[i]))
+            dx[i] = dy[i] * (cdf + x[i] * density)
 
 
 @jit
-def _normal(x):
-    """Phi(x) and its derivative. Of libm, whose erfc keeps its digits far below 0."""
+def _normal_cdf(x):
+    """Phi(x) and its derivative. libm's erfc stays accurate in relative terms for x far below 0."""
     return 0.5 * math.erfc(x / -math.sqrt(2)), math.exp(x * x * -0.5) / math.sqrt(2 * math.pi)
 
 
 @jit
-def _normal_by_tanh(x, T):
+def _normal_cdf_by_tanh(x, T):
     """Phi(x) ~ (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, and its derivative."""
     root, cubic, slope = T(math.sqrt(2 / math.pi)), T(0.044715), T(3 * 0.044715)
     half, one = T(0.5), T(1)
@@ -188,7 +188,7 @@ def softmax_forward(x, y):
     rows, classes = x.shape
     T = x.dtype.type
     for m in range(rows):
-        largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so the whole row
+        largest = T(-np.inf)  # max ignores a nan here, but the sum below becomes nan, and so does the row
         for c in range(classes):
             largest = max(largest, x[m, c])
         for c in range(classes):
@@ -216,4 +216,4 @@ def softmax_dx(y, dy, dx):
 @jit
 def _check(same_shape):
     if not same_shape:
-        raise ValueError("the arrays must have one shape")
+        raise ValueError("all arrays must have the same shape")

@@ -1,4 +1,4 @@
-"""Images turned, moved and distorted while they are gathered, in Numba: the twin of `augment_ref.py`."""
+"""Numba kernels that gather images with random affine and elastic transforms, as in `augment_ref.py`."""
 
 import math
 
@@ -18,31 +18,31 @@ def _uniform(bits, m, k):
 
 @kernel(bits=np.uint64, ranges=np.float64, matrix=np.float64)
 def random_affine(bits, ranges, height, width, matrix):
-    """matrix_m: where each pixel comes from when an image is flipped, scaled, sheared, turned and shifted."""
+    """matrix_m = (a, b, c, d, e, f): output pixel (i, j) of image m reads (a i + b j + c, d i + e j + f)."""
     if bits.shape != (1,) or ranges.shape != (10,) or matrix.shape[1] != 6:
-        raise ValueError("bits (1,), ranges (10,) and matrix (M, 6) are wanted")
-    angle, shear, least, most, down, right, rows, columns, upside_down, mirrored = ranges
+        raise ValueError("bits must have shape (1,), ranges (10,) and matrix (M, 6)")
+    angle, shear, min_scale, max_scale, down, right, rows, columns, flip_vertical, flip_horizontal = ranges
     middle, centre = (height - 1) / 2, (width - 1) / 2
     for m in range(len(matrix)):
         u = [_uniform(bits[0], m, k) for k in range(9)]
-        turn, slant = (2 * u[0] - 1) * angle, math.tan((2 * u[1] - 1) * shear)
-        scale = least + u[2] * (most - least)
+        theta, slant = (2 * u[0] - 1) * angle, math.tan((2 * u[1] - 1) * shear)
+        scale = min_scale + u[2] * (max_scale - min_scale)
         h = middle + (2 * u[3] - 1) * down + (math.floor(u[5] * (2 * rows + 1)) - rows)
         w = centre + (2 * u[4] - 1) * right + (math.floor(u[6] * (2 * columns + 1)) - columns)
-        upward = -1.0 if u[7] < upside_down else 1.0
-        leftward = -1.0 if u[8] < mirrored else 1.0
-        cos, sin = math.cos(turn) / scale, math.sin(turn) / scale
-        a, b = upward * cos, upward * sin
-        d, e = leftward * (-sin - slant * cos), leftward * (cos - slant * sin)
+        vertical = -1.0 if u[7] < flip_vertical else 1.0
+        horizontal = -1.0 if u[8] < flip_horizontal else 1.0
+        cos, sin = math.cos(theta) / scale, math.sin(theta) / scale
+        a, b = vertical * cos, vertical * sin
+        d, e = horizontal * (-sin - slant * cos), horizontal * (cos - slant * sin)
         matrix[m, 0], matrix[m, 1], matrix[m, 2] = a, b, middle - a * h - b * w
         matrix[m, 3], matrix[m, 4], matrix[m, 5] = d, e, centre - d * h - e * w
 
 
 @kernel(bits=np.uint64)
 def displacement(bits, alpha, sigma, field):
-    """field_mk = alpha gaussian(noise_mk, sigma).  bits (1,) uint64, field (M, 2, H, W)"""
+    """field_mk = alpha gaussian_filter(noise_mk, sigma).  bits (1,) uint64 -> field (M, 2, H, W)."""
     if bits.shape != (1,) or field.shape[1] != 2:
-        raise ValueError("bits (1,) and field (M, 2, H, W) are wanted")
+        raise ValueError("bits must have shape (1,) and field (M, 2, H, W)")
     T = field.dtype.type
     M, _, H, W = field.shape
     reach = int(3 * sigma)
@@ -74,15 +74,15 @@ def displacement(bits, alpha, sigma, field):
 def warp(source, index, matrix, field, scale, fill, out):
     """out_mij = scale source[index_m] at (a i + b j + c + field_m0ij, d i + e j + f + field_m1ij), bilinear.
 
-    source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or None -> out (M, H, W, C)
+    source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or None -> out (M, H, W, C).
     """
     T = out.dtype.type
     N, H, W, C = source.shape
     M = len(index)
     if out.shape != (M, H, W, C) or matrix.shape != (M, 6):
-        raise ValueError("out (M, H, W, C) and matrix (M, 6) are wanted")
+        raise ValueError("out must have shape (M, H, W, C) and matrix (M, 6)")
     if field is not None and field.shape != (M, 2, H, W):
-        raise ValueError("field (M, 2, H, W) is wanted")
+        raise ValueError("field must have shape (M, 2, H, W)")
     for m in index:
         if m < 0 or m >= N:
             raise IndexError("index out of range")
@@ -96,7 +96,7 @@ def warp(source, index, matrix, field, scale, fill, out):
                 h, w = row + T(b) * T(j), column + T(e) * T(j)
                 if field is not None:
                     h, w = h + field[m, 0, i, j], w + field[m, 1, i, j]
-                h = min(h if h > 0 else T(0), T(H + 1))  # a nan is not above 0
+                h = min(h if h > 0 else T(0), T(H + 1))  # nan > 0 is false, so a nan becomes 0
                 w = min(w if w > 0 else T(0), T(W + 1))
                 p, q = int(h), int(w)
                 down, right = T(h - T(p)), T(w - T(q))

@@ -1,7 +1,7 @@
-"""Convolution kernels in Numba: the twin of `conv_ref.py`.
+"""Numba convolution kernels, specified by `conv_ref.py`.
 
-No matrix of patches here: each loop walks the pixels that a filter sees, and the innermost one runs along
-contiguous channels, because that is what vectorises without reordering sums.
+These kernels build no matrix of patches. Each loop visits the input pixels that a filter reads, and the
+innermost loop runs along contiguous channels, because LLVM vectorizes that loop without reordering sums.
 """
 
 import numpy as np
@@ -14,42 +14,46 @@ def conv_forward(x, w, b, stride, padding, dilation, y):
     """y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] w[r, s, c, o]."""
     _check(x.shape, w.shape, y.shape, stride, dilation)
     if b is not None and b.shape != y.shape[3:]:
-        raise ValueError("b must have one element for each channel of y")
+        raise ValueError("b must have shape (O,), one element for each channel of y")
     channels, outputs = w.shape[2], y.shape[3] * w.shape[2] // x.shape[3]
     for n in range(y.shape[0]):
         for p in range(y.shape[1]):
             for q in range(y.shape[2]):
-                pixel = y[n, p, q]
+                output_pixel = y[n, p, q]
                 if b is None:
-                    pixel[:] = 0
+                    output_pixel[:] = 0
                 else:
-                    pixel[:] = b
-                for r in _inside(p * stride[0] - padding[0], dilation[0], w.shape[0], x.shape[1]):
-                    for s in _inside(q * stride[1] - padding[1], dilation[1], w.shape[1], x.shape[2]):
-                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
-                        for c in range(len(seen)):
+                    output_pixel[:] = b
+                for r in _valid_taps(p * stride[0] - padding[0], dilation[0], w.shape[0], x.shape[1]):
+                    for s in _valid_taps(q * stride[1] - padding[1], dilation[1], w.shape[1], x.shape[2]):
+                        input_pixel = _pixel_at(x[n], (p, q), (r, s), stride, padding, dilation)
+                        for c in range(len(input_pixel)):
                             first = c // channels * outputs
                             _add_multiple(
-                                seen[c], w[r, s, c % channels, first : first + outputs], pixel[first:]
+                                input_pixel[c],
+                                w[r, s, c % channels, first : first + outputs],
+                                output_pixel[first:],
                             )
 
 
 @kernel()
 def conv_dx(dy, w, stride, padding, dilation, dx):
-    """dx[n, h, w, c] = sum of dy[n, p, q, o] w[r, s, c, o] over all p, q, r, s that see the pixel."""
+    """dx[n, h, w, c] = sum of dy[n, p, q, o] w[r, s, c, o] over all (p, q, r, s, o) that read the input."""
     _check(dx.shape, w.shape, dy.shape, stride, dilation)
     channels, outputs = w.shape[2], dy.shape[3] * w.shape[2] // dx.shape[3]
-    turned = np.ascontiguousarray(w.transpose(0, 1, 3, 2))
+    transposed = np.ascontiguousarray(w.transpose(0, 1, 3, 2))
     dx[:] = 0
     for n in range(dy.shape[0]):
         for p in range(dy.shape[1]):
             for q in range(dy.shape[2]):
-                pixel = dy[n, p, q]
-                for r in _inside(p * stride[0] - padding[0], dilation[0], w.shape[0], dx.shape[1]):
-                    for s in _inside(q * stride[1] - padding[1], dilation[1], w.shape[1], dx.shape[2]):
-                        seen = _seen(dx[n], (p, q), (r, s), stride, padding, dilation)
-                        for o in range(len(pixel)):
-                            _add_multiple(pixel[o], turned[r, s, o], seen[o // outputs * channels :])
+                output_pixel = dy[n, p, q]
+                for r in _valid_taps(p * stride[0] - padding[0], dilation[0], w.shape[0], dx.shape[1]):
+                    for s in _valid_taps(q * stride[1] - padding[1], dilation[1], w.shape[1], dx.shape[2]):
+                        input_pixel = _pixel_at(dx[n], (p, q), (r, s), stride, padding, dilation)
+                        for o in range(len(output_pixel)):
+                            _add_multiple(
+                                output_pixel[o], transposed[r, s, o], input_pixel[o // outputs * channels :]
+                            )
 
 
 @kernel()
@@ -61,14 +65,14 @@ def conv_dw(x, dy, stride, padding, dilation, dw):
     for n in range(dy.shape[0]):
         for p in range(dy.shape[1]):
             for q in range(dy.shape[2]):
-                pixel = dy[n, p, q]
-                for r in _inside(p * stride[0] - padding[0], dilation[0], dw.shape[0], x.shape[1]):
-                    for s in _inside(q * stride[1] - padding[1], dilation[1], dw.shape[1], x.shape[2]):
-                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
-                        for c in range(len(seen)):
+                output_pixel = dy[n, p, q]
+                for r in _valid_taps(p * stride[0] - padding[0], dilation[0], dw.shape[0], x.shape[1]):
+                    for s in _valid_taps(q * stride[1] - padding[1], dilation[1], dw.shape[1], x.shape[2]):
+                        input_pixel = _pixel_at(x[n], (p, q), (r, s), stride, padding, dilation)
+                        for c in range(len(input_pixel)):
                             first = c // channels * outputs
                             row = dw[r, s, c % channels, first : first + outputs]
-                            _add_multiple(seen[c], pixel[first : first + outputs], row)
+                            _add_multiple(input_pixel[c], output_pixel[first : first + outputs], row)
 
 
 @kernel()
@@ -79,43 +83,47 @@ def im2col(x, stride, padding, dilation, columns):
     for n in range(columns.shape[0]):
         for p in range(columns.shape[1]):
             for q in range(columns.shape[2]):
-                for r in _inside(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
-                    for s in _inside(q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]):
-                        columns[n, p, q, r, s] = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
+                for r in _valid_taps(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
+                    for s in _valid_taps(
+                        q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]
+                    ):
+                        columns[n, p, q, r, s] = _pixel_at(x[n], (p, q), (r, s), stride, padding, dilation)
 
 
 @kernel()
 def col2im(columns, stride, padding, dilation, x):
-    """x[n, h, w, c] = sum of columns[n, p, q, r, s, c] over all p, q, r, s that see the pixel."""
+    """x[n, h, w, c] = sum of columns[n, p, q, r, s, c] over all (p, q, r, s) that read x[n, h, w, c]."""
     _check_columns(x.shape, columns.shape, stride, dilation)
     x[:] = 0
     for n in range(columns.shape[0]):
         for p in range(columns.shape[1]):
             for q in range(columns.shape[2]):
-                for r in _inside(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
-                    for s in _inside(q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]):
-                        seen = _seen(x[n], (p, q), (r, s), stride, padding, dilation)
-                        for c in range(len(seen)):
-                            seen[c] += columns[n, p, q, r, s, c]
+                for r in _valid_taps(p * stride[0] - padding[0], dilation[0], columns.shape[3], x.shape[1]):
+                    for s in _valid_taps(
+                        q * stride[1] - padding[1], dilation[1], columns.shape[4], x.shape[2]
+                    ):
+                        input_pixel = _pixel_at(x[n], (p, q), (r, s), stride, padding, dilation)
+                        for c in range(len(input_pixel)):
+                            input_pixel[c] += columns[n, p, q, r, s, c]
 
 
 @jit
-def _inside(offset, dilation, size, inputs):
-    """The range of those places r in a filter for which 0 <= r dilation + offset < inputs."""
+def _valid_taps(offset, dilation, size, inputs):
+    """The range of filter taps r with 0 <= r dilation + offset < inputs."""
     first = min(max(0, -(offset // dilation)), size)
     return range(first, max(first, min(size, -((offset - inputs) // dilation))))
 
 
 @jit
-def _seen(image, output, place, stride, padding, dilation):
-    """The pixel of the image (H, W, C) that the place (r, s) of a filter sees for the output (p, q)."""
-    row = image[output[0] * stride[0] - padding[0] + place[0] * dilation[0]]
-    return row[output[1] * stride[1] - padding[1] + place[1] * dilation[1]]
+def _pixel_at(image, output, tap, stride, padding, dilation):
+    """The pixel (C,) of image (H, W, C) that filter tap (r, s) reads for output pixel (p, q)."""
+    row = image[output[0] * stride[0] - padding[0] + tap[0] * dilation[0]]
+    return row[output[1] * stride[1] - padding[1] + tap[1] * dilation[1]]
 
 
 @jit
 def _add_multiple(factor, row, total):
-    """total += factor row, as far as the row goes."""
+    """total[:len(row)] += factor row."""
     for i in range(len(row)):
         total[i] += factor * row[i]
 
@@ -124,7 +132,7 @@ def _add_multiple(factor, row, total):
 def _check(x, w, y, stride, dilation):
     """Shapes (N, H, W, C), (R, S, C / G, O), (N, P, Q, O)."""
     if x[0] != y[0] or w[3] != y[3] or w[2] < 1 or x[3] % w[2] or y[3] % (x[3] // w[2]):
-        raise ValueError("the shapes of images and filters do not fit together")
+        raise ValueError("shapes must be x (N, H, W, C), w (R, S, C / G, O) and y (N, P, Q, O)")
     _check_pairs(stride, dilation)
 
 
@@ -132,7 +140,7 @@ def _check(x, w, y, stride, dilation):
 def _check_columns(x, columns, stride, dilation):
     """Shapes (N, H, W, C), (N, P, Q, R, S, C)."""
     if x[0] != columns[0] or x[3] != columns[5]:
-        raise ValueError("columns must have the images and the channels of x")
+        raise ValueError("columns must have shape (N, P, Q, R, S, C), with N and C of x")
     _check_pairs(stride, dilation)
 
 

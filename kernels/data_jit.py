@@ -1,4 +1,4 @@
-"""Gathering a mini-batch from a data set in Numba: the twin of `data_ref.py`."""
+"""Numba kernels that gather a mini-batch and count non-finite values, specified by `data_ref.py`."""
 
 import math
 
@@ -9,14 +9,14 @@ from fastnn.kernels.jit.numba_cache import FLOATS, jit, kernel
 
 @kernel(source=(np.uint8, *FLOATS), index=np.int64)
 def gather(source, index, scale, out):
-    """out_m = source[index_m] * scale, the product taken in float64 and rounded once.
+    """out_m = source[index_m] * scale, computed in float64 and rounded once.
 
     source (N, D) uint8, float32 or float64; index (M,) int64 -> out (M, D) float32 or float64.
     """
     rows, features = source.shape
     if out.shape != (len(index), features):
-        raise ValueError("out must have one row for each index, as long as a row of source")
-    _check(index, rows)
+        raise ValueError("out must have shape (M, D): M of index (M,), D of source (N, D)")
+    _check_index(index, rows)
     for m in range(len(index)):
         row = source[index[m]]
         for d in range(features):
@@ -28,13 +28,13 @@ def gather_labels(source, index, out):
     """out_m = source[index_m].  source (N,), index (M,), out (M,), all int64."""
     if out.shape != index.shape:
         raise ValueError("out must have the shape of index")
-    _check(index, len(source))
+    _check_index(index, len(source))
     for m in range(len(index)):
         out[m] = source[index[m]]
 
 
 @jit
-def _check(index, rows):
+def _check_index(index, rows):
     for i in index:
         if i < 0 or i >= rows:
             raise IndexError("index out of range")

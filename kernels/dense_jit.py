@@ -1,7 +1,7 @@
-"""Dense (fully connected) kernels in Numba: the twin of `dense_ref.py`.
+"""Numba kernels of the dense (fully connected) layer, specified by `dense_ref.py`.
 
-All of them are `_add_product`, because one inner loop that runs along contiguous rows is all that
-vectorises without reordering sums. (np.dot would need SciPy.)
+All three matrix products use `_add_product`: only an inner loop along contiguous rows vectorizes without
+reordering sums. (np.dot would need SciPy.)
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ def dense_forward(x, w, b, y):
     """y = x w + b.  x ([B,] M, K), w ([B,] K, N), b ([B,] N) or None -> y ([B,] M, N)."""
     _check_product(x.shape, w.shape, y.shape)
     if b is not None and b.shape != y.shape[:-2] + y.shape[-1:]:
-        raise ValueError("b must have one element for each column of y")
+        raise ValueError("b must have shape ([B,] N), one element for each column of y")
     if x.ndim == 2:
         _forward(x, w, b, y)
     else:
@@ -47,9 +47,9 @@ def dense_dw(x, dy, dw):
 
 @kernel()
 def dense_db(dy, db):
-    """db = sum of dy over its rows.  dy ([B,] M, N) -> db ([B,] N)."""
+    """db_n = sum_m dy_mn.  dy ([B,] M, N) -> db ([B,] N)."""
     if db.shape != dy.shape[:-2] + dy.shape[-1:]:
-        raise ValueError("db must have one element for each column of dy")
+        raise ValueError("db must have shape ([B,] N), one element for each column of dy")
     db[:] = 0
     if dy.ndim == 2:
         _add_rows(dy, db)
@@ -62,7 +62,7 @@ def dense_db(dy, db):
 def _check_product(x, w, y):
     """Shapes ([B,] M, K), ([B,] K, N), ([B,] M, N)."""
     if not (x[:-2] == w[:-2] == y[:-2] and x[-2] == y[-2] and x[-1] == w[-2] and w[-1] == y[-1]):
-        raise ValueError("the shapes of the matrices do not fit together")
+        raise ValueError("shapes must be x ([B,] M, K), w ([B,] K, N) and y ([B,] M, N)")
 
 
 @jit
@@ -77,7 +77,7 @@ def _forward(x, w, b, y):
 @jit
 def _dx(dy, w, dx):
     dx[:] = 0
-    # Turning w over costs a fraction of the product, and a dot product of two rows would not vectorise.
+    # Transposing w costs a fraction of the product. A dot product of two rows would not vectorize.
     _add_product(dy, np.ascontiguousarray(w.T), dx)
 
 
@@ -85,9 +85,9 @@ def _dx(dy, w, dx):
 def _add_product(a, b, c):
     """c += a b.  a (I, K), b (K, J), c (I, J).
 
-    Four rows of c take four terms each in one pass, so that 16 products share 4 loads of b and 4 stores
-    of c: 75 to 155 GFLOP/s in float32 with AVX-512, where one row and one term at a time reach 25. The
-    terms of an element are added one after the other, in ascending order, whatever block it is in.
+    One pass adds four terms to each of four rows of c, so 16 products share 4 loads of b and 4 stores of c:
+    75 to 155 GFLOP/s in float32 with AVX-512, against 25 for one row and one term at a time. The terms of
+    an element are added one by one, in ascending order, whether or not the element lies in a full block.
     """
     rows, columns = c.shape
     terms = len(b)
@@ -103,7 +103,7 @@ def _add_product(a, b, c):
                 c1[j] = _add_four(c1[j], a1, bj)
                 c2[j] = _add_four(c2[j], a2, bj)
                 c3[j] = _add_four(c3[j], a3, bj)
-    # The terms that the blocks left over, and all terms of the rows that they left over.
+    # The remaining terms of the blocked rows, and all terms of the remaining rows.
     for i in range(rows):
         ci = c[i]
         for k in range(blocked_terms if i < blocked_rows else 0, terms):

@@ -1,4 +1,4 @@
-"""A user's own activation and its gradient, compiled by Numba: the twin of `elementwise_ref.py`."""
+"""Kernels of a user-defined activation, compiled by Numba, specified by `elementwise_ref.py`."""
 
 import ctypes
 
@@ -19,13 +19,13 @@ def _run(function, *arrays):
     first = arrays[0]
     for array in arrays:
         if not isinstance(array, np.ndarray) or array.dtype not in (np.float32, np.float64):
-            raise TypeError("arrays of float32 or of float64 are wanted")
+            raise TypeError("all arrays must have dtype float32 or float64")
         if not array.flags.c_contiguous or array.dtype != first.dtype:
-            raise TypeError("C-contiguous arrays of one type are wanted")
+            raise TypeError("all arrays must be C-contiguous and have the same dtype")
         if array.shape != first.shape:
-            raise ValueError("arrays of one shape are wanted")
+            raise ValueError("all arrays must have the same shape")
     if not arrays[-1].flags.writeable:
-        raise TypeError("the output is read-only")
+        raise TypeError("the output array must be writeable")
     types = [ctypes.c_void_p] * len(arrays)
     loop = ctypes.CFUNCTYPE(None, *types, ctypes.c_int64)(function.address(first.dtype))
     loop(*(array.ctypes.data for array in arrays), first.size)

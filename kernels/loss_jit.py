@@ -1,7 +1,7 @@
-"""Losses with their gradients in Numba: the twin of `loss_ref.py`.
+"""Numba losses with their gradients, and counts of correct predictions, specified by `loss_ref.py`.
 
-The mean's divisor is known before the first row, so a gradient is scaled as it is written. Loops that add up
-stand apart from those that compute: only the latter go through LLVM as whole vectors.
+The divisor of the mean is known before the first row, so each gradient element is scaled when it is written.
+Loops that sum are separate from loops that compute elementwise: LLVM vectorizes only the latter.
 """
 
 import math
@@ -14,14 +14,14 @@ from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, log1p_of_small
 
 @kernel(label=np.int64, loss=np.float64)
 def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) onehot(label_m) + s / C.
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c,  t_m = (1 - s) onehot(label_m) + s / C.
 
     z (M, C), label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s
     -> losses (M,), loss (1,) float64, dz (M, C) or None.
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    divisor = _weight_of(label, z, weight)
+    divisor = _check_labels(label, z, weight)
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
     scale = T(_scale(divisor, reduction))
@@ -30,16 +30,16 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
         t[:] = others
         t[label[m]] += own
         largest, log_total = _cross_entropy(z, m, t, weight, e, scale, losses, dz)
-        if smoothing == 0:  # only the label's own term: another class may have the logit -inf
+        if smoothing == 0:  # only the term of the label, since another class may have the logit -inf
             losses[m] = -t[label[m]] * (z[m, label[m]] - largest - log_total)
     _reduce(losses, divisor, reduction, loss)
 
 
 @kernel(loss=np.float64)
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) target_m + s / C.
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c,  t_m = (1 - s) target_m + s / C.
 
-    As `cross_entropy_labels`, with target (M, C) of z's type; the mean divides by M.
+    Like `cross_entropy_labels`, but with target (M, C) of z's dtype; the mean divides by M.
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
@@ -58,13 +58,13 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
 
 @kernel(label=np.int64, loss=np.float64)
 def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
-    """losses_m = -w_c (1 - p_c)^gamma log p_c  with  p = softmax(z_m), c = label_m.
+    """losses_m = -w_c (1 - p_c)^gamma log p_c,  p = softmax(z_m), c = label_m.
 
-    As `cross_entropy_labels`, which it is with gamma = 0.
+    Like `cross_entropy_labels`, with gamma >= 0 in place of smoothing; gamma = 0 is cross-entropy.
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    divisor = _weight_of(label, z, weight)
+    divisor = _check_labels(label, z, weight)
     scale = z.dtype.type(_scale(divisor, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
@@ -77,9 +77,9 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
 
 @kernel(loss=np.float64)
 def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c  with  p = softmax(z_m).
+    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c,  p = softmax(z_m).
 
-    As `focal_labels`, with target (M, C) of z's type; the mean divides by M.
+    Like `focal_labels`, but with target (M, C) of z's dtype; the mean divides by M.
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
@@ -96,9 +96,10 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
 
 @jit
 def _focal(z, m, t, weight, gamma, e, terms, scale, losses, dz):
-    """Loss and gradient of row m with the targets t (C,), in which the g of the specification are left.
+    """Compute loss and gradient of row m with the targets t (C,).
 
-    e (C,) becomes the softmax, terms (C,) what the loss is the sum of.
+    Overwrites t with the g of the specification, e (C,) with the softmax, terms (C,) with the terms of the
+    loss.
     """
     T = z.dtype.type
     zero, one = T(0), T(1)
@@ -116,14 +117,14 @@ def _focal(z, m, t, weight, gamma, e, terms, scale, losses, dz):
         for c in range(classes):
             terms[c] = exp(log(-e[c]) * gamma)
     for c in range(classes):
-        surprise, p = log_total - (z[m, c] - largest), one + e[c]
+        nll, p = log_total - (z[m, c] - largest), one + e[c]
         weighted = t[c] * terms[c]
         if weight is not None:
             weighted *= weight[c]
-        ratio = one if e[c] == zero else surprise / -e[c]
-        steeper = zero if p == zero else gamma * p * ratio  # not 0 * infinity
-        terms[c] = zero if weighted == zero else weighted * surprise
-        t[c] = -weighted * (steeper + one)
+        ratio = one if e[c] == zero else nll / -e[c]
+        slope = zero if p == zero else gamma * p * ratio  # avoids 0 * inf = nan
+        terms[c] = zero if weighted == zero else weighted * nll
+        t[c] = -weighted * (slope + one)
         e[c] = p
     losses[m] = _sum(terms, T)
     sum_g = _sum(t, T)
@@ -142,18 +143,18 @@ def _sum(values, T):
 
 @kernel(loss=np.float64)
 def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p)  with  p = sigmoid(z), elementwise.
+    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p),  p = sigmoid(z), elementwise.
 
     z, target (..., C) of any one shape, weight (2, C) or None -> losses and dz (or None) of that shape,
     loss (1,) float64.
     """
     if not z.shape == target.shape == losses.shape or loss.shape != (1,):
-        raise ValueError("z, target and losses must have one shape, loss a single element")
+        raise ValueError("z, target and losses must have the same shape, and loss shape (1,)")
     if dz is not None and dz.shape != z.shape:
         raise ValueError("dz must have the shape of z")
     classes = z.shape[-1]
     if weight is not None and weight.shape != (2, classes):
-        raise ValueError("weight must have the shape (2, C)")
+        raise ValueError("weight must have shape (2, C)")
     flat = losses.reshape(-1)
     flat_dz = None if dz is None else dz.reshape(-1)
     scale = z.dtype.type(_scale(z.size, reduction))
@@ -169,7 +170,7 @@ def _binary(z, target, weight, classes, gamma, scale, losses, dz):
     for i in range(z.size):
         e = exp(-abs(z[i]))
         log_term = log1p_of_small(e)
-        hit, miss = max(zero, -z[i]) + log_term, max(zero, z[i]) + log_term
+        nll1, nll0 = max(zero, -z[i]) + log_term, max(zero, z[i]) + log_term
         p, q = (e if z[i] < zero else one) / (one + e), (one if z[i] < zero else e) / (one + e)
         ones, zeros = target[i], one - target[i]
         if weight is not None:
@@ -177,23 +178,24 @@ def _binary(z, target, weight, classes, gamma, scale, losses, dz):
             zeros *= weight[1, i % classes]
         by_p, by_q = p, q
         if gamma != zero:
-            ones *= exp(-gamma * miss)
-            zeros *= exp(-gamma * hit)
-            by_p, by_q = gamma * q * miss + p, gamma * p * hit + q
-        losses[i] = ones * hit + zeros * miss
+            ones *= exp(-gamma * nll0)
+            zeros *= exp(-gamma * nll1)
+            by_p, by_q = gamma * q * nll0 + p, gamma * p * nll1 + q
+        losses[i] = ones * nll1 + zeros * nll0
         if dz is not None:
             dz[i] = (zeros * by_p - ones * by_q) * scale
 
 
 @kernel(loss=np.float64)
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
-    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z), 0 / 0 = 1.
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z).
 
     z, target (M, S, C), weight (C,) or None -> losses (M, C), loss (1,) float64, dz (M, S, C) or None.
+    0 / 0 counts as 1.
     """
     M, S, C = z.shape
     if target.shape != z.shape or losses.shape != (M, C) or loss.shape != (1,):
-        raise ValueError("z and target (M, S, C), losses (M, C) and loss (1,) are wanted")
+        raise ValueError("z and target must have shape (M, S, C), losses (M, C) and loss (1,)")
     if dz is not None and dz.shape != z.shape:
         raise ValueError("dz must have the shape of z")
     if weight is not None and weight.shape != (C,):
@@ -204,16 +206,16 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
         for c in range(C):
             for s in range(S):
                 p[s] = sigmoid(z[m, s, c])
-            both, total = 0.0, 0.0
+            overlap, total = 0.0, 0.0
             for s in range(S):
-                both += p[s] * target[m, s, c]
+                overlap += p[s] * target[m, s, c]
                 total += p[s] + target[m, s, c]
-            below = total + smooth
-            own = 1.0 if weight is None else float(weight[c])
-            ratio = (2 * both + smooth) / below if below != 0 else 1.0
-            losses[m, c] = own * (1 - ratio)
+            denominator = total + smooth
+            w = 1.0 if weight is None else float(weight[c])
+            ratio = (2 * overlap + smooth) / denominator if denominator != 0 else 1.0
+            losses[m, c] = w * (1 - ratio)
             if dz is not None:
-                factor = own * scale / below if below != 0 else 0.0
+                factor = w * scale / denominator if denominator != 0 else 0.0
                 for s in range(S):
                     dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * target[m, s, c])
     _reduce(losses.reshape(-1), float(losses.size), reduction, loss)
@@ -225,17 +227,20 @@ def _check(z, weight, losses, loss, dz):
     if weight is not None and weight.shape != (classes,):
         raise ValueError("weight must have one element for each class")
     if losses.shape != (rows,) or loss.shape != (1,):
-        raise ValueError("losses must have one element for each row of z, loss a single one")
+        raise ValueError("losses must have shape (M,) and loss (1,), where z is (M, C)")
     if dz is not None and dz.shape != z.shape:
         raise ValueError("dz must have the shape of z")
 
 
 @jit
-def _weight_of(label, z, weight):
-    """The sum of the labels' weights, which the mean divides by. Raises ValueError for a wrong label."""
+def _check_labels(label, z, weight):
+    """Check the labels and return the sum of their weights, by which the mean divides.
+
+    Raises ValueError for a label outside [0, C).
+    """
     rows, classes = z.shape
     if label.shape != (rows,):
-        raise ValueError("label must have one element for each row of z")
+        raise ValueError("label must have shape (M,), where z is (M, C)")
     for m in range(rows):
         if label[m] < 0 or label[m] >= classes:
             raise ValueError("label out of range")
@@ -247,14 +252,14 @@ def _weight_of(label, z, weight):
 
 @jit
 def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
-    """Loss and gradient of row m with the targets t (C,).
+    """Compute loss and gradient of row m with the targets t (C,).
 
-    Leaves the weighted targets in t, e (C,) is memory. Returns what is taken from a logit to make it the
-    logarithm of the softmax: the largest logit, and the logarithm of the sum.
+    Overwrites t with the weighted targets; e (C,) is scratch memory. Returns (a, b) with
+    log softmax(z_m) = z_m - a - b: the largest logit, and the logarithm of the sum of exponentials.
     """
     T = z.dtype.type
     classes = z.shape[1]
-    largest = T(-np.inf)  # a nan is never larger; it makes the sum nan, and so loss and gradient
+    largest = T(-np.inf)  # max ignores a nan here, but the sum becomes nan, and so do loss and gradient
     for c in range(classes):
         largest = max(largest, z[m, c])
     for c in range(classes):
@@ -282,7 +287,7 @@ def squared_error(y, target, reduction, losses, loss, dy):
     y, target of any one shape -> losses and dy (or None) of that shape, loss (1,) float64.
     """
     if not y.shape == target.shape == losses.shape or loss.shape != (1,):
-        raise ValueError("y, target and losses must have one shape, loss a single element")
+        raise ValueError("y, target and losses must have the same shape, and loss shape (1,)")
     if dy is not None and dy.shape != y.shape:
         raise ValueError("dy must have the shape of y")
     flat = losses.reshape(-1)
@@ -304,7 +309,7 @@ def _squared_error(y, target, scale, losses, dy):
 
 @jit
 def _scale(divisor, reduction):
-    """What the reduction (2: mean) multiplies the gradient by."""
+    """The factor that the reduction applies to the gradient: 1 / divisor for a mean (2), else 1."""
     if reduction != 2:
         return 1.0
     return 1 / divisor if divisor != 0 else np.nan
@@ -312,7 +317,7 @@ def _scale(divisor, reduction):
 
 @jit
 def _reduce(losses, divisor, reduction, loss):
-    """Sum the unreduced losses in float64, as the specification does, for the mean over `divisor`."""
+    """Sum the unreduced losses in float64, as the specification does; a mean (2) divides by `divisor`."""
     total = 0.0
     for value in losses:
         total += value
@@ -323,9 +328,9 @@ def _reduce(losses, divisor, reduction, loss):
 
 @kernel(label=np.int64, count=np.int64)
 def count_correct_labels(y, label, count):
-    """count += number of rows m whose largest output y_mc is at c = label_m.
+    """count += number of rows m with argmax_c y_mc = label_m.
 
-    y (M, C), C at least 1, label (M,) int64, count (1,) int64, changed.
+    y (M, C) with C >= 1, label (M,) int64; count (1,) int64, updated in place.
     """
     _check_count(y, label.shape == y.shape[:1], count)
     for m in range(len(y)):
@@ -335,9 +340,9 @@ def count_correct_labels(y, label, count):
 
 @kernel(count=np.int64)
 def count_correct_soft(y, target, count):
-    """count += number of rows m whose largest output y_mc is where target_mc is largest.
+    """count += number of rows m with argmax_c y_mc = argmax_c target_mc.
 
-    As `count_correct_labels`, with target (M, C).
+    Like `count_correct_labels`, but with class probabilities target (M, C) in place of labels.
     """
     _check_count(y, target.shape == y.shape, count)
     for m in range(len(y)):
@@ -347,9 +352,9 @@ def count_correct_soft(y, target, count):
 
 @kernel(count=np.int64)
 def count_correct_binary(y, target, count):
-    """count += number of elements where y > 0 says what target > 1/2 does."""
+    """count += number of elements with (y > 0) = (target > 1/2)."""
     if y.shape != target.shape or count.shape != (1,):
-        raise ValueError("y and target of one shape, and count (1,) are wanted")
+        raise ValueError("y and target must have the same shape, and count shape (1,)")
     y, target = y.reshape(-1), target.reshape(-1)
     for i in range(y.size):
         if (y[i] > 0) == (target[i] > 0.5):
@@ -359,12 +364,12 @@ def count_correct_binary(y, target, count):
 @jit
 def _check_count(y, fits, count):
     if y.shape[1] < 1 or not fits or count.shape != (1,):
-        raise ValueError("y (M, C), a label or a row of targets for each row, and count (1,) are wanted")
+        raise ValueError("shapes must be y (M, C) with C >= 1, label (M,) or target (M, C), and count (1,)")
 
 
 @jit
 def _first_largest(row):
-    """The index of the first largest value, or of the first nan."""
+    """The index of the first nan, or else of the first maximum."""
     best = 0
     for c in range(1, len(row)):
         if math.isnan(row[best]):

@@ -1,20 +1,23 @@
-"""Losses with their gradients in NumPy: the specification.
+"""Reference losses with their gradients, and counts of correct predictions, in NumPy: the specification.
 
-`reduction` is 0 (none), 1 (sum) or 2 (mean). It scales the gradient and forms `loss`, a float64
-array of one element; `losses` always holds the unreduced values. With reduction 0 `loss` is the sum.
-A gradient array of None leaves the gradient out.
+Letters (kernels/README.md): M rows, C classes; "->" separates inputs from outputs. Every loss kernel writes
+three outputs:
+- `losses`: the unreduced losses, whatever the reduction;
+- `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean");
+  the mean over nothing (divisor 0) is nan;
+- the gradient of the sum (0 or 1) or of the mean (2), unless that array is None.
 """
 
 import numpy as np
 
 
 def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) onehot(label_m) + s / C.
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c,  t_m = (1 - s) onehot(label_m) + s / C.
 
-    z (M, C), label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s
+    z (M, C) logits, label (M,) int64 in [0, C), weight w (C,) or None for ones, smoothing s (a Python float)
     -> losses (M,), loss (1,) float64, dz (M, C) or None.
-    The mean divides by sum_m w[label_m], as PyTorch's does. Without smoothing only the label's own term
-    counts, so that another class may have the logit -inf.
+    The mean divides by sum_m w[label_m], as in PyTorch. Without smoothing only the term of the label is
+    summed, so another class may have the logit -inf.
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows, classes = z.shape
@@ -30,9 +33,10 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
 
 
 def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c  with  t_m = (1 - s) target_m + s / C.
+    """losses_m = -sum_c w_c t_mc log softmax(z_m)_c,  t_m = (1 - s) target_m + s / C.
 
-    As `cross_entropy_labels`, with target (M, C) of z's type; the mean divides by M.
+    Like `cross_entropy_labels`, but with class probabilities target (M, C) of z's dtype in place of labels.
+    The mean divides by M.
     """
     rows, classes = z.shape
     target = target * z.dtype.type(1 - smoothing) + z.dtype.type(smoothing / max(classes, 1))
@@ -42,9 +46,11 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
 
 
 def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
-    """losses_m = -w_c (1 - p_c)^gamma log p_c  with  p = softmax(z_m), c = label_m: Lin et al. 2017.
+    """losses_m = -w_c (1 - p_c)^gamma log p_c,  p = softmax(z_m),  c = label_m.
 
-    As `cross_entropy_labels`, which it is with gamma = 0; gamma at least 0.
+    Like `cross_entropy_labels`, with gamma >= 0 in place of smoothing; gamma = 0 is cross-entropy.
+    Raises ValueError for a label outside [0, C), before anything is written.
+    The focal loss of Lin et al. 2017.
     """
     rows, classes = z.shape
     if rows and (label.min() < 0 or label.max() >= classes):
@@ -56,55 +62,58 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
 
 
 def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c  with  p = softmax(z_m).
+    """losses_m = -sum_c w_c t_mc (1 - p_c)^gamma log p_c,  p = softmax(z_m).
 
-    As `focal_labels`, with target (M, C) of z's type; the mean divides by M. A class whose target is 0 may
-    have the logit -inf.
+    Like `focal_labels`, but with class probabilities target (M, C) of z's dtype in place of labels. The mean
+    divides by M. A class whose target is 0 may have the logit -inf.
     """
     weighted = target if weight is None else target * weight
     _focal(z, weighted, gamma, float(len(z)), reduction, losses, loss, dz)
 
 
 def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p)  with  p = sigmoid(z), elementwise.
+    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p),  p = sigmoid(z),  elementwise.
 
-    z, target (..., C) of any one shape, weight (2, C), w1 of the ones and w0 of the zeros, or None for ones,
-    gamma at least 0: 0 is cross-entropy, else the focal loss of Lin et al. 2017
-    -> losses and dz (or None) of that shape, loss (1,) float64. The mean divides by the number of elements.
+    z (..., C) logits, target t of the same shape with values in [0, 1], weight (2, C) = (w1, w0) for targets
+    1 and 0, or None for ones; gamma >= 0 (a Python float)
+    -> losses of z's shape, loss (1,) float64, dz of z's shape or None.
+    The mean divides by the number of elements. gamma = 0 is cross-entropy, gamma > 0 the focal loss of
+    Lin et al. 2017.
     """
     one = z.dtype.type(1)
-    if_one, if_zero = (one, one) if weight is None else weight
+    w1, w0 = (one, one) if weight is None else weight
     e = np.exp(-np.abs(z))
-    # -log p and -log(1 - p), which cannot overflow.
-    hit, miss = np.maximum(0, -z) + np.log1p(e), np.maximum(0, z) + np.log1p(e)
+    # -log p and -log(1 - p), in a form that cannot overflow.
+    nll1, nll0 = np.maximum(0, -z) + np.log1p(e), np.maximum(0, z) + np.log1p(e)
     p, q = np.where(z < 0, e, one) / (1 + e), np.where(z < 0, one, e) / (1 + e)
-    ones, zeros = if_one * target, if_zero * (1 - target)
+    a1, a0 = w1 * target, w0 * (1 - target)
     if gamma == 0:
-        losses[...] = ones * hit + zeros * miss
+        losses[...] = a1 * nll1 + a0 * nll0
         if dz is not None:
-            dz[...] = zeros * p - ones * q
+            dz[...] = a0 * p - a1 * q
     else:
-        ones, zeros, gamma = ones * np.exp(-gamma * miss), zeros * np.exp(-gamma * hit), z.dtype.type(gamma)
-        losses[...] = ones * hit + zeros * miss
+        a1, a0, gamma = a1 * np.exp(-gamma * nll0), a0 * np.exp(-gamma * nll1), z.dtype.type(gamma)
+        losses[...] = a1 * nll1 + a0 * nll0
         if dz is not None:
-            dz[...] = zeros * (gamma * q * miss + p) - ones * (gamma * p * hit + q)
+            dz[...] = a0 * (gamma * q * nll0 + p) - a1 * (gamma * p * nll1 + q)
     _reduce(losses, float(z.size), reduction, loss, dz)
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
-    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z), 0 / 0 = 1.
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z).
 
-    z, target (M, S, C), weight (C,) or None for ones, smooth at least 0 -> losses (M, C), loss (1,) float64,
-    dz (M, S, C) or None. The mean divides by M C. (Milletari et al. 2016, but with the sums not squared.)
+    z (M, S, C) logits of S pixels, target t (M, S, C), weight (C,) or None for ones, smooth >= 0 (a Python
+    float) -> losses (M, C), loss (1,) float64, dz (M, S, C) or None.
+    0 / 0 counts as 1. The mean divides by M C. Milletari et al. 2016, but with sums that are not squared.
     """
     weight = z.dtype.type(1) if weight is None else weight
     e = np.exp(-np.abs(z))
     p = np.where(z < 0, e, 1) / (1 + e)
-    both = 2 * (p * target).sum(axis=1, dtype=np.float64) + smooth
+    overlap = 2 * (p * target).sum(axis=1, dtype=np.float64) + smooth
     total = (p + target).sum(axis=1, dtype=np.float64) + smooth
     empty = total == 0
     total = np.where(empty, 1, total)
-    ratio = np.where(empty, 1, both / total)
+    ratio = np.where(empty, 1, overlap / total)
     losses[...] = weight * (1 - ratio)
     if dz is not None:
         slopes = (ratio / total)[:, None] - np.where(empty, 0, 2 / total)[:, None] * target
@@ -113,26 +122,26 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
 
 
 def count_correct_labels(y, label, count):
-    """count += number of rows m whose largest output y_mc is at c = label_m.
+    """count += number of rows m with argmax_c y_mc = label_m.
 
-    y (M, C), C at least 1, label (M,) int64, count (1,) int64, changed. Of several largest outputs the first
-    one counts, and nan is the largest.
+    y (M, C) with C >= 1, label (M,) int64; count (1,) int64, updated in place. Of several equal maxima the
+    first counts; a nan is larger than every number.
     """
     count[0] += np.count_nonzero(y.argmax(axis=1) == label)
 
 
 def count_correct_soft(y, target, count):
-    """count += number of rows m whose largest output y_mc is where target_mc is largest.
+    """count += number of rows m with argmax_c y_mc = argmax_c target_mc.
 
-    As `count_correct_labels`, with target (M, C).
+    Like `count_correct_labels`, but with class probabilities target (M, C) in place of labels.
     """
     count_correct_labels(y, target.argmax(axis=1), count)
 
 
 def count_correct_binary(y, target, count):
-    """count += number of elements where y > 0 says what target > 1/2 does.
+    """count += number of elements with (y > 0) = (target > 1/2).
 
-    y logits, target of one shape, count (1,) int64, changed.
+    y of any shape (logits), target of y's shape; count (1,) int64, updated in place.
     """
     count[0] += np.count_nonzero((y > 0) == (target > 0.5))
 
@@ -143,7 +152,7 @@ def _log_softmax(z):
 
 
 def _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz):
-    """losses = -sum of the terms of a row;  dz = (sum_c w_c t_c) p - w t."""
+    """losses_m = -sum of the terms of row m,  dz = (sum_c w_c t_c) p - w t."""
     losses[...] = -terms.sum(axis=1)
     if dz is not None:
         dz[...] = weighted.sum(axis=1, keepdims=True) * np.exp(log_p) - weighted
@@ -151,28 +160,29 @@ def _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz)
 
 
 def _focal(z, target, gamma, divisor, reduction, losses, loss, dz):
-    """losses = sum_c t (1 - p)^gamma s,  s = -log p;  dz_k = g_k - p_k sum_c g_c.
+    """losses = sum_c t (1 - p)^gamma s,  dz_k = g_k - p_k sum_c g_c,  with s = -log p.
 
-    g = -t (1 - p)^gamma (gamma p s / (1 - p) + 1) is the derivative after log p. Written with s / (1 - p),
-    which is 1 where p is 1, it is finite for every gamma.
+    g = -t (1 - p)^gamma (gamma p s / (1 - p) + 1) is the derivative with respect to log p. The quotient
+    s / (1 - p) tends to 1 as p tends to 1, so in this form g is finite for every gamma.
     """
-    surprise = -_log_softmax(z)
-    p, q = np.exp(-surprise), -np.expm1(-surprise)
+    nll = -_log_softmax(z)
+    p, q = np.exp(-nll), -np.expm1(-nll)
     gamma = z.dtype.type(gamma)
     factor = np.where(q == 0, 0, q) ** gamma
     weighted = target * factor
-    losses[...] = np.where(weighted == 0, 0, weighted * surprise).sum(axis=1)
+    losses[...] = np.where(weighted == 0, 0, weighted * nll).sum(axis=1)
     if dz is not None:
-        ratio = np.where(q == 0, 1, surprise / np.where(q == 0, 1, q))
+        ratio = np.where(q == 0, 1, nll / np.where(q == 0, 1, q))
         g = -weighted * (np.where(p == 0, 0, gamma * p * ratio) + 1)
         dz[...] = g - p * g.sum(axis=1, keepdims=True)
     _reduce(losses, divisor, reduction, loss, dz)
 
 
 def squared_error(y, target, reduction, losses, loss, dy):
-    """losses = (y - target)^2 / 2, elementwise; the mean divides by the number of elements.
+    """losses = (y - target)^2 / 2,  elementwise.
 
-    y, target of any one shape -> losses and dy (or None) of that shape, loss (1,) float64.
+    y of any shape, target of y's shape -> losses of y's shape, loss (1,) float64, dy of y's shape or None.
+    The mean divides by the number of elements.
     """
     np.subtract(y, target, out=losses)
     if dy is not None:

@@ -1,4 +1,4 @@
-"""Batch and layer normalisation in Numba: the twin of `norm_ref.py`. Sums over rows are made in float64."""
+"""Numba batch and layer normalisation, specified by `norm_ref.py`. Sums are computed in float64."""
 
 import numpy as np
 
@@ -24,11 +24,11 @@ def batch_moments(x, mean, var):
 
 @kernel()
 def running_moments(mean, var, count, momentum, running_mean, running_var, before):
-    """running = (1 - momentum) running + momentum batch, with count / (count - 1) var: the unbiased one."""
+    """running_mean = (1 - momentum) running_mean + momentum mean, and running_var likewise (unbiased)."""
     if not (mean.shape == var.shape == running_mean.shape == running_var.shape):
-        raise ValueError("all moments must have one shape")
+        raise ValueError("mean, var, running_mean and running_var must have the same shape (C,)")
     if before.shape != (2, len(mean)):
-        raise ValueError("before must have two rows, of the moments' shape")
+        raise ValueError("before must have shape (2, C)")
     unbiased = count / (count - 1)
     before[0], before[1] = running_mean, running_var
     for c in range(len(mean)):
@@ -71,7 +71,7 @@ def batch_norm_dx(x, dy, mean, var, gamma, epsilon, dgamma, dbeta, dx):
     _check_rows(x, dx)
     _check_channels(x, mean)
     if (dgamma is None) != (dbeta is None):
-        raise ValueError("dgamma and dbeta belong together")
+        raise ValueError("dgamma and dbeta must both be arrays or both be None")
     scale = _scale(x, var, gamma, epsilon)
     a = _or_zeros(x, dbeta) / x.shape[0]
     b = _or_zeros(x, dgamma) * _scale(x, var, None, epsilon) / x.shape[0]
@@ -101,7 +101,7 @@ def layer_norm_forward(x, gamma, beta, epsilon, y, moments):
 
 @kernel()
 def layer_norm_dx(x, dy, gamma, moments, dx):
-    """dx = rstd (g - mean_c g - xhat mean_c(g xhat)), g = dy gamma, xhat = (x - mean) rstd."""
+    """dx = rstd (g - mean_c(g) - xhat mean_c(g xhat)), g = dy gamma, xhat = (x - mean) rstd."""
     _check_rows(x, dy)
     _check_rows(x, dx)
     _check_moments(x, moments)
@@ -143,33 +143,33 @@ def _scale(x, var, gamma, epsilon):
 
 @jit
 def _or_ones(x, channels):
-    """`channels` (C,) in float64; None is 1 for each channel of x (M, C)."""
-    found = np.ones(x.shape[1])
+    """`channels` (C,) in float64; ones for None, where x is (M, C)."""
+    values = np.ones(x.shape[1])
     if channels is not None:
         _check_channels(x, channels)
-        found[:] = channels
-    return found
+        values[:] = channels
+    return values
 
 
 @jit
 def _or_zeros(x, channels):
-    """The same, where None is 0."""
+    """`channels` (C,) in float64; zeros for None, where x is (M, C)."""
     return np.zeros(x.shape[1]) if channels is None else _or_ones(x, channels)
 
 
 @jit
 def _check_rows(x, y):
     if x.shape != y.shape:
-        raise ValueError("x, its gradient and the output must have one shape (M, C)")
+        raise ValueError("x, its gradient and the output must have the same shape (M, C)")
 
 
 @jit
 def _check_channels(x, channels):
     if x.shape[1:] != channels.shape:
-        raise ValueError("moments, gamma and beta must have one element for each channel of x")
+        raise ValueError("mean, var, gamma, beta and their gradients must have shape (C,)")
 
 
 @jit
 def _check_moments(x, moments):
     if moments.shape != (x.shape[0], 2):
-        raise ValueError("moments must have two elements for each row of x")
+        raise ValueError("moments must have shape (M, 2), where x is (M, C)")

@@ -1,16 +1,18 @@
-"""Batch and layer normalisation in NumPy: the specification.
+"""Reference batch and layer normalisation and their gradients, in NumPy: the specification.
 
-`M` rows, N or N H W of them, of `C` channels or features; rstd = 1 / sqrt(var + epsilon). Moments and sums
-over rows are made in float64 here; `aot` fixes the order of these sums, not their bits.
+Letters (kernels/README.md): M rows of C channels or features; M is the number of samples N, or N H W for
+images; rstd = 1 / sqrt(var + epsilon); "->" separates inputs from outputs.
+Here means, variances and sums over rows are computed in float64. The `aot` backend fixes the order of these
+sums but need not reproduce these bits.
 """
 
 import numpy as np
 
 
 def batch_moments(x, mean, var):
-    """mean_c = 1/M sum_m x_mc, var_c = 1/M sum_m (x_mc - mean_c)^2.
+    """mean_c = 1/M sum_m x_mc,  var_c = 1/M sum_m (x_mc - mean_c)^2.
 
-    x (M, C) -> mean, var (C,); nan without rows.
+    x (M, C) -> mean, var (C,). The variance is the biased one (divisor M). With M = 0 both are nan.
     """
     rows = np.float64(len(x))
     center = x.sum(axis=0, dtype=np.float64) / rows
@@ -19,9 +21,11 @@ def batch_moments(x, mean, var):
 
 
 def running_moments(mean, var, count, momentum, running_mean, running_var, before):
-    """running = (1 - momentum) running + momentum batch, with count / (count - 1) var: the unbiased one.
+    """running_mean = (1 - momentum) running_mean + momentum mean, and running_var likewise.
 
-    mean, var (C,) of `count` rows; running_mean, running_var (C,), changed -> before (2, C), what they were.
+    mean, var (C,) of a batch of `count` rows; running_mean, running_var (C,), updated in place
+    -> before (2, C): running_mean and running_var before the update, to undo a step that fails.
+    running_var takes the unbiased variance, var count / (count - 1), as in PyTorch.
     """
     before[0], before[1] = running_mean, running_var
     unbiased = var * (np.float64(count) / np.float64(count - 1))
@@ -32,7 +36,7 @@ def running_moments(mean, var, count, momentum, running_mean, running_var, befor
 def batch_norm_forward(x, mean, var, gamma, beta, epsilon, y):
     """y_mc = (x_mc - mean_c) / sqrt(var_c + epsilon) gamma_c + beta_c.
 
-    x (M, C), mean, var (C,), gamma (C,) or None for 1, beta (C,) or None for 0 -> y (M, C).
+    x (M, C), mean, var (C,), gamma (C,) or None for ones, beta (C,) or None for zeros -> y (M, C).
     """
     np.multiply(x - mean, _scale(var, gamma, epsilon), out=y)
     if beta is not None:
@@ -40,7 +44,7 @@ def batch_norm_forward(x, mean, var, gamma, beta, epsilon, y):
 
 
 def batch_norm_sums(x, dy, mean, var, epsilon, dgamma, dbeta):
-    """dgamma_c = sum_m dy_mc (x_mc - mean_c) / sqrt(var_c + epsilon), dbeta_c = sum_m dy_mc.
+    """dgamma_c = sum_m dy_mc (x_mc - mean_c) / sqrt(var_c + epsilon),  dbeta_c = sum_m dy_mc.
 
     x, dy (M, C), mean, var (C,) -> dgamma, dbeta (C,).
     """
@@ -49,10 +53,11 @@ def batch_norm_sums(x, dy, mean, var, epsilon, dgamma, dbeta):
 
 
 def batch_norm_dx(x, dy, mean, var, gamma, epsilon, dgamma, dbeta, dx):
-    """dx = gamma rstd (dy - dbeta / M - xhat dgamma / M), xhat = (x - mean) rstd.
+    """dx = gamma rstd (dy - dbeta / M - xhat dgamma / M),  xhat = (x - mean) rstd.
 
-    x, dy (M, C), mean, var (C,), gamma (C,) or None for 1 -> dx (M, C). dgamma, dbeta (C,) are those of
-    `batch_norm_sums`; both None say that the moments do not depend on x: dx = gamma rstd dy.
+    x, dy (M, C), mean, var (C,), gamma (C,) or None for ones, dgamma, dbeta (C,) of `batch_norm_sums`
+    -> dx (M, C).
+    With dgamma and dbeta both None, mean and var are constants (running statistics): dx = gamma rstd dy.
     """
     scale = _scale(var, gamma, epsilon)
     if dgamma is None:
@@ -63,30 +68,31 @@ def batch_norm_dx(x, dy, mean, var, gamma, epsilon, dgamma, dbeta, dx):
 
 
 def layer_norm_forward(x, gamma, beta, epsilon, y, moments):
-    """y_mc = (x_mc - mean_m) / sqrt(var_m + epsilon) gamma_c + beta_c, with mean_m and var_m over all c.
+    """y_mc = (x_mc - mean_m) / sqrt(var_m + epsilon) gamma_c + beta_c.
 
-    x (M, C), gamma (C,) or None for 1, beta (C,) or None for 0 -> y (M, C), moments (M, 2): mean and rstd of
-    each row.
+    x (M, C), gamma (C,) or None for ones, beta (C,) or None for zeros
+    -> y (M, C), moments (M, 2): mean and rstd of each row.
+    mean_m and var_m (biased) are over the C features of row m.
     """
-    center = _means(x)
-    inverse = 1 / np.sqrt(_means(np.square(x - center)) + epsilon)
-    moments[:, :1], moments[:, 1:] = center, inverse
+    mean = _row_means(x)
+    rstd = 1 / np.sqrt(_row_means(np.square(x - mean)) + epsilon)
+    moments[:, :1], moments[:, 1:] = mean, rstd
     y[...] = _normalized(x, moments) * (1 if gamma is None else gamma)
     if beta is not None:
         y += beta
 
 
 def layer_norm_dx(x, dy, gamma, moments, dx):
-    """dx = rstd (g - mean_c g - xhat mean_c(g xhat)), g = dy gamma, xhat = (x - mean) rstd.
+    """dx = rstd (g - mean_c(g) - xhat mean_c(g xhat)),  g = dy gamma,  xhat = (x - mean) rstd.
 
-    x, dy (M, C), gamma (C,) or None for 1, moments (M, 2) of `layer_norm_forward` -> dx (M, C).
+    x, dy (M, C), gamma (C,) or None for ones, moments (M, 2) of `layer_norm_forward` -> dx (M, C).
     """
     g, normalized = dy * (1 if gamma is None else gamma), _normalized(x, moments)
-    dx[...] = moments[:, 1:] * (g - _means(g) - normalized * _means(g * normalized))
+    dx[...] = moments[:, 1:] * (g - _row_means(g) - normalized * _row_means(g * normalized))
 
 
 def layer_norm_dw(x, dy, moments, dgamma, dbeta):
-    """dgamma_c = sum_m dy_mc xhat_mc, dbeta_c = sum_m dy_mc, xhat = (x - mean) rstd.
+    """dgamma_c = sum_m dy_mc xhat_mc,  dbeta_c = sum_m dy_mc,  xhat = (x - mean) rstd.
 
     x, dy (M, C), moments (M, 2) of `layer_norm_forward` -> dgamma, dbeta (C,).
     """
@@ -95,13 +101,13 @@ def layer_norm_dw(x, dy, moments, dgamma, dbeta):
 
 
 def _scale(var, gamma, epsilon):
-    """gamma / sqrt(var + epsilon), in the type of var."""
-    inverse = 1 / np.sqrt(var + var.dtype.type(epsilon))
-    return inverse if gamma is None else gamma * inverse
+    """gamma / sqrt(var + epsilon), in the dtype of var."""
+    rstd = 1 / np.sqrt(var + var.dtype.type(epsilon))
+    return rstd if gamma is None else gamma * rstd
 
 
-def _means(x):
-    """The mean of each row (M, 1), in float64; nan for an empty one."""
+def _row_means(x):
+    """The mean of each row, (M, 1) in float64; nan for an empty row."""
     return x.sum(axis=1, dtype=np.float64, keepdims=True) / np.float64(x.shape[1])
 
 

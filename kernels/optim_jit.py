@@ -1,6 +1,7 @@
-"""Optimizer updates in Numba: the twin of `optim_ref.py`.
+"""Numba optimizer updates, gradient clipping and weight averaging, specified by `optim_ref.py`.
 
-`hyper` is rounded to the type of the parameter first, except where the specification computes with it.
+The values of `hyper` are first rounded to the dtype of the parameter, except where the specification computes
+with them in float64.
 """
 
 import math
@@ -14,24 +15,24 @@ from fastnn.kernels.jit.numba_cache import jit, kernel
 def advance(steps):
     """steps += 1.  steps (1,) int64: the number of updates of a parameter."""
     if steps.shape != (1,):
-        raise ValueError("steps must have a single element")
+        raise ValueError("steps must have shape (1,)")
     steps[0] += 1
 
 
 @kernel(steps=np.int64, hyper=np.float64)
 def adam_corrections(steps, hyper):
-    """c1 = 1 - b1^steps;  c2 = 1 - b2^steps.  steps (1,) int64, hyper as `adam` takes it."""
+    """c1 = 1 - b1^steps,  c2 = 1 - b2^steps.  steps (1,) int64, hyper (8,) as in `adam`."""
     if steps.shape != (1,) or hyper.shape != (8,):
-        raise ValueError("steps must have a single element, hyper eight")
+        raise ValueError("steps must have shape (1,) and hyper (8,)")
     hyper[5] = 1 - math.pow(hyper[1], float(steps[0]))
     hyper[6] = 1 - math.pow(hyper[2], float(steps[0]))
 
 
 @kernel(hyper=np.float64)
 def sgd(g, hyper, v, p):
-    """g' = g + wd p;  v = mu v + g';  p -= lr (g' + mu v if nesterov else v).
+    """g' = g + wd p,  v = mu v + g',  p -= lr (g' + mu v if nesterov else v).
 
-    hyper = (lr, mu, wd, nesterov); v is None when mu = 0, and then p -= lr g'.
+    hyper = (lr, mu, wd, nesterov). With mu = 0, v is None and p -= lr g'.
     """
     _check(g.shape == p.shape and hyper.shape == (4,))
     _check(v is None or v.shape == p.shape)
@@ -51,9 +52,9 @@ def sgd(g, hyper, v, p):
 
 @kernel(hyper=np.float64)
 def adam(g, hyper, m, v, p):
-    """m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2;  p -= lr/c1 m / (sqrt(v / c2) + eps).
+    """m = b1 m + (1 - b1) g',  v = b2 v + (1 - b2) g'^2,  p -= lr/c1 m / (sqrt(v / c2) + eps).
 
-    hyper = (lr, b1, b2, eps, wd, c1, c2, decoupled); g' = g + wd p, or if decoupled p *= 1 - lr wd.
+    hyper = (lr, b1, b2, eps, wd, c1, c2, decoupled). g' = g + wd p; if decoupled, g' = g and p *= 1 - lr wd.
     """
     _check(g.shape == m.shape == v.shape == p.shape and hyper.shape == (8,))
     T = p.dtype.type
@@ -74,9 +75,9 @@ def adam(g, hyper, m, v, p):
 
 @kernel(hyper=np.float64)
 def rmsprop(g, hyper, v, mean, buffer, p):
-    """v = alpha v + (1 - alpha) g'^2;  p -= lr g' / (sqrt(v) + eps).
+    """v = alpha v + (1 - alpha) g'^2,  p -= lr g' / (sqrt(v) + eps).
 
-    hyper = (lr, alpha, eps, wd, mu); mean and buffer, if they are not None, as in the specification.
+    hyper = (lr, alpha, eps, wd, mu). mean and buffer (or None) work as in the specification.
     """
     _check(g.shape == v.shape == p.shape and hyper.shape == (5,))
     _check(mean is None or mean.shape == p.shape)
@@ -103,9 +104,9 @@ def rmsprop(g, hyper, v, mean, buffer, p):
 
 @kernel(total=np.float64)
 def sum_squares(g, total):
-    """total = sum of g_e^2, in float64.  g of any shape, total (1,) float64"""
+    """total = sum_e g_e^2, computed in float64.  g of any shape -> total (1,) float64."""
     if total.shape != (1,):
-        raise ValueError("total must have a single element")
+        raise ValueError("total must have shape (1,)")
     squares = 0.0
     for value in g.reshape(-1):
         squares += float(value) * float(value)
@@ -114,12 +115,12 @@ def sum_squares(g, total):
 
 @kernel(totals=np.float64, bound=np.float64, norm=np.float64, factor=np.float64)
 def clip_factor(totals, bound, norm, factor):
-    """norm = sqrt(sum of totals);  factor = min(1, bound / (norm + 1e-6)).
+    """norm = sqrt(sum of totals),  factor = min(1, bound / (norm + 1e-6)).
 
-    totals (P,), bound (1,) -> norm (1,), factor (1,), all float64
+    totals (P,), bound (1,) -> norm (1,), factor (1,), all float64.
     """
     if bound.shape != (1,) or norm.shape != (1,) or factor.shape != (1,):
-        raise ValueError("bound, norm and factor must have a single element")
+        raise ValueError("bound, norm and factor must have shape (1,)")
     total = 0.0
     for value in totals:
         total += value
@@ -130,38 +131,38 @@ def clip_factor(totals, bound, norm, factor):
 
 @kernel(factor=np.float64)
 def multiply(factor, x):
-    """x *= factor.  factor (1,) float64, x of any shape, in place"""
+    """x *= factor.  factor (1,) float64; x of any shape, updated in place."""
     if factor.shape != (1,):
-        raise ValueError("factor must have a single element")
+        raise ValueError("factor must have shape (1,)")
     x = x.reshape(-1)
-    number = x.dtype.type(factor[0])
+    scale = x.dtype.type(factor[0])
     for i in range(x.size):
-        x[i] *= number
+        x[i] *= scale
 
 
 @kernel(bound=np.float64)
 def clamp(bound, x):
-    """x = min(max(x, -bound), bound).  bound (1,) float64, x of any shape, in place; a nan stays"""
+    """x = min(max(x, -bound), bound).  bound (1,) float64; x of any shape, in place. A nan stays nan."""
     if bound.shape != (1,):
-        raise ValueError("bound must have a single element")
+        raise ValueError("bound must have shape (1,)")
     x = x.reshape(-1)
-    most = x.dtype.type(bound[0])
+    limit = x.dtype.type(bound[0])
     for i in range(x.size):
-        if x[i] > most:
-            x[i] = most
-        elif x[i] < -most:
-            x[i] = -most
+        if x[i] > limit:
+            x[i] = limit
+        elif x[i] < -limit:
+            x[i] = -limit
 
 
 @kernel(steps=np.int64)
 def ema(p, steps, decay, warmup, average):
-    """average += (1 - d) (p - average), d = decay, or min(decay, (1 + t) / (10 + t)) with `warmup`."""
+    """average += (1 - d) (p - average),  d = min(decay, (1 + t) / (10 + t)) if warmup else decay."""
     _check(p.shape == average.shape and steps.shape == (1,))
-    early = (1.0 + steps[0]) / (10.0 + steps[0])
-    rest = p.dtype.type(1 - (min(decay, early) if warmup else decay))
+    warm = (1.0 + steps[0]) / (10.0 + steps[0])
+    rate = p.dtype.type(1 - (min(decay, warm) if warmup else decay))
     p, average = p.reshape(-1), average.reshape(-1)
     for i in range(p.size):
-        average[i] += rest * (p[i] - average[i])
+        average[i] += rate * (p[i] - average[i])
 
 
 @jit
@@ -172,4 +173,4 @@ def _decayed(g, decay, p):
 @jit
 def _check(fits):
     if not fits:
-        raise ValueError("g, the moments and p must have one shape, hyper one element for each of its names")
+        raise ValueError("g, p and the optimizer state must have one shape, and hyper one value per name")

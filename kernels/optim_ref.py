@@ -1,27 +1,31 @@
-"""Optimizer updates in NumPy: the specification.
+"""Reference optimizer updates, gradient clipping and weight averaging, in NumPy: the specification.
 
-One call updates one parameter `p` in place from its gradient `g`; all arrays have one shape and type.
-`hyper` is a float64 array, read at every call, so that a schedule can change it between two calls.
+One call updates one parameter `p` in place from its gradient `g`. p, g and the optimizer state share one
+shape and one dtype; "->" separates inputs from outputs. `hyper` is a float64 array that holds the
+hyper-parameters. Kernels read it at every call, so a schedule can change it between two calls.
 """
 
 import numpy as np
 
 
 def advance(steps):
-    """steps += 1.  steps (1,) int64: the number of updates of a parameter."""
+    """steps += 1.  steps (1,) int64, updated in place: the number of updates of a parameter."""
     steps[0] += 1
 
 
 def adam_corrections(steps, hyper):
-    """c1 = 1 - b1^steps;  c2 = 1 - b2^steps.  steps (1,) int64, hyper as `adam` takes it."""
+    """c1 = 1 - b1^steps,  c2 = 1 - b2^steps.
+
+    steps (1,) int64; hyper (8,) float64 as in `adam`, whose c1 and c2 are updated in place.
+    """
     hyper[5:7] = 1 - hyper[1] ** float(steps[0]), 1 - hyper[2] ** float(steps[0])
 
 
 def sgd(g, hyper, v, p):
-    """g' = g + wd p;  v = mu v + g';  p -= lr (g' + mu v if nesterov else v).
+    """g' = g + wd p,  v = mu v + g',  p -= lr (g' + mu v if nesterov else v).
 
-    hyper = (lr, mu, wd, nesterov); v is None when mu = 0, and then p -= lr g'.
-    PyTorch's SGD with dampening 0 (Sutskever et al. 2013 for the Nesterov form).
+    g, hyper (4,) float64 = (lr, mu, wd, nesterov); v, p updated in place. With mu = 0, v is None and
+    p -= lr g'. PyTorch's SGD with dampening 0; the Nesterov form is that of Sutskever et al. 2013.
     """
     lr, momentum, decay, nesterov = hyper.astype(p.dtype)
     step = g + decay * p if decay else g
@@ -33,11 +37,12 @@ def sgd(g, hyper, v, p):
 
 
 def adam(g, hyper, m, v, p):
-    """m = b1 m + (1 - b1) g';  v = b2 v + (1 - b2) g'^2;  p -= lr/c1 m / (sqrt(v / c2) + eps).
+    """m = b1 m + (1 - b1) g',  v = b2 v + (1 - b2) g'^2,  p -= lr/c1 m / (sqrt(v / c2) + eps).
 
-    hyper = (lr, b1, b2, eps, wd, c1, c2, decoupled) with g' = g + wd p and the bias corrections
-    c1 = 1 - b1^t, c2 = 1 - b2^t of step t (Kingma & Ba 2015, algorithm 1; PyTorch's Adam). `decoupled`:
-    g' = g, and p *= 1 - lr wd beforehand (Loshchilov & Hutter 2019; PyTorch's AdamW).
+    g, hyper (8,) float64 = (lr, b1, b2, eps, wd, c1, c2, decoupled); m, v, p updated in place.
+    c1 = 1 - b1^t and c2 = 1 - b2^t are the bias corrections of step t (`adam_corrections`).
+    Coupled weight decay: g' = g + wd p (Kingma & Ba 2015, algorithm 1; PyTorch's Adam). Decoupled: g' = g,
+    and p *= 1 - lr wd before the update (Loshchilov & Hutter 2019; PyTorch's AdamW).
     """
     lr, beta1, beta2, eps, decay, c1, c2, decoupled = hyper
     T = p.dtype.type
@@ -52,12 +57,14 @@ def adam(g, hyper, m, v, p):
 
 
 def rmsprop(g, hyper, v, mean, buffer, p):
-    """v = alpha v + (1 - alpha) g'^2;  p -= lr g' / (sqrt(v) + eps).
+    """v = alpha v + (1 - alpha) g'^2,  p -= lr g' / (sqrt(v) + eps).
 
-    hyper = (lr, alpha, eps, wd, mu) with g' = g + wd p. With mean = alpha mean + (1 - alpha) g' (or None) the
-    root is that of v - mean^2, or of 0 where rounding made this negative, as for a gradient that stays the
-    same; with buffer = mu buffer + g' / (...) (or None) p -= lr buffer. PyTorch's RMSprop, which gives nan
-    there (Tieleman & Hinton 2012; centred by Graves 2013).
+    g, hyper (5,) float64 = (lr, alpha, eps, wd, mu); v, mean or None, buffer or None, p updated in place.
+    g' = g + wd p. If mean is not None (centered): mean = alpha mean + (1 - alpha) g', and sqrt(v - mean^2)
+    takes the place of sqrt(v). If buffer is not None (momentum): buffer = mu buffer + g' / (...), and
+    p -= lr buffer. PyTorch's RMSprop, except where rounding makes v - mean^2 negative, as for a constant
+    gradient: here it counts as 0, in PyTorch the result is nan.
+    Tieleman & Hinton 2012; centered: Graves 2013.
     """
     lr, alpha, eps, decay, momentum = hyper
     T = p.dtype.type
@@ -78,34 +85,42 @@ def rmsprop(g, hyper, v, mean, buffer, p):
 
 
 def sum_squares(g, total):
-    """total = sum of g_e^2, in float64.  g of any shape, total (1,) float64"""
+    """total = sum_e g_e^2, computed in float64.
+
+    g of any shape -> total (1,) float64.
+    """
     total[0] = np.sum(np.square(g, dtype=np.float64))
 
 
 def clip_factor(totals, bound, norm, factor):
-    """norm = sqrt(sum of totals);  factor = min(1, bound / (norm + 1e-6)): PyTorch's clip_grad_norm_.
+    """norm = sqrt(sum of totals),  factor = min(1, bound / (norm + 1e-6)).
 
-    totals (P,) sums of squares, bound (1,) -> norm (1,), factor (1,), all float64; nan for a norm of nan.
+    totals (P,) sums of squares of P gradients, bound (1,) -> norm (1,), factor (1,), all float64. A norm of
+    nan gives a factor of nan. PyTorch's clip_grad_norm_.
     """
     norm[0] = np.sqrt(sum(totals.tolist()))
     factor[0] = np.minimum(bound[0] / (norm[0] + 1e-6), 1)
 
 
 def multiply(factor, x):
-    """x *= factor.  factor (1,) float64, x of any shape, in place"""
+    """x *= factor.  factor (1,) float64; x of any shape, updated in place."""
     x *= x.dtype.type(factor[0])
 
 
 def clamp(bound, x):
-    """x = min(max(x, -bound), bound).  bound (1,) float64, x of any shape, in place; a nan stays"""
-    most = x.dtype.type(bound[0])
-    np.clip(x, -most, most, out=x)
+    """x = min(max(x, -bound), bound).
+
+    bound (1,) float64; x of any shape, updated in place. A nan stays nan.
+    """
+    limit = x.dtype.type(bound[0])
+    np.clip(x, -limit, limit, out=x)
 
 
 def ema(p, steps, decay, warmup, average):
-    """average += (1 - d) (p - average), d = decay, or min(decay, (1 + t) / (10 + t)) with `warmup`.
+    """average += (1 - d) (p - average),  d = min(decay, (1 + t) / (10 + t)) if warmup else decay.
 
-    p, average of one shape; steps (1,) int64 = t, the number of averages made before this one.
+    p; steps (1,) int64 = t, the number of earlier calls; decay (a Python float), warmup (bool);
+    average of p's shape, updated in place. The exponential moving average of the weights.
     """
     t = float(steps[0])
     d = min(decay, (1 + t) / (10 + t)) if warmup else decay

@@ -1,4 +1,4 @@
-"""Pooling kernels in Numba: the twin of `pool_ref.py`, bit for bit."""
+"""Numba max and average pooling and their gradients: the same bits as their specification, `pool_ref.py`."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ TAPS = (np.int32, np.int64)
 
 @kernel(taps=TAPS)
 def max_pool_forward(x, window, stride, padding, y, taps):
-    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c]; taps = r S + s of the first largest."""
+    """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c];  taps = r S + s of the maximum."""
     _check(x.shape, y.shape, window, stride)
     _check_taps(taps, y)
     for n in range(y.shape[0]):
@@ -19,7 +19,7 @@ def max_pool_forward(x, window, stride, padding, y, taps):
                 left = q * stride[1] - padding[1]
                 best, winner = y[n, p, q], taps[n, p, q]
                 best[:] = -np.inf
-                winner[:] = -1  # nobody yet
+                winner[:] = -1  # no maximum yet
                 for r in range(max(0, -top), min(window[0], x.shape[1] - top)):
                     for s in range(max(0, -left), min(window[1], x.shape[2] - left)):
                         pixel = x[n, top + r, left + s]
@@ -33,7 +33,7 @@ def max_pool_forward(x, window, stride, padding, y, taps):
 
 @kernel(taps=TAPS)
 def max_pool_dx(dy, taps, window, stride, padding, dx):
-    """dx[n, h, w, c] = sum of dy[n, p, q, c] over the windows of which the pixel is the winner."""
+    """dx[n, h, w, c] = sum of dy[n, p, q, c] over the windows (p, q) whose maximum is this pixel."""
     _check(dx.shape, dy.shape, window, stride)
     _check_taps(taps, dy)
     dx[:] = 0
@@ -70,7 +70,7 @@ def avg_pool_forward(x, window, stride, padding, y):
 
 @kernel()
 def avg_pool_dx(dy, window, stride, padding, dx):
-    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows that see the pixel."""
+    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows (p, q) that contain this pixel."""
     _check(dx.shape, dy.shape, window, stride)
     factor = dx.dtype.type(1 / (window[0] * window[1]))
     dx[:] = 0
@@ -98,12 +98,12 @@ def _add(row, total):
 def _check(x, y, window, stride):
     """Shapes (N, H, W, C), (N, P, Q, C)."""
     if x[0] != y[0] or x[3] != y[3]:
-        raise ValueError("the images in and out must be as many, with as many channels")
+        raise ValueError("input (N, H, W, C) and output (N, P, Q, C) must have the same N and C")
     if min(window) < 1 or min(stride) < 1:
-        raise ValueError("window and stride must be positive")
+        raise ValueError("window and stride must be at least 1")
 
 
 @jit
 def _check_taps(taps, y):
     if taps.shape != y.shape or taps.itemsize != y.itemsize:
-        raise ValueError("taps must have the shape of the outputs, and integers of the width of their type")
+        raise ValueError("taps must have the output's shape: int32 for float32, int64 for float64")

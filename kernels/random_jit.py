@@ -1,6 +1,6 @@
-"""Counter-based random bits, and dropout, in Numba: the twin of `random_ref.py`, bit for bit.
+"""Numba counter-based random bits and dropout: the same bits as their specification, `random_ref.py`.
 
-Numba takes uint64 with int64 to float64, so every integer here is made a uint64 first.
+Numba promotes uint64 with int64 to float64, so every integer here is first converted to uint64.
 """
 
 import numpy as np
@@ -12,24 +12,24 @@ GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, SplitMix64's incr
 
 @kernel(state=np.uint64, bits=np.uint64)
 def random_next(state, bits):
-    """bits = _mix(key + GOLDEN _mix(count));  count += 1.
+    """bits = mix(key + GOLDEN mix(count)),  count += 1.
 
-    state (2,) uint64 = (key, count), changed; bits (1,) uint64: the key of one draw.
+    state (2,) uint64 = (key, count), updated in place -> bits (1,) uint64: the key of one draw.
     """
     if state.shape != (2,) or bits.shape != (1,):
-        raise ValueError("state must have two elements, bits one")
+        raise ValueError("state must have shape (2,) and bits (1,)")
     bits[0] = _mix(state[0] + GOLDEN * _mix(state[1]))
     state[1] += np.uint64(1)
 
 
 @kernel(bits=np.uint64)
 def dropout(x, bits, rate, y):
-    """y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0), u_e uniform in [0, 1).
+    """y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0),  u_e uniform in [0, 1).
 
-    x, y of one shape (elements e in C order), bits (1,) uint64 from `random_next`.
+    x of any shape, with elements e in C order; bits (1,) uint64 of `random_next` -> y of x's shape.
     """
     if x.shape != y.shape or bits.shape != (1,):
-        raise ValueError("x and y must have one shape, bits a single element")
+        raise ValueError("x and y must have the same shape, and bits shape (1,)")
     T = x.dtype.type
     scale, zero = T(1 / (1 - rate) if rate < 1 else 0), T(0)
     threshold = np.uint64(rate * 2.0**32)

@@ -1,8 +1,8 @@
-"""Counter-based random bits, and dropout, in NumPy: the specification.
+"""Reference counter-based random bits and dropout, in NumPy: the specification.
 
-A random bit is a function of (key, count, element) alone, so it does not depend on threads, on the
-order of calls or on a hidden generator. The mixer is the output function of SplitMix64
-(Steele, Lea & Flood 2014, "Fast splittable pseudorandom number generators").
+A random bit is a function of (key, count, element) alone: neither the number of threads, nor the order of
+calls, nor a hidden generator affects it. The mixing function is the output function of SplitMix64 (Steele,
+Lea & Flood 2014, "Fast splittable pseudorandom number generators"). "->" separates inputs from outputs.
 """
 
 import numpy as np
@@ -18,9 +18,10 @@ def _mix(z):
 
 
 def random_next(state, bits):
-    """bits = mix(key + GOLDEN mix(count));  count += 1.
+    """bits = mix(key + GOLDEN mix(count)),  count += 1.
 
-    state (2,) uint64 = (key, count), changed; bits (1,) uint64: the key of one draw.
+    state (2,) uint64 = (key, count), updated in place -> bits (1,) uint64: the key of one draw.
+    All arithmetic is modulo 2^64.
     """
     with np.errstate(over="ignore"):
         bits[0] = _mix(state[0] + GOLDEN * _mix(state[1]))
@@ -28,11 +29,12 @@ def random_next(state, bits):
 
 
 def dropout(x, bits, rate, y):
-    """y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0), u_e uniform in [0, 1).
+    """y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0),  u_e uniform in [0, 1).
 
-    x, y of one shape (elements e in C order), bits (1,) uint64 from `random_next`.
-    u_e is half a word of SplitMix64: word = mix(bits + GOLDEN (e // 2 + 1)), its low 32 bits for
-    an even e, the high ones for an odd e, over 2^32. The same call with dy gives the gradient.
+    x of any shape, with elements e in C order; bits (1,) uint64 of `random_next`; rate (a Python float)
+    -> y of x's shape.
+    u_e is half of the word mix(bits + GOLDEN (e // 2 + 1)), divided by 2^32: the low 32 bits for an even e,
+    the high 32 bits for an odd e. The same call with dy in place of x gives the gradient.
     """
     pairs = np.arange(1, (x.size + 1) // 2 + 1, dtype=np.uint64)
     words = _mix(bits[0] + GOLDEN * pairs)

@@ -1,1 +1,1 @@
-"""What the Numba kernels share: their cache on disk, vectorized mathematics, scalar functions, CSV cells."""
+"""Code shared by the Numba kernels: disk cache, vectorized math functions, scalar functions, CSV parsing."""

@@ -1,38 +1,39 @@
-"""The inner loop of reading CSV: bytes to numbers, compiled by Numba and kept in its cache."""
+"""Parse CSV bytes into a table of numbers: the inner loop of `fn.data.read_csv`, compiled by Numba."""
 
 import numpy as np
 
 from fastnn.kernels.jit.numba_cache import jit, kernel
 
-# How `parse` ends: all rows of this piece are read, a cell is left to Python, or a row has a wrong length.
+# The results of `parse`: all rows of this chunk are read, a cell needs Python's parser, a row is too short or
+# too long.
 DONE, OTHER, SHORT, LONG = 0, 1, 2, 3
 
 NEWLINE, RETURN, SPACE, TAB = 10, 13, 32, 9
 ZERO, NINE, MINUS, PLUS, POINT, SMALL_E, LARGE_E = 48, 57, 45, 43, 46, 101, 69
 
-# 10^0 to 10^22 are exact in float64, and so are whole numbers of 15 digits: one product or quotient of the
-# two is rounded once, which makes it the nearest number (Clinger 1990). All else is left to Python's float.
+# 10^0 to 10^22 and integers of up to 15 digits are exact in float64. Their product or quotient is rounded
+# once, so it is the correctly rounded value (Clinger 1990). Python's float parses all other cells.
 POWERS = 10.0 ** np.arange(23)
 MOST_DIGITS = 15
 
 
 @kernel(text=np.uint8, table=(np.uint8, np.float32, np.float64), labels=np.float64, state=np.int64)
 def parse(text, end, delimiter, label, whole, table, labels, state):
-    """Read whole rows from state = (position, row, column) on, until one begins at or behind `end`.
+    """Parse whole rows, starting at state = (position, row, column), until a row begins at or after `end`.
 
-    text: the file's bytes; table (rows, columns without the label), labels (rows,), the column `label` or
-    -1. With `whole` a cell that is no number from 0 to 255 is left to Python. Returns how it ended; state
-    says where.
+    text: the bytes of the file; table (rows, columns without the label), labels (rows,): outputs; label:
+    the index of the label's column, or -1. With `whole`, a cell that is not an integer from 0 to 255 is left
+    to Python. Returns DONE, OTHER, SHORT or LONG, and updates state to the place where parsing stopped.
     """
     position, row, column = state[0], state[1], state[2]
     columns = table.shape[1] + (1 if label >= 0 else 0)
     size, rows = text.size, table.shape[0]
     if not (-1 <= label < columns and (label < 0 or labels.size >= rows)):
-        raise ValueError("label must be a column or -1, and labels have room for all rows")
+        raise ValueError("label must be a column index or -1, and labels must have one element per row")
     if not (0 <= position <= size and 0 <= row <= rows and 0 <= column <= (columns if row < rows else 0)):
-        raise ValueError("state must be a place in the text and a cell of the table")
+        raise ValueError("state must be (position in the text, row, column of the table)")
     while position < size and (column > 0 or position < end):
-        # Nearly all cells of images: up to three digits, a delimiter behind them, not the last of a row.
+        # Fast path for nearly all cells of images: up to three digits and a delimiter, not the last of a row.
         if position + 4 <= size and 0 < column < columns - 1:
             at, pixel = position, np.int64(0)
             while at < position + 3 and ZERO <= text[at] <= NINE:
@@ -43,17 +44,17 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
                 column += 1
                 position = at + 1
                 continue
-        if column == 0:  # blank lines do not count
-            start = _behind_spaces(text, position)
+        if column == 0:  # skip blank lines
+            start = _skip_spaces(text, position)
             if start == size or text[start] == NEWLINE:
                 position = min(start + 1, size)
                 continue
             if row == rows:
                 break
-        value, behind = _number(text, position, whole)
-        at = _behind_spaces(text, behind)
+        value, after = _parse_number(text, position, whole)
+        at = _skip_spaces(text, after)
         at_end = at == size or text[at] == NEWLINE
-        if behind == position or not (at_end or text[at] == delimiter):
+        if after == position or not (at_end or text[at] == delimiter):
             state[0], state[1], state[2] = position, row, column
             return OTHER
         if column == columns:
@@ -78,7 +79,7 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
 
 
 @jit
-def _behind_spaces(text, position):
+def _skip_spaces(text, position):
     while position < text.size and (
         text[position] == SPACE or text[position] == TAB or text[position] == RETURN
     ):
@@ -87,16 +88,16 @@ def _behind_spaces(text, position):
 
 
 @jit
-def _number(text, position, whole):
-    """The number that begins at `position`, and where it ends: at `position` if it is left to Python."""
+def _parse_number(text, position, whole):
+    """Return (value, end) of the number that starts at `position`; end = position leaves it to Python."""
     start = position
-    position = _behind_spaces(text, position)
+    position = _skip_spaces(text, position)
     negative = False
     if position < text.size and (text[position] == MINUS or text[position] == PLUS):
         negative = text[position] == MINUS
         position += 1
     digits, mantissa, exponent, any_digit = 0, 0, 0, False
-    behind_point = False
+    after_point = False
     while position < text.size:
         byte = text[position]
         if ZERO <= byte <= NINE:
@@ -106,9 +107,9 @@ def _number(text, position, whole):
             if digits > MOST_DIGITS:
                 return 0.0, start
             mantissa = 10 * mantissa + np.int64(byte) - ZERO
-            exponent -= 1 if behind_point else 0
-        elif byte == POINT and not behind_point and not whole:
-            behind_point = True
+            exponent -= 1 if after_point else 0
+        elif byte == POINT and not after_point and not whole:
+            after_point = True
         else:
             break
         position += 1

@@ -1,12 +1,12 @@
-"""How the Numba kernels are compiled, and where their machine code is kept between two runs.
+"""Compile the Numba kernels and cache their machine code in the user's cache folder.
 
-Importing this loads Numba, so only `*_jit.py` does it.
+Importing this module loads Numba, so only the `*_jit.py` modules and kernels/jit import it.
 
-Numba's own `cache=True` keeps its files next to the source, where they outlive an uninstall and shadow a
-later editable install. Ours are in a private folder of the user's cache, one per version of everything
-that shapes them. Numba compares a stamp of the source and recompiles what is stale. A damaged file makes
-it raise at best (a block of zeros in the machine code is a segmentation fault, tried with 0.68), so each
-entry carries its checksum, and what does not fit is deleted and compiled again.
+Numba's own `cache=True` writes its files next to the source, where they outlive an uninstall and shadow a
+later editable install. This module uses a private folder of the user's cache instead, one per fastnn, Numba,
+llvmlite and CPU. Numba compares a stamp of the source and recompiles stale entries. A damaged file makes
+Numba raise at best (a block of zeros in the machine code causes a segmentation fault, tried with 0.68), so
+each entry carries a checksum; an entry that fails the check is deleted and compiled again.
 """
 
 import contextlib
@@ -31,13 +31,13 @@ from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 
-# No fastmath: it would drop nan and infinity, and reorder sums.
+# No fastmath: it assumes that there is no nan or inf, and reorders sums.
 OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 FLOATS = (np.float32, np.float64)
 
-# For the functions that kernels call. They are compiled into the kernel, so they must be in its file, or in
-# one of these: the stamp of a cache entry is that of its source and of them.
+# Decorator for functions that kernels call. They are compiled into the kernel, so they must be in its
+# file or in one of the SHARED files: the stamp of a cache entry covers these files only.
 jit = numba.jit(**OPTIONS)
 SHARED = [Path(__file__).with_name("vmath.py"), Path(__file__).parents[1] / "random_jit.py"]
 
@@ -45,17 +45,17 @@ SHARED = [Path(__file__).with_name("vmath.py"), Path(__file__).parents[1] / "ran
 def kernel(**dtypes):
     """Decorate a kernel: `@kernel()`, or `@kernel(label=np.int64, ...)`.
 
-    `dtypes` gives the type, or a tuple of types, of those arrays that do not share the one floating type
-    of the call.
+    `dtypes` gives the dtype, or a tuple of dtypes, of each array argument that does not share the floating
+    dtype of the call.
     """
 
     def decorate(function):
-        if numba.config.DISABLE_JIT:  # plain Python for a debugger, as from `jit`
+        if numba.config.DISABLE_JIT:  # plain Python for a debugger, as `numba.jit` does
             return function
         dispatcher = Kernel(function, targetoptions=OPTIONS)
         dispatcher.dtypes = dtypes
         if FOLDER is not None:
-            # RuntimeError: the folder has become unwritable, or the source has no file.
+            # RuntimeError: the folder is no longer writable, or the function has no source file.
             with contextlib.suppress(RuntimeError):
                 dispatcher._cache = _Cache(function)
         return dispatcher
@@ -64,9 +64,11 @@ def kernel(**dtypes):
 
 
 class Kernel(CPUDispatcher):
-    """A compiled kernel. It checks types only when a combination of them comes for the first time:
-    for a known one Numba's dispatcher goes straight to the machine code. That dispatcher does not tell
-    a byte-swapped array from a native one (and reads wrong numbers, though never outside the array).
+    """A compiled kernel that checks its argument types.
+
+    The check runs once per combination of types: for a known combination, Numba's dispatcher jumps straight
+    to the machine code. That dispatcher cannot tell a byte-swapped array from a native one: it then reads
+    wrong values, but never outside of the array.
     """
 
     dtypes = {}  # noqa: RUF012 (set by `kernel` on each instance)
@@ -86,19 +88,22 @@ class Kernel(CPUDispatcher):
                 continue
             if not value.flags.c_contiguous:
                 raise TypeError(f"{self.__name__}: {name} must be C-contiguous")
-            wanted = self.dtypes.get(name, FLOATS)
-            if value.dtype not in (wanted if isinstance(wanted, tuple) else (wanted,)):
-                raise TypeError(f"{self.__name__}: {name} has the wrong type, {value.dtype}")
+            accepted = self.dtypes.get(name, FLOATS)
+            accepted = accepted if isinstance(accepted, tuple) else (accepted,)
+            if value.dtype not in accepted:
+                names = " or ".join(np.dtype(dtype).name for dtype in accepted)
+                raise TypeError(f"{self.__name__}: {name} must have dtype {names}, got {value.dtype}")
             if name not in self.dtypes:
                 shared[name] = value.dtype
         if len(set(shared.values())) > 1:
-            raise TypeError(f"{self.__name__}: {', '.join(shared)} must share one floating type")
+            raise TypeError(f"{self.__name__}: {', '.join(shared)} must have the same dtype")
 
 
 def cache_folder():
-    """The folder for the cache of this fastnn, Numba, llvmlite and CPU, created if need be.
+    """Return the cache folder for this fastnn, Numba, llvmlite and CPU; create it if needed.
 
-    None if it cannot be created, or if others can write there: to load a cache entry is to run it.
+    Returns None if the folder cannot be created or if other users can write to it, because loading a cache
+    entry executes it.
     """
     key = "-".join(
         (
@@ -110,13 +115,13 @@ def cache_folder():
     )
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        if not base.is_absolute():  # unset or invalid, in the words of the XDG specification
+        if not base.is_absolute():  # unset, or relative, which the XDG specification calls invalid
             base = Path.home() / ".cache"
         folder = base / "fastnn" / "numba" / key
         for path in (*reversed(folder.parents), folder):
             path.mkdir(mode=0o700, exist_ok=True)
         status = folder.stat()
-    except (OSError, RuntimeError):  # RuntimeError: this user has no home
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         return None
     private = status.st_uid == os.getuid() and not status.st_mode & 0o022
     return folder if private else None
@@ -126,14 +131,14 @@ FOLDER = cache_folder()
 
 
 class _Locator(_SourceFileBackedLocatorMixin, _CacheLocator):
-    """Tells Numba where the cache of a function is, and when it is stale."""
+    """Tell Numba where the cache of a function is, and when it is stale."""
 
     def __init__(self, function, source):
         self._py_file = source
         self._lineno = function.__code__.co_firstlineno
 
     def get_cache_path(self):
-        # Numba's name for the folder of the source, so that two installations do not disturb each other.
+        # Numba's name for the source folder keeps two installations apart.
         return str(FOLDER / self.get_suitable_cache_subpath(self._py_file))
 
     def get_source_stamp(self):
@@ -142,7 +147,7 @@ class _Locator(_SourceFileBackedLocatorMixin, _CacheLocator):
 
 
 class _Entry(CompileResultCacheImpl):
-    """Turns a compiled function into a checksum and bytes, and back."""
+    """Serialize a compiled function as (checksum, bytes), and restore it."""
 
     _locator_classes = (_Locator,)
 
@@ -158,15 +163,17 @@ class _Entry(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of one function, which never stands in the way: it is deleted if it cannot be read."""
+    """Numba's cache of one function. Entries that cannot be read are deleted; entries that cannot be written
+    are skipped.
+    """
 
     _impl_class = _Entry
 
     def load_overload(self, sig, target_context):
-        # What unpickling raises on damaged bytes is any exception at all.
+        # Unpickling damaged bytes can raise any exception.
         with contextlib.suppress(Exception):
             loaded = super().load_overload(sig, target_context)
-            # Two processes that compile at once can give one file name to two signatures.
+            # Two processes that compile at the same time can give two signatures the same file name.
             if loaded is None or loaded.signature.args == tuple(sig):
                 return loaded
         for path in Path(self.cache_path).glob(glob.escape(self._impl.filename_base) + ".*"):
@@ -174,5 +181,5 @@ class _Cache(FunctionCache):
         return None
 
     def save_overload(self, sig, data):
-        with contextlib.suppress(OSError):  # a full disk, or a folder deleted meanwhile
+        with contextlib.suppress(OSError):  # the disk is full, or the folder was deleted in the meantime
             super().save_overload(sig, data)

@@ -1,4 +1,4 @@
-"""A scalar Python function of a user, as loops over arrays: compiled by Numba, or called number by number."""
+"""Apply a user's scalar Python function to arrays: compiled by Numba, or called once per element."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Scalar = Callable[..., float]
 class ScalarFunction:
     """y_e = function(x_e, ...) for each element e of one or more inputs of one shape and type.
 
-    Raises TypeError for what is not a function of `inputs` numbers.
+    Raises TypeError if `function` is not a callable that takes `inputs` numbers.
     """
 
     def __init__(self, function: Scalar, inputs: int, name: str) -> None:
@@ -39,7 +39,7 @@ class ScalarFunction:
         out.reshape(-1)[:] = [self.function(*numbers) for numbers in each]
 
     def compiled(self, dtype: np.typing.DTypeLike) -> Any:
-        """The loop as a Numba `cfunc` on (in*, ..., out*, n) of that type, compiled on first use.
+        """The loop as a Numba `cfunc` on (in*, ..., out*, n) of that dtype, compiled on first use.
 
         Raises ImportError without Numba, TypeError if Numba cannot compile the function.
         """
@@ -49,7 +49,7 @@ class ScalarFunction:
         return self._compiled[name]
 
     def address(self, dtype: np.typing.DTypeLike) -> int:
-        """Where the machine code of `compiled(dtype)` is."""
+        """The address of the machine code of `compiled(dtype)`."""
         return int(self.compiled(dtype).address)
 
     def _compile(self, name: str) -> Any:
@@ -62,7 +62,7 @@ class ScalarFunction:
             ) from error
         number = getattr(numba.types, name)
         pointers = [numba.types.CPointer(number)] * (self.inputs + 1)
-        # Inlined by LLVM, so that the loop can be vectorised; no exceptions for a division by zero.
+        # LLVM inlines the function, so the loop can be vectorized. error_model: 1 / 0 is inf, no exception.
         options = {"nopython": True, "nogil": True, "error_model": "numpy"}
         scalar = numba.jit(**options)(self.function)
         try:
@@ -71,11 +71,11 @@ class ScalarFunction:
         except NumbaError as error:
             reason = str(error).strip().splitlines()
             raise TypeError(
-                f"{self.name} cannot be compiled by Numba, which knows numbers and the module math: "
+                f"{self.name} cannot be compiled by Numba, which supports numbers and the module math: "
                 f"{reason[-1] if reason else error}; write a subclass of fn.Layer instead"
             ) from error
 
-    # Machine code stays in its process; a copy compiles again.
+    # Machine code cannot be pickled or copied; the copy compiles again.
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_compiled": {}}
 

@@ -1,8 +1,9 @@
-"""exp, expm1, log, log1p, sigmoid and tanh for Numba kernels, to about two ulp: the twin of `vmath.hpp`.
+"""Vectorizable exp, expm1, log, log1p, sigmoid and tanh for Numba kernels, accurate to about two ulp.
 
-Numba makes a call of libm, for one number, of each `math.exp`. These consist of arithmetic and of the bits of
-numbers alone, so that LLVM puts whole vectors through a loop over them. The methods, and why they are as good
-as that, stand in `vmath.hpp`; here products and sums are rounded apart, since Numba does not fuse them.
+Numba turns each `math.exp` into a libm call for a single value. The functions here use only arithmetic and
+integer operations on the bits of floats, so LLVM vectorizes loops over them. `vmath.hpp` holds the same
+functions for C++; its comments describe the methods and why they are accurate. In this module each product
+and each sum is rounded, since Numba does not fuse them.
 """
 
 import math
@@ -13,7 +14,8 @@ from numba.extending import intrinsic, overload
 
 from fastnn.kernels.jit.numba_cache import OPTIONS
 
-# LLVM does not vectorize a loop with a call in it, and calls what is large and called twice.
+# LLVM does not vectorize a loop that contains a call, and by itself does not inline a large function that is
+# called twice.
 INLINED = {**OPTIONS, "forceinline": True}
 inlined = jit(**INLINED)
 
@@ -21,8 +23,8 @@ INTEGERS = {types.float32: types.int32, types.float64: types.int64}
 FLOATS = {integer: floating for floating, integer in INTEGERS.items()}
 
 
-def _reinterpreted(others):
-    """A function that takes the bits of a number for those of a number of another type."""
+def _bitcast(others):
+    """A function that reinterprets the bits of a value as a value of another type (`others`: from -> to)."""
 
     @intrinsic
     def reinterpret(typing_context, number):
@@ -34,20 +36,21 @@ def _reinterpreted(others):
     return reinterpret
 
 
-bits_of, number_of = _reinterpreted(INTEGERS), _reinterpreted(FLOATS)
+bits_of, float_of = _bitcast(INTEGERS), _bitcast(FLOATS)
 
 
 def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low, high):
-    """The functions for the floating type T, whose bits an integer of the type Word holds.
+    """Build the functions for the floating dtype T; Word is the integer dtype of the same width.
 
-    ln2 = (high part, of which small multiples are exact; the rest). exp is 0 below `low`, inf above `high`.
+    ln2 = (high part, short enough that its small multiples are exact; the remainder). exp is 0 below `low`
+    and inf above `high`.
     """
     bits = 8 * np.dtype(T).itemsize
     mantissa_bits = bits - 1 - exponent_bits
     bias = 2 ** (exponent_bits - 1) - 1
     zero, one, two = T(0), T(1), T(2)
     log2_e, ln2_high, ln2_low, low, high = T(log2_e), T(ln2[0]), T(ln2[1]), T(low), T(high)
-    magic = T(1.5 * 2.0**mantissa_bits)  # adding it rounds to an integer, which stands in the last bits
+    magic = T(1.5 * 2.0**mantissa_bits)  # adding it rounds to an integer and leaves that in the lowest bits
     magic_bits = int(magic.view(Word))
     factorials = tuple(T(1 / math.factorial(i)) for i in range(exp_terms, 1, -1))
     odd = tuple(T(1 / (2 * i + 1)) for i in range(log_terms, 0, -1))
@@ -59,11 +62,11 @@ def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low
 
     @inlined
     def power_of_two(k):
-        return number_of(Word((k + bias) << mantissa_bits))
+        return float_of(Word((k + bias) << mantissa_bits))
 
     @inlined
     def reduced(x):
-        """k, and exp(r) - 1 with x = k ln(2) + r, |r| <= ln(2)/2."""
+        """Return k and exp(r) - 1, where x = k ln(2) + r and |r| <= ln(2)/2."""
         shifted = x * log2_e + magic
         n = shifted - magic
         r = (x - n * ln2_high) - n * ln2_low
@@ -74,9 +77,9 @@ def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low
 
     @inlined
     def exp(x):
-        within = low if x < low else high if x > high else x  # a nan stays
+        within = low if x < low else high if x > high else x  # a nan stays nan
         k, series = reduced(within)
-        first = k >> 1  # two factors, since the result may be subnormal
+        first = k >> 1  # scale by two factors, since the result may be subnormal
         return (series + one) * power_of_two(first) * power_of_two(k - first)
 
     @inlined
@@ -91,7 +94,7 @@ def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low
         is_subnormal = x < tiny
         scaled = x * subnormal_scale if is_subnormal else x
         exponent = (bits_of(scaled) - root_half_bits) >> mantissa_bits
-        m = number_of(Word(bits_of(scaled) - (exponent << mantissa_bits)))
+        m = float_of(Word(bits_of(scaled) - (exponent << mantissa_bits)))
         e = T(exponent - subnormal_shift if is_subnormal else exponent)
         f = m - one
         s = f / (f + two)
@@ -118,7 +121,7 @@ def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low
     def tanh(x):
         m = expm1_of_negative(abs(x) * -two)
         size = m / (m + two)
-        return number_of(Word((bits_of(size) & ~sign) | (bits_of(x) & sign)))
+        return float_of(Word((bits_of(size) & ~sign) | (bits_of(x) & sign)))
 
     return {
         "exp": exp,
@@ -157,27 +160,27 @@ _TYPES = {
 
 
 def exp(x):
-    """exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan."""
+    """exp(x): inf on overflow, gradual underflow to subnormals and 0, nan for nan."""
     return np.exp(x)
 
 
 def expm1_of_negative(x):
-    """exp(x) - 1 for x <= 0, accurate near 0 as well."""
+    """exp(x) - 1 for x <= 0, accurate near 0 too."""
     return np.expm1(x)
 
 
 def log(x):
-    """log(x): -inf for 0, nan for what is negative, inf for inf."""
+    """log(x): -inf for 0, nan for negative x, inf for inf."""
     return np.log(x)
 
 
 def log1p_of_small(x):
-    """log(1 + x) for 0 <= x <= 1, accurate near 0 as well."""
+    """log(1 + x) for 0 <= x <= 1, accurate near 0 too."""
     return np.log1p(x)
 
 
 def sigmoid(x):
-    """1 / (1 + exp(-x)), from exp(-|x|), which cannot overflow."""
+    """1 / (1 + exp(-x)), computed from exp(-|x|), which cannot overflow."""
     e = np.exp(-abs(x))
     return (e if x < 0 else 1) / (1 + e)
 
@@ -188,7 +191,7 @@ def tanh(x):
 
 
 def _compile(function):
-    """Let Numba take the function of the argument's type in the place of `function`."""
+    """Make Numba replace `function` by its implementation for the dtype of the argument."""
 
     @overload(function, jit_options=INLINED)
     def chosen(x):

@@ -136,5 +136,5 @@ def test_table_has_times_rates_speedups_and_means(conv_table):
 
 def test_unknown_layers_are_rejected(conv_table, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["conv_table.py", "--layers", "inception"])
-    with pytest.raises(SystemExit, match="no layer begins like that: there are lenet conv1"):
+    with pytest.raises(SystemExit, match="no layer starts with inception: choose from lenet conv1"):
         conv_table.main()

@@ -133,7 +133,7 @@ def test_pieces_of_any_length_give_the_same_table(csv, monkeypatch):
     [
         ({"label": 2}, "label must be a column"),
         ({"label": -2}, "label must be a column"),
-        ({"labels": np.empty(0)}, "room for all rows"),
+        ({"labels": np.empty(0)}, "one element per row"),
         ({"state": [-1, 0, 0]}, "state must be"),
         ({"state": [9, 0, 0]}, "state must be"),
         ({"state": [0, 2, 0]}, "state must be"),

@@ -1,5 +1,5 @@
-// The warp: exact where it only gathers, and within its arrays wherever coordinates lead. And what draws the
-// coordinates, which must be the same with any number of threads.
+// Tests the warp: it must be exact where it only gathers, and stay within its arrays for any coordinates.
+// Tests also that the random coordinates are the same for any number of threads.
 #pragma once
 
 #include "cases.hpp"

@@ -1,6 +1,6 @@
-// What the driver calls: a kernel with its arrays, each of which knows what it must hold afterwards.
+// A case of the driver: a kernel call with its arrays, each with its expected contents after the call.
 //
-// For one program only: everything here is private to the file that includes it.
+// Everything here is private to the single file that includes it.
 #pragma once
 
 #include <sys/mman.h>
@@ -42,11 +42,11 @@ bool verbose = false;
     std::_Exit(1);
 }
 
-// --- cases: a call, and what its arrays hold ---
+// --- cases: a call and the contents of its arrays ---
 
 using Bytes = std::vector<char>;
 
-// What an output holds before the call, in every byte: nan in both float types.
+// The value of every byte of an output before the call: nan in both float types.
 constexpr char POISON = char(0xff);
 
 struct Argument {
@@ -72,7 +72,7 @@ template <class S> Argument input(const std::vector<S> &values) {
     return {Argument::INPUT, sizeof(S), bytes_of(values), {}};
 }
 
-// What a kernel changes in place; `expected` may be left open.
+// An argument that a kernel changes in place; `expected` may be empty.
 template <class S> Argument updated(const std::vector<S> &values, const std::vector<S> &expected = {}) {
     return {Argument::UPDATED, sizeof(S), bytes_of(values), bytes_of(expected)};
 }
@@ -81,7 +81,7 @@ template <class S> Argument output(int64_t count) {
     return {Argument::OUTPUT, sizeof(S), Bytes(std::size_t(count) * sizeof(S), POISON), {}};
 }
 
-// An output that the kernel must fill with exactly these values.
+// An output that must hold exactly these values after the call.
 template <class S> Argument output(const std::vector<S> &expected) {
     Argument argument = output<S>(int64_t(expected.size()));
     argument.expected = bytes_of(expected);
@@ -109,8 +109,9 @@ Case serial(Case c) {
 
 // --- running a case ---
 
-// Where an array lies: in a heap block of exactly its size, or so that it ends where a page begins that may
-// not be touched. There it is aligned to its elements, and to more only if its size happens to be round.
+// The memory of an array: a heap block of exactly its size, or memory that ends at a protected page. In the
+// second case the array is aligned to its elements, and to more only if its size happens to be a multiple of
+// that.
 enum Place { HEAP, BEFORE_GUARD };
 
 class Block {
@@ -148,7 +149,7 @@ private:
     char *data_ = nullptr;
 };
 
-// The arrays of a case in memory, ready to be run. With `in_place` = {i, j} argument j is the very array i.
+// The arrays of a case in memory, ready to run. With `in_place` = {i, j}, argument j is the same array as i.
 class Prepared {
 public:
     explicit Prepared(const Case &c, Place place = HEAP, std::pair<int, int> in_place = {-1, -1})
@@ -188,7 +189,7 @@ std::vector<Bytes> result_of(const Case &c, int threads, Place place = HEAP) {
     return prepared.contents();
 }
 
-// Whether an element of an output still is what it was before the call.
+// Whether an element of an output is unchanged since before the call.
 bool has_poisoned_element(const Argument &argument, const Bytes &bytes) {
     for (std::size_t begin = 0; begin < bytes.size(); begin += argument.element) {
         bool whole = true;
@@ -219,8 +220,8 @@ void check_on_this_thread(const Case &c) {
                      " threads, or at another alignment");
 }
 
-// On a thread of its own: a thread's scratch memory only grows, and here it shall be no larger than this case
-// needs.
+// Runs on a thread of its own: a thread's scratch memory only grows, and here it must be no larger than this
+// case needs.
 void check(const Case &c) {
     if (verbose) std::fprintf(stderr, "%s\n", c.name.c_str());
     std::thread([&c] { check_on_this_thread(c); }).join();
@@ -245,15 +246,15 @@ std::mt19937_64 random_bits(0);
 
 int64_t random_below(int64_t limit) { return int64_t(random_bits() % std::uint64_t(limit)); }
 
-// Whole numbers of at most 100, whose sums of products are exact below 2^24 / 100^2 terms;
-// or of at most `most`.
+// Integers of magnitude at most 100, whose sums of products are exact below 2^24 / 100^2 terms; or at most
+// `most`.
 template <class T> std::vector<T> whole(int64_t count, int64_t most = 100) {
     std::vector<T> values(static_cast<std::size_t>(count));
     for (T &value : values) value = T(random_below(2 * most + 1) - most);
     return values;
 }
 
-// Positive and negative numbers about 1, and now and then something special.
+// Positive and negative values around 1, and occasionally a special value.
 template <class T> std::vector<T> numbers(int64_t count) {
     using Limits = std::numeric_limits<T>;
     const T special[] = {0,

@@ -1,21 +1,20 @@
-// The native core without Python, to be run under sanitizers: sanitize.py compiles and runs this file.
+// Tests the native core without Python, under sanitizers: sanitize.py compiles and runs this file.
 //
-// Part one calls every kernel with edge sizes in both float types, on 1 to 4 threads. A kernel must write all
-// of its outputs, leave its inputs alone, and give the same bits on any number of threads and at any
-// alignment; the dense kernels must agree with a plain triple loop on whole numbers, for which both are
-// exact. Every array is a heap block of exactly its size, so that AddressSanitizer sees a step beyond it;
-// and since GCC's does not see masked loads and stores, every array is also put right in front of a page
-// that may not be touched.
+// Part one calls every kernel with edge-case sizes in both float types, on 1 to 4 threads. A kernel must
+// write all of its outputs, leave its inputs unchanged, and give the same bits on any number of threads and
+// at any alignment; the dense kernels must agree with a plain triple loop on integers, for which both are
+// exact. Every array is a heap block of exactly its size, so that AddressSanitizer detects accesses beyond
+// it. GCC's AddressSanitizer does not check masked loads and stores, so every array is also placed directly
+// before a protected page.
 //
-// Part two does to the thread team what a process may do to it: several callers at once, another number of
-// threads at each call, falling asleep, fork, running out of memory. And it runs plans, alone
-// and side by side.
+// Part two exercises the thread team: several callers at once, a different number of threads in each call,
+// workers that fall asleep, fork, and out-of-memory. It also runs plans, alone and concurrently.
 //
 //     driver [no-fork] [verbose]
 //
-// "no-fork" leaves fork out, which ThreadSanitizer cannot follow. "verbose" names each case before it runs,
-// for the one in which a sanitizer or a guard page ends the run. Exit code 0, or 1 after a message that names
-// the case.
+// "no-fork" skips the fork tests, which ThreadSanitizer does not support. "verbose" prints the name of each
+// case before it runs, to show in which case a sanitizer or a guard page ends the run. The exit code is 0, or
+// 1 after a message that names the failing case.
 
 #include "augment.hpp"
 #include "cases.hpp"
@@ -177,7 +176,7 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
     }
 }
 
-// What one thread does alone, whatever their number.
+// Cases that run on one thread, whatever the number of threads.
 template <class T> void check_serial_kernels() {
     const std::vector<int64_t> labels{0, 2, 1, 2};
     if (!in_range(labels.data(), 4, 3) || in_range(labels.data(), 4, 2) || !in_range(nullptr, 0, 0))
@@ -267,7 +266,7 @@ void check_again(const Expected &expected, int threads) {
 // Longer than a worker spins before it sleeps.
 void pause() { std::this_thread::sleep_for(std::chrono::milliseconds(1)); }
 
-// Four callers at once: one has the team, the others do their parts alone. All of them change the number of
+// Four callers at once: one uses the team, the others run their parts alone. All of them change the number of
 // threads from call to call, and pause now and then, so that the workers fall asleep and are woken.
 void check_callers(const std::vector<Expected> &some) {
     constexpr int ROUNDS = 200;
@@ -286,7 +285,7 @@ void check_callers(const std::vector<Expected> &some) {
     for (std::thread &caller : callers) caller.join();
 }
 
-// Runs `body` in a child process, which has a minute.
+// Runs `body` in a child process, with a time limit of one minute.
 template <class Body> void in_child(Body body) {
     const pid_t child = fork();
     if (child < 0) fail("fork");
@@ -300,7 +299,7 @@ template <class Body> void in_child(Body body) {
         fail("a child process failed or hung, wait status " + std::to_string(status));
 }
 
-// A child has the team's memory, but not its threads.
+// A child process has the team's memory but not its threads.
 void check_fork(const std::vector<Expected> &some) {
     const auto check_all = [&some] {
         for (const Expected &expected : some) check_again(expected, MAX_THREADS);
@@ -312,7 +311,7 @@ void check_fork(const std::vector<Expected> &some) {
     });
     check_all();
 
-    // The same while another thread uses the team, which to the child looks busy for ever.
+    // The same while another thread uses the team, which therefore looks busy forever in the child.
     std::atomic<bool> started{false}, stop{false};
     std::thread busy([&] {
         const Prepared prepared(some.back().c);
@@ -328,7 +327,7 @@ void check_fork(const std::vector<Expected> &some) {
     check_all();
 }
 
-// A call whose scratch memory cannot be had runs nothing, and the next one runs as ever.
+// A call whose scratch memory cannot be allocated runs nothing, and the next call runs normally.
 void check_out_of_memory(const std::vector<Expected> &some) {
     Case huge = some[1].c;  // dense_dx, which needs memory for each of the N
     huge.call.size[3] = int64_t(1) << 50;

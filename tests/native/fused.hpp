@@ -1,4 +1,4 @@
-// Fused kernels, which only plans use: they must give the bits of the separate ones.
+// Tests that fused kernels, which only plans use, give the same bits as the separate kernels.
 #pragma once
 
 #include "cases.hpp"
@@ -8,7 +8,7 @@ namespace {
 // The contents of argument i after a case has run on one thread.
 Bytes argument_of(const Case &c, std::size_t i) { return result_of(c, 1)[i]; }
 
-// An argument like `like`, that must hold `expected` afterwards.
+// An argument like `like` that must hold `expected` after the call.
 Argument expecting(Argument like, Bytes expected) {
     like.expected = std::move(expected);
     return like;
@@ -46,14 +46,14 @@ template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N)
     }
 }
 
-// An optimizer's kernel and its fused twins, with what they update.
+// An optimizer's kernel and its fused variants, with the arrays that they update.
 template <class T> struct Update {
     KernelId alone, with_dw, with_db;
     std::vector<double> hyper;
     int moments;
     bool absent;  // the moments are null
 
-    // The arguments behind the gradient: hyper, moments, values.
+    // The arguments after the gradient: hyper, moments, values.
     std::vector<Argument> arguments(int64_t count) const {
         std::vector<Argument> some{input(hyper)};
         for (int i = 0; i < moments; ++i) some.push_back(absent ? Argument{} : updated(whole<T>(count)));
@@ -61,7 +61,7 @@ template <class T> struct Update {
         return some;
     }
 
-    // Checks that `fused`, whose first two arguments make the gradient, does what `alone` does with it.
+    // Checks that `fused`, whose first two arguments define the gradient, gives the result of `alone`.
     void check_twin(const std::string &name, KernelId fused, const std::vector<int64_t> &sizes,
                     const Argument &x, const Argument &dy, Bytes gradient, int64_t count) const {
         std::vector<Argument> separate = arguments(count), together{x, dy};
@@ -90,8 +90,8 @@ template <class T> void check_fused_updates(int64_t M, int64_t K, int64_t N) {
     }
 }
 
-// A convolution of N images (H, W, C) by filters of R x R, with an activation behind it, and below its
-// gradient.
+// A convolution of N images (H, W, C) by R x R filters with an activation after it, and its gradient with the
+// activation's gradient.
 template <class T>
 void check_fused_convolution(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t channels,
                              int64_t O, int64_t stride) {
@@ -182,7 +182,7 @@ template <class T> void check_fused_kernels() {
                 check_fused_updates<T>(M, K, N);
             }
     check_fused_images<T>();
-    // So many rows of weights that dy is packed, and as many samples as may be.
+    // Enough rows of weights that dy is packed, and the largest number of samples that may be fused.
     const int64_t rows = TALL * tile_rows(TILE_COLUMNS) + 1;
     check_fused_updates<T>(5, rows, BLOCK<T> + 1);
     check_fused_updates<T>(MOST_FUSED_ROWS, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);

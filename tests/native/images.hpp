@@ -1,5 +1,5 @@
-// Pools, against loops over all that a window sees; and the normalisations, of which other tests know the
-// results: here they must stay within their arrays, whole with any number of threads.
+// Tests pools against plain loops over each window; and normalisations, whose results other tests check: here
+// they must stay within their arrays and write all outputs with any number of threads.
 #pragma once
 
 #include "cases.hpp"

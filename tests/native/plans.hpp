@@ -1,4 +1,4 @@
-// Plans as a whole.
+// Tests whole plans.
 #pragma once
 
 #include "cases.hpp"
@@ -49,7 +49,7 @@ public:
         plan_.add_input(index.data());
     }
 
-    // As many steps as `order` has batches; returns how many were completed and why it ended.
+    // Runs one step per mini-batch of `order`; returns the number of completed steps and why the run ended.
     std::pair<int64_t, Outcome> run(std::vector<int64_t> order, int threads) {
         std::vector<double> found(order.size() / M);
         Outcome outcome = RAN;
@@ -75,7 +75,7 @@ public:
 
     void mislabel(int64_t sample) { classes[std::size_t(sample)] = C; }
 
-    // All that training changes, and the losses of all steps.
+    // Everything that training changes, and the losses of all steps.
     std::vector<Bytes> state_bytes() const {
         return {bytes_of(w1),           bytes_of(b1),          bytes_of(w2),    bytes_of(b2),
                 bytes_of(running_mean), bytes_of(running_var), bytes_of(state), bytes_of(found_)};
@@ -96,7 +96,7 @@ private:
         plan_.calls.push_back(call);
     }
 
-    // Small numbers, the same for each net.
+    // Small values, the same for each net.
     template <class S = T> static std::vector<S> some(int64_t count, int64_t seed) {
         std::vector<S> values;
         for (int64_t i = 0; i < count; ++i) values.push_back(S((i * 37 + seed) % 41 - 20) / S(16));
@@ -121,8 +121,8 @@ private:
     Plan plan_;
 };
 
-// Fused or not, on any number of threads, alone or beside others: the bits of the separate calls. A step that
-// fails changes nothing.
+// Fused or not, on any number of threads, alone or next to others, a plan must give the bits of the separate
+// calls. A step that fails must change nothing.
 template <class T> void check_plans() {
     const std::vector<int64_t> order = indices(20 * Net<T>::M, Net<T>::SAMPLES);
     const std::vector<int64_t> batch(order.begin(), order.begin() + Net<T>::M);

@@ -1,11 +1,11 @@
-// The kernels that are matrix products, on whole numbers, against plain loops.
+// Tests the kernels that are matrix products on integers, against plain loops.
 #pragma once
 
 #include "cases.hpp"
 
 namespace {
 
-// The product of a (M, K) and b (K, N), given as functions of two indices, term by term.
+// The product of a (M, K) and b (K, N), given as functions of two indices, computed term by term.
 template <class T, class A, class B> std::vector<T> product(int64_t M, int64_t N, int64_t K, A a, B b) {
     std::vector<T> c;
     for (int64_t i = 0; i < M; ++i)
@@ -51,17 +51,17 @@ template <class T> void check_dense(int64_t batch, int64_t M, int64_t K, int64_t
 }
 
 template <class T> void check_dense() {
-    // Every combination of nothing, one, just below a vector, and a block with a tail.
+    // Every combination of the sizes 0, 1, just below a vector, and a block with a tail.
     const int64_t edges[] = {0, 1, LANES<T> - 1, BLOCK<T> + 1};
     for (const int64_t M : edges)
         for (const int64_t K : edges)
             for (const int64_t N : edges)
                 for (const int64_t batch : {1, 3}) check_dense<T>(batch, M, K, N);
     check_dense<T>(0, 2, 3, 4);
-    // Sums over the rows just too short for chunks, and long enough.
+    // Sums over the rows that are just too short for chunks and just long enough.
     for (const int64_t rows : {ROWS_TO_CHUNK - 1, ROWS_TO_CHUNK, ROWS_TO_CHUNK + CHUNK_ROWS + 1})
         for (const int64_t batch : {1, 2}) check_dense<T>(batch, rows, 1, BLOCK<T> + 3);
-    // Every register tile, whole and with a tail, of y and of dx; and one cut into two.
+    // Every register tile of y and of dx, whole and with a tail; and one cut into two.
     for (int64_t rows = 1; rows <= tile_rows(1) + 1; ++rows)
         for (int64_t vectors = 1; vectors <= TILE_COLUMNS; ++vectors)
             for (const int64_t missing : {0, 1}) {
@@ -75,8 +75,8 @@ template <class T> void check_dense() {
         for (const int64_t more : {-1, 0, 1})
             for (const int64_t outputs : {int64_t(2), OUTPUTS_TO_TRANSPOSE_DX})
                 check_dense<T>(1, LANES<T> + 1, groups * DX_ROWS + more, outputs);
-    // Sums in two rounds, over K, N and M; with few tiles, and with so many that B is packed and the parts
-    // are rows.
+    // Sums in two rounds, over K, N and M; with few tiles, and with enough tiles that B is packed and the
+    // parts divide the rows.
     const int64_t terms = PACKED_ROWS + 3, enough = TALL * tile_rows(1);
     for (const int64_t rows : {int64_t(3), enough}) {
         check_dense<T>(1, rows, terms, 5);
@@ -89,7 +89,7 @@ template <class T> void check_dense() {
         check_dense<T>(1, DEPTH_TO_COPY, rows, columns);
     }
     check_dense<T>(1, 3, 5, terms);
-    // Sums just too short for two halves, and long enough, of few rows and of many.
+    // Sums just too short for two halves and just long enough, with few rows and with many.
     for (const int64_t features : {FEATURES_TO_HALVE - 1, FEATURES_TO_HALVE, FEATURES_TO_HALVE + 1})
         for (const int64_t rows : {int64_t(1), int64_t(7), enough + 1})
             for (const int64_t batch : {1, 3})
@@ -97,11 +97,11 @@ template <class T> void check_dense() {
                     check_dense<T>(batch, rows, features, outputs);
 }
 
-// Convolutions of whole numbers, against loops over all that a filter sees.
+// Tests convolutions of integers against plain loops over each filter's taps.
 template <class T>
 void check_conv(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, int64_t channels, int64_t O,
                 int64_t P, int64_t Q, int64_t stride, int64_t pad, int64_t dilation) {
-    // What Winograd's algorithm adds up takes some 20 bits more than its inputs.
+    // The sums of Winograd's algorithm need about 20 bits more than its inputs.
     const int64_t most = R == 3 && S == 3 && channels >= 16 && O >= 16 && sizeof(T) == 4 ? 1 : 100;
     const auto x = whole<T>(N * H * W * C, most), w = whole<T>(R * S * channels * O, most);
     const auto dy = whole<T>(N * P * Q * O, most);

@@ -1,7 +1,7 @@
-// Activations and their gradients, and a sum.
+// Activations and their gradients, and the sum of two arrays.
 //
-// Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
-// kernels agree to the last bit.
+// Each formula is one inline function on vectors. Fused kernels use the same functions, so that fused and
+// separate kernels agree bit for bit.
 #pragma once
 
 #include "plan/call.hpp"
@@ -10,7 +10,7 @@
 
 namespace fastnn {
 
-// relu(nan) = nan: a comparison with nan is false, so the form x < 0 ? 0 : x lets it through.
+// relu(nan) = nan: a comparison with nan is false, so x < 0 ? 0 : x returns x.
 template <class T> inline Vec<T> relu(Vec<T> x) { return select<T>(x < T(0), Vec<T>{}, x); }
 template <class T> inline Vec<T> relu_gradient(Vec<T> y, Vec<T> dy) {
     return select<T>(y <= T(0), Vec<T>{}, dy);
@@ -39,7 +39,7 @@ inline void activate(int activation, T *y, std::int64_t stride, std::int64_t row
         map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return tanh<T>(v); });
 }
 
-// leaky_relu(x) = x above 0, slope x below, slope >= 0, so that y tells on which side x was.
+// leaky_relu(x) = x for x > 0, else slope x; slope >= 0, so the sign of y determines the branch.
 template <class T> inline Vec<T> leaky_relu(Vec<T> x, T slope) { return select<T>(x < T(0), x * slope, x); }
 template <class T> inline Vec<T> leaky_relu_gradient(Vec<T> y, Vec<T> dy, T slope) {
     return select<T>(y <= T(0), dy * slope, dy);
@@ -57,7 +57,8 @@ template <class T> inline Vec<T> silu_gradient(Vec<T> x, Vec<T> dy) {
     const Vec<T> s = sigmoid<T>(x);
     return dy * (s * (T(1) + x * (T(1) - s)));
 }
-// gelu(x) = x Phi(x), Phi the normal distribution; and Phi by a tanh (Hendrycks and Gimpel 2016).
+// gelu(x) = x Phi(x), Phi the standard normal distribution function; and its tanh approximation (Hendrycks &
+// Gimpel 2016).
 template <class T> inline Vec<T> gelu(Vec<T> x) { return x * normal<T>(x).integral; }
 template <class T> inline Vec<T> gelu_gradient(Vec<T> x, Vec<T> dy) {
     const auto [integral, density] = normal<T>(x);
@@ -177,8 +178,8 @@ template <class T> void add(const Call &call, int part, int parts) {
     map_gradient<T>(call, part, parts, [](Vec<T> x1, Vec<T> x2) { return x1 + x2; });
 }
 
-// The largest of C values that are not nan; -inf if there are none. (Softmax need not look for nan here:
-// their exponentials are nan, and so is the sum.)
+// The largest of C values, ignoring nan; -inf if there is none. (Softmax need not look for nan here, since
+// the exponentials and therefore the sum become nan.)
 template <class T> inline T largest(const T *x, std::int64_t C) {
     const T lowest = -T(__builtin_inf());
     const Vec<T> top = accumulate<T>(0, C, broadcast(lowest), [=](Vec<T> top, std::int64_t c, int n) {

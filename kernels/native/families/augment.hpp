@@ -1,7 +1,7 @@
-// Images turned, moved and distorted while they are gathered. What the kernels compute: augment_ref.py.
+// Gathers images with random affine and elastic transforms. augment_ref.py specifies the kernels.
 //
-// An image is copied into a frame. Coordinates are clamped to it, so that no pixel of the output needs a
-// branch, whatever the matrix: the four neighbours of all pixels are looked up, a vector of pixels at a time.
+// Each image is copied into a padded frame, and coordinates are clamped to it. So no output pixel needs a
+// branch, whatever the matrix: the four neighbours are gathered for a vector of pixels at a time.
 #pragma once
 
 #include <cmath>
@@ -14,7 +14,7 @@
 
 namespace fastnn {
 
-// Words of random bits for an image's matrix; those for displacements begin behind FIELD_WORDS.
+// Random words reserved for the matrix of each image. The words for displacements start at FIELD_WORDS.
 constexpr std::uint64_t MATRIX_WORDS = 16, FIELD_WORDS = std::uint64_t(1) << 62;
 
 // bits, ranges (10,) -> matrix (M, 6)
@@ -47,7 +47,7 @@ inline void random_affine(const Call &call, int part, int parts) {
     }
 }
 
-// Random numbers of an image, smoothed: first along columns, then along rows, which lie between zeros.
+// Filters the noise of an image, first along columns, then along rows that are padded with zeros.
 template <class T> struct Smoothing {
     std::int64_t H, W, reach;
 
@@ -115,13 +115,13 @@ template <class T> void displacement(const Call &call, int part, int parts) {
     }
 }
 
-// The four neighbours of a place, of a vector of pixels: above on the left and on the right, below.
+// The four neighbours of a vector of positions: upper left and right, lower left and right.
 template <class T> struct Neighbours {
     Vec<T> a, b, c, d;
 };
 
-// An image (H, W, C) with a frame of one pixel above and on the left, and of two below and on the right, in
-// which neighbours are looked up. This one is for floats, which are scaled beforehand.
+// An image (H, W, C), padded by one pixel above and on the left and by two below and on the right, from which
+// neighbours are gathered. This version holds floats, which are scaled in advance.
 template <class T, class S> struct Framed {
     std::int64_t H, W, C;
     double scale, fill;
@@ -148,8 +148,8 @@ template <class T, class S> struct Framed {
     Vec<T> scaled(Vec<T> value) const { return value; }
 };
 
-// Of bytes all four neighbours fit into a word, which is looked up at once (a gather of 16 floats takes a
-// Zen 4 some 24 cycles); they are scaled when they have been mixed.
+// The four neighbours of a byte image fit into one word, which takes a single gather (a gather of 16 floats
+// takes about 24 cycles on Zen 4). They are scaled after the interpolation.
 template <class T> struct Framed<T, std::uint8_t> {
     typedef std::decay_t<decltype(Bits<T>{}[0])> Word;
     std::int64_t H, W, C;
@@ -169,8 +169,8 @@ template <class T> struct Framed<T, std::uint8_t> {
     void draw(const std::uint8_t *image) const {
         for (std::int64_t i = 0; i < H; ++i)
             std::memcpy(pixels() + (i + 1) * row() + C, image + i * W * C, std::size_t(W * C));
-        // All rows but the last one in one go, since rows of 29 pixels would hardly fill vectors. (At the end
-        // of a row stand words that nobody looks up.)
+        // All rows but the last in one loop, since rows of 29 pixels would hardly fill vectors. (The words at
+        // the end of a row are never read.)
         const std::int64_t count = (H + 2) * row() - C;
         const std::uint8_t *const __restrict above_left = pixels(), *const __restrict above = above_left + C;
         const std::uint8_t *const __restrict left = above_left + row(), *const __restrict below = left + C;
@@ -193,12 +193,12 @@ template <class T, class S> ScratchNeeds warp_scratch(const Call &call) {
     return {0, 0, Framed<T, S>::bytes(size.H, size.W, size.C)};
 }
 
-// The coordinates of a vector of pixels along one axis: which pixel of the frame, how far beyond it.
+// The coordinates of a vector of pixels along one axis: the pixel of the frame, and the fraction beyond it.
 template <class T> struct Place {
     IntVec<T> pixel;
     Vec<T> beyond;
 
-    // In an image of so many pixels, at `place` counted from the frame on.
+    // For an image of `size` pixels along this axis, at `place` counted from the start of the frame.
     Place(Vec<T> place, std::int64_t size) {
         const Vec<T> first{}, last = broadcast(T(size + 1));
         place = select<T>(place > first, place, first);  // a nan becomes 0

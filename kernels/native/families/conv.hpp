@@ -1,8 +1,8 @@
-// Convolution kernels. Which way an image goes depends on its geometry alone:
+// Convolution kernels. The algorithm depends on the geometry of the convolution alone:
 //
-// - filters of 3 x 3 over many channels by Winograd's algorithm (winograd.hpp),
-// - filters of a single channel for a single output along the channels (depthwise.hpp),
-// - all others as matrix products of patches (correlation.hpp).
+// - 3 x 3 filters over many channels: Winograd's algorithm (winograd.hpp),
+// - one filter per channel: depthwise, vectorized along the channels (depthwise.hpp),
+// - all others: matrix products of patches (correlation.hpp).
 #pragma once
 
 #include "families/act.hpp"
@@ -13,12 +13,13 @@
 
 namespace fastnn {
 
-// The side of the tiles of outputs in which a convolution of C channels to O, with P Q pixels each, goes by
-// Winograd's algorithm, or 0: wide enough to fill vectors and to repay the transforms, and with not too many
-// tiles that reach beyond the outputs. It does not depend on the number of images, whose bits must not.
+// The side of Winograd's output tiles for a convolution of C channels to O channels of P x Q pixels, or 0 to
+// use another algorithm. Winograd's algorithm needs enough channels to fill vectors and to repay the
+// transforms, and few tiles that reach beyond the outputs. The choice must not depend on the number of
+// images, because the bits of an image must not.
 inline int winograd_side(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
-    // Filters for larger tiles take 4 times the memory of the filters themselves: a batch of few images,
-    // which would do little more than to transform them, should find them in its cache.
+    // Transformed filters for the larger tiles take 4 times the memory of the filters. They should fit into a
+    // cache, since a batch of few images spends most of its time on transforming them.
     constexpr std::int64_t MOST_WEIGHTS = 128 * 128;
     for (int i = 0; i < 2; ++i)
         if (g.stride[i] != 1 || g.dilation[i] != 1) return 0;
@@ -56,8 +57,8 @@ inline Depthwise depthwise_of(const Geometry &g) {
             {g.dilation[0], g.dilation[1]}};
 }
 
-// Filters so large that each block of outputs must come from the second-level cache are packed, or its rows
-// would lie in as many pages (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
+// Packs filters that are so large that each block of outputs is read from the L2 cache; unpacked, each of its
+// rows would be in a page of its own (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
 template <class T> bool packs_filters(const Geometry &g) {
     constexpr std::int64_t BYTES = 1 << 16, PIXELS = 64;
     return !is_depthwise(g) && g.groups() == 1 && g.O > BLOCK<T> && g.P * g.Q >= PIXELS &&
@@ -121,8 +122,8 @@ template <class T> void conv_forward(const Call &call, int part, int parts) {
     });
 }
 
-// The gradient of the input is a convolution, too: of dy, with zeros between its pixels for the strides, by
-// the filters turned round, with C and O exchanged.
+// The gradient of the input is also a convolution: of dy, with zeros between its pixels for strides, with the
+// flipped filters, and with C and O exchanged.
 template <class T> inline Correlation<T> turned(const Geometry &g) {
     Correlation<T> c(g);
     c.P = g.H, c.Q = g.W;
@@ -131,7 +132,7 @@ template <class T> inline Correlation<T> turned(const Geometry &g) {
     return c;
 }
 
-// How many zeros that takes above dy and on its left.
+// The number of zeros that this convolution needs above dy and on its left.
 inline std::int64_t turned_padding(const Geometry &g, int side) {
     return ((side ? g.S : g.R) - 1) * g.dilation[side] - g.padding[side];
 }
@@ -169,7 +170,8 @@ template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
     return {0, filters * size, is_depthwise(g) ? 0 : turned<T>(g).elements(g.H) * size};
 }
 
-// turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts are outputs of the groups.
+// turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts divide the outputs of the
+// groups.
 template <class T> void conv_dx_prepare(const Call &call, int part, int parts) {
     using op = operands::CONV_DX;
     const Geometry g(call);
@@ -230,9 +232,9 @@ constexpr std::int64_t IMAGE_CHUNKS = 16;
 
 inline bool dw_by_winograd(const Geometry &g) { return g.N > 0 && forward_by_winograd(g); }
 
-// Small filters are summed over chunks of the images, each of which belongs to a part: it draws only its own
-// images, and finds in its cache what it has made of them. Others are cut into tiles, and each part goes
-// through all images.
+// The gradient of small filters is summed over chunks of the images. Each chunk belongs to a part, which pads
+// only its own images and finds its results in its cache. The gradient of larger filters is cut into tiles,
+// and each part reads all images.
 template <class T> bool dw_by_images(const Geometry &g) {
     constexpr std::int64_t BYTES = 1 << 14;
     return g.N >= IMAGE_CHUNKS && !is_depthwise(g) && !forward_by_winograd(g) &&
@@ -251,7 +253,7 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     return {0, dw_by_images<T>(g) ? IMAGE_CHUNKS * FilterGradient<T>(g).elements() * size : 0, canvas * size};
 }
 
-// dw[r, s, c] for some channels; the parts are vectors of channels.
+// dw[r, s, c] for some channels. The parts divide the vectors of channels.
 template <class T>
 void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, int parts, T *dw) {
     const Range channels = share(g.C, part, parts, LANES<T>);
@@ -263,7 +265,7 @@ void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, i
         depthwise_dw(depthwise_of(g), x + n * g.H * g.W * g.C, dy + n * g.P * g.Q * g.C, channels, dw);
 }
 
-// Sums over chunks of the images, of which the part owns some.
+// Computes the sums over the chunks of images that the part owns.
 template <class T>
 void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts,
                          T *sums) {
@@ -275,7 +277,7 @@ void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, 
     }
 }
 
-// The sums over all images, for tiles of dw that the part owns.
+// Computes the sums over all images, for the tiles of dw that the part owns.
 template <class T>
 void gradients_by_tiles(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
     const FilterGradient<T> gradient(g);

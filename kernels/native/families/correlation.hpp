@@ -1,11 +1,10 @@
-// The plain way to convolve: matrix products whose left-hand matrix, the patches of an image, is never
-// written (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of
-// neighbouring pixels straight from the image, run by run: with filters in the order (R, S, C, O), the S C
-// numbers that a row of a filter sees lie side by side. Where a filter sees more than the image, it is copied
-// into zeros.
+// Computes convolutions as matrix products whose left-hand matrix, the patches of an image, is never stored
+// (implicit im2col: Chetlur et al. 2014, arXiv:1410.0759). A register tile reads the patches of neighbouring
+// pixels directly from the image, run by run: with filters in the order (R, S, C, O), the S C values that a
+// row of a filter reads are contiguous. Where filters reach beyond the image, a padded copy of it is read.
 //
-// Letters as in conv_ref.py. Sums go along r, s and c in ascending order; that over the pixels, for dw, along
-// n, p and q. No order depends on the number of threads.
+// Letters as in conv_ref.py. Sums run over r, s and c in ascending order; for dw the sum over the pixels runs
+// over n, p and q. No order depends on the number of threads.
 #pragma once
 
 #include <cstring>
@@ -21,7 +20,7 @@ struct Geometry : ConvSizes {
     std::int64_t outputs() const { return O / groups(); }  // of a group
 };
 
-// Those i of `count` for which 0 <= offset + i step < size.
+// The range of i in [0, count) with 0 <= offset + i step < size.
 inline Range seen_within(std::int64_t offset, std::int64_t step, std::int64_t count, std::int64_t size) {
     const auto reach = [=](std::int64_t limit) {  // how many i have offset + i step < limit
         const std::int64_t below = limit <= offset ? 0 : (limit - offset + step - 1) / step;
@@ -31,14 +30,14 @@ inline Range seen_within(std::int64_t offset, std::int64_t step, std::int64_t co
     return {begin, end < begin ? begin : end};
 }
 
-// A part of an image with zeros around and between its pixels, as a convolution without padding sees it.
+// Rows of an image with zeros around and between its pixels, as input of a convolution without padding.
 template <class T> struct Canvas {
     T *data;
     std::int64_t width, channels;  // rows are `width` pixels apart
 
     T *pixel(std::int64_t row, std::int64_t column) const { return data + (row * width + column) * channels; }
 
-    // Draws `rows` rows, from the row `first` of the whole canvas on: pixel (i, j) of the image
+    // Fills `rows` rows, starting at row `first` of the whole canvas: pixel (i, j) of the image
     // (H, W, channels) goes to (top + i * step[0], left + j * step[1]).
     void draw(const T *image, std::int64_t H, std::int64_t W, const std::int64_t (&step)[2], std::int64_t top,
               std::int64_t left, std::int64_t first, std::int64_t rows) const {
@@ -71,18 +70,18 @@ template <class T> struct Correlation {
         : P(g.P), Q(g.Q), R(g.R), S(g.S), channels(g.channels), groups(g.groups()),
           stride{g.stride[0], g.stride[1]}, dilation{g.dilation[0], g.dilation[1]} {}
 
-    // The rows of the canvas that so many rows of the output see, and the columns of a canvas.
+    // The number of canvas rows that `count` output rows read, and the number of canvas columns.
     std::int64_t rows(std::int64_t count) const { return extent(count, stride[0], R, dilation[0]); }
     std::int64_t width() const { return extent(Q, stride[1], S, dilation[1]); }
     std::int64_t elements(std::int64_t count) const { return rows(count) * width() * channels * groups; }
 
-    // The numbers of a patch, in a canvas whose rows have `width` pixels.
+    // The elements of a patch, in a canvas whose rows have `width` pixels.
     Runs patch(std::int64_t width) const {
         const std::int64_t pixel = channels * groups, row = dilation[0] * width * pixel;
         if (rows_are_runs()) return {S * channels, 1, 0, R, row};
         return {channels, S, dilation[1] * pixel, R, row};
     }
-    // Whether what a row of a filter sees lies side by side.
+    // Returns whether the elements that a row of a filter reads are contiguous.
     bool rows_are_runs() const { return groups == 1 && (dilation[1] == 1 || S == 1); }
 
 private:
@@ -92,9 +91,10 @@ private:
     }
 };
 
-// The rows `lines` of all outputs y (P, Q, O) of a convolution, from a canvas that begins with what the first
-// of them sees; w (R, S, channels, O), or its packed `panels` if they are not null; b (O,) or null.
-// `after(pixels, count, width)` is called for so many channels of neighbouring pixels when they are there.
+// Computes the rows `lines` of the output y (P, Q, O) of a convolution, from a canvas that starts with the
+// rows that the first of them reads; w (R, S, channels, O), or its packed `panels` unless null; b (O,) or
+// null. `after(pixels, count, width)` is called for `width` channels of `count` neighbouring pixels once
+// complete.
 template <class T, class After>
 inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range lines, const T *w,
                       const T *panels, const T *b, std::int64_t O, T *y, After after) {
@@ -125,7 +125,7 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
         }
 }
 
-// Calls body(n, lines) for those rows of the outputs of N images, of P rows each, that a part owns.
+// Calls body(n, lines) for the output rows that a part owns, of N images with P rows each.
 template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int part, int parts, Body body) {
     const Range mine = share(N * P, part, parts);
     for (std::int64_t line = mine.begin; line < mine.end;) {
@@ -136,14 +136,14 @@ template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int 
     }
 }
 
-// Whether a filter never sees more than the image.
+// Returns whether no filter reaches beyond the image.
 template <class T> inline bool stays_inside(const Geometry &g, const Correlation<T> &c) {
     return g.padding[0] == 0 && g.padding[1] == 0 && c.rows(g.P) <= g.H && c.width() <= g.W;
 }
 
 constexpr std::int64_t PIXEL_STEP[2] = {1, 1};
 
-// The rows of the canvas that the outputs `lines` of an image see: drawn, or the image itself.
+// The canvas rows that the output rows `lines` of an image read: a padded copy, or the image itself.
 template <class T>
 inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *image, Range lines, T *memory) {
     const std::int64_t first = lines.begin * c.stride[0], rows = c.rows(lines.end - lines.begin);
@@ -154,8 +154,8 @@ inline Canvas<T> seen_by(const Geometry &g, const Correlation<T> &c, const T *im
     return canvas;
 }
 
-// Rows of gradients that are summed on their own before they are added to the sums over those before them: of
-// so many pixels, where an image has as many.
+// Cuts the rows of an image's gradients into chunks of about PIXELS pixels. Each chunk is summed on its own
+// before it is added to the sum of the chunks before it.
 inline Tiles chunks_of_lines(const Geometry &g) {
     constexpr std::int64_t PIXELS = 2048;
     return {g.P, g.Q < PIXELS ? PIXELS / (g.Q ? g.Q : 1) : 1};
@@ -165,7 +165,7 @@ inline Tiles chunks_of_lines(const Geometry &g) {
 template <class T> struct FilterGradient {
     const Geometry g;
     const Correlation<T> c;
-    // Lines of dw whose inputs lie side by side: a row of a filter, or one place of it.
+    // Lines of dw whose inputs are contiguous: a row of a filter, or a single tap.
     const std::int64_t places, length;
     const Tiles tiles;
     const std::int64_t blocks, of_line;
@@ -179,8 +179,8 @@ template <class T> struct FilterGradient {
     std::int64_t elements() const { return g.R * g.S * g.channels * g.O; }
     std::int64_t count() const { return g.R * places * of_line; }  // of tiles
 
-    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. What the filters see of an
-    // image is drawn into `memory`.
+    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. Padded copies of the images
+    // go to `memory`.
     void sum(const T *x, const T *dy, Range images, Range mine, T *memory, T *dw) const {
         const Tiles chunks = chunks_of_lines(g);
         for (std::int64_t n = images.begin; n < images.end; ++n) {

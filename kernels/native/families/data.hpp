@@ -1,4 +1,4 @@
-// Gathering rows of a data set into a mini-batch.
+// Gathers rows of a data set into a mini-batch, and counts non-finite values.
 #pragma once
 
 #include <cstring>
@@ -9,7 +9,7 @@
 
 namespace fastnn {
 
-// out_m = source[index_m] * scale, the product in double and rounded once; indices are in range.
+// out_m = source[index_m] * scale, computed in double and rounded once; indices are in range.
 // source (N, D) of type S, index (M,) -> out (M, D)
 template <class T, class S> void gather(const Call &call, int part, int parts) {
     using op = operands::GATHER_BYTES;

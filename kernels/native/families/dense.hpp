@@ -1,5 +1,5 @@
-// Dense kernels: y = x w + b and its gradients. In a plan an activation may follow
-// y = x w + b, or dx go back through one.
+// Dense kernels: y = x w + b and its gradients. In a plan, these kernels may also apply an activation to y, or
+// an activation's gradient to dx.
 #pragma once
 
 #include "families/act.hpp"
@@ -10,13 +10,14 @@
 
 namespace fastnn {
 
-// Sums over so many features are made in two halves, one for each half of the weight's rows (gemm.hpp).
+// The number of features from which sums are computed in two halves, one per half of the weight's rows
+// (gemm.hpp).
 constexpr std::int64_t FEATURES_TO_HALVE = 256;
 
 template <class T> Product<T> forward_product(const Call &call, const T *x, const T *w) {
     const DenseSizes size = call.sizes<DenseSizes>();
     const std::int64_t M = size.M, K = size.K, N = size.N;
-    // Several products in one call cannot share one place for their second halves.
+    // Several products in one call cannot share the scratch memory of their second halves.
     return {M, N, K, {x, K, 1}, w, K >= FEATURES_TO_HALVE, K >= FEATURES_TO_HALVE && size.batch > 1};
 }
 template <class T> bool goes_by_chunks(const Call &call) {
@@ -89,7 +90,7 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
 // Rows of dx^T before they are transposed: a multiple of all tile heights and lanes.
 constexpr std::int64_t DX_ROWS = 48;
 
-// With few outputs it is better to transpose w than dx.
+// With few outputs, transposing w is faster than transposing dx.
 constexpr std::int64_t OUTPUTS_TO_TRANSPOSE_DX = 17;
 
 template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
@@ -98,9 +99,9 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
     return {0, 0, (DX_ROWS + N) * BLOCK_ROW_BYTES};
 }
 
-// dx = dy w^T, computed as dx^T = w dy^T: rows of w are broadcast, and only the two small matrices of the
-// batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts are rows of w,
-// or of the batch if w has few.
+// dx = dy w^T, computed as dx^T = w dy^T: elements of w are broadcast, and only the two small matrices of the
+// batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts divide the rows
+// of w, or of the batch if w has few.
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     using op = operands::DENSE_DX;
@@ -143,7 +144,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
     }
 }
 
-// Calls body(column, sum, n) for each vector of the sum of dy (M, N) over its rows.
+// Calls body(column, sum, n) for each vector of sum_m dy_m, dy (M, N).
 template <class T, class Body>
 inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int parts, Body body) {
     const Range columns = share(N, part, parts, LANES<T>);
@@ -154,7 +155,8 @@ inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int 
     });
 }
 
-// With so many rows a sum of floats loses digits, and one thread takes long: they are made chunk by chunk.
+// The number of rows from which the sum is computed in chunks: a single float sum would lose digits, and a
+// single thread would take long.
 constexpr std::int64_t ROWS_TO_CHUNK = 512;
 
 inline bool sums_chunks(const Call &call) {

@@ -1,10 +1,11 @@
-// Dense kernels of a layer with few outputs, such as classes: rows of w fill their vectors only in part.
+// Dense kernels for layers with few outputs, such as classes, where rows of w do not fill whole vectors.
 //
-// Such a product moves much and computes little, and its rows, 40 bytes long for ten classes, begin anywhere
-// in a cache line. So weights are updated and transposed many rows at a time, through a buffer (a masked load
-// behind a masked store to the same line waits for it: one step of 1x7744x10 took 79 us, and takes 12). And
-// the sums of y = x w are made in chunks, which a batch of one needs to keep the multipliers busy, since a
-// chain of sums takes a product only every four cycles.
+// Such a product moves much memory for little arithmetic, and its rows (40 bytes for ten classes) start
+// anywhere in a cache line. Therefore weights are updated and transposed many rows at a time, through a
+// buffer: a masked load after a masked store to the same line waits for the store (one step of 1x7744x10 took
+// 79 us, and takes 12 with the buffer). The sums of y = x w are computed in chunks, because one chain of sums
+// accepts a product only every four cycles, and a batch of one row has no other chains to keep the
+// multipliers busy.
 #pragma once
 
 #include "families/act.hpp"
@@ -13,7 +14,7 @@
 
 namespace fastnn {
 
-// With so many outputs, in at most two vectors, which are one block of columns.
+// The largest number of outputs of these kernels: at most two vectors, which are one block of columns.
 constexpr std::int64_t NARROW_OUTPUTS = 16;
 constexpr int NARROW_VECTORS = 2;
 static_assert(NARROW_VECTORS <= TILE_COLUMNS);
@@ -25,14 +26,14 @@ template <class T> constexpr bool is_narrow(std::int64_t outputs) {
 // Chunks of the sum over the K features; they are added as ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).
 constexpr int CHUNKS = 8;
 
-// Rows of y, or of w, that are worked on at a time.
+// Rows of y, or of w, that are processed at a time.
 constexpr std::int64_t NARROW_ROWS = 48;
 
-// A matrix of the batch larger than the weights is cut into parts by its rows, so that what a thread has made
-// of its images stays in its cache from layer to layer; else the weights are cut.
+// If the matrix of the batch is larger than the weights, the parts divide its rows, so that a thread finds
+// the results of its images in its cache from layer to layer. Otherwise the parts divide the weights.
 inline bool parts_are_samples(std::int64_t M, std::int64_t N) { return M > N; }
 
-// y = x w + b, with at least CHUNKS^2 features. The parts are chunks, or rows of the batch.
+// y = x w + b, with at least CHUNKS^2 features. The parts divide the chunks, or the rows of the batch.
 template <class T> class NarrowForward {
 public:
     NarrowForward(const Call &call, std::int64_t matrix)
@@ -78,7 +79,7 @@ private:
           y(call.out<T>(op::y) + matrix * M * N), activation(call.activation), outputs(N, 0),
           chunks(K, (K + CHUNKS - 1) / CHUNKS) {}
 
-    // The sums lie row by row, and in a row chunk by chunk.
+    // The sums are stored row by row, and within a row chunk by chunk.
     static constexpr std::int64_t SUMS = NARROW_VECTORS * LANES<T>, SUMS_ROW = CHUNKS * SUMS;
 
     void make_chunks(Range rows, Range mine, T *sums) const {
@@ -100,7 +101,7 @@ private:
         }
     }
 
-    // Four chains of sums side by side.
+    // Four independent chains of sums.
     template <int VECTORS> void make_four_chunks(std::int64_t row, std::int64_t chunk, T *sums) const {
         Vec<T> sum[4][VECTORS] = {};
         std::int64_t first[4], least = K;
@@ -137,10 +138,10 @@ private:
     }
 };
 
-// Bytes for what narrow_dx transposes.
+// Bytes of the transposed block of narrow_dx.
 template <class T> constexpr std::int64_t narrow_dx_bytes(std::int64_t N) { return N * BLOCK_ROW_BYTES; }
 
-// dx = dy w^T, of a block of rows of w at a time, which are transposed into `panel`.
+// dx = dy w^T, for one block of rows of w at a time, which is transposed into `panel`.
 // dy (M, N), w (K, N), y of the activation (M, K) or null -> dx (M, K)
 template <class T>
 void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, const T *w, const T *y,
@@ -168,7 +169,7 @@ template <class T> constexpr std::int64_t narrow_update_bytes(std::int64_t N) {
     return (NARROW_ROWS * N + LANES<T>)*std::int64_t(sizeof(T));
 }
 
-// w is updated by dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
+// Updates w with dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
 template <class T, class Update>
 void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
                    const Update &update, int part, int parts, T *gradient) {

@@ -1,8 +1,8 @@
-// Depthwise convolution: each channel is a group, and has a filter of its own. No matrix product, so vectors
-// run along the channels; images are read where they lie, places of a filter that see beyond them skipped.
+// Depthwise convolution: each channel is a group with a filter of its own. This is no matrix product, so
+// vectors run along the channels. Images are read in place; filter taps outside of the image are skipped.
 //
-// Letters as in conv_ref.py, O = C. Sums go along r and s in ascending order; those of dw along n, p and q,
-// whose even and odd places are added up apart.
+// Letters as in conv_ref.py, with O = C. Sums run over r and s in ascending order; the sums of dw run over n,
+// p and q, with separate sums for even and odd q.
 #pragma once
 
 #include <cstring>
@@ -11,16 +11,17 @@
 
 namespace fastnn {
 
-// A depthwise convolution of an image (H, W, C) to (P, Q, C); the place (r, s) sees the pixel
+// A depthwise convolution of an image (H, W, C) to (P, Q, C); tap (r, s) reads the pixel
 // (p stride + r dilation - padding, ...).
 struct Depthwise {
     std::int64_t H, W, C, P, Q, R, S, stride[2], padding[2], dilation[2];
 
-    // Of the output row p the filter rows that see a row of the image; of a filter column the outputs.
+    // The filter rows that read a row of the image for output row p; the outputs for which a filter column
+    // does.
     Range rows(std::int64_t p) const { return seen_within(p * stride[0] - padding[0], dilation[0], R, H); }
     Range columns(std::int64_t q) const { return seen_within(q * stride[1] - padding[1], dilation[1], S, W); }
     Range outputs(std::int64_t s) const { return seen_within(s * dilation[1] - padding[1], stride[1], Q, W); }
-    // Outputs for which all columns of the filter see the image.
+    // The outputs for which all filter columns are in the image.
     Range inner() const {
         if (S == 0) return {0, Q};
         const Range first = outputs(0), last = outputs(S - 1);
@@ -28,13 +29,14 @@ struct Depthwise {
         const std::int64_t end = first.end < last.end ? first.end : last.end;
         return {begin, end < begin ? begin : end};
     }
-    // Where the first place of a filter row lies in the image for the output (p, q); it may lie outside.
+    // The offset in the image of the first tap of a filter row for output (p, q); it may be outside.
     std::int64_t corner(std::int64_t p, std::int64_t q, std::int64_t r) const {
         return ((p * stride[0] + r * dilation[0] - padding[0]) * W + q * stride[1] - padding[1]) * C;
     }
 };
 
-// COUNT neighbouring outputs of a row, whose filter columns `s` all see the image: some channels of them.
+// Computes some channels of COUNT neighbouring outputs of a row whose filter columns `s` are all in the
+// image.
 template <class T, int COUNT>
 inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T *b, std::int64_t p,
                              std::int64_t q, Range rows, Range columns, std::int64_t c, int n, T *y) {
@@ -57,7 +59,7 @@ inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T
 }
 
 // The rows `lines` of y = b + x * w.  x (H, W, C), w (R, S, C), b (C,) or null -> y (P, Q, C)
-// `after(pixels, count, width)` is called for each of them when it is there.
+// `after(pixels, count, width)` is called for each row when it is complete.
 template <class T, class After>
 void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, Range lines, T *y,
                        After after) {
@@ -106,7 +108,7 @@ void depthwise_dx(const Depthwise &g, const T *dy, const T *w, Range lines, T *d
     after(dx + lines.begin * g.W * g.C, count * g.W, g.C);
 }
 
-// Adds a row of outputs to COUNT neighbouring places of a filter row: some channels of them.
+// Adds the contribution of a row of outputs to some channels of COUNT neighbouring taps of a filter row.
 template <class T, int COUNT>
 inline void depthwise_places(const Depthwise &g, const T *x, const T *dy, std::int64_t p, std::int64_t r,
                              std::int64_t s, Range outputs, std::int64_t c, int n, T *dw) {

@@ -1,4 +1,4 @@
-// A user's own elementwise functions, compiled by Numba to loops.
+// Runs user-defined elementwise functions, which Numba has compiled to loops.
 #pragma once
 
 #include "plan/call.hpp"

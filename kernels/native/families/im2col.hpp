@@ -1,4 +1,4 @@
-// The matrix of patches, written out, and back: what correlation.hpp does without.
+// Explicit im2col and col2im: the matrix of patches that correlation.hpp never stores.
 #pragma once
 
 #include "families/correlation.hpp"

@@ -1,6 +1,6 @@
-// Losses with their gradients in one pass over the outputs.
-// scalar[0] is the label smoothing. The factor on the gradient (1 / divisor for the mean) is in the operand
-// `factors` where it depends on the labels, else scalar[1].
+// Losses with their gradients, computed in one pass over the outputs. scalar[0] is the label smoothing. The
+// factor of the gradient (1 / divisor for a mean) is read from the operand `factors` if it depends on the
+// labels, otherwise it is scalar[1].
 #pragma once
 
 #include "families/act.hpp"
@@ -37,8 +37,8 @@ inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *w
     return sum_lanes<T>(losses);
 }
 
-// The common case, a label without smoothing: loss = w_label (log sum_c exp(z_c) - z_label). The other
-// classes' terms do not even count as 0, so that they may have the logit -inf.
+// The common case, a label without smoothing: loss = w_label (log sum_c exp(z_c) - z_label). The terms of
+// other classes are never computed, so these classes may have the logit -inf.
 template <class T>
 inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weight, T scale, T *dz) {
     const T top = largest(z, C);
@@ -107,10 +107,9 @@ template <class T> void squared_error(const Call &call, int part, int parts) {
     });
 }
 
-// Cross-entropy of logits that each say yes or no, of one element or vector of them, with the factors of
-// focal loss, (1 - p)^gamma where t is 1 and p^gamma where it is 0, p = sigmoid(z). Their gradients are
-// written so that nothing is divided by 1 - p: all is finite, also for gamma < 1. gamma = 0 is cross-entropy,
-// bit for bit.
+// Binary cross-entropy of a vector of logits, with the factors of focal loss: (1 - p)^gamma for target 1 and
+// p^gamma for target 0, p = sigmoid(z). The gradients are written without a division by 1 - p, so they are
+// finite for gamma < 1 too. gamma = 0 gives cross-entropy, bit for bit.
 template <class T> struct Binary {
     Vec<T> loss, dz;
 };
@@ -157,9 +156,9 @@ template <class T> void binary_cross_entropy(const Call &call, int part, int par
         });
 }
 
-// Focal loss of one class, of which the negative logarithm of its probability is `surprise`: w t q^gamma
-// surprise with q = 1 - p, and g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of
-// all g). Written with surprise / q, which is 1 where q is 0, it is finite for every gamma.
+// Focal loss of one class with surprise = -log p: w t q^gamma surprise with q = 1 - p, and
+// g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of all g). The quotient
+// surprise / q counts as 1 where q is 0, so g is finite for every gamma.
 template <class T> struct Focal {
     Vec<T> loss, g;
 };
@@ -228,7 +227,7 @@ template <class T> void focal_soft(const Call &call, int part, int parts) {
     }
 }
 
-// What dice compares: the sums of y t and of y + t, y = sigmoid(z).
+// The sums of the dice loss: of y t and of y + t, y = sigmoid(z).
 template <class T> struct Overlap {
     Vec<T> both{}, total{};
 
@@ -239,7 +238,7 @@ template <class T> struct Overlap {
     }
 };
 
-// Elements of a sum in the type of the data, before it is added to one in double: many pixels lose no digits.
+// Vectors that are summed in the type of the data before the sum is added in double, to keep the digits.
 constexpr std::int64_t DICE_BLOCK = 16;  // vectors
 
 // losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1.
@@ -251,7 +250,7 @@ template <class T> void dice(const Call &call, int part, int parts) {
     const T *weight = call.in<T>(op::weight);
     const double smooth = call.scalar[0];
     const T scale = gradient_factor<T>(call);
-    // A single class lies along the vectors by its samples, several by the classes.
+    // With a single class, vectors run along its pixels; with several, along the classes.
     const std::int64_t width = C == 1 ? 1 : LANES<T>, step = C == 1 ? LANES<T> : 1;
     const Range rows = share(size.M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m)

@@ -1,7 +1,7 @@
 // Batch and layer normalisation of M rows of C channels.
 //
-// Sums over the rows are made chunk by chunk (row_sums.hpp), so that of the two passes that the moments need
-// one reads memory.
+// Sums over the rows are computed in chunks (row_sums.hpp), so that only one of the two passes for the
+// moments reads memory; the other one reads the cache.
 //
 // Each formula is one inline function on vectors, which fused kernels share, so that fused and separate
 // kernels agree to the last bit.
@@ -48,7 +48,7 @@ template <class T> ScratchNeeds batch_moments_scratch(const Call &call) {
     return moment_chunks<T>(call).needs();
 }
 
-// Of each chunk a first mean m, the sum of x - m, which is what rounding has left, and that of its squares.
+// For each chunk: a first mean m, the sum of x - m (the rounding error of m), and the sum of its squares.
 // x (M, C) -> mean, var (C,)
 template <class T> void batch_moments(const Call &call, int part, int parts) {
     using op = operands::BATCH_MOMENTS;
@@ -102,8 +102,8 @@ template <class T> void batch_moments_finish(const Call &call) {
     }
 }
 
-// Of each chunk the sum of gradients, and that of their products with factors, row after row:
-// `from(block, first row)` gives a function whose calls return (gradient, factor) of one row after the other.
+// For each chunk: the sum of the gradients and the sum of gradient times factor. `from(block, first row)`
+// returns a function whose successive calls return (gradient, factor) of successive rows.
 template <class T, class From>
 inline void chunk_sums(const Chunks<T> &chunks, int part, int parts, From from) {
     const Range mine = share(chunks.count(), part, parts);
@@ -133,7 +133,7 @@ inline void add_chunks(const Chunks<T> &chunks, T *dgamma, T *dbeta, Scale scale
     }
 }
 
-// The same for gamma of batch normalisation: the products were made with x - mean.
+// The same for gamma of batch normalisation, where the products were computed with x - mean.
 template <class T>
 inline void add_norm_chunks(const Chunks<T> &chunks, const T *var, double epsilon, T *dgamma, T *dbeta) {
     const auto inverse = [=](std::int64_t c) { return 1 / std::sqrt(double(var[c]) + epsilon); };
@@ -150,7 +150,7 @@ template <class T> ScratchNeeds chunk_sums_scratch(const Call &call) {
 
 // --- batch normalisation ---
 
-// A running moment of C channels moves towards that of the batch; `before` keeps what it was.
+// Moves a running moment of C channels towards that of the batch; `before` keeps the old values.
 template <class T>
 inline void move_running(const T *batch, std::int64_t C, T momentum, T factor, T *running, T *before) {
     for_vectors<T>(0, C, [=](std::int64_t c, int n) {
@@ -228,7 +228,7 @@ template <class T, class B> struct NormGradient {
 };
 
 // dx = gamma rstd (dy - dbeta / M - xhat dgamma / M), rstd = 1 / sqrt(var + epsilon), xhat = (x - mean) rstd;
-// without dgamma and dbeta the moments do not depend on x, and only the first term is left.
+// without dgamma and dbeta the moments do not depend on x, and only the first term remains.
 // x, dy (M, C), mean, var (C,), gamma, dgamma, dbeta (C,) or null -> dx (M, C).  scalar[0]: epsilon
 template <class T> void batch_norm_dx(const Call &call, int part, int parts) {
     using op = operands::BATCH_NORM_DX;
@@ -254,9 +254,9 @@ template <class T, class F> inline T sum_row(std::int64_t C, F f) {
     }));
 }
 
-// y = (x - mean) gamma / sqrt(var + epsilon) + beta, with the moments of each row, of which the mean and
-// 1 / sqrt(var + epsilon) are kept.
-// x (M, C), gamma, beta (C,) or null -> y (M, C), moments (M, 2).  scalar[0]: epsilon
+// y = (x - mean) gamma / sqrt(var + epsilon) + beta, with the mean and variance of each row. `moments` keeps
+// the mean and 1 / sqrt(var + epsilon). x (M, C), gamma, beta (C,) or null -> y (M, C), moments (M, 2).
+// scalar[0]: epsilon
 template <class T> void layer_norm_forward(const Call &call, int part, int parts) {
     using op = operands::LAYER_NORM_FORWARD;
     const std::int64_t C = call.sizes<MatrixSizes>().C;
@@ -266,7 +266,7 @@ template <class T> void layer_norm_forward(const Call &call, int part, int parts
         const T *const x = call.in<T>(op::x) + m * C;
         T *const y = call.out<T>(op::y) + m * C;
         const T first = sum_row<T>(C, [=](std::int64_t e, int n) { return load_n(x + e, n); }) / T(C);
-        // What rounding has left of the mean.
+        // The rounding error of the mean.
         const T rest = sum_row<T>(C, [=](std::int64_t e, int n) { return load_n(x + e, n) - first; }) / T(C);
         const T squares = sum_row<T>(C, [=](std::int64_t e, int n) {
             const Vec<T> d = load_n(x + e, n) - first;

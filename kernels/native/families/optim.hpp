@@ -1,6 +1,6 @@
 // Optimizer updates: one pass over value, gradient and moments.
 //
-// The formulas are inline functions on vectors, which fused kernels share.
+// The formulas are inline functions on vectors, which the fused kernels use too.
 #pragma once
 
 #include <cmath>
@@ -52,8 +52,7 @@ template <class T> struct AdamRule {
     }
 };
 
-// The update of some elements, given their gradient: hyper, v or null, p stand in the call
-// from array FIRST on.
+// Updates some elements, given their gradient. The arrays of the call from FIRST on are hyper, v or null, p.
 template <class T> struct SgdUpdate {
     SgdRule<T> rule;
     T *v, *p;
@@ -78,7 +77,7 @@ template <class T> struct SgdUpdate {
     }
 };
 
-// The same with hyper, m, v, p.
+// The same with the arrays hyper, m, v, p.
 template <class T> struct AdamUpdate {
     AdamRule<T> rule;
     T *m, *v, *p;
@@ -132,7 +131,8 @@ template <class T> void rmsprop(const Call &call, int part, int parts) {
     });
 }
 
-// Sums of squares are made in so many chunks, whatever the number of threads, and added in their order.
+// The number of chunks of a sum of squares, whatever the number of threads. They are added in ascending
+// order.
 constexpr std::int64_t SQUARES_CHUNKS = 64;
 
 inline ScratchNeeds sum_squares_scratch(const Call &) {

@@ -1,8 +1,8 @@
-// Pooling: the largest or the mean value of each window over the pixels of an image.
+// Max and average pooling and their gradients.
 //
-// Letters as in pool_ref.py. The gradients are gathered, not scattered: each pixel of dx looks at the windows
-// that see it, so that parts own pixels, nothing needs to be cleared first, and a tap that names no place of
-// its window, or one outside of the image, has no effect. Sums go along p and q, or r and s, ascending.
+// Letters as in pool_ref.py. The gradients gather instead of scattering: each pixel of dx visits the windows
+// that contain it. So parts own pixels, dx need not be cleared first, and a tap outside of its window or of
+// the image has no effect. Sums run over p and q, or r and s, in ascending order.
 #pragma once
 
 #include <cstring>
@@ -17,16 +17,16 @@ struct Windows : PoolSizes {
     explicit Windows(const Call &call) : PoolSizes(call.sizes<PoolSizes>()) {}
 };
 
-// Those of `size` places of a window that lie in the image, which has `inputs` pixels along this side; the
-// window begins at the pixel `first`.
+// The range of the `size` taps of a window that are in the image, which has `inputs` pixels along this axis.
+// The window starts at pixel `first`.
 inline Range places_inside(std::int64_t first, std::int64_t size, std::int64_t inputs) {
     const std::int64_t begin = first < 0 ? -first : 0;
     const std::int64_t end = inputs - first < size ? inputs - first : size;
     return {begin, begin < end ? end : begin};
 }
 
-// Calls body(output, corner, rows, columns) for each pixel of y that a part owns: where it begins in y, where
-// the window's first place begins in x, and the places of the window that lie in the image.
+// Calls body(output, corner, rows, columns) for each pixel of y that a part owns: its offset in y, the offset
+// of the window's first tap in x, and the taps of the window that are in the image.
 template <class Body> inline void for_windows(const Windows &g, int part, int parts, Body body) {
     if (g.C == 0) return;
     const Range lines = share(g.N * g.P, part, parts);
@@ -41,17 +41,17 @@ template <class Body> inline void for_windows(const Windows &g, int part, int pa
     }
 }
 
-// The same whole number in all lanes.
+// Broadcasts an integer to all lanes.
 template <class T> inline IntVec<T> tap_number(std::int64_t number) {
     return IntVec<T>{} + std::decay_t<decltype(IntVec<T>{}[0])>(number);
 }
 
-// Whether v takes the place of the largest value so far: a later one must be larger, but the first nan wins.
+// Returns whether v replaces the maximum so far: it must be larger, or the first nan.
 template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return ~(v <= best) & (best == best); }
 
-// The largest value of each window, and the number r S + s of its place: of the first of them, or the first
-// nan. A window that sees nothing has -inf, and the tap 0.
-// x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of the width of T
+// The maximum of each window, and its tap r S + s: the first of equal maxima, or the first nan. A window
+// outside of the image gives -inf and tap 0. x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of
+// the width of T
 template <class T> void max_pool_forward(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_FORWARD;
     const Windows g(call);
@@ -75,7 +75,7 @@ template <class T> void max_pool_forward(const Call &call, int part, int parts) 
     });
 }
 
-// y = 1 / (R S) times the sum over the window; what lies outside of the image counts as 0.
+// y = 1 / (R S) times the sum over the window; pixels outside of the image are 0.
 // x (N, H, W, C) -> y (N, P, Q, C)
 template <class T> void avg_pool_forward(const Call &call, int part, int parts) {
     using op = operands::AVG_POOL_FORWARD;
@@ -93,15 +93,15 @@ template <class T> void avg_pool_forward(const Call &call, int part, int parts) 
     });
 }
 
-// The windows that see a pixel, along one side. It goes from pixel to pixel, because a division takes longer
-// than all else that is done for a pixel.
+// The windows that contain a pixel, along one axis. They are updated from pixel to pixel, because computing
+// them by a division takes longer than all other work for a pixel.
 class SeenBy {
 public:
     SeenBy(const Windows &g, int side)
         : outputs_(side ? g.Q : g.P), size_(side ? g.S : g.R), stride_(g.stride[side]),
           padding_(g.padding[side]) {}
 
-    // `pixel` may not lie before that of the last call.
+    // `pixel` must not be smaller than in the previous call.
     Range move_to(std::int64_t pixel) {
         at_ = pixel + padding_;
         while (end_ < outputs_ && end_ * stride_ <= at_) ++end_;
@@ -109,15 +109,15 @@ public:
         return {begin_, end_};
     }
 
-    // As which of its places the window of an output sees the pixel.
+    // The tap at which the window of an output reads the pixel.
     std::int64_t place(std::int64_t output) const { return at_ - output * stride_; }
 
 private:
     std::int64_t outputs_, size_, stride_, padding_, begin_ = 0, end_ = 0, at_ = 0;
 };
 
-// dx = f(sum of term(at, place, n) over the windows that see the pixel), for each n channels: `at` is where
-// those of the window begin in dy, `place` the number of the pixel in it.
+// dx = f(sum of term(at, place, n) over the windows that contain the pixel), for n channels at a time: `at`
+// is the offset of the window's channels in dy, `place` the tap of the pixel in the window.
 template <class T, class Term, class F>
 inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term term, F f) {
     if (g.W == 0 || g.C == 0) return;
@@ -142,7 +142,7 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
     }
 }
 
-// dx = sum of dy over the windows of which the pixel is the winner.
+// dx = sum of dy over the windows whose maximum is this pixel.
 // dy, taps (N, P, Q, C) -> dx (N, H, W, C)
 template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_DX;
@@ -154,7 +154,7 @@ template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     gather_windows(Windows(call), call.out<T>(op::dx), part, parts, won, [](Vec<T> sum) { return sum; });
 }
 
-// dx = 1 / (R S) times the sum of dy over the windows that see the pixel.
+// dx = 1 / (R S) times the sum of dy over the windows that contain the pixel.
 // dy (N, P, Q, C) -> dx (N, H, W, C)
 template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
     using op = operands::AVG_POOL_DX;

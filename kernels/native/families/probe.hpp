@@ -1,4 +1,4 @@
-// What this machine can do at best: the yardstick of all percentages.
+// Measures the limits of this machine, to which all percentages refer: the FMA peak and the memory bandwidth.
 #pragma once
 
 #include "plan/call.hpp"
@@ -7,14 +7,14 @@
 
 namespace fastnn {
 
-// Keeps the compiler from believing that memory is as it was.
+// A compiler barrier: the compiler must assume that memory has changed.
 inline void forget_memory() { asm volatile("" ::: "memory"); }
 
-// As many independent accumulators as the register tile of the matrix product has.
+// The number of independent accumulators, as in the register tile of the matrix product.
 constexpr int PROBE_CHAINS = TILE_COLUMNS * tile_rows(TILE_COLUMNS);
 
-// Rounds of independent chains of fused multiply-adds; every part does all rounds. x takes a
-// value, so that nothing can be left out.
+// Runs `rounds` rounds of independent chains of fused multiply-adds; every part runs all rounds. A result goes
+// to x, so that the compiler cannot remove the loop.
 template <class T> void probe_fma(const Call &call, int, int) {
     constexpr int CHAINS = PROBE_CHAINS;
     Vec<T> chain[CHAINS];
@@ -34,7 +34,7 @@ template <class T> void probe_fma(const Call &call, int, int) {
 // FLOP of one round of probe_fma on one thread.
 template <class T> constexpr double PROBE_FLOP = 2.0 * PROBE_CHAINS * LANES<T>;
 
-// Reads `count` elements, each part its own, `rounds` times.
+// Reads `count` elements, divided among the parts, `rounds` times.
 template <class T> void probe_read(const Call &call, int part, int parts) {
     constexpr int AT_ONCE = 8;
     const Range range = share(call.sizes<ProbeSizes>().count, part, parts, AT_ONCE * LANES<T>);
@@ -51,7 +51,7 @@ template <class T> void probe_read(const Call &call, int part, int parts) {
     if (sum[0][0] == T(-1)) *call.out<T>(operands::PROBE_READ::x) = T(0);
 }
 
-// Reads, changes and writes back `count` elements, each part its own, `rounds` times.
+// Reads, changes and writes back `count` elements, divided among the parts, `rounds` times.
 template <class T> void probe_update(const Call &call, int part, int parts) {
     const Range range = share(call.sizes<ProbeSizes>().count, part, parts, LANES<T>);
     T *x = call.out<T>(operands::PROBE_UPDATE::x);

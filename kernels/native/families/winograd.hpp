@@ -1,14 +1,14 @@
-// Convolution by 3 x 3 filters with fewer multiplications: 16 instead of 36 for each 2 x 2 pixels of the
-// output, or 36 instead of 144 for each 4 x 4. The algorithms F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3) of
-// Winograd, as matrix products (Lavin & Gray 2016, arXiv:1509.09308).
+// Convolution by 3 x 3 filters with fewer multiplications: 16 instead of 36 for each 2 x 2 output pixels, or
+// 36 instead of 144 for each 4 x 4. These are Winograd's algorithms F(2 x 2, 3 x 3) and F(4 x 4, 3 x 3) as
+// matrix products (Lavin & Gray 2016, arXiv:1509.09308).
 //
 //     y = A^T [(G w G^T) . (B^T x B)] A      with the matrices of minimal_filtering.hpp
 //
-// The sum over the channels makes of each place of the dot a matrix product. Groups of tiles are transformed,
-// multiplied and transformed back while they are in the second-level cache.
+// The sum over the channels turns each element of the elementwise product "." into a matrix product. Groups
+// of tiles are transformed, multiplied and transformed back while they are in the L2 cache.
 //
-// What a pixel contributes to outputs that do not see it cancels only if it is finite: a nan or an infinity
-// spreads over its tiles.
+// The contributions of a pixel to outputs that do not read it cancel only if the pixel is finite: a nan or
+// inf spreads over its tiles.
 #pragma once
 
 #include <cstring>
@@ -96,8 +96,8 @@ void transform_filters_back(const Winograd<T, OUTPUTS> &g, const T *du, T *dw) {
     });
 }
 
-// Where the SIDE x SIDE pixels from (row, column) on of an image (H, W, C) are; `outside` for those that are
-// not in it.
+// The addresses of the SIDE x SIDE pixels of an image (H, W, C) that start at (row, column); `outside` for
+// pixels that are not in the image.
 template <int SIDE, class T>
 inline void find_pixels(T *image, std::int64_t H, std::int64_t W, std::int64_t C, std::int64_t row,
                         std::int64_t column, T *outside, T *(&pixel)[SIDE][SIDE]) {
@@ -193,7 +193,7 @@ inline void gradient_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *dy, R
 }
 
 // y = A^T m A + b for a group of tiles.  Planes m (tiles, O) -> their pixels of y (N, P, Q, O)
-// `after(pixels, count, width)` is called for each of them when it is there.
+// `after(pixels, count, width)` is called for the pixels when they are complete.
 template <class T, int OUTPUTS, class After>
 inline void outputs_of_group(const Winograd<T, OUTPUTS> &g, const T *m, Range group, const T *b, T *outside,
                              T *y, After after) {

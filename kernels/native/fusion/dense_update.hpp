@@ -1,7 +1,8 @@
-// Gradients of a layer's weights and bias with the optimizer's update, so that the gradient is never stored:
-// dense_dw and dense_db of dense.hpp, and the rules of optim.hpp. Only plans use them.
+// Computes the gradients of a layer's weights and bias and applies the optimizer's update without storing the
+// gradient: dense_dw and dense_db of dense.hpp fused with the formulas of optim.hpp. Only plans use these
+// kernels.
 //
-// Operands: x (or null), dy, then those of the update; sizes as in dense.hpp, where the batch is 1.
+// Operands: x (or null), dy, then those of the update; sizes as in dense.hpp, with batch 1.
 #pragma once
 
 #include "families/dense.hpp"
@@ -9,7 +10,7 @@
 
 namespace fastnn {
 
-// All sums are made in one round, since there is no matrix that could hold partial ones.
+// All sums are computed in one round, since no matrix could hold partial sums.
 static_assert(MOST_FUSED_ROWS <= PACKED_ROWS);
 
 template <class T> Product<T> update_product(const Call &call) {
@@ -17,7 +18,7 @@ template <class T> Product<T> update_product(const Call &call) {
     return dw_product(call, call.in<T>(op::x), call.in<T>(op::dy));
 }
 
-// Takes a step down a tile of the gradient that is still in registers.
+// Applies the SGD update with a tile of the gradient that is still in registers.
 template <class T> struct DescendTile {
     T *c;
     std::int64_t row;
@@ -41,7 +42,7 @@ template <class T> struct DescendTile {
     }
 };
 
-// For the product, and then for a tile of the gradient.
+// Scratch memory: for the product, then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     const std::int64_t N = call.sizes<DenseSizes>().N;
     if (is_narrow<T>(N)) return {0, 0, narrow_update_bytes<T>(N)};
@@ -49,7 +50,7 @@ template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
 
-// w is updated by dw = x^T dy.  x (M, K), dy (M, N), hyper, moments and w (K, N)
+// Updates w with dw = x^T dy.  x (M, K), dy (M, N), hyper, moments and w (K, N)
 template <class T, template <class> class Update>
 void dense_dw_update(const Call &call, int part, int parts) {
     using op = operands::DENSE_DW_SGD;  // the same positions for DENSE_DW_ADAM
@@ -75,7 +76,7 @@ void dense_dw_update(const Call &call, int part, int parts) {
     multiply(product, call, part, parts, gradient, gradient, apply);
 }
 
-// The same by gradient descent; without momentum the formula is short enough for the registers of a tile.
+// The same for SGD, whose formula without momentum is short enough to run on a tile in registers.
 template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     if (call.array[3] || is_narrow<T>(call.size[3])) return dense_dw_update<T, SgdUpdate>(call, part, parts);
     const SgdUpdate<T> update(call, 2);
@@ -89,7 +90,7 @@ template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     multiply(update_product<T>(call), call, part, parts, store, descend);
 }
 
-// b is updated by db = sum of dy over its rows.  dy (M, N), hyper, moments and b (N,)
+// Updates b with db = sum_m dy_m.  dy (M, N), hyper, moments and b (N,)
 template <class T, template <class> class Update>
 void dense_db_update(const Call &call, int part, int parts) {
     using op = operands::DENSE_DB_SGD;  // the same positions for DENSE_DB_ADAM

@@ -1,9 +1,10 @@
-// Batch normalisation, ReLU and max pooling in one pass over the pixels, forward and back. Only plans use
-// these kernels, where the windows neither overlap nor reach beyond the image; 1 x 1 without taps is no pool.
+// Batch normalisation, ReLU and max pooling in one pass over the pixels, forward and backward. Only plans use
+// these kernels, if the windows neither overlap nor reach beyond the image. A 1 x 1 window without taps means
+// no pooling.
 //
-// What lies between the three layers is never stored: on the way back z = (x - mean) scale + beta is computed
-// again. All formulas and the order of all sums are those of norm.hpp, act.hpp and pool.hpp, so the results
-// are the same to the last bit.
+// The arrays between the three layers are never stored: the backward pass computes z = (x - mean) scale +
+// beta again. All formulas and the order of all sums are those of norm.hpp, act.hpp and pool.hpp, so the
+// results are the same bit for bit.
 //
 // Sizes as in pool.hpp. scalar[0]: epsilon.
 #pragma once
@@ -25,8 +26,8 @@ template <class T> ScratchNeeds norm_relu_pool_scratch(const Call &call) {
     return {0, 0, call.sizes<PoolSizes>().C * std::int64_t(sizeof(T))};
 }
 
-// The largest max(z, 0) of a window from `pixel` on, and its place. A window of R x S, or with R = 0 of
-// `rows` x `columns` pixels.
+// The maximum of max(z, 0) in the window that starts at `pixel`, and its tap. The window has R x S pixels, or
+// `rows` x `columns` pixels if R = 0.
 template <class T, int R, int S> struct LargestOfWindow {
     Vec<T> mean, scale, beta;
     std::int64_t rows, columns, row, column;  // the last two: how far apart they are
@@ -89,7 +90,7 @@ template <class T> void norm_relu_pool_forward(const Call &call, int part, int p
         norm_relu_pool_lines<T, 0, 0>(call, g, lines, scale);
 }
 
-// The pixels of all images one after the other, and the window that each belongs to.
+// Iterates over the pixels of all images, with the window that each pixel belongs to.
 class PixelCursor {
 public:
     PixelCursor(const Windows &g, std::int64_t pixel)
@@ -97,7 +98,7 @@ public:
           line_(pixel / (g.W * g.H) * g.P + (h_ / g.R < g.P ? h_ / g.R : g.P)), q_(w_ / g.S), r_(h_ % g.R),
           s_(w_ % g.S) {}
 
-    // Whether a window covers the pixel, where its output begins, and which of its places the pixel is.
+    // Whether a window contains the pixel, the offset of its output, and the tap of the pixel in it.
     bool is_covered() const { return q_ < g_.Q && h_ < g_.P * g_.R; }
     std::int64_t output() const { return (line_ * g_.Q + q_) * g_.C; }
     std::int64_t place() const { return r_ * g_.S + s_; }
@@ -118,7 +119,7 @@ private:
     std::int64_t w_, h_, line_, q_, r_, s_;
 };
 
-// The gradient of z for pixel after pixel, from that of the pool's outputs.
+// Computes the gradient of z pixel by pixel, from the gradient of the pool's outputs.
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
 template <class T, class B> class GradientOfNorm {
     using op = operands::NORM_RELU_POOL_SUMS;  // the same positions for NORM_RELU_POOL_DX
@@ -133,7 +134,7 @@ public:
     using Values = typename B::Values;
     const Values mean, scale;
 
-    // That of the next pixel, whose channels are x.
+    // The gradient of the next pixel, whose channels are x.
     Values next(const Values &x) {
         const Values z = block_.each(normalized<T>, x, mean, scale, beta_);
         Values dz = block_.all(0);
@@ -165,7 +166,7 @@ template <class T> ScratchNeeds norm_relu_pool_sums_scratch(const Call &call) {
     return pixel_chunks<T>(call).needs();
 }
 
-// As batch_norm_sums, of what comes back through pool and ReLU.
+// Like batch_norm_sums, with the gradient that comes back through the pool and ReLU.
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null
 // -> dgamma, dbeta (C,)
 template <class T> void norm_relu_pool_sums(const Call &call, int part, int parts) {
@@ -187,7 +188,7 @@ template <class T> void norm_relu_pool_sums_finish(const Call &call) {
                     call.out<T>(op::dbeta));
 }
 
-// As batch_norm_dx.
+// Like batch_norm_dx, with the gradient that comes back through the pool and ReLU.
 // x (N, H, W, C), dy, taps (N, P, Q, C) or null, mean, var (C,), gamma, beta (C,) or null, dgamma, dbeta (C,)
 // -> dx (N, H, W, C)
 template <class T> void norm_relu_pool_dx(const Call &call, int part, int parts) {

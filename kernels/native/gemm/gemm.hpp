@@ -1,11 +1,11 @@
-// The matrix product C = A B, by register tiles (tile.hpp).
+// Computes the matrix product C = A B by register tiles (tile.hpp).
 //
-// Each thread should find in every step the weights that it had in the last one, or they move from core to
-// core. So a weight matrix is split by its rows, everywhere: in the update (rows of C), in the gradient of
-// the input (dense_dx), and here, where it is B, into two halves of each sum, which are added when both are
-// there. Split by columns instead, both cores write into every row, and fetch each other's lines ahead: the
-// update of 784x128 was no faster on two threads than on one (62 us; with the halves 36). Whoever finishes
-// the second half of a block of columns adds the halves: nobody waits (the "fixup" of Stream-K: Osama et al.
+// A thread should work on the same weights in every step; otherwise their cache lines move from core to core.
+// Therefore a weight matrix is always split by its rows: in the update (rows of C), in the gradient of the
+// input (dense_dx), and in the forward product, where it is B, by splitting each sum into two halves. With a
+// split by columns, both cores write into every row and prefetch each other's lines: the update of 784x128
+// was no faster on two threads than on one (62 us; with the halves 36). The thread that finishes the last
+// half of a block of columns adds the two halves, so no thread waits (the "fixup" of Stream-K: Osama et al.
 // 2023, arXiv:2301.03598).
 #pragma once
 
@@ -13,15 +13,15 @@
 
 namespace fastnn {
 
-// `store(row, column)` gives the epilogue of the tile that begins there if it only stores the sums in C,
-// `finish(row, column)` that of its completed sums. `after(row, rows, block)` is called when a tile is
-// finished, and may go over it again while it is in the first-level cache.
+// `store(row, column)` returns the epilogue that stores partial sums of the tile at (row, column) in C,
+// `finish(row, column)` the epilogue for its completed sums. `after(row, rows, block)` is called when a tile
+// is finished, and may process it again while it is in the L1 cache.
 template <class T, class Store, class Finish, class After> class Multiplication {
 public:
     Multiplication(const Product<T> &product, const Call &call, Store store, Finish finish, After after)
         : p(product), call(call), store(store), finish(finish), after(after) {}
 
-    // Part `part` of `parts` of the product.
+    // Computes part `part` of `parts` of the product.
     void run(int part, int parts) {
         own = scratch_of<T>(call, part);
         if (p.parts == PartsAre::COLUMNS) {
@@ -43,7 +43,8 @@ private:
     const After after;
     T *own = nullptr;  // scratch memory of this part: packed B, second halves, copied A
 
-    // The units `units` of the row tiles `tiles`; a unit is a tile of a block of columns of a half.
+    // Computes the units `units` of the row tiles `tiles`. A unit is one tile in one block of columns and one
+    // half of the sums.
     void work_on_units(Range tiles, Range units) {
         const std::int64_t size = p.blocks() * (tiles.end - tiles.begin);
         for (std::int64_t half = 0; half < p.halves.count; ++half) {
@@ -58,7 +59,7 @@ private:
         }
     }
 
-    // The same in one half, over `depth` of its products from the k-th on.
+    // Computes units of one half, over its terms k ... k + depth - 1.
     void work_on_round(Range tiles, Range units, std::int64_t half, std::int64_t k, std::int64_t depth) {
         const std::int64_t count = tiles.end - tiles.begin, first_k = p.halves.begin(half) + k;
         const T *const b = p.b + first_k * p.N;
@@ -87,7 +88,7 @@ private:
         }
     }
 
-    // One tile.
+    // Computes one tile.
     void work_on_tile(Range tiles, std::int64_t tile, const ColumnBlock<T> &block, Operand<T> a, Rows<T> b,
                       std::int64_t half, std::int64_t k, std::int64_t depth) {
         const std::int64_t row = p.rows.begin(tile);
@@ -106,7 +107,7 @@ private:
         return {p.a.data + p.rows.begin(tile) * p.a.row + k * p.a.step, p.a.row, p.a.step};
     }
 
-    // Copies of the row tiles of A that these units need, if there are to be any.
+    // Copies the row tiles of A that these units need, if A is to be copied.
     CopiedTiles<T> copy(Range tiles, Range units, std::int64_t k, std::int64_t depth) const {
         T *const memory = own + p.packed_elements() + p.halves_are_own() * p.halves_elements();
         const CopiedTiles<T> copied{memory, depth, p.height, p.a.step == 1};
@@ -120,7 +121,7 @@ private:
         return copied;
     }
 
-    // Where a tile of the second half is kept: block by block of columns.
+    // The address where a tile of the second half is stored, one block of columns after the other.
     StoreTile<T> second_half(Range tiles, std::int64_t row, const ColumnBlock<T> &block) const {
         T *const base = p.halves_are_shared() ? reinterpret_cast<T *>(call.scratch + p.scratch().zeroed)
                                               : own + p.packed_elements();
@@ -128,7 +129,7 @@ private:
         return {base + block.begin * p.group_rows() + in_group * BLOCK<T>, BLOCK<T>};
     }
 
-    // Whether these `tiles` were the last ones of both halves of a block of columns.
+    // Returns whether these `tiles` complete both halves of a block of columns.
     bool completes(std::int64_t block, std::int64_t tiles, std::int64_t all, std::int64_t half) const {
         if (!p.halves_are_shared()) return half > 0;
         int *const counter = reinterpret_cast<int *>(call.scratch) + block;
@@ -154,7 +155,7 @@ private:
     }
 };
 
-// Part `part` of `parts` of a product, with the scratch memory of the call.
+// Computes part `part` of `parts` of a product, with the scratch memory of the call.
 template <class T, class Store, class Finish, class After>
 inline void multiply(const Product<T> &product, const Call &call, int part, int parts, Store store,
                      Finish finish, After after) {

@@ -1,27 +1,26 @@
-// Copies of operands of a matrix product, where reading them in place would be slow.
+// Copies operands of a matrix product where reading them in place would be slow.
 #pragma once
 
 #include "gemm/tile.hpp"
 
 namespace fastnn {
 
-// Rows of a packed block of B. Wide blocks, of AVX-512, are 128 KiB, an eighth to a half of a second-level
-// cache (on Zen 5 smaller ones, for the first level, were slower); narrow ones are 16 KiB each, half of the
-// first level.
+// Rows of a packed block of B. Wide blocks (AVX-512) take 128 KiB, an eighth to a half of an L2 cache;
+// smaller blocks that fit into L1 were slower on Zen 5. Narrow blocks take 16 KiB, half of an L1 cache.
 constexpr std::int64_t PACKED_ROWS = BLOCK_ROW_BYTES >= 256 ? 512 : 256;
 
-// Rows ahead that are fetched when a block of B is read for the first time, to be packed or in a tile: they
-// lie in pages of their own, where hardware does not fetch ahead. On Zen 4, forward products: 256x1024x1024,
-// packed, 76 -> 88 % of the peak (8 and 24 rows do as well); 30x784x900 with weights beyond the second-level
-// cache 45 -> 85 %, 50x784x300 55 -> 88 %.
+// Prefetch distance, in rows, when a block of B is read for the first time (to pack it or in a tile). Each
+// row is in a page of its own, and the hardware does not prefetch across pages. On Zen 4, forward products:
+// 256x1024x1024, packed, 76 -> 88 % of the peak (8 and 24 rows are as good); 30x784x900 with weights larger
+// than L2 45 -> 85 %, 50x784x300 55 -> 88 %.
 constexpr std::int64_t ROWS_AHEAD = 16;
 
-// Blocks of B that are packed together, so that 256 bytes of a row are read at a time: narrow blocks, one by
-// one, would come from four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101
+// Blocks of B that are packed together, so that 256 bytes of a row are read at a time. Packing narrow blocks
+// one by one would visit four times as many pages (forward product of 256x1024x1024 for x86-64-v3: 97 -> 101
 // GFLOP/s).
 constexpr int PACKED_BLOCKS = BLOCK_ROW_BYTES < 256 ? int(256 / BLOCK_ROW_BYTES) : 1;
 
-// Blocks of B, copied to where their rows lie side by side and can be loaded by whole vectors.
+// Blocks of B, copied so that their rows are contiguous and can be loaded by whole vectors.
 template <class T> struct PackedBlocks {
     T *data;
     std::int64_t depth;
@@ -32,8 +31,8 @@ template <class T> struct PackedBlocks {
         return {data + block.index % PACKED_BLOCKS * depth * BLOCK<T>, BLOCK<T>, block.last, true};
     }
 
-    // Fills it with the blocks from `first` on that belong together, but none behind `last`; the rows of B
-    // begin at `b` and are `row` apart.
+    // Packs the group of blocks that starts at block `first`, up to block `last`. The rows of B start at `b`
+    // and are `row` elements apart.
     void fill(const T *b, std::int64_t row, const ColumnBlock<T> &first, const ColumnBlock<T> &last) const {
         const std::int64_t together = (first.index / PACKED_BLOCKS + 1) * PACKED_BLOCKS * BLOCK<T>;
         const std::int64_t end = last.begin + last.width < together ? last.begin + last.width : together;
@@ -49,7 +48,7 @@ template <class T> struct PackedBlocks {
     }
 };
 
-// An operand B of products by register tiles: `rows` rows, cut into blocks of columns, one after the other.
+// An operand B in panel form: `rows` rows, cut into blocks of columns that are stored one after the other.
 template <class T> struct Panels {
     const T *data;
     std::int64_t rows;
@@ -74,8 +73,8 @@ template <class T> struct Panels {
     }
 };
 
-// Tiles of A, copied one after the other: by rows, or, if A is a transpose, by columns. In place its rows
-// may lie a multiple of 4 KiB apart, where they evict each other from the first-level cache.
+// Tiles of A, copied one after the other: by rows, or by columns if A is a transpose. In place, the rows may
+// be a multiple of 4 KiB apart and evict each other from the L1 cache.
 template <class T> struct CopiedTiles {
     T *data;
     std::int64_t depth;
@@ -91,8 +90,7 @@ template <class T> struct CopiedTiles {
         T *const first = data + elements(tile, height, depth);
         return by_rows ? Operand<T>{first, depth + GAP, 1} : Operand<T>{first, 1, height};
     }
-    // Copies `count` of the tiles that `rows` cuts A into, from tile `index` on, to the places from `place`
-    // on.
+    // Copies `count` tiles of A, starting with tile `index` of `rows`, to the positions starting at `place`.
     void fill(std::int64_t place, std::int64_t index, std::int64_t count, const Tiles &rows,
               Operand<T> a) const {
         if (by_rows) return fill_rows(place, index, count, rows, a);
@@ -102,8 +100,8 @@ template <class T> struct CopiedTiles {
     }
 
 private:
-    // Tiles that are copied together where A has columns. One by one they would use a few bytes of each line,
-    // which would be gone before the next one where columns are a multiple of 4 KiB apart.
+    // Tiles that are copied together if A is a transpose. One tile uses only a few bytes of each cache line,
+    // and where columns are a multiple of 4 KiB apart the line would be evicted before the next tile.
     static constexpr std::int64_t TOGETHER = 32;
     static constexpr std::int64_t COLUMNS_AHEAD = 4;  // that are fetched meanwhile
 
@@ -130,7 +128,7 @@ private:
             }
     }
 
-    // Stores whole vectors: what is behind the last element is written later, or is the gap.
+    // Stores whole vectors: elements after the last one are overwritten later or belong to the gap.
     static void copy(T *to, const T *from, std::int64_t count) {
         for_vectors<T>(0, count, [=](std::int64_t e, int n) { store(to + e, load_n(from + e, n)); });
     }

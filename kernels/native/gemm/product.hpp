@@ -1,4 +1,4 @@
-// How a matrix product C = A B is cut into parts, tiles, halves and rounds, and what memory that takes.
+// Plans a matrix product C = A B: its division into parts, tiles, halves and rounds, and its scratch memory.
 #pragma once
 
 #include "plan/call.hpp"
@@ -6,29 +6,29 @@
 
 namespace fastnn {
 
-// From so many row tiles on it pays to pack B, since the copy is read that often. Wide blocks: dense_dw at
+// The number of row tiles from which packing B pays: each tile reads the copy once. Wide blocks: dense_dw at
 // 256x1024x1024, where rows of B are 4 KiB apart, on Zen 5: 166 -> 205 GFLOP/s; with 22 tiles, 128x784x512
-// lost (225 -> 176). Narrow ones, of which a row is one cache line: 128x784x512 60 -> 72 % of the peak of
-// x86-64-v3.
+// became slower (225 -> 176). Narrow blocks, whose rows are one cache line: 128x784x512 60 -> 72 % of the
+// peak of x86-64-v3.
 constexpr std::int64_t TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? 40 : 8;
 
-// With so many row tiles each part works on rows of its own.
+// The number of row tiles from which each part owns rows of C.
 constexpr std::int64_t TALL = 40;
 
-// With so many products per sum and so many blocks of columns besides, it pays to copy A too (on Zen 4, with
-// the packing of B that fetches ahead: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw
-// 67 -> 88 %; dense_dw of 256x1024x1024, with 256 products per sum, lost 3 %).
+// The number of terms per sum and of blocks of columns from which copying A pays too (on Zen 4, with prefetch
+// while packing B: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw 67 -> 88 %; dense_dw of
+// 256x1024x1024, with 256 terms per sum, lost 3 %).
 constexpr std::int64_t DEPTH_TO_COPY = BLOCK_ROW_BYTES >= 256 ? 300 : 100, BLOCKS_TO_COPY = 4;
 
-// Rows of C that are worked on at a time where memory is needed for them: a copy of so many rows of A with
+// Rows of C that are computed at a time if they need scratch memory: a copy of this many rows of A with
 // PACKED_ROWS columns takes 1.5 MiB.
 constexpr std::int64_t GROUP_ROWS = 768;
 
-// What is cut into parts: the rows of C, or its columns, those of the second halves of the sums behind those
-// of the first ones.
+// What the parts divide: the rows of C; or its columns, first those of the first halves of the sums, then
+// those of the second halves.
 enum class PartsAre { ROWS, COLUMNS };
 
-// C (M, N) = A (M, K) B (K, N), and how it is done. The rows of B are contiguous.
+// The product C (M, N) = A (M, K) B (K, N) and its division. The rows of B are contiguous.
 template <class T> struct Product {
     std::int64_t M, N, K;
     Operand<T> a;
@@ -51,18 +51,18 @@ template <class T> struct Product {
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
     bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
-    // Long sums are made in rounds of PACKED_ROWS products where something is copied; a round begins with
-    // what C holds.
+    // If A or B is copied, long sums are computed in rounds of PACKED_ROWS terms; each round after the first
+    // continues from the partial sums in C.
     Tiles rounds(std::int64_t half) const {
         const std::int64_t depth = halves.length(half);
         return {depth, packs_all || packs_last || copies ? PACKED_ROWS : depth + 1};
     }
 
-    // The sums of the second halves, until the first ones are there: each part has its own for a group of its
-    // rows, or all parts share one.
+    // Scratch memory for the sums of the second halves until they are added: each part has its own for a
+    // group of its rows, or all parts share one.
     bool halves_are_shared() const { return is_halved() && parts == PartsAre::COLUMNS; }
     bool halves_are_own() const { return is_halved() && parts == PartsAre::ROWS; }
-    // Row tiles that are worked on at a time.
+    // Row tiles that are computed at a time.
     std::int64_t group() const { return copies || halves_are_own() ? GROUP_ROWS / height : rows.count; }
     std::int64_t group_rows() const { return group() < rows.count ? group() * height : M; }
 
@@ -84,7 +84,7 @@ template <class T> struct Product {
     }
 
 private:
-    // Most products of a round.
+    // The largest number of terms in a round.
     std::int64_t round_depth() const {
         const std::int64_t depth = (K + halves.count - 1) / halves.count;
         return depth < PACKED_ROWS ? depth : PACKED_ROWS;

@@ -1,7 +1,7 @@
-// Sums over the rows of a matrix (M, C), chunk by chunk: CHUNK_ROWS rows, whatever the number of threads,
-// whose sums go to the shared scratch memory; when all are there, one thread adds them up in double, in their
-// order. A chunk is worked through in blocks of a few vectors of channels, whose rows stay in the
-// first-level cache.
+// Computes sums over the rows of a matrix (M, C) in chunks of CHUNK_ROWS rows, whatever the number of
+// threads. The sums of each chunk go to the shared scratch memory; then one thread adds them in double, in
+// ascending order. A chunk is processed in blocks of a few vectors of channels, so that its rows stay in the
+// L1 cache.
 #pragma once
 
 #include "plan/call.hpp"
@@ -17,8 +17,8 @@ inline constexpr auto MINUS = [](auto a, auto b) { return a - b; };
 inline constexpr auto TIMES = [](auto a, auto b) { return a * b; };
 inline constexpr auto FMA = [](auto a, auto b, auto c) { return fma(a, b, c); };
 
-// V neighbouring vectors of channels, from `begin` on; the last one has `last` lanes, or all if the block is
-// WHOLE.
+// V neighbouring vectors of channels that start at `begin`; the last one has `last` lanes, or all of them if
+// the block is WHOLE.
 template <class T, int V, bool WHOLE> struct Block {
     std::int64_t begin;
     int last;
@@ -27,7 +27,7 @@ template <class T, int V, bool WHOLE> struct Block {
         Vec<T> vector[V];
     };
 
-    // A vector for each of the block's, from the ones of `values`.
+    // Loads the vectors of `values` that belong to this block.
     template <class F, class... A> static Values each(F f, const A &...values) {
         Values result;
 #pragma GCC unroll 4
@@ -38,14 +38,14 @@ template <class T, int V, bool WHOLE> struct Block {
         return each([=](Vec<T> zero) { return zero + value; }, Values{});
     }
 
-    // The channels of this block in a row.
+    // Loads the channels of this block from a row.
     Values load(const T *row) const {
         Values result;
 #pragma GCC unroll 4
         for (int v = 0; v < V; ++v) result.vector[v] = load_n(row + begin + v * LANES<T>, lanes(v));
         return result;
     }
-    // The same, or `absent` for all of them where there is no row.
+    // Loads the channels of this block from a row, or `absent` for each if the row is null.
     Values load_or(const T *row, T absent) const { return row ? load(row) : all(absent); }
     void store(T *row, const Values &values) const {
 #pragma GCC unroll 4
@@ -71,7 +71,7 @@ template <class T, class Body> inline void for_blocks(std::int64_t C, Body body)
     }
 }
 
-// Calls body(block, rows) for all blocks of the rows that a part owns, a few rows at a time.
+// Calls body(block, rows) for all blocks of the rows of one part, a few rows at a time.
 template <class T, class Body>
 inline void for_row_blocks(std::int64_t M, std::int64_t C, int part, int parts, Body body) {
     const Range mine = share(M, part, parts);
@@ -81,8 +81,8 @@ inline void for_row_blocks(std::int64_t M, std::int64_t C, int part, int parts, 
     }
 }
 
-// What the parts leave behind of M rows of C channels: some sums of each chunk. Before them two rows of
-// double, where they are added up.
+// The scratch memory of the parts for M rows of C channels: two rows of double for the totals, then the sums
+// of each chunk.
 template <class T> struct Chunks {
     char *scratch;
     std::int64_t M, C, kinds;
@@ -98,7 +98,7 @@ template <class T> struct Chunks {
     T *sums(std::int64_t chunk, int kind) const {
         return reinterpret_cast<T *>(scratch + 2 * total_bytes()) + (chunk * kinds + kind) * C;
     }
-    // The sums of this kind over all chunks, added up where `total(kind)` is.
+    // Adds the sums of this kind over all chunks into `total(kind)`.
     double *add_up(int kind) const {
         double *const sum = total(kind);
         for (std::int64_t c = 0; c < C; ++c) sum[c] = 0;

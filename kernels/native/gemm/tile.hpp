@@ -1,12 +1,12 @@
-// The register tile of the matrix product C = A B: what all dense kernels spend their time in.
+// The register tile of the matrix product C = A B, in which the dense kernels spend most of their time.
 //
-// Each element of a tile has one accumulator, which takes its K products in ascending order. The bits of a
-// result therefore depend on K, the type and the instruction set alone: not on M, not on the tiling, and
-// not on the number of threads.
+// Each element of a tile has one accumulator, which adds its K products in ascending order. The bits of a
+// result therefore depend only on K, the type and the instruction set: not on M, not on the tiling, and not
+// on the number of threads.
 //
-// What is done with a finished tile (add a bias, store it, store it transposed) is the caller's: an
-// epilogue, called as epilogue(i, j, value, n) for the vector j of row i of the tile, whose first n
-// elements exist, and as epilogue.prefetch<ROWS, COLUMNS>() before the first product.
+// The caller's epilogue decides what happens to a finished tile (add a bias, store it, store it transposed).
+// It is called as epilogue(i, j, value, n) for vector j of row i of the tile, of which the first n elements
+// are valid, and as epilogue.prefetch<ROWS, COLUMNS>() before the first product.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@
 
 namespace fastnn {
 
-// Columns of a tile, in vectors, and its rows: as many accumulators as leave registers for a row of B and a
-// broadcast element of A (32 vector registers with AVX-512, 16 below).
+// Columns (in vectors) and rows of a tile: the accumulators leave just enough registers for a row of B and a
+// broadcast element of A (32 vector registers with AVX-512, otherwise 16).
 #if defined(__AVX512F__)
 constexpr int TILE_COLUMNS = 4;
 constexpr int tile_rows(int columns) { return columns >= 4 ? 6 : columns == 3 ? 8 : 12; }
@@ -37,8 +37,8 @@ template <class T> struct Operand {
     std::int64_t row, step;
 };
 
-// Rows of B: whole vectors but for the last one, of which only `last` elements count. With `padded` there
-// is memory behind them, so that it can be loaded whole.
+// Rows of B: whole vectors, except that only `last` elements of the last vector are valid. With `padded`
+// there is memory after the row, so the last vector can be loaded whole.
 template <class T> struct Rows {
     const T *data;
     std::int64_t row;
@@ -47,9 +47,9 @@ template <class T> struct Rows {
     std::int64_t ahead = 0;  // so many elements further on it is fetched meanwhile
 };
 
-// The products of a sum: `outer` times `inner` runs of `length` products each. From run to run A goes on
-// `inner_step` or `outer_step` elements behind the beginning of the last one; B goes on row by row. A plain
-// product has one run; a convolution has one for each row of its filters.
+// The terms of a sum: `outer` times `inner` runs of `length` terms each. Each run of A starts `inner_step` or
+// `outer_step` elements after the start of the previous one; B continues row by row. A plain product has one
+// run; a convolution has one run for each row of its filters.
 struct Runs {
     std::int64_t length, inner = 1, inner_step = 0, outer = 1, outer_step = 0;
 
@@ -59,7 +59,7 @@ struct Runs {
         : length(length), inner(inner), inner_step(inner_step), outer(outer), outer_step(outer_step) {}
 };
 
-// The sums over an earlier part of K, from which a tile goes on; `data` is null at the beginning.
+// The sums over an earlier range of K, from which a tile continues; `data` is null for the first range.
 template <class T> struct Partial {
     const T *data;
     std::int64_t row;
@@ -143,12 +143,12 @@ void tile_of_size(int rows, int columns, const Operand<T> &a, const Rows<T> &b, 
     tile_of_columns<T, TILE_COLUMNS>(rows, columns, a, b, products, partial, epilogue);
 }
 
-// How one dimension is cut into tiles: as evenly as possible, since 50 rows are better nine tiles of 5 or 6
+// The division of one dimension into tiles, as even as possible: for 50 rows, nine tiles of 5 or 6 are better
 // than eight of 6 and one of 2.
 struct Tiles {
     std::int64_t size, count;
 
-    // At least one, even if it is empty.
+    // At least one tile, even if it is empty.
     Tiles(std::int64_t size, std::int64_t most) : size(size), count(size ? (size + most - 1) / most : 1) {}
     std::int64_t begin(std::int64_t index) const { return size * index / count; }
     std::int64_t length(std::int64_t index) const { return begin(index + 1) - begin(index); }

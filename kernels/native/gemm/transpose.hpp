@@ -1,21 +1,22 @@
-// Transposing, in blocks that stay in registers.
+// Transposes matrices in blocks that stay in registers.
 #pragma once
 
 #include "simd/simd.hpp"
 
 namespace fastnn {
 
-// Elements of 16 bytes, within which a processor shuffles at once.
+// Elements in 16 bytes, the unit within which one shuffle instruction moves elements.
 template <class T> constexpr int QUAD = 16 / int(sizeof(T));
 
-// Of each 16 bytes of a and b the lower (FROM = 0) or upper (FROM = QUAD / 2) halves: a0 b0 a1 b1 ...
+// Interleaves the lower (FROM = 0) or upper (FROM = QUAD / 2) halves of each 16 bytes of a and b: a0 b0 a1 b1
+// ...
 template <class T, int FROM, int... I>
 inline Vec<T> zip(Vec<T> a, Vec<T> b, std::integer_sequence<int, I...>) {
     return lanes<(I / QUAD<T> * QUAD<T> + FROM + I % QUAD<T> / 2 + I % 2 * LANES<T>)...>(a, b);
 }
 
-// Exchanges what lies right of the diagonal in a with what lies left of it in b: `WIDTH` elements of every
-// two times that many.
+// Exchanges the elements right of the diagonal in a with those left of it in b: `WIDTH` of every 2 * WIDTH
+// elements.
 template <class T, int WIDTH, int... I>
 INLINED inline void exchange(Vec<T> &a, Vec<T> &b, std::integer_sequence<int, I...>) {
     const Vec<T> left = lanes<(I & WIDTH ? LANES<T> + I - WIDTH : I)...>(a, b);
@@ -23,7 +24,7 @@ INLINED inline void exchange(Vec<T> &a, Vec<T> &b, std::integer_sequence<int, I.
     a = left;
 }
 
-// Exchanges blocks of WIDTH x WIDTH elements, then those of twice that width, and so on.
+// Exchanges blocks of WIDTH x WIDTH elements, then blocks of twice that width, and so on.
 template <class T, int WIDTH> INLINED inline void exchange_blocks(Vec<T> (&block)[LANES<T>]) {
     if constexpr (WIDTH < LANES<T>) {
 #pragma GCC unroll 16
@@ -34,8 +35,8 @@ template <class T, int WIDTH> INLINED inline void exchange_blocks(Vec<T> (&block
     }
 }
 
-// The transpose of LANES vectors: of the squares of 16 bytes, in which every round halves the distance
-// between elements of one column, and then of the matrix that they are the elements of.
+// Transposes LANES vectors: first within squares of 16 bytes, where each round halves the distance between
+// the elements of a column, then the matrix of these squares.
 template <class T> INLINED inline void transpose_block(Vec<T> (&block)[LANES<T>]) {
     constexpr auto all = std::make_integer_sequence<int, LANES<T>>();
 #pragma GCC unroll 8
@@ -56,8 +57,8 @@ template <class T> INLINED inline void transpose_block(Vec<T> (&block)[LANES<T>]
     exchange_blocks<T, QUAD<T>>(block);
 }
 
-// to[c * to_row + r] = from[r * from_row + c] for r < rows, c < columns. With ZEROS the rows of `to` are
-// filled up with zeros to whole vectors, for which there must be room.
+// to[c * to_row + r] = from[r * from_row + c] for r < rows, c < columns. With ZEROS, the rows of `to` are
+// padded with zeros to whole vectors, for which there must be memory.
 template <class T, bool ZEROS>
 inline void transpose(const T *from, std::int64_t from_row, std::int64_t rows, std::int64_t columns, T *to,
                       std::int64_t to_row) {

@@ -1,7 +1,7 @@
-// Vectors of the instruction set that this file is compiled for, by GCC and Clang vector extensions.
+// SIMD vectors of the instruction set that this file is compiled for, by GCC and Clang vector extensions.
 //
-// Only the isa_*.cpp files include this. The width is a compile-time property of the build: 64-byte
-// vectors in an AVX2 build spill everything and run at a tenth of the speed.
+// Only the isa_*.cpp files include this header. The vector width is a compile-time constant of the build:
+// 64-byte vectors in an AVX2 build are spilled to memory and run at a tenth of the speed.
 #pragma once
 
 #include <cmath>
@@ -14,8 +14,8 @@
 #include <immintrin.h>
 #endif
 
-// For what GCC would make a function of when it is used often: its vectors would go through memory, and an n
-// that is known would be no constant in it.
+// For functions that GCC would otherwise not inline when they are used often: their vectors would be passed
+// through memory, and a constant n would not be a constant inside of them.
 #define INLINED __attribute__((always_inline))
 
 namespace fastnn {
@@ -73,14 +73,14 @@ template <class T> inline IntVec<T> lane_numbers() {
     return lane;
 }
 
-// Whether the first elements of a vector can be loaded as fast as a whole one.
+// Whether loading the first elements of a vector is as fast as loading a whole one.
 #if defined(__AVX2__)
 constexpr bool MASKED_LOADS = true;
 #else
 constexpr bool MASKED_LOADS = false;
 #endif
 
-// The first n elements, 0 <= n <= LANES, of memory that may end right behind them; the others are 0.
+// Loads the first n elements, 0 <= n <= LANES, of memory that may end right after them; the others are 0.
 #if defined(__AVX512F__)
 inline Vec<float> load_first(const float *p, int n) { return _mm512_maskz_loadu_ps((1u << n) - 1, p); }
 inline Vec<double> load_first(const double *p, int n) { return _mm512_maskz_loadu_pd((1u << n) - 1, p); }
@@ -93,8 +93,8 @@ inline Vec<float> load_first(const float *p, int n) {
 inline Vec<double> load_first(const double *p, int n) {
     return _mm256_maskload_pd(p, (__m256i)(lane_numbers<double>() < n));
 }
-// Piece by piece, since a masked store takes an AMD processor long, and what is loaded behind it from the
-// same line waits for it (convolution of LeNet to 6 channels on Zen 3: 0.19 -> 0.15 ms).
+// Stores piece by piece, because masked stores are slow on AMD processors and later loads from the same line
+// wait for them (convolution of LeNet to 6 channels on Zen 3: 0.19 -> 0.15 ms).
 inline void store_first(float *p, Vec<float> v, int n) {
     if (n == 8) return store(p, v);
     __m128 rest = _mm256_castps256_ps128((__m256)v);
@@ -132,7 +132,7 @@ template <class T> inline void store_first(T *p, Vec<T> v, int n) {
 }
 #endif
 
-// The first n elements of v, `filling` in the others.
+// The first n elements of v, and `filling` in the others.
 template <class T> INLINED inline Vec<T> keep_first(Vec<T> v, int n, T filling) {
     return n == LANES<T> ? v : select<T>(lane_numbers<T>() < n, v, broadcast(filling));
 }
@@ -172,12 +172,12 @@ template <int... FROM, class V> inline auto lanes(V a, V b) {
 #endif
 }
 
-// Half `HALF` (0 or 1) of a vector. (Copying it out of memory would keep the vector there from the start.)
+// Half `HALF` (0 or 1) of a vector. (Copying it from memory would make GCC keep the whole vector in memory.)
 template <int HALF, class V, int... I> inline auto half_of(V v, std::integer_sequence<int, I...>) {
     return lanes<(HALF * int(sizeof...(I)) + I)...>(v, v);
 }
 
-// v * s, the product in double and rounded once.
+// v * s, computed in double and rounded once.
 inline Vec<double> times_in_double(Vec<double> v, double s) { return v * s; }
 template <int... I>
 inline Vec<float> times_in_double(Vec<float> v, double s, std::integer_sequence<int, I...>) {
@@ -206,15 +206,15 @@ template <class T> inline T sum_lanes(Vec<T> v) {
     return fold_lanes<T>(v, [](auto a, auto b) { return a + b; });
 }
 
-// Calls body(e, n) for each vector's worth of elements: n = LANES, but what is left at the end.
+// Calls body(e, n) for each vector of elements: n = LANES, except for the remainder at the end.
 template <class T, class Body> inline void for_vectors(std::int64_t begin, std::int64_t end, Body body) {
     std::int64_t e = begin;
     for (; e + LANES<T> <= end; e += LANES<T>) body(e, LANES<T>);
     if (e < end) body(e, int(end - e));
 }
 
-// The accumulator after accumulator = f(accumulator, e, n) for each vector's worth of elements. (With one
-// that a body captures by reference GCC 12 goes through memory in every round.)
+// Returns the accumulator after accumulator = f(accumulator, e, n) for each vector of elements. (An
+// accumulator that is captured by reference goes through memory in every iteration with GCC 12.)
 template <class T, class Accumulator, class F>
 inline Accumulator accumulate(std::int64_t begin, std::int64_t end, Accumulator accumulator, F f) {
     std::int64_t e = begin;
@@ -233,8 +233,8 @@ template <class T> INLINED inline void store_n(T *p, Vec<T> v, int n) {
         store_first(p, v, n);
 }
 
-// a * b + c, in one rounding where the instruction set has it. Written out, because the compiler is told
-// not to contract by itself: it would do so differently in different kernels.
+// a * b + c, with one rounding where the instruction set has FMA. It is written explicitly, because the
+// compiler must not contract expressions by itself: it would do so differently in different kernels.
 #if defined(__AVX512F__)
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a, b, c); }
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a, b, c); }
@@ -261,7 +261,7 @@ template <class V> inline V square_root(V x) {
 }
 #endif
 
-// a > b ? a : b and a < b ? a : b: what the instructions do, which is b where one of them is nan.
+// a > b ? a : b and a < b ? a : b, as the instructions compute them: b where a or b is nan.
 #if defined(__AVX512F__)
 inline Vec<float> larger(Vec<float> a, Vec<float> b) { return _mm512_max_ps(a, b); }
 inline Vec<double> larger(Vec<double> a, Vec<double> b) { return _mm512_max_pd(a, b); }
@@ -277,7 +277,7 @@ template <class V> inline V larger(V a, V b) { return a > b ? a : b; }
 template <class V> inline V smaller(V a, V b) { return a < b ? a : b; }
 #endif
 
-// x within [low, high]; nan stays nan.
+// x clamped to [low, high]; nan stays nan.
 template <class V> inline V clamp(V x, V low, V high) { return smaller(high, larger(low, x)); }
 
 }  // namespace fastnn

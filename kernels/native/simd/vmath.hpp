@@ -1,11 +1,11 @@
-// exp, expm1, log, log1p, sigmoid, tanh and the normal distribution of whole vectors, to about an ulp or two
-// over the whole range.
+// exp, expm1, log, log1p, sigmoid, tanh and the normal distribution on vectors, accurate to about one or two
+// ulp over the whole range.
 //
 // The polynomials are Taylor series on a range reduced far enough that they need no fitted coefficients:
-// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (the normal distribution
-// has a truncated Chebyshev series, by tests/kernels/fit_normal.py). The reductions are the classical ones
-// (Muller, Elementary Functions, 3rd ed., chapters 5 and 11). Bounds, found by tests/kernels/test_vmath.py
-// over all magnitudes, subnormals, infinities and nan: see there.
+// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (the normal distribution has a
+// truncated Chebyshev series, by tests/kernels/fit_normal.py). The reductions are the classical ones (Muller,
+// Elementary Functions, 3rd ed., chapters 5 and 11). tests/kernels/test_vmath.py checks the error bounds over
+// all magnitudes, subnormals, inf and nan.
 #pragma once
 
 #include <cstdint>
@@ -74,33 +74,33 @@ template <class T> INLINED inline Vec<T> exp_series(Vec<T> r) {
     return sum;
 }
 
-// v 2^n for integers n (as floats) of at most twice the range of exponents, with gradual underflow.
+// v 2^n for integers n (as floats) within twice the range of exponents, with gradual underflow.
 #if defined(__AVX512F__)
 inline Vec<float> scale(Vec<float> v, Vec<float> n) { return _mm512_scalef_ps(v, n); }
 inline Vec<double> scale(Vec<double> v, Vec<double> n) { return _mm512_scalef_pd(v, n); }
 #else
 template <class V> inline V scale(V v, V n) {
     typedef std::decay_t<decltype(v[0])> T;
-    // In two factors, since n reaches beyond the exponents of normal numbers on both sides.
+    // Scale by two factors, since n can exceed the exponents of normal numbers on both sides.
     const V magic = broadcast<T>(FloatTraits<T>::round_magic);
     const V half = (n * T(0.5) + magic) - magic;
     return v * power_of_two<T>(half) * power_of_two<T>(n - half);
 }
 #endif
 
-// exp(x) for x that is not far outside of the range where it is neither 0 nor inf.
+// exp(x) for x within, or slightly beyond, the range where the result is neither 0 nor inf.
 template <class T> INLINED inline Vec<T> exp_within(Vec<T> x) {
     const auto [n, r] = reduce<T>(x);
     return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
 }
 
-// exp(x): inf above the range, 0 below it, gradual underflow between, nan for nan.
+// exp(x): inf on overflow, gradual underflow to subnormals and 0, nan for nan.
 template <class T> INLINED inline Vec<T> exp(Vec<T> x) {
     using F = FloatTraits<T>;
     return exp_within<T>(clamp(x, broadcast<T>(F::underflow), broadcast<T>(F::overflow)));
 }
 
-// exp(x) - 1 for x <= 0, accurate near 0 as well.
+// exp(x) - 1 for x <= 0, accurate near 0 too.
 template <class T> INLINED inline Vec<T> expm1_of_negative(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> low = broadcast<T>(-T(F::mantissa_bits + 3));  // below, the result rounds to -1
@@ -131,7 +131,7 @@ template <class T> INLINED inline Vec<T> tanh(Vec<T> x) {
     return copy_sign<T>(m / (m + T(2)), x);
 }
 
-// log(x): -inf for 0, nan for what is negative, inf for inf.
+// log(x): -inf for 0, nan for negative x, inf for inf.
 template <class T> INLINED inline Vec<T> log(Vec<T> x) {
     using F = FloatTraits<T>;
     const IntVec<T> subnormal = x < F::smallest_normal;
@@ -159,13 +159,13 @@ template <class T> INLINED inline Vec<T> log(Vec<T> x) {
     return select<T>((x > T(0)) & (x < infinity), result, special);
 }
 
-// log(1 + x) for 0 <= x <= 1, accurate near 0 as well: what 1 + x has lost in rounding is added again.
+// log(1 + x) for 0 <= x <= 1, accurate near 0 too: the rounding error of 1 + x is added back.
 template <class T> INLINED inline Vec<T> log1p_of_small(Vec<T> x) {
     const Vec<T> u = x + T(1);
     return log<T>(u) + (x - (u - T(1))) / u;
 }
 
-// Of the standard normal distribution: the integral of the density up to x, and the density.
+// The standard normal distribution: the integral of the density up to x, and the density.
 template <class T> struct Normal {
     Vec<T> integral, density;
 };
