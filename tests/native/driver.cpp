@@ -17,7 +17,7 @@
 // for the one in which a sanitizer or a guard page ends the run. Exit code 0, or 1 after a message that names
 // the case.
 
-#include "families/augment.hpp"
+#include "augment.hpp"
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
