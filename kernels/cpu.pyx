@@ -7,7 +7,7 @@ its registers; the compiler's run-time check includes this.
 
 import math
 import os
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 cdef extern from *:
@@ -40,7 +40,8 @@ cdef extern from *:
 def supported():
     """Return the instruction sets that are built and that CPU and operating system support, best first."""
     levels = (("v4", runs_v4()), ("v3", runs_v3()), ("v2", runs_v2()), ("any", True))
-    return tuple(name for name, runs in levels if runs and find_spec(f"fastnn.kernels.isa_{name}"))
+    beside = [str(Path(__file__).parent)]
+    return tuple(name for name, runs in levels if runs and PathFinder.find_spec(f"isa_{name}", beside))
 
 
 def available_threads():

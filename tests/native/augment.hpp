@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cases.hpp"
+#include "simd/simd.hpp"
 
 namespace {
 

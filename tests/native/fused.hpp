@@ -2,6 +2,8 @@
 #pragma once
 
 #include "cases.hpp"
+#include "fusion/dense_update.hpp"
+#include "gemm/row_sums.hpp"
 
 namespace {
 

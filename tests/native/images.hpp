@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cases.hpp"
+#include "gemm/row_sums.hpp"
 
 namespace {
 

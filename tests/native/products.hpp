@@ -2,6 +2,8 @@
 #pragma once
 
 #include "cases.hpp"
+#include "families/conv.hpp"
+#include "families/dense.hpp"
 
 namespace {
 
