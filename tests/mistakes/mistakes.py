@@ -156,8 +156,8 @@ MISTAKES = (
     Mistake(
         "all groups see the channels of the first one",
         "kernels/native/families/correlation.hpp",
-        "corner + group * c.channels",
-        "corner",
+        "c.stride[0], 0) + group * c.channels;",
+        "c.stride[0], 0);",
         (GRID,),
     ),
     Mistake(
