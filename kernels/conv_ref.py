@@ -73,13 +73,13 @@ def _patch_views(columns, x, stride, padding, dilation):
     """For each filter tap (r, s): views of the columns whose pixel lies in the image, and of these pixels."""
     (P, Q, R, S), (H, W) = columns.shape[1:5], x.shape[1:3]
     for r in range(R):
-        p, h = valid_slices(r * dilation[0] - padding[0], stride[0], P, H)
+        p, h = _valid_slices(r * dilation[0] - padding[0], stride[0], P, H)
         for s in range(S):
-            q, w = valid_slices(s * dilation[1] - padding[1], stride[1], Q, W)
+            q, w = _valid_slices(s * dilation[1] - padding[1], stride[1], Q, W)
             yield columns[:, p, q, r, s], x[:, h, w]
 
 
-def valid_slices(offset, stride, outputs, inputs):
+def _valid_slices(offset, stride, outputs, inputs):
     """Slices of the outputs p with 0 <= p stride + offset < inputs, and of the inputs p stride + offset."""
     first = min(max(0, -(offset // stride)), outputs)
     stop = max(first, min(outputs, -((offset - inputs) // stride)))

@@ -8,7 +8,7 @@ Every backend adds in ascending order of (p, q), or of (r, s), so all backends a
 
 import numpy as np
 
-from fastnn.kernels.conv_ref import valid_slices
+from fastnn.kernels.conv_ref import _valid_slices
 
 
 def max_pool_forward(x, window, stride, padding, y, taps):
@@ -64,8 +64,8 @@ def _window_views(x, window, stride, padding, y):
     """For each tap: r S + s, the index of the outputs whose tap is in the image, the index of its pixels."""
     views = []
     for r in range(window[0]):
-        p, h = valid_slices(r - padding[0], stride[0], y[1], x[1])
+        p, h = _valid_slices(r - padding[0], stride[0], y[1], x[1])
         for s in range(window[1]):
-            q, w = valid_slices(s - padding[1], stride[1], y[2], x[2])
+            q, w = _valid_slices(s - padding[1], stride[1], y[2], x[2])
             views.append((r * window[1] + s, np.s_[:, p, q], np.s_[:, h, w]))
     return views
