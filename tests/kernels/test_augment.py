@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastnn.kernels import BACKENDS, core, cpu, load
+from fastnn.kernels import core, load
 
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+from .columns import both_types, every_backend, every_isa
 
 RANGES = np.array([3.0, 0.4, 0.7, 1.4, 3.0, 2.5, 2.0, 1.0, 0.5, 0.5])
 UNCHANGED = np.array([0, 0, 1, 1, 0, 0, 0, 0, 0, 0], np.float64)

@@ -5,15 +5,12 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastnn.kernels import BACKENDS, core, cpu, load
+from fastnn.kernels import core, load
 
 from . import cases
 from .case import Arrays, Case
+from .columns import both_types, every_backend, every_isa
 from .convolution import Convolution
-
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 PRODUCTS = ("conv_forward", "conv_dx", "conv_dw")
 
