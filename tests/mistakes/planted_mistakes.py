@@ -1,8 +1,9 @@
 """Plant one mistake after the other into a private copy of the code, and see whether the tests notice.
 
-    python tests/mistakes/planted_mistakes.py [part of a name ...]
+    python tests/mistakes/planted_mistakes.py [part of a name ...] [--slice-of-day N]
 
-Without names all mistakes are planted. Prints which test caught each; the exit code is 1 if one was not
+Without names all mistakes are planted; `--slice-of-day` chooses N of them by the date, different ones each
+day until all have had their turn. Prints which test caught each; the exit code is 1 if one was not
 caught. A mistake whose text is not found exactly once, that does not compile, or whose tests fail without
 it, ends the script with an error: it has to be brought up to date with the code.
 
@@ -10,6 +11,8 @@ Only what a mistake changes is compiled again, with little optimisation and for 
 the compiler, Cython and pytest of the development environment. $CXX is the compiler, or c++.
 """
 
+import argparse
+import datetime
 import json
 import os
 import re
@@ -21,24 +24,24 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import augment_mistakes
-import image_mistakes
-import loss_mistakes
-import mistakes
-import plan_mistakes
-import study_mistakes
-import training_mistakes
-import vector_mistakes
+import augmentation
+import core
+import losses_and_activations
+import plans
+import pools_norms_convolutions
+import studies_and_data
+import training_runs
+import vectors_and_copies
 
 MISTAKES = (
-    *mistakes.MISTAKES,
-    *image_mistakes.MISTAKES,
-    *loss_mistakes.MISTAKES,
-    *plan_mistakes.MISTAKES,
-    *augment_mistakes.MISTAKES,
-    *training_mistakes.MISTAKES,
-    *study_mistakes.MISTAKES,
-    *vector_mistakes.MISTAKES,
+    *core.MISTAKES,
+    *pools_norms_convolutions.MISTAKES,
+    *losses_and_activations.MISTAKES,
+    *plans.MISTAKES,
+    *augmentation.MISTAKES,
+    *training_runs.MISTAKES,
+    *studies_and_data.MISTAKES,
+    *vectors_and_copies.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -72,7 +75,9 @@ INCLUDED = re.compile(r'^(?:#include|cdef extern from) "(.+?)"', re.MULTILINE)
 
 def run(command, folder):
     """Run a command in a copy of the code, of which it imports fastnn; returns the finished process."""
-    environment = {**os.environ, "PYTHONPATH": str(folder), "FASTNN_ISA": ISA, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # The kernel tests run this instruction set alone, so nothing else has to be compiled.
+    environment |= {"FASTNN_ISA": ISA, "FASTNN_BUILD_LEVELS": ISA}
     environment.pop("FASTNN_BACKEND", None)
     return subprocess.run(
         command,
@@ -106,8 +111,9 @@ def build(folder, wanted):
 
 
 def test(folder, tests, *options):
-    """Run pytest without the Numba kernels, which take long to compile and hold none of the mistakes."""
-    options = ("-q", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-k", "not jit", *options)
+    """Run pytest, in one process, without the Numba kernels: they compile slowly and hold no mistake."""
+    options = ("-p", "no:xdist", "-p", "no:cacheprovider", "-k", "not jit", *options)
+    options = ("-q", "-rfE", "--no-header", "--tb=no", *options)
     return run([sys.executable, "-m", "pytest", *options, *tests], folder)
 
 
@@ -192,9 +198,21 @@ def outcome(pristine, isa, mistake):
         return failed[1] if failed else ""
 
 
+def chosen():
+    """The mistakes that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=[""], metavar="part of a name")
+    parser.add_argument("--slice-of-day", type=int, metavar="N", help="N mistakes, different ones each day")
+    arguments = parser.parse_args()
+    mistakes = [mistake for mistake in MISTAKES if any(word in mistake.name for word in arguments.names)]
+    if not arguments.slice_of_day:
+        return mistakes
+    days = -(-len(mistakes) // arguments.slice_of_day)  # until all have had their turn
+    return mistakes[datetime.date.today().toordinal() % days :: days]
+
+
 def main():
-    words = sys.argv[1:] or [""]
-    mistakes = [mistake for mistake in MISTAKES if any(word in mistake.name for word in words)]
+    mistakes = chosen()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(WORKERS) as pool:
         pristine = Path(temporary)
