@@ -27,10 +27,13 @@ class Set:
         owner = trainer
         for step in self.path:
             owner = owner[int(step)] if step.isdigit() else getattr(owner, step)
-        setattr(owner, self.name, self.value() if callable(self.value) else self.value)
+        setattr(owner, self.name, self.made())
+
+    def made(self):
+        return self.value() if callable(self.value) else self.value
 
     def __str__(self):
-        return f"{'.'.join([*self.path, self.name])}={self.value}"
+        return f"{'.'.join([*self.path, self.name])}={self.made()}"
 
 
 def weights_from_the_old_ones(trainer):
