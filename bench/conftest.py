@@ -1,4 +1,8 @@
-"""Benchmarks run with `pytest --benchmark-only`; a plain `pytest` leaves them out."""
+"""Benchmarks run with `pytest --benchmark-only`; a plain `pytest` leaves them out.
+
+`pytest bench --benchmark-disable` runs each of them once, without timing: it checks that they work and that
+what they time is right.
+"""
 
 from pathlib import Path
 
@@ -14,6 +18,6 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(TIMING)
     # Deselected rather than skipped: a skip would look like something missing. (`--benchmark-skip` among
     # the options of pyproject.toml is no way out, as it forbids `--benchmark-only`.)
-    if not config.getoption("benchmark_only", False):
+    if not (config.getoption("benchmark_only") or config.getoption("benchmark_disable")):
         config.hook.pytest_deselected(items=benchmarks)
         items[:] = [item for item in items if item not in benchmarks]

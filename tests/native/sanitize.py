@@ -1,14 +1,16 @@
 """Build driver.cpp under sanitizers and run it, for every instruction set that this machine has.
 
-    python tests/native/sanitize.py [another kernels/ folder]
+    python tests/native/sanitize.py [another kernels/ folder] [--one-of-day]
 
 AddressSanitizer together with UndefinedBehaviorSanitizer on each instruction set; ThreadSanitizer on the
 portable build, since the thread team is the same for all, and masked loads and stores would escape it.
 Prints a line per configuration, two of which are built and run at a time; the exit code is 1 if one fails.
+With `--one-of-day` it is a single one, by the date the next one each day.
 The compiler is $CXX, or g++.
 """
 
 import argparse
+import datetime
 import os
 import platform
 import shutil
@@ -121,11 +123,15 @@ def execute(command: list[str]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="?", type=Path, default=KERNELS, help="another kernels/ folder")
-    kernels = parser.parse_args().kernels
+    parser.add_argument("--one-of-day", action="store_true", help="one configuration, another one each day")
+    arguments = parser.parse_args()
+    kernels, chosen = arguments.kernels, configurations()
+    if arguments.one_of_day:
+        chosen = [chosen[datetime.date.today().toordinal() % len(chosen)]]
     compiler = os.environ.get("CXX", "g++")
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(c.run, compiler, kernels, Path(folder)) for c in configurations()]
+        runs = [pool.submit(c.run, compiler, kernels, Path(folder)) for c in chosen]
         for run in runs:
             line, trouble = run.result()
             print(line, flush=True)
