@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.kernels import core, cpu
+from fastnn.kernels import core
 
+from ..kernels.columns import both_types, every_isa
 from .twins import Twins
 
 FUSED = {"norm_relu_pool_forward", "norm_relu_pool_sums", "norm_relu_pool_dx"}
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
 def images(seed=0, rows=5, dtype=np.float32):

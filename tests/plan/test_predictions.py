@@ -9,6 +9,7 @@ import pytest
 import fastnn as fn
 from fastnn.kernels import core, cpu
 
+from ..kernels.columns import both_types, every_isa
 from .test_same_as_eager import FORMS, NETS
 from .twins import CLASSES, FEATURES, batch, small_net
 
@@ -26,8 +27,8 @@ def assert_predicts(model, x, times=4):
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
 
 
-@pytest.mark.parametrize("isa", cpu.supported())
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_isa
+@both_types
 @pytest.mark.parametrize("net", NETS)
 def test_layers(net, dtype, isa):
     core.select_isa(isa)
