@@ -1,4 +1,4 @@
-"""What the kernel tests run on: the backends, the instruction sets of the compiled backend, both types.
+"""The parameters of the kernel tests: kernels, backends, instruction sets and types.
 
 Without FASTNN_ISA the tests run every build that this machine can use. With it they run that one build: who
 names an instruction set wants to know about no other.

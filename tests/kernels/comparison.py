@@ -1,4 +1,4 @@
-"""Runs all cases of a kernel in one test, and tells all that fail: case, argument and first difference."""
+"""Run all cases of a kernel in one test and report every case that fails, with its first difference."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The warp beside SciPy's, its exact cases, and that no matrix leads out of an image."""
+"""The augmentation kernels: against SciPy, exact cases, and no read outside of an image."""
 
 import numpy as np
 import pytest
@@ -146,7 +146,7 @@ def test_displacements_are_smoothed_noise(backend):
 @every_isa
 @both_types
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_number_of_threads_is_nowhere_in_the_bits(channels, dtype, isa):
+def test_results_do_not_depend_on_the_number_of_threads(channels, dtype, isa):
     core.select_isa(isa)
     x, field = images((31, 28, 28, channels)), np.full((31, 2, 28, 28), np.nan, dtype)
     found = set()

@@ -1,4 +1,4 @@
-"""What kernels/README.md promises beyond the values: signatures, NaN, rejected arguments, rows."""
+"""What kernels/README.md promises beyond values: signatures, NaN, rejected arguments, independent rows."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Convolution kernels at several hundred geometries, exactly, and against loops that nobody can get wrong."""
+"""Convolution kernels: exact at several hundred random geometries, and against plain nested loops."""
 
 from functools import lru_cache
 
@@ -126,7 +126,7 @@ SMALL = [conv for conv in cases.CONVOLUTIONS if np.prod(conv.columns) * conv.fil
 
 @every_backend
 @pytest.mark.parametrize("convolution", SMALL, ids=str)
-def test_loops_agree(backend, convolution):
+def test_nested_loops_agree(backend, convolution):
     a = Arrays(np.float64, whole=False)
     x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
     y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)

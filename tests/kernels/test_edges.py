@@ -138,7 +138,7 @@ def test_dense_is_exact_around_every_block(kernel, dtype, isa):
                 assert place.is_intact(), f"{case}: written beside {name}"
 
 
-def test_every_edge_is_tried_in_earnest():
+def test_every_edge_occurs_with_nonempty_sides():
     """With rows, columns and terms of which none is 0, as a matrix and in a batch, two or more times each."""
     for dimension in range(3):
         for edge in EDGES[1:]:

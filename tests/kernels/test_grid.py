@@ -1,4 +1,4 @@
-"""Every kernel of every backend does what its specification does: kernel x type x column, over all cases."""
+"""Every kernel of every backend agrees with its specification: kernel x type x column, over all cases."""
 
 import numpy as np
 import pytest

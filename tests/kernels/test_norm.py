@@ -1,4 +1,4 @@
-"""Normalisation kernels where numbers are hard, where they are not finite, and against finite differences."""
+"""Normalization kernels: numerically hard rows, NaN, and gradients against finite differences."""
 
 import numpy as np
 import pytest

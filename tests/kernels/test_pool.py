@@ -1,4 +1,4 @@
-"""Pooling kernels against loops that nobody can get wrong; ties, nan, taps that lie; who is whose adjoint."""
+"""Pooling kernels against plain nested loops; ties, NaN, invalid taps, and adjoint gradients."""
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def average_by_loops(pool, x, dy):
 
 @every_backend
 @every_pool
-def test_loops_agree(backend, pool):
+def test_nested_loops_agree(backend, pool):
     a, kernel = Arrays(np.float64, whole=False), load(backend)
     x, dy = with_ties(a(*pool.images), a.rng), a(*pool.outputs)
     y, taps, dx = a.poison(*pool.outputs), np.full(pool.outputs, -7), a.poison(*pool.images)
@@ -130,7 +130,7 @@ def test_first_of_the_largest_wins_and_nan(backend, channels, dtype):
 
 @every_backend
 @both_types
-def test_what_lies_outside_of_the_image_never_wins(backend, dtype):
+def test_padding_is_never_the_largest(backend, dtype):
     """Not even where all that is inside is negative, and at no corner."""
     x = np.full((1, 3, 3, 2), -5, dtype)
     y, taps = np.zeros((1, 2, 2, 2), dtype), np.zeros((1, 2, 2, 2), integers(dtype))
@@ -141,7 +141,7 @@ def test_what_lies_outside_of_the_image_never_wins(backend, dtype):
 
 @every_isa
 @both_types
-def test_taps_that_lie_have_no_effect(dtype, isa):
+def test_invalid_taps_have_no_effect(dtype, isa):
     """Neither numbers beyond the window nor places outside of the image, on however many threads."""
     core.select_isa(isa)
     core.set_num_threads(3)
@@ -202,7 +202,7 @@ def test_taps_are_as_wide_as_the_floats(backend, kernel, dtype):
         load(backend)[kernel](*arguments)
 
 
-def test_a_window_with_more_places_than_numbers_is_refused():
+def test_a_window_of_too_many_places_is_rejected():
     x = np.zeros((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="larger than any number of a place"):
         load("aot")["avg_pool_forward"](x, (2**16, 2**15), (1, 1), (2**15, 2**14), x.copy())

@@ -1,4 +1,4 @@
-"""The same bits, whatever else changes: threads, the rows around a row, places in memory and in vectors."""
+"""Results have the same bits for any number of threads, any neighbouring rows and any place in a vector."""
 
 import inspect
 import pickle

@@ -1,4 +1,4 @@
-"""Batch norm, ReLU and max pooling in one call of a plan: fused where nobody sees it, with the same bits."""
+"""Batch norm, ReLU and max pooling fused into one kernel call of a plan: the same bits as unfused."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_fused_steps_have_the_same_bits(name, dtype, isa, snapshot):
 
 
 @pytest.mark.parametrize("name", NOT_FUSIBLE)
-def test_what_cannot_be_fused_stays(name, snapshot):
+def test_other_sequences_are_not_fused(name, snapshot):
     twins = Twins(snapshot, model=NOT_FUSIBLE[name])
     for seed in range(3):
         twins.step(*images(seed))
@@ -94,7 +94,7 @@ def test_large_batches_on_many_threads(snapshot):
     assert calls(twins) >= FUSED
 
 
-def test_nan_and_ties_take_the_same_way(snapshot):
+def test_nan_and_ties_are_treated_alike(snapshot):
     x, y = images()
     x[0, 2, 3] = np.nan
     x[1] = 0  # all pixels are equal

@@ -1,4 +1,4 @@
-"""A replayed step has the bits of one that runs layer by layer: losses, weights, moments, random counters.
+"""A replayed step has the bits of an eager one: loss, weights, optimizer state and random counters.
 
 Fused steps run on every instruction set, since each has its own fused kernels. Unfused ones, and losses,
 which are never fused, run on the best one alone: there the plan calls the very functions that the layers
@@ -216,7 +216,7 @@ OPTIMIZERS = {
 @fused_on_every_isa
 @both_types
 @pytest.mark.parametrize("net", NETS)
-def test_layers(net, dtype, fuse, isa, twins):
+def test_layers_have_the_bits_of_eager_steps(net, dtype, fuse, isa, twins):
     pair = twins(lambda: NETS[net]().to(dtype), optimizer=fn.Adam, fuse=fuse)
     for seed in range(4):
         pair.step(*batch(seed, dtype=dtype))
@@ -225,7 +225,7 @@ def test_layers(net, dtype, fuse, isa, twins):
 
 @both_types
 @pytest.mark.parametrize(("loss", "target"), LOSSES_WITH_TARGETS)
-def test_losses(loss, target, dtype, twins):
+def test_losses_have_the_bits_of_eager_steps(loss, target, dtype, twins):
     pair = twins(lambda: small_net().to(dtype), LOSSES[loss], lambda: fn.SGD(lr=0.01))
     for seed in range(4):
         x, y = batch(seed, dtype=dtype)
@@ -236,7 +236,7 @@ def test_losses(loss, target, dtype, twins):
 @fused_on_every_isa
 @both_types
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers(optimizer, dtype, fuse, isa, twins):
+def test_optimizers_have_the_bits_of_eager_steps(optimizer, dtype, fuse, isa, twins):
     pair = twins(
         lambda: small_net(fn.ReLU(), fn.Linear(16, 16, bias=False)).to(dtype),
         optimizer=OPTIMIZERS[optimizer],
@@ -268,7 +268,7 @@ def test_batch_sizes_and_threads(size, optimizer, dtype, isa, twins):
 
 
 @both_types
-def test_threads_do_not_show(dtype, twins, snapshot):
+def test_results_do_not_depend_on_the_number_of_threads(dtype, twins, snapshot):
     """A whole run on each number of threads, recording included."""
     results = set()
     for threads in (1, 2, 3, 7):
@@ -332,7 +332,7 @@ def test_each_parameter_has_its_own_rate(twins):
 
 @fused_or_not
 @both_types
-def test_numbers_that_are_not_finite_go_the_same_way(dtype, fuse, twins):
+def test_nonfinite_values_propagate_alike(dtype, fuse, twins):
     limits = np.finfo(dtype)
     special = [np.nan, np.inf, -np.inf, -0.0, limits.max, limits.tiny / 3]
     for layer in (fn.ReLU, fn.Sigmoid, fn.Tanh):
@@ -371,7 +371,7 @@ def test_batches_of_any_form_after_the_recording(form, scale, twins):
 
 
 @pytest.mark.parametrize("scale", [None, 0.25])
-def test_bytes(scale, twins):
+def test_uint8_inputs(scale, twins):
     pair = twins(scale=scale)
     for seed in range(4):
         x, y = batch(seed)
