@@ -1,4 +1,8 @@
-"""Configure pytest for the benchmarks: `pytest --benchmark-only` runs them, a plain `pytest` does not."""
+"""Configure pytest for the benchmarks: `pytest --benchmark-only` runs them, a plain `pytest` does not.
+
+`pytest bench --benchmark-disable` runs each benchmark once without timing it: it checks that the
+benchmark works and that what it times gives the right result.
+"""
 
 from pathlib import Path
 
@@ -14,6 +18,6 @@ def pytest_collection_modifyitems(config, items):
         item.add_marker(TIMING)
     # Deselect rather than skip, because a skip looks as if something were missing. (`--benchmark-skip` in
     # pyproject.toml would forbid `--benchmark-only`.)
-    if not config.getoption("benchmark_only", False):
+    if not (config.getoption("benchmark_only") or config.getoption("benchmark_disable")):
         config.hook.pytest_deselected(items=benchmarks)
         items[:] = [item for item in items if item not in benchmarks]

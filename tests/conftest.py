@@ -1,7 +1,14 @@
-"""What the tests of several files share."""
+"""How the tests are spread over the cores, and the fixtures that several folders use.
 
+`pytest` runs whole folders of tests in one process of pytest-xdist per core, and single files or tests in
+this process, without the seconds that several take to start. `-n 0` and `-n 4` decide it otherwise.
+Benchmarks always have the machine for themselves.
+"""
+
+import os
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +16,81 @@ import pytest
 import fastnn as fn
 from fastnn import kernels
 
+from .turns import Turns
 
-def pytest_sessionstart():
+# Tests of timing, threads, memory, signals and forks: no other test runs at the same time.
+ALONE = (
+    "kernels/test_team.py",
+    "kernels/test_threadpools.py",
+    "kernels/test_workers.py",
+    "measure/test_probe.py",
+    "plan/test_ctrl_c.py",
+    "plan/test_memory.py",
+    "plan/test_threads.py",
+    "training/test_resume.py",
+    "test_structure.py",
+)
+
+
+def is_alone(nodeid):
+    return nodeid.partition("::")[0].endswith(tuple(f"tests/{file}" for file in ALONE))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Ask for one process per core if the command line names nothing but folders."""
+    if hasattr(config, "workerinput"):  # a worker, which must not start workers of its own
+        return
+    option = config.option
+    undecided = getattr(option, "numprocesses", 0) is None and "PYTEST_XDIST_WORKER" not in os.environ
+    needs_this_process = option.collectonly or option.usepdb or getattr(option, "benchmark_only", False)
+    if undecided and not needs_this_process and all(Path(arg).is_dir() for arg in config.args):
+        option.numprocesses = "auto"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Hand out the tests file by file; those of Numba, and those that run alone, as if they were one file.
+
+    What a file computes once serves all of its tests, and one process compiles each kernel of Numba once.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file, _, test = nodeid.partition("::")
+            if is_alone(nodeid):
+                return "alone"
+            return "Numba" if "jit" in test.partition("[")[2] else file
+
+    return ByFile(config, log)
+
+
+def pytest_sessionstart(session):
     """Tests send Ctrl-C to their own process, which the background jobs of a shell ignore from the start."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    worker = getattr(session.config, "workerinput", None)
+    session.config.turns = Turns(worker["testrunuid"]) if worker else None
+
+
+def pytest_sessionfinish(session):
+    if session.config.turns:
+        session.config.turns.close()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item, nextitem):
+    """With several processes, wait for the test's turn; tests that run alone stay until the last of them."""
+    turns, alone = item.config.turns, is_alone(item.nodeid)
+    if turns is None:
+        return (yield)
+    turns.enter(alone)
+    try:
+        return (yield)
+    finally:
+        if not (alone and nextitem and is_alone(nextitem.nodeid)):
+            turns.leave()
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""What a case is: a kernel, a builder of its arguments and what the builder needs to know.
+"""A test case of a kernel: the kernel, a function that builds its arguments, and that function's parameters.
 
 A builder gets `a`, a maker of arrays: `a(rows, columns)` holds numbers, `a.poison(rows, columns)` what a
 kernel must overwrite.

@@ -1,4 +1,4 @@
-"""The arguments that every kernel is tried with: `CASES`, walked by test_grid.py. What a case is: case.py."""
+"""`CASES`: the arguments that every kernel is tested with (see case.py and test_grid.py)."""
 
 import math
 

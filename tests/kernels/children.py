@@ -1,4 +1,4 @@
-"""Functions tried in a process of their own: what a process does to itself would end the tests with it.
+"""Run a function in a child process, for tests that would end or change the process of the tests.
 
 The source of a function `in_child_*` runs there on its own, within a time limit, and fails by an exception.
 """

@@ -1,4 +1,4 @@
-"""What all kernel tests leave as it was."""
+"""A fixture that restores the instruction set and the number of threads after each kernel test."""
 
 import pytest
 

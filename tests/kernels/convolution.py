@@ -1,4 +1,4 @@
-"""A convolution, or a pool: the sizes of its images and windows, and how these move."""
+"""The geometry of a convolution or a pool: sizes, stride, padding, dilation and groups."""
 
 import math
 from dataclasses import dataclass

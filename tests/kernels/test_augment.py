@@ -1,14 +1,12 @@
-"""The warp beside SciPy's, its exact cases, and that no matrix leads out of an image."""
+"""The augmentation kernels: against SciPy, exact cases, and no read outside of an image."""
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
-from fastnn.kernels import BACKENDS, core, cpu, load
+from fastnn.kernels import core, load
 
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+from .columns import both_types, every_backend, every_isa
 
 RANGES = np.array([3.0, 0.4, 0.7, 1.4, 3.0, 2.5, 2.0, 1.0, 0.5, 0.5])
 UNCHANGED = np.array([0, 0, 1, 1, 0, 0, 0, 0, 0, 0], np.float64)
@@ -148,7 +146,7 @@ def test_displacements_are_smoothed_noise(backend):
 @every_isa
 @both_types
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_number_of_threads_is_nowhere_in_the_bits(channels, dtype, isa):
+def test_results_do_not_depend_on_the_number_of_threads(channels, dtype, isa):
     core.select_isa(isa)
     x, field = images((31, 28, 28, channels)), np.full((31, 2, 28, 28), np.nan, dtype)
     found = set()

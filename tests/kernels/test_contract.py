@@ -1,7 +1,8 @@
-"""What kernels/README.md promises beyond the numbers: signatures, nan, refusals, gradients."""
+"""What kernels/README.md promises beyond values: signatures, NaN, rejected arguments, independent rows."""
 
 import importlib
 import inspect
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -9,12 +10,11 @@ import pytest
 from fastnn.kernels import BACKENDS, FAMILIES, load
 
 from .cases import CASES
-
-KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
+from .columns import KERNELS, both_types, every_kernel
+from .comparison import arrays, cases_of, check_each, copied
 
 every_backend = pytest.mark.parametrize("name", BACKENDS)
 every_compiled_backend = pytest.mark.parametrize("name", [name for name in BACKENDS if name != "ref"])
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 nan, inf = np.nan, np.inf
 
@@ -210,15 +210,12 @@ def test_nan_and_infinity_stay_or_are_clamped(name, dtype):
     np.testing.assert_array_equal(x, [nan, inf, 0, 0.625, 0])
 
 
-# --- refusals ---
+# --- rejected arguments ---
 
 
-def arrays(arguments):
-    return {key: value for key, value in arguments.items() if isinstance(value, np.ndarray)}
-
-
-def sample(kernel):
-    """Arguments with no array left out, each of more than one row and column if it has any."""
+@lru_cache
+def sample_case(kernel):
+    """A case with no array left out, each of more than one row and column if it has any."""
 
     def rank(case):
         values = arrays(case.arguments(np.float64)).values()
@@ -226,7 +223,12 @@ def sample(kernel):
         size = sum(value.size for value in values)
         return len(values), full, size if size < 2000 else 0
 
-    return max((case for case in CASES if case.kernel == kernel), key=rank).arguments(np.float64)
+    return max(cases_of(kernel), key=rank)
+
+
+def sample(kernel):
+    """Fresh arguments of that case."""
+    return sample_case(kernel).arguments(np.float64)
 
 
 def outputs(kernel):
@@ -288,17 +290,24 @@ RIGHT = {
     ("count_correct_labels", "y", "float32 among float64"),
     *(("count_nonfinite", "x", spoil) for spoil in (*list(SPOILS)[:5], "float32 among float64")),
 }
-WRONG = [
-    (kernel, key, spoil)
-    for kernel in KERNELS
-    for key, array in arrays(sample(kernel)).items()
-    for spoil, (_, applies) in SPOILS.items()
-    if applies(array) and (kernel, key, spoil) not in RIGHT
-    if spoil != "read-only" or key in outputs(kernel)
-]
 
 
-def assert_refused(name, kernel, arguments, error):
+def wrong_arrays(kernel):
+    """(what is wrong with which argument, arguments) for all that the kernel must reject."""
+    right, written = sample(kernel), outputs(kernel)
+    for key, array in arrays(right).items():
+        for spoil, (change, applies) in SPOILS.items():
+            if (
+                not applies(array)
+                or (kernel, key, spoil) in RIGHT
+                or (spoil == "read-only" and key not in written)
+            ):
+                continue
+            yield f"{key} {spoil}", copied(right) | {key: change(array.copy())}
+
+
+def assert_rejected(name, kernel, arguments, error):
+    """The kernel raises `error` and has written nothing."""
     before = {key: value.tobytes() for key, value in arrays(arguments).items()}
     with pytest.raises(error):
         load(name)[kernel](**arguments)
@@ -306,36 +315,49 @@ def assert_refused(name, kernel, arguments, error):
 
 
 @every_compiled_backend
-@pytest.mark.parametrize(("kernel", "key", "spoil"), WRONG)
-def test_wrong_array_is_refused(name, kernel, key, spoil):
-    arguments = sample(kernel)
-    arguments[key] = SPOILS[spoil][0](arguments[key])
-    assert_refused(name, kernel, arguments, (TypeError, ValueError))
+@every_kernel
+def test_wrong_arrays_are_rejected(name, kernel):
+    def check(_, arguments):
+        assert_rejected(name, kernel, arguments, (TypeError, ValueError))
+
+    check_each(wrong_arrays(kernel), check)
 
 
 @every_compiled_backend
 @pytest.mark.parametrize("kernel", FAMILIES["dense"])
-def test_wrong_batch_of_matrices_is_refused(name, kernel):
-    case = next(case for case in CASES if case.kernel == kernel and case.parameters[0] == (3,))
+def test_wrong_batch_of_matrices_is_rejected(name, kernel):
+    case = next(case for case in cases_of(kernel) if case.parameters[0] == (3,))
     for key, array in arrays(case.arguments(np.float64)).items():
-        assert_refused(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
+        assert_rejected(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
 
 
 PAIRS = {"conv": ("stride", "padding", "dilation"), "pool": ("window", "stride", "padding")}
-STEPS = [(kernel, key) for family, keys in PAIRS.items() for kernel in FAMILIES[family] for key in keys]
+
+
+def rows_of_pairs(kernel, pairs, skipped=()):
+    """(what is wrong with which argument, arguments) of a convolution or a pool."""
+    family = next(family for family in PAIRS if kernel in FAMILIES[family])
+    for key in PAIRS[family]:
+        for pair in pairs:
+            if key not in skipped:
+                yield f"{key} {pair}", sample(kernel) | {key: pair}
 
 
 @every_compiled_backend
-@pytest.mark.parametrize(("kernel", "key"), [step for step in STEPS if step[1] != "padding"])
-@pytest.mark.parametrize("pair", [(0, 1), (1, -1), (1, 0)])
-def test_steps_that_are_not_positive_are_refused(name, kernel, key, pair):
-    assert_refused(name, kernel, {**sample(kernel), key: pair}, ValueError)
+@pytest.mark.parametrize("kernel", [*FAMILIES["conv"], *FAMILIES["pool"]])
+def test_steps_that_are_not_positive_are_rejected(name, kernel):
+    def check(_, arguments):
+        assert_rejected(name, kernel, arguments, ValueError)
+
+    check_each(rows_of_pairs(kernel, [(0, 1), (1, -1), (1, 0)], skipped="padding"), check)
 
 
-@pytest.mark.parametrize(("kernel", "key"), STEPS)
-@pytest.mark.parametrize("size", [2**24 + 1, 2**62, 2**70])
-def test_steps_that_would_overflow_addresses_are_refused(kernel, key, size):
-    assert_refused("aot", kernel, {**sample(kernel), key: (size, size)}, (ValueError, OverflowError))
+@pytest.mark.parametrize("kernel", [*FAMILIES["conv"], *FAMILIES["pool"]])
+def test_steps_that_would_overflow_addresses_are_rejected(kernel):
+    def check(_, arguments):
+        assert_rejected("aot", kernel, arguments, (ValueError, OverflowError))
+
+    check_each(rows_of_pairs(kernel, [(size, size) for size in (2**24 + 1, 2**62, 2**70)]), check)
 
 
 @every_backend
@@ -350,11 +372,11 @@ def test_steps_that_would_overflow_addresses_are_refused(kernel, key, size):
     ],
     ids=["cross_entropy_labels", "gather", "gather_labels", "warp"],
 )
-def test_index_out_of_range_is_refused(name, kernel, key, limit, error, row):
+def test_index_out_of_range_is_rejected(name, kernel, key, limit, error, row):
     for wrong in (-1, limit(sample(kernel)), -(2**62), 2**62):
         arguments = sample(kernel)
         arguments[key][row] = wrong
-        assert_refused(name, kernel, arguments, error)
+        assert_rejected(name, kernel, arguments, error)
 
 
 # --- the order of sums ---
@@ -375,24 +397,3 @@ def test_row_does_not_depend_on_the_rows_around_it(name, dtype):
         kernel["dense_dx"](y[start:stop], w, part_dx)
         assert part.tobytes() == y[start:stop].tobytes()
         assert part_dx.tobytes() == dx[start:stop].tobytes()
-
-
-# --- random bits ---
-
-# The first words of SplitMix64 from the seed 1234567, as published (Rosetta Code, "Pseudo-random numbers").
-SEED, WORDS = 1234567, np.array([6457827717110365317, 3203168211198807973, 9817491932198370423], np.uint64)
-
-
-@every_backend
-def test_random_bits_are_those_of_splitmix64(name):
-    golden = 0x9E3779B97F4A7C15
-    state, bits = np.array([SEED + golden, 0], np.uint64), np.zeros(1, np.uint64)
-    load(name)["random_next"](state, bits)
-    assert bits == WORDS[:1]
-    assert state.tolist() == [SEED + golden, 1]
-
-    uniform = np.stack([WORDS & np.uint64(2**32 - 1), WORDS >> np.uint64(32)], axis=1).ravel() / 2.0**32
-    x, y = np.ones(6), np.empty(6)
-    for rate in uniform:  # so that one element lies exactly at the threshold
-        load(name)["dropout"](x, np.array([SEED], np.uint64), float(rate), y)
-        np.testing.assert_array_equal(y, np.where(uniform >= rate, 1 / (1 - rate), 0))

@@ -1,19 +1,16 @@
-"""Convolution kernels at several hundred geometries, exactly, and against loops that nobody can get wrong."""
+"""Convolution kernels: exact at several hundred random geometries, and against plain nested loops."""
 
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
-from fastnn.kernels import BACKENDS, core, cpu, load
+from fastnn.kernels import core, load
 
 from . import cases
 from .case import Arrays, Case
+from .columns import both_types, every_backend, every_isa
 from .convolution import Convolution
-
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 PRODUCTS = ("conv_forward", "conv_dx", "conv_dw")
 
@@ -129,7 +126,7 @@ SMALL = [conv for conv in cases.CONVOLUTIONS if np.prod(conv.columns) * conv.fil
 
 @every_backend
 @pytest.mark.parametrize("convolution", SMALL, ids=str)
-def test_loops_agree(backend, convolution):
+def test_nested_loops_agree(backend, convolution):
     a = Arrays(np.float64, whole=False)
     x, w, dy = a(*convolution.images), a(*convolution.weights), a(*convolution.outputs)
     y, dx, dw = a.poison(*convolution.outputs), a.poison(*x.shape), a.poison(*w.shape)

@@ -1,4 +1,4 @@
-"""Which backend a call of `ops` runs on."""
+"""The backend that a call of `ops` runs on."""
 
 import os
 import subprocess

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from fastnn.kernels import BACKENDS, load
+from fastnn.kernels import load
 
-every_backend = pytest.mark.parametrize("name", BACKENDS)
+from .columns import every_backend
 
 nan = np.nan
 
 
 @every_backend
 @pytest.mark.parametrize("batch", [(), (3,)], ids=["2-D", "3-D"])
-def test_dense_gradients_are_adjoint(name, batch):
+def test_dense_gradients_are_adjoint(backend, batch):
     """<x w + b, dy> = <x, dx> + <b, db> = <w, dw> + <b, db>, exact in whole numbers."""
     M, K, N = 9, 13, 18
     rng = np.random.default_rng(0)
@@ -20,7 +20,7 @@ def test_dense_gradients_are_adjoint(name, batch):
         rng.integers(-9, 10, (*batch, *shape)).astype(float) for shape in ((M, K), (K, N), (N,), (M, N))
     )
     y, dx, dw, db = (np.full_like(array, nan) for array in (dy, x, w, b))
-    kernel = load(name)
+    kernel = load(backend)
     kernel["dense_forward"](x, w, b, y)
     kernel["dense_dx"](dy, w, dx)
     kernel["dense_dw"](x, dy, dw)
@@ -30,10 +30,10 @@ def test_dense_gradients_are_adjoint(name, batch):
 
 @every_backend
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh", "softmax"])
-def test_activation_gradient(name, activation, finite_differences):
+def test_activation_gradient(backend, activation, finite_differences):
     rng = np.random.default_rng(0)
     x, dy, y, dx = rng.standard_normal((4, 5, 7))
-    kernel = load(name)
+    kernel = load(backend)
 
     def weighted_sum():
         kernel[f"{activation}_forward"](x, y)
@@ -49,10 +49,10 @@ def test_activation_gradient(name, activation, finite_differences):
     ("activation", "number"),
     [("leaky_relu", 0.2), ("elu", 1.0), ("elu", 0.4), ("gelu", False), ("gelu", True), ("silu", None)],
 )
-def test_activation_gradient_with_a_number(name, activation, number, finite_differences):
+def test_activation_gradient_with_a_number(backend, activation, number, finite_differences):
     rng = np.random.default_rng(0)
     x, dy, y, dx = 2 * rng.standard_normal((4, 5, 7))
-    kernel, numbers = load(name), () if number is None else (number,)
+    kernel, numbers = load(backend), () if number is None else (number,)
 
     def weighted_sum():
         kernel[f"{activation}_forward"](x, *numbers, y)
@@ -68,7 +68,7 @@ def test_activation_gradient_with_a_number(name, activation, number, finite_diff
 @pytest.mark.parametrize("reduction", [0, 1, 2])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0, 5.0])
 @pytest.mark.parametrize("loss", ["binary_cross_entropy", "focal_labels", "focal_soft"])
-def test_gradient_of_focal_losses(name, loss, gamma, reduction, finite_differences):
+def test_gradient_of_focal_losses(backend, loss, gamma, reduction, finite_differences):
     rng = np.random.default_rng(0)
     z, dz = 3 * rng.standard_normal((2, 6, 5))
     target, weight = rng.random((6, 5)), rng.random(5)
@@ -79,7 +79,7 @@ def test_gradient_of_focal_losses(name, loss, gamma, reduction, finite_differenc
     losses, total = np.empty(z.shape if loss == "binary_cross_entropy" else 6), np.empty(1)
 
     def reduced():
-        load(name)[loss](z, target, weight, gamma, reduction, losses, total, dz)
+        load(backend)[loss](z, target, weight, gamma, reduction, losses, total, dz)
         return total[0]
 
     gradient = finite_differences(reduced, z)
@@ -91,14 +91,14 @@ def test_gradient_of_focal_losses(name, loss, gamma, reduction, finite_differenc
 @pytest.mark.parametrize("reduction", [0, 1, 2])
 @pytest.mark.parametrize("shape", [(3, 1, 1), (2, 9, 1), (2, 5, 3), (2, 4, 18)])
 @pytest.mark.parametrize("smooth", [0.0, 1.0])
-def test_gradient_of_dice(name, shape, smooth, reduction, finite_differences):
+def test_gradient_of_dice(backend, shape, smooth, reduction, finite_differences):
     rng = np.random.default_rng(0)
     z, dz = rng.standard_normal((2, *shape))
     target, weight = rng.random(shape), rng.random(shape[2])
     losses, total = np.empty((shape[0], shape[2])), np.empty(1)
 
     def reduced():
-        load(name)["dice"](z, target, weight, smooth, reduction, losses, total, dz)
+        load(backend)["dice"](z, target, weight, smooth, reduction, losses, total, dz)
         return total[0]
 
     gradient = finite_differences(reduced, z)
@@ -109,7 +109,7 @@ def test_gradient_of_dice(name, shape, smooth, reduction, finite_differences):
 @every_backend
 @pytest.mark.parametrize("reduction", [0, 1, 2])
 @pytest.mark.parametrize("loss", ["cross_entropy_labels", "cross_entropy_soft", "squared_error"])
-def test_loss_gradient(name, loss, reduction, finite_differences):
+def test_loss_gradient(backend, loss, reduction, finite_differences):
     rng = np.random.default_rng(0)
     z, target, dz = rng.random((3, 6, 5))
     inputs = {
@@ -120,7 +120,7 @@ def test_loss_gradient(name, loss, reduction, finite_differences):
     losses, total = np.empty(z.shape if loss == "squared_error" else 6), np.empty(1)
 
     def reduced():
-        load(name)[loss](z, *inputs, losses, total, dz)
+        load(backend)[loss](z, *inputs, losses, total, dz)
         return total[0]
 
     gradient = finite_differences(reduced, z)

@@ -1,11 +1,13 @@
-"""Every kernel of every backend does what its specification does: backend x type x shape."""
+"""Every kernel of every backend agrees with its specification: kernel x type x column, over all cases."""
 
 import numpy as np
 import pytest
 
-from fastnn.kernels import BACKENDS, FAMILIES, load
+from fastnn.kernels import FAMILIES, load
 
 from .cases import CASES
+from .columns import both_types, every_column, every_kernel, kernels_of
+from .comparison import arrays, assert_same, cases_of, check_each, copied, specified
 
 # The same bits in all backends: nothing is rounded, or once, or it is a promise (a mask is part of a run).
 BITWISE = {
@@ -18,33 +20,31 @@ BITWISE = {
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-13}
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-@pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.__name__)
-@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "ref"])
-def test_kernel_meets_specification(backend, dtype, case):
-    expected, actual = case.arguments(dtype), case.arguments(dtype)
-    load("ref")[case.kernel](**expected)
-    load(backend)[case.kernel](**actual)
-    for name, wanted in expected.items():  # all arrays, since an input must stay as it was
-        if not isinstance(wanted, np.ndarray):
-            continue
-        if case.kernel in BITWISE:
-            assert actual[name].tobytes() == wanted.tobytes(), name
-        elif case.whole:
-            np.testing.assert_array_equal(actual[name], wanted, name)
-        else:
-            tolerance = TOLERANCE[dtype]
-            largest = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
-            np.testing.assert_allclose(actual[name], wanted, tolerance, tolerance * largest, err_msg=name)
+@every_column
+@both_types
+@every_kernel
+def test_kernel_meets_the_specification(kernel, dtype, column):
+    """Outputs are those of the specification, and inputs stay as they are."""
+    call = kernels_of(column)[kernel]
+
+    def check(case, arguments, expected):
+        actual = copied(arguments)
+        call(**actual)
+        tolerance = 0 if case.whole else TOLERANCE[dtype]  # whole numbers are exact
+        assert_same(actual, expected, bitwise=kernel in BITWISE, rtol=tolerance, atol=tolerance)
+
+    check_each(specified(kernel, dtype), check)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.whole], ids=str)
-def test_whole_cases_are_exact_in_float32(case):
+@pytest.mark.parametrize("kernel", sorted({case.kernel for case in CASES if case.whole}))
+def test_whole_cases_are_exact_in_float32(kernel):
     """The sums of absolute values stay below 2^24, so no order of the terms rounds."""
-    arguments = {
-        name: np.abs(value) if isinstance(value, np.ndarray) else value
-        for name, value in case.arguments(np.float64).items()
-    }
-    load("ref")[case.kernel](**arguments)
-    for value in arguments.values():
-        assert not isinstance(value, np.ndarray) or value.max(initial=0) < 2**24
+
+    def check(case):
+        arguments = case.arguments(np.float64)
+        positive = arguments | {name: np.abs(value) for name, value in arrays(arguments).items()}
+        load("ref")[kernel](**positive)
+        for name, value in arrays(positive).items():
+            assert value.max(initial=0) < 2**24, name
+
+    check_each(([case] for case in cases_of(kernel) if case.whole), check)

@@ -1,22 +1,25 @@
-"""The builds for all instruction sets: each meets the specification, they agree, none leaks into another."""
+"""The builds for all instruction sets: they agree, they are different, none leaks into another.
+
+test_grid.py holds each of them against the specification.
+"""
 
 import inspect
 import platform
 import shutil
 import subprocess
 import sys
+from functools import lru_cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fastnn.kernels import FAMILIES, core, cpu, load
+from fastnn.kernels import core, cpu, load
 
-from .cases import CASES
+from .columns import LEVELS, both_types, every_kernel, kernels_of
+from .comparison import assert_same, check_each, copied, specified
 from .convolution import Convolution
-from .test_grid import TOLERANCE
-from .test_grid import test_kernel_meets_specification as meets_specification
 
 EXTENSIONS = {
     file.name.partition(".")[0]: file
@@ -24,20 +27,9 @@ EXTENSIONS = {
     if file.name[file.name.find(".") :] in EXTENSION_SUFFIXES
 }
 
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", TOLERANCE, ids=lambda dtype: dtype.__name__)
-
+LOWEST_LEVEL = cpu.supported()[-1]
 
 # --- results ---
-
-
-@pytest.mark.parametrize("case", CASES, ids=str)
-@both_types
-@every_isa
-def test_every_build_meets_the_specification(isa, dtype, case):
-    core.select_isa(isa)
-    meets_specification("aot", dtype, case)
-
 
 # Kernels that fuse no multiplication with an addition and add up nothing across the lanes of a vector: their
 # bits are the same in all builds. (With the compiler's own contraction they would not be.)
@@ -60,26 +52,32 @@ def apart(case):
     return 60 if isinstance(first, Convolution) and first.may_go_by_winograd else 6
 
 
-@pytest.mark.parametrize("isa", cpu.supported()[:-1])
+@lru_cache(maxsize=2)  # all levels of a kernel and a type follow each other
+def results_of_the_lowest_level(kernel, dtype):
+    """Beside each case of `specified`: what the build for the lowest instruction set makes of it."""
+    call = kernels_of(LOWEST_LEVEL)[kernel]
+    found = []
+    for case, arguments, _ in specified(kernel, dtype):
+        results = copied(arguments)
+        call(**results)
+        found.append((case, arguments, results))
+    return found
+
+
+@pytest.mark.parametrize("isa", [isa for isa in LEVELS if isa != LOWEST_LEVEL])
 @both_types
-@pytest.mark.parametrize("kernel", [kernel for family in FAMILIES.values() for kernel in family])
+@every_kernel
 def test_builds_agree(kernel, dtype, isa):
-    call = load("aot")[kernel]
-    for case in (case for case in CASES if case.kernel == kernel):
-        expected, actual = case.arguments(dtype), case.arguments(dtype)
-        core.select_isa(cpu.supported()[-1])
-        call(**expected)
-        core.select_isa(isa)
+    rows = results_of_the_lowest_level(kernel, dtype)
+    call = kernels_of(isa)[kernel]
+
+    def check(case, arguments, expected):
+        actual = copied(arguments)
         call(**actual)
-        for name, wanted in expected.items():
-            if not isinstance(wanted, np.ndarray):
-                continue
-            if kernel in SAME_BITS or case.whole:
-                assert actual[name].tobytes() == wanted.tobytes(), f"{case}: {name}"
-            else:
-                largest = np.max(np.abs(wanted), initial=0, where=np.isfinite(wanted))
-                tolerance = apart(case) * np.finfo(dtype).eps * largest
-                np.testing.assert_allclose(actual[name], wanted, 0, tolerance, err_msg=f"{case}: {name}")
+        bitwise = kernel in SAME_BITS or case.whole
+        assert_same(actual, expected, bitwise=bitwise, atol=apart(case) * np.finfo(dtype).eps)
+
+    check_each(rows, check)
 
 
 def test_builds_are_different():

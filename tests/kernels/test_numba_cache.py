@@ -1,4 +1,4 @@
-"""Where compiled Numba kernels are kept, and what happens when that fails."""
+"""The cache of compiled Numba kernels: where it is, when it is used, and what happens when it fails."""
 
 import ast
 import importlib.util

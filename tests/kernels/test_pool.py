@@ -1,17 +1,16 @@
-"""Pooling kernels against loops that nobody can get wrong; ties, nan, taps that lie; who is whose adjoint."""
+"""Pooling kernels against plain nested loops; ties, NaN, invalid taps, and adjoint gradients."""
 
 import numpy as np
 import pytest
 
-from fastnn.kernels import BACKENDS, core, cpu, load
+from fastnn.kernels import core, load
 
 from .case import Arrays, Case
+from .columns import both_types, every_backend, every_isa
+from .comparison import check_each
 from .pool_cases import POOLINGS, geometry, integers, max_pool_dx, pooling, with_ties
 
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
 every_pool = pytest.mark.parametrize("pool", POOLINGS, ids=str)
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 nan, inf = np.nan, np.inf
 
@@ -63,7 +62,7 @@ def average_by_loops(pool, x, dy):
 
 @every_backend
 @every_pool
-def test_loops_agree(backend, pool):
+def test_nested_loops_agree(backend, pool):
     a, kernel = Arrays(np.float64, whole=False), load(backend)
     x, dy = with_ties(a(*pool.images), a.rng), a(*pool.outputs)
     y, taps, dx = a.poison(*pool.outputs), np.full(pool.outputs, -7), a.poison(*pool.images)
@@ -116,19 +115,22 @@ WINDOWS = [
 @every_backend
 @both_types
 @pytest.mark.parametrize("channels", [1, 3, 16, 17])
-@pytest.mark.parametrize(("values", "largest", "place"), WINDOWS)
-def test_first_of_the_largest_wins_and_nan(backend, values, largest, place, channels, dtype):
-    x = np.zeros((1, 2, 2, channels), dtype)
-    x[0, :, :, -1] = np.reshape(values, (2, 2))
-    y, taps = np.zeros((1, 1, 1, channels), dtype), np.full((1, 1, 1, channels), -7, integers(dtype))
-    load(backend)["max_pool_forward"](x, (2, 2), (2, 2), (0, 0), y, taps)
-    assert y[0, 0, 0, -1].tobytes() == dtype(largest).tobytes() or np.isnan([y[0, 0, 0, -1], largest]).all()
-    assert taps[0, 0, 0].tolist() == [0] * (channels - 1) + [place]
+def test_first_of_the_largest_wins_and_nan(backend, channels, dtype):
+    def check(values, largest, place):
+        x = np.zeros((1, 2, 2, channels), dtype)
+        x[0, :, :, -1] = np.reshape(values, (2, 2))
+        y, taps = np.zeros((1, 1, 1, channels), dtype), np.full((1, 1, 1, channels), -7, integers(dtype))
+        load(backend)["max_pool_forward"](x, (2, 2), (2, 2), (0, 0), y, taps)
+        found = y[0, 0, 0, -1]
+        assert found.tobytes() == dtype(largest).tobytes() or np.isnan([found, largest]).all()
+        assert taps[0, 0, 0].tolist() == [0] * (channels - 1) + [place]
+
+    check_each(WINDOWS, check)
 
 
 @every_backend
 @both_types
-def test_what_lies_outside_of_the_image_never_wins(backend, dtype):
+def test_padding_is_never_the_largest(backend, dtype):
     """Not even where all that is inside is negative, and at no corner."""
     x = np.full((1, 3, 3, 2), -5, dtype)
     y, taps = np.zeros((1, 2, 2, 2), dtype), np.zeros((1, 2, 2, 2), integers(dtype))
@@ -139,7 +141,7 @@ def test_what_lies_outside_of_the_image_never_wins(backend, dtype):
 
 @every_isa
 @both_types
-def test_taps_that_lie_have_no_effect(dtype, isa):
+def test_invalid_taps_have_no_effect(dtype, isa):
     """Neither numbers beyond the window nor places outside of the image, on however many threads."""
     core.select_isa(isa)
     core.set_num_threads(3)
@@ -200,7 +202,7 @@ def test_taps_are_as_wide_as_the_floats(backend, kernel, dtype):
         load(backend)[kernel](*arguments)
 
 
-def test_a_window_with_more_places_than_numbers_is_refused():
+def test_a_window_of_too_many_places_is_rejected():
     x = np.zeros((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="window must have fewer than"):
         load("aot")["avg_pool_forward"](x, (2**16, 2**15), (1, 1), (2**15, 2**14), x.copy())

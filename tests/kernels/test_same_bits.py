@@ -1,4 +1,4 @@
-"""The same bits, whatever else changes: threads, the rows around a row, places in memory and in vectors."""
+"""Results have the same bits for any number of threads, any neighbouring rows and any place in a vector."""
 
 import inspect
 import pickle
@@ -9,13 +9,14 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastnn.kernels import FAMILIES, core, cpu, load
+from fastnn.kernels import FAMILIES, core, load
 
 from . import cases, norm_cases, pool_cases
 from .case import Arrays, Case
 from .cases import MEAN, SUM
+from .columns import KERNELS, both_types, every_isa, every_kernel, kernels_of
+from .comparison import assert_same, check_each, copied
 
-KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 # Never on several threads.
 SERIAL = {
     *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
@@ -24,23 +25,12 @@ SERIAL = {
 }
 MOST_THREADS = 7
 
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
-
 
 def kernel_of(name):
     """An aot kernel, or one of the two functions that act_aot has for the tests' sake."""
     if name in KERNELS:
         return load("aot")[name]
     return getattr(sys.modules[load("aot")["relu_forward"].__module__], name)
-
-
-def copied(arguments):
-    return {name: a.copy() if isinstance(a, np.ndarray) else a for name, a in arguments.items()}
-
-
-def arrays(arguments):
-    return {name: a for name, a in arguments.items() if isinstance(a, np.ndarray)}
 
 
 def bits(array):
@@ -155,8 +145,9 @@ LARGE = (
 
 
 @lru_cache(maxsize=1)  # the instruction sets take turns at the same arguments
-def arguments_of(case, dtype):
-    return case.arguments(dtype)
+def large_cases(kernel, dtype):
+    """(case, arguments) of all large cases; not to be written to."""
+    return [(case, case.arguments(dtype)) for case in LARGE if case.kernel == kernel]
 
 
 def test_every_kernel_has_a_large_case():
@@ -165,18 +156,22 @@ def test_every_kernel_has_a_large_case():
 
 @every_isa
 @both_types
-@pytest.mark.parametrize("case", LARGE, ids=str)
-def test_threads_do_not_show(case, dtype, isa):
-    core.select_isa(isa)
-    results = {}
-    for threads in (1, 2, 3, MOST_THREADS):
+@every_kernel
+def test_results_do_not_depend_on_the_number_of_threads(kernel, dtype, isa):
+    call = kernels_of(isa)[kernel]
+
+    def run(arguments, threads):
         core.set_num_threads(threads)
-        arguments = copied(arguments_of(case, dtype))
-        load("aot")[case.kernel](**arguments)
-        results[threads] = {name: array.tobytes() for name, array in arrays(arguments).items()}
-    for threads, result in results.items():
-        for name, array in result.items():
-            assert array == results[1][name], f"{name} with {threads} threads"
+        results = copied(arguments)
+        call(**results)
+        return results
+
+    def check(_, arguments):
+        alone = run(arguments, 1)
+        for threads in (2, 3, MOST_THREADS):
+            assert_same(run(arguments, threads), alone, bitwise=True)
+
+    check_each(large_cases(kernel, dtype), check)
 
 
 def print_threads_used(threads):

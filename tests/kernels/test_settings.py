@@ -1,4 +1,4 @@
-"""How many threads the kernels get and which instruction set: variables, affinity, control groups."""
+"""The default number of threads and instruction set: environment variables, affinity, control groups."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The thread team among forks, Python threads, signals and exits."""
+"""The thread team with fork, Python threads, signals and interpreter exit."""
 
 import os
 import threading

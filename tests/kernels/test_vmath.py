@@ -17,15 +17,16 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
-from fastnn.kernels import core, cpu, load
+from fastnn.kernels import core, load
+
+from .columns import LEVELS, both_types
 
 LIMITS = {"exp": 1.1, "log": 1.1, "sigmoid": 2.5, "tanh": 2.7}
 
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
 UNSIGNED = {np.float32: np.uint32, np.float64: np.uint64}
 
-every_isa = pytest.mark.parametrize("isa", [*cpu.supported(), "numba"])
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
+every_isa = pytest.mark.parametrize("isa", [*LEVELS, "numba"])
 every_function = pytest.mark.parametrize("function", LIMITS)
 
 

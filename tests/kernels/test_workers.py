@@ -1,4 +1,4 @@
-"""What the operating system knows of the team's threads: blocked signals, and the cores they may use."""
+"""The team's threads as the operating system sees them: blocked signals, and the cores they may use."""
 
 import os
 

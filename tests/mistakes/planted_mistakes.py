@@ -1,8 +1,9 @@
 """Plant one mistake after the other into a private copy of the code, and see whether the tests notice.
 
-    python tests/mistakes/planted_mistakes.py [part of a name ...]
+    python tests/mistakes/planted_mistakes.py [part of a name ...] [--slice-of-day N]
 
-Without names all mistakes are planted. Prints which test caught each; the exit code is 1 if one was not
+Without names all mistakes are planted; `--slice-of-day` chooses N of them by the date, different ones each
+day until all have had their turn. Prints which test caught each; the exit code is 1 if one was not
 caught. A mistake whose text is not found exactly once, that does not compile, or whose tests fail without
 it, ends the script with an error: it has to be brought up to date with the code.
 
@@ -11,6 +12,8 @@ has the objects of the code without mistakes in its build folder. Needs the comp
 development environment. $CXX is the compiler, if it is set.
 """
 
+import argparse
+import datetime
 import os
 import re
 import shutil
@@ -21,24 +24,24 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import augment_mistakes
-import image_mistakes
-import loss_mistakes
-import mistakes
-import plan_mistakes
-import study_mistakes
-import training_mistakes
-import vector_mistakes
+import augmentation
+import core
+import losses_and_activations
+import plans
+import pools_norms_convolutions
+import studies_and_data
+import training_runs
+import vectors_and_copies
 
 MISTAKES = (
-    *mistakes.MISTAKES,
-    *image_mistakes.MISTAKES,
-    *loss_mistakes.MISTAKES,
-    *plan_mistakes.MISTAKES,
-    *augment_mistakes.MISTAKES,
-    *training_mistakes.MISTAKES,
-    *study_mistakes.MISTAKES,
-    *vector_mistakes.MISTAKES,
+    *core.MISTAKES,
+    *pools_norms_convolutions.MISTAKES,
+    *losses_and_activations.MISTAKES,
+    *plans.MISTAKES,
+    *augmentation.MISTAKES,
+    *training_runs.MISTAKES,
+    *studies_and_data.MISTAKES,
+    *vectors_and_copies.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,6 +72,7 @@ distribution.run_command("build_ext")
 def run(command, folder, timeout=TIMEOUT):
     """Run a command in a copy of the code, of which it imports fastnn; returns the finished process."""
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    # The kernel tests run this instruction set alone, so nothing else has to be compiled.
     environment.update(FASTNN_BUILD_LEVELS=ISA, FASTNN_ISA=ISA)
     environment.pop("FASTNN_BACKEND", None)
     return subprocess.run(
@@ -100,8 +104,9 @@ def build(folder, workers):
 
 
 def test(folder, tests, *options):
-    """Run pytest without the Numba kernels, which take long to compile and hold none of the mistakes."""
-    options = ("-q", "-rfE", "--no-header", "--tb=no", "-p", "no:cacheprovider", "-k", "not jit", *options)
+    """Run pytest, in one process, without the Numba kernels: they compile slowly and hold no mistake."""
+    options = ("-p", "no:xdist", "-p", "no:cacheprovider", "-k", "not jit", *options)
+    options = ("-q", "-rfE", "--no-header", "--tb=no", *options)
     return run([sys.executable, "-m", "pytest", *options, *tests], folder)
 
 
@@ -162,9 +167,21 @@ def outcome(pristine, mistake):
         return failed[1] if failed else ""
 
 
+def chosen():
+    """The mistakes that the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=[""], metavar="part of a name")
+    parser.add_argument("--slice-of-day", type=int, metavar="N", help="N mistakes, different ones each day")
+    arguments = parser.parse_args()
+    mistakes = [mistake for mistake in MISTAKES if any(word in mistake.name for word in arguments.names)]
+    if not arguments.slice_of_day:
+        return mistakes
+    days = -(-len(mistakes) // arguments.slice_of_day)  # until all have had their turn
+    return mistakes[datetime.date.today().toordinal() % days :: days]
+
+
 def main():
-    words = sys.argv[1:] or [""]
-    mistakes = [mistake for mistake in MISTAKES if any(word in mistake.name for word in words)]
+    mistakes = chosen()
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as temporary, ThreadPoolExecutor(WORKERS) as pool:
         pristine = Path(temporary)

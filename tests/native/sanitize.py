@@ -1,14 +1,16 @@
 """Build driver.cpp under sanitizers and run it, for every instruction set that this machine has.
 
-    python tests/native/sanitize.py [another kernels/ folder] [--only "address v3"]
+    python tests/native/sanitize.py [another kernels/ folder] [--only "address v3"] [--one-of-day]
 
 AddressSanitizer together with UndefinedBehaviorSanitizer on each instruction set; ThreadSanitizer on the
 portable build, since the thread team is the same for all, and masked loads and stores would escape it.
 Prints a line per configuration, two of which are built and run at a time; the exit code is 1 if one fails.
+With `--one-of-day` it is a single one, by the date the next one each day.
 The compiler is $CXX, or g++.
 """
 
 import argparse
+import datetime
 import os
 import platform
 import shutil
@@ -131,13 +133,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("kernels", nargs="?", type=Path, default=KERNELS, help="another kernels/ folder")
     parser.add_argument("--only", default="", help="part of the name of the configurations to run")
+    parser.add_argument("--one-of-day", action="store_true", help="one configuration, another one each day")
     options = parser.parse_args()
+    chosen = [c for c in configurations() if options.only in c.name]
+    if options.one_of_day:
+        chosen = [chosen[datetime.date.today().toordinal() % len(chosen)]]
     compiler = os.environ.get("CXX", "g++")
     start = time.perf_counter()
+    workers = 2 if len(chosen) == 1 else 1  # for each of the two configurations
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(2) as pool:
-        wanted = [c for c in configurations() if options.only in c.name]
-        workers = 2 if len(wanted) == 1 else 1  # for each of the two configurations
-        runs = [pool.submit(c.run, compiler, options.kernels, Path(folder), workers) for c in wanted]
+        runs = [pool.submit(c.run, compiler, options.kernels, Path(folder), workers) for c in chosen]
         for run in runs:
             line, trouble = run.result()
             print(line, flush=True)

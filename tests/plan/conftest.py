@@ -1,4 +1,4 @@
-"""What the tests of plans share."""
+"""Fixtures for the tests of recorded steps."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""What is changed between two steps holds for the very next one, as it does layer by layer."""
+"""A change between two steps takes effect in the very next recorded step, as it does in eager mode."""
 
 import numpy as np
 import pytest
@@ -27,10 +27,13 @@ class Set:
         owner = trainer
         for step in self.path:
             owner = owner[int(step)] if step.isdigit() else getattr(owner, step)
-        setattr(owner, self.name, self.value() if callable(self.value) else self.value)
+        setattr(owner, self.name, self.made())
+
+    def made(self):
+        return self.value() if callable(self.value) else self.value
 
     def __str__(self):
-        return f"{'.'.join([*self.path, self.name])}={self.value}"
+        return f"{'.'.join([*self.path, self.name])}={self.made()}"
 
 
 def weights_from_the_old_ones(trainer):
@@ -135,7 +138,7 @@ def name_of(change):
 
 @pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
 @pytest.mark.parametrize("change", CHANGES, ids=name_of)
-def test_change(change, fuse, twins):
+def test_change_takes_effect_in_the_next_step(change, fuse, twins):
     pair = twins(dropped, fuse=fuse)
     pair.run()
     before = pair.snapshot(pair.planned.model)
@@ -221,7 +224,7 @@ def test_on_nonfinite_for_the_very_next_step(twins):
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_what_was_ignored_is_no_longer(number, twins):
+def test_nonfinite_values_once_ignored_can_raise_again(number, twins):
     """The second net ends in tanh, so an infinity in the data does not show in the loss."""
     x, y = batch()
     x[3, 3] = number

@@ -1,4 +1,4 @@
-"""Copies and pickles of what has recorded steps go on like the original, and apart from it."""
+"""Copies and pickles of trainers with recorded steps continue like the original, independently of it."""
 
 import copy
 import os

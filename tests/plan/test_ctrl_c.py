@@ -1,4 +1,4 @@
-"""Ctrl-C while recorded steps run natively: between two updates, and nothing is lost."""
+"""Ctrl-C during recorded steps takes effect between two updates and loses nothing."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""A recorded step that fails changes nothing, and says the same as a step layer by layer."""
+"""A recorded step that fails changes nothing and raises the same error as an eager step."""
 
 from contextlib import nullcontext
 

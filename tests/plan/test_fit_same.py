@@ -1,4 +1,4 @@
-"""fit with plan=True and with plan=False: the same history, weights, moments and random counters."""
+"""fit(plan=True) and fit(plan=False): the same history, weights, optimizer state and random counters."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What `p.grad` holds between recorded steps: the gradient of the last backward pass, or nothing."""
+"""`p.grad` between recorded steps: the gradient of the last backward pass, or None."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a trainer keeps of its recorded steps, and what fusing makes of them."""
+"""The recorded steps that a trainer keeps, and the kernel calls that fusion leaves in them."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Recorded steps do not need more and more memory."""
+"""Recorded steps do not leak memory."""
 
 import sys
 
@@ -84,6 +84,6 @@ def in_child_steps(kind, warm_up, steps):
         *(("shapes", 2000), ("changes", 2000), ("trainers", 2000), ("fits", 500), ("predictions", 3000)),
     ],
 )
-def test_memory_stays_as_it_is(kind, steps):
+def test_memory_does_not_grow(kind, steps):
     grown = int(run_child(in_child_steps, kind, steps // 4, steps, OMP_NUM_THREADS="2"))
     assert grown < 2**20

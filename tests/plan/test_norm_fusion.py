@@ -1,16 +1,15 @@
-"""Batch norm, ReLU and max pooling in one call of a plan: fused where nobody sees it, with the same bits."""
+"""Batch norm, ReLU and max pooling fused into one kernel call of a plan: the same bits as unfused."""
 
 import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.kernels import core, cpu
+from fastnn.kernels import core
 
+from ..kernels.columns import both_types, every_isa
 from .twins import Twins
 
 FUSED = {"norm_relu_pool_forward", "norm_relu_pool_sums", "norm_relu_pool_dx"}
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 
 
 def images(seed=0, rows=5, dtype=np.float32):
@@ -79,7 +78,7 @@ def test_fused_steps_have_the_same_bits(name, dtype, isa, snapshot):
 
 
 @pytest.mark.parametrize("name", NOT_FUSIBLE)
-def test_what_cannot_be_fused_stays(name, snapshot):
+def test_other_sequences_are_not_fused(name, snapshot):
     twins = Twins(snapshot, model=NOT_FUSIBLE[name])
     for seed in range(3):
         twins.step(*images(seed))
@@ -95,7 +94,7 @@ def test_large_batches_on_many_threads(snapshot):
     assert calls(twins) >= FUSED
 
 
-def test_nan_and_ties_take_the_same_way(snapshot):
+def test_nan_and_ties_are_treated_alike(snapshot):
     x, y = images()
     x[0, 2, 3] = np.nan
     x[1] = 0  # all pixels are equal

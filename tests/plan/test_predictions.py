@@ -1,4 +1,4 @@
-"""`predict` by a recorded forward pass: the bits and the words of the pass layer by layer."""
+"""`predict` by a recorded forward pass gives the bits and the errors of the eager forward pass."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +9,7 @@ import pytest
 import fastnn as fn
 from fastnn.kernels import core, cpu
 
+from ..kernels.columns import both_types, every_isa
 from .test_same_as_eager import FORMS, NETS
 from .twins import CLASSES, FEATURES, batch, small_net
 
@@ -26,10 +27,10 @@ def assert_predicts(model, x, times=4):
         assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
 
 
-@pytest.mark.parametrize("isa", cpu.supported())
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@every_isa
+@both_types
 @pytest.mark.parametrize("net", NETS)
-def test_layers(net, dtype, isa):
+def test_recorded_predictions_have_the_bits_of_eager_ones(net, dtype, isa):
     core.select_isa(isa)
     model = NETS[net]().to(dtype)
     for rows in (1, 2, 33):
@@ -37,14 +38,14 @@ def test_layers(net, dtype, isa):
 
 
 @pytest.mark.parametrize("rows", [1, 255, 256, 257, 1500])
-def test_many_rows(rows):
+def test_predictions_in_batches(rows):
     fn.set_num_threads(3)
     model = fn.Sequential(fn.Linear(FEATURES, 130), fn.Tanh(), fn.Linear(130, CLASSES), fn.Softmax())
     assert_predicts(model, batch(rows=rows)[0])
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_forms(form):
+def test_inputs_of_any_form(form):
     model, (x, _) = small_net(), batch()
     assert_predicts(model, x)
     for _ in range(3):
@@ -68,7 +69,7 @@ def test_types_and_scales_take_turns(source):
             np.testing.assert_array_equal(found, eager(model, scaled * np.float32(0.25)))
 
 
-def test_views():
+def test_layers_that_return_views_return_copies():
     x = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
     for model in (fn.Flatten(), fn.Identity(), fn.Sequential(), fn.Dropout(0.5), fn.Sequential(fn.Flatten())):
         assert_predicts(model, x)
@@ -92,7 +93,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_change(change):
+def test_changes_take_effect_in_the_next_prediction(change):
     model, (x, _) = small_net(), batch()
     assert_predicts(model, x)
     CHANGES[change](model)
@@ -138,7 +139,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_after_the_recording(mistake):
+def test_invalid_inputs_raise_the_same_error_after_the_recording(mistake):
     model, (x, _) = small_net(), batch()
     change, options = MISTAKES[mistake]
     errors = []

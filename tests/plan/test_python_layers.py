@@ -1,4 +1,4 @@
-"""Layers in plain Python among recorded ones: called at their place in every step, with the same result."""
+"""Layers in Python among recorded ones: called in order in every step, with the same result."""
 
 from dataclasses import dataclass
 from functools import partial

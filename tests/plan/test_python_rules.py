@@ -1,4 +1,4 @@
-"""Losses and optimizers in plain Python: called at their place in every step, with the same result."""
+"""Losses and optimizers written in Python: called in order in every step, with the same result."""
 
 import numpy as np
 import pytest
@@ -125,7 +125,7 @@ def test_loss_in_fit(loss, snapshot):
     assert results[0] == results[1]
 
 
-def test_the_door_of_a_loss_is_asked_in_every_step(twins):
+def test_a_loss_checks_its_arguments_in_every_step(twins):
     class Binary(Absolute):
         def targets(self, target, outputs, dtype):
             if not np.isin(target, (0, 1)).all():
@@ -267,7 +267,7 @@ def test_optimizer_with_a_rate_that_changes(optimizer, twins):
         pair.step()
 
 
-def test_all_of_it_in_python(twins):
+def test_layers_loss_and_optimizer_all_in_python(twins):
     pair = twins(lambda: small_net(Scale(), fn.ReLU()), lambda: Absolute("sum"), lambda: Momentum(0.01))
     for seed in range(5):
         x, y = batch(seed)

@@ -1,4 +1,4 @@
-"""Python code inside a recorded step that raises, calls fastnn itself, or changes what is being trained."""
+"""Python code in a recorded step that raises, calls fastnn itself, or changes the model being trained."""
 
 import copy
 

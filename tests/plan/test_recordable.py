@@ -1,4 +1,4 @@
-"""What declares itself recordable calls nothing but kernels: no arithmetic hides between the calls."""
+"""Recordable classes call only kernels: no NumPy arithmetic hides between the calls."""
 
 import inspect
 
@@ -200,7 +200,7 @@ def test_every_recordable_class_is_tried():
 @pytest.mark.parametrize("bytes_", [False, True], ids=["floats", "bytes"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("kind", "case"), ALL, ids=[kind.__name__ for kind, _ in ALL])
-def test_nothing_but_kernels(kind, case, dtype, bytes_, locked):
+def test_recordable_classes_call_only_kernels(kind, case, dtype, bytes_, locked):
     trainer = run(case, dtype=dtype, bytes_=bytes_)
     assert locked
     assert not trainer._plans.last.has_callbacks
@@ -208,7 +208,7 @@ def test_nothing_but_kernels(kind, case, dtype, bytes_, locked):
     assert len(trainer._plans._recorded) == 1
 
 
-def test_fit_calls_nothing_but_kernels(locked):
+def test_fit_calls_only_kernels(locked):
     x, y = batch(rows=50)
     for target in (y, np.eye(CLASSES)[y]):
         fn.fit(lock(small_net(fn.Dropout(0.1))), (x, target), optimizer=fn.Adam(), batch_size=8, epochs=2)
@@ -246,7 +246,7 @@ CHEATS = {
 
 
 @pytest.mark.parametrize("cheat", CHEATS)
-def test_this_test_notices(cheat, locked):
+def test_arithmetic_between_kernels_is_noticed(cheat, locked):
     with pytest.raises(AssertionError, match="between the kernels"):
         run({"model": lambda: small_net(Cheating(CHEATS[cheat]))})
 

@@ -1,4 +1,4 @@
-"""Running moments in plans: they move as layer by layer, and only in a step that is taken."""
+"""Running statistics in plans: updated as in eager mode, and only by steps that succeed."""
 
 import copy
 
@@ -38,7 +38,7 @@ def moments(model):
 
 
 @every_net
-def test_they_move_in_every_step(net, twins):
+def test_running_moments_are_updated_in_every_step(net, twins):
     pair = twins(net)
     seen = set()
     for _ in range(5):
@@ -65,7 +65,7 @@ FAILURES = {
 @every_net
 @fused_or_not
 @pytest.mark.parametrize("failure", FAILURES)
-def test_a_refused_batch_leaves_them_alone(failure, net, fuse, twins):
+def test_a_rejected_batch_does_not_update_running_moments(failure, net, fuse, twins):
     pair = twins(net, optimizer=fn.Adam, fuse=fuse)
     pair.fail(*FAILURES[failure])
     pair.run()
@@ -76,7 +76,7 @@ def test_a_refused_batch_leaves_them_alone(failure, net, fuse, twins):
 
 @every_net
 @fused_or_not
-def test_a_loss_that_is_not_finite_leaves_them_alone(net, fuse, twins):
+def test_a_nonfinite_loss_does_not_update_running_moments(net, fuse, twins):
     """By then all of them have moved."""
     pair = twins(net, fuse=fuse)
     pair.run()
@@ -122,7 +122,7 @@ class Moody(fn.Layer):
         return x, lambda dy, *, need_dx=True: dy
 
 
-def test_python_code_that_raises_behind_them_leaves_them_alone(twins):
+def test_a_later_python_layer_that_raises_does_not_update_running_moments(twins):
     pair = twins(lambda: fn.Sequential(normed(), Moody()))
     pair.run()
     pair.do(lambda trainer: setattr(trainer.model[1], "moods", ["bad day"]))
@@ -132,7 +132,7 @@ def test_python_code_that_raises_behind_them_leaves_them_alone(twins):
 
 
 @every_net
-def test_gradients_and_evaluation_leave_them_alone(net, twins):
+def test_gradients_and_evaluation_do_not_update_running_moments(net, twins):
     pair = twins(net)
     pair.run()
     for trainer in pair.both:
@@ -147,7 +147,7 @@ def test_gradients_and_evaluation_leave_them_alone(net, twins):
     pair.run()
 
 
-def test_predictions_between_steps_follow_them(twins):
+def test_predictions_between_steps_use_the_running_moments(twins):
     pair = twins(normed)
     for _ in range(4):
         pair.step()
@@ -156,7 +156,7 @@ def test_predictions_between_steps_follow_them(twins):
             assert found[0] == found[1] == pair.planned.model.forward(X[:5])[0].tobytes()
 
 
-def test_a_batch_of_one_is_refused_after_others(twins):
+def test_a_batch_of_one_is_rejected_after_larger_ones(twins):
     pair = twins(normed)
     pair.run()
     assert "more than one value per channel" in str(pair.fail(X[:1], Y[:1]))
@@ -205,7 +205,7 @@ def test_a_file_is_loaded_into_a_recorded_plan(tmp_path, twins):
     assert pair.planned._plans.last is recorded
 
 
-def test_copies_move_their_own(twins):
+def test_copies_update_their_own_running_moments(twins):
     pair = twins(normed)
     pair.run()
     before = moments(pair.planned.model)
@@ -217,7 +217,7 @@ def test_copies_move_their_own(twins):
     pair.run()
 
 
-def test_threads_do_not_show(twins, snapshot):
+def test_results_do_not_depend_on_the_number_of_threads(twins, snapshot):
     results = set()
     for threads in (1, 2, 3, 7):
         fn.set_num_threads(threads)

@@ -1,4 +1,9 @@
-"""A replayed step has the bits of one that runs layer by layer: losses, weights, moments, random counters."""
+"""A replayed step has the bits of an eager one: loss, weights, optimizer state and random counters.
+
+Fused steps run on every instruction set, since each has its own fused kernels. Unfused ones, and losses,
+which are never fused, run on the best one alone: there the plan calls the very functions that the layers
+call, from the same table, and what records and replays the calls is the same for all instruction sets.
+"""
 
 from functools import cache
 
@@ -8,11 +13,15 @@ import pytest
 import fastnn as fn
 from fastnn.kernels import core, cpu, empty, ops
 
+from ..kernels.columns import LEVELS, both_types, every_isa
 from .twins import CLASSES, FEATURES, AsImages, batch, small_net
 
-every_isa = pytest.mark.parametrize("isa", cpu.supported())
-both_types = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["float32", "float64"])
 fused_or_not = pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
+fused_on_every_isa = pytest.mark.parametrize(
+    ("fuse", "isa"),
+    [*((True, isa) for isa in LEVELS), (False, LEVELS[0])],
+    ids=[*(f"fused-{isa}" for isa in LEVELS), f"unfused-{LEVELS[0]}"],
+)
 
 
 @pytest.fixture(autouse=True)
@@ -204,21 +213,19 @@ OPTIMIZERS = {
 }
 
 
-@every_isa
+@fused_on_every_isa
 @both_types
-@fused_or_not
 @pytest.mark.parametrize("net", NETS)
-def test_layers(net, fuse, dtype, isa, twins):
+def test_layers_have_the_bits_of_eager_steps(net, dtype, fuse, isa, twins):
     pair = twins(lambda: NETS[net]().to(dtype), optimizer=fn.Adam, fuse=fuse)
     for seed in range(4):
         pair.step(*batch(seed, dtype=dtype))
         assert pair.replays
 
 
-@every_isa
 @both_types
 @pytest.mark.parametrize(("loss", "target"), LOSSES_WITH_TARGETS)
-def test_losses(loss, target, dtype, isa, twins):
+def test_losses_have_the_bits_of_eager_steps(loss, target, dtype, twins):
     pair = twins(lambda: small_net().to(dtype), LOSSES[loss], lambda: fn.SGD(lr=0.01))
     for seed in range(4):
         x, y = batch(seed, dtype=dtype)
@@ -226,11 +233,10 @@ def test_losses(loss, target, dtype, isa, twins):
         assert pair.replays
 
 
-@every_isa
+@fused_on_every_isa
 @both_types
-@fused_or_not
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_optimizers(optimizer, fuse, dtype, isa, twins):
+def test_optimizers_have_the_bits_of_eager_steps(optimizer, dtype, fuse, isa, twins):
     pair = twins(
         lambda: small_net(fn.ReLU(), fn.Linear(16, 16, bias=False)).to(dtype),
         optimizer=OPTIMIZERS[optimizer],
@@ -262,7 +268,7 @@ def test_batch_sizes_and_threads(size, optimizer, dtype, isa, twins):
 
 
 @both_types
-def test_threads_do_not_show(dtype, twins, snapshot):
+def test_results_do_not_depend_on_the_number_of_threads(dtype, twins, snapshot):
     """A whole run on each number of threads, recording included."""
     results = set()
     for threads in (1, 2, 3, 7):
@@ -326,7 +332,7 @@ def test_each_parameter_has_its_own_rate(twins):
 
 @fused_or_not
 @both_types
-def test_numbers_that_are_not_finite_go_the_same_way(dtype, fuse, twins):
+def test_nonfinite_values_propagate_alike(dtype, fuse, twins):
     limits = np.finfo(dtype)
     special = [np.nan, np.inf, -np.inf, -0.0, limits.max, limits.tiny / 3]
     for layer in (fn.ReLU, fn.Sigmoid, fn.Tanh):
@@ -365,7 +371,7 @@ def test_batches_of_any_form_after_the_recording(form, scale, twins):
 
 
 @pytest.mark.parametrize("scale", [None, 0.25])
-def test_bytes(scale, twins):
+def test_uint8_inputs(scale, twins):
     pair = twins(scale=scale)
     for seed in range(4):
         x, y = batch(seed)

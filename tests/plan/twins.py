@@ -1,4 +1,4 @@
-"""Two trainers that begin alike: one replays plans, the other one runs layer by layer."""
+"""Two trainers that start out equal: one replays plans, the other one runs eagerly."""
 
 import numpy as np
 

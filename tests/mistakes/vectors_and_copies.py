@@ -1,6 +1,6 @@
 """Mistakes in what the products are built of: vectors, transposes, copies and few outputs."""
 
-from mistakes import BITS, EDGES, GRID, Mistake
+from mistake import BITS, EDGES, GRID, Mistake
 
 MISTAKES = (
     Mistake(

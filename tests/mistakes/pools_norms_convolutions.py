@@ -1,6 +1,6 @@
 """The mistakes in pools and normalisations that `planted_mistakes.py` plants."""
 
-from mistakes import BITS, CONTRACT, GRID, LAYERS, Mistake
+from mistake import BITS, CONTRACT, GRID, LAYERS, Mistake
 
 POOL = "tests/kernels/test_pool.py"
 NORM = "tests/kernels/test_norm.py"

@@ -1,28 +1,19 @@
-"""The mistakes that `planted_mistakes.py` plants: what to replace where, and the tests that must notice."""
+"""Mistakes in products, losses, optimizers, layers and training: the first list of `planted_mistakes.py`."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mistake:
-    name: str
-    file: str
-    old: str
-    new: str
-    tests: tuple[str, ...]
-
-
-GRID = "tests/kernels/test_grid.py"
-CONTRACT = "tests/kernels/test_contract.py"
-EDGES = "tests/kernels/test_edges.py"
-BITS = "tests/kernels/test_same_bits.py"
-LAYERS = "tests/layers"
-LOSSES = "tests/losses/test_losses.py"
-OPTIM = "tests/optim/test_optimizers.py"
-TRAIN = "tests/training/test_fit.py"
-DOOR = "tests/test_validation.py"
-PLAN_FAILURES = "tests/plan/test_failures.py"
-PARAM = "tests/test_param.py"
+from mistake import (
+    BITS,
+    CONTRACT,
+    DOOR,
+    EDGES,
+    GRID,
+    LAYERS,
+    LOSSES,
+    OPTIM,
+    PARAM,
+    PLAN_FAILURES,
+    TRAIN,
+    Mistake,
+)
 
 MISTAKES = (
     # --- products ---

@@ -1,6 +1,6 @@
 """The mistakes in sweeps, warnings, orders and files that `planted_mistakes.py` plants."""
 
-from mistakes import Mistake
+from mistake import Mistake
 
 SWEEP, WATCH, ORDERS = (
     "tests/studies/test_sweep.py",

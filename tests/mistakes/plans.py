@@ -1,6 +1,6 @@
 """The mistakes in plans that `planted_mistakes.py` plants besides those of `mistakes.py`."""
 
-from mistakes import PLAN_FAILURES, Mistake
+from mistake import PLAN_FAILURES, Mistake
 
 PLAN_SAME = "tests/plan/test_same_as_eager.py"
 PLAN_FIT = "tests/plan/test_fit_same.py"

@@ -1,6 +1,6 @@
 """The mistakes in augmentation that `planted_mistakes.py` plants."""
 
-from mistakes import Mistake
+from mistake import Mistake
 
 WARP, AUGMENT = "tests/kernels/test_augment.py", "tests/test_augment.py"
 GRID = "tests/kernels/test_grid.py"

@@ -1,6 +1,6 @@
 """The mistakes in binary losses, focal loss, dice and activations that `planted_mistakes.py` plants."""
 
-from mistakes import Mistake
+from mistake import Mistake
 
 LOSSES, ACT, EDGES = (
     "tests/losses/test_binary_losses.py",

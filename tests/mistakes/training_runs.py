@@ -1,6 +1,6 @@
 """The mistakes in optimizers, schedules, callbacks and checkpoints that `planted_mistakes.py` plants."""
 
-from mistakes import Mistake
+from mistake import Mistake
 
 EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume_edges.py",
