@@ -14,6 +14,7 @@ import copy
 import glob
 import os
 import platform
+import shutil
 import sys
 import sysconfig
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 sys.path.insert(0, str(Path(__file__).parent / "kernels" / "native"))
@@ -63,6 +65,13 @@ HEADERS = sorted(
 )
 BUILDER = "kernels/native/compile_units.py"
 
+PYTHON = f"{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
+
+
+def available_cores():
+    """The number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
 
 def wanted_levels():
     """The instruction sets to build for, best first."""
@@ -88,6 +97,15 @@ def extension(name, sources, flags=(), **options):
     )
 
 
+class FreshPackage(build_py):
+    """Collects the package in an empty folder: a wheel must not hold what an earlier build left there."""
+
+    def run(self):
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib, "fastnn"), ignore_errors=True)
+        super().run()
+
+
 class IncrementalBuild(build_ext):
     """Compiles the files of all extensions side by side, and only what changed."""
 
@@ -101,6 +119,7 @@ class IncrementalBuild(build_ext):
             )
         except CompilationError as error:
             raise CompileError(str(error)) from None
+        self.force = True  # linking is quick, and a module may lack an object although it is the newer file
         for ext, of_ext in zip(self.extensions, units, strict=True):
             linked = copy.copy(ext)
             linked.sources, linked.extra_objects = [], [str(unit.object) for unit in of_ext]
@@ -112,7 +131,7 @@ class IncrementalBuild(build_ext):
         macros = [f"-D{name}={value}" for name, value in ext.define_macros]
         return Unit(
             source,
-            Path("build", "objects", ext.name.rpartition(".")[2], f"{source.stem}.o"),
+            Path("build", "objects", PYTHON, ext.name.rpartition(".")[2], f"{source.stem}.o"),
             (*self.compiler.compiler_so_cxx, *macros, *ext.extra_compile_args),
             (*ext.include_dirs, *self.compiler.include_dirs),
         )
@@ -158,6 +177,6 @@ setup(
         include_path=["kernels"],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "binding": True},
     ),
-    cmdclass={"build_ext": IncrementalBuild},
-    options={"build_ext": {"parallel": os.cpu_count()}},
+    cmdclass={"build_ext": IncrementalBuild, "build_py": FreshPackage},
+    options={"build_ext": {"parallel": available_cores()}},
 )

@@ -35,7 +35,7 @@ def get_num_threads() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Return everything beside the settings on which the bits of a result may depend, for JSON."""
+    """Return the versions, the machine, the kernels and the threads that a result was made with, for JSON."""
     from importlib import metadata  # 14 ms of import time
 
     from fastnn.kernels import core

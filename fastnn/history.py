@@ -45,7 +45,10 @@ class History(dict[str, list[float]]):
 
     def load_dict(self, content: Mapping[str, Any]) -> None:
         """Replace everything by what `as_dict` returned. Raises KeyError for other content."""
-        epochs, updates, stopped = content["epochs"], content["updates"], content["stopped"]
+        epochs, updates = (
+            {name: list(values) for name, values in content[key].items()} for key in ("epochs", "updates")
+        )
+        stopped = content["stopped"]
         self.clear()
         self.update(epochs)
         self.updates.clear()

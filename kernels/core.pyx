@@ -5,6 +5,7 @@ import importlib
 import os
 
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
+from libc.stdint cimport uint64_t
 from libcpp.vector cimport vector
 
 from native cimport Call
@@ -13,7 +14,10 @@ from fastnn.kernels import cpu
 
 cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
     ctypedef struct Table:
+        uint64_t layout
         double probe_flop[2]
+
+    const uint64_t TABLE_LAYOUT
 
 cdef extern from "plan/recording.hpp" namespace "fastnn" nogil:
     void record(const Call &call) except +
@@ -86,7 +90,10 @@ def select_isa(name):
         )
     module = f"fastnn.kernels.isa_{name}"
     capsule = importlib.import_module(module).table
-    table = <const Table *> PyCapsule_GetPointer(capsule, f"{module}.table".encode())
+    cdef const Table *loaded = <const Table *> PyCapsule_GetPointer(capsule, f"{module}.table".encode())
+    if loaded.layout != TABLE_LAYOUT:
+        raise ImportError(f"{module} is of another build than fastnn.kernels.core: reinstall fastnn")
+    table = loaded
     _isa = name
 
 

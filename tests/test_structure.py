@@ -4,14 +4,15 @@ import ast
 import importlib
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
 import fastnn as fn
 
-PACKAGE = Path(fn.__file__).parent
-ROOT = PACKAGE.parent
+ROOT = Path(__file__).resolve().parents[1]  # the sources: an installed package has no headers and no tests
+PACKAGE = ROOT / "fastnn"
 
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
@@ -117,7 +118,15 @@ def test_no_file_is_above_400_lines(folder):
         for path in (ROOT / folder).rglob("*")
         if path.suffix in SOURCES and not (path.suffix == ".cpp" and path.with_suffix(".pyx").exists())
     }
+    assert lines
     assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_pyproject_lists_every_package():
+    """An editable install finds a package that is not listed; a wheel lacks it."""
+    folders = {("fastnn", *parts(path)) for path in MODULES if path.stem == "__init__"}
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    assert listed == sorted(".".join(folder) for folder in folders)
 
 
 @pytest.mark.parametrize("name", ["fastnn", "fastnn.layers", "fastnn.data"])

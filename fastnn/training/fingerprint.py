@@ -61,7 +61,7 @@ def describe_array(array: Array) -> str:
 
 def describe_data(samples: Samples | None) -> Any:
     """A description of features and targets."""
-    return samples and {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    return None if samples is None else {"x": describe_array(samples.x), "y": describe_array(samples.target)}
 
 
 def differences(before: object, now: object) -> list[str]:

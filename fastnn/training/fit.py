@@ -116,7 +116,7 @@ def fit(
         writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
         Loop(training, run.validation, run.metrics, batch_size, run.order, writer, progress).run()
     except NonFiniteError as error:
-        if how.on_nonfinite == "raise":
+        if (how if trainer is None else trainer).on_nonfinite == "raise":  # a callback may have changed it
             raise
         history.stopped = str(error)
     finally:

@@ -121,8 +121,9 @@ class Trainer(TrainingOptions):
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
-            lr = self.optimizer.lr if self.rates is None else self.rates.lr
-            self.rates = None if value is None else Rates(value, lr, self._length)
+            if self.rates is not None:  # the rate before this schedule, not the last one that it set
+                self.optimizer.lr = self.rates.lr
+            self.rates = None if value is None else Rates(value, self.optimizer.lr, self._length)
         elif name == "augment":
             self._augmentation: Together | None = value
         elif name == "ema" and value is not None:

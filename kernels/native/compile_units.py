@@ -56,17 +56,23 @@ class Unit:
         rule = self.object.with_suffix(".d")
         files = ("-c", str(self.source), "-o", str(self.object), "-MMD", "-MF", str(rule))
         command = (*self.command, *(f"-I{folder}" for folder in self.include), *files)
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        start = time.time()
+        try:
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        except OSError as error:
+            raise CompilationError(f"cannot run the compiler: {error}") from error
         if done.returncode:
             raise CompilationError(f"{' '.join(command)}\n{done.stdout}")
         if rule.exists():
             read = [self._in_include_folder(file) for file in files_of_rule(rule.read_text())]
-            self.record.write_text(json.dumps({"digest": self._digest(read), "files": read}))
+            # A file that changed meanwhile may have been compiled in its old form: no record, so it is again.
+            if all(self._find(file).stat().st_mtime < start for file in read):
+                self.record.write_text(json.dumps({"digest": self._digest(read), "files": read}))
             rule.unlink()
         return done.stdout
 
     def _digest(self, files: Iterable[str]) -> str:
-        parts = [version(self.command[0]), *self.command]
+        parts = [version(self.command), *self.command]
         parts += [f"{file} {content_digest(self._find(file))}" for file in files]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -92,8 +98,9 @@ def content_digest(path: Path) -> str:
 
 
 @functools.cache
-def version(compiler: str) -> str:
-    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+def version(command: tuple[str, ...]) -> str:
+    """The version of a compiler, which may stand behind a wrapper: ("ccache", "g++", ...)."""
+    return subprocess.run([*command, "--version"], capture_output=True, text=True).stdout
 
 
 def compile_units(

@@ -213,7 +213,7 @@ template <class T> struct StoreTile {
 
     template <int ROWS, int COLUMNS>
     [[gnu::always_inline]] void finish(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
-        if (whole || last == LANES<T>)
+        if (last == LANES<T> || (whole && !bias))
             finish_rows(sum, LANES<T>);
         else
             finish_rows(sum, last);

@@ -32,6 +32,7 @@ void fill_probe(Table &table);
 
 inline Table make_table(const char *isa) {
     Table table{};
+    table.layout = TABLE_LAYOUT;
     table.isa = isa;
     fill_act(table);
     fill_conv(table);

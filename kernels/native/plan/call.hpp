@@ -86,6 +86,7 @@ inline std::int64_t whole_lines(std::int64_t bytes) {
 
 // The kernels of one instruction set, indexed [kernel][is_double].
 struct Table {
+    std::uint64_t layout;  // TABLE_LAYOUT
     const char *isa;
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
@@ -93,6 +94,26 @@ struct Table {
     Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory before any part begins, or null
     Finish finish[KERNEL_COUNT][2];    // or null
 };
+
+// A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of kernels
+// with their operands, and the sizes of the structures.
+constexpr std::uint64_t table_layout() {
+    std::uint64_t hash = 14695981039346656037u;
+    const auto add = [&hash](std::uint64_t value) { hash = (hash ^ value) * 1099511628211u; };
+    const auto add_text = [&add](const char *text) {
+        for (; *text; ++text) add(std::uint64_t(*text));
+        add(0);
+    };
+    for (const KernelInfo &kernel : KERNELS) {
+        add_text(kernel.name);
+        for (const OperandInfo &operand : kernel.operands)
+            if (operand.name) add_text(operand.name);
+    }
+    add(sizeof(Call));
+    add(sizeof(Table));
+    return hash;
+}
+constexpr std::uint64_t TABLE_LAYOUT = table_layout();
 
 // A half-open range of items.
 struct Range {
