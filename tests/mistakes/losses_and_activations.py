@@ -41,8 +41,8 @@ MISTAKES = (
     Mistake(
         "focal loss of classes divides 0 by 0",
         LOSS,
-        "const Vec<T> ratio = select<T>(minus_q == zero, one, surprise / -minus_q);",
-        "const Vec<T> ratio = surprise / -minus_q;",
+        "const Vec<T> ratio = select<T>(minus_q == zero, one, nll / -minus_q);",
+        "const Vec<T> ratio = nll / -minus_q;",
         (LOSSES, EDGES),
     ),
     Mistake(

@@ -107,7 +107,7 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
             const Rows<T> filters = panels ? Panels<T>{panels, c.R * c.S * c.channels}[block]
                                            : Rows<T>{w + first, O, block.last, false};
             const Tiles tiles(c.Q, tile_rows(block.vectors));
-            // Only where they begin differs from tile to tile.
+            // Only the start addresses differ between tiles.
             Operand<T> patches{nullptr, c.stride[1] * canvas.channels, 1};
             StoreTile<T> place{nullptr, O, b ? b + first : nullptr};
             const Partial<T> none{};
@@ -165,7 +165,7 @@ inline Tiles chunks_of_lines(const Geometry &g) {
 template <class T> struct FilterGradient {
     const Geometry g;
     const Correlation<T> c;
-    // Lines of dw whose inputs are contiguous: a row of a filter, or a single tap.
+    // A line of dw has contiguous inputs: a whole row of a filter, or a single tap.
     const std::int64_t places, length;
     const Tiles tiles;
     const std::int64_t blocks, of_line;

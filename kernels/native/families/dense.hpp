@@ -1,5 +1,5 @@
-// Dense kernels: y = x w + b and its gradients. In a plan, these kernels may also apply an activation to y, or
-// an activation's gradient to dx.
+// Dense kernels: y = x w + b and its gradients. In a plan, these kernels may also apply an activation to y,
+// or an activation's gradient to dx.
 #pragma once
 
 #include "families/act.hpp"

@@ -114,7 +114,7 @@ inline void depthwise_places(const Depthwise &g, const T *x, const T *dy, std::i
                              std::int64_t s, Range outputs, std::int64_t c, int n, T *dw) {
     T *const place = dw + (r * g.S + s) * g.C + c;
     const std::int64_t apart = g.dilation[1] * g.C, step = g.stride[1] * g.C;
-    Vec<T> sum[COUNT] = {}, odd[COUNT] = {};  // two chains, or each sum would wait for the last one
+    Vec<T> sum[COUNT] = {}, odd[COUNT] = {};  // two dependency chains, to hide the latency of the FMA
     const T *seen = x + g.corner(p, outputs.begin, r) + s * apart + c;
     const T *gradient = dy + (p * g.Q + outputs.begin) * g.C + c;
     std::int64_t q = outputs.begin;

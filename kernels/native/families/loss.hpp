@@ -15,7 +15,7 @@ template <class T, class Target>
 inline T cross_entropy_row(const T *z, std::int64_t C, Target target, const T *weight, T scale, T *dz) {
     if (C == 0) return 0;
     const T top = largest(z, C);
-    const T sum = exponentials(z, C, top, dz);  // the gradient's place holds the exponentials meanwhile
+    const T sum = exponentials(z, C, top, dz);  // dz temporarily holds the exponentials
     const T log_sum = log<T>(broadcast(sum))[0];
     const auto weighted_target = [=](std::int64_t c, int n) {
         return weight ? target(c, n) * load_n(weight + c, n) : target(c, n);
@@ -127,7 +127,7 @@ inline Binary<T> binary_cross_entropy_of(Vec<T> z, Vec<T> t, Vec<T> if_one, Vec<
             for_zero * (gamma * q * miss + p) - for_one * (gamma * p * hit + q)};
 }
 
-// z, target (..., C), weight (2, C) of the ones and the zeros or null; scalar[0] is gamma
+// z, target (..., C), weight (2, C): for targets 1 and for targets 0, or null; scalar[0] is gamma
 // -> losses and dz (or null) of z's shape
 template <class T> void binary_cross_entropy(const Call &call, int part, int parts) {
     using op = operands::BINARY_CROSS_ENTROPY;
@@ -156,21 +156,21 @@ template <class T> void binary_cross_entropy(const Call &call, int part, int par
         });
 }
 
-// Focal loss of one class with surprise = -log p: w t q^gamma surprise with q = 1 - p, and
-// g = w t q^gamma (-gamma p surprise / q - 1), from which dz_k = g - p_k (sum of all g). The quotient
-// surprise / q counts as 1 where q is 0, so g is finite for every gamma.
+// Focal loss of one class with nll = -log p: w t q^gamma nll with q = 1 - p, and
+// g = w t q^gamma (-gamma p nll / q - 1), from which dz_k = g - p_k (sum of all g). The quotient
+// nll / q counts as 1 where q is 0, so g is finite for every gamma.
 template <class T> struct Focal {
     Vec<T> loss, g;
 };
 
-template <class T> inline Focal<T> focal_of(Vec<T> surprise, Vec<T> target, T gamma) {
+template <class T> inline Focal<T> focal_of(Vec<T> nll, Vec<T> target, T gamma) {
     const Vec<T> zero{}, one = broadcast<T>(1);
-    const Vec<T> minus_q = expm1_of_negative<T>(-surprise), p = one + minus_q;
+    const Vec<T> minus_q = expm1_of_negative<T>(-nll), p = one + minus_q;
     const Vec<T> factor = gamma == 0 ? one : exp<T>(log<T>(-minus_q) * gamma);
-    const Vec<T> ratio = select<T>(minus_q == zero, one, surprise / -minus_q);
-    const Vec<T> steeper = select<T>(p == zero, zero, gamma * p * ratio);  // not 0 * infinity
+    const Vec<T> ratio = select<T>(minus_q == zero, one, nll / -minus_q);
+    const Vec<T> slope = select<T>(p == zero, zero, gamma * p * ratio);  // not 0 * infinity
     const Vec<T> weighted = target * factor;
-    return {select<T>(weighted == zero, zero, weighted * surprise), -weighted * (steeper + one)};
+    return {select<T>(weighted == zero, zero, weighted * nll), -weighted * (slope + one)};
 }
 
 // z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null;
@@ -186,9 +186,9 @@ template <class T> void focal_labels(const Call &call, int part, int parts) {
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
         const std::int64_t label = call.in<std::int64_t>(op::label)[m];
         const T top = largest(z, C), sum = exponentials(z, C, top, dz);
-        const T surprise = log<T>(broadcast(sum))[0] - (z[label] - top);
+        const T nll = log<T>(broadcast(sum))[0] - (z[label] - top);
         const Focal<T> found =
-            focal_of<T>(broadcast(surprise), broadcast(weight ? weight[label] : T(1)), gamma);
+            focal_of<T>(broadcast(nll), broadcast(weight ? weight[label] : T(1)), gamma);
         call.out<T>(op::losses)[m] = found.loss[0];
         if (!dz) continue;
         const T g = found.g[0] * scale, factor = -g / sum;
@@ -227,7 +227,7 @@ template <class T> void focal_soft(const Call &call, int part, int parts) {
     }
 }
 
-// The sums of the dice loss: of y t and of y + t, y = sigmoid(z).
+// Sums for the dice loss: sum y t and sum (y + t), y = sigmoid(z).
 template <class T> struct Overlap {
     Vec<T> both{}, total{};
 
@@ -238,7 +238,7 @@ template <class T> struct Overlap {
     }
 };
 
-// Vectors that are summed in the type of the data before the sum is added in double, to keep the digits.
+// The number of vectors to sum in T before the sum is added to a double, which limits the rounding error.
 constexpr std::int64_t DICE_BLOCK = 16;  // vectors
 
 // losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1.

@@ -27,7 +27,7 @@ template <class T> inline Vec<T> normalized(Vec<T> x, Vec<T> mean, Vec<T> scale,
     return fma(x - mean, scale, beta);
 }
 
-// dx = scale (dy - a - (x - mean) b): a is the mean of dy, b that of dy (x - mean) / (var + epsilon).
+// dx = scale (dy - a - (x - mean) b): a = mean(dy), b = mean(dy (x - mean)) / (var + epsilon).
 template <class T>
 inline Vec<T> norm_gradient(Vec<T> x, Vec<T> dy, Vec<T> mean, Vec<T> scale, Vec<T> a, Vec<T> b) {
     return scale * fma(mean - x, b, dy - a);
@@ -95,7 +95,7 @@ template <class T> void batch_moments_finish(const Call &call) {
             squares[c] += own_squares[c] - more * rest[c] + d * d * (before * own / all);
         }
     }
-    const double none = M ? 0 : std::numeric_limits<double>::quiet_NaN();  // the mean of nothing
+    const double none = M ? 0 : std::numeric_limits<double>::quiet_NaN();  // the mean of zero rows
     for (std::int64_t c = 0; c < C; ++c) {
         call.out<T>(op::mean)[c] = T(mean[c] + none);
         call.out<T>(op::var)[c] = T((squares[c] < 0 ? 0 : squares[c]) / double(M ? M : 1) + none);
@@ -123,7 +123,7 @@ inline void chunk_sums(const Chunks<T> &chunks, int part, int parts, From from) 
     }
 }
 
-// dbeta = the sum of the chunks' sums, dgamma = that of their products, times scale(c).
+// dbeta = sum of the chunk sums; dgamma = scale(c) times the sum of the chunk products.
 template <class T, class Scale>
 inline void add_chunks(const Chunks<T> &chunks, T *dgamma, T *dbeta, Scale scale) {
     const double *const sum = chunks.add_up(0), *const products = chunks.add_up(1);

@@ -13,8 +13,8 @@ inline void forget_memory() { asm volatile("" ::: "memory"); }
 // The number of independent accumulators, as in the register tile of the matrix product.
 constexpr int PROBE_CHAINS = TILE_COLUMNS * tile_rows(TILE_COLUMNS);
 
-// Runs `rounds` rounds of independent chains of fused multiply-adds; every part runs all rounds. A result goes
-// to x, so that the compiler cannot remove the loop.
+// Runs `rounds` rounds of independent chains of fused multiply-adds; every part runs all rounds. A result
+// goes to x, so that the compiler cannot remove the loop.
 template <class T> void probe_fma(const Call &call, int, int) {
     constexpr int CHAINS = PROBE_CHAINS;
     Vec<T> chain[CHAINS];

@@ -42,9 +42,9 @@ template <class T, int OUTPUTS> struct Winograd {
     }
     std::int64_t filter_plane() const { return with_gap(Panels<T>::elements(C, O)); }
     std::int64_t filter_elements() const { return PLACES * filter_plane(); }
-    // A pixel, of zeros or one that nobody reads, in whole cache lines.
+    // Elements of a dummy pixel (zeros to read, or a target for discarded writes), in whole cache lines.
     std::int64_t pixel() const { return ((C > O ? C : O) + GAP - 1) / GAP * GAP; }
-    // What winograd_forward and winograd_dw need for a group of tiles.
+    // Scratch elements that winograd_forward and winograd_dw need for a group of tiles.
     std::int64_t forward_elements() const {
         return PLACES * (plane(GROUP, C) + plane(GROUP, O)) + 2 * pixel();
     }
@@ -269,7 +269,8 @@ void winograd_forward(const Winograd<T, OUTPUTS> &g, const T *x, T *u, const T *
     }
 }
 
-// Adds a group of tiles to row I of du = (B^T x B)^T (A dy A^T), for some channels of x; the first begins it.
+// Adds a group of tiles to row I of du = (B^T x B)^T (A dy A^T), for some channels of x; the first group
+// overwrites du.
 template <int I, class T, int OUTPUTS>
 void add_group(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, Range group, Range channels, T *memory,
                T *du) {

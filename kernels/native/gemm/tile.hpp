@@ -44,7 +44,7 @@ template <class T> struct Rows {
     std::int64_t row;
     int last;
     bool padded;
-    std::int64_t ahead = 0;  // so many elements further on it is fetched meanwhile
+    std::int64_t ahead = 0;  // the prefetch distance, in elements
 };
 
 // The terms of a sum: `outer` times `inner` runs of `length` terms each. Each run of A starts `inner_step` or
@@ -65,8 +65,8 @@ template <class T> struct Partial {
     std::int64_t row;
 };
 
-// `Products` is Runs or, for one run, its length. Each tile is a function of its own: inlined, they make
-// functions of which GCC compiles three times as long.
+// `Products` is Runs or, for one run, its length. Not inlined, because inlined tiles make GCC take three
+// times as long to compile.
 template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epilogue>
 [[gnu::noinline]] void tile(const Operand<T> &a, const Rows<T> &b, const Products &products,
                             const Partial<T> &partial, const Epilogue &epilogue) {
@@ -106,16 +106,16 @@ template <class T, int ROWS, int COLUMNS, bool WHOLE, class Products, class Epil
             }
         }
     }
-    // The epilogue is read from memory only now: were its numbers in registers all the time, they would push
-    // out an accumulator where there are 16 (the update by descent of 784x300, for x86-64-v3: 41 -> 70 % of
+    // Read the epilogue from memory only now: its members, kept in registers throughout, would spill an
+    // accumulator where there are 16 vector registers (the SGD update of 784x300 for x86-64-v3: 41 -> 70 % of
     // the peak).
     const Epilogue *finish = &epilogue;
     asm volatile("" : "+r"(finish) : : "memory");
     finish->finish(sum, b.last);
 }
 
-// The same for numbers of rows and columns that are known only now. A tile's size must be a compile-time
-// constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
+// Selects the tile for row and column counts that are known only at run time. A tile's size must be a
+// compile-time constant, or its accumulators live on the stack (35 instead of 197 GFLOP/s).
 template <class T, int COLUMNS, int ROWS, class Products, class Epilogue>
 inline void tile_of_rows(int rows, const Operand<T> &a, const Rows<T> &b, const Products &products,
                          const Partial<T> &partial, const Epilogue &epilogue) {
@@ -187,21 +187,21 @@ template <class T, int ROWS, int COLUMNS>
     }
 }
 
-// Where the tile lies in arrays that will be changed after it is there; null: no array.
+// Addresses of the tile in arrays that are updated once the tile is complete; null for none.
 template <class T> struct Fetched {
     T *array[3];
     std::int64_t row;
 };
 
-// Stores a tile into a matrix, after a bias is added to each row, or the tile to what is there: a sum of
-// short sums loses fewer digits than a long one that a Partial goes on with.
+// Stores a tile into a matrix. Optionally adds a bias to each row first, or adds the tile to the matrix:
+// adding short sums loses fewer digits than one long sum continued through a Partial.
 template <class T> struct StoreTile {
     T *c;
     std::int64_t row;
     const T *bias = nullptr;
     bool adds = false;
-    // Whole vectors are stored, whatever they hold behind a row's end: rows must come in ascending order, and
-    // there must be room for a vector behind the last one.
+    // Store whole vectors, including elements after the end of a row: rows must come in ascending order, and
+    // there must be memory for one more vector after the last row.
     bool whole = false;
     const Fetched<T> *fetched = nullptr;  // in place of C
 
@@ -227,8 +227,8 @@ template <class T> struct StoreTile {
     }
 
 private:
-    // Copies the members first: a store through a vector may alias them, so the compiler would load them again
-    // after each one (a convolution of 3 x 3 x 1 to 32 channels for x86-64-v3: 1.2 times as fast).
+    // Copies the members first: a store through a vector may alias them, so the compiler would load them
+    // again after each one (a convolution of 3 x 3 x 1 to 32 channels for x86-64-v3: 1.2 times as fast).
     template <int ROWS, int COLUMNS>
     [[gnu::always_inline]] void finish_rows(const Vec<T> (&sum)[ROWS][COLUMNS], int last) const {
         const auto place = [c = c, row = row](int i, int j) { return c + i * row + j * LANES<T>; };

@@ -95,8 +95,8 @@ struct Table {
     Finish finish[KERNEL_COUNT][2];    // or null
 };
 
-// A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of kernels
-// with their operands, and the sizes of the structures.
+// A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of
+// kernels with their operands, and the sizes of the structures.
 constexpr std::uint64_t table_layout() {
     std::uint64_t hash = 14695981039346656037u;
     const auto add = [&hash](std::uint64_t value) { hash = (hash ^ value) * 1099511628211u; };
