@@ -121,7 +121,7 @@ def precision(
 def recall(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
 ) -> Any:
-    """Return the recall TP / (TP + FN). The arguments are those of `precision`."""
+    """Return the recall TP / (TP + FN). Takes the same arguments as `precision`."""
     table = confusion(outputs, targets)
     return _averaged(np.diagonal(table), table.sum(axis=1), table, average, zero_division)
 
@@ -131,7 +131,7 @@ def f1(
 ) -> Any:
     """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
 
-    The arguments are those of `precision`.
+    Takes the same arguments as `precision`.
     """
     table = confusion(outputs, targets)
     predicted_plus_true = table.sum(axis=0) + table.sum(axis=1)

@@ -13,7 +13,7 @@ from fastnn.kernels.jit.vmath import exp, expm1_of_negative, sigmoid, tanh
 
 @kernel()
 def relu_forward(x, y):
-    """y = max(x, 0), with relu(nan) = nan, because every comparison with nan is false."""
+    """y = max(x, 0), with relu(NaN) = NaN, because every comparison with NaN is false."""
     _check(x.shape == y.shape)
     x, y = x.reshape(-1), y.reshape(-1)
     zero = x.dtype.type(0)
@@ -23,7 +23,7 @@ def relu_forward(x, y):
 
 @kernel()
 def relu_dx(y, dy, dx):
-    """dx = dy where y > 0 or y is nan, else 0."""
+    """dx = dy where y > 0 or y is NaN, else 0."""
     _check(y.shape == dy.shape == dx.shape)
     y, dy, dx = y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     zero = y.dtype.type(0)
@@ -188,7 +188,7 @@ def softmax_forward(x, y):
     rows, classes = x.shape
     T = x.dtype.type
     for m in range(rows):
-        largest = T(-np.inf)  # max ignores a nan here, but the sum below becomes nan, and so does the row
+        largest = T(-np.inf)  # max ignores a NaN here, but the sum below becomes NaN, and so does the row
         for c in range(classes):
             largest = max(largest, x[m, c])
         for c in range(classes):

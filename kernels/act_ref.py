@@ -14,7 +14,7 @@ import numpy as np
 def relu_forward(x, y):
     """y = max(x, 0).
 
-    x -> y of the same shape. NaN propagates: relu(nan) = nan.
+    x -> y of the same shape. NaN propagates: relu(NaN) = NaN.
     """
     np.maximum(x, 0, out=y)
 
@@ -22,7 +22,7 @@ def relu_forward(x, y):
 def relu_dx(y, dy, dx):
     """dx = dy where y > 0, else 0.
 
-    y, dy -> dx of the same shape. The derivative at x = 0 is 0. Where y is nan, dx = dy, as in PyTorch.
+    y, dy -> dx of the same shape. The derivative at x = 0 is 0. Where y is NaN, dx = dy, as in PyTorch.
     """
     dx[...] = np.where(y <= 0, 0, dy)
 
@@ -143,7 +143,7 @@ def add(x1, x2, y):
 def softmax_forward(x, y):
     """y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).
 
-    x (M, C) -> y (M, C). Subtracting the maximum prevents overflow. A nan makes its whole row nan.
+    x (M, C) -> y (M, C). Subtracting the maximum prevents overflow. A NaN makes its whole row NaN.
     """
     if x.size == 0:
         return

@@ -96,7 +96,7 @@ def warp(source, index, matrix, field, scale, fill, out):
                 h, w = row + T(b) * T(j), column + T(e) * T(j)
                 if field is not None:
                     h, w = h + field[m, 0, i, j], w + field[m, 1, i, j]
-                h = min(h if h > 0 else T(0), T(H + 1))  # nan > 0 is false, so a nan becomes 0
+                h = min(h if h > 0 else T(0), T(H + 1))  # NaN > 0 is false, so a NaN becomes 0
                 w = min(w if w > 0 else T(0), T(W + 1))
                 p, q = int(h), int(w)
                 down, right = T(h - T(p)), T(w - T(q))

@@ -91,7 +91,7 @@ def warp(source, index, matrix, field, scale, fill, out):
     -> out (M, H, W, C) float32 or float64.
     Pixels outside of the image have the value `fill`, in units of source (before scaling), and take part in
     the interpolation: SciPy's mode "grid-constant", which fades to `fill` at the border where "constant"
-    jumps. Coordinates that are nan count as far outside. A matrix of integers only moves pixels: then out
+    jumps. Coordinates that are NaN count as far outside. A matrix of integers only moves pixels: then out
     has the bits of `gather`.
     Raises IndexError for an index outside [0, N), before anything is written.
     """

@@ -8,7 +8,7 @@ determine the padding at the bottom and on the right. As everywhere in deep lear
 cross-correlation: the filters are not flipped.
 
 Pixels outside of the image are 0. A backend may multiply these zeros or skip them, so results may differ
-between backends where a weight or a gradient is not finite (0 * inf = nan).
+between backends where a weight or a gradient is not finite (0 * inf = NaN).
 """
 
 import numpy as np

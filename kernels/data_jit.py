@@ -42,7 +42,7 @@ def _check_index(index, rows):
 
 @kernel(count=np.int64)
 def count_nonfinite(x, count):
-    """count_0 = number of nan and infinite elements of x.  x of any shape, count (1,) int64."""
+    """count_0 = number of NaN and infinite elements of x.  x of any shape, count (1,) int64."""
     if count.shape != (1,):
         raise ValueError("count must have one element")
     nonfinite = 0

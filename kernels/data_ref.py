@@ -37,7 +37,7 @@ def _check_index(source, index):
 
 
 def count_nonfinite(x, count):
-    """count_0 = number of nan and infinite elements of x.
+    """count_0 = number of NaN and infinite elements of x.
 
     x of any shape -> count (1,) int64.
     """

@@ -122,7 +122,7 @@ def _focal(z, m, t, weight, gamma, e, terms, scale, losses, dz):
         if weight is not None:
             weighted *= weight[c]
         ratio = one if e[c] == zero else nll / -e[c]
-        slope = zero if p == zero else gamma * p * ratio  # avoids 0 * inf = nan
+        slope = zero if p == zero else gamma * p * ratio  # avoids 0 * inf = NaN
         terms[c] = zero if weighted == zero else weighted * nll
         t[c] = -weighted * (slope + one)
         e[c] = p
@@ -259,7 +259,7 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
     """
     T = z.dtype.type
     classes = z.shape[1]
-    largest = T(-np.inf)  # max ignores a nan here, but the sum becomes nan, and so do loss and gradient
+    largest = T(-np.inf)  # max ignores a NaN here, but the sum becomes NaN, and so do loss and gradient
     for c in range(classes):
         largest = max(largest, z[m, c])
     for c in range(classes):
@@ -369,7 +369,7 @@ def _check_count(y, fits, count):
 
 @jit
 def _first_largest(row):
-    """The index of the first nan, or else of the first maximum."""
+    """The index of the first NaN, or else of the first maximum."""
     best = 0
     for c in range(1, len(row)):
         if math.isnan(row[best]):

@@ -4,7 +4,7 @@ Letters (kernels/README.md): M rows, C classes; "->" separates inputs from outpu
 three outputs:
 - `losses`: the unreduced losses, whatever the reduction;
 - `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean");
-  the mean over nothing (divisor 0) is nan;
+  the mean over nothing (divisor 0) is NaN;
 - the gradient of the sum (0 or 1) or of the mean (2), unless that array is None.
 """
 
@@ -125,7 +125,7 @@ def count_correct_labels(y, label, count):
     """count += number of rows m with argmax_c y_mc = label_m.
 
     y (M, C) with C >= 1, label (M,) int64; count (1,) int64, updated in place. Of several equal maxima the
-    first counts; a nan is larger than every number.
+    first counts; a NaN is larger than every number.
     """
     count[0] += np.count_nonzero(y.argmax(axis=1) == label)
 

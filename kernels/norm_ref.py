@@ -12,7 +12,7 @@ import numpy as np
 def batch_moments(x, mean, var):
     """mean_c = 1/M sum_m x_mc,  var_c = 1/M sum_m (x_mc - mean_c)^2.
 
-    x (M, C) -> mean, var (C,). The variance is the biased one (divisor M). With M = 0 both are nan.
+    x (M, C) -> mean, var (C,). The variance is the biased one (divisor M). With M = 0 both are NaN.
     """
     rows = np.float64(len(x))
     center = x.sum(axis=0, dtype=np.float64) / rows
@@ -107,7 +107,7 @@ def _scale(var, gamma, epsilon):
 
 
 def _row_means(x):
-    """The mean of each row, (M, 1) in float64; nan for an empty row."""
+    """The mean of each row, (M, 1) in float64; NaN for an empty row."""
     return x.sum(axis=1, dtype=np.float64, keepdims=True) / np.float64(x.shape[1])
 
 

@@ -142,7 +142,7 @@ def multiply(factor, x):
 
 @kernel(bound=np.float64)
 def clamp(bound, x):
-    """x = min(max(x, -bound), bound).  bound (1,) float64; x of any shape, in place. A nan stays nan."""
+    """x = min(max(x, -bound), bound).  bound (1,) float64; x of any shape, in place. A NaN stays NaN."""
     if bound.shape != (1,):
         raise ValueError("bound must have shape (1,)")
     x = x.reshape(-1)

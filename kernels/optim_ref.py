@@ -63,7 +63,7 @@ def rmsprop(g, hyper, v, mean, buffer, p):
     g' = g + wd p. If mean is not None (centered): mean = alpha mean + (1 - alpha) g', and sqrt(v - mean^2)
     takes the place of sqrt(v). If buffer is not None (momentum): buffer = mu buffer + g' / (...), and
     p -= lr buffer. PyTorch's RMSprop, except where rounding makes v - mean^2 negative, as for a constant
-    gradient: here it counts as 0, in PyTorch the result is nan.
+    gradient: here it counts as 0, in PyTorch the result is NaN.
     Tieleman & Hinton 2012; centered: Graves 2013.
     """
     lr, alpha, eps, decay, momentum = hyper
@@ -96,7 +96,7 @@ def clip_factor(totals, bound, norm, factor):
     """norm = sqrt(sum of totals),  factor = min(1, bound / (norm + 1e-6)).
 
     totals (P,) sums of squares of P gradients, bound (1,) -> norm (1,), factor (1,), all float64. A norm of
-    nan gives a factor of nan. PyTorch's clip_grad_norm_.
+    NaN gives a factor of NaN. PyTorch's clip_grad_norm_.
     """
     norm[0] = np.sqrt(sum(totals.tolist()))
     factor[0] = np.minimum(bound[0] / (norm[0] + 1e-6), 1)
@@ -110,7 +110,7 @@ def multiply(factor, x):
 def clamp(bound, x):
     """x = min(max(x, -bound), bound).
 
-    bound (1,) float64; x of any shape, updated in place. A nan stays nan.
+    bound (1,) float64; x of any shape, updated in place. A NaN stays NaN.
     """
     limit = x.dtype.type(bound[0])
     np.clip(x, -limit, limit, out=x)

@@ -15,7 +15,7 @@ def max_pool_forward(x, window, stride, padding, y, taps):
     """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c];  taps = r S + s of the maximum.
 
     x (N, H, W, C) -> y (N, P, Q, C); taps (N, P, Q, C), int32 for float32 and int64 for float64.
-    The first of several equal maxima wins. A nan wins over every number, the first nan over later ones.
+    The first of several equal maxima wins. A NaN wins over every number, the first NaN over later ones.
     Taps outside of the image do not take part; a window that lies outside entirely gives -inf and tap 0.
     """
     y[...] = -np.inf

@@ -2,7 +2,7 @@
 
 `methods` lists the methods to compute a gradient, `counts` has their numbers of multiplications in closed
 form, `measure` times the methods on growing networks, `fit` estimates the exponents, and `table` and
-`picture` show the results.
+`picture` show the results. May import `naive`, `training` and the modules below them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Layers. The forward pass of each returns its output and its backward function."""
+"""Layers. The forward pass of each returns its output and its backward function.
+
+A layer checks shapes, asks for buffers and calls kernels; it contains no arithmetic. May import `init`,
+`param`, `recording`, `prediction` and the modules below them.
+"""
 
 from fastnn.layers.act import (
     ACTIVATIONS,

@@ -86,7 +86,7 @@ class AvgPool2d(_Pool2d):
     """Average pooling: (N, H, W, C) -> (N, P, Q, C) with P = floor((H + 2 padding - window) / stride) + 1.
 
     y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c] for windows of R x S pixels. Padding
-    counts as zeros, as in PyTorch (count_include_pad=True). Arguments and errors are those of `MaxPool2d`.
+    counts as zeros, as in PyTorch (count_include_pad=True). Arguments and errors are as in `MaxPool2d`.
     """
 
     recordable = True

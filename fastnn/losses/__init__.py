@@ -2,6 +2,7 @@
 
 Reductions ("mean", "sum", "none") and conventions follow PyTorch, except that `squared_error` has a factor of
 1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs and targets.
+May import `layers` and the modules below it.
 """
 
 from __future__ import annotations

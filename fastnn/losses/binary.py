@@ -104,7 +104,7 @@ class BinaryFocal(_ElementwiseLoss):
     """Binary focal loss -w (a t (1 - p)^gamma log p + b (1 - t) p^gamma log(1 - p)) with p = sigmoid(z).
 
     The focal loss of Lin et al. 2017 for logits z (N, ...). The gradient is finite for all gamma of at least
-    0. Targets and the mean are those of `BinaryCrossEntropy`.
+    0. Targets and the mean are as in `BinaryCrossEntropy`.
 
     Args:
         gamma: Focusing parameter, at least 0. 0 gives `BinaryCrossEntropy`, bit for bit.

@@ -99,7 +99,7 @@ class Focal(_SingleLabelLoss):
     """Focal loss -sum_c w_c t_c (1 - p_c)^gamma log p_c with p = softmax(z), of logits z (N, C).
 
     The factor (1 - p)^gamma reduces the loss of samples that are classified well already (Lin et al. 2017).
-    Targets are those of `CrossEntropy`. For multi-label outputs see `BinaryFocal`.
+    Takes the same targets as `CrossEntropy`. For multi-label outputs see `BinaryFocal`.
 
     Args:
         gamma: Focusing parameter, at least 0. 0 gives `CrossEntropy`; 2 is usual.

@@ -127,7 +127,7 @@ def path_gradients(model: Layer, data: Data, *, scale: float | None = None) -> d
 def pure_python_gradients(model: Layer, data: Data, *, scale: float | None = None) -> dict[str, Array]:
     """Compute the gradients with `pure_python.MLP.gradients`.
 
-    Arguments, result and errors are those of `path_gradients`.
+    Arguments, result and errors are as in `path_gradients`.
     """
     return _mean_over_samples(model, data, scale, MLP.gradients)
 
@@ -137,7 +137,7 @@ def pure_python_differences(
 ) -> dict[str, Array]:
     """Compute the gradients with `pure_python.MLP.differences`, where h = `step`.
 
-    The other arguments, the result and the errors are those of `path_gradients`.
+    The other arguments, the result and the errors are as in `path_gradients`.
     """
     _check_step(step)
     return _mean_over_samples(model, data, scale, lambda mlp, x, label: mlp.differences(x, label, step=step))

@@ -4,7 +4,7 @@ The model is that of `fn.Sequential(fn.Linear, activation, ..., fn.Linear)` with
 
     a_0 = x,   z_l = a_{l-1} W_l + b_l,   a_l = f_l(z_l),   loss = -log softmax(z_L)_label
 
-with L layers, the last of which has no activation and gives the logits. A layer has `K` input features and
+with L layers. The last layer has no activation and returns the logits. A layer has `K` input features and
 `N` outputs: W_l is (K, N) and b_l is (N,), as everywhere in fastnn. `fastnn.naive.gradients` computes the
 same gradients without backpropagation.
 """

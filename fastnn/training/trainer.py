@@ -186,10 +186,10 @@ class Trainer(TrainingOptions):
     def _replay(
         self, recorded: RecordedStep, run: Callable[..., T | Refused], *arguments: Any
     ) -> T | Refused:
-        """Run a method of the recorded step: returns its result, or why the step was refused.
+        """Run a method of the recorded step: returns its result, or why the step was rejected.
 
         Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
-        when a step is refused or raises: the plan restores what its kernels changed, this method what Python
+        when a step is rejected or raises: the plan restores what its kernels changed, this method what Python
         callbacks changed.
         """
         try:

@@ -31,7 +31,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 
-# No fastmath: it assumes that there is no nan or inf, and reorders sums.
+# No fastmath: it assumes that there is no NaN or inf, and reorders sums.
 OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
 FLOATS = (np.float32, np.float64)

@@ -77,7 +77,7 @@ def _functions(T, Word, *, exponent_bits, exp_terms, log_terms, log2_e, ln2, low
 
     @inlined
     def exp(x):
-        within = low if x < low else high if x > high else x  # a nan stays nan
+        within = low if x < low else high if x > high else x  # a NaN stays NaN
         k, series = reduced(within)
         first = k >> 1  # scale by two factors, since the result may be subnormal
         return (series + one) * power_of_two(first) * power_of_two(k - first)
@@ -160,7 +160,7 @@ _TYPES = {
 
 
 def exp(x):
-    """exp(x): inf on overflow, gradual underflow to subnormals and 0, nan for nan."""
+    """exp(x): inf on overflow, gradual underflow to subnormals and 0, NaN for NaN."""
     return np.exp(x)
 
 
@@ -170,7 +170,7 @@ def expm1_of_negative(x):
 
 
 def log(x):
-    """log(x): -inf for 0, nan for negative x, inf for inf."""
+    """log(x): -inf for 0, NaN for negative x, inf for inf."""
     return np.log(x)
 
 
