@@ -1,6 +1,7 @@
 """The pictures of the docs are those that their scripts draw."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def draw(script, *arguments):
     command = [sys.executable, DOCS / "pictures" / script, *arguments]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    # The scripts import each other from their folder, which PYTHONSAFEPATH would keep from the path.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONSAFEPATH"}
+    return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
 def benchmark(contestant, threads, median):

@@ -8,8 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+# Lets a child import the tests. At the end of the path, so that `import fastnn` finds an installed package first.
+TESTS_ON_PATH = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r})"
 
 
 def run_child(function, *arguments, limit=60, **environment):

@@ -19,6 +19,7 @@ from fastnn.kernels import core, load
 
 from . import cases, norm_cases, pool_cases
 from .case import Case
+from .children import TESTS_ON_PATH
 from .columns import KERNELS, LEVELS, both_types, every_isa
 
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mprotect")
@@ -318,7 +319,7 @@ def walled_calls(dtype):
 
 def assert_survives(isa, calls):
     """Make the calls of `walled_calls` at walls in a child process; fail with its last words."""
-    code = f"{inspect.getsource(run_at_walls)}\nrun_at_walls({isa!r})"
+    code = f"{TESTS_ON_PATH}\n{inspect.getsource(run_at_walls)}\nrun_at_walls({isa!r})"
     child = subprocess.run([sys.executable, "-c", code], input=calls, capture_output=True, timeout=120)
     if child.returncode:
         case = (child.stdout.decode().splitlines() or ["no case"])[-1]

@@ -14,6 +14,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.studies.study import Member, Spread
+from tests.kernels.children import TESTS_ON_PATH
 
 
 def data(count=600):
@@ -89,12 +90,12 @@ def test_joblib_in_one_process_gives_the_same_results(serial):
     assert curves(found) == curves(serial)[-3:]
 
 
-def test_joblib_in_two_processes_gives_the_same_results(serial, pytestconfig):
+def test_joblib_in_two_processes_gives_the_same_results(serial):
     """In a script, because the workers import the function they call, with the path of the main script."""
     pytest.importorskip("joblib")
     script = f"""
-import json, sys
-sys.path.insert(0, {str(pytestconfig.rootpath)!r})
+{TESTS_ON_PATH}
+import json
 import fastnn as fn
 from tests.studies.test_sweep import GRID, build, curves
 print(json.dumps(curves(fn.sweep(build, GRID, executor="joblib", jobs=2, progress=False))))

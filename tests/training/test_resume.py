@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.optim.schedules import OneCycle, Plateau
+from tests.kernels.children import TESTS_ON_PATH
 
 
 def images(count=210):
@@ -212,12 +212,8 @@ def child_train(path, out):
 
 
 def start(path, out):
-    code = f"{inspect.getsource(child_train)}\nchild_train({str(path)!r}, {str(out)!r})"
-    return subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])},
-    )
+    code = f"{TESTS_ON_PATH}\n{inspect.getsource(child_train)}\nchild_train({str(path)!r}, {str(out)!r})"
+    return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes as POSIX does")
