@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-# Lets a child import the tests. At the end of the path, so that `import fastnn` finds an installed package first.
+# Lets a child import the tests. Appended, so that `import fastnn` finds the installed package first.
 TESTS_ON_PATH = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r})"
 
 
