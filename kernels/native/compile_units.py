@@ -92,9 +92,13 @@ def files_of_rule(rule: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", name) for name in names]
 
 
+# A comment in the files that Cython makes. It names the include folders, NumPy's temporary one among them.
+CYTHON_METADATA = re.compile(rb"/\* BEGIN: Cython Metadata.*?END: Cython Metadata \*/", re.DOTALL)
+
+
 @functools.cache
 def content_digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return hashlib.sha256(CYTHON_METADATA.sub(b"", path.read_bytes(), count=1)).hexdigest()
 
 
 @functools.cache
