@@ -215,5 +215,6 @@ def describe(optimizer: Optimizer) -> dict[str, Any]:
 def _import_path(kind: type) -> str:
     """Return the shortest import path of a class: fastnn.SGD, not fastnn.optim.optimizers.SGD."""
     packages = itertools.accumulate(kind.__module__.split("."), "{}.{}".format)
-    home = next(p for p in packages if getattr(sys.modules.get(p), kind.__qualname__, None) is kind)
+    homes = (p for p in packages if getattr(sys.modules.get(p), kind.__qualname__, None) is kind)
+    home = next(homes, kind.__module__)  # a nested class is no attribute of a module
     return f"{home}.{kind.__qualname__}"

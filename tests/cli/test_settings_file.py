@@ -10,7 +10,7 @@ import yaml
 import fastnn as fn
 from fastnn.cli import settings_file, sweep_run, train_run
 from fastnn.cli.main import main
-from fastnn.cli.settings import PRESETS
+from fastnn.cli.settings import PRESETS, describe
 from fastnn.optim.optimizers import SGD, Adam, RMSprop
 
 DIGITS = "dataset: digits\nlayers: [64, 16, 10]\nepochs: 2\noptimizer: {name: sgd, lr: 0.1}\n"
@@ -216,3 +216,11 @@ def test_joblib_and_threads_give_the_same_sweep(here):
         assert sweep("--grid", "epochs=1,2", "--seeds", "0:2", "--out", out, *words) == 0
     a, b = (fn.Study.load(here / out / "study.json") for out in "ab")
     assert [m.history.updates for m in a.members] == [m.history.updates for m in b.members]
+
+
+def test_nested_optimizer_class_is_described_by_its_module():
+    class Mine(SGD):
+        pass
+
+    described = describe(Mine(lr=0.1))
+    assert described["class_path"] == f"{__name__}.{Mine.__qualname__}"
