@@ -61,7 +61,7 @@ void dense_dw_update(const Call &call, int part, int parts) {
                              Update<T>(call, op::hyper), part, parts, scratch_of<T>(call, part));
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
-    const Update<T> update(call, 2);
+    const Update<T> update(call, op::hyper);
     Fetched<T> fetched{{}, N};  // what the update of the tile will change
     const auto gradient = [=, &fetched](std::int64_t row, std::int64_t column) {
         update.changes(row * N + column, fetched.array);
@@ -78,9 +78,11 @@ void dense_dw_update(const Call &call, int part, int parts) {
 
 // The same for SGD, whose formula without momentum is short enough to run on a tile in registers.
 template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
-    if (call.array[3] || is_narrow<T>(call.size[3])) return dense_dw_update<T, SgdUpdate>(call, part, parts);
-    const SgdUpdate<T> update(call, 2);
-    const std::int64_t N = call.size[3];
+    using op = operands::DENSE_DW_SGD;
+    const std::int64_t N = call.sizes<DenseSizes>().N;
+    const bool has_momentum = call.array[op::v];
+    if (has_momentum || is_narrow<T>(N)) return dense_dw_update<T, SgdUpdate>(call, part, parts);
+    const SgdUpdate<T> update(call, op::hyper);
     const auto store = [=](std::int64_t row, std::int64_t column) {  // not called: there is one round
         return StoreTile<T>{update.p + row * N + column, N};
     };
