@@ -1,12 +1,11 @@
 # distutils: language = c++
 """Argument checks of the compiled convolutions (conv.hpp). conv_ref.py specifies the results."""
 
-from operator import index
-
 cimport numpy as cnp
-from libc.stdint cimport int64_t
 
-from native cimport Call, ConvSizes, Execute, KernelId, executor, floats, kernel_id, new_call, shape_error
+from native cimport (
+    Call, ConvSizes, Execute, KernelId, executor, floats, kernel_id, new_call, shape_error, step_pair,
+)
 
 cnp.import_array()
 
@@ -17,9 +16,6 @@ cdef KernelId CONV_DX = kernel_id("conv_dx")
 cdef KernelId CONV_DW = kernel_id("conv_dw")
 cdef KernelId IM2COL = kernel_id("im2col")
 cdef KernelId COL2IM = kernel_id("col2im")
-
-# With larger strides, paddings or dilations the arithmetic of addresses could overflow.
-cdef int64_t MAX_STEP = 2**24
 
 
 def conv_forward(x, w, b, stride, padding, dilation, y):
@@ -123,9 +119,9 @@ cdef int _columns(Call *call, cnp.ndarray x, cnp.ndarray columns, stride, paddin
 
 cdef int _set_sizes(Call *call, ConvSizes *sizes, stride, padding, dilation) except -1:
     """Complete the sizes and put them into the call. Raises ValueError if an address could overflow."""
-    sizes.stride[0], sizes.stride[1] = _pair("stride", stride, 1)
-    sizes.padding[0], sizes.padding[1] = _pair("padding", padding, 0)
-    sizes.dilation[0], sizes.dilation[1] = _pair("dilation", dilation, 1)
+    sizes.stride[0], sizes.stride[1] = step_pair("stride", stride, 1)
+    sizes.padding[0], sizes.padding[1] = step_pair("padding", padding, 0)
+    sizes.dilation[0], sizes.dilation[1] = step_pair("dilation", dilation, 1)
     # The padded image, or the gradient with zeros between its pixels; Python's integers do not overflow.
     rows = max(int(sizes.P) * int(sizes.stride[0]), int(sizes.H)) + int(sizes.R) * int(sizes.dilation[0])
     columns = max(int(sizes.Q) * int(sizes.stride[1]), int(sizes.W)) + int(sizes.S) * int(sizes.dilation[1])
@@ -133,11 +129,3 @@ cdef int _set_sizes(Call *call, ConvSizes *sizes, stride, padding, dilation) exc
         raise ValueError("the padded image is larger than any memory: check stride, padding and dilation")
     call.set_sizes(sizes[0])
     return 0
-
-
-cdef tuple _pair(str name, pair, int64_t least):
-    """The (rows, columns) of an option."""
-    pair = tuple(index(size) for size in pair)
-    if len(pair) != 2 or not least <= min(pair) <= max(pair) <= MAX_STEP:
-        raise ValueError(f"{name} must be two integers in [{least}, {MAX_STEP}], got {pair!r}")
-    return pair

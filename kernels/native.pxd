@@ -4,6 +4,7 @@ This file holds only declarations and inline functions: there is no module of th
 """
 
 cimport numpy as cnp
+from cpython.number cimport PyNumber_Index
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int64_t
 from libcpp.string cimport string
@@ -170,3 +171,15 @@ cdef inline int expect_one_element(const char *name, cnp.ndarray array) except -
     if array.ndim != 1 or array.shape[0] != 1:
         raise shape_error(f"{name.decode()} (1,)", {name.decode(): array})
     return 0
+
+
+cdef inline tuple step_pair(str name, object pair, int64_t least):
+    """(rows, columns) of a window, stride, padding or dilation, as Python integers, which do not overflow.
+
+    With larger values than 2^24 the arithmetic of addresses could overflow.
+    """
+    cdef int64_t most = 2**24
+    pair = tuple([PyNumber_Index(size) for size in pair])
+    if len(pair) != 2 or not least <= min(pair) <= max(pair) <= most:
+        raise ValueError(f"{name} must be two integers in [{least}, {most}], got {pair!r}")
+    return pair

@@ -1,14 +1,11 @@
 # distutils: language = c++
 """Argument checks of the compiled pooling (pool.hpp). pool_ref.py specifies the results."""
 
-from operator import index
-
 cimport numpy as cnp
-from libc.stdint cimport int64_t
 
 from native cimport (
     Call, Execute, KernelId, PoolSizes, executor, expect_same_shape, floats, kernel_id, new_call, operand,
-    shape_error,
+    shape_error, step_pair,
 )
 
 cnp.import_array()
@@ -19,9 +16,6 @@ cdef KernelId MAX_POOL_FORWARD = kernel_id("max_pool_forward")
 cdef KernelId MAX_POOL_DX = kernel_id("max_pool_dx")
 cdef KernelId AVG_POOL_FORWARD = kernel_id("avg_pool_forward")
 cdef KernelId AVG_POOL_DX = kernel_id("avg_pool_dx")
-
-# With larger windows, strides or paddings the arithmetic of addresses could overflow.
-cdef int64_t MAX_STEP = 2**24
 
 
 def max_pool_forward(x, window, stride, padding, y, taps):
@@ -73,12 +67,12 @@ cdef int _set_sizes(
     cdef PoolSizes sizes
     if not (x.ndim == 4 and y.ndim == 4 and x.shape[0] == y.shape[0] and x.shape[3] == y.shape[3]):
         raise shape_error(f"{name_x} (N, H, W, C), {name_y} (N, P, Q, C)", {name_x: x, name_y: y})
-    R, S = _pair("window", window, 1)
+    R, S = step_pair("window", window, 1)
     sizes.N, sizes.H, sizes.W, sizes.C = x.shape[0], x.shape[1], x.shape[2], x.shape[3]
     sizes.R, sizes.S, sizes.P, sizes.Q = R, S, y.shape[1], y.shape[2]
-    rows, columns = _pair("stride", stride, 1)
+    rows, columns = step_pair("stride", stride, 1)
     sizes.stride[0], sizes.stride[1] = rows, columns
-    sizes.padding[0], sizes.padding[1] = _pair("padding", padding, 0)
+    sizes.padding[0], sizes.padding[1] = step_pair("padding", padding, 0)
     if R * S >= 2**31:
         raise ValueError(f"window must have fewer than 2^31 places, got {R} x {S}")
     if max(sizes.P * rows, sizes.Q * columns) >= 2**58:
@@ -87,11 +81,3 @@ cdef int _set_sizes(
     # Each pixel is read once, and each window makes one output of its pixels.
     call.work = 2.0 * (x.size + y.size * min(float(R * S), 1.0 * sizes.H * sizes.W))
     return 0
-
-
-cdef tuple _pair(str name, pair, int64_t least):
-    """The (rows, columns) of an option, as Python integers, which do not overflow."""
-    pair = tuple(index(size) for size in pair)
-    if len(pair) != 2 or not least <= min(pair) <= max(pair) <= MAX_STEP:
-        raise ValueError(f"{name} must be two integers in [{least}, {MAX_STEP}], got {pair!r}")
-    return pair
