@@ -29,7 +29,7 @@ from setuptools.errors import CompileError
 sys.path.insert(0, str(Path(__file__).parent / "kernels" / "native"))
 from compile_units import CompilationError, Unit, compile_units
 
-# No -march=native: what is built must run elsewhere. No -ffast-math: loading such a library would switch
+# No -march=native: the wheel must run on other machines. No -ffast-math: loading such a library would switch
 # the whole process to flush-to-zero. No contraction: fused and separate kernels must agree to the last bit.
 FLAGS = [
     "-std=c++17",
