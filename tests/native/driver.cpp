@@ -173,7 +173,8 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
         for (const int64_t row : index)
             for (int64_t d = 0; d < D; ++d)
                 expected.push_back(T(double(source[std::size_t(row * D + d)]) * scale));
-        check(make<T>("gather", kernel, {M, D, ROWS}, {input(source), input(index), output(expected)}, {scale}));
+        check(make<T>("gather", kernel, {M, D, ROWS}, {input(source), input(index), output(expected)},
+                      {scale}));
     }
 }
 
@@ -207,7 +208,8 @@ template <class T> void check_serial_kernels() {
         const std::vector<int64_t> index = indices(M, 4);
         std::vector<int64_t> gathered;
         for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
-        check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4}, {input(labels), input(index), output(gathered)}));
+        check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4},
+                      {input(labels), input(index), output(gathered)}));
     }
 }
 

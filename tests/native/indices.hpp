@@ -8,8 +8,8 @@
 
 namespace {
 
-constexpr int64_t OUT_OF_RANGE[] = {-1, 3, 15, 1000000000, int64_t(1) << 40, std::numeric_limits<int64_t>::max(),
-                                    std::numeric_limits<int64_t>::min()};
+// Outside of three classes or rows.
+constexpr int64_t OUT_OF_RANGE[] = {-1, 3, 15, 1000000000, int64_t(1) << 40, INT64_MAX, INT64_MIN};
 
 // The output with row `row` of `rows` replaced by nan, as the expectation of a further call.
 template <class T> Argument with_nan_row(const Bytes &bytes, int64_t rows, int64_t row) {
@@ -20,18 +20,18 @@ template <class T> Argument with_nan_row(const Bytes &bytes, int64_t rows, int64
     return output(values);
 }
 
-// Runs a kernel whose argument 1 are the indices of its M rows with one index out of range. Argument `wide` has
-// a row of several elements for each index; so has `narrow`, unless it is -1.
-template <class T> void check_index_kernel(const Case &valid, int64_t M, std::size_t wide, int narrow = -1) {
+// Runs a kernel with one index out of range; argument 1 holds the indices of its M rows. The row of that
+// index is nan in the output `first`, and in `second` unless that is -1.
+template <class T> void check_index_kernel(const Case &valid, int64_t M, std::size_t first, int second = -1) {
     const std::vector<Bytes> result = result_of(valid, 1);
     for (const int64_t row : {int64_t(0), M - 1})
         for (const int64_t index : OUT_OF_RANGE) {
             Case invalid = valid;
             invalid.name += " with the index " + std::to_string(index);
-            std::memcpy(invalid.arguments[1].before.data() + row * int64_t(sizeof index), &index, sizeof index);
-            invalid.arguments[wide] = with_nan_row<T>(result[wide], M, row);
-            if (narrow >= 0)
-                invalid.arguments[std::size_t(narrow)] = with_nan_row<T>(result[std::size_t(narrow)], M, row);
+            std::memcpy(&invalid.arguments[1].before[std::size_t(row) * sizeof index], &index, sizeof index);
+            invalid.arguments[first] = with_nan_row<T>(result[first], M, row);
+            if (second >= 0)
+                invalid.arguments[std::size_t(second)] = with_nan_row<T>(result[std::size_t(second)], M, row);
             check(invalid);
         }
 }
@@ -43,9 +43,9 @@ template <class T, class S> void check_gathering(KernelId gather, KernelId warp)
     std::vector<double> matrix;
     for (int64_t m = 0; m < M; ++m)
         for (const double entry : {1, 0, 0, 0, 1, 0}) matrix.push_back(entry);
-    check_index_kernel<T>(make<T>("gather", gather, {M, H * W, N},
-                                  {input(source), input(index), output<T>(M * H * W)}, {0.5}),
-                          M, 2);
+    check_index_kernel<T>(
+        make<T>("gather", gather, {M, H * W, N}, {input(source), input(index), output<T>(M * H * W)}, {0.5}),
+        M, 2);
     check_index_kernel<T>(make<T>("warp", warp, {M, H, W, 1, N},
                                   {input(source), input(index), input(matrix), {}, output<T>(M * H * W)},
                                   {0.5, 0}),
@@ -103,10 +103,14 @@ template <class T> void check_invalid_indices() {
     check_gathering<T, float>(GATHER_FLOATS, WARP_FLOATS);
     check_gathering<T, double>(GATHER_DOUBLES, WARP_DOUBLES);
     const std::vector<int64_t> source{7, 8, 9};
-    for (const int64_t index : OUT_OF_RANGE)
-        check(make<T>("gather_labels out of range", GATHER_LABELS, {2, 1, 3},
-                      {input(source), input(std::vector<int64_t>{index, 2}),
-                       output(std::vector<int64_t>{-1, 9})}));
+    const Bytes expected = bytes_of(std::vector<int64_t>{-1, 9});
+    for (const int64_t index : OUT_OF_RANGE) {
+        const Argument rows = input(std::vector<int64_t>{index, 2});
+        const Case invalid =
+            make<T>("gather_labels", GATHER_LABELS, {2, 1, 3}, {input(source), rows, output<int64_t>(2)});
+        for (const Place place : {HEAP, BEFORE_GUARD})  // `check` would take -1 for an unwritten element
+            if (result_of(invalid, 2, place)[2] != expected) fail("gather_labels with an index out of range");
+    }
     check_changing_labels<T>();
 }
 

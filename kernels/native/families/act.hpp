@@ -65,8 +65,8 @@ template <class T> inline Vec<T> gelu_gradient(Vec<T> x, Vec<T> dy) {
     const auto [integral, density] = normal<T>(x);
     return dy * (integral + x * density);
 }
-// The latter is x (1 + tanh(u)) / 2 = x sigmoid(v) with v = 2 u = a x + b x^3. (1 + tanh(u) cancels where u is
-// negative: at x = -4.5 three digits of a float would be left. sigmoid keeps them all.)
+// The latter is x (1 + tanh(u)) / 2 = x sigmoid(v) with v = 2 u = a x + b x^3. (1 + tanh(u) cancels where u
+// is negative and would leave a float two digits at x = -4.5. sigmoid keeps them.)
 template <class T> struct GeluTanh {
     static constexpr double factor = 1.5957691216057308;  // 2 sqrt(2 / pi)
     static constexpr T a = T(factor), b = T(0.044715 * factor);
@@ -75,7 +75,8 @@ template <class T> struct GeluTanh {
     };
     // Beyond the bounds of x, sigmoid(v) is 0 or 1, and the cube would overflow; nan stays.
     static Polynomial polynomial(Vec<T> x) {
-        const Vec<T> beyond = broadcast<T>(NormalSeries<T>::beyond), z = clamp(x, -beyond, beyond), z2 = z * z;
+        const Vec<T> beyond = broadcast<T>(NormalSeries<T>::beyond), z = clamp(x, -beyond, beyond);
+        const Vec<T> z2 = z * z;
         return {z * fma(z2, broadcast<T>(b), broadcast<T>(a)), fma(z2, broadcast<T>(3 * b), broadcast<T>(a))};
     }
     static Vec<T> value(Vec<T> x) { return x * sigmoid<T>(polynomial(x).v); }
