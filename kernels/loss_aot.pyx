@@ -217,7 +217,7 @@ cdef cnp.ndarray _divide_by_weights(Call *call, object weight, object label):
     floats(&divisor, "weight", weight)
     operand(&divisor, "label", label, cnp.NPY_INT64)
     operand(&divisor, "factors", factors, cnp.NPY_DOUBLE)
-    divisor.set_sizes(Elements(len(label)))
+    divisor.set_sizes(MatrixSizes(len(label), len(weight)))
     execute(&divisor)
     operand(call, "factors", factors, cnp.NPY_DOUBLE)
     return factors

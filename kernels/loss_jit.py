@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from fastnn.kernels.jit.indices import index_at
 from fastnn.kernels.jit.numba_cache import jit, kernel
 from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, log1p_of_small, sigmoid
 
@@ -27,11 +28,15 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     scale = T(_scale(divisor, reduction))
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            _invalidate(m, losses, dz)
+            continue
         t[:] = others
-        t[label[m]] += own
+        t[own_class] += own
         largest, log_total = _cross_entropy(z, m, t, weight, e, scale, losses, dz)
         if smoothing == 0:  # only the term of the label, since another class may have the logit -inf
-            losses[m] = -t[label[m]] * (z[m, label[m]] - largest - log_total)
+            losses[m] = -t[own_class] * (z[m, own_class] - largest - log_total)
     _reduce(losses, divisor, reduction, loss)
 
 
@@ -69,8 +74,12 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
     for m in range(rows):
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            _invalidate(m, losses, dz)
+            continue
         t[:] = 0
-        t[label[m]] = 1
+        t[own_class] = 1
         _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
     _reduce(losses, divisor, reduction, loss)
 
@@ -241,13 +250,21 @@ def _check_labels(label, z, weight):
     rows, classes = z.shape
     if label.shape != (rows,):
         raise ValueError("label must have shape (M,), where z is (M, C)")
-    for m in range(rows):
-        if label[m] < 0 or label[m] >= classes:
-            raise ValueError("label out of range")
     total = 0.0
     for m in range(rows):
-        total += 1.0 if weight is None else weight[label[m]]
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            raise ValueError("label out of range")
+        total += 1.0 if weight is None else weight[own_class]
     return total
+
+
+@jit
+def _invalidate(m, losses, dz):
+    """Make row m NaN: its label was in range when it was checked, and another thread has changed it."""
+    losses[m] = np.nan
+    if dz is not None:
+        dz[m] = np.nan
 
 
 @jit

@@ -21,8 +21,7 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows, classes = z.shape
-    if rows and (label.min() < 0 or label.max() >= classes):
-        raise ValueError("label out of range")
+    label = _valid_labels(label, classes)
     target = np.full_like(z, smoothing / classes) if classes else np.empty_like(z)
     target[np.arange(rows), label] += 1 - smoothing
     divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
@@ -53,8 +52,7 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     The focal loss of Lin et al. 2017.
     """
     rows, classes = z.shape
-    if rows and (label.min() < 0 or label.max() >= classes):
-        raise ValueError("label out of range")
+    label = _valid_labels(label, classes)
     target = np.zeros_like(z)
     target[np.arange(rows), label] = 1 if weight is None else weight[label]
     divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
@@ -144,6 +142,14 @@ def count_correct_binary(y, target, count):
     y of any shape (logits), target of y's shape; count (1,) int64, updated in place.
     """
     count[0] += np.count_nonzero((y > 0) == (target > 0.5))
+
+
+def _valid_labels(label, classes):
+    """Return a copy of the labels, which no other thread can change after this check."""
+    label = label.copy()
+    if label.size and (label.min() < 0 or label.max() >= classes):
+        raise ValueError("label out of range")
+    return label
 
 
 def _log_softmax(z):

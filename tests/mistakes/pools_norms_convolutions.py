@@ -13,22 +13,22 @@ MISTAKES = (
     Mistake(
         "last of the largest wins",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
-        "return ~(v < best) & (best == best);",
+        "return (v > best) | (v != v);",
+        "return (v >= best) | (v != v);",
         (POOL,),
     ),
     Mistake(
         "nan swallowed by a max pool",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
+        "return (v > best) | (v != v);",
         "return v > best;",
         (POOL,),
     ),
     Mistake(
-        "last nan wins",
+        "first nan wins",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
-        "return ~(v <= best);",
+        "return (v > best) | (v != v);",
+        "return (v > best) | ((v != v) & (best == best));",
         (POOL,),
     ),
     Mistake(

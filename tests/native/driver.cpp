@@ -20,6 +20,7 @@
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
+#include "indices.hpp"
 #include "plans.hpp"
 #include "products.hpp"
 
@@ -172,7 +173,8 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
         for (const int64_t row : index)
             for (int64_t d = 0; d < D; ++d)
                 expected.push_back(T(double(source[std::size_t(row * D + d)]) * scale));
-        check(make<T>("gather", kernel, {M, D}, {input(source), input(index), output(expected)}, {scale}));
+        check(make<T>("gather", kernel, {M, D, ROWS}, {input(source), input(index), output(expected)},
+                      {scale}));
     }
 }
 
@@ -183,8 +185,8 @@ template <class T> void check_serial_kernels() {
         fail("in_range");
     const std::vector<T> weight{1, 2, 4}, losses{1, 2, 4}, y{1, 3, 2, 1, 2, 3, 4, 4, 4, 0, 1, 0};
     const std::vector<double> factors{11, 1 / 11.0};
-    check(make<T>("label_divisor", LABEL_DIVISOR, {4}, {input(weight), input(labels), output(factors)}));
-    check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0},
+    check(make<T>("label_divisor", LABEL_DIVISOR, {4, 3}, {input(weight), input(labels), output(factors)}));
+    check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0, 3},
                   {input(weight), input(indices(0, 3)), output<double>(2)}));
     check(
         make<T>("reduce_loss", REDUCE_LOSS, {3}, {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
@@ -206,7 +208,8 @@ template <class T> void check_serial_kernels() {
         const std::vector<int64_t> index = indices(M, 4);
         std::vector<int64_t> gathered;
         for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
-        check(make<T>("gather_labels", GATHER_LABELS, {M}, {input(labels), input(index), output(gathered)}));
+        check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4},
+                      {input(labels), input(index), output(gathered)}));
     }
 }
 
@@ -227,6 +230,7 @@ template <class T> void check_every_kernel() {
             check_gather<T, double>(GATHER_DOUBLES, M, D);
         }
     check_serial_kernels<T>();
+    check_invalid_indices<T>();
     check_fused_kernels<T>();
     constexpr int type = sizeof(T) == sizeof(double);
     for (int kernel = 0; kernel < KERNEL_COUNT; ++kernel)

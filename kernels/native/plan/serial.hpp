@@ -36,15 +36,20 @@ inline bool passes(const Call &check) {
 }
 
 // factors = (divisor, 1 / divisor), divisor = sum_m weight[label_m]. A divisor of 0 becomes NaN, the mean of
-// nothing.  weight (C,), label (M,), all in range -> factors (2,) double
+// nothing.  weight (C,), label (M,) -> factors (2,) double, nan for a label out of range
 template <class T> void label_divisor(const Call &call, int part, int) {
     using op = operands::LABEL_DIVISOR;
     if (part != 0) return;
     const T *const weight = call.in<T>(op::weight);
     const std::int64_t *const label = call.in<std::int64_t>(op::label);
+    const auto [M, C] = call.sizes<MatrixSizes>();
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     double divisor = 0;
-    for (std::int64_t m = 0; m < call.sizes<Elements>().count; ++m) divisor += weight[label[m]];
-    if (divisor == 0) divisor = std::numeric_limits<double>::quiet_NaN();
+    for (std::int64_t m = 0; m < M; ++m) {
+        const std::int64_t c = index_at(label, m, C);
+        divisor += c < 0 ? nan : double(weight[c]);
+    }
+    if (divisor == 0) divisor = nan;
     double *const factors = call.out<double>(op::factors);
     factors[0] = divisor;
     factors[1] = 1 / divisor;
