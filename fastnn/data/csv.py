@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from fastnn.data.errors import DatasetError
-from fastnn.data.idx import read_unpacked
+from fastnn.data.unpacking import read_unpacked
 
 PIECE = 1 << 24  # bytes to parse between two updates of the progress bar, when Ctrl-C takes effect
 DELIMITERS = (",", ";", "\t")
