@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.data.csv import DELIMITERS, read_csv
+from fastnn.data.csv import read_csv
+from fastnn.data.csv_header import DELIMITERS
 from fastnn.data.errors import DatasetError
 from fastnn.data.mat import matrices
 from fastnn.data.unpacking import read_start, read_unpacked
