@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from types import EllipsisType
 from typing import Any
@@ -107,6 +108,8 @@ class _Reader:
         self.first, self.text, self.start, self.label = first, text, start, label
         self.file, self.columns = first.file, len(first.cells)
         self.delimiter = first.delimiter.encode()
+        # A cell in quotes: from one delimiter, or the start, to the next, or the end.
+        self.quoted = re.compile(rb'(?<![^%b])"([^"%b]*)"\r?(?=%b|$)' % (3 * (self.delimiter,)))
 
     def check_default_label(self) -> None:
         """Raise DatasetError if the label in the first row is written as a float, such as 1.0 or 1e0."""
@@ -151,7 +154,8 @@ class _Reader:
                     self._read_lines(table, labels, state)
                 elif reason != DONE:
                     position, _, column = map(int, state)
-                    raise self._wrong_length(position - (reason == SHORT), column, short=reason == SHORT)
+                    short = reason == SHORT
+                    raise self._wrong_length(self._line(position - short), column, short=short)
                 bar.update(int(state[0]) - before)
         found = int(state[1])
         if found == 0:
@@ -160,72 +164,71 @@ class _Reader:
         return x, None if self.label < 0 else self._as_labels(labels[:found])
 
     def _read_lines(self, table: NDArray[Any], labels: NDArray[np.float64], state: NDArray[np.int64]) -> None:
-        """Read the rest of a line and the lines up to `BLOCK` bytes with `float`, and advance `state`.
+        """Read the line at `state` and the next lines up to `BLOCK` bytes with `float`, and advance `state`.
 
         Raises DatasetError if a cell is not a number or does not fit the table, or if a line has a wrong
         number of cells.
         """
-        position, row, column = map(int, state)
+        position, row, _ = map(int, state)
+        start = max(self.start, self.text.rfind(b"\n", 0, position) + 1)
         end = _next_line(self.text, min(position + BLOCK, len(self.text) - 1))
         blanks = b" \r" if self.delimiter == b"\t" else b" \r\t"
-        for line in self.text[position:end].removesuffix(b"\n").split(b"\n"):
-            if column > 0 or line.strip(blanks):
-                cells = line.split(self.delimiter, self.columns - column)  # at most one too many
-                if column + len(cells) != self.columns:
-                    short = column + len(cells) < self.columns
-                    raise self._wrong_length(position, column + len(cells), short=short)
-                values = self._numbers(cells, position, column)
-                if column <= self.label:
-                    labels[row] = values.pop(self.label - column)
-                    cells.pop(self.label - column)
-                self._check_fit(values, cells, table.dtype, position, column)
-                table[row, table.shape[1] - len(values) :] = values
-                row, column = row + 1, 0
-            position += len(line) + 1
-        state[:] = end, row, 0
+        lines = {at: line for at, line in enumerate(self.text[start:end].split(b"\n")) if line.strip(blanks)}
+        values = self._values(list(lines.values()))
+        if values is None:
+            values = np.array([self._row(start, at, line) for at, line in lines.items()])
+        is_feature = np.arange(self.columns) != self.label
+        bad, problem = _misfits(values, table.dtype)
+        if bad[:, is_feature].any():
+            nth, column = np.argwhere(bad & is_feature)[0]
+            at, line = list(lines.items())[nth]
+            cell = _shown(line.split(self.delimiter)[column])
+            error = _NotUint8Error if table.dtype == np.uint8 else DatasetError
+            raise error(f"{self._where(self._line(start) + at, column)}: {cell} {problem}")
+        table[row : row + len(values)] = values[:, is_feature]
+        if self.label >= 0:
+            labels[row : row + len(values)] = values[:, self.label]
+        state[:] = end, row + len(values), 0
 
-    def _numbers(self, cells: list[bytearray], position: int, column: int) -> list[float]:
-        """Convert the cells from `column` on. Raises DatasetError if one is not a number."""
+    def _values(self, lines: list[bytearray]) -> NDArray[np.float64] | None:
+        """Convert lines to rows of numbers; None if a line or a cell needs a closer look."""
+        if any(line.count(self.delimiter) != self.columns - 1 or b"_" in line for line in lines):
+            return None
+        cells = self.quoted.sub(rb"\1", self.delimiter.join(lines)).split(self.delimiter)
         try:
-            if not any(b"_" in cell for cell in cells):
-                return list(map(float, cells))
+            return np.array(list(map(float, cells))).reshape(len(lines), self.columns)
         except ValueError:
-            pass  # quotes, or no number
-        numbers = []
-        for place, cell in enumerate(cells, column):
+            return None
+
+    def _row(self, start: int, at: int, line: bytearray) -> list[float]:
+        """Convert a line, number `at` from the byte `start` on, to numbers.
+
+        Raises DatasetError if a cell is not a number, or if the line has a wrong number of cells.
+        """
+        cells = line.split(self.delimiter, self.columns)  # at most one too many
+        if len(cells) != self.columns:
+            raise self._wrong_length(self._line(start) + at, len(cells), short=len(cells) < self.columns)
+        row = []
+        for column, cell in enumerate(cells):
             text = cell.decode("utf-8", "replace").strip()
-            number = number_of(text)
-            if number is None:
-                problem = f"{_shown(text)} is not a number" if text else "the cell is empty"
+            value = number_of(text)
+            if value is None:
+                problem = f"{_shown(cell)} is not a number" if text else "the cell is empty"
                 hint = ": number the names with np.unique(names, return_inverse=True)"
-                where = self.first.where(self._line(position), place)
-                raise DatasetError(f"{where}: {problem}{hint if text[:1].isalpha() else ''}")
-            numbers.append(number)
-        return numbers
+                raise DatasetError(
+                    f"{self._where(self._line(start) + at, column)}: {problem}{hint * text[:1].isalpha()}"
+                )
+            row.append(value)
+        return row
 
-    def _check_fit(
-        self, values: list[float], cells: list[bytearray], dtype: np.dtype[Any], position: int, column: int
-    ) -> None:
-        """Raise DatasetError if a value is not an integer up to 255 for uint8, or too large for float32."""
-        if dtype == np.uint8:
-            bad = next((i for i, v in enumerate(values) if not (v.is_integer() and 0 <= v <= 255)), None)
-            problem = "is not an integer from 0 to 255"
-        elif dtype == np.float32:
-            largest = float(np.finfo(np.float32).max)
-            bad = next((i for i, v in enumerate(values) if largest < abs(v) < np.inf), None)
-            problem = "is too large for float32: pass dtype=np.float64"
-        else:
-            return
-        if bad is not None:
-            place = column + bad + (column <= self.label <= column + bad)
-            cell = cells[bad].decode("utf-8", "replace").strip()
-            error = _NotUint8Error if dtype == np.uint8 else DatasetError
-            raise error(f"{self.first.where(self._line(position), place)}: {_shown(cell)} {problem}")
+    def _where(self, line: int, column: int) -> str:
+        """Describe a cell by its line, from 1, and its column, with the column's name."""
+        name = f" ({self.first.cells[column]!r})" if self.first.is_header else ""
+        return f"{self.file}, line {line}, column {column + 1}{name}"
 
-    def _wrong_length(self, position: int, cells: int, *, short: bool) -> DatasetError:
-        """Make the error for the line at `position`, which has too few cells (`short`) or too many."""
+    def _wrong_length(self, line: int, cells: int, *, short: bool) -> DatasetError:
+        """Make the error for a line that has too few cells (`short`) or too many."""
         found = f"{cells} cells" if short else f"more than {self.columns} cells"
-        line = self._line(max(position, 0))
         return DatasetError(f"{self.file}, line {line} has {found}, but the first line has {self.columns}")
 
     def _line(self, position: int) -> int:
@@ -264,6 +267,16 @@ def _next_line(text: bytearray, position: int) -> int:
     return text.find(b"\n", position) + 1 or len(text)
 
 
-def _shown(cell: str) -> str:
+def _misfits(values: NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[NDArray[np.bool_], str]:
+    """Return which values do not fit the dtype, and why."""
+    if dtype == np.uint8:
+        bad = (values < 0) | ~(values <= 255) | (values != np.floor(values))
+        return bad, "is not an integer from 0 to 255"
+    bad = (np.abs(values) > np.finfo(dtype).max) & np.isfinite(values)
+    return bad, f"is too large for {dtype}: pass dtype=np.float64"
+
+
+def _shown(cell: bytearray) -> str:
     """Return a cell in quotes, cut to 40 characters."""
-    return repr(cell if len(cell) <= 40 else cell[:40] + "...")
+    text = cell.decode("utf-8", "replace").strip()
+    return repr(text if len(text) <= 40 else text[:40] + "...")

@@ -32,11 +32,6 @@ class FirstLine(NamedTuple):
     delimiter: str
     is_header: bool
 
-    def where(self, line: int, column: int) -> str:
-        """Describe a cell: the file, the line from 1, the column from 1, and the column's name."""
-        name = f" ({self.cells[column]!r})" if self.is_header and column < len(self.cells) else ""
-        return f"{self.file}, line {line}, column {column + 1}{name}"
-
 
 def first_line(file: Path, line: str, number: int, delimiter: str | None, header: bool | None) -> FirstLine:
     """Split the first line that is not blank, line `number` of the file; `header` as in `read_csv`.
