@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.folders import default_folder
-from fastnn.data.idx import READ_ERRORS, open_unpacked
+from fastnn.data.unpacking import read_unpacked
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 SIDE, CHANNELS = 32, 3
 RECORD = 1 + CHANNELS * SIDE * SIDE  # a label, then the red, the green and the blue pixels
+LIMIT = 60_000 * RECORD  # bytes: the whole data set in one file
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -62,11 +63,7 @@ def _load(folder: Path, pattern: str) -> Part:
 
 def _read(path: Path) -> Part:
     """Read the images and labels of one file. Raises DatasetError if the file is damaged."""
-    try:
-        with open_unpacked(path) as stream:
-            content = np.frombuffer(stream.read(), np.uint8)
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path}: {error}") from error
+    content = np.frombuffer(read_unpacked(path, LIMIT), np.uint8)
     if content.size == 0 or content.size % RECORD:
         raise DatasetError(
             f"{path}: the size must be a positive multiple of {RECORD} bytes, not {content.size} bytes"
