@@ -115,11 +115,14 @@ def prepare(folder, mistakes):
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+            ignored = shutil.ignore_patterns("*.so", "__pycache__")
+            shutil.copytree(source, folder / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy2(source, folder / name)
     check_texts(folder, mistakes)
-    (folder / "fastnn" / "kernels").symlink_to(Path("..") / "kernels")
+    link = folder / "fastnn" / "kernels"
+    if not link.exists():  # an editable install has made it
+        link.symlink_to(Path("..") / "kernels")
     build(folder, WORKERS)
     where = python("import fastnn; print(fastnn.kernels.__file__)", folder).strip()
     if not where.startswith(str(folder)):
