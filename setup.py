@@ -109,11 +109,11 @@ class FreshPackage(build_py):
 
 
 class EditableInstall(editable_wheel):
-    """Puts the checkout on the import path of an editable install, where type checkers and editors find fastnn.
+    """Puts the checkout on the import path of an editable install: type checkers and editors find it there.
 
-    Setuptools would install an import hook instead, which they cannot follow: `fastnn.kernels` is the folder
-    kernels/. The link fastnn/kernels, which git ignores, puts that package in its place. Without symbolic links
-    the hook remains.
+    Setuptools would install an import hook, which they cannot follow: `fastnn.kernels` is the folder
+    kernels/. The link fastnn/kernels, which git ignores, puts that package in its place. Without symbolic
+    links the hook remains.
     """
 
     def finalize_options(self):

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._attributes import Declared
+from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
 from fastnn._validation import Array, in_range, positive_int
 from fastnn.history import better
 
@@ -28,7 +30,7 @@ class Length:
     per_epoch: int | None
 
 
-class Schedule(ABC):
+class Schedule(Declared, ABC):
     """Base class of all schedules. A subclass defines `factor`, and declares which lengths it needs.
 
     The learning rate of update 0, 1, ... is `factor(update, length)` times the value of `optimizer.lr` at the
@@ -37,6 +39,8 @@ class Schedule(ABC):
 
     needs_updates = False  # `length.updates`
     needs_epochs = False  # `length.per_epoch`
+
+    _hints = SCHEDULE_ATTRIBUTES
 
     @abstractmethod
     def factor(self, update: int, length: Length) -> float:
@@ -62,7 +66,7 @@ class Schedule(ABC):
                 f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
             )
 
-    def end_epoch(self, values: Mapping[str, float]) -> None:  # noqa: B027 (most schedules ignore it)
+    def end_epoch(self, values: Mapping[str, float]) -> None:
         """Called after every epoch with the values added to the history: losses and metrics by name."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -213,6 +217,12 @@ class Plateau(Schedule):
     `mode` is the direction of improvement, "min" or "max"; "auto" decides by the name, as in
     `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value.
     """
+
+    monitor: str
+    gamma: float
+    patience: int
+    threshold: float
+    mode: str
 
     def __init__(
         self,
