@@ -11,7 +11,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
 
 from fastnn._foreign_names import ARGUMENTS, NAMES, RENAMED
 
@@ -24,8 +24,9 @@ class Declared:
     # What to write instead of attributes that other libraries have.
     _hints: ClassVar[Mapping[str, str]] = {}
 
-    # The public attributes; None: any.
-    _accepted: ClassVar[frozenset[str] | None] = None
+    # The attributes that the class and its bases declare; whether others are rejected.
+    _declared: ClassVar[frozenset[str]] = frozenset()
+    _is_strict: ClassVar[bool] = True
 
     @classmethod
     def _hint_for_arguments(cls, arguments: tuple[object, ...]) -> str:
@@ -36,27 +37,43 @@ class Declared:
 
         def __init_subclass__(cls, **keywords: Any) -> None:
             super().__init_subclass__(**keywords)
-            own = cls.__module__.partition(".")[0] == "fastnn"
-            cls._accepted = frozenset(dir(cls)) | _annotated(cls) if own else None
-            if own and "__init__" in vars(cls):
+            inherited = (getattr(base, "_declared", ()) for base in cls.__bases__)
+            cls._declared = frozenset({*vars(cls), *inspect.get_annotations(cls)}.union(*inherited))
+            cls._is_strict = cls.__module__.partition(".")[0] == "fastnn"
+            if not cls._is_strict:
+                return
+            for name in cls._hints.keys() - cls._declared:
+                setattr(cls, name, _ForeignName(name))
+            if "__init__" in vars(cls):
                 cls.__init__ = explained(cls.__init__)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            accepted = type(self)._accepted
-            if accepted is not None and name not in accepted and name[0] != "_":
+            cls = type(self)
+            if cls._is_strict and name not in cls._declared and name[0] != "_":
                 raise AttributeError(_unknown_attribute(self, name))
             try:
                 super().__setattr__(name, value)
             except AttributeError:
-                if name not in type(self)._hints:
+                if name not in cls._hints:
                     raise
                 raise AttributeError(_unknown_attribute(self, name)) from None
 
-        # Called only after the ordinary search has failed.
-        def __getattr__(self, name: str) -> Any:
-            if isinstance(inspect.getattr_static(type(self), name, None), property):
-                return object.__getattribute__(self, name)  # raises the error of its getter again
-            raise AttributeError(_unknown_attribute(self, name))
+    def __dir__(self) -> list[str]:
+        foreign = type(self)._hints.keys() - type(self)._declared - vars(self).keys()
+        return [name for name in super().__dir__() if name not in foreign]
+
+
+class _ForeignName:
+    """An attribute that another library has. Reading it raises an AttributeError that says what to write.
+
+    A `__getattr__` would do it for all names at once, but would slow down every access to an attribute.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: object, cls: type[Declared]) -> NoReturn:
+        raise AttributeError(f"{cls.__name__} has no attribute {self.name!r}: {cls._hints[self.name]}")
 
 
 def explained(method: F) -> F:
@@ -88,21 +105,14 @@ def names_of_module(module: str) -> Callable[[str], Any]:
     return missing
 
 
-def _annotated(cls: type) -> set[str]:
-    return {name for kind in cls.__mro__ for name in inspect.get_annotations(kind)}
-
-
 def _unknown_attribute(owner: Declared, name: str) -> str:
     cls = type(owner)
     message = f"{cls.__name__} has no attribute {name!r}"
     if name in cls._hints:
         return f"{message}: {cls._hints[name]}"
-    if name[:2] == "__":
-        return message
-    if name[0] == "_" or name in _annotated(cls):
-        return f"{message} yet: does __init__ call super().__init__()?"
-    known = sorted(each for each in {*dir(cls), *_annotated(cls), *vars(owner)} if each[0] != "_")
-    settings = [each for each in known if not callable(inspect.getattr_static(cls, each, None))]
+    known = sorted(each for each in cls._declared if each[0] != "_")
+    properties = {each for each in known if getattr(getattr(cls, each, None), "fset", None)}
+    settings = [each for each in known if each in properties or each in vars(owner)]
     return f"{message}: {_did_you_mean(_counterpart(name, known)) or 'it has ' + ', '.join(settings)}"
 
 
@@ -126,7 +136,7 @@ def _wrong_arguments(
         hint = hint or (f"write {right}=..." if right else ARGUMENTS.get(unknown, usage))
         return f"{what}() got an unexpected keyword argument {unknown!r}: {hint}"
     if error.endswith("given"):  # Python counts self, too
-        return f"{what}() got {len(arguments)} positional arguments: {hint or usage}"
+        return f"{what}() got {len(arguments)} arguments by position: {hint or usage}"
     return f"{what}() {error.partition('() ')[2]}: {hint or usage}"
 
 

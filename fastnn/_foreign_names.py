@@ -44,11 +44,12 @@ RENAMED: dict[str, tuple[str, ...]] = {
 TAKES_NO_PARAMETERS = "optimizers take no parameters: write fn.fit(model, (x, y), optimizer=fn.SGD(lr=...))"
 
 _NO_ZEROING = "leave it out; each backward pass overwrites the gradients"
-_ONE_UPDATE = "trainer = fn.Trainer(model, loss=..., optimizer=...); trainer.step(x, y) makes one update"
+_ONE_UPDATE = "fn.Trainer(model, loss=..., optimizer=...).step(x, y) makes a whole update"
 _FIT = "write fn.fit(model, (x, y), loss=..., optimizer=..., epochs=...)"
 _PREDICT = "write model.predict(x), which returns the logits, or model.predict_proba(x)"
 _SAVE = "write fn.save(model, path)"
 _LOAD = "write fn.load(model, path)"
+_STOP = "call training.stop() in a callback"
 _ON_CPU = "leave it out; fastnn computes on the CPU"
 _NO_INPUT_SHAPE = "leave it out; the first layer is told its number of inputs, as in fn.Linear(784, 128)"
 
@@ -95,6 +96,7 @@ LAYER_ATTRIBUTES = _table(
         "lr learning_rate": "write layer.set_lr_scale(scale), a factor on the learning rate",
         "in_features out_features": "write layer.weight.shape, which is (inputs, outputs)",
         "optimizer loss": "pass it to fn.fit or fn.Trainer",
+        "stop_training": _STOP,
     }
 )
 
@@ -110,14 +112,14 @@ PARAM_ATTRIBUTES = _table(
 
 OPTIMIZER_ATTRIBUTES = _table(
     {
-        "zero_grad": f"{_NO_ZEROING}. {_ONE_UPDATE}",
+        "zero_grad": f"{_NO_ZEROING}; {_ONE_UPDATE}",
         "minimize apply_gradients": _ONE_UPDATE,
-        "step": f"write optimizer.step(model.parameters()). {_ONE_UPDATE}",
+        "step": f"write optimizer.step(model.parameters()); {_ONE_UPDATE}",
         "param_groups": "write optimizer.lr = ..., or p.lr_scale = ... for single parameters",
     }
 )
 
-LOSS_ATTRIBUTES = _table({"backward": f"fn.gradients(model, (x, y), loss=...) fills p.grad. {_ONE_UPDATE}"})
+LOSS_ATTRIBUTES = _table({"backward": f"fn.gradients(model, (x, y), loss=...) fills p.grad; {_ONE_UPDATE}"})
 
 TRAINER_ATTRIBUTES = _table(
     {
@@ -129,6 +131,8 @@ TRAINER_ATTRIBUTES = _table(
         "zero_grad": _NO_ZEROING,
     }
 )
+
+TRAINING_ATTRIBUTES = _table({"stop_training": _STOP, "lr learning_rate": "write training.optimizer.lr"})
 
 SCHEDULE_ATTRIBUTES = _table(
     {
