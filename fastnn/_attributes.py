@@ -24,8 +24,10 @@ class Declared:
     # What to write instead of attributes that other libraries have.
     _hints: ClassVar[Mapping[str, str]] = {}
 
-    # The attributes that the class and its bases declare; whether others are rejected.
+    # The attributes that the class and its bases declare, and the methods among them; whether others are
+    # rejected.
     _declared: ClassVar[frozenset[str]] = frozenset()
+    _methods: ClassVar[frozenset[str]] = frozenset()
     _is_strict: ClassVar[bool] = True
 
     @classmethod
@@ -37,8 +39,12 @@ class Declared:
 
         def __init_subclass__(cls, **keywords: Any) -> None:
             super().__init_subclass__(**keywords)
-            inherited = (getattr(base, "_declared", ()) for base in cls.__bases__)
-            cls._declared = frozenset({*vars(cls), *inspect.get_annotations(cls)}.union(*inherited))
+            bases = [base for base in cls.__bases__ if issubclass(base, Declared)]
+            cls._declared = frozenset(vars(cls)).union(
+                inspect.get_annotations(cls), *(base._declared for base in bases)
+            )
+            own_methods = {name for name, value in vars(cls).items() if inspect.isroutine(value)}
+            cls._methods = frozenset(own_methods.union(*(base._methods for base in bases)))
             cls._is_strict = cls.__module__.partition(".")[0] == "fastnn"
             if not cls._is_strict:
                 return
@@ -49,8 +55,10 @@ class Declared:
 
         def __setattr__(self, name: str, value: Any) -> None:
             cls = type(self)
-            if cls._is_strict and name not in cls._declared and name[0] != "_":
-                raise AttributeError(_unknown_attribute(self, name))
+            if cls._is_strict and name[0] != "_":
+                is_method = name in cls._methods and not callable(value)
+                if is_method or name not in cls._declared:
+                    raise AttributeError(_unknown_attribute(self, name))
             try:
                 super().__setattr__(name, value)
             except AttributeError:
@@ -108,9 +116,12 @@ def names_of_module(module: str) -> Callable[[str], Any]:
 def _unknown_attribute(owner: Declared, name: str) -> str:
     cls = type(owner)
     message = f"{cls.__name__} has no attribute {name!r}"
+    if name in cls._declared:
+        kind = "method" if name in cls._methods else "attribute"
+        message = f"the {kind} {name!r} of {cls.__name__} cannot be set"
     if name in cls._hints:
         return f"{message}: {cls._hints[name]}"
-    known = sorted(each for each in cls._declared if each[0] != "_")
+    known = sorted(each for each in cls._declared - {name} if each[0] != "_")
     properties = {each for each in known if getattr(getattr(cls, each, None), "fset", None)}
     settings = [each for each in known if each in properties or each in vars(owner)]
     return f"{message}: {_did_you_mean(_counterpart(name, known)) or 'it has ' + ', '.join(settings)}"

@@ -82,7 +82,7 @@ LAYER_ATTRIBUTES = _table(
         "train eval training": "leave it out; fn.fit and trainer.step train, predict and evaluate do not",
         "requires_grad requires_grad_ frozen freeze": "write layer.trainable = False to freeze the layer",
         "cuda cpu device": _ON_CPU,
-        "float double half astype": 'write model.to("float32") or model.to("float64")',
+        "float double half astype dtype": 'write model.to("float32") or model.to("float64")',
         "fit compile train_on_batch partial_fit": _FIT,
         "evaluate score": "write fn.evaluate(model, (x, y))",
         "save save_weights": _SAVE,

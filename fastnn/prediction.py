@@ -17,7 +17,15 @@ from fastnn.gather import gather_rows
 from fastnn.kernels import active_backend, ops, record_with
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
-from fastnn.recording.recorder import Arena, HasForward, Recorder, calls_python, input_buffer, run_layer
+from fastnn.recording.recorder import (
+    Arena,
+    HasForward,
+    Recorder,
+    calls_python,
+    checked_forward,
+    input_buffer,
+    run_layer,
+)
 
 MOST_ROWS = 256  # for larger batches the time spent in Python does not matter
 
@@ -45,7 +53,7 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
     out = np.empty((len(rows), *_output_shape(model, rows)), dtype)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        out[start : start + batch_size] = model.forward(_all_rows(part, scale, dtype))[0]
+        out[start : start + batch_size] = checked_forward(model, _all_rows(part, scale, dtype), False)[0]
     _record_if_repeated(model, rows, scale)
     return out
 

@@ -45,9 +45,13 @@ class Layer(Noted):
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
-            held = vars(self).get(name)
-            if isinstance(held, (Param, Buffer)) and not (value is None or isinstance(value, type(held))):
+            held = vars(self).get(name, value)
+            if value is None or isinstance(value, (Param, Buffer)):
+                super().__setattr__(name, value)
+            elif isinstance(held, (Param, Buffer)):
                 held.value = value
+            elif held is None and self._is_strict:
+                raise TypeError(f"{self} has no {name}: assign an fn.Param, not {type(value).__name__}")
             else:
                 super().__setattr__(name, value)
 
