@@ -27,6 +27,7 @@ from pathlib import Path
 import augmentation
 import core
 import losses_and_activations
+import objects
 import plans
 import pools_norms_convolutions
 import studies_and_data
@@ -42,6 +43,7 @@ MISTAKES = (
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
+    *objects.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
