@@ -107,7 +107,8 @@ def names_of_module(module: str) -> Callable[[str], Any]:
         message = f"module {module!r} has no attribute {name!r}"
         if name[0] == "_":
             raise AttributeError(message)
-        hint = NAMES.get(name) or _did_you_mean(_nearest(name, sys.modules[module].__all__))
+        known = [each for each in vars(sys.modules[module]) if each[0] != "_"]
+        hint = NAMES.get(name) or _did_you_mean(_nearest(name, known))
         raise AttributeError(f"{message}: {hint}" if hint else message)
 
     return missing

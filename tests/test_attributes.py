@@ -403,6 +403,10 @@ def test_foreign_names_of_subpackages_say_what_to_write():
         _ = fn.layers.Dense
     with pytest.raises(AttributeError, match=r"module 'fastnn\.optim' .*fn\.schedules"):
         _ = fn.optim.lr_scheduler
+    with pytest.raises(AttributeError, match=r"schedules' .*write schedule=fn\.schedules\.Step\(every\)"):
+        _ = fn.schedules.StepLR
+    with pytest.raises(AttributeError, match=r"schedules' .*did you mean 'Exponential'\?"):
+        _ = fn.schedules.ExponentialLR
     with pytest.raises(AttributeError, match=r"module 'fastnn.losses' .* fn.SquaredError\(\)"):
         _ = fn.losses.MSELoss
     with pytest.raises(AttributeError, match=r"^module 'fastnn' has no attribute '_private'$"):

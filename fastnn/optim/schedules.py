@@ -9,6 +9,7 @@ without Python. The factors equal those of PyTorch's schedulers of similar names
 from __future__ import annotations
 
 import math
+import typing as _typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -322,3 +323,9 @@ class Rates:
         """Pass the losses and metrics of an epoch to the schedule."""
         self.schedule.end_epoch(values)
         self._kept = np.empty(0)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)
