@@ -104,6 +104,7 @@ PARAM_ATTRIBUTES = _table(
     {
         "requires_grad frozen": "write p.trainable = False to freeze the parameter",
         "data numpy detach tolist item assign copy_": "p.value is its array",
+        "T ndim mean sum std min max copy astype reshape flatten": "p.value is its array",
         "lr learning_rate": "write p.lr_scale = scale, a factor on the learning rate",
         "zero_grad": _NO_ZEROING,
         "backward": "write fn.gradients(model, (x, y), loss=...), which fills p.grad",

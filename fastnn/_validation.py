@@ -86,8 +86,11 @@ def labels(target: Array, classes: int) -> Array:
 def same_length(x: Array, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
-        count = f"{len(target)} targets" if target.ndim else "a single target"
-        raise ValueError(f"x has {len(x)} samples, but y has {count}: pass one target per sample")
+        if target.ndim == 0:
+            raise ValueError(f"y is a single target, but x has {len(x)} samples: pass x[None], y[None]")
+        raise ValueError(
+            f"x has {len(x)} samples, but y has {len(target)} targets: pass one target per sample"
+        )
 
 
 def count_nonfinite(x: Array) -> int:
