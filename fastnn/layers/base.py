@@ -40,13 +40,14 @@ class Layer(Noted):
     _hints = LAYER_ATTRIBUTES
 
     def __init__(self) -> None:
+        """Take no arguments: a subclass with arguments need not call this constructor."""
         super().__init__()
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
             held = vars(self).get(name, value)
-            if value is None or isinstance(value, (Param, Buffer)):
+            if value is None or isinstance(value, (Param, Buffer, Layer)):
                 super().__setattr__(name, value)
             elif isinstance(held, (Param, Buffer)):
                 held.value = value

@@ -48,7 +48,6 @@ RANDOM_LAYER, AUGMENTATION = 1, 2
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
-
 # How an assigned value of these attributes is checked and converted.
 CHECKED: dict[str, Callable[[Any], object]] = {
     "model": check_model,
@@ -93,6 +92,7 @@ class Trainer(TrainingOptions):
     key: int
     augment_state: Array
     plan_key: tuple[object, ...]
+    _step_lock: StepLock
     _hints = TRAINER_ATTRIBUTES
 
     @takes_options
@@ -127,8 +127,6 @@ class Trainer(TrainingOptions):
         self._plans = Plans()
         self.plan_key = ()
         self._update_plan_key()
-
-    _step_lock: StepLock
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
