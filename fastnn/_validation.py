@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.kernels import ops
+from fastnn.kernels import aligned_empty, ops
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -36,6 +36,18 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
 def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
     """Return `array` as C-contiguous, aligned and native `dtype`; copy it only if it is not so already."""
     return np.require(array, dtype, ["C", "A", "E"])
+
+
+def writable(array: Array) -> Array:
+    """Return `array` itself, or an aligned copy if it is read-only.
+
+    Arrays of models are read-only in the worker processes of joblib, which maps large arrays from a file.
+    """
+    if array.flags.writeable:
+        return array
+    copy: Array = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Array:
@@ -74,8 +86,11 @@ def labels(target: Array, classes: int) -> Array:
 def same_length(x: Array, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
-        count = f"{len(target)} targets" if target.ndim else "a single target"
-        raise ValueError(f"x has {len(x)} samples, but y has {count}: pass one target per sample")
+        if target.ndim == 0:
+            raise ValueError(f"y is a single target, but x has {len(x)} samples: pass x[None], y[None]")
+        raise ValueError(
+            f"x has {len(x)} samples, but y has {len(target)} targets: pass one target per sample"
+        )
 
 
 def count_nonfinite(x: Array) -> int:

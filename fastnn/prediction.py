@@ -14,10 +14,18 @@ import numpy.typing as npt
 
 from fastnn._validation import Array, Shape, features, positive_int
 from fastnn.gather import gather_rows
-from fastnn.kernels import active_backend, record_with
+from fastnn.kernels import active_backend, ops, record_with
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
-from fastnn.recording.recorder import Arena, HasForward, Recorder, calls_python, input_buffer, run_layer
+from fastnn.recording.recorder import (
+    Arena,
+    HasForward,
+    Recorder,
+    calls_python,
+    checked_forward,
+    input_buffer,
+    run_layer,
+)
 
 MOST_ROWS = 256  # for larger batches the time spent in Python does not matter
 
@@ -42,12 +50,51 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
         return replayed
     dtype = model.dtype
     rows = features(x, dtype)
-    out = np.empty((len(rows), *model.output_shape(rows.shape[1:])), dtype)
+    out = np.empty((len(rows), *_output_shape(model, rows)), dtype)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        out[start : start + batch_size] = model.forward(_all_rows(part, scale, dtype))[0]
+        out[start : start + batch_size] = checked_forward(model, _all_rows(part, scale, dtype), False)[0]
     _record_if_repeated(model, rows, scale)
     return out
+
+
+def _output_shape(model: Predictor, rows: Array) -> Shape:
+    """The shape of one output. Raises ValueError if the samples do not fit the model."""
+    try:
+        return model.output_shape(rows.shape[1:])
+    except ValueError as error:
+        try:
+            model.output_shape(rows.shape)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}: x is a single sample of shape {rows.shape}, pass x[None]") from None
+
+
+def probabilities(outputs: Array, multi_label: bool) -> Array:
+    """Return the sigmoid of each logit if there is a single one or `multi_label` is set, else the softmax.
+
+    The outputs are (N, ..., C) with the classes in the last axis; so is the result.
+    """
+    result: Array = np.empty(outputs.shape, outputs.dtype)
+    if multi_label or outputs.shape[-1] == 1:
+        ops.sigmoid_forward(outputs, result)
+    else:
+        rows = -1, outputs.shape[-1]
+        ops.softmax_forward(outputs.reshape(rows), result.reshape(rows))
+    return result
+
+
+def classes(outputs: Array, multi_label: bool, threshold: float) -> Array:
+    """Return the class of each sample (N, ..., C) -> (N, ...), int64: the index of its largest output.
+
+    For a single output it is whether the output is above `threshold`, 1 or 0. With `multi_label` each output
+    has its own 1 or 0, of shape (N, ..., C).
+    """
+    if multi_label or outputs.shape[-1] == 1:
+        chosen: Array = (outputs > threshold).astype(np.int64)
+        return chosen if multi_label else chosen[..., 0]
+    largest: Array = outputs.argmax(axis=-1)
+    return largest
 
 
 def _all_rows(rows: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:

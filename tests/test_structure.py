@@ -16,8 +16,8 @@ PACKAGE = ROOT / "fastnn"
 
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
-    {"kernels"},
-    {"_validation", "_threadpools", "files", "rng", "tables"},
+    {"kernels", "_foreign_names"},
+    {"_attributes", "_validation", "_threadpools", "files", "rng", "tables"},
     {"config", "gather", "recording"},
     {"prediction"},
     {"param"},

@@ -21,6 +21,14 @@ class _BatchNorm(Layer):
     # The axes of a sample, as error messages name them.
     axes: ClassVar[tuple[str, ...]]
 
+    channels: int
+    epsilon: float
+    momentum: float
+    gamma: Param | None
+    beta: Param | None
+    running_mean: Buffer
+    running_var: Buffer
+
     def __init__(
         self,
         channels: int,
@@ -80,7 +88,7 @@ class _BatchNorm(Layer):
             )
         mean, var = (empty((self.channels,), rows.dtype) for _ in range(2))
         ops.batch_moments(rows, mean, var)
-        running = self.running_mean.master, self.running_var.master
+        running = self.running_mean.writable_master(), self.running_var.writable_master()
         before = empty((2, self.channels), rows.dtype)  # a plan restores these if its step fails
         ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
         return mean, var
@@ -150,6 +158,10 @@ class LayerNorm(Layer):
     """
 
     recordable = True
+    shape: Shape
+    epsilon: float
+    gamma: Param | None
+    beta: Param | None
 
     def __init__(
         self,

@@ -17,6 +17,10 @@ from fastnn.recording.recorder import Backward
 class _Pool2d(Layer):
     """Base class of pooling over windows: (N, H, W, C) -> (N, P, Q, C)."""
 
+    window: Pair
+    stride: Pair
+    padding: Pair
+
     def __init__(self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         self.window = pair(window, "window", 1)
         self.stride = self.window if stride is None else pair(stride, "stride", 1)

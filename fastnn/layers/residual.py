@@ -22,6 +22,8 @@ class Residual(Layer):
     """
 
     recordable = True
+    branch: Layer
+    shortcut: Layer
 
     def __init__(self, branch: Layer, shortcut: Layer | None = None) -> None:
         shortcut = Identity() if shortcut is None else shortcut

@@ -8,6 +8,7 @@ May import `layers` and the modules below it.
 from __future__ import annotations
 
 import inspect
+import typing as _typing
 
 import numpy.typing as npt
 
@@ -136,3 +137,9 @@ def binary_focal(
 ) -> float | Array:
     """Return the binary focal loss of logits (N, ...). See `BinaryFocal`."""
     return BinaryFocal(gamma=gamma, alpha=alpha, weight=weight, reduction=reduction)(logits, target)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

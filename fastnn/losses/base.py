@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._foreign_names import LOSS_ATTRIBUTES
 from fastnn._validation import Array, Shape, choose, contiguous
 from fastnn.kernels import REDUCTIONS, empty
 from fastnn.recording.changes import Noted
@@ -28,6 +29,9 @@ class Loss(Noted, ABC):
     expects_logits = False
     # Whether each output is the logit of a yes/no decision of its own, where a positive one means yes.
     binary = False
+
+    reduction: str
+    _hints = LOSS_ATTRIBUTES
 
     def __init__(self, reduction: str = "mean") -> None:
         choose(reduction, REDUCTIONS, "reduction")

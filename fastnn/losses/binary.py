@@ -158,6 +158,8 @@ class Dice(_BinaryLoss):
 
     recordable = True
     name = "dice"
+    smooth: float
+    weight: Array | None
 
     def __init__(
         self, *, smooth: float = 1.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"

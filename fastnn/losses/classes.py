@@ -17,6 +17,7 @@ class _SingleLabelLoss(Loss):
 
     expects_logits = True
     name: str
+    weight: Array | None
 
     def __init__(self, weight: npt.ArrayLike | None, reduction: str) -> None:
         super().__init__(reduction)
@@ -79,6 +80,7 @@ class CrossEntropy(_SingleLabelLoss):
 
     recordable = True
     name = "cross_entropy"
+    label_smoothing: float
 
     def __init__(
         self,
@@ -112,6 +114,7 @@ class Focal(_SingleLabelLoss):
 
     recordable = True
     name = "focal"
+    gamma: float
 
     def __init__(
         self, *, gamma: float = 2.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"

@@ -8,13 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._validation import Array, in_range
+from fastnn._attributes import Declared
+from fastnn._validation import Array, in_range, writable
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
 from fastnn.states import held_by
 
 
-class EMA:
+class EMA(Declared):
     """e = decay e + (1 - decay) p after every update, for each parameter and buffer (Polyak averaging).
 
     The averages start as the weights at the beginning of training. With `warmup` the decay is
@@ -26,6 +27,10 @@ class EMA:
     after `ema.copy_to(model)`.
     """
 
+    decay: float
+    warmup: bool
+    counter: Array
+
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
         if in_range(decay, "decay", 0, 1) == 1:
             raise ValueError("decay must be below 1: with 1 the averages would never change")
@@ -33,6 +38,11 @@ class EMA:
         self.warmup = bool(warmup)
         self.counter = np.zeros(1, np.int64)  # the number of updates
         self._averages: dict[str, Array] = {}
+
+    # Read-only after joblib has mapped it from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self.counter = writable(self.counter)
 
     def begin(self, model: Layer) -> None:
         """Allocate the averages of this model. Raises ValueError if they belong to another model."""
@@ -46,7 +56,8 @@ class EMA:
     def update(self, model: Layer) -> None:
         """Update the averages from the weights. Only calls kernels, so it can be recorded."""
         for name, holder in held_by(model).items():
-            ops.ema(holder.master, self.counter, self.decay, self.warmup, self._averages[name])
+            average = self._averages[name] = writable(self._averages[name])
+            ops.ema(holder.master, self.counter, self.decay, self.warmup, average)
         ops.advance(self.counter)
 
     @contextmanager
@@ -63,13 +74,13 @@ class EMA:
             yield
         finally:
             for name, holder in held.items():
-                holder.master[...] = own[name]
+                holder.writable_master()[...] = own[name]
 
     def copy_to(self, model: Layer) -> None:
         """Replace the weights and buffers of the model by the averages."""
         self.begin(model)
         for name, holder in held_by(model).items():
-            holder.master[...] = self._averages[name]
+            holder.writable_master()[...] = self._averages[name]
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the averages by parameter name, and the number of "updates"."""
@@ -88,6 +99,7 @@ class EMA:
         for name, array in arrays.items():
             if name not in self._averages:
                 self._averages[name] = aligned_empty(array.shape, array.dtype)
+            self._averages[name] = writable(self._averages[name])
             self._averages[name][...] = array
         self.counter[0] = state["updates"]
 

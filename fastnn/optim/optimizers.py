@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastnn._validation import Array, choose, in_range
+from fastnn._attributes import explained
+from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
+from fastnn._validation import Array, choose, in_range, writable
 from fastnn.kernels import active_recorder, aligned_empty, ops
 from fastnn.param import Param
 from fastnn.recording.changes import Noted, note
@@ -52,6 +54,10 @@ class State(dict[str, Array]):
         note()
         return super().popitem()
 
+    # Both are read-only after joblib has mapped them from a file.
+    def __setstate__(self, attributes: dict[str, Array]) -> None:
+        self.counter, self.hyper = writable(attributes["counter"]), writable(attributes["hyper"])
+
     @property
     def steps(self) -> int:
         """The number of updates, including the current one."""
@@ -59,7 +65,7 @@ class State(dict[str, Array]):
 
     def array(self, name: str, like: Array) -> Array:
         """Return the array `name` with the shape and dtype of `like`; it starts as zeros."""
-        if name not in self or self[name].dtype != like.dtype:
+        if name not in self or self[name].dtype != like.dtype or not self[name].flags.writeable:
             before = self.get(name, 0)
             self[name] = aligned_empty(like.shape, like.dtype)
             self[name][...] = before
@@ -83,7 +89,11 @@ class Optimizer(Noted, ABC):
     # As for layers: whether `update` only calls kernels, with `state.hyper` as hyper-parameters.
     recordable = False
 
+    _hints = OPTIMIZER_ATTRIBUTES
+
     def __init__(self, lr: float) -> None:
+        if hint := self._hint_for_arguments((lr,)):
+            raise TypeError(hint)
         self.lr = lr
         self._states: WeakKeyDictionary[Param, State] = WeakKeyDictionary()
 
@@ -96,11 +106,17 @@ class Optimizer(Noted, ABC):
     def lr(self, lr: float) -> None:
         self._lr = in_range(lr, "lr", 0)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("lr", "_lr"):  # plans check it before every step, so it need not be reported
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+    @classmethod
+    def _hint_for_arguments(cls, arguments: tuple[object, ...]) -> str:
+        return TAKES_NO_PARAMETERS if any(map(_holds_parameters, arguments)) else ""
+
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in ("lr", "_lr"):  # plans check it before every step, so it need not be reported
+                object.__setattr__(self, name, value)
+            else:
+                super().__setattr__(name, value)
 
     @abstractmethod
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
@@ -114,6 +130,7 @@ class Optimizer(Noted, ABC):
         """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first."""
         return ()
 
+    @explained
     def step(self, params: Iterable[Param]) -> None:
         """Update all parameters that are not frozen from the gradients of the last backward pass."""
         recorder = active_recorder()
@@ -133,7 +150,7 @@ class Optimizer(Noted, ABC):
         state = self.state(param)
         ops.advance(state.counter)
         try:
-            self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+            self.update(param.writable_master(), param.grad_buffer(), state, self.lr * param.lr_scale)
         except BaseException:
             state.counter[0] -= 1
             raise
@@ -219,6 +236,9 @@ class SGD(Optimizer):
     """
 
     recordable = True
+    momentum: float
+    nesterov: bool
+    weight_decay: float
 
     def __init__(
         self,
@@ -251,6 +271,9 @@ class Adam(Optimizer):
 
     recordable = True
     decoupled = False  # whether the weights decay directly (AdamW) instead of through the gradient
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
 
     def __init__(
         self,
@@ -305,6 +328,11 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
+    alpha: float
+    eps: float
+    weight_decay: float
+    momentum: float
+    centered: bool
 
     def __init__(
         self,
@@ -331,6 +359,12 @@ class RMSprop(Optimizer):
         mean = state.array("mean", value) if self.centered else None
         buffer = state.array("buffer", value) if self.momentum else None
         ops.rmsprop(grad, hyper, state.array("v", value), mean, buffer, value)
+
+
+def _holds_parameters(value: object) -> bool:
+    """Whether `value` is a model, a parameter, or several parameters, perhaps in groups as in PyTorch."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(item, (Noted, Generator, dict)) for item in items)
 
 
 def _below_one(value: float, name: str) -> float:

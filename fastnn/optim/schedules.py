@@ -9,6 +9,7 @@ without Python. The factors equal those of PyTorch's schedulers of similar names
 from __future__ import annotations
 
 import math
+import typing as _typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._attributes import Declared
+from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
 from fastnn._validation import Array, in_range, positive_int
 from fastnn.history import better
 
@@ -28,7 +31,7 @@ class Length:
     per_epoch: int | None
 
 
-class Schedule(ABC):
+class Schedule(Declared, ABC):
     """Base class of all schedules. A subclass defines `factor`, and declares which lengths it needs.
 
     The learning rate of update 0, 1, ... is `factor(update, length)` times the value of `optimizer.lr` at the
@@ -37,6 +40,8 @@ class Schedule(ABC):
 
     needs_updates = False  # `length.updates`
     needs_epochs = False  # `length.per_epoch`
+
+    _hints = SCHEDULE_ATTRIBUTES
 
     @abstractmethod
     def factor(self, update: int, length: Length) -> float:
@@ -62,7 +67,7 @@ class Schedule(ABC):
                 f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
             )
 
-    def end_epoch(self, values: Mapping[str, float]) -> None:  # noqa: B027 (most schedules ignore it)
+    def end_epoch(self, values: Mapping[str, float]) -> None:
         """Called after every epoch with the values added to the history: losses and metrics by name."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -214,6 +219,12 @@ class Plateau(Schedule):
     `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value.
     """
 
+    monitor: str
+    gamma: float
+    patience: int
+    threshold: float
+    mode: str
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -312,3 +323,9 @@ class Rates:
         """Pass the losses and metrics of an epoch to the schedule."""
         self.schedule.end_epoch(values)
         self._kept = np.empty(0)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

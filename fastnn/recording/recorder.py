@@ -118,7 +118,7 @@ class Recorder:
         def forward() -> None:
             nonlocal layer_backward
             # A copy, since the layer may keep its input, and the next step overwrites the buffer.
-            y, layer_backward = layer.forward(x.copy(), train=train)
+            y, layer_backward = checked_forward(layer, x.copy(), train)
             output.take(y)
 
         self.callback(forward)
@@ -195,11 +195,20 @@ def calls_python(layer: object) -> bool:
     return any(calls_python(item) for item in held if hasattr(item, "recordable"))
 
 
+def checked_forward(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
+    """Run `layer.forward(x, train=train)`. Raises TypeError unless it returns a pair."""
+    result = layer.forward(x, train=train)
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = type(result).__name__
+        raise TypeError(f"{type(layer).__name__}.forward must return a pair (y, backward), not {got}")
+    return result
+
+
 def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
     """Run `layer.forward(x, train=train)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(layer):
-        return layer.forward(x, train=train)
+        return checked_forward(layer, x, train)
     assert isinstance(recorder, Recorder)
     return recorder.call_layer(layer, x, train)
 

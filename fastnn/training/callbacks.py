@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._attributes import Declared
+from fastnn._foreign_names import TRAINING_ATTRIBUTES
 from fastnn._validation import Array, in_range
 from fastnn.history import History, better
 from fastnn.layers import Layer
@@ -18,12 +20,23 @@ from fastnn.training.samples import Samples
 from fastnn.training.trainer import Trainer
 
 
-class Training:
+class Training(Declared):
     """A running training, as callbacks see it.
 
     `epoch` counts from 0, `updates` counts over all epochs. Callbacks are called between updates, so they may
     evaluate and save the model, make predictions, and change `optimizer.lr`.
     """
+
+    trainer: Trainer
+    samples: Samples
+    history: History
+    callbacks: list[Callback]
+    epochs: int
+    epoch: int
+    done: int
+    reason: str | None
+    resumable: bool
+    _hints = TRAINING_ATTRIBUTES
 
     def __init__(
         self,
@@ -40,7 +53,7 @@ class Training:
         self.epochs = epochs
         self.epoch = 0
         self.done = 0  # updates made in this epoch
-        self.reason: str | None = None
+        self.reason = None
         # Whether a checkpoint may be written now: not in the middle of an update or of the end of an epoch.
         self.resumable = True
 
@@ -72,7 +85,7 @@ class Training:
             getattr(callback, event)(self, *details)
 
 
-class Callback:
+class Callback(Declared):
     """Base class of callbacks: a subclass overrides the methods it needs.
 
     Unless a callback overrides `on_update`, many updates run at once without Python.
@@ -103,6 +116,8 @@ class Callback:
 
 class _AfterEpoch(Callback):
     """Calls a plain function after every epoch."""
+
+    function: Callable[[Training], object]
 
     def __init__(self, function: Callable[[Training], object]) -> None:
         self.function = function
@@ -138,6 +153,12 @@ class EarlyStopping(Callback):
     weights of its best epoch; with `ema` these are the averaged weights, which were evaluated. Raises
     ValueError for a name that "auto" does not know.
     """
+
+    monitor: str
+    patience: int
+    min_delta: float
+    mode: str
+    restore_best: bool
 
     def __init__(
         self,

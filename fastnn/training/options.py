@@ -28,8 +28,9 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
+from fastnn._attributes import Declared
 from fastnn._validation import choose, in_range
 from fastnn.augment import Augmentation, Together
 from fastnn.optim.clipping import clipping_bound
@@ -107,7 +108,7 @@ def option(
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TrainingOptions:
+class TrainingOptions(Declared):
     """How updates are made. Every assignment is checked; a rejected value changes nothing.
 
     Raises ValueError or TypeError for an invalid value, TypeError for an unknown option.
@@ -149,12 +150,14 @@ class TrainingOptions:
     ema: float | EMA | None = field(default=None, metadata=option(_optional(_ema)))
     """Exponential moving average of the weights: an `EMA` or a decay."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        check = _CHECKS.get(name)
-        if check is not None:
-            value = check(value, name)
-            self._apply_option(name, value)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = _CHECKS.get(name)
+            if check is not None:
+                value = check(value, name)
+                self._apply_option(name, value)
+            super().__setattr__(name, value)
 
     def _apply_option(self, name: str, value: Any) -> None:
         """Act on the checked value of an option just before it is stored; an error rejects it."""

@@ -23,6 +23,7 @@ from fastnn.param import Buffer, Param
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
 from fastnn.recording.recorder import Arena, Recorder, declares_recordable
+from fastnn.states import held_by
 
 # Python regains control after this many seconds of steps, for Ctrl-C and the progress bar.
 RUN_SECONDS = 0.05
@@ -189,6 +190,8 @@ class Plans:
 
         Returns the loss.
         """
+        for held in held_by(trainer.model).values():
+            held.writable_master()  # before the recorder sees the address
         recorder = Recorder(self._arena)
         key, settings = trainer.plan_key, _settings_of_all(trainer, [])
         with record_with(recorder):

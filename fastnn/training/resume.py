@@ -227,7 +227,7 @@ class _Frozen:
 def _own_arrays(training: Training) -> dict[str, Array]:
     """The arrays that a training changes, without the state of its stateful parts."""
     trainer, model = training.trainer, training.model
-    found = {f"model/{name}": held.master for name, held in held_by(model).items()}
+    found = {f"model/{name}": held.writable_master() for name, held in held_by(model).items()}
     found |= {f"random/{number}": state for number, state in enumerate(model.random_states())}
     return {**found, **trainer.states()}
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, count_nonfinite, features, in_range, same_length
+from fastnn._validation import Array, count_nonfinite, features, in_range, same_length, warn
 from fastnn.augment import Together
 from fastnn.gather import gather_rows, gather_targets
-from fastnn.layers import Layer
+from fastnn.layers import Layer, Sigmoid, Softmax
+from fastnn.layers.base import last_layer
 from fastnn.losses import Loss
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
@@ -53,10 +54,22 @@ class Samples:
         return f'{values} NaN or inf: repair or drop those samples, or pass on_nonfinite="ignore"'
 
 
-def check_model(model: Layer) -> None:
-    """Raise TypeError unless `model` is a layer."""
+def check_model(model: Layer) -> Layer:
+    """Return `model`. Raises TypeError unless it is a layer."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
+    return model
+
+
+def warn_if_not_logits(model: Layer, loss: Loss) -> None:
+    """Warn if the model ends with the activation that the loss applies itself."""
+    last = last_layer(model)
+    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
+        own = "sigmoid" if loss.binary else "softmax"
+        warn(
+            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
+            "will be slower and less accurate; remove that layer"
+        )
 
 
 def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:

@@ -7,18 +7,19 @@ import math
 from collections.abc import Callable, Hashable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._validation import Array, positive_int, warn
+from fastnn._foreign_names import TRAINER_ATTRIBUTES
+from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
-from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
+from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile, profile_plan
 from fastnn.optim.clipping import clip_norm, clip_value
@@ -36,7 +37,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
-from fastnn.training.samples import Samples, check_data, check_model
+from fastnn.training.samples import Samples, check_data, check_model, warn_if_not_logits
 
 T = TypeVar("T")
 
@@ -46,6 +47,13 @@ RANDOM_LAYER, AUGMENTATION = 1, 2
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
+
+# How an assigned value of these attributes is checked and converted.
+CHECKED: dict[str, Callable[[Any], object]] = {
+    "model": check_model,
+    "loss": reducing_loss,
+    "optimizer": optimizer_of,
+}
 
 
 class NonFiniteError(FloatingPointError):
@@ -76,7 +84,16 @@ class Trainer(TrainingOptions):
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
     ema: EMA | None  # a decay has become an EMA
+    rates: Rates | None
+    key: int
+    augment_state: Array
+    plan_key: tuple[object, ...]
+    _step_lock: StepLock
+    _hints = TRAINER_ATTRIBUTES
 
     @takes_options
     def __init__(
@@ -90,11 +107,10 @@ class Trainer(TrainingOptions):
         updates_per_epoch: int | None = None,
         **options: Unpack[TrainingKeywords],
     ) -> None:
-        check_model(model)
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.rates: Rates | None = None
+        self.rates = None
         self._length = Length(total_updates, updates_per_epoch)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
@@ -106,18 +122,28 @@ class Trainer(TrainingOptions):
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        _warn_if_not_logits(model, self.loss)
+        warn_if_not_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
-        self.plan_key: tuple[object, ...] = ()
+        self.plan_key = ()
         self._update_plan_key()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name == "model":
-            self._step_lock = StepLock(value)
-        if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
-            self._update_plan_key()
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = CHECKED.get(name)
+            super().__setattr__(name, value if check is None else check(value))
+            if name == "model":
+                self._step_lock = StepLock(value)
+            if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
+                self._update_plan_key()
+
+    # Counters are read-only after joblib has mapped them from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._memory = {name: writable(array) for name, array in self._memory.items()}
+        self._updates, self._correct = writable(self._updates), writable(self._correct)
+        self.augment_state = writable(self.augment_state)
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
@@ -368,16 +394,3 @@ def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
         for samples in data:
             if samples is not None and (message := samples.nonfinite_message()):
                 raise NonFiniteError(message)
-
-
-def _warn_if_not_logits(model: Layer, loss: Loss) -> None:
-    """Warn if the model ends with the activation that the loss applies itself."""
-    last = model
-    while isinstance(last, Sequential) and last.layers:
-        last = last.layers[-1]
-    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
-        own = "sigmoid" if loss.binary else "softmax"
-        warn(
-            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
-            "will be slower and less accurate; remove that layer"
-        )

@@ -67,14 +67,19 @@ class GradientWatch(Callback):
     Bengio 2010 (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
     """
 
+    silent: bool
+    updates: list[int]
+    norms: dict[str, list[float]]
+    found: dict[str, str]
+
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
         self._reset()
 
     def _reset(self) -> None:
-        self.updates: list[int] = []
-        self.norms: dict[str, list[float]] = {}
-        self.found: dict[str, str] = {}
+        self.updates = []
+        self.norms = {}
+        self.found = {}
 
     def on_train_begin(self, training: Training) -> None:
         if training.updates == 0:

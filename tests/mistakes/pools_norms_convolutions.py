@@ -177,7 +177,7 @@ MISTAKES = (
     Mistake(
         "failed eager step moves the running moments",
         "fastnn/layers/base.py",
-        "return [*self.random_states(), *(buffer.master for buffer in self.buffers())]",
+        "return [*self.random_states(), *(buffer.writable_master() for buffer in self.buffers())]",
         "return [*self.random_states()]",
         (LAYERS, MOMENTS),
     ),

@@ -130,7 +130,7 @@ MISTAKES = (
     Mistake(
         "the model keeps the averages",
         "fastnn/optim/ema.py",
-        "                holder.master[...] = own[name]\n",
+        "                holder.writable_master()[...] = own[name]\n",
         "                pass\n",
         (CLIPPING,),
     ),
