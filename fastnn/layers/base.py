@@ -39,6 +39,11 @@ class Layer(Noted):
         """Return the output shape of one sample for its input shape. Raises ValueError if it does not fit."""
         return shape
 
+    def smallest_batch(self, shape: Shape | None) -> int:
+        """Return the fewest samples of `shape` (None: unknown) that a batch may have in training."""
+        children = (value for _, value in self._named_values() if isinstance(value, Layer))
+        return max((child.smallest_batch(None) for child in children), default=1)
+
     def flop(self, shape: Shape) -> int:
         """Return the FLOP of the forward pass at inference for one sample of `shape`.
 

@@ -17,8 +17,8 @@ MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
-        "if self.writer is not None and training.resumable:",
-        "if self.writer is not None:",
+        "if isinstance(error, KeyboardInterrupt) and self.writer is not None and training.resumable:",
+        "if isinstance(error, KeyboardInterrupt) and self.writer is not None:",
         (EDGES,),
     ),
     Mistake(
