@@ -43,6 +43,11 @@ class Schedule(ABC):
         """The value of an epoch that `end_epoch` reads, which `fit` checks at its start; None for none."""
         return None
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the factors do not depend on the training, so that `fit` can check them at its start."""
+        return type(self).begin is Schedule.begin and type(self).end_epoch is Schedule.end_epoch
+
     def begin(self) -> None:  # noqa: B027 (most schedules have no state)
         """Called at the beginning of every training: forget what an earlier training left."""
 
@@ -52,7 +57,7 @@ class Schedule(ABC):
 
     def factors(self, first: int, count: int, length: Length) -> Array:
         """Return the factors of updates first, first + 1, ..., float64 (count,)."""
-        factors = np.array([self.factor(first + i, length) for i in range(count)], np.float64)
+        factors = np.array([self._factor_or_inf(first + i, length) for i in range(count)], np.float64)
         if not (np.isfinite(factors) & (factors >= 0)).all():
             wrong = int(np.argmin(np.isfinite(factors) & (factors >= 0)))
             raise ValueError(
@@ -60,6 +65,12 @@ class Schedule(ABC):
                 "finite and at least 0"
             )
         return factors
+
+    def _factor_or_inf(self, update: int, length: Length) -> float:
+        try:
+            return self.factor(update, length)
+        except OverflowError:  # of a power
+            return math.inf
 
     def check(self, length: Length) -> None:
         """Raise ValueError if the schedule needs a length that is unknown."""
@@ -211,6 +222,10 @@ class Warmup(Schedule):
     @property
     def monitored(self) -> str | None:
         return None if self.then is None else self.then.monitored
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.then is None or self.then.is_fixed
 
     def begin(self) -> None:
         if self.then is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -72,10 +72,12 @@ class Training:
             getattr(callback, event)(self, *details)
 
     def tell_exception(self, error: BaseException) -> None:
-        """Call `on_exception` of all callbacks, in order, also if one of them raises."""
-        with ExitStack() as calls:
-            for callback in reversed(self.callbacks):
-                calls.callback(callback.on_exception, self, error)
+        """Call `on_exception` of all callbacks, in order; what they raise becomes a note of `error`."""
+        for callback in self.callbacks:
+            try:
+                callback.on_exception(self, error)
+            except Exception as another:
+                error.add_note(f"then {callback!r} raised {type(another).__name__}: {another}")
 
 
 class Callback:

@@ -83,11 +83,11 @@ def check_metrics(
             try:
                 evaluate_samples(model, loss, validation, metrics={name: metric})
             except Exception as error:
-                outputs = model.output_shape(validation.x.shape[1:])
+                outputs = ", ".join(map(str, ("N", *model.output_shape(validation.x.shape[1:]))))
+                targets = ", ".join(map(str, ("N", *validation.target.shape[1:])))
                 raise ValueError(
-                    f"the metric {name!r} cannot be computed from outputs {('N', *outputs)} and targets "
-                    f"{('N', *validation.target.shape[1:])} {validation.target.dtype}: "
-                    f"{type(error).__name__}: {error}"
+                    f"the metric {name!r} cannot be computed from outputs ({outputs}) and targets "
+                    f"({targets}) of {validation.target.dtype}: {type(error).__name__}: {error}"
                 ) from error
 
 
@@ -126,7 +126,7 @@ def check_schedule(schedule: Schedule | None, updates: int, per_epoch: int) -> N
     if schedule is not None:
         length = Length(updates, per_epoch)
         schedule.check(length)
-        if schedule.monitored is None:  # otherwise the factors depend on the training
+        if schedule.is_fixed:
             schedule.factors(0, updates, length)
 
 

@@ -39,6 +39,21 @@ for _names, _here in {
 }.items():
     OTHER_SPELLINGS |= dict.fromkeys(_names.split(), _here)
 
+# The keywords among them that only `fit` has.
+OF_FIT = frozenset(
+    (
+        "validation",
+        "epochs",
+        "batch_size",
+        "callbacks",
+        "metrics",
+        "history",
+        "progress",
+        "order",
+        "checkpoint",
+    )
+)
+
 
 def check_names(what: str, keywords: Mapping[str, object], known: Sequence[str]) -> None:
     """Raise TypeError for the first unknown keyword, with its name here or the nearest known one."""
@@ -49,7 +64,8 @@ def check_names(what: str, keywords: Mapping[str, object], known: Sequence[str])
 
         close = difflib.get_close_matches(name, known, n=1)
         if here := OTHER_SPELLINGS.get(name):
-            hint = f"pass {here}"
+            keyword = here.partition("=")[0].partition(",")[0]
+            hint = f"fn.fit takes {here}" if keyword in OF_FIT and keyword not in known else f"pass {here}"
         else:
             hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
         raise TypeError(f"{what}() got an unexpected keyword argument {name!r}: {hint}")

@@ -63,8 +63,9 @@ class GradientWatch(Callback):
     - "dead": at least half of the units of a ReLU layer are 0 for each of 2,048 samples.
 
     `fit` adds a watch of its own, which checks the gradients when that costs less than 1 % (after 25,600
-    samples, and each time their number has doubled) or when the loss is stuck or grows. See Glorot and
-    Bengio 2010 (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
+    samples, and each time their number has doubled), and when the loss grows or is that of a guessing net. A
+    watch starts afresh with every call of `fit`, also of one that resumes. See Glorot and Bengio 2010
+    (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
     """
 
     def __init__(self, *, silent: bool = False) -> None:
@@ -77,17 +78,16 @@ class GradientWatch(Callback):
         self.found: dict[str, str] = {}
 
     def on_train_begin(self, training: Training) -> None:
-        if training.updates == 0:
-            self._reset()
+        self._reset()
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
         problems = {"stuck": _stuck(training), "diverged": _diverged(training)}
         self._report(problems)
-        if self.is_check_due(training, any(problems.values())):
+        if self.is_check_due(training, any(problems.values()) or _guesses(training)):
             self._check(training)
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
-        """Whether to check the gradients now; `suspicious`: the loss does not decrease."""
+        """Whether to check the gradients now; `suspicious`: the loss grows or is that of a guessing net."""
         return True
 
     def _check(self, training: Training) -> None:
@@ -115,15 +115,17 @@ class GradientWatch(Callback):
 class SparingWatch(GradientWatch):
     """The default watch of `fit`: it checks the gradients where that costs next to nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def _reset(self) -> None:
+        super()._reset()
         self._next = BETWEEN_CHECKS
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
         if calls_python(training.model) or not declares_recordable(training.trainer.loss):
             return False  # layers and losses of users may count their calls, or take long
         seen = (training.epoch + 1) * len(training.samples)
-        if seen < self._next and not (suspicious and not self.updates):
+        # A suspicious loss is checked the first time, and at the end: the ReLUs may have died in between.
+        is_last = training.epoch + 1 == training.epochs
+        if seen < self._next and not (suspicious and (is_last or not self.updates)):
             return False
         self._next = 2 * seen
         return True
@@ -184,25 +186,51 @@ def _class_fractions(target: Array, classes: int) -> Array | None:
     return counts / counts.sum()  # type: ignore[no-any-return]
 
 
+def _losses(training: Training) -> list[float]:
+    """The losses of the updates of this training; the history may begin with those of an earlier one."""
+    losses = training.history.updates["loss"]
+    return losses[max(len(losses) - training.updates, 0) :]
+
+
 def _first_and_last(training: Training) -> tuple[float, float] | None:
     """The mean loss of the first and of the last PATIENCE updates; None if there are too few."""
-    losses = training.history.updates["loss"]
+    losses = _losses(training)
     if len(losses) < 2 * PATIENCE:
         return None
     return float(np.mean(losses[:PATIENCE])), float(np.mean(losses[-PATIENCE:]))
 
 
-def _stuck(training: Training) -> str | None:
-    loss, samples, means = training.trainer.loss, training.samples, _first_and_last(training)
-    if means is None or type(loss) is not CrossEntropy:
+def _loss_of_guessing(training: Training) -> tuple[float, float, int] | None:
+    """The cross-entropy of guessing by the class frequencies, of guessing uniformly; the number of classes.
+
+    None if the loss is not a plain cross-entropy of several classes.
+    """
+    loss, samples = training.trainer.loss, training.samples
+    if type(loss) is not CrossEntropy:
         return None
     if loss.reduction != "mean" or loss.weight is not None or loss.label_smoothing:
         return None
     fractions = _class_fractions(samples.target, training.model.output_shape(samples.x.shape[1:])[0])
     if fractions is None or len(fractions) < 2:
         return None
-    uniform, present = math.log(len(fractions)), fractions[fractions > 0]
-    low = -float(np.sum(present * np.log(present))) * (1 - AS_GUESSED)
+    present = fractions[fractions > 0]
+    return -float(np.sum(present * np.log(present))), math.log(len(fractions)), len(fractions)
+
+
+def _guesses(training: Training) -> bool:
+    """Whether the mean loss of the last PATIENCE updates is no better than guessing by the frequencies."""
+    losses, guessing = _losses(training), _loss_of_guessing(training)
+    if guessing is None or len(losses) < PATIENCE or guessing[0] == 0:
+        return False
+    return float(np.mean(losses[-PATIENCE:])) >= guessing[0] * (1 - AS_GUESSED)
+
+
+def _stuck(training: Training) -> str | None:
+    means, guessing = _first_and_last(training), _loss_of_guessing(training)
+    if means is None or guessing is None:
+        return None
+    entropy, uniform, classes = guessing
+    low = entropy * (1 - AS_GUESSED)
     if not all(low <= mean <= uniform * (1 + AS_GUESSED) for mean in means):
         return None
     # With rare classes, ln(classes) is well above the entropy: the loss has fallen from one to the other.
@@ -210,7 +238,7 @@ def _stuck(training: Training) -> str | None:
         return None
     return (
         f"the loss was {means[0]:.4g} at the start and is {means[1]:.4g} after {training.updates:,} updates; "
-        f"a guessing net has ln({len(fractions)}) = {uniform:.4g}, so it has learned nothing yet. Raise the "
+        f"a guessing net has ln({classes}) = {uniform:.4g}, so it has learned nothing yet. Raise the "
         f"learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
         '"he_uniform"), and check that the labels belong to their samples'
     )
