@@ -143,8 +143,8 @@ class Loop:
             if trainer.rates is not None:
                 trainer.rates.end_epoch(values)
             training.history.add_epoch(values)
-            training.tell("on_epoch_end", values)
             self.progress.report(training.epoch, values)
+            training.tell("on_epoch_end", values)
             training.epoch, training.done = training.epoch + 1, 0
             training.resumable = True
         if self.writer is not None:

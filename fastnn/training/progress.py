@@ -37,7 +37,7 @@ class Progress:
 
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
         """Print a line with the values of an epoch."""
-        if not self._shows_lines:
+        if not self._shows_lines or sys.stderr is None:  # print would take the output stream instead
             return
         now = time.perf_counter()
         listed = "  ".join(f"{name} {value:.4g}" for name, value in values.items())

@@ -127,7 +127,7 @@ class SparingWatch(GradientWatch):
         is_last = training.epoch + 1 == training.epochs
         if seen < self._next and not (suspicious and (is_last or not self.updates)):
             return False
-        self._next = 2 * seen
+        self._next = max(2 * seen, BETWEEN_CHECKS)
         return True
 
 
