@@ -121,7 +121,8 @@ def fit(
     description = {} if checkpoint is None else run.description()
     saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
     try:
-        check_finite([run.samples, run.validation], how.on_nonfinite)
+        check_finite(run.samples, how.on_nonfinite)
+        check_finite(run.validation, how.on_nonfinite, "validation data: ")
     except NonFiniteError as error:
         if how.on_nonfinite == "raise":
             raise

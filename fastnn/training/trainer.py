@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
@@ -217,7 +217,7 @@ class Trainer(TrainingOptions):
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
-        check_finite([samples], self.on_nonfinite)
+        check_finite(samples, self.on_nonfinite)
         self.check_images(samples)
         if not self._uses_plans():
             return float(self._update(samples)[0])
@@ -369,12 +369,13 @@ def _nonfinite_message(what: str, number: float, update: int) -> str:
     )
 
 
-def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
-    """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored."""
-    if on_nonfinite != "ignore":
-        for samples in data:
-            if samples is not None and (message := samples.nonfinite_message()):
-                raise NonFiniteError(message)
+def check_finite(samples: Samples | None, on_nonfinite: str, which: str = "") -> None:
+    """Raise `NonFiniteError` if the data contain NaN or inf, unless that is to be ignored.
+
+    The message begins with `which`.
+    """
+    if samples is not None and on_nonfinite != "ignore" and (message := samples.nonfinite_message()):
+        raise NonFiniteError(which + message)
 
 
 def _warn_if_not_logits(model: Layer, loss: Loss) -> None:

@@ -79,11 +79,12 @@ class GradientWatch(Callback):
 
     def on_train_begin(self, training: Training) -> None:
         self._reset()
+        self._guessing = _loss_of_guessing(training)
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        problems = {"stuck": _stuck(training), "diverged": _diverged(training)}
+        problems = {"stuck": _stuck(training, self._guessing), "diverged": _diverged(training)}
         self._report(problems)
-        if self.is_check_due(training, any(problems.values()) or _guesses(training)):
+        if self.is_check_due(training, any(problems.values()) or _guesses(training, self._guessing)):
             self._check(training)
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
@@ -186,25 +187,38 @@ def _class_fractions(target: Array, classes: int) -> Array | None:
     return counts / counts.sum()  # type: ignore[no-any-return]
 
 
-def _losses(training: Training) -> list[float]:
-    """The losses of the updates of this training; the history may begin with those of an earlier one."""
-    losses = training.history.updates["loss"]
-    return losses[max(len(losses) - training.updates, 0) :]
+def _last(training: Training) -> float | None:
+    """The mean loss of the last PATIENCE updates of this training; None if there are too few."""
+    if training.updates < PATIENCE:
+        return None
+    return sum(training.history.updates["loss"][-PATIENCE:]) / PATIENCE
 
 
 def _first_and_last(training: Training) -> tuple[float, float] | None:
-    """The mean loss of the first and of the last PATIENCE updates; None if there are too few."""
-    losses = _losses(training)
-    if len(losses) < 2 * PATIENCE:
-        return None
-    return float(np.mean(losses[:PATIENCE])), float(np.mean(losses[-PATIENCE:]))
+    """The mean loss of the first and of the last PATIENCE updates; None if there are too few.
 
-
-def _loss_of_guessing(training: Training) -> tuple[float, float, int] | None:
-    """The cross-entropy of guessing by the class frequencies, of guessing uniformly; the number of classes.
-
-    None if the loss is not a plain cross-entropy of several classes.
+    They are updates of this training, but the history may begin with those of an earlier one.
     """
+    last = _last(training)
+    if last is None or training.updates < 2 * PATIENCE:
+        return None
+    losses = training.history.updates["loss"]
+    start = len(losses) - training.updates
+    return sum(losses[start : start + PATIENCE]) / PATIENCE, last
+
+
+class Guessing(NamedTuple):
+    """The cross-entropy of nets that have learned nothing."""
+
+    by_frequency: float
+    """The entropy of the labels: every output has the frequency of its class."""
+    uniform: float
+    """ln(classes): all outputs are equal."""
+    classes: int
+
+
+def _loss_of_guessing(training: Training) -> Guessing | None:
+    """The loss of guessing; None if the loss is not a plain cross-entropy of several classes."""
     loss, samples = training.trainer.loss, training.samples
     if type(loss) is not CrossEntropy:
         return None
@@ -214,32 +228,31 @@ def _loss_of_guessing(training: Training) -> tuple[float, float, int] | None:
     if fractions is None or len(fractions) < 2:
         return None
     present = fractions[fractions > 0]
-    return -float(np.sum(present * np.log(present))), math.log(len(fractions)), len(fractions)
+    return Guessing(-float(np.sum(present * np.log(present))), math.log(len(fractions)), len(fractions))
 
 
-def _guesses(training: Training) -> bool:
-    """Whether the mean loss of the last PATIENCE updates is no better than guessing by the frequencies."""
-    losses, guessing = _losses(training), _loss_of_guessing(training)
-    if guessing is None or len(losses) < PATIENCE or guessing[0] == 0:
+def _guesses(training: Training, guessing: Guessing | None) -> bool:
+    """Whether the loss is no better than that of guessing by the class frequencies."""
+    last = _last(training)
+    if last is None or guessing is None or guessing.by_frequency == 0:
         return False
-    return float(np.mean(losses[-PATIENCE:])) >= guessing[0] * (1 - AS_GUESSED)
+    return last >= guessing.by_frequency * (1 - AS_GUESSED)
 
 
-def _stuck(training: Training) -> str | None:
-    means, guessing = _first_and_last(training), _loss_of_guessing(training)
+def _stuck(training: Training, guessing: Guessing | None) -> str | None:
+    means = _first_and_last(training)
     if means is None or guessing is None:
         return None
-    entropy, uniform, classes = guessing
-    low = entropy * (1 - AS_GUESSED)
-    if not all(low <= mean <= uniform * (1 + AS_GUESSED) for mean in means):
+    low, high = guessing.by_frequency * (1 - AS_GUESSED), guessing.uniform * (1 + AS_GUESSED)
+    if not all(low <= mean <= high for mean in means):
         return None
     # With rare classes, ln(classes) is well above the entropy: the loss has fallen from one to the other.
     if means[1] < means[0] * (1 - AS_GUESSED):
         return None
     return (
         f"the loss was {means[0]:.4g} at the start and is {means[1]:.4g} after {training.updates:,} updates; "
-        f"a guessing net has ln({classes}) = {uniform:.4g}, so it has learned nothing yet. Raise the "
-        f"learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
+        f"a guessing net has ln({guessing.classes}) = {guessing.uniform:.4g}, so it has learned nothing yet. "
+        f"Raise the learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
         '"he_uniform"), and check that the labels belong to their samples'
     )
 

@@ -122,7 +122,7 @@ MISTAKES = (
     Mistake(
         "guessing net not checked for dead ReLUs",
         "fastnn/training/watch.py",
-        "any(problems.values()) or _guesses(training)",
+        "any(problems.values()) or _guesses(training, self._guessing)",
         "any(problems.values())",
         (WATCH,),
     ),

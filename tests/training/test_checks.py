@@ -203,7 +203,7 @@ BAD_CALLS = {
         "accuracy is not defined",
     ),
     "nan": ({"data": (NAN, Y)}, "1 value of the data is NaN"),
-    "nan in validation": ({"validation": (NAN, Y)}, "1 value of the data is NaN"),
+    "nan in validation": ({"validation": (NAN, Y)}, "validation data: 1 value of the data is NaN"),
     "seed": ({"seed": -1, "ema": 0.9}, "a seed must be"),
     "history": ({"history": {}}, "history must be an fn.History"),
     "resume": ({"resume": True}, "needs the checkpoint to resume from"),
