@@ -41,8 +41,11 @@ class Layer(Noted):
 
     def smallest_batch(self, shape: Shape | None) -> int:
         """Return the fewest samples of `shape` (None: unknown) that a batch may have in training."""
-        children = (value for _, value in self._named_values() if isinstance(value, Layer))
-        return max((child.smallest_batch(None) for child in children), default=1)
+        values = (value for _, value in self._named_values())
+        held = (
+            item for value in values for item in (value if isinstance(value, (tuple, list)) else (value,))
+        )
+        return max((item.smallest_batch(None) for item in held if isinstance(item, Layer)), default=1)
 
     def flop(self, shape: Shape) -> int:
         """Return the FLOP of the forward pass at inference for one sample of `shape`.

@@ -144,6 +144,8 @@ def check_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> None:
 
     Folders of the path may be missing.
     """
+    if resume not in (True, False, "auto"):
+        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
     if checkpoint is None:
         if resume is True:
             raise ValueError("resume=True needs the checkpoint to resume from: pass checkpoint=path")

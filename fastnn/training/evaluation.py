@@ -52,6 +52,8 @@ def pairs_of(metrics: Metrics) -> list[tuple[str, Any]]:
     if isinstance(metrics, Mapping):
         return list(metrics.items())
     several = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    if not isinstance(several, Iterable):
+        raise TypeError(f"metrics must be functions (outputs, targets) -> float, or names, not {metrics!r}")
     return [(m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__), m) for m in several]
 
 

@@ -206,6 +206,9 @@ def test_early_stopping_names_the_missing_curve():
     for options in ({"patience": -1}, {"min_delta": -1}, {"mode": "best"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             fn.EarlyStopping(**options)
+    for make in (fn.EarlyStopping, fn.schedules.Plateau):
+        with pytest.raises(TypeError, match="monitor must be the name of a curve, such as 'val_loss', not 3"):
+            make(3)
 
 
 # --- metrics ---

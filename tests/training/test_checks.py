@@ -91,7 +91,17 @@ class Wrapped(fn.Layer):
         return self.inner.forward(x, train=train)
 
 
-@pytest.mark.parametrize("wrap", [Wrapped, fn.Residual, fn.Sequential])
+class Several(fn.Layer):
+    """A user's layer that holds a list of layers."""
+
+    def __init__(self, *layers):
+        self.chain = list(layers)
+
+    def forward(self, x, *, train=False):
+        return self.chain[0].forward(x, train=train)
+
+
+@pytest.mark.parametrize("wrap", [Wrapped, Several, fn.Residual, fn.Sequential])
 def test_batch_norm_inside_other_layers_is_found(wrap):
     sizes = Sizes()
     fn.fit(fn.Sequential(sizes, wrap(fn.BatchNorm1d(6)), fn.Linear(6, 3)), data(), watch=False)
@@ -186,6 +196,7 @@ BAD_CALLS = {
     "metrics without validation": ({"metrics": ["f1"]}, "the metrics f1 are computed on validation data"),
     "unknown metric": ({"metrics": ["acc"]}, "'acc': choose one of loss, accuracy, f1, precision, recall"),
     "one unknown metric": ({"metrics": "auc"}, "unknown metric 'auc'"),
+    "number as metrics": ({"metrics": 3}, "metrics must be functions"),
     "metric class": ({"metrics": [dict], "validation": (X, Y)}, "must be a function"),
     "callback": ({"callbacks": 3}, "not 3"),
     "callback class": ({"callbacks": [fn.EarlyStopping]}, "parentheses"),
@@ -206,6 +217,7 @@ BAD_CALLS = {
     "nan in validation": ({"validation": (NAN, Y)}, "validation data: 1 value of the data is NaN"),
     "seed": ({"seed": -1, "ema": 0.9}, "a seed must be"),
     "history": ({"history": {}}, "history must be an fn.History"),
+    "how to resume": ({"resume": "always"}, "resume must be True, False or"),
     "resume": ({"resume": True}, "needs the checkpoint to resume from"),
     "checkpoint in a file": ({"checkpoint": f"{__file__}/c"}, "is not a folder"),
     "checkpoint is a folder": ({"checkpoint": "/"}, "is a folder"),
