@@ -76,6 +76,8 @@ def better(mode: str, monitor: str) -> str:
     does not know.
     """
     choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor must be the name of a curve, such as 'val_loss', not {monitor!r}")
     if mode != "auto":
         return mode
     larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))

@@ -6,6 +6,7 @@ is recorded; later ones are replayed.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any, Protocol
 
@@ -127,18 +128,29 @@ class _Prediction:
 _predictions: PerObject[_Prediction] = PerObject()
 
 
+def _unlock_after_fork() -> None:
+    """Replace the locks in a child process, where the threads that held them do not exist."""
+    for each in _predictions.values():
+        each.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     """The outputs for `x` by a recorded pass; None if there is none for such a batch."""
     found = _predictions.get(model)
     if found is None or found.output is None or found.version != changes.count or scale is not None:
         return None
-    if active_backend() != "aot" or not found.lock.acquire(blocking=False):
+    lock = found.lock
+    if active_backend() != "aot" or not lock.acquire(blocking=False):
         return None
     try:
         assert found.recorder is not None
         return found.output.copy() if found.recorder.plan.forward(x) else None
     finally:
-        found.lock.release()
+        lock.release()
 
 
 def _record_if_repeated(model: Predictor, rows: Array, scale: float | None) -> None:
@@ -149,8 +161,8 @@ def _record_if_repeated(model: Predictor, rows: Array, scale: float | None) -> N
     found = _predictions.get(model)
     if found is None or found.kind != kind or found.version != changes.count:
         _predictions.set(model, _Prediction(kind))
-    elif found.recorder is None and found.lock.acquire(blocking=False):
+    elif found.recorder is None and (lock := found.lock).acquire(blocking=False):
         try:
             found.record(model, rows)
         finally:
-            found.lock.release()
+            lock.release()

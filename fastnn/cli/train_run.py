@@ -152,6 +152,7 @@ def train(
                 **arguments,
                 history=history,
                 callbacks=[stopwatch],
+                progress="bar",  # `PrintedHistory` prints the lines
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
             seconds = stopwatch.seconds

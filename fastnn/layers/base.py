@@ -64,6 +64,14 @@ class Layer(Noted):
         """Return the output shape of one sample for its input shape. Raises ValueError if it does not fit."""
         return shape
 
+    def smallest_batch(self, shape: Shape | None) -> int:
+        """Return the fewest samples of `shape` (None: unknown) that a batch may have in training."""
+        values = (value for _, value in self._named_values())
+        held = (
+            item for value in values for item in (value if isinstance(value, (tuple, list)) else (value,))
+        )
+        return max((item.smallest_batch(None) for item in held if isinstance(item, Layer)), default=1)
+
     def flop(self, shape: Shape) -> int:
         """Return the FLOP of the forward pass at inference for one sample of `shape`.
 

@@ -51,6 +51,11 @@ class _BatchNorm(Layer):
             raise ValueError(f"{self} expects samples of shape ({expected}), got {shape}")
         return shape
 
+    def smallest_batch(self, shape: Shape | None) -> int:
+        # The variance needs two values per channel; of images of unknown size, one is taken to be enough.
+        values = len(self.axes) if shape is None else math.prod(shape[:-1])
+        return 1 if values > 1 else 2
+
     def flop(self, shape: Shape) -> int:
         # Per element: subtract the mean, multiply, add beta.
         return 3 * math.prod(self.output_shape(shape))
@@ -111,7 +116,8 @@ class BatchNorm1d(_BatchNorm):
     y = (x - mean) / sqrt(var + epsilon) gamma + beta. In training, mean and (biased) variance are those of
     the batch, and the running statistics are updated: running = (1 - momentum) running + momentum batch, with
     the unbiased variance, as in PyTorch. Otherwise the layer normalises with the running statistics. They are
-    buffers, which are saved with the weights. Training on a single sample raises ValueError.
+    buffers, which are saved with the weights. Training on a single sample raises ValueError; `fit` lets a
+    single last sample join the mini-batch before it.
 
     Args:
         channels: Number of features.

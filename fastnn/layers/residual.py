@@ -50,6 +50,9 @@ class Residual(Layer):
             )
         return outputs[0]
 
+    def smallest_batch(self, shape: Shape | None) -> int:
+        return max(path.smallest_batch(shape) for path in (self.branch, self.shortcut))
+
     def flop(self, shape: Shape) -> int:
         additions = math.prod(self.output_shape(shape))
         return self.branch.flop(shape) + self.shortcut.flop(shape) + additions

@@ -53,6 +53,13 @@ class Sequential(Layer):
     def output_shape(self, shape: Shape) -> Shape:
         return [shape, *self._shapes(shape)][-1]
 
+    def smallest_batch(self, shape: Shape | None) -> int:
+        if shape is None:
+            return super().smallest_batch(None)
+        inputs = [shape, *self._shapes(shape)]
+        batches = (layer.smallest_batch(own) for layer, own in zip(self.layers, inputs, strict=False))
+        return max(batches, default=1)
+
     def flop(self, shape: Shape) -> int:
         inputs = [shape, *self._shapes(shape)]
         return sum(layer.flop(own) for layer, own in zip(self.layers, inputs, strict=False))

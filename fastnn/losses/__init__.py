@@ -46,6 +46,24 @@ LOSSES: dict[str, type[Loss]] = {
     "binary_focal": BinaryFocal,
 }
 
+# Names of the same losses in Keras, PyTorch and scikit-learn, in lower case without "_" and "loss".
+OTHER_NAMES = {
+    **dict.fromkeys(
+        ("mse", "meansquarederror", "squared", "l2"), '"squared_error", which is half the square'
+    ),
+    **dict.fromkeys(
+        (
+            *("categoricalcrossentropy", "sparsecategoricalcrossentropy", "softmaxcrossentropy"),
+            *("crossentropy", "ce", "nll", "log", "softmax"),
+        ),
+        '"cross_entropy", which takes logits',
+    ),
+    **dict.fromkeys(
+        ("bce", "binarycrossentropy", "bcewithlogits", "sigmoidcrossentropy"),
+        '"binary_cross_entropy", which takes logits',
+    ),
+}
+
 
 def loss_function(loss: str | Loss) -> Loss:
     """Return the loss named `loss`, with its default arguments, or `loss` itself if it is an object.
@@ -56,6 +74,10 @@ def loss_function(loss: str | Loss) -> Loss:
         return loss
     if inspect.isclass(loss) and issubclass(loss, Loss):
         raise TypeError(f"pass an instance, {loss.__name__}(), not the class")
+    if isinstance(loss, str) and loss not in LOSSES:
+        plain = loss.lower().replace("_", "").replace(" ", "").replace("loss", "")
+        if plain in OTHER_NAMES:
+            raise ValueError(f"unknown loss {loss!r}: pass {OTHER_NAMES[plain]}")
     return choose(loss, LOSSES, "loss")()
 
 

@@ -13,44 +13,57 @@ from fastnn.training.callbacks import Training
 from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
+from fastnn.training.progress import Progress
 from fastnn.training.resume import CheckpointWriter
 from fastnn.training.samples import Samples
+from fastnn.training.trainer import NonFiniteError
 
 
 @dataclass(frozen=True)
 class Loop:
     """A training with everything that its loop needs.
 
-    `progress` shows a bar (None: when the error stream is a terminal); `writer` is None without checkpoints.
+    `sizes` are the sizes of the mini-batches of an epoch; `writer` is None without checkpoints.
     """
 
     training: Training
     validation: Samples | None
     metrics: Mapping[str, Metric]
-    batch_size: int
+    sizes: Array
     order: str
     writer: CheckpointWriter | None
-    progress: bool | None
+    progress: Progress
 
     def run(self) -> None:
         """Train for the remaining epochs."""
         training = self.training
         training.tell("on_train_begin")
         try:
-            while training.epoch < training.epochs and training.reason is None:
-                values = self._epoch()
-                if values is None:  # a callback stopped the training in the middle of the epoch
-                    break
-                self._end_epoch(values | self._validate())
-        except KeyboardInterrupt:
+            self._epochs()
+        except BaseException as error:
             # In the middle of an update the checkpoint before it stays: the training resumes from there.
-            if self.writer is not None and training.resumable:
+            if isinstance(error, KeyboardInterrupt) and self.writer is not None and training.resumable:
                 self.writer.save()
+            training.tell_exception(error)
             raise
         training.history.stopped = training.reason
         if self.writer is not None:
             self.writer.save()
         training.tell("on_train_end")
+
+    def _epochs(self) -> None:
+        training = self.training
+        while training.epoch < training.epochs and training.reason is None:
+            try:
+                values = self._epoch()
+            except NonFiniteError as error:
+                if training.trainer.on_nonfinite == "raise":  # a callback may have changed it
+                    raise
+                training.stop(str(error))  # the step that failed has changed nothing
+                return
+            if values is None:  # a callback stopped the training in the middle of the epoch
+                return
+            self._end_epoch(values | self._validate())
 
     def _epoch(self) -> dict[str, float] | None:
         """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.
@@ -63,7 +76,7 @@ class Loop:
             training.tell("on_epoch_begin")
             trainer.correct = 0
         decisions = decisions_of(trainer.model, trainer.loss, samples)
-        sizes = batch_sizes(len(order), self.batch_size)
+        sizes = self.sizes
         with ctrl_c_between_updates() as raise_if_interrupted:
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)
         if training.done < len(sizes):
@@ -82,16 +95,12 @@ class Loop:
         The progress bar must be created and destroyed inside this function, where Ctrl-C is held back: an
         interruption in the middle of its `__del__` would be lost.
         """
-        from tqdm import tqdm
-
         training = self.training
         one_by_one = training.watches_updates
-        title = f"epoch {training.epoch + 1}/{training.epochs}"
-        disable = None if self.progress is None else not self.progress
-        with tqdm(total=len(sizes), initial=training.done, desc=title, disable=disable, leave=False) as bar:
+        with self.progress.bar(training.epoch, len(sizes), training.done) as bar:
             while training.done < len(sizes) and training.reason is None:
                 done = training.done
-                # The last mini-batch may be shorter: it has a plan of its own.
+                # The last mini-batch may have another size: it has a plan of its own.
                 alike = 1 if one_by_one else np.count_nonzero(sizes[done:] == sizes[done])
                 rest = order[done * int(sizes[0]) :]
                 losses = np.empty(alike)
@@ -134,6 +143,7 @@ class Loop:
             if trainer.rates is not None:
                 trainer.rates.end_epoch(values)
             training.history.add_epoch(values)
+            self.progress.report(training.epoch, values)
             training.tell("on_epoch_end", values)
             training.epoch, training.done = training.epoch + 1, 0
             training.resumable = True
@@ -141,8 +151,14 @@ class Loop:
             self.writer.save_if_due()
 
 
-def batch_sizes(count: int, batch_size: int) -> Array:
-    """The sizes of the mini-batches of `count` samples; the last one may be smaller."""
+def batch_sizes(count: int, batch_size: int, smallest: int = 1) -> Array:
+    """The sizes of the mini-batches of `count` samples; the last one may be smaller.
+
+    A last one of fewer than `smallest` samples joins the one before it.
+    """
     sizes = np.full(-(-count // batch_size), batch_size)
     sizes[-1] = count - (len(sizes) - 1) * batch_size
+    if len(sizes) > 1 and sizes[-1] < smallest:
+        sizes[-2] += sizes[-1]
+        sizes = sizes[:-1]
     return sizes

@@ -7,6 +7,7 @@ parameters in the same places, the same ones frozen, the same settings. What may
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -210,8 +211,31 @@ class Plans:
         return Plans, ()
 
 
-_locks: PerObject[threading.Lock] = PerObject()
+class _ModelLock:
+    """The lock of one model."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+_locks: PerObject[_ModelLock] = PerObject()
 _making_locks = threading.Lock()
+
+
+def _unlock_after_fork() -> None:
+    """Replace all locks in a child process, where the threads that held them do not exist.
+
+    They are replaced, not released: the thread that forked may itself be in a step, which still releases its
+    own lock when it ends.
+    """
+    global _making_locks
+    _making_locks = threading.Lock()
+    for shared in _locks.values():
+        shared.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 class StepLock:
@@ -219,8 +243,8 @@ class StepLock:
 
     def __init__(self, model: Layer) -> None:
         with _making_locks:
-            self._lock = _locks.get(model) or threading.Lock()
-            _locks.set(model, self._lock)
+            self._shared = _locks.get(model) or _ModelLock()
+            _locks.set(model, self._shared)
         self.model = model
 
     def exclusive(self) -> threading.Lock:
@@ -230,12 +254,13 @@ class StepLock:
         because Ctrl-C could interrupt a Python `__enter__` or `__exit__` between the acquisition and the
         release, and the model would stay locked forever.
         """
-        if self._lock.locked():
+        lock = self._shared.lock
+        if lock.locked():
             raise RuntimeError(
                 "this model is in the middle of a training step, in another thread or in the code that "
                 "called this: train a copy.deepcopy() of it, or wait"
             )
-        return self._lock
+        return lock
 
     def __reduce__(self) -> tuple[type[StepLock], tuple[Layer]]:
         return StepLock, (self.model,)

@@ -61,12 +61,10 @@ def find_checkpoint(
 ) -> SavedState | None:
     """Read the checkpoint to resume from; None if training starts anew. Changes nothing.
 
-    Raises ValueError unless `resume` is True, False or "auto"; FileNotFoundError if it is True without a
-    checkpoint; FileExistsError if it is False and there is one; `CheckpointError` for a file that is damaged,
-    belongs to another training, or has gone beyond `epochs`. Warns if the instruction set differs.
+    Raises FileNotFoundError if `resume` is True without a checkpoint; FileExistsError if it is False and
+    there is one; `CheckpointError` for a file that is damaged, belongs to another training, or has gone
+    beyond `epochs`. Warns if the instruction set differs.
     """
-    if resume not in (True, False, "auto"):
-        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
     path = checkpoint.path
     exists = path.exists()
     if resume is True and not exists:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class Samples:
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features in the model's dtype, targets."""
         return gather_rows(self.x, index, self.scale, self.dtype), gather_targets(self.target, index)
+
+    def subset(self, index: Array) -> Samples:
+        """The samples `index`, copied."""
+        return replace(self, x=self.x[index], target=self.target[index])
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""

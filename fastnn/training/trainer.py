@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
@@ -63,9 +63,10 @@ class NonFiniteError(FloatingPointError):
 class Trainer(TrainingOptions):
     """A model with its loss and its optimizer, trained step by step.
 
-    `seed` keys all random layers (dropout); without it the key comes from the default generator.
-    `on_nonfinite` says what to do about NaN or inf in data or loss: "raise" a `NonFiniteError` before any
-    weight changes, "stop" (`step` returns NaN and changes nothing), or "ignore" it.
+    `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
+    without it the key comes from the default generator. `on_nonfinite` says what to do about NaN or inf in
+    data or loss: "raise" a `NonFiniteError` before any weight changes, "stop" (`step` returns NaN and changes
+    nothing), or "ignore" it.
 
     The first step on each batch shape is recorded; later steps are replayed by compiled code, with the same
     results to the last bit (`training.plans`; backend "aot" only). `plan=False` runs every step layer by
@@ -77,7 +78,8 @@ class Trainer(TrainingOptions):
     of each update, starting from the current `optimizer.lr`; `total_updates` and `updates_per_epoch` give it
     the length of the training, where it needs that. `clip_norm` bounds the norm of all gradients together,
     `clip_value` the absolute value of each gradient element. `ema` averages the weights (an `fn.EMA`, or a
-    decay such as 0.999); the averages are in `trainer.ema`.
+    decay such as 0.999); the averages are in `trainer.ema`. A schedule and averages start afresh with every
+    trainer; an optimizer object keeps its state.
 
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
@@ -101,7 +103,7 @@ class Trainer(TrainingOptions):
         model: Layer,
         *,
         loss: str | Loss = "cross_entropy",
-        optimizer: str | Optimizer = "sgd",
+        optimizer: str | Optimizer | None = None,
         seed: int | None = None,
         total_updates: int | None = None,
         updates_per_epoch: int | None = None,
@@ -111,7 +113,13 @@ class Trainer(TrainingOptions):
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
         self.rates = None
-        self._length = Length(total_updates, updates_per_epoch)
+        self._length = Length(
+            None if total_updates is None else positive_int(total_updates, "total_updates"),
+            None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),
+        )
+        seed = None if seed is None else rng.check_seed(seed)
+        StepLock(model).exclusive()  # or its random layers would get other keys in the middle of a step
+        warn_if_not_logits(model, self.loss)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
@@ -122,7 +130,6 @@ class Trainer(TrainingOptions):
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        warn_if_not_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
         self.plan_key = ()
@@ -236,7 +243,7 @@ class Trainer(TrainingOptions):
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
-        check_finite([samples], self.on_nonfinite)
+        check_finite(samples, self.on_nonfinite)
         self.check_images(samples)
         if not self._uses_plans():
             return float(self._update(samples)[0])
@@ -388,9 +395,10 @@ def _nonfinite_message(what: str, number: float, update: int) -> str:
     )
 
 
-def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
-    """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored."""
-    if on_nonfinite != "ignore":
-        for samples in data:
-            if samples is not None and (message := samples.nonfinite_message()):
-                raise NonFiniteError(message)
+def check_finite(samples: Samples | None, on_nonfinite: str, which: str = "") -> None:
+    """Raise `NonFiniteError` if the data contain NaN or inf, unless that is to be ignored.
+
+    The message begins with `which`.
+    """
+    if samples is not None and on_nonfinite != "ignore" and (message := samples.nonfinite_message()):
+        raise NonFiniteError(which + message)

@@ -7,6 +7,13 @@ EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume.py",
     "tests/training/test_callbacks.py",
 )
+CHECKS, ENDINGS, AFRESH, FORK, WATCH = (
+    "tests/training/test_checks.py",
+    "tests/training/test_endings.py",
+    "tests/training/test_afresh.py",
+    "tests/training/test_fork.py",
+    "tests/training/test_watch.py",
+)
 OPTIM, CLIPPING, SCHEDULES = (
     "tests/optim/test_optimizers.py",
     "tests/optim/test_clipping_and_ema.py",
@@ -17,8 +24,8 @@ MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
-        "if self.writer is not None and training.resumable:",
-        "if self.writer is not None:",
+        "if isinstance(error, KeyboardInterrupt) and self.writer is not None and training.resumable:",
+        "if isinstance(error, KeyboardInterrupt) and self.writer is not None:",
         (EDGES,),
     ),
     Mistake(
@@ -69,6 +76,55 @@ MISTAKES = (
         "if training.updates == 0:",
         "if True:",
         (EDGES,),
+    ),
+    Mistake(
+        "single last sample left to batch norm",
+        "fastnn/training/loop.py",
+        "if len(sizes) > 1 and sizes[-1] < smallest:",
+        "if False:",
+        (CHECKS,),
+    ),
+    Mistake(
+        "value that no epoch has may be monitored",
+        "fastnn/training/fit.py",
+        "        checks.check_monitored(self.callbacks, schedule, values)\n",
+        "",
+        (CHECKS,),
+    ),
+    Mistake(
+        "callbacks not told of Ctrl-C",
+        "fastnn/training/loop.py",
+        "            training.tell_exception(error)\n",
+        "",
+        (ENDINGS,),
+    ),
+    Mistake(
+        "plateau of an earlier training kept",
+        "fastnn/optim/schedules.py",
+        "        schedule.begin()\n",
+        "",
+        (AFRESH,),
+    ),
+    Mistake(
+        "averages of an earlier training kept",
+        "fastnn/optim/ema.py",
+        "            self._averages[name][...] = holder.master\n        self.counter[0] = 0\n",
+        "            self._averages[name][...] = holder.master\n",
+        (AFRESH,),
+    ),
+    Mistake(
+        "model locked after a fork",
+        "fastnn/training/plans.py",
+        "        shared.lock = threading.Lock()\n",
+        "        shared.lock = shared.lock\n",
+        (FORK,),
+    ),
+    Mistake(
+        "guessing net not checked for dead ReLUs",
+        "fastnn/training/watch.py",
+        "any(problems.values()) or _guesses(training, self._guessing)",
+        "any(problems.values())",
+        (WATCH,),
     ),
     # --- optimizers, clipping, averages ---
     Mistake(

@@ -146,7 +146,7 @@ def test_history_contents(make_model, blobs):
 
 
 def test_fit_continues_a_history(make_model, blobs):
-    model, options = make_model(), {"shuffle": False, "batch_size": 32}
+    model, options = make_model(), {"shuffle": False, "batch_size": 32, "optimizer": "sgd"}
     history = fn.fit(model, blobs, epochs=2, **options)
     assert fn.fit(model, blobs, epochs=3, history=history, **options) is history
     whole = fn.fit(make_model(), blobs, epochs=5, **options)
