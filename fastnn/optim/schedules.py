@@ -53,7 +53,7 @@ class Schedule(Declared, ABC):
         """Whether the factors do not depend on the training, so that `fit` can check them at its start."""
         return type(self).begin is Schedule.begin and type(self).end_epoch is Schedule.end_epoch
 
-    def begin(self) -> None:  # noqa: B027 (most schedules have no state)
+    def begin(self) -> None:
         """Called at the beginning of every training: forget what an earlier training left."""
 
     @abstractmethod
