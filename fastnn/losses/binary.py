@@ -18,6 +18,7 @@ class _BinaryLoss(Loss):
 
     expects_logits = True
     binary = True
+    limits_targets = True
     name: str
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
@@ -28,8 +29,18 @@ class _BinaryLoss(Loss):
         if not (math.isnan(low) or (low >= 0 and high <= 1)):
             raise ValueError(
                 f"{self.name} expects targets from 0 (no) to 1 (yes), got values from {low:g} to {high:g}"
+                f"{_range_hint(array, low, high)}"
             )
         return values
+
+
+def _range_hint(target: Array, low: float, high: float) -> str:
+    """What was probably meant by targets outside [0, 1]."""
+    if bool(((target == low) | (target == high)).all()):
+        return f": use (y == {high:g})"
+    if low >= 0 and bool((np.floor(target) == target).all()) and high < 100:
+        return f': for {high + 1:g} classes use loss="cross_entropy" and a model with one output per class'
+    return ': for real targets use loss="squared_error"'
 
 
 class _ElementwiseLoss(_BinaryLoss):

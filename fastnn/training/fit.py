@@ -19,6 +19,7 @@ from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.training.callbacks import Callback, Training, callbacks_of, with_state
 from fastnn.training.evaluation import Metric, Metrics, metrics_of
 from fastnn.training.fingerprint import describe, describe_data
+from fastnn.training.finite import NonFiniteError, check_finite
 from fastnn.training.loop import Loop, batch_sizes
 from fastnn.training.options import (
     TrainingKeywords,
@@ -30,7 +31,7 @@ from fastnn.training.options import (
 from fastnn.training.orders import check_order, order_of
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
 from fastnn.training.samples import Data, Samples, check_data
-from fastnn.training.trainer import NonFiniteError, Trainer, check_finite
+from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 

@@ -81,6 +81,7 @@ class RecordedStep:
         # Python code must not receive data that the checks reject, and a loss in Python may convert its
         # targets while they are checked.
         self.needs_checks = recorder.has_callbacks or not declares_recordable(trainer.loss)
+        self.limits_targets = trainer.loss.limits_targets and inputs[-1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
         self._structure, self._referenced = _structure(trainer)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._arrays import Array, as_array, position, real_array
-from fastnn._validation import contiguous, count_nonfinite, features, same_length
+from fastnn._arrays import Array, as_array, real_array
+from fastnn._validation import contiguous, features, same_length
 from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
@@ -52,60 +52,6 @@ class Samples:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
         as_it_is = self.x.dtype == self.dtype and self.scale == 1
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
-
-    def nonfinite_message(self) -> str | None:
-        """An error message if values are NaN or inf, or too large for the model's dtype, else None."""
-        arrays = zip("xy", (self.x, self.target), self.given, strict=True)
-        found = [_describe_nonfinite(name, array, given, self.dtype) for name, array, given in arrays]
-        problems = "; ".join(problem for problem in found if problem)
-        if not problems:
-            return None
-        return f'{self.where}{problems}; repair or drop those samples, or pass on_nonfinite="ignore"'
-
-
-BLOCK = 1024  # convert this many rows of a memory-mapped file at once
-
-
-def _describe_nonfinite(name: str, array: Array, given: object, dtype: np.dtype[Any]) -> str | None:
-    """Count the values of `array` that are not finite as `dtype`, and name the first; None if there are none.
-
-    `array` is what was made of `given`, where the user will look for the value.
-    """
-    if array.dtype.kind != "f":
-        return None
-    is_converted = array.dtype == dtype and kernels_can_read(array)
-    blocks = [array] if is_converted else _blocks(array, dtype)
-    count = sum(count_nonfinite(block) for block in blocks)
-    if count == 0:
-        return None
-    what, first = ("1 value", "") if count == 1 else (f"{count} values", "first ")
-    source = as_array(given, name)
-    index = _first_nonfinite(source, dtype)
-    if index is None:
-        return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf"
-    value, place = source[index], position(index, given)
-    if np.isfinite(value):
-        return (
-            f"{what} of {name} cannot be stored as {dtype} (at most {np.finfo(dtype).max:.4g}), "
-            f"{first}{value:.6g} in {place}: rescale {name} or use model.to(np.float64)"
-        )
-    return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf, {first}{value} in {place}"
-
-
-def _first_nonfinite(source: Array, dtype: np.dtype[Any]) -> tuple[int, ...] | None:
-    if source.dtype.kind != "f":
-        return None
-    for number, block in enumerate(_blocks(source, dtype)):
-        for row, *rest in np.argwhere(~np.isfinite(block)):
-            return (number * BLOCK + int(row), *map(int, rest))
-    return None
-
-
-def _blocks(array: Array, dtype: np.dtype[Any]) -> Iterator[Array]:
-    """Yield the rows of the array, converted, in blocks."""
-    with np.errstate(over="ignore"):
-        for start in range(0, len(array), BLOCK):
-            yield contiguous(array[start : start + BLOCK], dtype)
 
 
 def check_model(model: Layer) -> None:

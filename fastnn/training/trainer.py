@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar, Unpack
@@ -29,6 +29,7 @@ from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Rates
 from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
 from fastnn.states import restored_on_failure
+from fastnn.training.finite import NonFiniteError, check_finite, loss_message
 from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
@@ -48,10 +49,6 @@ RANDOM_LAYER, AUGMENTATION = 1, 2
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
-
-
-class NonFiniteError(FloatingPointError):
-    """The data or the loss contain NaN or inf; no weight has changed."""
 
 
 class Trainer(TrainingOptions):
@@ -151,7 +148,9 @@ class Trainer(TrainingOptions):
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
                 last = self._plans.last if self._uses_plans() else None
                 if last is not None and not last.needs_checks and last.is_current(self):
-                    loss = self._replay(last, last.step, x, y)
+                    if last.limits_targets:
+                        self.loss.targets(y, last.inputs[1].shape[1:], last.inputs[1].dtype)
+                    loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
                 return self._checked_step(x, y)
@@ -187,9 +186,15 @@ class Trainer(TrainingOptions):
         return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
 
     def _replay(
-        self, recorded: RecordedStep, run: Callable[..., T | Refused], *arguments: Any
+        self,
+        recorded: RecordedStep,
+        run: Callable[..., T | Refused],
+        *arguments: Any,
+        target: Callable[[], Array],
     ) -> T | Refused:
         """Run a method of the recorded step: returns its result, or why the step was rejected.
+
+        `target` returns the targets of the first step.
 
         Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
         when a step is rejected or raises: the plan restores what its kernels changed, this method what Python
@@ -202,9 +207,9 @@ class Trainer(TrainingOptions):
                 return run(*arguments)
         except CheckFailedError as error:
             if error.args == ("check_finite",):
-                self._check_finite(recorded.loss, "loss")
+                self._check_finite(recorded.loss, "loss", target())
                 raise NonFiniteError(
-                    _nonfinite_message("norm of the gradients", math.inf, self.updates + 1)
+                    loss_message("norm of the gradients", math.inf, self.updates + 1)
                 ) from error
             return Refused(error)
 
@@ -227,7 +232,8 @@ class Trainer(TrainingOptions):
         if recorded is None:
             loss = self._record_step(kind, samples)
         else:
-            loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+            batch = samples.x, samples.target
+            loss = self._replay(recorded, recorded.step, *batch, target=lambda: samples.target)
         if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
             self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
@@ -272,7 +278,8 @@ class Trainer(TrainingOptions):
             if recorded is None:
                 losses[0] = self._record_gathered(kind, samples, index, count)
                 return 1
-            done = self._replay(recorded, recorded.run, order, losses, rates)
+            run = recorded.run
+            done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
                 check_data(self.model, self.loss, (samples.x, samples.target), samples.scale)
@@ -323,7 +330,7 @@ class Trainer(TrainingOptions):
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target)
-            self._reject_nonfinite(loss)
+            self._reject_nonfinite(loss, target=target)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
             backward(dy, need_dx=False)
@@ -353,33 +360,19 @@ class Trainer(TrainingOptions):
             norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
             self._reject_nonfinite(norm, "norm of the gradients")
 
-    def _reject_nonfinite(self, number: Array, what: str = "loss") -> None:
+    def _reject_nonfinite(self, number: Array, what: str = "loss", target: Array | None = None) -> None:
         """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
         if self.on_nonfinite == "ignore":
             return
-        self._check_finite(number, what)
+        self._check_finite(number, what, target)
         recorder = active_recorder()
         if isinstance(recorder, Recorder):
             recorder.plan.check_finite(number)
 
-    def _check_finite(self, number: Array, what: str) -> None:
+    def _check_finite(self, number: Array, what: str, target: Array | None) -> None:
         if not math.isfinite(number[0]):
-            raise NonFiniteError(_nonfinite_message(what, number[0], self.updates + 1))
-
-
-def _nonfinite_message(what: str, number: float, update: int) -> str:
-    return (
-        f"the {what} is {number:g} at update {update}: lower the learning rate or check the data; this step "
-        "changed nothing"
-    )
-
-
-def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
-    """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored."""
-    if on_nonfinite != "ignore":
-        for samples in data:
-            if samples is not None and (message := samples.nonfinite_message()):
-                raise NonFiniteError(message)
+            cause = None if target is None else self.loss.cause_of_nan(target)
+            raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))
 
 
 def _warn_if_not_logits(model: Layer, loss: Loss) -> None:
