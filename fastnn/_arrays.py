@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-LABELS_FROM_TEXT = "classes, y = np.unique(y, return_inverse=True)"
+LABELS_FROM_TEXT = "use classes, y = np.unique(y, return_inverse=True)"
 REAL_KINDS = "buif"  # of dtypes
 PLAIN = frozenset((bool, int, float, list, tuple, np.ndarray))  # types from which nothing can be dropped
 
@@ -56,16 +56,16 @@ def label_advice(array: Array) -> str:
     """What to do about labels (N,) that are no integers."""
     if array.dtype.kind in "UST":
         return LABELS_FROM_TEXT
+    if array.dtype.kind == "f" and array.ndim == 1 and bool(np.isnan(array).any()):
+        return f"NaN in {position((int(np.isnan(array).argmax()),))} is missing: drop such samples"
     if array.dtype.kind == "O":
         odd = next(_not_numbers(array), None)
         if odd is None:
             return "use y.astype(int)"
         where, value = odd
-        return (
-            LABELS_FROM_TEXT
-            if isinstance(value, str)
-            else f"{value!r} in {where} is no label: drop such samples"
-        )
+        if isinstance(value, str):
+            return LABELS_FROM_TEXT
+        return f"{value!r} in {position(where)} is missing or no integer: drop such samples"
     return "use y.astype(int)"
 
 

@@ -37,7 +37,8 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
     """Return `array` as C-contiguous, aligned and native `dtype`; copy it only if it is not so already."""
-    return np.require(array, dtype, ["C", "A", "E"])
+    with np.errstate(over="ignore"):  # the check for finite values reports what is too large for float32
+        return np.require(array, dtype, ["C", "A", "E"])
 
 
 def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Array:
@@ -58,8 +59,7 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_ma
         raise ValueError(f"{name} is an empty batch of shape {array.shape}: pass at least one sample")
     if keep_mapped and is_mapped(array):
         return array
-    with np.errstate(over="ignore"):  # the check for finite values reports what is too large for float32
-        return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
+    return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
 
 
 def is_mapped(array: Array) -> bool:

@@ -36,9 +36,10 @@ class _BinaryLoss(Loss):
 
 def _range_hint(target: Array, low: float, high: float) -> str:
     """What was probably meant by targets outside [0, 1]."""
-    if bool(((target == low) | (target == high)).all()):
+    whole = bool((np.floor(target) == target).all())
+    if whole and bool(((target == low) | (target == high)).all()):
         return f": use (y == {high:g})"
-    if low >= 0 and bool((np.floor(target) == target).all()) and high < 100:
+    if low >= 0 and whole and high < 100:
         return f': for {high + 1:g} classes use loss="cross_entropy" and a model with one output per class'
     return ': for real targets use loss="squared_error"'
 

@@ -51,7 +51,7 @@ class _SingleLabelLoss(Loss):
                 advice = f"{label_advice(array)}, or pass rows of shape (N, {classes}) for soft targets"
             raise TypeError(f"labels must be integers, not {array.dtype}: {advice}")
         check_numbers(array)
-        hint = ": use y.ravel()" if array.ndim == 2 and array.shape[1] == 1 else ""
+        hint = ": use np.ravel(y)" if array.ndim == 2 and array.shape[1] == 1 else ""
         raise ValueError(
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}{hint}"
         )
@@ -91,7 +91,7 @@ def _probabilities(rows: Array, loss: str) -> Array:
         return rows
     index = int(wrong.argmax())
     row = rows[index]
-    if bool(((rows == 0) | (rows == 1)).all()):
+    if bool(((rows == 0) | (rows == rows.max())).all()) and bool(((rows > 0).sum(axis=1) != 1).any()):
         hint = 'if several classes, or none, may be true, use loss="binary_cross_entropy"'
     elif row.min() >= 0 and bool(np.allclose(sums, sums[0])):
         hint = f"divide y by {sums[0]:g}"

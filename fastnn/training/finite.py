@@ -80,6 +80,5 @@ def _first_nonfinite(source: Array, dtype: np.dtype[Any]) -> tuple[int, ...] | N
 
 def _blocks(array: Array, dtype: np.dtype[Any]) -> Iterator[Array]:
     """Yield the rows of the array, converted, in blocks."""
-    with np.errstate(over="ignore"):
-        for start in range(0, len(array), BLOCK):
-            yield contiguous(array[start : start + BLOCK], dtype)
+    for start in range(0, len(array), BLOCK):
+        yield contiguous(array[start : start + BLOCK], dtype)
