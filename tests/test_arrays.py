@@ -126,12 +126,7 @@ def test_ragged_rows_are_refused():
 def test_masks_without_masked_values_and_frames_of_numbers_are_taken():
     losses = [
         fn.evaluate(new_model(), (x, y))["loss"]
-        for x, y in [
-            (X, Y),
-            (np.ma.array(X), np.ma.array(Y)),
-            (Frame(X, "ffff"), list(Y)),
-            (np.asmatrix(X), Y),
-        ]
+        for x, y in [(X, Y), (np.ma.array(X), np.ma.array(Y)), (Frame(X, "ffff"), list(Y))]
     ]
     assert losses == losses[:1] * 3
 

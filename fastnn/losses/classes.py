@@ -91,7 +91,8 @@ def _probabilities(rows: Array, loss: str) -> Array:
         return rows
     index = int(wrong.argmax())
     row = rows[index]
-    if bool(((rows == 0) | (rows == rows.max())).all()) and bool(((rows > 0).sum(axis=1) != 1).any()):
+    is_zero_or_one = bool(((rows == 0) | (rows == max(1, rows.max()))).all())
+    if is_zero_or_one and bool(((rows > 0).sum(axis=1) != 1).any()):
         hint = 'if several classes, or none, may be true, use loss="binary_cross_entropy"'
     elif row.min() >= 0 and bool(np.allclose(sums, sums[0])):
         hint = f"divide y by {sums[0]:g}"
