@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import rng
+from fastnn._arrays import as_array
 from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 
@@ -54,7 +55,7 @@ class Augmentation:
         Raises TypeError unless the dtype is uint8, float32 or float64, and ValueError unless the shape is one
         of these.
         """
-        x = np.ascontiguousarray(images)
+        x = np.ascontiguousarray(as_array(images, "images"))
         if x.dtype not in (np.uint8, np.float32, np.float64):
             raise TypeError(f"images must be uint8, float32 or float64, not {x.dtype}")
         together = Together(*self.parts)

@@ -167,6 +167,8 @@ def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:
 
 def _observe(rows: Array, scale: float) -> Feeding:
     sample = rows[:: -(-len(rows) // SAMPLE_ROWS)]
+    if sample.size == 0:
+        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True)
     low, high = np.nan_to_num(
         [float(np.fmin.reduce(sample, axis=None)), float(np.fmax.reduce(sample, axis=None))]
     )

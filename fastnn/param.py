@@ -91,6 +91,11 @@ class Param(_Held):
 
     kind = "parameter"
 
+    # What a model remembers of its training, if this is its first parameter: see feeding.py. They are in the
+    # class because older pickles do not have them.
+    feeding: Feeding | None = None
+    loss: object = None
+
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
     ) -> None:
@@ -98,9 +103,6 @@ class Param(_Held):
         self.trainable = trainable
         self.lr_scale = lr_scale
         self._grad: Array | None = None
-        # What a model remembers of its training, if this is its first parameter (feeding.py, evaluation.py).
-        self.feeding: Feeding | None = None
-        self.loss: object = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but a loss of the user's own, with which a model might not be picklable."""

@@ -22,6 +22,7 @@ from fastnn.training.samples import Samples
 
 # Classes whose attributes are described; other objects are described by their class alone.
 KNOWN = (Layer, Loss, Optimizer, Augmentation, Callback, Schedule, EMA)
+HASHED_ROWS = 1024  # at once
 SIMPLE = (bool, int, float, str, type(None))
 
 
@@ -56,8 +57,10 @@ def describe(value: object) -> Any:
 
 def describe_array(array: Array) -> str:
     """The dtype, the shape and a hash of the elements."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
-    return f"{array.dtype} {array.shape} with the hash {digest}"
+    digest, rows = hashlib.sha256(), np.atleast_1d(array)
+    for start in range(0, len(rows), HASHED_ROWS):  # a memory-mapped file of any layout is not copied whole
+        digest.update(np.ascontiguousarray(rows[start : start + HASHED_ROWS]).data)
+    return f"{array.dtype} {array.shape} with the hash {digest.hexdigest()[:16]}"
 
 
 def describe_data(samples: Samples | None) -> Any:

@@ -45,6 +45,18 @@ def test_memory_maps_are_never_copied_whole(dtype, view, mapped):
     assert peak < 0.4 * len(part) * 40 * 4  # the converted array
 
 
+def test_checkpoints_of_memory_maps_resume_without_a_copy(mapped, tmp_path):
+    x, y = mapped(np.zeros((60_000, 40), ">f8"))[::2], np.zeros(30_000, np.int64)
+    tracemalloc.start()
+    try:
+        for _ in range(2):
+            fn.fit(small_net(40), (x, y), batch_size=1024, checkpoint=tmp_path / "run", seed=0, watch=False)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.4 * x.size * 4
+
+
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.filterwarnings("ignore:x is uint8, but never exceeds 1")
