@@ -62,9 +62,11 @@ def test_accuracy_and_confusion_equal_scikit_learn():
 def test_scores_of_several_labels_equal_scikit_learn(average, zero_division):
     rng = np.random.default_rng(1)
     for _ in range(60):
-        shape = int(rng.integers(1, 20)), int(rng.integers(2, 6))
+        shape = int(rng.integers(1, 20)), int(rng.integers(3, 6))
         logits, targets = rng.standard_normal(shape), (rng.random(shape) < rng.random()).astype(int)
-        targets[0] = 1  # not all rows are one-hot
+        targets[0, 1:] = 1  # not all rows are one-hot
+        if rng.random() < 0.5:  # a label that is never true and never predicted
+            targets[:, 0], logits[:, 0] = 0, -1
         for ours, other in PAIRS:
             wanted = other(
                 targets,
