@@ -31,10 +31,10 @@ def gather_rows(rows: Array, index: Array, scale: float, dtype: np.dtype[Any]) -
     return batch
 
 
-def gather_targets(target: Array, index: Array) -> Array:
-    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) of floats."""
+def gather_targets(target: Array, index: Array, dtype: np.dtype[Any]) -> Array:
+    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) as `dtype`."""
     if target.ndim > 1:
-        return gather_rows(target, index, 1.0, target.dtype)
+        return gather_rows(target, index, 1.0, dtype)
     batch: Array = empty(index.shape, np.int64)
     ops.gather_labels(target, index, batch)
     return batch

@@ -45,7 +45,8 @@ def has_classes(target: Array) -> bool:
     return (
         target.ndim == 2
         and target.shape[1] > 1
-        and bool((target >= 0).all())
+        and len(target) > 0
+        and bool(target.min() >= 0)
         and bool(np.allclose(target.sum(axis=1), 1, atol=1e-3))
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array, label_advice, real_array
-from fastnn._validation import Array, Shape, choose, contiguous
+from fastnn._validation import Array, Shape, choose, contiguous, is_mapped
 from fastnn.kernels import REDUCTIONS, empty
 from fastnn.recording.changes import Noted
 
@@ -39,6 +39,8 @@ class Loss(Noted, ABC):
     @abstractmethod
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         """Check `target` and return it as a contiguous array for outputs `(N, *outputs)` of `dtype`.
+
+        Memory-mapped targets (N, ...) may stay as they are: their rows are converted batch by batch.
 
         Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
@@ -90,7 +92,7 @@ class Loss(Noted, ABC):
         outputs = contiguous(outputs, outputs.dtype.newbyteorder("="))
         if outputs.ndim < 2 or len(outputs) == 0:
             raise ValueError(f"outputs must have shape (N, ...) with at least 1 sample, got {outputs.shape}")
-        checked = self.targets(target, outputs.shape[1:], outputs.dtype)
+        checked = loaded(self.targets(target, outputs.shape[1:], outputs.dtype), outputs.dtype)
         if len(checked) != len(outputs):
             raise ValueError(f"there are {len(outputs)} outputs, but {len(checked)} targets")
         value = self.value(outputs, checked)
@@ -112,6 +114,16 @@ def check_numbers(target: Array) -> None:
         raise TypeError(
             f"targets must hold real numbers, but their dtype is {target.dtype}: {label_advice(target)}"
         )
+
+
+def floats(target: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the targets (N, ...) as contiguous `dtype`; a memory-mapped file is returned as it is."""
+    return target if is_mapped(target) else contiguous(target, dtype)
+
+
+def loaded(target: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the targets with the rows of a memory-mapped file (N, ...) as contiguous `dtype`."""
+    return contiguous(target, dtype) if target.ndim > 1 and is_mapped(target) else target
 
 
 def first_values(row: Array) -> str:

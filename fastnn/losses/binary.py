@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, contiguous, in_range
+from fastnn._validation import Array, Shape, in_range
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, class_weights, with_the_shape
+from fastnn.losses.base import Loss, class_weights, floats, with_the_shape
 
 
 class _BinaryLoss(Loss):
@@ -23,7 +23,7 @@ class _BinaryLoss(Loss):
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = with_the_shape(target, outputs, self.name)
-        values = contiguous(array, dtype)
+        values = floats(array, dtype)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         # NaN passes here: the check for finite data reports it, as `on_nonfinite` says.
         if not (math.isnan(low) or (low >= 0 and high <= 1)):

@@ -15,6 +15,8 @@ from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.training.samples import Data, Samples, check_data, check_model
 
+BLOCK = 1024  # rows of targets, which may be a memory-mapped file, to look at together
+
 Metric = Callable[[Array, Array], float]
 Metrics = Iterable[Metric] | Mapping[str, Metric]
 
@@ -132,6 +134,8 @@ def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
     """
     if loss.binary:
         target = samples.target
-        return target.size if bool(((target == 0) | (target == 1)).all()) else 0
+        blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
+        is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
+        return target.size if is_decided else 0
     has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
     return len(samples) if has_outputs and counting.has_classes(samples.target) else 0

@@ -15,7 +15,7 @@ from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer
-from fastnn.losses import Loss
+from fastnn.losses import Loss, loaded
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -37,16 +37,22 @@ class Samples:
 
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features in the model's dtype, targets."""
-        return gather_rows(self.x, index, self.scale, self.dtype), gather_targets(self.target, index)
+        return gather_rows(self.x, index, self.scale, self.dtype), self._targets(index)
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
         images, chosen = self.x, index
         if not kernels_can_read(images):
             images, chosen = contiguous(images[index], self.dtype), np.arange(len(index))
-        return augment.gather(images, chosen, state, self.scale, self.dtype), gather_targets(
-            self.target, index
-        )
+        return augment.gather(images, chosen, state, self.scale, self.dtype), self._targets(index)
+
+    def _targets(self, index: Array) -> Array:
+        return gather_targets(self.target, index, self.dtype)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the compiled kernels can gather mini-batches."""
+        return kernels_can_read(self.x) and (self.target.ndim == 1 or kernels_can_read(self.target))
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
@@ -73,7 +79,7 @@ def check_data(
     """Check the data set (x, y) against the model and the loss. The arrays are never written to.
 
     The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
-    every error message. With `keep_mapped`, memory-mapped features stay in their file.
+    every error message. With `keep_mapped`, memory-mapped arrays stay in their file.
 
     Raises TypeError or ValueError for data that do not fit.
     """
@@ -84,6 +90,8 @@ def check_data(
         rows = features(array, model.dtype, keep_mapped=keep_mapped)
         same_length(rows, as_array(y, "y"))
         target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        if not keep_mapped:
+            target = loaded(target, model.dtype)
         fed = feeding_of(model) or (None if like is None else like.feeding)
         factor, feeding = follow(fed, array, scale)
     except (TypeError, ValueError) as error:

@@ -17,7 +17,6 @@ from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
 from fastnn.feeding import remembered, usual_factor
-from fastnn.gather import kernels_can_read
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
@@ -270,7 +269,7 @@ class Trainer(TrainingOptions):
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not (self._uses_plans() and kernels_can_read(samples.x)):
+            if not (self._uses_plans() and samples.readable):
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)

@@ -45,6 +45,43 @@ def test_memory_maps_are_never_copied_whole(dtype, view, mapped):
     assert peak < 0.4 * len(part) * 40 * 4  # the converted array
 
 
+@pytest.mark.parametrize("dtype", ["float64", "int64", "uint8", ">f8"])
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy"])
+def test_targets_of_memory_maps_are_never_copied_whole(dtype, loss, mapped):
+    """An autoencoder: the targets are the features."""
+    x = mapped(np.zeros((60_000, 40), dtype))
+    fn.manual_seed(0)
+    model = fn.Linear(40, 40)
+    fn.fit(model, (x[:64], x[:64]), loss=loss, progress=False, watch=False)
+    tracemalloc.start()
+    try:
+        fn.fit(model, (x, x), validation=(x, x), batch_size=1024, loss=loss, progress=False, watch=False)
+        fn.evaluate(model, (x, x), loss=loss)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 0.4 * x.size * 4
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "dice"])
+def test_targets_of_memory_maps_give_the_same_bits_as_arrays(loss, dtype, mapped):
+    x = np.random.default_rng(0).random((50, 6)).astype(np.float32)
+    y = (x > 0.5).astype(dtype) if loss != "squared_error" else (x * 50).astype(dtype)
+    results = []
+    for target in (y, mapped(y)):
+        fn.manual_seed(0)
+        model = fn.Linear(6, 6)
+        data = x, target
+        history = fn.fit(model, data, validation=data, loss=loss, batch_size=8, seed=0, watch=False)
+        single = fn.Trainer(model, loss=loss, seed=0).step(x, target), fn.gradients(model, data)
+        direct = getattr(fn, loss)(x, target)
+        results.append(
+            (history.updates["loss"], history["val_loss"], fn.evaluate(model, data), single, direct)
+        )
+    assert results[0] == results[1]
+
+
 def test_checkpoints_of_memory_maps_resume_without_a_copy(mapped, tmp_path):
     x, y = mapped(np.zeros((60_000, 40), ">f8"))[::2], np.zeros(30_000, np.int64)
     tracemalloc.start()
