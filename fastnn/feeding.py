@@ -113,7 +113,8 @@ def follow(fed: Feeding | None, rows: Array, scale: float | None) -> tuple[float
             )
         return factor, found
     factor = fed.factor(rows.dtype)
-    if np.dtype(fed.dtype).kind != rows.dtype.kind or (rows.dtype.kind == "f" and fed.is_image):
+    changes_kind = _kind(np.dtype(fed.dtype)) != _kind(rows.dtype)
+    if changes_kind or (rows.dtype.kind == "f" and fed.is_image):
         _warn_of_other_range(fed, _observe(rows, factor))
     return factor, fed
 
@@ -159,6 +160,11 @@ def feeding_to_dict(model: HasParameters) -> dict[str, Any] | None:
     """The feeding of the model for a file; None if it was never trained."""
     feeding = feeding_of(model)
     return None if feeding is None else asdict(feeding)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Bytes, other integers, floats or bools: within a kind another range is the user's business."""
+    return "bytes" if dtype == np.uint8 else dtype.kind.replace("u", "i")
 
 
 def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:

@@ -91,6 +91,7 @@ def test_bytes_and_floats_from_0_to_1_are_the_same_images(first, then, use):
         (BYTES / 255, BYTES.astype(int), "float64 features from 0 to 1, but .* int64 features from 0 to 255"),
         (BYTES.astype(int), BYTES / 255, "int64 features from 0 to 255, but .* float64 features from 0 to 1"),
         (BYTES / 64.0 - 2, BYTES, "float64 features from -2 to 1.984, but .* uint8 features from 0 to 255"),
+        (BYTES, BYTES * np.uint16(257), f"{FROM_BYTES}, but these are uint16 features from 0 to 6.554e"),
     ],
 )
 def test_features_in_another_range_warn_and_name_both(first, then, message, use):
