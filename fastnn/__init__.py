@@ -67,9 +67,10 @@ from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
 from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.resume import Checkpoint
-from fastnn.training.trainer import NonFiniteError, Trainer
+from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
 from fastnn.weights import CheckpointError, load, save
 

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fastnn._foreign_names import PARAM_ATTRIBUTES
 from fastnn._validation import Array, float_type, in_range, writable
+from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
 
@@ -115,6 +116,11 @@ class Param(_Held):
     kind = "parameter"
     trainable: bool
 
+    # What a model remembers of its training, if this is its first parameter: see feeding.py. They are in the
+    # class because older pickles do not have them.
+    feeding: Feeding | None = None
+    loss: object = None
+
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
     ) -> None:
@@ -122,6 +128,13 @@ class Param(_Held):
         self.trainable = trainable
         self.lr_scale = lr_scale
         self._grad: Array | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but a loss of the user's own, with which a model might not be picklable."""
+        state = dict(vars(self))
+        if not type(self.loss).__module__.startswith("fastnn."):
+            state["loss"] = None
+        return state
 
     @property
     def grad(self) -> Array | None:

@@ -42,10 +42,10 @@ from fastnn.nets import mlp, mnist_cnn
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
 from fastnn.training.evaluation import evaluate
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.options import option_values
 from fastnn.training.resume import Checkpoint
-from fastnn.training.trainer import NonFiniteError
 from fastnn.weights import save
 
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.json", "weights.safetensors"

@@ -157,9 +157,9 @@ class Layer(Noted):
         """Return the outputs of the last layer, usually logits, for the samples `x` (N, ...), for any N.
 
         `model(x)` is the same; `predict_proba` returns probabilities, `predict_classes` labels.
-        uint8 input is multiplied by 1/255, other input is used as it is; `scale` overrides the factor. A row
-        has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError if the
-        shape does not fit.
+        The input is scaled as in the training of the model, as `fit` describes; `scale` overrides the factor.
+        A row has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError
+        if the shape does not fit.
         """
         return predict(self, x, scale, batch_size)
 

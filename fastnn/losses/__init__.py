@@ -13,7 +13,7 @@ import typing as _typing
 import numpy.typing as npt
 
 from fastnn._validation import Array, choose
-from fastnn.losses.base import Loss
+from fastnn.losses.base import Loss, loaded
 from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, Dice
 from fastnn.losses.classes import CrossEntropy, Focal
 from fastnn.losses.regression import SquaredError
@@ -32,6 +32,7 @@ __all__ = [
     "cross_entropy",
     "dice",
     "focal",
+    "loaded",
     "loss_function",
     "reducing_loss",
     "squared_error",

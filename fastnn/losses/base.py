@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import REAL_KINDS, as_array, label_advice, real_array
 from fastnn._foreign_names import LOSS_ATTRIBUTES
-from fastnn._validation import Array, Shape, choose, contiguous
+from fastnn._validation import Array, Shape, choose, contiguous, is_mapped
 from fastnn.kernels import REDUCTIONS, empty
 from fastnn.recording.changes import Noted
 
@@ -27,6 +28,8 @@ class Loss(Noted, ABC):
     recordable = False
     # Whether the outputs are logits, so that a Softmax or Sigmoid layer before this loss is a mistake.
     expects_logits = False
+    # Whether `targets` rejects some values of floats, so that every batch must be checked.
+    limits_targets = False
     # Whether each output is the logit of a yes/no decision of its own, where a positive one means yes.
     binary = False
 
@@ -40,6 +43,8 @@ class Loss(Noted, ABC):
     @abstractmethod
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         """Check `target` and return it as a contiguous array for outputs `(N, *outputs)` of `dtype`.
+
+        Memory-mapped targets (N, ...) may stay as they are: their rows are converted batch by batch.
 
         Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
@@ -67,6 +72,10 @@ class Loss(Noted, ABC):
         """Return the divisor of the mean: the number of samples, unless a subclass overrides it."""
         return float(len(target))
 
+    def cause_of_nan(self, target: Array) -> str | None:
+        """Why the loss of these targets is NaN for any outputs; None if it is not."""
+        return None
+
     def value(self, y: Array, target: Array, reduction: str | None = None) -> Array:
         """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none"."""
         return self._evaluate(y, target, reduction or self.reduction, None)
@@ -81,13 +90,13 @@ class Loss(Noted, ABC):
 
         Raises TypeError or ValueError if `target` does not fit `y`, and ValueError if `y` is empty.
         """
-        outputs = np.asarray(y)
+        outputs = real_array(y, "outputs")
         if outputs.dtype not in (np.float32, np.float64):
             outputs = outputs.astype(np.float64)
         outputs = contiguous(outputs, outputs.dtype.newbyteorder("="))
         if outputs.ndim < 2 or len(outputs) == 0:
             raise ValueError(f"outputs must have shape (N, ...) with at least 1 sample, got {outputs.shape}")
-        checked = self.targets(target, outputs.shape[1:], outputs.dtype)
+        checked = loaded(self.targets(target, outputs.shape[1:], outputs.dtype), outputs.dtype)
         if len(checked) != len(outputs):
             raise ValueError(f"there are {len(outputs)} outputs, but {len(checked)} targets")
         value = self.value(outputs, checked)
@@ -105,18 +114,39 @@ class Loss(Noted, ABC):
 
 def check_numbers(target: Array) -> None:
     """Raise TypeError unless `target` holds real numbers."""
-    if target.dtype.kind not in "buif":
-        raise TypeError(f"targets must hold real numbers, but their dtype is {target.dtype}")
+    if target.dtype.kind not in REAL_KINDS:
+        raise TypeError(
+            f"targets must hold real numbers, but their dtype is {target.dtype}: {label_advice(target)}"
+        )
+
+
+def floats(target: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the targets (N, ...) as contiguous `dtype`; a memory-mapped file is returned as it is."""
+    return target if is_mapped(target) else contiguous(target, dtype)
+
+
+def loaded(target: Array, dtype: np.dtype[Any]) -> Array:
+    """Return the targets with the rows of a memory-mapped file (N, ...) as contiguous `dtype`."""
+    return contiguous(target, dtype) if target.ndim > 1 and is_mapped(target) else target
+
+
+def first_values(row: Array) -> str:
+    """The first values of a row, for a message."""
+    return f"[{', '.join(f'{value:.4g}' for value in row[:6])}{', ...' if len(row) > 6 else ''}]"
 
 
 def class_weights(weight: npt.ArrayLike | None, name: str = "class weights") -> Array | None:
     """Return `weight` (C,) as a read-only float64 copy. Raises ValueError unless all are finite and >= 0."""
     if weight is None:
         return None
-    array = np.array(weight, np.float64)
+    try:
+        array = np.array(weight, np.float64)
+    except (TypeError, ValueError):
+        array = np.array(np.nan)
     array.flags.writeable = False  # a recorded plan would not notice a change
     if array.ndim != 1 or not (np.isfinite(array).all() and (array >= 0).all()):
-        raise ValueError(f"{name} must be a list of finite numbers, at least 0, one per class")
+        got = "" if isinstance(weight, np.ndarray) else f", not {weight!r}"
+        raise ValueError(f"{name} must be a list of finite numbers, at least 0, one per class{got}")
     return array
 
 
@@ -125,16 +155,27 @@ def with_the_shape(target: npt.ArrayLike, outputs: Shape, loss: str) -> Array:
 
     Raises TypeError if the values are not real numbers, and ValueError if the shape does not fit.
     """
-    array = np.asarray(target)
+    array = as_array(target, "y")
     check_numbers(array)
     if outputs == (1,) and array.ndim == 1:
         array = array[:, None]
     if array.shape[1:] != outputs or array.ndim == 0:
-        hint = (
-            f": for labels use fn.data.one_hot(y, {outputs[0]})"
-            if array.ndim == 1 and len(outputs) == 1
-            else ""
-        )
         expected = ", ".join(["N", *map(str, outputs)])
-        raise ValueError(f"{loss} expects targets of shape ({expected}), got {array.shape}{hint}")
+        raise ValueError(
+            f"{loss} expects targets of shape ({expected}), got {array.shape}{_shape_hint(array, outputs)}"
+        )
     return array
+
+
+def _shape_hint(target: Array, outputs: Shape) -> str:
+    """What was probably meant by targets that do not have the shape of the outputs."""
+    if len(outputs) != 1:
+        return ""
+    if target.ndim == 1 and target.dtype.kind in "bui":
+        return f': for labels use fn.data.one_hot(y, {outputs[0]}), or loss="cross_entropy"'
+    if target.ndim == 1 or (target.ndim == 2 and target.shape[1] == 1):
+        return ": the model needs one output, as there is one target per sample"
+    if outputs == (1,) and target.ndim == 2:
+        one_hot = ", or pass the column y[:, 1]" if target.shape[1] == 2 else ""
+        return f": the model needs {target.shape[1]} outputs{one_hot}"
+    return ""

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, contiguous, in_range
+from fastnn._validation import Array, Shape, in_range
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, class_weights, with_the_shape
+from fastnn.losses.base import Loss, class_weights, floats, with_the_shape
 
 
 class _BinaryLoss(Loss):
@@ -18,18 +18,30 @@ class _BinaryLoss(Loss):
 
     expects_logits = True
     binary = True
+    limits_targets = True
     name: str
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = with_the_shape(target, outputs, self.name)
-        values = contiguous(array, dtype)
+        values = floats(array, dtype)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         # NaN passes here: the check for finite data reports it, as `on_nonfinite` says.
         if not (math.isnan(low) or (low >= 0 and high <= 1)):
             raise ValueError(
                 f"{self.name} expects targets from 0 (no) to 1 (yes), got values from {low:g} to {high:g}"
+                f"{_range_hint(array, low, high)}"
             )
         return values
+
+
+def _range_hint(target: Array, low: float, high: float) -> str:
+    """What was probably meant by targets outside [0, 1]."""
+    whole = bool((np.floor(target) == target).all())
+    if whole and bool(((target == low) | (target == high)).all()):
+        return f": use (y == {high:g})"
+    if low >= 0 and whole and high < 100:
+        return f': for {high + 1:g} classes use loss="cross_entropy" and a model with one output per class'
+    return ': for real targets use loss="squared_error"'
 
 
 class _ElementwiseLoss(_BinaryLoss):

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, contiguous
+from fastnn._validation import Array, Shape
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, with_the_shape
+from fastnn.losses.base import Loss, floats, with_the_shape
 
 
 class SquaredError(Loss):
@@ -22,7 +22,7 @@ class SquaredError(Loss):
     recordable = True
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        return contiguous(with_the_shape(target, outputs, "squared_error"), dtype)
+        return floats(with_the_shape(target, outputs, "squared_error"), dtype)
 
     def losses_shape(self, y: Array) -> Shape:
         return y.shape

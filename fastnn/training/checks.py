@@ -20,19 +20,11 @@ from fastnn.optim.schedules import Length, Schedule
 from fastnn.training.callbacks import Callback
 from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples
 from fastnn.training.resume import Checkpoint
-from fastnn.training.samples import Data, Samples, check_data
+from fastnn.training.samples import Samples
 
 # A metric is tried on this many validation samples first. If these do not suffice, e.g. because they lack a
 # class, it is tried on all.
 TRIED_SAMPLES = 256
-
-
-def check_validation(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:
-    """Check the validation data like the training data; errors say that they are about the former."""
-    try:
-        return check_data(model, loss, data, scale)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"validation data: {error}") from None
 
 
 def smallest_batch(model: Layer, samples: Samples, batch_size: int) -> int:

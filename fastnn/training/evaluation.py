@@ -14,7 +14,9 @@ from fastnn import states
 from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.training.samples import Data, Samples, check_data
+from fastnn.training.samples import Data, Samples, check_data, check_model
+
+BLOCK = 1024  # rows of targets, which may be a memory-mapped file, to look at together
 
 Metric = Callable[[Array, Array], float]
 Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | None
@@ -28,11 +30,14 @@ def evaluate(
     model: Layer,
     data: Data,
     *,
-    loss: str | Loss = "cross_entropy",
+    loss: str | Loss | None = None,
     scale: float | None = None,
     metrics: Metrics = (),
 ) -> dict[str, float]:
     """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
+
+    `loss` is by default the one that the model was last trained with in this process, or cross-entropy. The
+    features are scaled as in the training, as `fit` describes; `scale` overrides the factor.
 
     If targets name classes, the accuracy is the fraction of samples whose class has the largest output. For a
     binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
@@ -41,8 +46,16 @@ def evaluate(
     dict by name. "f1", "precision" and "recall" stand for the functions of `fn.metrics`. Returns
     {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
-    chosen, named = reducing_loss(loss), metrics_of(pairs_of(metrics))
-    return evaluate_samples(model, chosen, check_data(model, chosen, data, scale), metrics=named)
+    chosen, named = _loss_of(model, loss), metrics_of(pairs_of(metrics))
+    samples = check_data(model, chosen, data, scale, keep_mapped=True)
+    return evaluate_samples(model, chosen, samples, metrics=named)
+
+
+def _loss_of(model: Layer, loss: str | Loss | None) -> Loss:
+    """The loss, by default the one that the model was last trained with, or cross-entropy."""
+    check_model(model)
+    trained_with = None if loss is not None else next((param.loss for param in model.parameters()), None)
+    return reducing_loss(trained_with if isinstance(trained_with, Loss) else loss or "cross_entropy")
 
 
 def pairs_of(metrics: Metrics) -> list[tuple[str, Any]]:
@@ -122,14 +135,14 @@ def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
 
 
 def gradients(
-    model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", scale: float | None = None
+    model: Layer, data: Data, *, loss: str | Loss | None = None, scale: float | None = None
 ) -> float:
     """Fill `p.grad` of every parameter that is not frozen from the batch (x, y); returns the loss.
 
-    Weights, random counters and running statistics do not change. Raises ValueError or TypeError for data
-    that do not fit.
+    `loss` and `scale` are as in `evaluate`. Weights, random counters and running statistics do not change.
+    Raises ValueError or TypeError for data that do not fit.
     """
-    chosen = reducing_loss(loss)
+    chosen = _loss_of(model, loss)
     samples = check_data(model, chosen, data, scale)
     with states.restored(model):
         x, target = samples.all()
@@ -147,6 +160,8 @@ def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
     """
     if loss.binary:
         target = samples.target
-        return target.size if bool(((target == 0) | (target == 1)).all()) else 0
+        blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
+        is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
+        return target.size if is_decided else 0
     has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
     return len(samples) if has_outputs and counting.has_classes(samples.target) else 0

@@ -12,6 +12,7 @@ import numpy as np
 from fastnn import rng
 from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
+from fastnn.feeding import feeding_of
 from fastnn.history import History
 from fastnn.kernels import active_backend
 from fastnn.layers import Layer
@@ -21,6 +22,7 @@ from fastnn.training import checks
 from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_of, with_state
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
+from fastnn.training.finite import NonFiniteError, check_finite
 from fastnn.training.loop import Loop, batch_sizes
 from fastnn.training.options import (
     TrainingKeywords,
@@ -34,7 +36,7 @@ from fastnn.training.plans import StepLock
 from fastnn.training.progress import Progress
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
 from fastnn.training.samples import Data, Samples, check_data
-from fastnn.training.trainer import NonFiniteError, Trainer, check_finite
+from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 
@@ -63,15 +65,21 @@ def fit(
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
     Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts. uint8 features stay bytes in
-    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. Each epoch uses
-    every sample once. The last batch may be smaller, but a single last sample joins the batch before it if
-    the model has batch norm, which cannot use it alone. `order` is "random", drawn from `seed` for each
-    epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate", one sample of each
-    class in turn; or "balanced", each class equally often, with samples of small classes repeated and samples
-    of large classes left out. `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the
-    images of each batch at random, but never the images of `validation`. `validation` (x, y) is evaluated
-    after every epoch, also by `metrics`: functions (outputs, targets) -> float, one, a list, or a dict by
-    name, or the names "f1", "precision" and "recall"; the history stores them as "val_name".
+    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. The model
+    remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
+    trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
+    differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
+    read batch by batch.
+
+    Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
+    the batch before it if the model has batch norm, which cannot use it alone. `order` is "random", drawn
+    from `seed` for each epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate",
+    one sample of each class in turn; or "balanced", each class equally often, with samples of small classes
+    repeated and samples of large classes left out. `augment`, such as `fn.augment.Rotate(15) |
+    fn.augment.Shift(2)`, changes the images of each batch at random, but never the images of `validation`.
+    `validation` (x, y) is evaluated after every epoch, also by `metrics`: functions (outputs, targets) ->
+    float, one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores
+    them as "val_name".
 
     Updates: `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`, chosen by measurement
     (`bench/default_optimizer.py`). An optimizer object keeps its state from one call to the next; schedules,
@@ -97,12 +105,17 @@ def fit(
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
     how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
+    samples = check_data(model, chosen, data, how.scale, keep_mapped=True)
+    held_out = None
+    if validation is not None:
+        where = "validation data: "
+        held_out = check_data(
+            model, chosen, validation, how.scale, like=samples, where=where, keep_mapped=True
+        )
     run = _Run(
         model=model,
-        samples=check_data(model, chosen, data, how.scale),
-        validation=(
-            None if validation is None else checks.check_validation(model, chosen, validation, how.scale)
-        ),
+        samples=samples,
+        validation=held_out,
         loss=chosen,
         optimizer=optimizer_of(optimizer),
         batch_size=positive_int(batch_size, "batch_size"),
@@ -121,8 +134,7 @@ def fit(
     description = {} if checkpoint is None else run.description()
     saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
     try:
-        check_finite(run.samples, how.on_nonfinite)
-        check_finite(run.validation, how.on_nonfinite, "validation data: ")
+        check_finite([run.samples, run.validation], how.on_nonfinite)
     except NonFiniteError as error:
         if how.on_nonfinite == "raise":
             raise
@@ -131,7 +143,8 @@ def fit(
     checks.check_metrics(
         model, chosen, run.samples, run.validation, run.metrics, asked=[name for name, _ in pairs]
     )
-    _warn_of_pixels(model, run.samples)
+    if how.scale is None and feeding_of(model) is None:
+        _warn_of_pixels(model, run.samples)
     history.stopped = None
     trainer = run.trainer()
     try:
@@ -223,7 +236,7 @@ class _Run:
 
 def _warn_of_pixels(model: Layer, samples: Samples) -> None:
     """Warn of floats that look like raw 0-255 pixels in front of weights made for inputs near 1."""
-    if samples.x.dtype == np.uint8 or samples.scale is not None:
+    if samples.x.dtype == np.uint8 or samples.scale != 1:
         return
     first = next(iter(model.parameters()), None)
     part = samples.x[:1000]

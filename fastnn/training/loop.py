@@ -11,12 +11,12 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.training.callbacks import Training
 from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
 from fastnn.training.progress import Progress
 from fastnn.training.resume import CheckpointWriter
 from fastnn.training.samples import Samples
-from fastnn.training.trainer import NonFiniteError
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class RecordedStep:
         # Python code must not receive data that the checks reject, and a loss in Python may convert its
         # targets while they are checked.
         self.needs_checks = recorder.has_callbacks or not declares_recordable(trainer.loss)
+        self.limits_targets = trainer.loss.limits_targets and inputs[-1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
         self._structure, self._referenced = _structure(trainer)
@@ -317,7 +318,7 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
     referenced.append(param.master)
-    yield from (id(param.master), param.trainable, param.lr_scale)
+    yield from (id(param.master), param.trainable, param.lr_scale, param.feeding)
 
 
 def _settings(owner: object, referenced: list[object]) -> Iterator[Any]:

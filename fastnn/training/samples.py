@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, count_nonfinite, features, in_range, same_length, warn
+from fastnn._arrays import Array, as_array, real_array
+from fastnn._validation import contiguous, features, same_length, warn
 from fastnn.augment import Together
-from fastnn.gather import gather_rows, gather_targets
+from fastnn.feeding import Feeding, feeding_of, follow
+from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer, Sigmoid, Softmax
 from fastnn.layers.base import last_layer
-from fastnn.losses import Loss
+from fastnn.losses import Loss, loaded
 
 Data = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -24,15 +27,18 @@ class Samples:
 
     x: Array
     target: Array
-    scale: float | None
+    scale: float
     dtype: np.dtype[Any]  # of the model
+    feeding: Feeding  # of a model that is trained on them
+    given: tuple[object, object]  # what the user passed as x and y
+    where: str = ""  # how messages about them begin
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features in the model's dtype, targets."""
-        return gather_rows(self.x, index, self.scale, self.dtype), gather_targets(self.target, index)
+        return gather_rows(self.x, index, self.scale, self.dtype), self._targets(index)
 
     def subset(self, index: Array) -> Samples:
         """The samples `index`, copied."""
@@ -40,22 +46,23 @@ class Samples:
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
-        return augment.gather(self.x, index, state, self.scale, self.dtype), gather_targets(
-            self.target, index
-        )
+        images, chosen = self.x, index
+        if not kernels_can_read(images):
+            images, chosen = contiguous(images[index], self.dtype), np.arange(len(index))
+        return augment.gather(images, chosen, state, self.scale, self.dtype), self._targets(index)
+
+    def _targets(self, index: Array) -> Array:
+        return gather_targets(self.target, index, self.dtype)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the compiled kernels can gather mini-batches."""
+        return kernels_can_read(self.x) and (self.target.ndim == 1 or kernels_can_read(self.target))
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
-        as_it_is = self.x.dtype == self.dtype and self.scale in (None, 1)
+        as_it_is = self.x.dtype == self.dtype and self.scale == 1
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
-
-    def nonfinite_message(self) -> str | None:
-        """An error message if the data contain NaN or inf, else None."""
-        bad = sum(count_nonfinite(array) for array in (self.x, self.target) if array.dtype.kind == "f")
-        if bad == 0:
-            return None
-        values = "1 value of the data is" if bad == 1 else f"{bad} values of the data are"
-        return f'{values} NaN or inf: repair or drop those samples, or pass on_nonfinite="ignore"'
 
 
 def check_model(model: Layer) -> Layer:
@@ -76,19 +83,48 @@ def warn_if_not_logits(model: Layer, loss: Loss) -> None:
         )
 
 
-def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:
+def check_data(
+    model: Layer,
+    loss: Loss,
+    data: Data,
+    scale: float | None,
+    *,
+    like: Samples | None = None,
+    where: str = "",
+    keep_mapped: bool = False,
+) -> Samples:
     """Check the data set (x, y) against the model and the loss. The arrays are never written to.
+
+    The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
+    every error message. With `keep_mapped`, memory-mapped arrays stay in their file.
 
     Raises TypeError or ValueError for data that do not fit.
     """
     check_model(model)
     try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise TypeError("data must be a pair of arrays (x, y)") from None
-    dtype = model.dtype
-    rows = features(x, dtype)
-    same_length(rows, np.asarray(y))
-    outputs = model.output_shape(rows.shape[1:])
-    target = loss.targets(y, outputs, dtype)
-    return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0), dtype)
+        x, y = _pair(data)
+        array = real_array(x, "x")
+        rows = features(array, model.dtype, keep_mapped=keep_mapped)
+        same_length(rows, as_array(y, "y"))
+        target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        if not keep_mapped:
+            target = loaded(target, model.dtype)
+        fed = feeding_of(model) or (None if like is None else like.feeding)
+        factor, feeding = follow(fed, array, scale)
+    except (TypeError, ValueError) as error:
+        error.args = (f"{where}{error}",)
+        raise
+    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where)
+
+
+def _pair(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    """The two items of `data`. Raises TypeError for anything but a pair; an array of two rows is none."""
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return data[0], data[1]
+    hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
+    raise TypeError(f"data must be a pair of arrays (x, y){hint}, not {_kind_of(data)}")
+
+
+def _kind_of(data: object) -> str:
+    size = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
+    return f"{type(data).__name__}{size}"

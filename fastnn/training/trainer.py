@@ -17,6 +17,7 @@ from fastnn._foreign_names import TRAINER_ATTRIBUTES
 from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
+from fastnn.feeding import remembered, usual_factor
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer
@@ -28,6 +29,7 @@ from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Rates
 from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
 from fastnn.states import restored_on_failure
+from fastnn.training.finite import NonFiniteError, check_finite, loss_message
 from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
@@ -56,10 +58,6 @@ CHECKED: dict[str, Callable[[Any], object]] = {
 }
 
 
-class NonFiniteError(FloatingPointError):
-    """The data or the loss contain NaN or inf; no weight has changed."""
-
-
 class Trainer(TrainingOptions):
     """A model with its loss and its optimizer, trained step by step.
 
@@ -74,12 +72,12 @@ class Trainer(TrainingOptions):
     of the parameters: `p.grad` is None after a step unless `keep_gradients=True`.
 
     `augment`, such as `fn.augment.Rotate(15)`, changes the images of each batch at random. `scale` multiplies
-    the features (default: 1/255 for uint8, 1 for others). `schedule` (`fn.schedules`) sets the learning rate
-    of each update, starting from the current `optimizer.lr`; `total_updates` and `updates_per_epoch` give it
-    the length of the training, where it needs that. `clip_norm` bounds the norm of all gradients together,
-    `clip_value` the absolute value of each gradient element. `ema` averages the weights (an `fn.EMA`, or a
-    decay such as 0.999); the averages are in `trainer.ema`. A schedule and averages start afresh with every
-    trainer; an optimizer object keeps its state.
+    the features (by default as in the first training of the model: see `fit`). `schedule` (`fn.schedules`)
+    sets the learning rate of each update, starting from the current `optimizer.lr`; `total_updates` and
+    `updates_per_epoch` give it the length of the training, where it needs that. `clip_norm` bounds the norm
+    of all gradients together, `clip_value` the absolute value of each gradient element. `ema` averages the
+    weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`. A schedule and
+    averages start afresh with every trainer; an optimizer object keeps its state.
 
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
@@ -182,7 +180,9 @@ class Trainer(TrainingOptions):
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
                 last = self._plans.last if self._uses_plans() else None
                 if last is not None and not last.needs_checks and last.is_current(self):
-                    loss = self._replay(last, last.step, x, y)
+                    if last.limits_targets:
+                        self.loss.targets(y, last.inputs[1].shape[1:], last.inputs[1].dtype)
+                    loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
                 return self._checked_step(x, y)
@@ -208,6 +208,7 @@ class Trainer(TrainingOptions):
         positive_int(steps, "steps")
         twin = copy.deepcopy(self)
         samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
+        twin.scale = samples.scale
         batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
         twin.step(*batch)
         twin.step(*batch)
@@ -217,9 +218,15 @@ class Trainer(TrainingOptions):
         return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
 
     def _replay(
-        self, recorded: RecordedStep, run: Callable[..., T | Refused], *arguments: Any
+        self,
+        recorded: RecordedStep,
+        run: Callable[..., T | Refused],
+        *arguments: Any,
+        target: Callable[[], Array],
     ) -> T | Refused:
         """Run a method of the recorded step: returns its result, or why the step was rejected.
+
+        `target` returns the targets of the first step.
 
         Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
         when a step is rejected or raises: the plan restores what its kernels changed, this method what Python
@@ -232,9 +239,9 @@ class Trainer(TrainingOptions):
                 return run(*arguments)
         except CheckFailedError as error:
             if error.args == ("check_finite",):
-                self._check_finite(recorded.loss, "loss")
+                self._check_finite(recorded.loss, "loss", target())
                 raise NonFiniteError(
-                    _nonfinite_message("norm of the gradients", math.inf, self.updates + 1)
+                    loss_message("norm of the gradients", math.inf, self.updates + 1)
                 ) from error
             return Refused(error)
 
@@ -243,15 +250,24 @@ class Trainer(TrainingOptions):
 
     def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         samples = check_data(self.model, self.loss, (x, y), self.scale)
-        check_finite(samples, self.on_nonfinite)
+        check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
+        with remembered(self.model, samples.feeding, self.loss, self._updates):
+            return self._planned_step(samples)
+
+    def _planned_step(self, samples: Samples) -> float:
         if not self._uses_plans():
             return float(self._update(samples)[0])
-        kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
+        kind = (samples.x.shape, samples.x.dtype, samples.scale, samples.target.shape, samples.target.dtype)
         recorded = self._plans.find(self, kind)
+        loss: float | Refused
         if recorded is None:
-            return self._record_step(kind, samples)
-        loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+            loss = self._record_step(kind, samples)
+        else:
+            batch = samples.x, samples.target
+            loss = self._replay(recorded, recorded.step, *batch, target=lambda: samples.target)
+        if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
+            self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
@@ -281,11 +297,12 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        with self._step_lock.exclusive():
+        remember = remembered(self.model, samples.feeding, self.loss, self._updates)
+        with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not self._uses_plans():
+            if not (self._uses_plans() and samples.readable):
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
@@ -293,10 +310,11 @@ class Trainer(TrainingOptions):
             if recorded is None:
                 losses[0] = self._record_gathered(kind, samples, index, count)
                 return 1
-            done = self._replay(recorded, recorded.run, order, losses, rates)
+            run = recorded.run
+            done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
+                check_data(self.model, self.loss, (samples.x, samples.target), samples.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
@@ -344,7 +362,7 @@ class Trainer(TrainingOptions):
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target)
-            self._reject_nonfinite(loss)
+            self._reject_nonfinite(loss, target=target)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
             backward(dy, need_dx=False)
@@ -374,31 +392,16 @@ class Trainer(TrainingOptions):
             norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
             self._reject_nonfinite(norm, "norm of the gradients")
 
-    def _reject_nonfinite(self, number: Array, what: str = "loss") -> None:
+    def _reject_nonfinite(self, number: Array, what: str = "loss", target: Array | None = None) -> None:
         """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
         if self.on_nonfinite == "ignore":
             return
-        self._check_finite(number, what)
+        self._check_finite(number, what, target)
         recorder = active_recorder()
         if isinstance(recorder, Recorder):
             recorder.plan.check_finite(number)
 
-    def _check_finite(self, number: Array, what: str) -> None:
+    def _check_finite(self, number: Array, what: str, target: Array | None) -> None:
         if not math.isfinite(number[0]):
-            raise NonFiniteError(_nonfinite_message(what, number[0], self.updates + 1))
-
-
-def _nonfinite_message(what: str, number: float, update: int) -> str:
-    return (
-        f"the {what} is {number:g} at update {update}: lower the learning rate or check the data; this step "
-        "changed nothing"
-    )
-
-
-def check_finite(samples: Samples | None, on_nonfinite: str, which: str = "") -> None:
-    """Raise `NonFiniteError` if the data contain NaN or inf, unless that is to be ignored.
-
-    The message begins with `which`.
-    """
-    if samples is not None and on_nonfinite != "ignore" and (message := samples.nonfinite_message()):
-        raise NonFiniteError(which + message)
+            cause = None if target is None else self.loss.cause_of_nan(target)
+            raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))

@@ -27,6 +27,7 @@ from pathlib import Path
 import augmentation
 import core
 import losses_and_activations
+import meaning_of_data
 import objects
 import plans
 import pools_norms_convolutions
@@ -38,6 +39,7 @@ MISTAKES = (
     *core.MISTAKES,
     *pools_norms_convolutions.MISTAKES,
     *losses_and_activations.MISTAKES,
+    *meaning_of_data.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
     *training_runs.MISTAKES,

@@ -201,8 +201,8 @@ MISTAKES = (
     Mistake(
         "a recorded run keeps its first rate",
         "fastnn/training/trainer.py",
-        "self._replay(recorded, recorded.run, order, losses, rates)",
-        "self._replay(recorded, recorded.run, order, losses, None)",
+        "self._replay(recorded, run, order, losses, rates, target=",
+        "self._replay(recorded, run, order, losses, None, target=",
         (SCHEDULES,),
     ),
     Mistake(
