@@ -142,8 +142,8 @@ def test_missing_file(model, path, unchanged):
         fn.load(model, path)
 
 
-def test_missing_folder(model, tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_missing_folder_is_named(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder: '.*/missing'$"):
         fn.save(model, tmp_path / "missing" / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -182,7 +182,7 @@ def test_content_is_flushed_before_the_file_is_renamed(model, path, monkeypatch)
             os, call, lambda *args, f=original, c=call: (events.append((c, path.exists())), f(*args))[1]
         )
     fn.save(model, path)
-    assert events == [("fsync", False), ("replace", False)]
+    assert events == [("fsync", False), ("replace", False), ("fsync", True)]  # at last that of the folder
 
 
 def test_file_has_the_usual_permissions(model, path):

@@ -2,6 +2,7 @@
 
 from mistake import Mistake
 
+FILES = "tests/test_files.py"
 EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume_edges.py",
     "tests/training/test_resume.py",
@@ -52,9 +53,23 @@ MISTAKES = (
     Mistake(
         "checkpoint written in place",
         "fastnn/files.py",
-        'temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")',
-        "temporary = path",
+        'temporary = target.parent / f"{_prefix(target)}{os.getpid()}-{os.urandom(4).hex()}.tmp"',
+        "temporary = target",
         (RESUME,),
+    ),
+    Mistake(
+        "link replaced by a file",
+        "fastnn/files.py",
+        "    target = _followed(target)\n    temporary",
+        "    temporary",
+        (FILES,),
+    ),
+    Mistake(
+        "folder not synchronized after a rename",
+        "fastnn/files.py",
+        "        _synchronize_folder(target.parent)\n",
+        "",
+        (FILES,),
     ),
     Mistake(
         "early stopping waits for one epoch more",
