@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import os
+import reprlib
 from pathlib import Path
 
 from fastnn._validation import Array
-from fastnn.files import write_atomic
+from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
+
+# How a file of torch.save begins: a zip archive, or before PyTorch 1.6 a pickle.
+PYTORCH = (b"PK\x03\x04", b"\x80\x02")
+CONVERSION = """{path} is not a safetensors file, but looks like a file of torch.save. Convert it:
+
+    import torch; from safetensors.torch import save_file; state = torch.load({path!r}, "cpu")
+    save_file({{name: tensor.clone() for name, tensor in state.items()}}, {converted!r})
+
+(if the file holds more than a state_dict, take that part of it, such as state["state_dict"])"""
+
+_names = reprlib.Repr()
+_names.maxstring = 100
 
 
 class CheckpointError(ValueError):
@@ -19,13 +32,12 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """Write all parameters and buffers of `model` to the safetensors file `path`; returns the path.
 
     The write is atomic: the file is written under a temporary name, flushed to the disk and renamed, so
-    `path` always holds either the old or the new weights.
+    `path` always holds either the old or the new weights. Links are followed, and `~` is the home folder.
     """
     from safetensors.numpy import save as serialize
 
-    target = Path(path)
-    write_atomic(target, serialize({name: held.value for name, held in held_by(model).items()}))
-    return target
+    write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}))
+    return user_path(path)
 
 
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
@@ -34,21 +46,49 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    try:
-        arrays: dict[str, Array] = deserialize(Path(path).read_bytes())
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    arrays = read_tensors(path)
     held = held_by(model)
-    problems = [f"{name!r} is missing" for name in held.keys() - arrays.keys()]
-    problems += [f"{name!r} is not in the model" for name in arrays.keys() - held.keys()]
+    problems = [f"{quoted(name)} is missing" for name in held.keys() - arrays.keys()]
+    problems += [f"{quoted(name)} is not in the model" for name in arrays.keys() - held.keys()]
     for name in held.keys() & arrays.keys():
         own, got = held[name], arrays[name]
         if (got.shape, got.dtype) != (own.shape, own.dtype):
-            problems.append(f"{name!r} is {got.dtype} {got.shape}, but {own.dtype} {own.shape} in the model")
+            problems.append(
+                f"{quoted(name)} is {got.dtype} {got.shape}, but {own.dtype} {own.shape} in the model"
+            )
     if problems:
-        raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems)[:10])}{more}")
     for name, array in arrays.items():
         held[name].value = array  # in place, so that recorded steps use the new weights
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read all tensors of a safetensors file by name.
+
+    Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged; for a file of
+    PyTorch the error says how to convert it.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as deserialize
+
+    content = user_path(path).read_bytes()
+    try:
+        tensors: dict[str, Array] = deserialize(content)
+    except KeyError as error:  # the table of dtypes of safetensors.numpy
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file: NumPy has no dtype {error.args[0]}; in PyTorch, "
+            "convert the tensors by tensor.float() before they are saved"
+        ) from error
+    except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        if content.startswith(PYTORCH):
+            name = os.fspath(path)
+            converted = f"{os.path.splitext(name)[0]}.safetensors"
+            raise CheckpointError(CONVERSION.format(path=name, converted=converted)) from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    return tensors
+
+
+def quoted(name: str) -> str:
+    """The name of a tensor in a file, in quotes; the middle of a very long one is left out."""
+    return _names.repr(name)

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastnn as fn
+from tests.mutations import mutations
 
 
 @pytest.fixture
@@ -245,3 +246,27 @@ def test_unsuitable_buffers_raise_before_anything_changes(spoil, words, path, un
     save_file(arrays, path)
     with unchanged(other), pytest.raises(fn.CheckpointError, match=words):
         fn.load(other, path)
+
+
+# --- fuzz ---
+
+
+def content_of(model):
+    return {name: value.tobytes() for name, value in weights(model).items()} | buffers(model)
+
+
+def test_damaged_files_end_in_a_checkpoint_error_and_change_nothing(path):
+    """300 mutations; `FASTNN_FUZZ=10000 pytest tests/test_weights.py -k damaged` tries more."""
+    model = normed()
+    fn.save(model, path)
+    content, rejected = path.read_bytes(), 0
+    for damaged in mutations(content, int(os.environ.get("FASTNN_FUZZ", "300")), seed=0):
+        path.write_bytes(damaged)
+        for load in (fn.load, fn.load_torch):
+            other = normed(seed=1)
+            try:
+                load(other, path)
+            except fn.CheckpointError:
+                rejected += 1
+                assert content_of(other) == content_of(normed(seed=1))
+    assert rejected > 300
