@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._validation import Array, in_range
+from fastnn._validation import Array, counter_value, float_type, in_range
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
 from fastnn.states import held_by
@@ -83,13 +83,16 @@ class EMA:
         arrays = {name: np.asarray(array) for name, array in state.items() if name != "updates"}
         if "updates" not in state:
             raise ValueError("'updates' is missing from the state of the EMA")
+        updates = counter_value(state["updates"], "updates")
         if self._averages:
             self._check({name: (array.shape, array.dtype) for name, array in arrays.items()}, "the state has")
+        for array in arrays.values():
+            float_type(array.dtype)
         for name, array in arrays.items():
             if name not in self._averages:
                 self._averages[name] = aligned_empty(array.shape, array.dtype)
             self._averages[name][...] = array
-        self.counter[0] = state["updates"]
+        self.counter[0] = updates
 
     def _check(self, others: Mapping[str, object], who: str) -> None:
         own = {name: (average.shape, average.dtype) for name, average in self._averages.items()}

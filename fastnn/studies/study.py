@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastnn.files import write_atomic
+from fastnn.files import user_path, write_atomic
 from fastnn.history import History, better
 from fastnn.tables import aligned
 
@@ -188,19 +188,19 @@ class Study:
             }
             for member in self._members.values()
         ]
-        write_atomic(Path(path), (json.dumps({"members": members}) + "\n").encode())
-        return Path(path)
+        write_atomic(path, (json.dumps({"members": members}) + "\n").encode())
+        return user_path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
-            written = json.loads(Path(path).read_bytes())["members"]
+            written = json.loads(user_path(path).read_bytes())["members"]
             for each in written:
                 if each["history"] is not None:
                     each["history"] = History.from_dict(each["history"])
             return cls(Member(**each) for each in written)
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
 
 

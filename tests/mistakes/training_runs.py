@@ -2,7 +2,7 @@
 
 from mistake import Mistake
 
-FILES = "tests/test_files.py"
+FILES, DAMAGED = "tests/test_files.py", "tests/training/test_damaged_checkpoints.py"
 EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume_edges.py",
     "tests/training/test_resume.py",
@@ -37,9 +37,23 @@ MISTAKES = (
         (EDGES,),
     ),
     Mistake(
-        "digest of a checkpoint not compared",
+        "fields of a checkpoint not checked",
+        "fastnn/training/checkpoint_file.py",
+        '        _check(content, SCHEMA, "")\n',
+        "",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "failed restart leaves half of a checkpoint",
         "fastnn/training/resume.py",
-        'if metadata["digest"] != _digest(metadata["fastnn"], arrays):',
+        "            _load(training, before, own_counters)\n",
+        "            pass\n",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "digest of a checkpoint not compared",
+        "fastnn/training/checkpoint_file.py",
+        'if metadata["digest"] != digest_of(metadata["fastnn"], arrays):',
         'if not metadata["digest"]:',
         (EDGES,),
     ),
