@@ -2,13 +2,10 @@
 
 import errno
 import os
-import resource
-import signal
 import stat
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -226,21 +223,8 @@ def test_failure_keeps_the_old_file_and_names_the_path(path, monkeypatch, call, 
     assert not existed or path.read_bytes() == b"old"
 
 
-@contextmanager
-def full_disk(size):
-    """Let every write beyond `size` bytes of a file fail; the kernel does it, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 @pytest.mark.parametrize("size", [0, 1000, 100_000])
-def test_disk_that_fills_up_keeps_the_old_file(path, size):
+def test_disk_that_fills_up_keeps_the_old_file(path, size, full_disk):
     path.write_bytes(b"old")
     with full_disk(size), pytest.raises(OSError, match=rf"File too large: '{path}'$"):
         write_atomic(path, bytes(200_000))
@@ -383,19 +367,6 @@ def test_home_is_expanded(tmp_path, monkeypatch):
     write_atomic("./~", b"new")
     write_atomic("~nobody-has-this-name", b"new")
     assert names(tmp_path) == ["a", "b", "~", "~nobody-has-this-name"]
-
-
-@pytest.fixture
-def homeless(monkeypatch):
-    """A user without HOME and without an entry in the password database, as in many containers."""
-    import pwd
-
-    def missing(user):
-        raise KeyError(user)
-
-    monkeypatch.delenv("HOME", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setattr(pwd, "getpwuid", missing)
 
 
 @pytest.mark.parametrize("name", ["~", "~/net.safetensors"])

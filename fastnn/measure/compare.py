@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnn.files import user_path
 from fastnn.tables import aligned, duration
+from fastnn.viz._drawing import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -193,8 +195,8 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
         _draw(axes, group, colours)
     dots = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in colours.values()]
     figure.legend(dots, list(colours), loc="outside upper center", ncols=7, fontsize=9, frameon=False)
-    target = Path(path)
-    figure.savefig(target, dpi=120)
+    target = user_path(path)
+    write_picture(figure, target, dpi=120)
     return target
 
 
