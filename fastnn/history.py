@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import reprlib
 from collections.abc import Mapping
-from numbers import Real
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
+from fastnn._schema import check_fields, each, numbers, optional, text
 from fastnn._validation import choose
+
+SCHEMA = {"epochs": each(numbers), "updates": each(numbers), "stopped": optional(text)}
 
 
 class History(dict[str, list[float]]):
@@ -52,18 +51,12 @@ class History(dict[str, list[float]]):
 
         Raises ValueError, which names the field, for other content; nothing has changed then.
         """
-        if not isinstance(content, Mapping) or {"epochs", "updates", "stopped"} - content.keys():
-            raise ValueError(f"a history must have epochs, updates and stopped, got {reprlib.repr(content)}")
-        check_curves(content["epochs"], "epochs")
-        check_curves(content["updates"], "updates")
-        stopped = content["stopped"]
-        if stopped is not None and not isinstance(stopped, str):
-            raise ValueError(f"stopped must be a text or None, got {reprlib.repr(stopped)}")
+        check_fields(content, SCHEMA)
         self.clear()
         self.update({name: list(curve) for name, curve in content["epochs"].items()})
         self.updates.clear()
         self.updates.update({name: list(curve) for name, curve in content["updates"].items()})
-        self.stopped = stopped
+        self.stopped = content["stopped"]
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Draw the loss per update and the curves per epoch into the image file `path`; returns its path.
@@ -73,22 +66,6 @@ class History(dict[str, list[float]]):
         from fastnn.viz import save_curves
 
         return save_curves(self, path)
-
-
-def check_curves(curves: object, field: str) -> None:
-    """Raise ValueError, which names the curve, unless `curves` holds lists of numbers (also NaN) by name."""
-    if not isinstance(curves, Mapping):
-        raise ValueError(f"{field} must hold curves by name, got {reprlib.repr(curves)}")
-    for name, curve in curves.items():
-        if not isinstance(curve, (list, tuple, np.ndarray)) or not all(map(_is_number, curve)):
-            raise ValueError(
-                f"{field}[{reprlib.repr(name)}] must be a list of numbers, got {reprlib.repr(curve)}"
-            )
-
-
-def _is_number(value: object) -> bool:
-    """Whether `value` is a number that fits into a float; an integer of a JSON file may be too large."""
-    return isinstance(value, Real) and (not isinstance(value, int) or abs(value) < 2**1023)
 
 
 # Parts of the names of curves for which larger, or smaller, values are better.

@@ -123,7 +123,7 @@ def _saved(path: Path) -> Figures | None:
     """Read saved figures; None if the file is missing or damaged."""
     try:
         saved = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     valid = isinstance(saved, dict) and all(isinstance(value, float) for value in saved.values())
     return saved if valid else None

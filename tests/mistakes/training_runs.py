@@ -39,7 +39,7 @@ MISTAKES = (
     Mistake(
         "fields of a checkpoint not checked",
         "fastnn/training/checkpoint_file.py",
-        '        _check(content, SCHEMA, "")\n',
+        "        check_fields(content, SCHEMA)\n",
         "",
         (DAMAGED,),
     ),

@@ -4,7 +4,6 @@ The digest of most files here is valid: it protects against damage, not against 
 `FASTNN_FUZZ=10000 pytest tests/training/test_damaged_checkpoints.py` tries more mutations than every run.
 """
 
-import copy
 import json
 import os
 import pickle
@@ -18,6 +17,7 @@ from safetensors.numpy import save
 import fastnn as fn
 from fastnn.optim.schedules import Plateau
 from fastnn.training.checkpoint_file import digest_of
+from tests.json_mutations import json_mutations
 from tests.mutations import mutations
 
 COUNT = int(os.environ.get("FASTNN_FUZZ", "300"))
@@ -133,66 +133,14 @@ def test_damaged_bytes_are_refused(good, resume):
         assert content == good[0] or "not a readable checkpoint" in resume(content)
 
 
-STRANGE = [
-    None,
-    True,
-    False,
-    0,
-    1,
-    -1,
-    2,
-    2.5,
-    10**30,
-    10**400,
-    float("nan"),
-    float("inf"),
-    1e300,
-    "",
-    "x",
-    [],
-    {},
-]
-STRANGE += [[1], [True, 1], ["a"], {"a": 1}, "x" * 10_000, [[[]]], {"lr": -1}, -0.0, 2**63, 2**63 - 1]
-
-
-def nodes(value):
-    """All (container, key) of a tree of JSON."""
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in items:
-        yield value, key
-        yield from nodes(item)
-
-
-def changed(content, rng):
-    """A copy of the JSON content with one to three changes, most of them outside of the description."""
-    content = copy.deepcopy(content)
-    for _ in range(rng.integers(1, 4)):
-        root = content["state"] if rng.random() < 0.8 and isinstance(content.get("state"), dict) else content
-        places = list(nodes(root))
-        if not places:
-            break
-        container, key = places[rng.integers(len(places))]
-        strange = copy.deepcopy(STRANGE[rng.integers(len(STRANGE))])
-        match rng.integers(5):
-            case 0 | 1:
-                container[key] = strange
-            case 2:
-                del container[key]
-            case 3:
-                other, at = places[rng.integers(len(places))]
-                container[key] = (
-                    copy.deepcopy(other[at]) if at in other or isinstance(other, list) else strange
-                )
-            case 4 if isinstance(container, dict):
-                container[["", "x", "lr", "steps", "é", "0.weight.steps"][rng.integers(6)]] = strange
-    return content
-
-
 def test_changed_headers_are_resumed_or_refused(good, resume):
     _, text, arrays = good
-    rng, content = np.random.default_rng(0), json.loads(text)
-    errors = [resume(sealed(json.dumps(changed(content, rng)), arrays)) for _ in range(COUNT)]
-    assert sum(error is not None for error in errors) > COUNT / 2
+    content = json.loads(text)
+    texts = [json.dumps(changed) for changed in json_mutations(content, COUNT // 4, seed=0)]
+    for state in json_mutations(content["state"], COUNT, seed=1):  # most of the content is the description
+        texts.append(json.dumps({**content, "state": state}))
+    refused = sum(resume(sealed(text, arrays)) is not None for text in texts)
+    assert refused > len(texts) / 2
 
 
 def test_changed_arrays_are_resumed_or_refused(good, resume):
