@@ -11,8 +11,8 @@ from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
 
-# How a file of torch.save begins: a zip archive, or before PyTorch 1.6 a pickle.
-PYTORCH = (b"PK\x03\x04", b"\x80\x02")
+# A file of torch.save is a zip archive with this member, or before PyTorch 1.6 began with a number.
+ZIP, ZIP_MEMBER, LEGACY = b"PK\x03\x04", b"/data.pkl", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 CONVERSION = """{path} is not a safetensors file, but looks like a file of torch.save. Convert it:
 
     import torch; from safetensors.torch import save_file; state = torch.load({path!r}, "cpu")
@@ -81,7 +81,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
             "convert the tensors by tensor.float() before they are saved"
         ) from error
     except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        if content.startswith(PYTORCH):
+        if content.startswith(LEGACY) or (content.startswith(ZIP) and ZIP_MEMBER in content):
             name = os.fspath(path)
             converted = f"{os.path.splitext(name)[0]}.safetensors"
             raise CheckpointError(CONVERSION.format(path=name, converted=converted)) from error

@@ -1,5 +1,7 @@
 """Loading PyTorch weights: loaded models return the same outputs; files that do not fit are rejected."""
 
+import pickle
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -207,6 +209,15 @@ def test_file_that_does_not_fit_raises_and_changes_nothing(tmp_path, change, mes
         fn.load_torch(model, tmp_path / "bad.safetensors")
     after = [held.value for held in (*model.parameters(), *model.buffers())]
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_other_archives_and_pickles_are_not_taken_for_files_of_torch(tmp_path):
+    path = tmp_path / "weights"
+    np.savez(path.with_suffix(".npz"), weight=np.zeros(3))
+    for content in (path.with_suffix(".npz").read_bytes(), pickle.dumps({"weight": np.zeros(3)}, protocol=2)):
+        path.write_bytes(content)
+        with pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
+            fn.load_torch(twin(), path)
 
 
 def test_damaged_or_missing_file_raises(tmp_path):
