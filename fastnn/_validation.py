@@ -8,6 +8,8 @@ written to.
 from __future__ import annotations
 
 import math
+import operator
+import reprlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -121,16 +123,40 @@ def positive_int(value: Any, name: str) -> int:
     return int(value)
 
 
+def counter_value(value: Any, name: str) -> int:
+    """Return `value` as an int. Raises ValueError unless it is an integer from 0 to 2^63 - 1, no bool."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {reprlib.repr(value)}")
+    return number
+
+
+def not_nan(value: Any, name: str) -> float:
+    """Return `value` as a float, which may be infinite. Raises ValueError for NaN, str, bool, ..."""
+    number = _as_float(value)
+    if math.isnan(number):
+        raise ValueError(f"{name} must be a number, got {reprlib.repr(value)}")
+    return number
+
+
 def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> float:
     """Return `value` as a finite float in [low, high]. Raises ValueError otherwise, also for str and bool."""
-    try:
-        number = math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _as_float(value)
     if not (low <= number <= high and math.isfinite(number)):
         accepted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{name} must be a finite number, {accepted}, not {value!r}")
+        raise ValueError(f"{name} must be a finite number, {accepted}, not {reprlib.repr(value)}")
     return number
+
+
+def _as_float(value: Any) -> float:
+    """Return `value` as a float; NaN for str, bool and whatever is not a number, or too large for a float."""
+    try:
+        return math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def warn(message: str) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from fastnn._schema import check_fields, each, numbers, optional, text
 from fastnn._validation import choose
+
+SCHEMA = {"epochs": each(numbers), "updates": each(numbers), "stopped": optional(text)}
 
 
 class History(dict[str, list[float]]):
@@ -38,22 +41,22 @@ class History(dict[str, list[float]]):
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
-        """Make a history from what `as_dict` returned."""
+        """Make a history from what `as_dict` returned. Raises ValueError for other content."""
         history = cls()
         history.load_dict(content)
         return history
 
     def load_dict(self, content: Mapping[str, Any]) -> None:
-        """Replace everything by what `as_dict` returned. Raises KeyError for other content."""
-        epochs, updates = (
-            {name: list(values) for name, values in content[key].items()} for key in ("epochs", "updates")
-        )
-        stopped = content["stopped"]
+        """Replace everything by what `as_dict` returned.
+
+        Raises ValueError, which names the field, for other content; nothing has changed then.
+        """
+        check_fields(content, SCHEMA)
         self.clear()
-        self.update(epochs)
+        self.update({name: list(curve) for name, curve in content["epochs"].items()})
         self.updates.clear()
-        self.updates.update(updates)
-        self.stopped = stopped
+        self.updates.update({name: list(curve) for name, curve in content["updates"].items()})
+        self.stopped = content["stopped"]
 
     def plot(self, path: str | os.PathLike[str]) -> Path:
         """Draw the loss per update and the curves per epoch into the image file `path`; returns its path.

@@ -16,7 +16,7 @@ import gzip
 import math
 import os
 import struct
-import tempfile
+from contextlib import nullcontext
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.unpacking import READ_ERRORS, open_unpacked, read_up_to
+from fastnn.files import atomic_file, user_path
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
@@ -62,12 +63,11 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     """Write an array to an IDX file, compressed with gzip if the name ends in `.gz`.
 
     The array may have any shape and byte order; its dtype must be uint8, int8, int16, int32, float32 or
-    float64. The file is written under a temporary name and then renamed, so it is never incomplete; an
-    existing file is replaced.
+    float64. The file is never incomplete: it is written under a temporary name and then renamed.
 
     Raises ValueError for another dtype, and for arrays of 4 GiB or more.
     """
-    path, array = Path(path), np.asarray(array)
+    path, array = user_path(path), np.asarray(array)
     codes = {name: code for code, name in DTYPES.items()}
     name = array.dtype.str[1:]
     if name not in codes:
@@ -76,13 +76,11 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     _checked_nbytes(array.shape, array.itemsize)
     header = struct.pack(f">HBB{array.ndim}I", 0, codes[name], array.ndim, *array.shape)
 
-    # A temporary folder, because a file made by `mkstemp` would not have the usual permissions.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write_idx-") as staging:
-        partial = Path(staging, path.name)
-        with gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb") as file:
-            file.write(header)
-            file.write(np.asarray(array, dtype=">" + name, order="C").data)
-        partial.replace(path)
+    with atomic_file(path) as file:
+        packed = gzip.GzipFile(path.name, "wb", fileobj=file) if path.suffix == ".gz" else nullcontext(file)
+        with packed as stream:
+            stream.write(header)
+            stream.write(np.asarray(array, dtype=">" + name, order="C").data)
 
 
 def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:

@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fastnn._schema import number
+from fastnn.files import user_path
 from fastnn.tables import aligned, duration
+from fastnn.viz._drawing import write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,8 +62,8 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     benchmarks of fastnn.
     """
     try:
-        report = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+        report = json.loads(user_path(path).read_bytes())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not JSON: {error}") from error
     entries = report.get("benchmarks") if isinstance(report, dict) else None
     if not isinstance(entries, list):
@@ -76,7 +79,9 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
             if contestant in race.medians:
                 raise ValueError(f"{contestant} ran twice in the race {name} {shape}")
             race.medians[contestant] = _median(entry)
-            if entry["extra_info"].get("preemptions_per_second", 0) > PREEMPTIONS_PER_SECOND:
+            preemptions = entry["extra_info"].get("preemptions_per_second", 0)
+            number(preemptions, "preemptions_per_second")
+            if preemptions > PREEMPTIONS_PER_SECOND:
                 race.disturbed.add(contestant)
         except ValueError as error:
             test = entry.get("name", "?") if isinstance(entry, dict) else "?"
@@ -193,8 +198,8 @@ def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
         _draw(axes, group, colours)
     dots = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in colours.values()]
     figure.legend(dots, list(colours), loc="outside upper center", ncols=7, fontsize=9, frameon=False)
-    target = Path(path)
-    figure.savefig(target, dpi=120)
+    target = user_path(path)
+    write_picture(figure, target, dpi=120)
     return target
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._attributes import Declared
-from fastnn._validation import Array, in_range, writable
+from fastnn._validation import Array, counter_value, float_type, in_range, writable
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
 from fastnn.param import Buffer, Param
@@ -103,14 +103,17 @@ class EMA(Declared):
         arrays = {name: np.asarray(array) for name, array in state.items() if name != "updates"}
         if "updates" not in state:
             raise ValueError("'updates' is missing from the state of the EMA")
+        updates = counter_value(state["updates"], "updates")
         if self._averages:
             self._check({name: (array.shape, array.dtype) for name, array in arrays.items()}, "the state has")
+        for array in arrays.values():
+            float_type(array.dtype)
         for name, array in arrays.items():
             if name not in self._averages:
                 self._averages[name] = aligned_empty(array.shape, array.dtype)
             self._averages[name] = writable(self._averages[name])
             self._averages[name][...] = array
-        self.counter[0] = state["updates"]
+        self.counter[0] = updates
 
     def _held_by(self, model: Layer) -> dict[str, Param | Buffer]:
         """The parameters and buffers of the model. Raises ValueError unless these are their averages."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
-from fastnn._validation import Array, choose, in_range, writable
+from fastnn._validation import Array, choose, counter_value, in_range, writable
 from fastnn.kernels import active_recorder, aligned_empty, ops
 from fastnn.param import Param
 from fastnn.recording.changes import Noted, note
@@ -199,18 +199,24 @@ class Optimizer(Noted, ABC):
                 raise ValueError(f"the state has {name!r}, but the model has no parameter {owner!r}")
             if name != "lr":
                 by_param[owner][key] = value
+        steps: dict[Param, int] = {}
         for param in params:
             if "steps" not in by_param[param.name]:
                 raise ValueError(f"the parameter {param.name!r} is missing from the state of the optimizer")
+            steps[param] = counter_value(by_param[param.name].pop("steps"), f"{param.name}.steps")
             for key, value in by_param[param.name].items():
-                if key != "steps" and np.shape(value) != param.shape:
+                if np.shape(value) != param.shape:
                     raise ValueError(
                         f"{param.name}.{key} must have shape {param.shape}, got {np.shape(value)}"
+                    )
+                if np.asarray(value).dtype.kind not in "buif":
+                    raise ValueError(
+                        f"{param.name}.{key} must hold real numbers, got {np.asarray(value).dtype}"
                     )
         self.lr = lr
         for param in params:
             own = self.state(param)
-            own.counter[0] = by_param[param.name].pop("steps")
+            own.counter[0] = steps[param]
             for key in own.keys() - by_param[param.name].keys():
                 del own[key]
             for key, value in by_param[param.name].items():

@@ -19,7 +19,7 @@ import numpy as np
 
 from fastnn._attributes import Declared
 from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
-from fastnn._validation import Array, in_range, positive_int
+from fastnn._validation import Array, counter_value, in_range, not_nan, positive_int
 from fastnn.history import better
 
 
@@ -316,8 +316,9 @@ class Plateau(Schedule):
             raise ValueError(
                 f"the state of {self!r} is best, waited and current, not {', '.join(sorted(state))}"
             )
-        best, waited, current = float(state["best"]), int(state["waited"]), float(state["current"])
-        self._best, self._waited, self._current = best, waited, current
+        best, waited = not_nan(state["best"], "best"), counter_value(state["waited"], "waited")
+        self._current = in_range(state["current"], "current", 0, 1)
+        self._best, self._waited = best, waited
 
     def __repr__(self) -> str:
         return f"Plateau({self.monitor!r}, gamma={self.gamma:g}, patience={self.patience})"

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from fastnn.files import write_atomic
+from fastnn._schema import anything, check_fields, count, each, number, optional, text
+from fastnn.files import user_path, write_atomic
 from fastnn.history import History, better
 from fastnn.tables import aligned
 
@@ -188,20 +189,43 @@ class Study:
             }
             for member in self._members.values()
         ]
-        write_atomic(Path(path), (json.dumps({"members": members}) + "\n").encode())
-        return Path(path)
+        write_atomic(path, (json.dumps({"members": members}) + "\n").encode())
+        return user_path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
-            written = json.loads(Path(path).read_bytes())["members"]
-            for each in written:
-                if each["history"] is not None:
-                    each["history"] = History.from_dict(each["history"])
-            return cls(Member(**each) for each in written)
-        except (ValueError, KeyError, TypeError) as error:
+            content = json.loads(user_path(path).read_bytes())
+            check_fields(content, {"members": _list_of_members})
+            return cls(_member(written) for written in content["members"])
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
+
+
+MEMBER = {
+    "point": each(anything),
+    "seed": count,
+    "values": each(number),
+    "history": anything,  # checked by `History.from_dict`
+    "seconds": number,
+    "warnings": each(text),
+    "error": optional(text),
+    "details": optional(text),
+}
+
+
+def _list_of_members(value: Any, field: str) -> None:
+    if not isinstance(value, list):
+        raise ValueError(f"{field} must be a list")
+    for index, member in enumerate(value):
+        check_fields(member, MEMBER, f"{field}[{index}]")
+
+
+def _member(written: dict[str, Any]) -> Member:
+    """The member that `Study.save` wrote."""
+    history = None if written["history"] is None else History.from_dict(written["history"])
+    return Member(**{name: written[name] for name in MEMBER} | {"history": history})
 
 
 def point_key(point: Point) -> str:
@@ -245,9 +269,9 @@ def _names(members: Sequence[Member]) -> list[str]:
 
 def _spread(numbers: Iterable[float]) -> Spread:
     values = np.array(list(numbers), np.float64)
-    return Spread(
-        float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values)
-    )
+    with np.errstate(all="ignore"):  # the loss of a diverged run is inf
+        std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return Spread(float(values.mean()), std, len(values))
 
 
 def _cell(value: Any) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnn._attributes import Declared
 from fastnn._foreign_names import TRAINING_ATTRIBUTES
-from fastnn._validation import Array, in_range
+from fastnn._validation import Array, counter_value, in_range, not_nan
 from fastnn.history import History, better
 from fastnn.layers import Layer
 from fastnn.optim.optimizers import Optimizer
@@ -253,8 +253,11 @@ class EarlyStopping(Callback):
         return {**numbers, **{f"weights.{name}": array for name, array in self._weights.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._best, self._best_epoch = float(state["best"]), int(state["best_epoch"])
-        self._waited = int(state["waited"])
+        if missing := {"best", "best_epoch", "waited"} - state.keys():
+            raise ValueError(f"{', '.join(sorted(missing))} is missing from the state of EarlyStopping")
+        best, waited = not_nan(state["best"], "best"), counter_value(state["waited"], "waited")
+        self._best_epoch = counter_value(state["best_epoch"], "best_epoch")
+        self._best, self._waited = best, waited
         self._weights = {
             name.removeprefix("weights."): np.asarray(array)
             for name, array in state.items()

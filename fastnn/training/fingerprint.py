@@ -79,12 +79,21 @@ def differences(before: object, now: object) -> list[str]:
     found = []
     for path in {**old, **new}:
         if path not in new:
-            found.append(f"{path} was {old[path]!r}, is missing")
+            difference = f"was {_shown(old[path])}, is missing"
         elif path not in old:
-            found.append(f"{path} was missing, is {new[path]!r}")
+            difference = f"was missing, is {_shown(new[path])}"
         elif old[path] != new[path]:
-            found.append(f"{path} was {old[path]!r}, is {new[path]!r}")
+            difference = f"was {_shown(old[path])}, is {_shown(new[path])}"
+        else:
+            continue
+        found.append(f"{path[:200]} {difference}")
     return found
+
+
+def _shown(value: object) -> str:
+    """The value as text, which is cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import math
 import os
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from fastnn.files import user_path, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,9 +36,19 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save_figure(figure: Figure, path: str | os.PathLike[str]) -> Path:
     """Write the figure with 120 dots per inch and return the path."""
-    target = Path(path)
-    figure.savefig(target, dpi=120)
+    target = user_path(path)
+    write_picture(figure, target, dpi=120)
     return target
+
+
+def write_picture(figure: Figure, path: Path, **options: Any) -> None:
+    """Write the figure atomically, in the format that the suffix of `path` names; without one, PNG.
+
+    `options` are those of `Figure.savefig`. Raises ValueError for an unknown format.
+    """
+    content = BytesIO()
+    figure.savefig(content, format=path.suffix[1:] or "png", **options)
+    write_atomic(path, content.getvalue())
 
 
 def whole_numbers(axes: Axes, count: int) -> None:

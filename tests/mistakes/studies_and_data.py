@@ -11,6 +11,27 @@ CSV, FORMATS = "tests/data/test_csv.py", "tests/data/test_mnist_formats.py"
 CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity/test_complexity.py"
 
 MISTAKES = (
+    Mistake(
+        "owners of the parents of the Numba cache not checked",
+        "kernels/jit/private_folder.py",
+        "        and status.st_uid in (0, me)\n",
+        "",
+        ("tests/kernels/test_private_folder.py",),
+    ),
+    Mistake(
+        "Numba cache not checked again at a load",
+        "kernels/jit/numba_cache.py",
+        "        if not is_private(Path(self.cache_path)):\n            return None\n",
+        "",
+        ("tests/kernels/test_private_folder.py",),
+    ),
+    Mistake(
+        "names of tensors with empty parts accepted",
+        "fastnn/nets/torch_weights.py",
+        'if "" in name.split("."):',
+        "if False:",
+        ("tests/nets/test_load_torch.py",),
+    ),
     # --- sweeps ---
     Mistake(
         "members share a generator",

@@ -2,6 +2,7 @@
 
 from mistake import Mistake
 
+FILES, DAMAGED = "tests/test_files.py", "tests/training/test_damaged_checkpoints.py"
 EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume_edges.py",
     "tests/training/test_resume.py",
@@ -43,9 +44,23 @@ MISTAKES = (
         (EDGES,),
     ),
     Mistake(
-        "digest of a checkpoint not compared",
+        "fields of a checkpoint not checked",
+        "fastnn/training/checkpoint_file.py",
+        "        check_fields(content, SCHEMA)\n",
+        "",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "failed restart leaves half of a checkpoint",
         "fastnn/training/resume.py",
-        'if metadata["digest"] != _digest(metadata["fastnn"], arrays):',
+        "            _load(training, before, own_counters)\n",
+        "            pass\n",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "digest of a checkpoint not compared",
+        "fastnn/training/checkpoint_file.py",
+        'if metadata["digest"] != digest_of(metadata["fastnn"], arrays):',
         'if not metadata["digest"]:',
         (EDGES,),
     ),
@@ -59,9 +74,23 @@ MISTAKES = (
     Mistake(
         "checkpoint written in place",
         "fastnn/files.py",
-        'temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")',
-        "temporary = path",
+        'temporary = target.parent / f"{_prefix(target)}{os.getpid()}-{os.urandom(4).hex()}.tmp"',
+        "temporary = target",
         (RESUME,),
+    ),
+    Mistake(
+        "link replaced by a file",
+        "fastnn/files.py",
+        "    target = _followed(target)\n    temporary",
+        "    temporary",
+        (FILES,),
+    ),
+    Mistake(
+        "folder not synchronized after a rename",
+        "fastnn/files.py",
+        "        _synchronize_folder(target.parent)\n",
+        "",
+        (FILES,),
     ),
     Mistake(
         "early stopping waits for one epoch more",
