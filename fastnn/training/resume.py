@@ -251,6 +251,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "done": training.done,
         "key": training.trainer.key,
         "epochs": dict(history),
+        "recorded": history.as_dict()["recorded"],
         "stopped": training.reason,
         "parts": parts,
     }
@@ -280,4 +281,5 @@ def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, A
         for name, array in arrays.items()
         if name.startswith("history/")
     }
-    training.history.load_dict({"epochs": counters["epochs"], "updates": updates, "stopped": None})
+    curves = {name: counters[name] for name in ("epochs", "recorded") if name in counters}
+    training.history.load_dict({**curves, "updates": updates, "stopped": None})
