@@ -281,5 +281,6 @@ def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, A
         for name, array in arrays.items()
         if name.startswith("history/")
     }
-    curves = {name: counters[name] for name in ("epochs", "recorded") if name in counters}
-    training.history.load_dict({**curves, "updates": updates, "stopped": None})
+    # Checkpoints of earlier versions lack "recorded".
+    curves = {"epochs": counters["epochs"], "recorded": counters.get("recorded", {}), "updates": updates}
+    training.history.load_dict({**curves, "stopped": None})
