@@ -6,6 +6,7 @@ import json
 import os
 import reprlib
 from pathlib import Path
+from typing import Any
 
 from fastnn._validation import Array
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding

@@ -118,10 +118,11 @@ class Loop:
     def _record(self, losses: Array) -> None:
         """Add the losses of the latest updates, and their learning rates, to the history."""
         training, rates = self.training, self.training.trainer.rates
-        curves, count = training.history.updates, len(losses)
-        curves["loss"].extend(losses.tolist())
+        count = len(losses)
+        curves = {"loss": losses.tolist()}
         if rates is not None:
-            curves.setdefault("lr", []).extend(rates.of(training.updates - count, count).tolist())
+            curves["lr"] = rates.of(training.updates - count, count).tolist()
+        training.history.add_updates(curves)
         training.done += count
 
     def _validate(self) -> dict[str, float]:

@@ -228,6 +228,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "key": training.trainer.key,
         "feeding": feeding_to_dict(training.model),
         "epochs": dict(history),
+        "recorded": history.as_dict()["recorded"],
         "stopped": training.reason,
         "parts": parts,
     }
@@ -303,7 +304,9 @@ def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str
         for name, array in arrays.items()
         if name.startswith(HISTORY)
     }
-    training.history.load_dict({"epochs": counters["epochs"], "updates": updates, "stopped": None})
+    # Checkpoints of earlier versions lack "recorded".
+    curves = {"epochs": counters["epochs"], "recorded": counters.get("recorded", {}), "updates": updates}
+    training.history.load_dict({**curves, "stopped": None})
     for part, owner in _stateful_parts(training).items():
         prefix = f"{part}/"
         state = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}

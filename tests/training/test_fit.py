@@ -142,7 +142,13 @@ def test_history_contents(make_model, blobs):
     weighted = np.reshape(history.updates["loss"], (3, 3)) @ [24, 24, 16] / 64
     np.testing.assert_allclose(history["loss"], weighted, rtol=1e-12)
     assert history.stopped is None
-    assert history.as_dict() == {"epochs": dict(history), "updates": history.updates, "stopped": None}
+    moments = {"epochs": [1, 2, 3], "updates": [3, 6, 9]}
+    assert history.as_dict() == {
+        "epochs": dict(history),
+        "updates": history.updates,
+        "stopped": None,
+        "recorded": dict.fromkeys(history, moments),
+    }
 
 
 def test_fit_continues_a_history(make_model, blobs):
