@@ -35,12 +35,10 @@ def smallest_batch(model: Layer, samples: Samples, batch_size: int) -> int:
     smallest = model.smallest_batch(samples.x.shape[1:])
     available = min(batch_size, len(samples))
     if available < smallest:
-        what = (
-            f"batch_size={batch_size}" if batch_size < smallest else f"training data of {len(samples)} sample"
-        )
+        what = f"batch_size={batch_size}" if batch_size < smallest else f"a data set of {len(samples)}"
         raise ValueError(
-            f"the model cannot be trained with {what}: batch normalisation needs at least {smallest} samples "
-            "in a mini-batch. Use larger batches, or LayerNorm, which normalises each sample by itself"
+            f"the model cannot be trained with {what}: its layers, such as batch norm, need at least "
+            f"{smallest} samples in a mini-batch. Use larger batches, or LayerNorm instead of batch norm"
         )
     return smallest
 

@@ -40,30 +40,38 @@ class Loop:
         training.tell("on_train_begin")
         try:
             self._epochs()
+            training.history.stopped = training.reason
+            self._save()
         except BaseException as error:
-            # In the middle of an update the checkpoint before it stays: the training resumes from there.
-            if isinstance(error, KeyboardInterrupt) and self.writer is not None and training.resumable:
-                self.writer.save()
-            training.tell_exception(error)
+            try:
+                if isinstance(error, KeyboardInterrupt):
+                    self._save()
+            finally:
+                training.tell_exception(error)
             raise
-        training.history.stopped = training.reason
-        if self.writer is not None:
-            self.writer.save()
         training.tell("on_train_end")
 
+    def _save(self) -> None:
+        """Write a checkpoint, unless an update or the end of an epoch was interrupted.
+
+        Then the checkpoint before it stays, and the training resumes from there.
+        """
+        if self.writer is not None and self.training.resumable:
+            self.writer.save()
+
     def _epochs(self) -> None:
+        """Train until the last epoch, until a callback stops, or until the loss is not finite."""
         training = self.training
-        while training.epoch < training.epochs and training.reason is None:
-            try:
+        try:
+            while training.epoch < training.epochs and training.reason is None:
                 values = self._epoch()
-            except NonFiniteError as error:
-                if training.trainer.on_nonfinite == "raise":  # a callback may have changed it
-                    raise
-                training.stop(str(error))  # the step that failed has changed nothing
-                return
-            if values is None:  # a callback stopped the training in the middle of the epoch
-                return
-            self._end_epoch(values | self._validate())
+                if values is None:  # a callback stopped the training in the middle of the epoch
+                    return
+                self._end_epoch(values | self._validate())
+        except NonFiniteError as error:
+            if training.trainer.on_nonfinite == "raise":  # a callback may have changed it
+                raise
+            training.stop(str(error))
 
     def _epoch(self) -> dict[str, float] | None:
         """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.

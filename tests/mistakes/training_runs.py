@@ -25,8 +25,8 @@ MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
-        "if isinstance(error, KeyboardInterrupt) and self.writer is not None and training.resumable:",
-        "if isinstance(error, KeyboardInterrupt) and self.writer is not None:",
+        "if self.writer is not None and self.training.resumable:",
+        "if self.writer is not None:",
         (EDGES,),
     ),
     Mistake(
@@ -123,8 +123,8 @@ MISTAKES = (
     Mistake(
         "callbacks not told of Ctrl-C",
         "fastnn/training/loop.py",
-        "            training.tell_exception(error)\n",
-        "",
+        "training.tell_exception(error)\n",
+        "pass\n",
         (ENDINGS,),
     ),
     Mistake(

@@ -136,8 +136,10 @@ def test_joined_batch_resumes_with_the_same_bits(tmp_path, snapshot):
 
 
 def test_training_by_single_samples_with_batch_norm_is_refused():
-    for count, batch_size, message in ((65, 1, "batch_size=1"), (1, 32, "training data of 1 sample")):
-        with pytest.raises(ValueError, match=f"cannot be trained with {message}: batch normalisation needs"):
+    for count, batch_size, message in ((65, 1, "batch_size=1"), (1, 32, "a data set of 1")):
+        with pytest.raises(
+            ValueError, match=f"cannot be trained with {message}: its layers, such as batch norm"
+        ):
             fn.fit(net(), data(count), batch_size=batch_size)
 
 
@@ -161,7 +163,7 @@ X, Y = data()
 NAN = X.copy()
 NAN[3, 1] = np.nan
 BAD_CALLS = {
-    "batch of one": ({"batch_size": 1}, "batch normalisation needs at least 2"),
+    "batch of one": ({"batch_size": 1}, "such as batch norm, need at least 2"),
     "batch size": ({"batch_size": 0}, "batch_size must be an integer"),
     "epochs": ({"epochs": 1.5}, "epochs must be an integer"),
     "early stopping": (

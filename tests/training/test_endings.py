@@ -1,5 +1,6 @@
 """How a training ends: every way out tells the callbacks, and the best weights are restored."""
 
+import signal
 import threading
 
 import numpy as np
@@ -219,3 +220,13 @@ def test_thread_that_is_stopped_from_outside_restores_the_best_weights():
     thread.join(60)
     assert held(model) == diary.after[stopping.best_epoch]
     assert diary.ended == ["KeyboardInterrupt"]
+
+
+def test_checkpoint_that_cannot_be_written_still_restores_the_best_weights(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("fastnn.training.resume.write_atomic", full)
+    for then in (lambda training: signal.raise_signal(signal.SIGINT), lambda training: None):
+        model, stopping, diary, _ = run(then, OSError, checkpoint=tmp_path / "c")
+        assert held(model) == diary.after[stopping.best_epoch] != diary.after[-1]
