@@ -26,7 +26,8 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
         folder: Folder with the files, or with a folder cifar-10-batches-bin that has them. Default:
             $FASTNN_DATA/cifar10, or else fastnn/cifar10 in the user's cache folder. The training set is made
             from all files `data_batch_*.bin`, in the order of their names, the test set from
-            `test_batch*.bin`; the files may be compressed with gzip.
+            `test_batch*.bin`; the files may be compressed with gzip. The Python version of the data set is
+            not read, because a pickle can run code.
 
     Returns:
         ((x_train, y_train), (x_test, y_test)): images x, uint8 (N, 32, 32, 3), and labels y, int64 (N,),
@@ -35,7 +36,7 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
 
     Raises:
         DatasetNotFoundError: If files are missing.
-        DatasetError: If a file is damaged.
+        DatasetError: If a file is damaged, or has more than 60,000 images.
     """
     source = default_folder("cifar10") if folder is None else Path(folder)
     return _load(source, "data_batch_*.bin"), _load(source, "test_batch*.bin")

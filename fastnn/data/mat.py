@@ -31,7 +31,7 @@ TYPES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8",
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 COMPLEX = 0x0800  # a flag
 
-HEADER = 128
+HEADER, TAG = 128, 8  # bytes of the file's header, and of the type and size of an element
 MOST_DIMENSIONS = 32
 LONGEST_HEAD = 1024  # bytes of a matrix before its values: flags, dimensions, a name of up to 63 letters
 
@@ -54,10 +54,7 @@ def matrices(content: bytes | bytearray, limit: int) -> dict[str, NDArray[Any]]:
     for element in _elements(memoryview(content)[HEADER:], order):
         if element.kind == PACKED:
             # Its tags and its name come in addition to the values.
-            inside = _elements(_unpack(element.data, left + LONGEST_HEAD), order)
-            element = next(inside, element)
-            if next(inside, None):
-                raise ValueError("a compressed element must hold one matrix")
+            element = next(_elements(_unpack(element.data, order, left + LONGEST_HEAD), order))
         if element.kind != MATRIX:
             raise ValueError(f"an element of type {element.kind} stands where a matrix must be")
         if named := _matrix(element.data, order, left):
@@ -89,15 +86,22 @@ def _elements(data: memoryview, order: str) -> Iterator[_Element]:
         at = end
 
 
-def _unpack(data: memoryview, most: int) -> memoryview:
-    """Decompress an element with zlib. Raises ValueError if it unpacks to more than `most` bytes."""
+def _unpack(data: memoryview, order: str, most: int) -> memoryview:
+    """Decompress an element with zlib. Raises ValueError unless it is one element of up to `most` bytes."""
     unpacker = zlib.decompressobj()
     try:
-        content = unpacker.decompress(data, most + 1)
+        content = unpacker.decompress(data, TAG)
+        if len(content) < TAG:
+            raise ValueError("truncated: a compressed element is shorter than a tag")
+        size = TAG + int(np.frombuffer(content, order + "u4")[1])
+        if size > most:
+            raise ValueError(f"a matrix unpacks to {size} bytes, more than {most}")
+        # Up to 7 zeros may follow; the eighth byte is one too many.
+        content += unpacker.decompress(unpacker.unconsumed_tail, size - TAG + 8)
     except zlib.error as error:
         raise ValueError(str(error)) from error
-    if len(content) > most:
-        raise ValueError(f"a matrix unpacks to more than {most} bytes")
+    if len(content) >= size + 8:
+        raise ValueError("a compressed element must hold one matrix")
     if not unpacker.eof:
         raise ValueError("truncated: a compressed element ends too early")
     return memoryview(content)

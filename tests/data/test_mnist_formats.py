@@ -3,7 +3,9 @@
 import gzip
 import importlib
 import sys
+import tracemalloc
 import zipfile
+from functools import partial
 
 import numpy as np
 import pytest
@@ -285,6 +287,25 @@ def test_npz_archives_inside_gzip_load(tmp_path, parts):
     path = savez(tmp_path / "a.npz", by_name(parts))
     path.write_bytes(gzip.compress(path.read_bytes()))
     assert_same(mnist(path), parts)
+
+
+@pytest.mark.parametrize(
+    "save", [partial(savez, save=np.savez_compressed), partial(savemat, do_compression=True)]
+)
+def test_bombs_are_rejected_before_they_are_unpacked(tmp_path, parts, monkeypatch, save):
+    """The limit is lowered to 1 MiB, so that the test needs little memory."""
+    monkeypatch.setattr(importlib.import_module("fastnn.data.mnist_formats"), "LIMIT", 1 << 20)
+    path = save(tmp_path / "a", by_name([(x.reshape(-1, 784), y) for x, y in parts]))
+    assert_same(mnist(path), parts)
+    save(path, {**by_name(parts), "x_train": np.zeros((30_000, 784), np.uint8)})
+    content = path.read_bytes()
+    for packed in (content, gzip.compress(content), gzip.compress(bytes(1 << 24))):
+        path.write_bytes(packed)
+        tracemalloc.start()
+        with pytest.raises(DatasetError, match=r"more than 104|a is not a file of MNIST"):
+            mnist(path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
 
 
 # --- .mat ---
