@@ -39,6 +39,9 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
     ctypedef struct DiceSizes:
         int64_t M, S, C
 
+    ctypedef struct WeighSizes:
+        int64_t M, L, D
+
     ctypedef struct ImageSizes:
         int64_t M, H, W, C
 

@@ -40,6 +40,11 @@ struct DiceSizes {
     std::int64_t M, S, C;
 };
 
+// M samples with L losses and D gradient elements each.
+struct WeighSizes {
+    std::int64_t M, L, D;
+};
+
 // Images (M, H, W, C).
 struct ImageSizes {
     std::int64_t M, H, W, C;
