@@ -11,14 +11,16 @@ import math
 import sys
 import warnings
 from collections.abc import Mapping
+from mmap import mmap
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import Array as Array
+from fastnn._arrays import real_array
 from fastnn.kernels import ops
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 T = TypeVar("T")
 
@@ -38,16 +40,15 @@ def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
     return np.require(array, dtype, ["C", "A", "E"])
 
 
-def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Array:
+def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Array:
     """Check the features `x` (N, ...) and return them as a contiguous array of `dtype` or uint8.
 
     uint8 stays uint8, because it is scaled when a mini-batch is gathered. Other dtypes are converted to
-    `dtype`. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or
-    `x` has fewer than two dimensions.
+    `dtype`. With `keep_mapped`, a memory-mapped file of any dtype is returned as it is: it may not fit into
+    memory. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or `x`
+    has fewer than two dimensions.
     """
-    array = np.asarray(x)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}")
+    array = real_array(x, name)
     if array.ndim < 2:
         raise ValueError(
             f"{name} must have shape (samples, features...), got {array.shape}: "
@@ -55,7 +56,18 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Arra
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} is an empty batch of shape {array.shape}: pass at least one sample")
-    return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
+    if keep_mapped and is_mapped(array):
+        return array
+    with np.errstate(over="ignore"):  # the check for finite values reports what is too large for float32
+        return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
+
+
+def is_mapped(array: Array) -> bool:
+    """Whether the elements lie in a memory-mapped file."""
+    base: Any = array
+    while base is not None and not isinstance(base, (np.memmap, mmap)):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return base is not None
 
 
 def labels(target: Array, classes: int) -> Array:

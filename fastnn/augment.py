@@ -101,23 +101,19 @@ class Together(Augmentation):
                 f"{shape}: reshape the features, and put Flatten() first if the model takes flat rows"
             )
 
-    def gather(
-        self, images: Array, index: Array, state: Array, scale: float | None, dtype: np.dtype[Any]
-    ) -> Array:
+    def gather(self, images: Array, index: Array, state: Array, scale: float, dtype: np.dtype[Any]) -> Array:
         """Gather the mini-batch `images[index]` as floats and augment it.
 
         Args:
-            images: Images (N, H, W) or (N, H, W, C), uint8 or of `dtype`.
+            images: Images (N, H, W) or (N, H, W, C), uint8, float32 or float64.
             index: The samples of the mini-batch, (M,) integers.
             state: (key, batch count), (2,) uint64; the count is advanced by one.
-            scale: The factor for the pixel values; None: 1/255 for uint8, else 1.
+            scale: The factor for the pixel values.
             dtype: float32 or float64.
 
         Returns:
             The augmented images (M, H, W) or (M, H, W, C). Without augmentation see `gather.gather_rows`.
         """
-        if scale is None:
-            scale = 1 / 255 if images.dtype == np.uint8 else 1.0
         M, H, W = len(index), *images.shape[1:3]
         bits = empty((1,), np.uint64)
         ops.random_next(state, bits)

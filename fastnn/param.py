@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._validation import Array, float_type, in_range
+from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
 
@@ -97,6 +98,16 @@ class Param(_Held):
         self.trainable = trainable
         self.lr_scale = lr_scale
         self._grad: Array | None = None
+        # What a model remembers of its training, if this is its first parameter (feeding.py, evaluation.py).
+        self.feeding: Feeding | None = None
+        self.loss: object = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but a loss of the user's own, with which a model might not be picklable."""
+        state = dict(vars(self))
+        if not type(self.loss).__module__.startswith("fastnn."):
+            state["loss"] = None
+        return state
 
     @property
     def grad(self) -> Array | None:

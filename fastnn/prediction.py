@@ -7,13 +7,16 @@ is recorded; later ones are replayed.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, features, positive_int
-from fastnn.gather import gather_rows
+from fastnn._arrays import Array, real_array
+from fastnn._validation import Shape, features, positive_int
+from fastnn.feeding import feeding_of, follow, usual_factor
+from fastnn.gather import gather_rows, kernels_can_read
 from fastnn.kernels import active_backend, record_with
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
@@ -30,6 +33,8 @@ class Predictor(HasForward, Protocol):
 
     def output_shape(self, shape: Shape) -> Shape: ...
 
+    def parameters(self) -> Sequence[Any]: ...
+
 
 def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size: int) -> Array:
     """The outputs of the model for the samples `x` (N, ...), computed in batches of `batch_size`.
@@ -41,17 +46,21 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
     if replayed is not None:
         return replayed
     dtype = model.dtype
-    rows = features(x, dtype)
+    array = real_array(x, "x")
+    rows = features(array, dtype, keep_mapped=True)
     out = np.empty((len(rows), *model.output_shape(rows.shape[1:])), dtype)
+    factor, _ = follow(feeding_of(model), array, scale)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        out[start : start + batch_size] = model.forward(_all_rows(part, scale, dtype))[0]
-    _record_if_repeated(model, rows, scale)
+        out[start : start + batch_size] = model.forward(_all_rows(part, factor, dtype))[0]
+    # An array of the dtype of `rows` is replayed without a look at its factor.
+    if scale is None and factor == usual_factor(model, rows.dtype) and kernels_can_read(rows):
+        _record_if_repeated(model, rows)
     return out
 
 
-def _all_rows(rows: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
-    return gather_rows(rows, np.arange(len(rows)), scale, dtype)
+def _all_rows(rows: Array, factor: float, dtype: np.dtype[Any]) -> Array:
+    return gather_rows(rows, np.arange(len(rows)), factor, dtype)
 
 
 class _Prediction:
@@ -68,7 +77,9 @@ class _Prediction:
         """Record a pass on `rows`, unless it calls Python code or computes nothing."""
         recorder, buffer = Recorder(Arena()), input_buffer(rows)
         with record_with(recorder):
-            output, _ = run_layer(model, _all_rows(buffer, None, model.dtype), False)
+            output, _ = run_layer(
+                model, _all_rows(buffer, usual_factor(model, rows.dtype), model.dtype), False
+            )
         if recorder.has_callbacks or np.may_share_memory(output, buffer):
             return
         loss = np.zeros(1)  # a forward pass has no loss, but a plan reads one
@@ -94,9 +105,9 @@ def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
         found.lock.release()
 
 
-def _record_if_repeated(model: Predictor, rows: Array, scale: float | None) -> None:
+def _record_if_repeated(model: Predictor, rows: Array) -> None:
     """Record the prediction of `rows`, just made layer by layer, if it is the second one of its kind."""
-    if len(rows) > MOST_ROWS or scale is not None or active_backend() != "aot" or calls_python(model):
+    if len(rows) > MOST_ROWS or active_backend() != "aot" or calls_python(model):
         return
     kind = rows.shape, rows.dtype
     found = _predictions.get(model)

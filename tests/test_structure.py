@@ -17,8 +17,9 @@ PACKAGE = ROOT / "fastnn"
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
     {"kernels"},
-    {"_validation", "_threadpools", "files", "rng", "tables"},
-    {"config", "gather", "recording"},
+    {"_arrays", "_threadpools", "files", "rng", "tables"},
+    {"_validation"},
+    {"config", "feeding", "gather", "recording"},
     {"prediction"},
     {"param"},
     {"init"},

@@ -280,7 +280,12 @@ def test_nonfinite_data_raise_and_change_nothing(entry_point, options, value, tr
         "step": lambda: trainer.step(with_nonfinite_element(value), Y),
         "target": lambda: trainer.step(X, rows),
     }
-    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=r"1 values? of the data"):
+    message = (
+        f"1 value of {'y' if entry_point == 'target' else 'x'} is NaN or inf, {value} in row 5, column 2"
+    )
+    if entry_point == "validation":
+        message = f"^validation data: {message}"
+    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=message):
         calls[entry_point]()
 
 
@@ -294,7 +299,7 @@ def test_nonfinite_data_stop_and_change_nothing(value, trained, unchanged):
         history = fn.fit(
             model, (with_nonfinite_element(value), Y), optimizer=optimizer, seed=9, on_nonfinite="stop"
         )
-    assert "1 value of the data is NaN or inf" in history.stopped
+    assert f"1 value of x is NaN or inf, {value} in row 5, column 2; repair" in history.stopped
     assert history == {}
 
 

@@ -118,9 +118,9 @@ class Layer(Noted):
     def predict(self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024) -> Array:
         """Return the outputs of the model for the samples `x` (N, ...), for any N.
 
-        uint8 input is multiplied by 1/255, other input is used as it is; `scale` overrides the factor. A row
-        has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError if the
-        shape does not fit.
+        The input is scaled as in the training of the model, as `fit` describes; `scale` overrides the factor.
+        A row has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError
+        if the shape does not fit.
         """
         return predict(self, x, scale, batch_size)
 

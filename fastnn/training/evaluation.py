@@ -13,7 +13,7 @@ from fastnn import states
 from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.training.samples import Data, Samples, check_data
+from fastnn.training.samples import Data, Samples, check_data, check_model
 
 Metric = Callable[[Array, Array], float]
 Metrics = Iterable[Metric] | Mapping[str, Metric]
@@ -23,11 +23,14 @@ def evaluate(
     model: Layer,
     data: Data,
     *,
-    loss: str | Loss = "cross_entropy",
+    loss: str | Loss | None = None,
     scale: float | None = None,
     metrics: Metrics = (),
 ) -> dict[str, float]:
     """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
+
+    `loss` is by default the one that the model was last trained with in this process, or cross-entropy. The
+    features are scaled as in the training, as `fit` describes; `scale` overrides the factor.
 
     If targets name classes, the accuracy is the fraction of samples whose class has the largest output. For a
     binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
@@ -35,10 +38,16 @@ def evaluate(
     `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, as a list or by
     name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
-    chosen = reducing_loss(loss)
-    return evaluate_samples(
-        model, chosen, check_data(model, chosen, data, scale), metrics=metrics_of(metrics)
-    )
+    chosen = _loss_of(model, loss)
+    samples = check_data(model, chosen, data, scale, keep_mapped=True)
+    return evaluate_samples(model, chosen, samples, metrics=metrics_of(metrics))
+
+
+def _loss_of(model: Layer, loss: str | Loss | None) -> Loss:
+    """The loss, by default the one that the model was last trained with, or cross-entropy."""
+    check_model(model)
+    trained_with = None if loss is not None else next((param.loss for param in model.parameters()), None)
+    return reducing_loss(trained_with if isinstance(trained_with, Loss) else loss or "cross_entropy")
 
 
 def metrics_of(metrics: Metrics) -> dict[str, Metric]:
@@ -98,14 +107,14 @@ def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
 
 
 def gradients(
-    model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", scale: float | None = None
+    model: Layer, data: Data, *, loss: str | Loss | None = None, scale: float | None = None
 ) -> float:
     """Fill `p.grad` of every parameter that is not frozen from the batch (x, y); returns the loss.
 
-    Weights, random counters and running statistics do not change. Raises ValueError or TypeError for data
-    that do not fit.
+    `loss` and `scale` are as in `evaluate`. Weights, random counters and running statistics do not change.
+    Raises ValueError or TypeError for data that do not fit.
     """
-    chosen = reducing_loss(loss)
+    chosen = _loss_of(model, loss)
     samples = check_data(model, chosen, data, scale)
     with states.restored(model):
         x, target = samples.all()

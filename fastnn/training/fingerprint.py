@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn._validation import Array
 from fastnn.augment import Augmentation
+from fastnn.feeding import default_factor
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.ema import EMA
@@ -61,7 +62,12 @@ def describe_array(array: Array) -> str:
 
 def describe_data(samples: Samples | None) -> Any:
     """A description of features and targets."""
-    return None if samples is None else {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    if samples is None:
+        return None
+    described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
+    usual = samples.scale == default_factor(samples.x.dtype)
+    return described if usual else {**described, "factor of x": samples.scale}
 
 
 def differences(before: object, now: object) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fastnn._validation import positive_int, warn
+from fastnn.feeding import feeding_of
 from fastnn.history import History
 from fastnn.kernels import active_backend
 from fastnn.layers import Layer
@@ -58,14 +59,19 @@ def fit(
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
     Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts. uint8 features stay bytes in
-    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. Each epoch uses
-    every sample once; the last batch may be smaller. `order` is "random", drawn from `seed` for each epoch;
-    "fixed", the order of the data, also chosen by `shuffle=False`; "alternate", one sample of each class in
-    turn; or "balanced", each class equally often, with samples of small classes repeated and samples of large
-    classes left out. `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of
-    each batch at random, but never the images of `validation`. `validation` (x, y) is evaluated after every
-    epoch, also by `metrics`: functions (outputs, targets) -> float, as a list or by name; the history
-    stores them as "val_name".
+    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. The model
+    remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
+    trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
+    differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
+    read batch by batch.
+
+    Batches: each epoch uses every sample once; the last batch may be smaller. `order` is "random", drawn from
+    `seed` for each epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate", one
+    sample of each class in turn; or "balanced", each class equally often, with samples of small classes
+    repeated and samples of large classes left out. `augment`, such as `fn.augment.Rotate(15) |
+    fn.augment.Shift(2)`, changes the images of each batch at random, but never the images of `validation`.
+    `validation` (x, y) is evaluated after every epoch, also by `metrics`: functions (outputs, targets) ->
+    float, as a list or by name; the history stores them as "val_name".
 
     Updates: an optimizer object keeps its state from one call to the next. `schedule` sets the learning rate
     of each update (`fn.schedules`: a factor on `optimizer.lr`, which is restored when training ends).
@@ -86,10 +92,17 @@ def fit(
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
     how, chosen = TrainingOptions(**options), reducing_loss(loss)
+    samples = check_data(model, chosen, data, how.scale, keep_mapped=True)
+    held_out = None
+    if validation is not None:
+        where = "validation data: "
+        held_out = check_data(
+            model, chosen, validation, how.scale, like=samples, where=where, keep_mapped=True
+        )
     run = _Run(
         model=model,
-        samples=check_data(model, chosen, data, how.scale),
-        validation=None if validation is None else check_data(model, chosen, validation, how.scale),
+        samples=samples,
+        validation=held_out,
         loss=chosen,
         optimizer=optimizer_of(optimizer),
         batch_size=positive_int(batch_size, "batch_size"),
@@ -111,7 +124,8 @@ def fit(
         trainer = run.trainer()
         trainer.check_images(run.samples)
         check_order(run.order, run.samples.target)
-        _warn_of_pixels(model, run.samples)
+        if how.scale is None and feeding_of(model) is None:
+            _warn_of_pixels(model, run.samples)
         training = Training(trainer, history, run.watched(watch), epochs, run.samples)
         writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
         Loop(training, run.validation, run.metrics, batch_size, run.order, writer, progress).run()
@@ -185,7 +199,7 @@ class _Run:
 
 def _warn_of_pixels(model: Layer, samples: Samples) -> None:
     """Warn of floats that look like raw 0-255 pixels in front of weights made for inputs near 1."""
-    if samples.x.dtype == np.uint8 or samples.scale is not None:
+    if samples.x.dtype == np.uint8 or samples.scale != 1:
         return
     first = next(iter(model.parameters()), None)
     part = samples.x[:1000]

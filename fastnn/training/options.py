@@ -114,7 +114,7 @@ class TrainingOptions:
     """
 
     scale: float | None = field(default=None, metadata=option(_optional(partial(in_range, low=0))))
-    """Factor on the features; None: 1/255 for uint8 features, 1 for others."""
+    """Factor on the features; None: as in the first training of the model, then 1/255 for uint8, else 1."""
 
     on_nonfinite: str = field(default="raise", metadata=option(_policy))
     """What to do about NaN or inf in data or loss: a key of `NONFINITE`."""

@@ -289,7 +289,7 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
     referenced.append(param.master)
-    yield from (id(param.master), param.trainable, param.lr_scale)
+    yield from (id(param.master), param.trainable, param.lr_scale, param.feeding)
 
 
 def _settings(owner: object, referenced: list[object]) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, in_range, warn
+from fastnn.feeding import feeding_from_dict, feeding_to_dict, set_feeding
 from fastnn.files import remove_leftovers, write_atomic
 from fastnn.states import held_by
 from fastnn.training.callbacks import Training, with_state
@@ -250,6 +251,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "epoch": training.epoch,
         "done": training.done,
         "key": training.trainer.key,
+        "feeding": feeding_to_dict(training.model),
         "epochs": dict(history),
         "stopped": training.reason,
         "parts": parts,
@@ -275,6 +277,8 @@ def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, A
         array[...] = arrays[name]
     training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
     training.trainer.key = counters["key"]
+    if counters.get("feeding") is not None:  # older checkpoints do not have it
+        set_feeding(training.model, feeding_from_dict(counters["feeding"]))
     updates = {
         name.removeprefix("history/"): array.tolist()
         for name, array in arrays.items()

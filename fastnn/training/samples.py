@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, count_nonfinite, features, in_range, same_length
+from fastnn._arrays import Array, as_array, position, real_array
+from fastnn._validation import contiguous, count_nonfinite, features, same_length
 from fastnn.augment import Together
-from fastnn.gather import gather_rows, gather_targets
+from fastnn.feeding import Feeding, feeding_of, follow
+from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 
@@ -23,8 +26,11 @@ class Samples:
 
     x: Array
     target: Array
-    scale: float | None
+    scale: float
     dtype: np.dtype[Any]  # of the model
+    feeding: Feeding  # of a model that is trained on them
+    given: tuple[object, object]  # what the user passed as x and y
+    where: str = ""  # how messages about them begin
 
     def __len__(self) -> int:
         return len(self.x)
@@ -35,22 +41,71 @@ class Samples:
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
-        return augment.gather(self.x, index, state, self.scale, self.dtype), gather_targets(
+        images, chosen = self.x, index
+        if not kernels_can_read(images):
+            images, chosen = contiguous(images[index], self.dtype), np.arange(len(index))
+        return augment.gather(images, chosen, state, self.scale, self.dtype), gather_targets(
             self.target, index
         )
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
-        as_it_is = self.x.dtype == self.dtype and self.scale in (None, 1)
+        as_it_is = self.x.dtype == self.dtype and self.scale == 1
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
 
     def nonfinite_message(self) -> str | None:
-        """An error message if the data contain NaN or inf, else None."""
-        bad = sum(count_nonfinite(array) for array in (self.x, self.target) if array.dtype.kind == "f")
-        if bad == 0:
+        """An error message if values are NaN or inf, or too large for the model's dtype, else None."""
+        arrays = zip("xy", (self.x, self.target), self.given, strict=True)
+        found = [_describe_nonfinite(name, array, given, self.dtype) for name, array, given in arrays]
+        problems = "; ".join(problem for problem in found if problem)
+        if not problems:
             return None
-        values = "1 value of the data is" if bad == 1 else f"{bad} values of the data are"
-        return f'{values} NaN or inf: repair or drop those samples, or pass on_nonfinite="ignore"'
+        return f'{self.where}{problems}; repair or drop those samples, or pass on_nonfinite="ignore"'
+
+
+BLOCK = 1024  # convert this many rows of a memory-mapped file at once
+
+
+def _describe_nonfinite(name: str, array: Array, given: object, dtype: np.dtype[Any]) -> str | None:
+    """Count the values of `array` that are not finite as `dtype`, and name the first; None if there are none.
+
+    `array` is what was made of `given`, where the user will look for the value.
+    """
+    if array.dtype.kind != "f":
+        return None
+    is_converted = array.dtype == dtype and kernels_can_read(array)
+    blocks = [array] if is_converted else _blocks(array, dtype)
+    count = sum(count_nonfinite(block) for block in blocks)
+    if count == 0:
+        return None
+    what, first = ("1 value", "") if count == 1 else (f"{count} values", "first ")
+    source = as_array(given, name)
+    index = _first_nonfinite(source, dtype)
+    if index is None:
+        return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf"
+    value, place = source[index], position(index, given)
+    if np.isfinite(value):
+        return (
+            f"{what} of {name} cannot be stored as {dtype} (at most {np.finfo(dtype).max:.4g}), "
+            f"{first}{value:.6g} in {place}: rescale {name} or use model.to(np.float64)"
+        )
+    return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf, {first}{value} in {place}"
+
+
+def _first_nonfinite(source: Array, dtype: np.dtype[Any]) -> tuple[int, ...] | None:
+    if source.dtype.kind != "f":
+        return None
+    for number, block in enumerate(_blocks(source, dtype)):
+        for row, *rest in np.argwhere(~np.isfinite(block)):
+            return (number * BLOCK + int(row), *map(int, rest))
+    return None
+
+
+def _blocks(array: Array, dtype: np.dtype[Any]) -> Iterator[Array]:
+    """Yield the rows of the array, converted, in blocks."""
+    with np.errstate(over="ignore"):
+        for start in range(0, len(array), BLOCK):
+            yield contiguous(array[start : start + BLOCK], dtype)
 
 
 def check_model(model: Layer) -> None:
@@ -59,19 +114,46 @@ def check_model(model: Layer) -> None:
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
 
 
-def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:
+def check_data(
+    model: Layer,
+    loss: Loss,
+    data: Data,
+    scale: float | None,
+    *,
+    like: Samples | None = None,
+    where: str = "",
+    keep_mapped: bool = False,
+) -> Samples:
     """Check the data set (x, y) against the model and the loss. The arrays are never written to.
+
+    The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
+    every error message. With `keep_mapped`, memory-mapped features stay in their file.
 
     Raises TypeError or ValueError for data that do not fit.
     """
     check_model(model)
     try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise TypeError("data must be a pair of arrays (x, y)") from None
-    dtype = model.dtype
-    rows = features(x, dtype)
-    same_length(rows, np.asarray(y))
-    outputs = model.output_shape(rows.shape[1:])
-    target = loss.targets(y, outputs, dtype)
-    return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0), dtype)
+        x, y = _pair(data)
+        array = real_array(x, "x")
+        rows = features(array, model.dtype, keep_mapped=keep_mapped)
+        same_length(rows, as_array(y, "y"))
+        target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        fed = feeding_of(model) or (None if like is None else like.feeding)
+        factor, feeding = follow(fed, array, scale)
+    except (TypeError, ValueError) as error:
+        error.args = (f"{where}{error}",)
+        raise
+    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where)
+
+
+def _pair(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike]:
+    """The two items of `data`. Raises TypeError for anything but a pair; an array of two rows is none."""
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return data[0], data[1]
+    hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
+    raise TypeError(f"data must be a pair of arrays (x, y){hint}, not {_kind_of(data)}")
+
+
+def _kind_of(data: object) -> str:
+    size = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
+    return f"{type(data).__name__}{size}"

@@ -16,6 +16,8 @@ from fastnn import metrics, rng
 from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
+from fastnn.feeding import remembered, usual_factor
+from fastnn.gather import kernels_can_read
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
@@ -65,11 +67,11 @@ class Trainer(TrainingOptions):
     of the parameters: `p.grad` is None after a step unless `keep_gradients=True`.
 
     `augment`, such as `fn.augment.Rotate(15)`, changes the images of each batch at random. `scale` multiplies
-    the features (default: 1/255 for uint8, 1 for others). `schedule` (`fn.schedules`) sets the learning rate
-    of each update, starting from the current `optimizer.lr`; `total_updates` and `updates_per_epoch` give it
-    the length of the training, where it needs that. `clip_norm` bounds the norm of all gradients together,
-    `clip_value` the absolute value of each gradient element. `ema` averages the weights (an `fn.EMA`, or a
-    decay such as 0.999); the averages are in `trainer.ema`.
+    the features (by default as in the first training of the model: see `fit`). `schedule` (`fn.schedules`)
+    sets the learning rate of each update, starting from the current `optimizer.lr`; `total_updates` and
+    `updates_per_epoch` give it the length of the training, where it needs that. `clip_norm` bounds the norm
+    of all gradients together, `clip_value` the absolute value of each gradient element. `ema` averages the
+    weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`.
 
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
@@ -175,6 +177,7 @@ class Trainer(TrainingOptions):
         positive_int(steps, "steps")
         twin = copy.deepcopy(self)
         samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
+        twin.scale = samples.scale
         batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
         twin.step(*batch)
         twin.step(*batch)
@@ -212,13 +215,21 @@ class Trainer(TrainingOptions):
         samples = check_data(self.model, self.loss, (x, y), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
+        with remembered(self.model, samples.feeding, self.loss, self._updates):
+            return self._planned_step(samples)
+
+    def _planned_step(self, samples: Samples) -> float:
         if not self._uses_plans():
             return float(self._update(samples)[0])
-        kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
+        kind = (samples.x.shape, samples.x.dtype, samples.scale, samples.target.shape, samples.target.dtype)
         recorded = self._plans.find(self, kind)
+        loss: float | Refused
         if recorded is None:
-            return self._record_step(kind, samples)
-        loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+            loss = self._record_step(kind, samples)
+        else:
+            loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+        if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
+            self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
@@ -248,11 +259,12 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        with self._step_lock.exclusive():
+        remember = remembered(self.model, samples.feeding, self.loss, self._updates)
+        with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not self._uses_plans():
+            if not (self._uses_plans() and kernels_can_read(samples.x)):
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
@@ -263,7 +275,7 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, recorded.run, order, losses, rates)
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
+                check_data(self.model, self.loss, (samples.x, samples.target), samples.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])

@@ -168,6 +168,7 @@ MADE_BEFORE = [
 ]
 
 
+@pytest.mark.filterwarnings("ignore:scale=0.5 contradicts the training")
 @pytest.mark.parametrize(
     ("name", "make"), MADE_BEFORE, ids=[f"{row}-{name}" for row, (name, _) in enumerate(MADE_BEFORE)]
 )
