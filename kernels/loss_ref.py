@@ -3,8 +3,8 @@
 Letters (kernels/README.md): M rows, C classes; "->" separates inputs from outputs. Every loss kernel writes
 three outputs:
 - `losses`: the unreduced losses, whatever the reduction;
-- `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean"), their
-  sum divided by the number of rows M, the first axis, if it is 3 ("batch_mean"); the mean over nothing
+- `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean"),
+  and their sum divided by the length of the first axis if it is 3 ("batch_mean"); the mean over nothing
   (divisor 0) is NaN;
 - the gradient of `loss`, unless that array is None.
 """
@@ -198,8 +198,8 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
 
     sample_weight s (M,), losses (M, ...) and dz (M, ...) or None, as a loss kernel with reduction "sum" wrote
     them; both are updated in place -> loss (1,) float64.
-    D is 1 for the sum, sum_m s_m for the batch mean, and for the mean sum_m s_m times the number of losses of a
-    row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given.
+    D is 1 for the sum, sum_m s_m for the batch mean, and for the mean sum_m s_m times the number of losses of
+    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given.
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows = len(sample_weight)

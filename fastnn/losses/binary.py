@@ -56,8 +56,8 @@ class _ElementwiseLoss(_BinaryLoss):
     def losses_shape(self, y: Array) -> Shape:
         return y.shape
 
-    def divisor(self, target: Array) -> float:
-        return float(target.size)
+    def divisors(self, target: Array) -> Array | float:
+        return target.size / len(target)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -175,8 +175,8 @@ class Dice(_BinaryLoss):
     def losses_shape(self, y: Array) -> Shape:
         return (len(y), _pixels_and_classes(y.shape[1:])[1])
 
-    def divisor(self, target: Array) -> float:
-        return float(len(target) * _pixels_and_classes(target.shape[1:])[1])
+    def divisors(self, target: Array) -> Array | float:
+        return float(_pixels_and_classes(target.shape[1:])[1])
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None

@@ -44,10 +44,13 @@ class _SingleLabelLoss(Loss):
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}"
         )
 
-    def divisor(self, target: Array) -> float:
+    def divisors(self, target: Array) -> Array | float:
+        return 1.0 if target.ndim == 2 or self.weight is None else self.weight[target]
+
+    def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
         if target.ndim == 2 or self.weight is None:
-            return float(len(target))
-        return float(self.weight[target].sum())
+            return None, None
+        return self.weight, target
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None

@@ -88,6 +88,11 @@ class Network(BaseEstimator, ABC):
     def _configure(self, recorder: Recorder, batch_size: int) -> None:
         """Set what the recorder needs beyond the parameters of all estimators."""
 
+    def _shaped(self, X: Any) -> Any:
+        """The samples in the shape that the model takes."""
+        shape = self._input_shape(X.shape[1])
+        return X if len(shape) == 1 else X.reshape(len(X), *shape)
+
     def _input_shape(self, features: int) -> tuple[int, ...]:
         """The shape of a sample of `features` features as the model takes it."""
         return (features,)
@@ -132,20 +137,21 @@ class Network(BaseEstimator, ABC):
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
         if partial and self.early_stopping and validation is None:
             raise ValueError(
-                "partial_fit does not support early_stopping=True without validation data: pass X_val and y_val"
+                "partial_fit does not support early_stopping=True without validation data: pass X_val and "
+                "y_val"
             )
         random = check_random_state(self.random_state)
         target = self._encode_targets(y, classes, first)
+        X = self._shaped(X)
         weight = self._weights(y, sample_weight)
+        held_out: tuple[Any, Array, Array | None] | None = None
         if validation is not None:
             X_val, y_val = self._check_data(*validation, reset=False)
-            held_out = X_val, self._encode_known(y_val), None
+            held_out = (self._shaped(X_val), self._encode_known(y_val), None)
         elif self.early_stopping and self._uses_epochs():
             X, target, weight, held_out = self._split(X, target, weight, random)
-        else:
-            held_out = None
         if first:
-            self.model_ = self._build(self._input_shape(X.shape[1]), self._outputs, random).to(
+            self.model_ = self._build(X.shape[1:], self._outputs, random).to(
                 X.dtype if self.precision == "auto" else self.precision
             )
             self._reset()
@@ -207,8 +213,7 @@ class Network(BaseEstimator, ABC):
         batch_size = min(200, samples) if self.batch_size == "auto" else min(self.batch_size, samples)
         if self.batch_size != "auto" and self.batch_size > samples:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the number of samples, {samples}: it is reduced "
-                "to that",
+                f"batch_size={self.batch_size} is larger than the number of samples: it is reduced to {samples}",
                 stacklevel=4,
             )
         if not partial or not hasattr(self, "optimizer_"):
@@ -218,8 +223,7 @@ class Network(BaseEstimator, ABC):
         self._configure(recorder, batch_size)
         fit(
             self.model_,
-            (X, target),
-            sample_weight=weight,
+            (X, target, weight),
             validation=validation,
             metrics={} if validation is None else {"score": self._validation_score(validation[2])},
             loss=self._make_loss(),
@@ -280,7 +284,7 @@ class Network(BaseEstimator, ABC):
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=FLOATS)
         with self._thread_limit():
-            return self.model_.predict(X)
+            return self.model_.predict(self._shaped(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
 from fastnn.layers import BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
-from fastnn.sklearn._networks import ATTRIBUTES, PARAMETERS, Build, NNClassifier
+from fastnn.sklearn._networks import ATTRIBUTES, PARAMETERS, NNClassifier
 
 CHANNELS = (16, 32)
 
@@ -32,13 +32,13 @@ def small_cnn(image_shape: tuple[int, ...], outputs: int) -> Layer:
 
 @dataclass(eq=False, repr=False)
 class CNNClassifier(NNClassifier):
-    __doc__ = f"""Convolutional network for images, which X holds as rows of pixels: (N, height * width * channels).
+    __doc__ = f"""Convolutional network for images; X holds them as rows of pixels (N, height width channels).
 
     Parameters
     ----------
     image_shape : (height, width) or (height, width, channels), default=None
-        Shape of an image. None: square grey images, if the number of features is a square number, and images of
-        one row otherwise.
+        Shape of an image. None: square grey images, if the number of features is a square number, and images
+        of one row otherwise.
     build : callable, default=None
         `build(image_shape, outputs)` returns the untrained model, which maps images (height, width, channels)
         to `outputs` logits. By default two convolutions and two dense layers.
@@ -60,7 +60,8 @@ class CNNClassifier(NNClassifier):
         "image_shape": [None, "array-like"],
     }
 
-    default_build: ClassVar[Build] = staticmethod(small_cnn)
+    def _default_build(self, input_shape: tuple[int, ...], outputs: int) -> Layer:
+        return small_cnn(input_shape, outputs)
 
     def _input_shape(self, features: int) -> tuple[int, ...]:
         if self.image_shape is None:
@@ -74,3 +75,8 @@ class CNNClassifier(NNClassifier):
                 "(height, width, channels) with that product"
             )
         return shape
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = False
+        return tags

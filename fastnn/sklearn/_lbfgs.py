@@ -14,10 +14,9 @@ from fastnn.training.evaluation import gradients
 
 def minimize(
     model: Layer,
-    data: tuple[Any, Any],
+    data: tuple[Any, Any, Array | None],
     loss: Loss,
     *,
-    sample_weight: Array | None,
     penalty: float,
     max_iter: int,
     max_fun: int,
@@ -39,12 +38,12 @@ def minimize(
 
     def loss_and_gradient(packed: Array) -> tuple[float, Array]:
         set_parameters(packed)
-        value = gradients(model, data, loss=loss, sample_weight=sample_weight)
+        value = gradients(model, data, loss=loss)
         parts = []
         for param, weights in zip(params, np.split(packed, ends[:-1]), strict=True):
             decay = penalty * param.decay_scale
             value += decay / 2 * float(weights @ weights)
-            parts.append(np.ravel(param.grad) + decay * weights)
+            parts.append(param.grad_buffer().ravel() + decay * weights)
         return value, np.concatenate(parts)
 
     start = np.concatenate([np.ravel(param.value) for param in params]).astype(np.float64)

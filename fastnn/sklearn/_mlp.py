@@ -191,9 +191,8 @@ class _MLP(Network):
         dtype = self.model_.dtype
         result = minimize(
             self.model_.to(np.float64),  # the line search needs more digits than float32 has
-            (X, target),
+            (X, target, weight),
             self._make_loss(),
-            sample_weight=weight,
             penalty=self.alpha / total,
             max_iter=self.max_iter,
             max_fun=self.max_fun,
@@ -205,8 +204,8 @@ class _MLP(Network):
         self.loss_ = self.best_loss_ = result.fun
         if result.status != 0:
             warnings.warn(
-                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {result.message}. Increase max_iter "
-                "or scale the data.",
+                f"lbfgs failed to converge after {self.n_iter_} iteration(s): {result.message}. Increase "
+                "max_iter or scale the data.",
                 ConvergenceWarning,
                 stacklevel=5,
             )

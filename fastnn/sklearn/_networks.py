@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastnn.augment import Augmentation
-from fastnn.layers import Layer, Reshape, Sequential
+from fastnn.layers import Layer
 from fastnn.losses import LOSSES, Loss
 from fastnn.nets.mlp import mlp
 from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
@@ -22,11 +22,6 @@ from fastnn.sklearn._base import Network
 from fastnn.sklearn._tasks import ClassifierNetwork, RegressorNetwork
 
 Build = Callable[[tuple[int, ...], int], Layer]
-
-
-def one_hidden_layer(input_shape: tuple[int, ...], outputs: int) -> Layer:
-    """The default model: one hidden layer of 100 units."""
-    return mlp([int(np.prod(input_shape)), 100, outputs])
 
 
 @dataclass(eq=False, repr=False)
@@ -47,14 +42,9 @@ class Built(Network):
         "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
     }
 
-    default_build: ClassVar[Build] = staticmethod(one_hidden_layer)
-
-    def _input_shape(self, features: int) -> tuple[int, ...]:
-        return (features,)
-
     def _build(self, input_shape: tuple[int, ...], outputs: int, random: np.random.RandomState) -> Layer:
         seed = int(random.randint(2**31))
-        build = self.default_build if self.build is None else self.build
+        build = self.build or self._default_build
 
         def seeded() -> Layer:
             manual_seed(seed)
@@ -63,19 +53,20 @@ class Built(Network):
         model = copy_context().run(seeded)  # the caller's random generator stays as it is
         if not isinstance(model, Layer):
             raise TypeError(
-                f"build(input_shape, outputs) must return a fastnn model, such as fn.Sequential(...), not {model!r}"
+                "build(input_shape, outputs) must return a fastnn model, such as fn.Sequential(...), not "
+                f"{model!r}"
             )
-        return model if len(input_shape) == 1 else Sequential(Reshape(input_shape), *_layers_of(model))
+        return model
+
+    def _default_build(self, input_shape: tuple[int, ...], outputs: int) -> Layer:
+        """One hidden layer of 100 units."""
+        return mlp([int(np.prod(input_shape)), 100, outputs])
 
     def _make_optimizer(self, batch_size: int) -> Optimizer:
         return copy.deepcopy(optimizer_of(self.optimizer))
 
     def _options(self) -> dict[str, Any]:
         return {"clip_norm": self.clip_norm, "augment": self.augment}
-
-
-def _layers_of(model: Layer) -> list[Layer]:
-    return list(model.layers) if isinstance(model, Sequential) else [model]
 
 
 PARAMETERS = """
@@ -106,7 +97,8 @@ class NNClassifier(Built, ClassifierNetwork):
     ----------
     build : callable, default=None
         `build(input_shape, outputs)` returns the untrained model, which maps samples of `input_shape` to
-        `outputs` logits: one for two classes, one per class for more. By default one hidden layer of 100 units.
+        `outputs` logits: one for two classes, one per class for more. By default
+        one hidden layer of 100 units.
     loss : {{"log_loss", "focal"}} or a fastnn loss, default="log_loss"
         The loss to minimize.
     class_weight : dict, "balanced" or None, default=None

@@ -16,8 +16,8 @@ class Recorder(Callback):
     """Records the curves of an estimator, decides when its training has converged and sets the learning rate.
 
     Training has converged when the loss, or with `scored` the validation score, has not improved by at least
-    `tol` for more than `n_iter_no_change` epochs in a row. With `scored`, the model ends with the weights of the
-    best score. The object stays with its estimator, so `partial_fit` and warm starts continue its curves.
+    `tol` for more than `n_iter_no_change` epochs in a row. With `scored`, the model ends with the weights of
+    the best score. The object stays with its estimator, so `partial_fit` and warm starts continue its curves.
 
     Args:
         scored: Whether the validation score decides, instead of the training loss.
@@ -39,7 +39,7 @@ class Recorder(Callback):
         self.tol = 0.0
         self.n_iter_no_change = math.inf
         self.verbose = False
-        self.penalty = 0.0  # factor of half the sum of the squared weights, which is part of the reported loss
+        self.penalty = 0.0  # factor of half the sum of the squared weights
         self.inverse_scaling: tuple[float, float] | None = None  # first learning rate, power_t
         self.divides_rate = False
 
@@ -95,7 +95,8 @@ class Recorder(Callback):
         """Stop, or divide the learning rate by 5 while it is above 1e-6 and `divides_rate` is set."""
         what = "Validation score" if self.scored else "Training loss"
         reason = (
-            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive epochs."
+            f"{what} did not improve more than tol={self.tol:f} for {self.n_iter_no_change} consecutive "
+            "epochs."
         )
         if self.divides_rate and training.optimizer.lr > 1e-6:
             training.optimizer.lr /= 5

@@ -59,7 +59,8 @@ class ClassTargets:
         if self.multilabel:
             return (outputs > 0).astype(np.int64)
         index = (outputs[:, 0] > 0).astype(np.int64) if self.binary else outputs.argmax(axis=1)
-        return self.classes[np.minimum(index, len(self.classes) - 1)]
+        chosen: Array = self.classes[np.minimum(index, len(self.classes) - 1)]
+        return chosen
 
     def probabilities(self, outputs: Array) -> Array:
         """The probability of each class, (N, classes), for the outputs of the network."""

@@ -50,7 +50,7 @@ class ClassifierNetwork(ClassifierMixin, Network):
         """Train on samples X (N, features) with labels y: (N,), or an indicator matrix (N, labels).
 
         With `X_val` and `y_val`, `early_stopping` uses them instead of a part of the training set, and
-        `validation_loss_curve_` holds their loss after each epoch. Raises ValueError for data that do not fit.
+        `validation_loss_curve_` holds their loss after each epoch. Raises ValueError for unsuitable data.
         """
         return self._train(X, y, sample_weight, _pair(X_val, y_val))
 
@@ -93,7 +93,8 @@ class ClassifierNetwork(ClassifierMixin, Network):
     def _encode_targets(self, y: Any, classes: Any, first: bool) -> Array:
         if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if classes is not None and not first and not np.array_equal(self.classes_, unique_labels(classes)):
+        known = None if first else self._targets.classes
+        if classes is not None and not first and not np.array_equal(known, unique_labels(classes)):
             _check_partial_fit_first_call(self, classes)  # raises
         if first:
             self._targets = ClassTargets.of(y, classes)
@@ -145,7 +146,7 @@ class RegressorNetwork(RegressorMixin, Network):
         """Train on samples X (N, features) with targets y, (N,) or (N, outputs).
 
         With `X_val` and `y_val`, `early_stopping` uses them instead of a part of the training set, and
-        `validation_loss_curve_` holds their loss after each epoch. Raises ValueError for data that do not fit.
+        `validation_loss_curve_` holds their loss after each epoch. Raises ValueError for unsuitable data.
         """
         return self._train(X, y, sample_weight, _pair(X_val, y_val))
 
