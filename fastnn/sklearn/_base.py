@@ -213,7 +213,7 @@ class Network(BaseEstimator, ABC):
         batch_size = min(200, samples) if self.batch_size == "auto" else min(self.batch_size, samples)
         if self.batch_size != "auto" and self.batch_size > samples:
             warnings.warn(
-                f"batch_size={self.batch_size} is larger than the number of samples: it is reduced to {samples}",
+                f"batch_size={self.batch_size} is larger than the number of samples: it is now {samples}",
                 stacklevel=4,
             )
         if not partial or not hasattr(self, "optimizer_"):
