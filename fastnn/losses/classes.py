@@ -74,7 +74,7 @@ class CrossEntropy(_SingleLabelLoss):
         weight: Class weights w (C,), at least 0; by default all 1. The mean over integer labels then divides
             by the sum of the weights of the labels, as in PyTorch.
         label_smoothing: s in [0, 1]: replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -107,7 +107,7 @@ class Focal(_SingleLabelLoss):
     Args:
         gamma: Focusing parameter, at least 0. 0 gives `CrossEntropy`; 2 is usual.
         weight: Class weights w (C,), at least 0; by default all 1. See `CrossEntropy`.
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.

@@ -27,8 +27,13 @@ from fastnn.optim.schedules import Schedule
 from fastnn.sklearn._stopping import Recorder
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.fit import fit
+from fastnn.training.trainer import NonFiniteError
 
 FLOATS = [np.float64, np.float32]
+NONFINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and need to be "
+    "preprocessed."
+)
 
 
 @dataclass(eq=False, repr=False)
@@ -82,10 +87,10 @@ class Network(BaseEstimator, ABC):
         """Return the loss, which reduces to the sum over the outputs and the mean over the samples."""
 
     @abstractmethod
-    def _make_optimizer(self, batch_size: int) -> Optimizer:
-        """Return the optimizer for batches of `batch_size` samples."""
+    def _make_optimizer(self, batch_weight: float) -> Optimizer:
+        """Return the optimizer for batches whose samples have this total weight."""
 
-    def _configure(self, recorder: Recorder, batch_size: int) -> None:
+    def _configure(self, recorder: Recorder, batch_weight: float) -> None:
         """Set what the recorder needs beyond the parameters of all estimators."""
 
     def _shaped(self, X: Any) -> Any:
@@ -98,7 +103,7 @@ class Network(BaseEstimator, ABC):
         return (features,)
 
     @abstractmethod
-    def _encode_targets(self, y: Any, classes: Any, first: bool) -> Array:
+    def _encode_targets(self, y: Any, classes: Any, first: bool, partial: bool) -> Array:
         """Return the targets of the network, and set the attributes that describe them if `first`."""
 
     @abstractmethod
@@ -141,7 +146,7 @@ class Network(BaseEstimator, ABC):
                 "y_val"
             )
         random = check_random_state(self.random_state)
-        target = self._encode_targets(y, classes, first)
+        target = self._encode_targets(y, classes, first, partial)
         X = self._shaped(X)
         weight = self._weights(y, sample_weight)
         held_out: tuple[Any, Array, Array | None] | None = None
@@ -158,10 +163,7 @@ class Network(BaseEstimator, ABC):
         with self._thread_limit():
             self._optimize(X, target, weight, held_out, random, partial)
         if not all(np.isfinite(param.master).all() for param in self.model_.parameters()):
-            raise ValueError(
-                "Solver produced non-finite parameter weights. The input data may contain large values and "
-                "need to be preprocessed."
-            )
+            raise ValueError(NONFINITE)
         return self
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
@@ -216,29 +218,37 @@ class Network(BaseEstimator, ABC):
                 f"batch_size={self.batch_size} is larger than the number of samples: it is now {samples}",
                 stacklevel=4,
             )
+        batch_weight = batch_size * (1.0 if weight is None else float(weight.mean()))
         if not partial or not hasattr(self, "optimizer_"):
-            self.optimizer_ = self._make_optimizer(batch_size)
+            self.optimizer_ = self._make_optimizer(batch_weight)
         recorder = self._recorder
         recorder.configure(self)
-        self._configure(recorder, batch_size)
-        fit(
-            self.model_,
-            (X, target, weight),
-            validation=validation,
-            metrics={} if validation is None else {"score": self._validation_score(validation[2])},
-            loss=self._make_loss(),
-            optimizer=self.optimizer_,
-            batch_size=batch_size,
-            epochs=1 if partial else self.max_iter,
-            order="random" if self.shuffle else "fixed",
-            seed=int(random.randint(2**31)),
-            schedule=self.schedule,
-            callbacks=[recorder, *self._user_callbacks()],
-            on_nonfinite="stop",
-            progress=False,
-            watch=False,
-            **self._options(),
-        )
+        self._configure(recorder, batch_weight)
+        try:
+            fit(
+                self.model_,
+                (X, target, weight),
+                validation=validation,
+                metrics={} if validation is None else {"score": self._validation_score(validation[2])},
+                loss=self._make_loss(),
+                optimizer=self.optimizer_,
+                batch_size=batch_size,
+                epochs=1 if partial else self.max_iter,
+                order="random" if self.shuffle else "fixed",
+                seed=int(random.randint(2**31)),
+                schedule=self.schedule,
+                callbacks=[recorder, *self._user_callbacks()],
+                on_nonfinite="raise",
+                progress=False,
+                watch=False,
+                **self._options(),
+            )
+        except NonFiniteError as error:
+            if not recorder.scored:
+                raise ValueError(f"{NONFINITE} ({error})") from error
+            recorder.scores.append(np.nan)  # as scikit-learn: the best weights so far are restored
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=4)
         self._end(partial)
 
     def _options(self) -> dict[str, Any]:
@@ -270,7 +280,7 @@ class Network(BaseEstimator, ABC):
         self.best_validation_score_ = recorder.best_score if recorder.scored else None
         if recorder.scored:
             recorder.restore_best(self.model_)
-        if not partial and recorder.epochs == self.max_iter and not recorder.converged:
+        if not partial and recorder.epochs >= self.max_iter and not recorder.converged:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
                 "hasn't converged yet.",

@@ -6,21 +6,22 @@ import math
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, ClassVar
 
-from fastnn.layers import BatchNorm2d, Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
+from fastnn.layers import Conv2d, Flatten, Layer, Linear, MaxPool2d, ReLU, Sequential
 from fastnn.sklearn._networks import ATTRIBUTES, PARAMETERS, NNClassifier
 
 CHANNELS = (16, 32)
 
 
 def small_cnn(image_shape: tuple[int, ...], outputs: int) -> Layer:
-    """Two 3x3 convolutions with batch norm, ReLU and 2x2 max pooling, then a dense layer of 100 units.
+    """Two 3x3 convolutions with ReLU and 2x2 max pooling, then a dense layer of 100 units.
 
-    Images with fewer than 4 rows or columns are not pooled.
+    Images with fewer than 4 rows or columns are not pooled. There is no batch norm, so a sample of weight 2
+    counts exactly like two samples.
     """
     height, width, channels = image_shape
     layers: list[Layer] = []
     for filters in CHANNELS:
-        layers += [Conv2d(channels, filters, 3, padding=1, bias=False), BatchNorm2d(filters), ReLU()]
+        layers += [Conv2d(channels, filters, 3, padding=1), ReLU()]
         if min(height, width) >= 4:
             layers.append(MaxPool2d(2))
             height, width = height // 2, width // 2

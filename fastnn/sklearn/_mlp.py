@@ -165,17 +165,17 @@ class _MLP(Network):
         layer.bias.decay_scale = 0  # alpha is the penalty of the weights only
         return layer
 
-    def _make_optimizer(self, batch_size: int) -> Optimizer:
+    def _make_optimizer(self, batch_weight: float) -> Optimizer:
         if self.optimizer is not None:
             return copy.deepcopy(self.optimizer)
-        rate, decay = self.learning_rate_init, self.alpha / batch_size
+        rate, decay = self.learning_rate_init, self.alpha / batch_weight
         if self.solver == "sgd":
             nesterov = self.nesterovs_momentum and self.momentum > 0
             return SGD(rate, momentum=self.momentum, nesterov=nesterov, weight_decay=decay)
         return Adam(rate, betas=(self.beta_1, self.beta_2), eps=self.epsilon, weight_decay=decay)
 
-    def _configure(self, recorder: Recorder, batch_size: int) -> None:
-        recorder.penalty = 0.0 if self.optimizer is not None else self.alpha / batch_size
+    def _configure(self, recorder: Recorder, batch_weight: float) -> None:
+        recorder.penalty = 0.0 if self.optimizer is not None else self.alpha / batch_weight
         if self.solver == "sgd" and self.optimizer is None:
             scaling = self.learning_rate == "invscaling"
             recorder.inverse_scaling = (self.learning_rate_init, self.power_t) if scaling else None
@@ -220,7 +220,8 @@ _PARAMETERS = """
     solver : {"lbfgs", "sgd", "adam"}, default="adam"
         The optimizer of the weights.
     alpha : float, default=0.0001
-        Strength of the L2 penalty of the weights. It is divided by `batch_size`.
+        Strength of the L2 penalty of the weights. It is divided by `batch_size`, or by the expected sum of
+        the sample weights of a batch.
     batch_size : int, default="auto"
         Size of the mini-batches; "auto" is min(200, n_samples). Not used by "lbfgs".
     learning_rate : {"constant", "invscaling", "adaptive"}, default="constant"

@@ -62,7 +62,7 @@ class Built(Network):
         """One hidden layer of 100 units."""
         return mlp([int(np.prod(input_shape)), 100, outputs])
 
-    def _make_optimizer(self, batch_size: int) -> Optimizer:
+    def _make_optimizer(self, batch_weight: float) -> Optimizer:
         return copy.deepcopy(optimizer_of(self.optimizer))
 
     def _options(self) -> dict[str, Any]:

@@ -74,11 +74,13 @@ class ClassifierNetwork(ClassifierMixin, Network):
 
     def predict(self, X: Any) -> Array:
         """Return the predicted label of each sample: (N,), or an indicator matrix (N, labels)."""
-        return self._targets.decode(self._raw_outputs(X))
+        outputs = self._raw_outputs(X)
+        return self._targets.decode(outputs)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probability of each class, (N, classes); of each label for multi-label targets."""
-        return self._targets.probabilities(self._raw_outputs(X))
+        outputs = self._raw_outputs(X)
+        return self._targets.probabilities(outputs)
 
     def predict_log_proba(self, X: Any) -> Array:
         """Return the logarithm of `predict_proba`."""
@@ -90,24 +92,20 @@ class ClassifierNetwork(ClassifierMixin, Network):
             return self.loss
         return CLASS_LOSSES[self.loss][self._targets.binary](reduction="batch_mean")
 
-    def _encode_targets(self, y: Any, classes: Any, first: bool) -> Array:
+    def _encode_targets(self, y: Any, classes: Any, first: bool, partial: bool) -> Array:
         if getattr(y, "ndim", 1) == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        known = None if first else self._targets.classes
-        if classes is not None and not first and not np.array_equal(known, unique_labels(classes)):
-            _check_partial_fit_first_call(self, classes)  # raises
         if first:
-            self._targets = ClassTargets.of(y, classes)
+            self._targets: ClassTargets = ClassTargets.of(y, classes)
             self.classes_ = self._targets.classes
-        elif self.warm_start and classes is None and not np.isin(self.classes_, y).all():
-            self._check_same_classes(y)
+        elif classes is not None and not np.array_equal(self._targets.classes, unique_labels(classes)):
+            _check_partial_fit_first_call(self, classes)  # raises
+        elif not partial and not np.array_equal(self._targets.classes, unique_labels(y)):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
+                f"Previously got {self._targets.classes}, `y` has {unique_labels(y)}"
+            )
         return self._encode_known(y)
-
-    def _check_same_classes(self, y: Any) -> None:
-        raise ValueError(
-            "warm_start can only be used where `y` has the same classes as in the previous call to fit. "
-            f"Previously got {self.classes_}, `y` has {np.unique(y)}"
-        )
 
     def _encode_known(self, y: Any) -> Array:
         return self._targets.encode(y)
@@ -124,7 +122,9 @@ class ClassifierNetwork(ClassifierMixin, Network):
         return np.asarray(by_class if weight is None else by_class * weight)
 
     def _strata(self, target: Array) -> Array | None:
-        return None if self._targets.multilabel else target
+        if self._targets.multilabel:
+            return None
+        return target > 0.5 if self._targets.binary else target
 
     def _score_of(self, outputs: Array, target: Array, weight: Array | None) -> float:
         if self._targets.binary:
@@ -169,7 +169,7 @@ class RegressorNetwork(RegressorMixin, Network):
         """The predictions for the outputs of the network."""
         return outputs
 
-    def _encode_targets(self, y: Any, classes: Any, first: bool) -> Array:
+    def _encode_targets(self, y: Any, classes: Any, first: bool, partial: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if first:

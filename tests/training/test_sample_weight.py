@@ -124,7 +124,7 @@ def test_equal_weights_change_nothing():
     [
         (np.ones(39), ValueError, r"must have shape \(40,\)"),
         (np.ones((40, 1)), ValueError, r"must have shape \(40,\)"),
-        (-np.ones(40), ValueError, "at least 0, but number 0 is -1"),
+        (-np.ones(40), ValueError, "at least 0, but weight 0 is -1"),
         (np.full(40, np.nan), ValueError, "must be finite"),
         (np.zeros(40), ValueError, "all sample weights are 0"),
         (np.full(40, "a"), TypeError, "must be real numbers"),
