@@ -115,16 +115,16 @@ def test_sample_weights_are_those_of_scikit_learn(digits, solver):
 
 def test_a_weight_of_two_is_a_sample_that_comes_twice(digits):
     x, y = digits[0][:60], digits[1][:60]
-    options = {"random_state": 0, "max_iter": 20}
+    options = {"random_state": 0, "max_iter": 20}  # all samples are one batch
     weighted = MLPClassifier(**options).fit(x, y, sample_weight=np.full(60, 2.0))
-    single = MLPClassifier(**options).fit(x, y)
-    np.testing.assert_allclose(weighted.predict_proba(x), single.predict_proba(x), rtol=1e-9)
+    twice = MLPClassifier(**options).fit(np.repeat(x, 2, axis=0), np.repeat(y, 2))
+    np.testing.assert_allclose(weighted.predict_proba(x), twice.predict_proba(x), rtol=1e-9)
 
 
 def test_labels_of_any_type_come_back(digits):
     x, y = digits[0][:300], digits[1][:300]
     for labels in (y.astype(str), y * 10 - 7, y > 4, np.array(list("abcdefghij"), dtype=object)[y]):
-        model = MLPClassifier(random_state=0, max_iter=60).fit(x, labels)
+        model = MLPClassifier(random_state=0, max_iter=60, learning_rate_init=0.01).fit(x, labels)
         assert model.predict(x).dtype.kind == labels.dtype.kind
         assert model.score(x, labels) > 0.9
         assert list(model.classes_) == sorted(set(labels))
@@ -194,7 +194,9 @@ def test_partial_fit_with_classes_that_a_batch_lacks_and_early_stopping(digits):
 
 def test_convolutional_classifier_learns_digits(digits):
     x, y = digits
-    model = CNNClassifier(image_shape=(8, 8), max_iter=8, random_state=0, augment=fn.augment.Shift(0.5))
+    model = CNNClassifier(
+        image_shape=(8, 8), max_iter=8, batch_size=32, random_state=0, augment=fn.augment.Shift(0.5)
+    )
     assert model.fit(x[:1200], y[:1200]).score(x[1200:], y[1200:]) > 0.9
 
 
@@ -216,7 +218,7 @@ def test_any_model_in_a_grid_search_with_two_jobs(digits):
 
 def test_tools_of_scikit_learn(digits):
     x, y = digits[0][:300], digits[1][:300]
-    model = MLPClassifier(random_state=0, max_iter=30)
+    model = MLPClassifier(random_state=0, max_iter=30, learning_rate_init=0.01)
     assert cross_val_score(model, x, y, cv=2, n_jobs=2).mean() > 0.8
     calibrated = CalibratedClassifierCV(clone(model), cv=2).fit(x, y)
     assert calibrated.predict_proba(x).sum() == pytest.approx(300)

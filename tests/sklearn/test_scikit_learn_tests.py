@@ -16,6 +16,7 @@ REASONS = {
     "test_learning_rate_warmstart": "reads the private attribute _optimizer",
     "test_adaptive_learning_rate": "reads the private attribute _optimizer",
     "test_n_iter_no_change": "reads the private attribute _no_improvement_count",
+    "test_early_stopping_stratified": "expects the class [True] to be called ['True'] in a message",
     "test_n_iter_no_change_inf": "reads the private attribute _no_improvement_count",
 }
 
