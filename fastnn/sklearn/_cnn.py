@@ -21,14 +21,13 @@ def small_cnn(image_shape: tuple[int, ...], outputs: int) -> Layer:
     height, width, channels = image_shape
     layers: list[Layer] = []
     for filters in CHANNELS:
-        layers += [Conv2d(channels, filters, 3, padding=1), ReLU()]
+        layers += [Conv2d(channels, filters, 3, padding=1, weight_init="he_uniform"), ReLU()]
         if min(height, width) >= 4:
             layers.append(MaxPool2d(2))
             height, width = height // 2, width // 2
         channels = filters
-    return Sequential(
-        *layers, Flatten(), Linear(height * width * channels, 100), ReLU(), Linear(100, outputs)
-    )
+    hidden = Linear(height * width * channels, 100, weight_init="he_uniform")
+    return Sequential(*layers, Flatten(), hidden, ReLU(), Linear(100, outputs))
 
 
 @dataclass(eq=False, repr=False)
