@@ -107,6 +107,29 @@ def same_length(x: Array, target: Array) -> None:
         )
 
 
+def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> Array:
+    """Return the weights (N,) of `count` samples as a contiguous array of `dtype`.
+
+    Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
+    finite and at least 0, and one is above 0.
+    """
+    array = np.asarray(weight)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"sample weights must be real numbers, but their dtype is {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"sample weights must have shape ({count},), one per sample, got {array.shape}")
+    checked = contiguous(array, dtype)
+    wrong = ~np.isfinite(checked) | (checked < 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"sample weights must be finite and at least 0, but weight {first} is {array[first]}"
+        )
+    if not checked.any():
+        raise ValueError("all sample weights are 0: at least one must be above 0")
+    return checked
+
+
 def count_nonfinite(x: Array) -> int:
     """Count the NaN and infinite elements of `x`."""
     if x.dtype == np.uint8:

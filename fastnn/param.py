@@ -107,7 +107,7 @@ class Param(_Held):
     `value` is a read-only copy; assign to it to set the weights. `grad` is the gradient of the last backward
     pass, or None; the backward function of your own layer assigns to it. `trainable=False` or `lr_scale=0`
     freezes the parameter, and its gradient is not computed. `lr_scale` multiplies the optimizer's learning
-    rate.
+    rate and `decay_scale` its weight decay, which is usually 0 for biases and for the parameters of norms.
 
     Only layers and optimizers may use `master` (to read), `writable_master()` and `grad_buffer()`, because
     the kernels determine the layout of the master weights.
@@ -127,6 +127,7 @@ class Param(_Held):
         super().__init__(value, name=name)
         self.trainable = trainable
         self.lr_scale = lr_scale
+        self.decay_scale = 1.0
         self._grad: Array | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -157,6 +158,15 @@ class Param(_Held):
     @lr_scale.setter
     def lr_scale(self, scale: float) -> None:
         self._lr_scale = in_range(scale, "lr_scale", 0)
+
+    @property
+    def decay_scale(self) -> float:
+        """The factor on the optimizer's weight decay, at least 0."""
+        return self._decay_scale
+
+    @decay_scale.setter
+    def decay_scale(self, scale: float) -> None:
+        self._decay_scale = in_range(scale, "decay_scale", 0)
 
     @property
     def frozen(self) -> bool:

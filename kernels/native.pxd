@@ -42,6 +42,9 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
     ctypedef struct GatherSizes:
         int64_t M, D, rows
 
+    ctypedef struct WeighSizes:
+        int64_t M, L, D
+
     ctypedef struct ImageSizes:
         int64_t M, H, W, C
 

@@ -1,8 +1,8 @@
 """Loss functions. Each computes its value and its gradient in one pass.
 
-Reductions ("mean", "sum", "none") and conventions follow PyTorch, except that `squared_error` has a factor of
-1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs and targets.
-May import `layers` and the modules below it.
+Reductions ("mean", "sum", "batch_mean", "none") and conventions follow PyTorch, except that `squared_error`
+has a factor of 1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs
+and targets. May import `layers` and the modules below it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def reducing_loss(loss: str | Loss) -> Loss:
     """Return the loss as `loss_function` does. Raises ValueError if its reduction is "none"."""
     chosen = loss_function(loss)
     if chosen.reduction == "none":
-        raise ValueError('the loss must be a scalar here: choose the reduction "mean" or "sum"')
+        raise ValueError('the loss must be a scalar here: choose the reduction "mean", "batch_mean" or "sum"')
     return chosen
 
 

@@ -28,6 +28,7 @@ class State(dict[str, Array]):
         self.counter = np.zeros(1, np.int64)
         # The hyper-parameters that the kernels read, the learning rate first.
         self.hyper = np.empty(0)
+        self.decay_scale = 1.0  # the parameter's factor on the weight decay
 
     # Plans hold the arrays, so replacing one must be reported.
     def __setitem__(self, name: str, array: Array) -> None:
@@ -126,8 +127,11 @@ class Optimizer(Noted, ABC):
         """Whether a subclass or the object itself replaces `step`."""
         return type(self).step is not Optimizer.step or "step" in vars(self)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first."""
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first.
+
+        `decay_scale` multiplies the weight decay.
+        """
         return ()
 
     @explained
@@ -163,14 +167,16 @@ class Optimizer(Noted, ABC):
         """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
-            if values := self.hyper(rate):
+            if values := self.hyper(rate, param.decay_scale):
                 state.set_hyper(*values)
             elif len(state.hyper):
                 state.hyper[0] = rate
 
     def state(self, param: Param) -> State:
         """Return the state of `param`."""
-        return self._states.setdefault(param, State())
+        state = self._states.setdefault(param, State())
+        state.decay_scale = param.decay_scale
+        return state
 
     def state_dict(self, params: Iterable[Param]) -> dict[str, Any]:
         """Return copies of the state of these parameters by names such as "0.weight.m".
@@ -261,11 +267,11 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         self.nesterov = nesterov
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        return lr, self.momentum, self.weight_decay, self.nesterov
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        return lr, self.momentum, self.weight_decay * decay_scale, self.nesterov
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
 
 
@@ -296,12 +302,13 @@ class Adam(Optimizer):
         self.eps = in_range(eps, "eps", 0)
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
         # 1.0, 1.0: the bias corrections, which a kernel computes from the number of updates.
-        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0, self.decoupled
+        decay = self.weight_decay * decay_scale
+        return lr, *self.betas, self.eps, decay, 1.0, 1.0, self.decoupled
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         ops.adam_corrections(state.counter, hyper)
         ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
 
@@ -357,11 +364,11 @@ class RMSprop(Optimizer):
         self.momentum = in_range(momentum, "momentum", 0)
         self.centered = bool(centered)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        return lr, self.alpha, self.eps, self.weight_decay, self.momentum
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        return lr, self.alpha, self.eps, self.weight_decay * decay_scale, self.momentum
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         mean = state.array("mean", value) if self.centered else None
         buffer = state.array("buffer", value) if self.momentum else None
         ops.rmsprop(grad, hyper, state.array("v", value), mean, buffer, value)

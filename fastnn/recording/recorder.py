@@ -37,7 +37,9 @@ class HasForward(Protocol):
 class HasValueAndGradient(Protocol):
     """Anything that can be run as a loss."""
 
-    def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]: ...
+    def value_and_gradient(
+        self, y: Array, target: Array, sample_weight: Array | None = None
+    ) -> tuple[Array, Array]: ...
 
 
 class Arena:
@@ -140,13 +142,17 @@ class Recorder:
         assert output.array is not None
         return output.array, backward
 
-    def call_loss(self, loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
+    def call_loss(
+        self, loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+    ) -> tuple[Array, Array]:
         """Run `loss.value_and_gradient` as a callback."""
         value = _Copied(self, f"the value of {loss!r}")
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
         def run() -> None:
-            number, dy = loss.value_and_gradient(outputs.copy(), target.copy())
+            number, dy = loss.value_and_gradient(
+                outputs.copy(), target.copy(), None if weight is None else weight.copy()
+            )
             value.take(number)
             gradient.take(dy)
 
@@ -213,13 +219,15 @@ def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward
     return recorder.call_layer(layer, x, train)
 
 
-def run_loss(loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
-    """Run `loss.value_and_gradient(outputs, target)`; it is recorded if a recorder is active."""
+def run_loss(
+    loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+) -> tuple[Array, Array]:
+    """Run `loss.value_and_gradient(outputs, target, weight)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(loss):
-        return loss.value_and_gradient(outputs, target)
+        return loss.value_and_gradient(outputs, target, weight)
     assert isinstance(recorder, Recorder)
-    return recorder.call_loss(loss, outputs, target)
+    return recorder.call_loss(loss, outputs, target, weight)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

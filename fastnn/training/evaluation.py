@@ -117,11 +117,11 @@ def evaluate_samples(
         outputs, _ = model.forward(x)
         if metrics:
             batches.append(outputs)
-        total += float(loss.value(outputs, target, "sum")[0])
+        weight = samples.weights(index)
+        total += float(loss.value(outputs, target, "sum", weight)[0])
         if decisions:
             counting.count_correct(outputs, target, correct, binary=loss.binary)
-    if loss.reduction == "mean":
-        total /= loss.divisor(samples.target) or math.nan  # all class weights may be 0
+    total /= loss.divisor(samples.target, samples.weight) or math.nan  # all class weights may be 0
     values = summary(total, int(correct[0]), decisions)
     if metrics:
         outputs = np.concatenate(batches)
@@ -147,7 +147,7 @@ def gradients(
     with states.restored(model):
         x, target = samples.all()
         outputs, backward = model.forward(x, train=True)
-        value, dy = chosen.value_and_gradient(outputs, target)
+        value, dy = chosen.value_and_gradient(outputs, target, samples.weight)
         backward(dy, need_dx=False)
     return float(value[0])
 

@@ -39,7 +39,8 @@ def describe(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [describe(item) for item in value]
     if isinstance(value, Param):
-        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}"
+        decay = "" if value.decay_scale == 1 else f", decay_scale={value.decay_scale:g}"
+        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}{decay}"
     if isinstance(value, Buffer):
         return f"{value.dtype} {value.shape}"
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
@@ -68,6 +69,8 @@ def describe_data(samples: Samples | None) -> Any:
     if samples is None:
         return None
     described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    if samples.weight is not None:
+        described["sample weights"] = describe_array(samples.weight)
     # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
     usual = samples.scale == default_factor(samples.x.dtype)
     return described if usual else {**described, "factor of x": samples.scale}

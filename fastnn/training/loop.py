@@ -90,7 +90,7 @@ class Loop:
         if training.done < len(sizes):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
-        is_mean = trainer.loss.reduction == "mean"
+        is_mean = trainer.loss.reduction in ("mean", "batch_mean")
         # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
         total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
         return summary(total, trainer.correct, decisions)

@@ -128,17 +128,16 @@ class RecordedStep:
         self._hyper = read[0][0] if read else np.empty(0)
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
 
-    def step(self, x: object, y: object) -> float | Refused:
+    def step(self, *batch: object) -> float | Refused:
         """Take one step on the batch; returns its loss. Raises `CheckFailedError` if a check fails."""
         if self.has_callbacks:
             # Python code was given the input buffers, so the batch must be copied into them.
-            pairs = list(zip(self.inputs, (x, y), strict=True))
-            if not all(_alike(buffer, array) for buffer, array in pairs):
+            if len(batch) != len(self.inputs) or not all(map(_alike, self.inputs, batch)):
                 return DIFFERENT_BATCH
-            for buffer, array in pairs:
+            for buffer, array in zip(self.inputs, batch, strict=True):
                 buffer[...] = array
-            x, y = self.inputs
-        loss: float | None = self.plan.step(x, y)
+            batch = tuple(self.inputs)
+        loss: float | None = self.plan.step(*batch)
         return DIFFERENT_BATCH if loss is None else loss
 
     def run(self, order: Array, losses: Array, rates: Array | None = None) -> int:
@@ -318,7 +317,7 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
     referenced.append(param.master)
-    yield from (id(param.master), param.trainable, param.lr_scale, param.feeding)
+    yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale, param.feeding)
 
 
 def _settings(owner: object, referenced: list[object]) -> Iterator[Any]:

@@ -168,8 +168,11 @@ class Trainer(TrainingOptions):
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
-    def step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Make one update from the batch x (N, ...), y; returns the loss before the update.
+
+        `sample_weight` (N,), at least 0, multiplies the losses of the samples, and a mean is divided by its
+        sum.
 
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
@@ -178,14 +181,14 @@ class Trainer(TrainingOptions):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last if self._uses_plans() else None
+                last = self._plans.last if self._uses_plans() and sample_weight is None else None
                 if last is not None and not last.needs_checks and last.is_current(self):
                     if last.limits_targets:
                         self.loss.targets(y, last.inputs[1].shape[1:], last.inputs[1].dtype)
                     loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
-                return self._checked_step(x, y)
+                return self._checked_step(x, y, sample_weight)
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
@@ -248,8 +251,8 @@ class Trainer(TrainingOptions):
     def _restored_on_failure(self) -> AbstractContextManager[None]:
         return restored_on_failure(self.model, self._updates, self.augment_state)
 
-    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        samples = check_data(self.model, self.loss, (x, y), self.scale)
+    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+        samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
         with remembered(self.model, samples.feeding, self.loss, self._updates):
@@ -258,14 +261,16 @@ class Trainer(TrainingOptions):
     def _planned_step(self, samples: Samples) -> float:
         if not self._uses_plans():
             return float(self._update(samples)[0])
-        kind = (samples.x.shape, samples.x.dtype, samples.scale, samples.target.shape, samples.target.dtype)
+        kind = (
+            *(samples.x.shape, samples.x.dtype, samples.scale),
+            *(samples.target.shape, samples.target.dtype, samples.weight is None),
+        )
         recorded = self._plans.find(self, kind)
         loss: float | Refused
         if recorded is None:
             loss = self._record_step(kind, samples)
         else:
-            batch = samples.x, samples.target
-            loss = self._replay(recorded, recorded.step, *batch, target=lambda: samples.target)
+            loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
         if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
             self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
@@ -274,8 +279,8 @@ class Trainer(TrainingOptions):
         return loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
-        inputs = [input_buffer(samples.x), input_buffer(samples.target)]
-        batch = replace(samples, x=inputs[0], target=inputs[1])
+        inputs = [input_buffer(array) for array in samples.arrays()]
+        batch = replace(samples, x=inputs[0], target=inputs[1], weight=inputs[2] if inputs[2:] else None)
 
         def step(recorder: Recorder) -> Array:
             if self.on_nonfinite != "ignore":
@@ -314,7 +319,7 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target), samples.scale)
+                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
@@ -361,7 +366,7 @@ class Trainer(TrainingOptions):
         with self._restored_on_failure():
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
-            loss, dy = run_loss(self.loss, outputs, target)
+            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
             self._reject_nonfinite(loss, target=target)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)

@@ -178,6 +178,15 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
     }
 }
 
+template <class T> void check_weighted_losses() {
+    for (const int64_t M : {0, 1, 5, 300})
+        for (const bool gradient : {false, true})
+            for (const Argument &factors : {Argument{}, input(std::vector<double>{2, 0.5})})
+                check(make<T>("weigh_loss", WEIGH_LOSS, {M, 3, 19},
+                              {input(numbers<T>(M)), factors, updated(numbers<T>(3 * M)),
+                               gradient ? updated(numbers<T>(19 * M)) : Argument{}}));
+}
+
 // Cases that run on one thread, whatever the number of threads.
 template <class T> void check_serial_kernels() {
     const std::vector<int64_t> labels{0, 2, 1, 2};
@@ -185,9 +194,17 @@ template <class T> void check_serial_kernels() {
         fail("in_range");
     const std::vector<T> weight{1, 2, 4}, losses{1, 2, 4}, y{1, 3, 2, 1, 2, 3, 4, 4, 4, 0, 1, 0};
     const std::vector<double> factors{11, 1 / 11.0};
-    check(make<T>("label_divisor", LABEL_DIVISOR, {4, 3}, {input(weight), input(labels), output(factors)}));
+    check(make<T>("label_divisor", LABEL_DIVISOR, {4, 3},
+                  {input(weight), input(labels), {}, output(factors)}, {1}));
     check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0, 3},
-                  {input(weight), input(indices(0, 3)), output<double>(2)}));
+                  {input(weight), input(indices(0, 3)), {}, output<double>(2)}, {1}));
+    const std::vector<T> sample_weight{3, 0, 1, 2};
+    check(make<T>("label_divisor of samples and labels", LABEL_DIVISOR, {4, 3},
+                  {input(weight), input(labels), input(sample_weight),
+                   output(std::vector<double>{13, 1 / 13.0})},
+                  {1}));
+    check(make<T>("label_divisor of samples", LABEL_DIVISOR, {4, 0},
+                  {{}, {}, input(sample_weight), output(std::vector<double>{12, 1 / 12.0})}, {2}));
     check(
         make<T>("reduce_loss", REDUCE_LOSS, {3}, {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
     check(make<T>("reduce_loss by weights", REDUCE_LOSS, {3},
@@ -230,6 +247,7 @@ template <class T> void check_every_kernel() {
             check_gather<T, double>(GATHER_DOUBLES, M, D);
         }
     check_serial_kernels<T>();
+    check_weighted_losses<T>();
     check_invalid_indices<T>();
     check_fused_kernels<T>();
     constexpr int type = sizeof(T) == sizeof(double);

@@ -96,9 +96,10 @@ template <class T> void check_invalid_indices() {
                                  output<T>(M), gradient ? output<T>(M * C) : Argument{}},
                                 {parameter, 0.5}),
                         M, 3, gradient ? 4 : -1);
-    check_index_kernel<double>(make<T>("label_divisor", LABEL_DIVISOR, {1, C},
-                                       {input(whole<T>(C)), input(indices(1, C)), output<double>(2)}),
-                               1, 2);
+    check_index_kernel<double>(
+        make<T>("label_divisor", LABEL_DIVISOR, {1, C},
+                {input(whole<T>(C)), input(indices(1, C)), {}, output<double>(2)}, {1}),
+        1, 3);
     check_gathering<T, std::uint8_t>(GATHER_BYTES, WARP_BYTES);
     check_gathering<T, float>(GATHER_FLOATS, WARP_FLOATS);
     check_gathering<T, double>(GATHER_DOUBLES, WARP_DOUBLES);

@@ -104,6 +104,23 @@ template <class T> void cross_entropy_soft(const Call &call, int part, int parts
     }
 }
 
+// losses_m *= s_m and dz_m *= s_m / divisor.
+// sample_weight s (M,), factors (divisor, 1 / divisor) or null for 1 -> losses (M, L), dz (M, D) or null
+template <class T> void weigh_loss(const Call &call, int part, int parts) {
+    using op = operands::WEIGH_LOSS;
+    const auto [M, L, D] = call.sizes<WeighSizes>();
+    const double *const factors = call.in<double>(op::factors);
+    const auto scale = [](T *x, std::int64_t count, T by) {
+        for_vectors<T>(0, count, [=](std::int64_t e, int n) { store_n(x + e, load_n(x + e, n) * by, n); });
+    };
+    const Range rows = share(M, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T own = call.in<T>(op::sample_weight)[m];
+        scale(call.out<T>(op::losses) + m * L, L, own);
+        if (T *const dz = call.out<T>(op::dz)) scale(dz + m * D, D, factors ? T(own * factors[1]) : own);
+    }
+}
+
 // losses = (y - target)^2 / 2 and dy = (y - target) scale, elementwise; dy may be null
 template <class T> void squared_error(const Call &call, int part, int parts) {
     using op = operands::SQUARED_ERROR;

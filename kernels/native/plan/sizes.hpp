@@ -45,6 +45,11 @@ struct GatherSizes {
     std::int64_t M, D, rows;
 };
 
+// M samples with L losses and D gradient elements each.
+struct WeighSizes {
+    std::int64_t M, L, D;
+};
+
 // Images (M, H, W, C).
 struct ImageSizes {
     std::int64_t M, H, W, C;
