@@ -307,3 +307,12 @@ def test_trainer_takes_names_by_assignment():
     owner.loss, owner.optimizer = "squared_error", "adam"
     assert isinstance(owner.loss, fn.SquaredError)
     assert isinstance(owner.optimizer, fn.Adam)
+
+
+@pytest.mark.parametrize("owner", [lambda training: training, lambda training: training.model])
+def test_stopping_a_training_as_in_keras_says_how(owner, blobs):
+    def stop(training):
+        owner(training).stop_training = True
+
+    with pytest.raises(AttributeError, match=r"stop_training': call training.stop\(\) in a callback"):
+        fn.fit(fn.Linear(blobs[0].shape[1], 3), blobs, callbacks=[stop])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastnn._validation import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
@@ -24,10 +24,17 @@ class Sequential(Layer):
     layers: Sequence[Layer]
 
     def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
-        chain = tuple(layers[0]) if len(layers) == 1 and isinstance(layers[0], (list, tuple)) else layers
-        expect_layers("Sequential", chain)
-        self.layers = cast(tuple[Layer, ...], chain)
+        chain = layers[0] if len(layers) == 1 and isinstance(layers[0], (list, tuple)) else layers
+        self.layers = cast(Sequence[Layer], chain)
         name_parameters(self)
+
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name == "layers":
+                value = tuple(value)
+                expect_layers("Sequential", value)
+            super().__setattr__(name, value)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         backward_functions: list[Backward] = []

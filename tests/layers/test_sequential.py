@@ -165,6 +165,16 @@ def test_non_layers_are_rejected(wrong, hint):
         fn.Sequential(fn.Tanh(), wrong)
 
 
+def test_assigned_layers_are_checked_and_kept_as_a_tuple():
+    model = fn.Sequential(fn.Linear(4, 4))
+    with pytest.raises(TypeError, match=r"Sequential takes layers, not .*\(add parentheses"):
+        model.layers = [fn.Linear(4, 4), fn.ReLU]
+    assert len(model) == 1
+    model.layers = [*model, fn.ReLU()]
+    assert repr(model) == "Sequential(Linear(4, 4), ReLU())"
+    assert isinstance(model.layers, tuple)
+
+
 @pytest.mark.parametrize("kind", [list, tuple])
 def test_one_list_of_layers_is_a_chain(kind):
     layers = fn.Linear(4, 4), fn.ReLU()
