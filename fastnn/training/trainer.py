@@ -223,6 +223,7 @@ class Trainer(TrainingOptions):
             return self._planned_step(samples)
 
     def _planned_step(self, samples: Samples) -> float:
+        """Replay the recorded step for batches of this kind, or record it, or run it layer by layer."""
         if not self._uses_plans():
             return float(self._update(samples)[0])
         kind = (samples.x.shape, samples.x.dtype, samples.scale, samples.target.shape, samples.target.dtype)
