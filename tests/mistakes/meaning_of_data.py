@@ -56,8 +56,8 @@ MISTAKES = (
     Mistake(
         "recorded steps do not check the range of targets",
         "fastnn/training/plans.py",
-        "self.limits_targets = trainer.loss.limits_targets and",
-        "self.limits_targets = False and",
+        "self._limits_targets = self._loss.limits_targets and",
+        "self._limits_targets = False and",
         (TARGETS,),
     ),
     Mistake(
