@@ -7,6 +7,8 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
+import typing as _typing
+
 from fastnn import augment, data, init, losses, metrics, nets, optim, viz
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
@@ -156,3 +158,8 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

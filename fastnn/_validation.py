@@ -8,6 +8,8 @@ written to.
 from __future__ import annotations
 
 import math
+import operator
+import reprlib
 import sys
 import warnings
 from collections.abc import Mapping
@@ -19,7 +21,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import Array as Array
 from fastnn._arrays import real_array
-from fastnn.kernels import ops
+from fastnn.kernels import aligned_empty, ops
 
 Shape = tuple[int, ...]
 T = TypeVar("T")
@@ -39,6 +41,18 @@ def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
     """Return `array` as C-contiguous, aligned and native `dtype`; copy it only if it is not so already."""
     with np.errstate(over="ignore"):  # the check for finite values reports what is too large for float32
         return np.require(array, dtype, ["C", "A", "E"])
+
+
+def writable(array: Array) -> Array:
+    """Return `array` itself, or an aligned copy if it is read-only.
+
+    Arrays of models are read-only in the worker processes of joblib, which maps large arrays from a file.
+    """
+    if array.flags.writeable:
+        return array
+    copy: Array = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Array:
@@ -86,8 +100,34 @@ def labels(target: Array, classes: int) -> Array:
 def same_length(x: Array, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
-        count = f"{len(target)} targets" if target.ndim else "a single target"
-        raise ValueError(f"x has {len(x)} samples, but y has {count}: pass one target per sample")
+        if target.ndim == 0:
+            raise ValueError(f"y is a single target, but x has {len(x)} samples: pass x[None], y[None]")
+        raise ValueError(
+            f"x has {len(x)} samples, but y has {len(target)} targets: pass one target per sample"
+        )
+
+
+def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> Array:
+    """Return the weights (N,) of `count` samples as a contiguous array of `dtype`.
+
+    Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
+    finite and at least 0, and one is above 0.
+    """
+    array = np.asarray(weight)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"sample weights must be real numbers, but their dtype is {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"sample weights must have shape ({count},), one per sample, got {array.shape}")
+    checked = contiguous(array, dtype)
+    wrong = ~np.isfinite(checked) | (checked < 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"sample weights must be finite and at least 0, but weight {first} is {array[first]}"
+        )
+    if not checked.any():
+        raise ValueError("all sample weights are 0: at least one must be above 0")
+    return checked
 
 
 def count_nonfinite(x: Array) -> int:
@@ -106,16 +146,40 @@ def positive_int(value: Any, name: str) -> int:
     return int(value)
 
 
+def counter_value(value: Any, name: str) -> int:
+    """Return `value` as an int. Raises ValueError unless it is an integer from 0 to 2^63 - 1, no bool."""
+    try:
+        number = -1 if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = -1
+    if not 0 <= number < 2**63:
+        raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {reprlib.repr(value)}")
+    return number
+
+
+def not_nan(value: Any, name: str) -> float:
+    """Return `value` as a float, which may be infinite. Raises ValueError for NaN, str, bool, ..."""
+    number = _as_float(value)
+    if math.isnan(number):
+        raise ValueError(f"{name} must be a number, got {reprlib.repr(value)}")
+    return number
+
+
 def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> float:
     """Return `value` as a finite float in [low, high]. Raises ValueError otherwise, also for str and bool."""
-    try:
-        number = math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
-    except (TypeError, ValueError):
-        number = math.nan
+    number = _as_float(value)
     if not (low <= number <= high and math.isfinite(number)):
         accepted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
-        raise ValueError(f"{name} must be a finite number, {accepted}, not {value!r}")
+        raise ValueError(f"{name} must be a finite number, {accepted}, not {reprlib.repr(value)}")
     return number
+
+
+def _as_float(value: Any) -> float:
+    """Return `value` as a float; NaN for str, bool and whatever is not a number, or too large for a float."""
+    try:
+        return math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def warn(message: str) -> None:

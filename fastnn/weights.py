@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from pathlib import Path
 from typing import Any
 
 from fastnn._validation import Array
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
-from fastnn.files import write_atomic
+from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
 
 FEEDING = "fastnn feeding"  # key of the metadata
+
+# A file of torch.save is a zip archive with this member, or before PyTorch 1.6 began with a number.
+ZIP, ZIP_MEMBER, LEGACY = b"PK\x03\x04", b"/data.pkl", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+CONVERSION = """{path} is not a safetensors file, but looks like a file of torch.save. Convert it:
+
+    import torch; from safetensors.torch import save_file; state = torch.load({path!r}, "cpu")
+    save_file({{name: tensor.clone() for name, tensor in state.items()}}, {converted!r})
+
+(if the file holds more than a state_dict, take that part of it, such as state["state_dict"])"""
+
+_names = reprlib.Repr()
+_names.maxstring = 100
 
 
 class CheckpointError(ValueError):
@@ -27,15 +40,14 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     features alike.
 
     The write is atomic: the file is written under a temporary name, flushed to the disk and renamed, so
-    `path` always holds either the old or the new weights.
+    `path` always holds either the old or the new weights. Links are followed, and `~` is the home folder.
     """
     from safetensors.numpy import save as serialize
 
-    target = Path(path)
     feeding = feeding_to_dict(model)
     metadata = None if feeding is None else {FEEDING: json.dumps(feeding)}
-    write_atomic(target, serialize({name: held.value for name, held in held_by(model).items()}, metadata))
-    return target
+    write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}, metadata))
+    return user_path(path)
 
 
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
@@ -44,32 +56,68 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    try:
-        content = Path(path).read_bytes()
-        arrays: dict[str, Array] = deserialize(content)
-        feeding = _feeding(content)
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    content = user_path(path).read_bytes()
+    arrays, feeding = _tensors(content, path), _feeding(content, path)
     held = held_by(model)
-    problems = [f"{name!r} is missing" for name in held.keys() - arrays.keys()]
-    problems += [f"{name!r} is not in the model" for name in arrays.keys() - held.keys()]
+    problems = [f"{quoted(name)} is missing" for name in held.keys() - arrays.keys()]
+    problems += [f"{quoted(name)} is not in the model" for name in arrays.keys() - held.keys()]
     for name in held.keys() & arrays.keys():
         own, got = held[name], arrays[name]
         if (got.shape, got.dtype) != (own.shape, own.dtype):
-            problems.append(f"{name!r} is {got.dtype} {got.shape}, but {own.dtype} {own.shape} in the model")
+            problems.append(
+                f"{quoted(name)} is {got.dtype} {got.shape}, but {own.dtype} {own.shape} in the model"
+            )
     if problems:
-        raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems))}")
+        more = f"; and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems)[:10])}{more}")
     for name, array in arrays.items():
         held[name].value = array  # in place, so that recorded steps use the new weights
     set_feeding(model, feeding)
 
 
-def _feeding(content: bytes) -> Feeding | None:
-    """How the model of a valid safetensors file was fed; None if it does not say, as in older files."""
+def _feeding(content: bytes, path: str | os.PathLike[str]) -> Feeding | None:
+    """How the model of a valid safetensors file was fed; None if it does not say, as in older files.
+
+    Raises `CheckpointError` if the record is damaged.
+    """
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + length])
     text = header.get("__metadata__", {}).get(FEEDING)
-    return None if text is None else feeding_from_dict(json.loads(text))
+    try:
+        return None if text is None else feeding_from_dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Read all tensors of a safetensors file by name.
+
+    Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged; for a file of
+    PyTorch the error says how to convert it.
+    """
+    return _tensors(user_path(path).read_bytes(), path)
+
+
+def _tensors(content: bytes, path: str | os.PathLike[str]) -> dict[str, Array]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as deserialize
+
+    try:
+        tensors: dict[str, Array] = deserialize(content)
+    except KeyError as error:  # the table of dtypes of safetensors.numpy
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file: NumPy has no dtype {error.args[0]}; in PyTorch, "
+            "convert the tensors by tensor.float() before they are saved"
+        ) from error
+    except (SafetensorError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        if content.startswith(LEGACY) or (content.startswith(ZIP) and ZIP_MEMBER in content):
+            name = os.fspath(path)
+            converted = f"{os.path.splitext(name)[0]}.safetensors"
+            raise CheckpointError(CONVERSION.format(path=name, converted=converted)) from error
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    return tensors
+
+
+def quoted(name: str) -> str:
+    """The name of a tensor in a file, in quotes; the middle of a very long one is left out."""
+    return _names.repr(name)

@@ -6,6 +6,8 @@ Benchmarks always have the machine for themselves.
 """
 
 import os
+import pwd
+import resource
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,6 +29,7 @@ ALONE = (
     "plan/test_ctrl_c.py",
     "plan/test_memory.py",
     "plan/test_threads.py",
+    "training/test_fork.py",
     "training/test_resume.py",
     "test_structure.py",
 )
@@ -164,6 +167,36 @@ def unchanged(snapshot):
         assert snapshot(model, optimizer) == before
 
     return check
+
+
+@pytest.fixture
+def homeless(monkeypatch):
+    """A user without HOME and without an entry in the password database, as in many containers."""
+
+    def missing(user):
+        raise KeyError(user)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", missing)
+
+
+@pytest.fixture
+def full_disk():
+    """A `with` block in which every write beyond `size` bytes of a file fails: the kernel sees to it."""
+
+    @contextmanager
+    def limited(size):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+
+    return limited
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ BAD_DATA = {
         "x has 8 samples, but y has 7 targets: pass one target per sample",
     ),
     "no labels": (X, Y[:0], ValueError, "x has 8 samples, but y has 0 targets"),
-    "one label": (X, 1, ValueError, "x has 8 samples, but y has a single target"),
+    "one label": (X, 1, ValueError, r"y is a single target, but x has 8 samples: pass x\[None\], y\[None\]"),
     "label too large": (X, Y + 2, ValueError, r"labels must lie in 0..2 .*, but there is a label 4$"),
     "labels from 1": (X, Y + 1, ValueError, "there is a label 3: are the labels counted from 1?"),
     "negative label": (X, Y - 1, ValueError, "there is a label -1$"),

@@ -8,6 +8,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fastnn as fn
+from tests.mutations import mutations
 
 
 @pytest.fixture
@@ -142,8 +143,8 @@ def test_missing_file(model, path, unchanged):
         fn.load(model, path)
 
 
-def test_missing_folder(model, tmp_path):
-    with pytest.raises(FileNotFoundError):
+def test_missing_folder_is_named(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no such folder: '.*/missing'$"):
         fn.save(model, tmp_path / "missing" / "net.safetensors")
     assert list(tmp_path.iterdir()) == []
 
@@ -182,7 +183,7 @@ def test_content_is_flushed_before_the_file_is_renamed(model, path, monkeypatch)
             os, call, lambda *args, f=original, c=call: (events.append((c, path.exists())), f(*args))[1]
         )
     fn.save(model, path)
-    assert events == [("fsync", False), ("replace", False)]
+    assert events == [("fsync", False), ("replace", False), ("fsync", True)]  # at last that of the folder
 
 
 def test_file_has_the_usual_permissions(model, path):
@@ -245,3 +246,27 @@ def test_unsuitable_buffers_raise_before_anything_changes(spoil, words, path, un
     save_file(arrays, path)
     with unchanged(other), pytest.raises(fn.CheckpointError, match=words):
         fn.load(other, path)
+
+
+# --- fuzz ---
+
+
+def content_of(model):
+    return {name: value.tobytes() for name, value in weights(model).items()} | buffers(model)
+
+
+def test_damaged_files_end_in_a_checkpoint_error_and_change_nothing(path):
+    """300 mutations; `FASTNN_FUZZ=10000 pytest tests/test_weights.py -k damaged` tries more."""
+    model = normed()
+    fn.save(model, path)
+    content, rejected = path.read_bytes(), 0
+    for damaged in mutations(content, int(os.environ.get("FASTNN_FUZZ", "300")), seed=0):
+        path.write_bytes(damaged)
+        for load in (fn.load, fn.load_torch):
+            other = normed(seed=1)
+            try:
+                load(other, path)
+            except fn.CheckpointError:
+                rejected += 1
+                assert content_of(other) == content_of(normed(seed=1))
+    assert rejected > 300

@@ -192,8 +192,10 @@ def probe(threads: list[int] | None, fresh: bool) -> None:
 
     counts = sorted({1, get_num_threads()}) if threads is None else list(dict.fromkeys(threads))
     print(probe.heading(), probe.table(counts, fresh=fresh), sep="\n")
-    files = [probe.cache_file(count) for count in counts]
-    if all(file.exists() for file in files):
+    files = [file for count in counts if (file := probe.cache_file(count)) is not None]
+    if not files:
+        print("not saved: the user has no home folder, and XDG_CACHE_HOME is not set")
+    elif all(file.exists() for file in files):
         print(f"saved in {files[0].parent}; use --fresh to measure again")
     else:
         print(f"not saved: cannot write to {files[0].parent}")

@@ -152,12 +152,14 @@ def train(
                 **arguments,
                 history=history,
                 callbacks=[stopwatch],
+                progress="bar",  # `PrintedHistory` prints the lines
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
             seconds = stopwatch.seconds
             if ema is not None:
                 ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
+            history.record({f"test_{name}": value for name, value in test.items()})
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastnn.complexity.measure import Curve, Sweep
-from fastnn.viz._drawing import new_figure
+from fastnn.files import user_path
+from fastnn.viz._drawing import new_figure, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,8 +91,8 @@ def save(by_width: Sweep, by_depth: Sweep, path: str | os.PathLike[str], *, them
             "one gradient of one sample, in pure Python unless noted", color=colours.ink, loc="left"
         )
         _compare(left, by_width, colours)
-        target = Path(path)
-        figure.savefig(target, dpi=150, facecolor=colours.page, metadata=_undated(target))
+        target = user_path(path)
+        write_picture(figure, target, dpi=150, facecolor=colours.page, metadata=_undated(target))
     return target
 
 

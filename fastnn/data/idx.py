@@ -16,8 +16,7 @@ import gzip
 import math
 import os
 import struct
-import tempfile
-import zlib
+from contextlib import nullcontext
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.unpacking import READ_ERRORS, open_unpacked, read_up_to
+from fastnn.files import atomic_file, user_path
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
 
@@ -37,11 +38,6 @@ GZIP_RATIO = 1032
 
 # NumPy's own limit (since 2.0); a header can claim 255.
 MAX_NDIM = 64
-
-CHUNK = 1 << 20
-
-# Exceptions of reading a missing, unreadable or damaged file, plain or gzip.
-READ_ERRORS = (OSError, EOFError, zlib.error)
 
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
@@ -55,9 +51,6 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """
     path = Path(path)
     try:
-        # Opening a pipe or a device could block forever.
-        if path.exists() and not path.is_file():
-            raise ValueError("not a regular file")
         with open_unpacked(path) as stream:
             return _parse(stream, path.stat().st_size)
     except FileNotFoundError as error:
@@ -70,12 +63,11 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     """Write an array to an IDX file, compressed with gzip if the name ends in `.gz`.
 
     The array may have any shape and byte order; its dtype must be uint8, int8, int16, int32, float32 or
-    float64. The file is written under a temporary name and then renamed, so it is never incomplete; an
-    existing file is replaced.
+    float64. The file is never incomplete: it is written under a temporary name and then renamed.
 
     Raises ValueError for another dtype, and for arrays of 4 GiB or more.
     """
-    path, array = Path(path), np.asarray(array)
+    path, array = user_path(path), np.asarray(array)
     codes = {name: code for code, name in DTYPES.items()}
     name = array.dtype.str[1:]
     if name not in codes:
@@ -84,46 +76,23 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
     _checked_nbytes(array.shape, array.itemsize)
     header = struct.pack(f">HBB{array.ndim}I", 0, codes[name], array.ndim, *array.shape)
 
-    # A temporary folder, because a file made by `mkstemp` would not have the usual permissions.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".write_idx-") as staging:
-        partial = Path(staging, path.name)
-        with gzip.open(partial, "wb") if path.suffix == ".gz" else partial.open("wb") as file:
-            file.write(header)
-            file.write(np.asarray(array, dtype=">" + name, order="C").data)
-        partial.replace(path)
-
-
-def open_unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
-    """Open a file for reading bytes, decompressing it if its content is gzip."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")
-
-
-def read_unpacked(path: Path, size: int = -1) -> bytes:
-    """Read the first `size` bytes of a file, or all bytes, decompressing it if its content is gzip.
-
-    Raises DatasetNotFoundError if there is no such file, and DatasetError if it cannot be read.
-    """
-    try:
-        with open_unpacked(path) as stream:
-            return stream.read(size)
-    except FileNotFoundError as error:
-        raise DatasetNotFoundError(f"{path}: no such file") from error
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path}: {error}") from error
+    with atomic_file(path) as file:
+        packed = gzip.GzipFile(path.name, "wb", fileobj=file) if path.suffix == ".gz" else nullcontext(file)
+        with packed as stream:
+            stream.write(header)
+            stream.write(np.asarray(array, dtype=">" + name, order="C").data)
 
 
 def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
     """Read the array in `stream`, the content of a file of `size` bytes. Raises ValueError."""
-    magic = _read(stream, 4)
+    magic = read_up_to(stream, 4)
     if len(magic) < 4:
         raise ValueError(f"truncated: {len(magic)} bytes, but the header of an IDX file has at least 4")
     zero, code, ndim = struct.unpack(">HBB", magic)
     if zero != 0 or code not in DTYPES or ndim > MAX_NDIM:
         raise ValueError(f"not an IDX file: it begins with the bytes {magic.hex(' ')}")
 
-    dims = _read(stream, 4 * ndim)
+    dims = read_up_to(stream, 4 * ndim)
     if len(dims) < 4 * ndim:
         raise ValueError(f"truncated: the header ends before the last of its {ndim} dimensions")
     shape = struct.unpack(f">{ndim}I", dims)
@@ -138,7 +107,7 @@ def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
         raise ValueError(f"the header claims a file of {claimed} bytes, but the file has {size}")
 
     # One byte more reveals trailing bytes, and makes gzip verify its checksum.
-    data = _read(stream, nbytes + 1)
+    data = read_up_to(stream, nbytes + 1)
     if len(data) < nbytes:
         raise ValueError(f"truncated: {len(data)} bytes of data, but the header claims {nbytes}")
     if len(data) > nbytes:
@@ -152,11 +121,3 @@ def _checked_nbytes(shape: tuple[int, ...], itemsize: int) -> int:
     if itemsize * math.prod(max(dim, 1) for dim in shape) >= SIZE_LIMIT:
         raise ValueError(f"an array of shape {shape} is too large: it must stay below 4 GiB")
     return itemsize * math.prod(shape)
-
-
-def _read(stream: gzip.GzipFile | BufferedReader, nbytes: int) -> bytearray:
-    """Read the next `nbytes` bytes of `stream`, or fewer if the stream ends."""
-    data = bytearray()
-    while len(data) < nbytes and (chunk := stream.read(min(CHUNK, nbytes - len(data)))):
-        data += chunk
-    return data

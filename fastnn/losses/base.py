@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array, label_advice, real_array
+from fastnn._foreign_names import LOSS_ATTRIBUTES
 from fastnn._validation import Array, Shape, choose, contiguous, is_mapped
-from fastnn.kernels import REDUCTIONS, empty
+from fastnn.kernels import REDUCTIONS, empty, ops
 from fastnn.recording.changes import Noted
 
 
@@ -20,7 +21,8 @@ class Loss(Noted, ABC):
     A subclass defines `targets`, which checks and converts the user's targets once, and `evaluate`. The other
     methods expect targets that `targets` returned.
 
-    `reduction` is "mean" (default), "sum" or "none". Raises ValueError for any other.
+    `reduction` is "mean" (default), "sum", "batch_mean" (the sum divided by the number of samples) or "none".
+    Raises ValueError for any other.
     """
 
     # Whether `evaluate` only calls kernels, on arrays from `kernels.empty`, so that a plan may record it.
@@ -31,6 +33,9 @@ class Loss(Noted, ABC):
     limits_targets = False
     # Whether each output is the logit of a yes/no decision of its own, where a positive one means yes.
     binary = False
+
+    reduction: str
+    _hints = LOSS_ATTRIBUTES
 
     def __init__(self, reduction: str = "mean") -> None:
         choose(reduction, REDUCTIONS, "reduction")
@@ -54,7 +59,7 @@ class Loss(Noted, ABC):
         Args:
             y: Outputs (N, ...), float32 or float64.
             target: Targets that `targets` returned.
-            reduction: "mean", "sum" or "none".
+            reduction: "mean", "sum", "batch_mean" or "none".
             losses: Output: the unreduced losses, of shape `losses_shape(y)` and the dtype of `y`.
             loss: Output: the reduced loss, (1,) float64.
             dy: Output: the gradient of the reduced loss with respect to `y`, or None.
@@ -64,22 +69,41 @@ class Loss(Noted, ABC):
         """Return the shape of the unreduced losses: one per sample, unless a subclass overrides it."""
         return y.shape[:1]
 
-    def divisor(self, target: Array) -> float:
-        """Return the divisor of the mean: the number of samples, unless a subclass overrides it."""
-        return float(len(target))
+    def divisors(self, target: Array) -> Array | float:
+        """Return how much each sample adds to the divisor of the mean: 1, unless a subclass overrides it."""
+        return 1.0
+
+    def divisor(self, target: Array, sample_weight: Array | None = None) -> float:
+        """Return the divisor of the reduction for all samples together."""
+        if self.reduction in ("sum", "none"):
+            return 1.0
+        weight = np.ones(len(target)) if sample_weight is None else sample_weight
+        return float((weight * (self.divisors(target) if self.reduction == "mean" else 1)).sum())
 
     def cause_of_nan(self, target: Array) -> str | None:
         """Why the loss of these targets is NaN for any outputs; None if it is not."""
         return None
 
-    def value(self, y: Array, target: Array, reduction: str | None = None) -> Array:
-        """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none"."""
-        return self._evaluate(y, target, reduction or self.reduction, None)
+    def value(
+        self,
+        y: Array,
+        target: Array,
+        reduction: str | None = None,
+        sample_weight: Array | None = None,
+    ) -> Array:
+        """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none".
 
-    def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]:
+        `sample_weight` (N,) of the dtype of `y` multiplies the losses of the samples; a mean is divided by
+        the sum of the weights.
+        """
+        return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
+
+    def value_and_gradient(
+        self, y: Array, target: Array, sample_weight: Array | None = None
+    ) -> tuple[Array, Array]:
         """Return the loss as `value` does, and its gradient with respect to `y`."""
         dy: Array = empty(y.shape, y.dtype)
-        return self._evaluate(y, target, self.reduction, dy), dy
+        return self._evaluate(y, target, self.reduction, dy, sample_weight), dy
 
     def __call__(self, y: npt.ArrayLike, target: npt.ArrayLike) -> float | Array:
         """Return the loss of outputs `y` (N, ...): a float, or an array for the reduction "none".
@@ -98,11 +122,21 @@ class Loss(Noted, ABC):
         value = self.value(outputs, checked)
         return value if self.reduction == "none" else float(value[0])
 
-    def _evaluate(self, y: Array, target: Array, reduction: str, dy: Array | None) -> Array:
+    def _evaluate(
+        self, y: Array, target: Array, reduction: str, dy: Array | None, sample_weight: Array | None
+    ) -> Array:
         losses: Array = empty(self.losses_shape(y), y.dtype)
         loss: Array = empty((1,), np.float64)
-        self.evaluate(y, target, reduction, losses, loss, dy)
+        self.evaluate(y, target, reduction if sample_weight is None else "sum", losses, loss, dy)
+        if sample_weight is not None:
+            weight, label = self.weights_and_labels(target)
+            weight = None if weight is None else weight.astype(y.dtype)
+            ops.weigh_loss(sample_weight, weight, label, REDUCTIONS[reduction], losses, loss, dy)
         return losses if reduction == "none" else loss
+
+    def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
+        """Return the class weights (C,) and the labels (N,) that select them, if they are in the mean."""
+        return None, None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -21,6 +21,7 @@ class _SingleLabelLoss(Loss):
     expects_logits = True
     limits_targets = True
     name: str
+    weight: Array | None
 
     def __init__(self, weight: npt.ArrayLike | None, reduction: str) -> None:
         super().__init__(reduction)
@@ -56,10 +57,13 @@ class _SingleLabelLoss(Loss):
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}{hint}"
         )
 
-    def divisor(self, target: Array) -> float:
+    def divisors(self, target: Array) -> Array | float:
+        return 1.0 if target.ndim == 2 or self.weight is None else self.weight[target]
+
+    def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
         if target.ndim == 2 or self.weight is None:
-            return float(len(target))
-        return float(self.weight[target].sum())
+            return None, None
+        return self.weight, target
 
     def cause_of_nan(self, target: Array) -> str | None:
         if self.reduction != "mean" or self.divisor(target) != 0:
@@ -114,7 +118,7 @@ class CrossEntropy(_SingleLabelLoss):
         weight: Class weights w (C,), at least 0; by default all 1. The mean over integer labels then divides
             by the sum of the weights of the labels, as in PyTorch.
         label_smoothing: s in [0, 1]: replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -122,6 +126,7 @@ class CrossEntropy(_SingleLabelLoss):
 
     recordable = True
     name = "cross_entropy"
+    label_smoothing: float
 
     def __init__(
         self,
@@ -147,7 +152,7 @@ class Focal(_SingleLabelLoss):
     Args:
         gamma: Focusing parameter, at least 0. 0 gives `CrossEntropy`; 2 is usual.
         weight: Class weights w (C,), at least 0; by default all 1. See `CrossEntropy`.
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -155,6 +160,7 @@ class Focal(_SingleLabelLoss):
 
     recordable = True
     name = "focal"
+    gamma: float
 
     def __init__(
         self, *, gamma: float = 2.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"

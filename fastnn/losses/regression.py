@@ -27,8 +27,8 @@ class SquaredError(Loss):
     def losses_shape(self, y: Array) -> Shape:
         return y.shape
 
-    def divisor(self, target: Array) -> float:
-        return float(target.size)
+    def divisors(self, target: Array) -> Array | float:
+        return target.size / len(target)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None

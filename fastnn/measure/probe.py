@@ -7,17 +7,16 @@ and saved in the user's cache folder, because a measurement takes a few seconds.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fastnn._validation import Array
-from fastnn.files import write_atomic
+from fastnn.files import cache_folder, write_atomic
 
 # Sizes in bytes that fit well into the first, second and third level of cache, and into none of them.
 LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 2**20}
@@ -63,7 +62,7 @@ def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
     ignored.
     """
     path, measurements = cache_file(threads), _measurements(threads)
-    saved = None if fresh else _saved(path)
+    saved = None if fresh or path is None else _saved(path)
     if saved is not None and saved.keys() == measurements.keys():
         return saved
     from tqdm import tqdm
@@ -71,11 +70,10 @@ def figures(threads: int = 1, *, fresh: bool = False) -> Figures:
     # The measurement takes two seconds on an idle machine. On a busy one, a bar shows the progress.
     bar = tqdm(measurements.items(), _label(threads), delay=0.5, disable=None, leave=False)
     found = {name: measure() for name, measure in bar}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(path, json.dumps(found, indent=1).encode())
-    except OSError:
-        pass
+    if path is not None:
+        with suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomic(path, json.dumps(found, indent=1).encode())
     return found
 
 
@@ -96,13 +94,18 @@ def heading() -> str:
     return f"{_processor()}, instruction set {core.isa()}"
 
 
-def cache_file(threads: int) -> Path:
-    """Path of the saved figures: one file per processor, instruction set in use and number of threads."""
+def cache_file(threads: int) -> Path | None:
+    """Path of the saved figures: one file per processor, instruction set in use and number of threads.
+
+    None if the user has no cache folder.
+    """
     from fastnn.kernels import core
 
     name = "-".join("".join(c if c.isalnum() else " " for c in _processor()).split())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
-    return folder / f"probe-{name}-{core.isa()}-{threads}.json"
+    try:
+        return cache_folder() / f"probe-{name}-{core.isa()}-{threads}.json"
+    except FileNotFoundError:
+        return None
 
 
 def _measurements(threads: int) -> dict[str, Callable[[], float]]:
@@ -120,7 +123,7 @@ def _saved(path: Path) -> Figures | None:
     """Read saved figures; None if the file is missing or damaged."""
     try:
         saved = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     valid = isinstance(saved, dict) and all(isinstance(value, float) for value in saved.values())
     return saved if valid else None

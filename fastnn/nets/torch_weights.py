@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from fastnn._validation import Array
 from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear, Sequential
 from fastnn.param import Buffer, Param
-from fastnn.weights import CheckpointError
+from fastnn.weights import CheckpointError, quoted, read_tensors
 
 # Modules with these name prefixes are sorted last; others by the numbers in their names.
 HEADS = ("classifier", "fc", "head", "output")
@@ -57,11 +56,11 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
     and nested Sequentials.
 
     Raises FileNotFoundError if the file does not exist, TypeError if `model` has other layers with
-    parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit. The
-    model is unchanged then.
+    parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit, and
+    which shows how to convert a file of `torch.save` (.pt, .pth). The model is unchanged then.
     """
     targets = list(_targets(model))
-    groups = _groups(_read(Path(path)))
+    groups = _groups(_read(path))
     try:
         matches = list(_match(targets, [module for modules in groups for module in modules]))
     except ValueError as error:
@@ -73,17 +72,13 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
         param.value = array
 
 
-def _read(path: Path) -> list[_Module]:
+def _read(path: str | os.PathLike[str]) -> list[_Module]:
     """Read the modules of a safetensors file, sorted by name."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
-    try:
-        tensors: dict[str, Array] = load(path.read_bytes())
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    tensors = read_tensors(path)
     modules: dict[str, _Module] = {}
     for name in sorted(tensors, key=_natural_key):
+        if "" in name.split("."):  # PyTorch makes no such names; ".weight" would stand for "weight"
+            raise CheckpointError(f"{path} does not fit the model: a tensor has the name {quoted(name)}")
         path_of_module, _, tensor_name = name.rpartition(".")
         if tensor_name != IGNORED:
             module = modules.setdefault(path_of_module, _Module(path_of_module, {}))
@@ -91,10 +86,15 @@ def _read(path: Path) -> list[_Module]:
     return list(modules.values())
 
 
-def _natural_key(name: str) -> list[tuple[int, int | str]]:
+def _natural_key(name: str) -> list[tuple[int, int, str]]:
     """Return a sort key that compares numbers by value: features.2 before features.10."""
-    words = re.findall(r"\d+|[^\d.]+", name)
-    return [(0, int(word)) if word.isdigit() else (1, word) for word in words]
+    words = re.findall(r"[0-9]+|[^0-9.]+", name)
+    # Of two numbers without leading zeros the longer one is larger; int() limits the number of digits.
+    numbers = [word.lstrip("0") if word[0] in "0123456789" else None for word in words]
+    return [
+        (1, 0, word) if number is None else (0, len(number), number)
+        for word, number in zip(words, numbers, strict=True)
+    ]
 
 
 def _groups(modules: list[_Module]) -> list[list[_Module]]:
@@ -111,6 +111,8 @@ def _match_in_another_order(targets: list[_Target], groups: list[list[_Module]])
 
     A file does not store the order of the layers: bn1, bn2, conv1, conv2 may be conv1, bn1, conv2, bn2.
     """
+    if sum(map(len, groups)) != len(targets):
+        return None
 
     @cache
     def fits(group: int, start: int) -> list[Match] | None:
@@ -171,7 +173,7 @@ def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:
         if module is None:
             raise ValueError(f"it has no weights for {target.layer!r}")
         if target is None:
-            raise ValueError(f"it has {module.path!r}, for which the model has no layer")
+            raise ValueError(f"it has {quoted(module.path)}, for which the model has no layer")
         layer = target.layer
         expected = {
             name: param for name, param in (*layer.named_parameters(), *layer.named_buffers()) if param.size
@@ -179,18 +181,24 @@ def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:
         names = [_torch_name(name) for name in expected]
         if sorted(names) != sorted(module.tensors):
             raise ValueError(
-                f"{module.path!r} has {', '.join(sorted(module.tensors))}, but {layer!r} needs "
-                f"{', '.join(sorted(names))}"
+                f"{quoted(module.path)} has {_listed(module.tensors)}, but {layer!r} needs {_listed(names)}"
             )
         for name, param in expected.items():
             tensor = module.tensors[_torch_name(name)]
             array = _to_fastnn_layout(target, name, tensor)
             if array is None or array.shape != param.shape or tensor.dtype.kind != "f":
                 raise ValueError(
-                    f"{module.path}.{_torch_name(name)} is {tensor.dtype} {tensor.shape}, which does not fit "
-                    f"the {name} {param.shape} of {layer!r}"
+                    f"{quoted(f'{module.path}.{_torch_name(name)}')} is {tensor.dtype} {tensor.shape}, which "
+                    f"does not fit the {name} {param.shape} of {layer!r}"
                 )
             yield param, array
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The names of tensors in one line, of at most ten tensors."""
+    first, others = sorted(names)[:10], sorted(names)[10:]
+    texts = [name if name.isidentifier() and len(name) < 100 else quoted(name) for name in first]
+    return ", ".join(texts) + (f" and {len(others)} more" if others else "")
 
 
 def _torch_name(name: str) -> str:

@@ -8,13 +8,17 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 import numpy as np
 
-from fastnn.files import write_atomic
+from fastnn._schema import anything, check_fields, count, each, number, optional, text
+from fastnn.files import user_path, write_atomic
 from fastnn.history import History, better
 from fastnn.tables import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Point = Mapping[str, Any]
 
@@ -140,18 +144,27 @@ class Study:
         point, _ = max(spreads, key=lambda pair: sign * pair[1].mean)  # the first maximum
         return point
 
-    def plot(self, path: str | os.PathLike[str], *, name: str = "val_accuracy", log: bool = False) -> Path:
-        """Draw the curve `name` of each point, mean and standard deviation over the seeds; return the path.
+    @overload
+    def plot(self, path: None = None, *, name: str = ..., log: bool = ...) -> Figure: ...
 
-        `name`, `log` and the errors are as in `fn.viz.save_bands`.
+    @overload
+    def plot(self, path: str | os.PathLike[str], *, name: str = ..., log: bool = ...) -> Path: ...
+
+    def plot(
+        self, path: str | os.PathLike[str] | None = None, *, name: str = "val_accuracy", log: bool = False
+    ) -> Path | Figure:
+        """Draw the curve `name` of each point, mean and standard deviation over the seeds.
+
+        Writes the image file `path` and returns its path. Without a path, returns the matplotlib figure,
+        which a notebook shows. `name`, `log` and the errors are as in `fn.viz.save_bands`.
         """
-        from fastnn.viz import save_bands
+        from fastnn.viz import draw_bands, finish
 
         groups = {
-            _label(point) or "all": [member.history for member in members if member.history is not None]
+            label_of(point) or "all": [member.history for member in members if member.history is not None]
             for point, members in self.points()
         }
-        return save_bands(groups, path, name=name, log=log)
+        return finish(draw_bands(groups, name=name, log=log), path)
 
     def __str__(self) -> str:
         rows = self.rows()
@@ -166,7 +179,7 @@ class Study:
         for member in self._members.values():
             kinds = member.warnings if member.error is None else ("failed",)
             for kind in kinds:
-                problems.setdefault((_label(member.point), kind), []).append(member)
+                problems.setdefault((label_of(member.point), kind), []).append(member)
         for (label, kind), members in problems.items():
             seeds = ", ".join(str(member.seed) for member in members)
             where = ", ".join(filter(None, (label, f"seed{'s' * (len(members) > 1)} {seeds}")))
@@ -188,20 +201,43 @@ class Study:
             }
             for member in self._members.values()
         ]
-        write_atomic(Path(path), (json.dumps({"members": members}) + "\n").encode())
-        return Path(path)
+        write_atomic(path, (json.dumps({"members": members}) + "\n").encode())
+        return user_path(path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
-            written = json.loads(Path(path).read_bytes())["members"]
-            for each in written:
-                if each["history"] is not None:
-                    each["history"] = History.from_dict(each["history"])
-            return cls(Member(**each) for each in written)
-        except (ValueError, KeyError, TypeError) as error:
+            content = json.loads(user_path(path).read_bytes())
+            check_fields(content, {"members": _list_of_members})
+            return cls(_member(written) for written in content["members"])
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
+
+
+MEMBER = {
+    "point": each(anything),
+    "seed": count,
+    "values": each(number),
+    "history": anything,  # checked by `History.from_dict`
+    "seconds": number,
+    "warnings": each(text),
+    "error": optional(text),
+    "details": optional(text),
+}
+
+
+def _list_of_members(value: Any, field: str) -> None:
+    if not isinstance(value, list):
+        raise ValueError(f"{field} must be a list")
+    for index, member in enumerate(value):
+        check_fields(member, MEMBER, f"{field}[{index}]")
+
+
+def _member(written: dict[str, Any]) -> Member:
+    """The member that `Study.save` wrote."""
+    history = None if written["history"] is None else History.from_dict(written["history"])
+    return Member(**{name: written[name] for name in MEMBER} | {"history": history})
 
 
 def point_key(point: Point) -> str:
@@ -214,7 +250,7 @@ def _key(point: Point, seed: int) -> tuple[str, int]:
     return point_key(point), seed
 
 
-def _label(point: Point) -> str:
+def label_of(point: Point) -> str:
     """Describe a point, such as "lr 0.1, hidden 64"."""
     return ", ".join(f"{name} {_short(value)}" for name, value in point.items())
 
@@ -245,9 +281,9 @@ def _names(members: Sequence[Member]) -> list[str]:
 
 def _spread(numbers: Iterable[float]) -> Spread:
     values = np.array(list(numbers), np.float64)
-    return Spread(
-        float(values.mean()), float(values.std(ddof=1)) if len(values) > 1 else math.nan, len(values)
-    )
+    with np.errstate(all="ignore"):  # the loss of a diverged run is inf
+        std = float(values.std(ddof=1)) if len(values) > 1 else math.nan
+        return Spread(float(values.mean()), std, len(values))
 
 
 def _cell(value: Any) -> str:

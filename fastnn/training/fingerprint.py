@@ -39,7 +39,8 @@ def describe(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [describe(item) for item in value]
     if isinstance(value, Param):
-        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}"
+        decay = "" if value.decay_scale == 1 else f", decay_scale={value.decay_scale:g}"
+        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}{decay}"
     if isinstance(value, Buffer):
         return f"{value.dtype} {value.shape}"
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
@@ -68,6 +69,8 @@ def describe_data(samples: Samples | None) -> Any:
     if samples is None:
         return None
     described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    if samples.weight is not None:
+        described["sample weights"] = describe_array(samples.weight)
     # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
     usual = samples.scale == default_factor(samples.x.dtype)
     return described if usual else {**described, "factor of x": samples.scale}
@@ -79,12 +82,21 @@ def differences(before: object, now: object) -> list[str]:
     found = []
     for path in {**old, **new}:
         if path not in new:
-            found.append(f"{path} was {old[path]!r}, is missing")
+            difference = f"was {_shown(old[path])}, is missing"
         elif path not in old:
-            found.append(f"{path} was missing, is {new[path]!r}")
+            difference = f"was missing, is {_shown(new[path])}"
         elif old[path] != new[path]:
-            found.append(f"{path} was {old[path]!r}, is {new[path]!r}")
+            difference = f"was {_shown(old[path])}, is {_shown(new[path])}"
+        else:
+            continue
+        found.append(f"{path[:200]} {difference}")
     return found
+
+
+def _shown(value: object) -> str:
+    """The value as text, which is cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:

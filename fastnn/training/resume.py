@@ -7,26 +7,24 @@ checkpoint of another training.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
+import reprlib
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from fastnn._validation import Array, in_range, warn
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
-from fastnn.files import remove_leftovers, write_atomic
+from fastnn.files import remove_leftovers, user_path, write_atomic
 from fastnn.states import held_by
-from fastnn.training.callbacks import Training, with_state
+from fastnn.training.callbacks import EarlyStopping, Training, with_state
+from fastnn.training.checkpoint_file import FORMAT, HISTORY, SavedState, digest_of, read_checkpoint
 from fastnn.training.fingerprint import differences
-from fastnn.weights import CheckpointError
-
-FORMAT = "fastnn checkpoint 1"
+from fastnn.weights import CheckpointError, quoted
 
 
 class Checkpoint:
@@ -37,7 +35,7 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60.0) -> None:
-        self.path = Path(path)
+        self.path = user_path(path)
         self.seconds = in_range(seconds, "seconds", 0)
 
     def __repr__(self) -> str:
@@ -49,25 +47,15 @@ def checkpoint_of(checkpoint: str | os.PathLike[str] | Checkpoint | None) -> Che
     return checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
 
 
-@dataclass(frozen=True)
-class SavedState:
-    """The content of a checkpoint file."""
-
-    arrays: dict[str, Array]
-    content: dict[str, Any]
-
-
 def find_checkpoint(
     checkpoint: Checkpoint, description: dict[str, Any], epochs: int, resume: bool | str
 ) -> SavedState | None:
     """Read the checkpoint to resume from; None if training starts anew. Changes nothing.
 
-    Raises ValueError unless `resume` is True, False or "auto"; FileNotFoundError if it is True without a
-    checkpoint; FileExistsError if it is False and there is one; `CheckpointError` for a file that is damaged,
-    belongs to another training, or has gone beyond `epochs`. Warns if the instruction set differs.
+    Raises FileNotFoundError if `resume` is True without a checkpoint; FileExistsError if it is False and
+    there is one; `CheckpointError` for a file that is damaged, belongs to another training, or has gone
+    beyond `epochs`. Warns if the instruction set differs.
     """
-    if resume not in (True, False, "auto"):
-        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
     path = checkpoint.path
     exists = path.exists()
     if resume is True and not exists:
@@ -76,8 +64,12 @@ def find_checkpoint(
         raise FileExistsError(f'{path} holds a checkpoint: pass resume="auto" to resume it, or remove it')
     if not exists:
         return None
-    saved = _read(path)
-    if different := differences(saved.content["description"], json.loads(json.dumps(description))):
+    saved = read_checkpoint(path)
+    try:
+        different = differences(saved.content["description"], json.loads(json.dumps(description)))
+    except RecursionError as error:
+        raise CheckpointError(f"{path} is not a readable checkpoint: its description is too deep") from error
+    if different:
         more = f"; and {len(different) - 5} more" if len(different) > 5 else ""
         raise CheckpointError(f"{path} belongs to another training: {'; '.join(different[:5])}{more}")
     state = saved.content["state"]
@@ -113,7 +105,7 @@ class CheckpointWriter:
         if saved is not None:
             try:
                 _restore(training, saved.arrays, saved.content["state"])
-            except (KeyError, ValueError, TypeError) as error:
+            except ValueError as error:
                 raise CheckpointError(f"{checkpoint.path} does not fit this training: {error}") from error
         self._last = time.monotonic()
 
@@ -135,7 +127,7 @@ class CheckpointWriter:
                 "state": counters,
             }
         )
-        metadata = {"fastnn": content, "digest": _digest(content, arrays)}
+        metadata = {"fastnn": content, "digest": digest_of(content, arrays)}
         write_atomic(self.checkpoint.path, serialize(arrays, metadata))
         self._last = time.monotonic()
 
@@ -145,32 +137,6 @@ def _instruction_set() -> str:
     from fastnn.kernels import core
 
     return str(core.isa())
-
-
-def _read(path: Path) -> SavedState:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-            content = json.loads(metadata["fastnn"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-        if content["format"] != FORMAT:
-            raise ValueError(f"its format is {content['format']!r}, not {FORMAT!r}")
-        if metadata["digest"] != _digest(metadata["fastnn"], arrays):
-            raise ValueError("its content differs from what was written")
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} is not a readable checkpoint: {error}") from error
-    return SavedState(arrays, content)
-
-
-def _digest(content: str, arrays: Mapping[str, Array]) -> str:
-    """SHA-256 of the whole content: safetensors itself does not notice a bit that changed on the disk."""
-    digest = hashlib.sha256(content.encode())
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
-        digest.update(arrays[name].data)
-    return digest.hexdigest()
 
 
 def _stateful_parts(training: Training) -> dict[str, Any]:
@@ -202,13 +168,18 @@ class _OptimizerState:
         return found
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        paths = {path for path, _ in self.model.named_parameters()}
+        for key in state:
+            if key != "lr" and key.rpartition(".")[0] not in paths:
+                raise ValueError(f"the state of the optimizer has {quoted(key)}, but the model does not")
         for path, param in self.model.named_parameters():
             own = {
                 param.name + key.removeprefix(path): value
                 for key, value in state.items()
                 if key.rpartition(".")[0] == path
             }
-            self.optimizer.load_state_dict({"lr": state["lr"], **own}, [param])
+            rate = {"lr": state["lr"]} if "lr" in state else {}
+            self.optimizer.load_state_dict({**rate, **own}, [param])
 
 
 class _Frozen:
@@ -218,17 +189,21 @@ class _Frozen:
         self.model = training.model
 
     def state_dict(self) -> dict[str, Any]:
-        return {path: [p.trainable, p.lr_scale] for path, p in self.model.named_parameters()}
+        return {path: [bool(p.trainable), p.lr_scale] for path, p in self.model.named_parameters()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for path, param in self.model.named_parameters():
-            param.trainable, param.lr_scale = state[path]
+            match state.get(path):
+                case [bool(trainable), scale]:
+                    param.trainable, param.lr_scale = trainable, in_range(scale, f"lr_scale of {path}", 0)
+                case other:
+                    raise ValueError(f"{path!r} must be [trainable, lr_scale], got {reprlib.repr(other)}")
 
 
 def _own_arrays(training: Training) -> dict[str, Array]:
     """The arrays that a training changes, without the state of its stateful parts."""
     trainer, model = training.trainer, training.model
-    found = {f"model/{name}": held.master for name, held in held_by(model).items()}
+    found = {f"model/{name}": held.writable_master() for name, held in held_by(model).items()}
     found |= {f"random/{number}": state for number, state in enumerate(model.random_states())}
     return {**found, **trainer.states()}
 
@@ -246,13 +221,14 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
             else:
                 parts[part][name] = value
     for name, values in history.updates.items():
-        arrays[f"history/{name}"] = np.array(values, np.float64)
+        arrays[f"{HISTORY}{name}"] = np.array(values, np.float64)
     counters = {
         "epoch": training.epoch,
         "done": training.done,
         "key": training.trainer.key,
         "feeding": feeding_to_dict(training.model),
         "epochs": dict(history),
+        "recorded": history.as_dict()["recorded"],
         "stopped": training.reason,
         "parts": parts,
     }
@@ -260,30 +236,80 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
 
 
 def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:
-    """Restore what `_state` returned. Arrays are filled in place, so that references to them stay valid."""
-    own = _own_arrays(training)
-    feeding = feeding_of(training.model)
-    if counters.get("feeding") is not None:  # older checkpoints do not have it
-        feeding = feeding_from_dict(counters["feeding"])
+    """Restore what `_state` returned. Raises ValueError if it does not fit; nothing has changed then."""
+    _check_arrays(training, arrays)
+    _check_counters(counters, arrays)
+    own_arrays, own_counters = _state(training)
+    before = {name: array.copy() for name, array in own_arrays.items()}
+    try:
+        _load(training, arrays, counters)
+    except Exception as error:  # the `load_state_dict` of a user's class may raise anything
+        with suppress(Exception):
+            _load(training, before, own_counters)
+        raise error if isinstance(error, ValueError) else ValueError(repr(error)) from error
+
+
+def _check_arrays(training: Training, arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError unless all arrays of the training are there, and no others."""
+    own, parts = _own_arrays(training), _stateful_parts(training)
+    prefixes = tuple(f"{part}/" for part in parts)
     for name, array in own.items():
         if name not in arrays:
-            raise KeyError(f"{name!r} is missing")
+            raise ValueError(f"{name!r} is missing")
         if (arrays[name].shape, arrays[name].dtype) != (array.shape, array.dtype):
             raise ValueError(
                 f"{name!r} is {arrays[name].dtype} {arrays[name].shape}, not {array.dtype} {array.shape}"
             )
-    for part, owner in _stateful_parts(training).items():
-        prefix = f"{part}/"
-        state = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
-        owner.load_state_dict({**counters["parts"][part], **state})
-    for name, array in own.items():
+    for name in arrays:
+        if name not in own and not name.startswith((HISTORY, *prefixes)):
+            raise ValueError(f"{quoted(name)} belongs to no part of this training")
+    held = {f"weights.{name}": held for name, held in held_by(training.model).items()}
+    for part, owner in parts.items():
+        best = {
+            name.removeprefix(f"{part}/"): array
+            for name, array in arrays.items()
+            if name.startswith(f"{part}/")
+        }
+        if isinstance(owner, EarlyStopping) and best and _shapes(best) != _shapes(held):
+            raise ValueError(f"the best weights of {part!r} are those of another model")
+
+
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, object]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
+
+
+def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+    """Raise ValueError if the counters contradict each other."""
+    updates, epoch, done = int(arrays["trainer/updates"][0]), counters["epoch"], counters["done"]
+    before = updates - done  # updates of finished epochs
+    if before < 0 or (before % epoch if epoch else before):
+        raise ValueError(f"{updates} updates cannot be {epoch} epochs and {done} updates of the next one")
+    curve = arrays.get(f"{HISTORY}loss", ())
+    if len(curve) < updates or len(counters["epochs"].get("loss", ())) < epoch:
+        raise ValueError(f"its history is shorter than {epoch} epochs or {updates} updates")
+
+
+def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str, Any]) -> None:
+    """Set what `_state` returned. Arrays are filled in place, so that references to them stay valid."""
+    feeding = feeding_of(training.model)
+    if counters.get("feeding") is not None:  # older checkpoints do not have it
+        feeding = feeding_from_dict(counters["feeding"])
+    for name, array in _own_arrays(training).items():
         array[...] = arrays[name]
     training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
     training.trainer.key = counters["key"]
     set_feeding(training.model, feeding)
     updates = {
-        name.removeprefix("history/"): array.tolist()
+        name.removeprefix(HISTORY): array.tolist()
         for name, array in arrays.items()
-        if name.startswith("history/")
+        if name.startswith(HISTORY)
     }
-    training.history.load_dict({"epochs": counters["epochs"], "updates": updates, "stopped": None})
+    # Checkpoints of earlier versions lack "recorded".
+    curves = {"epochs": counters["epochs"], "recorded": counters.get("recorded", {}), "updates": updates}
+    training.history.load_dict({**curves, "stopped": None})
+    for part, owner in _stateful_parts(training).items():
+        prefix = f"{part}/"
+        state = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
+        if part not in counters["parts"]:
+            raise ValueError(f"the state of {part!r} is missing")
+        owner.load_state_dict({**counters["parts"][part], **state})

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array, real_array
-from fastnn._validation import contiguous, features, is_mapped, same_length
+from fastnn._validation import contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
-from fastnn.layers import Layer
+from fastnn.layers import Layer, Sigmoid, Softmax
+from fastnn.layers.base import last_layer
 from fastnn.losses import Loss, loaded
 
-Data = tuple[npt.ArrayLike, npt.ArrayLike]
+Data = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Samples:
     feeding: Feeding  # of a model that is trained on them
     given: tuple[object, object]  # what the user passed as x and y
     where: str = ""  # how messages about them begin
+    weight: Array | None = None  # (N,)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -38,6 +40,21 @@ class Samples:
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features in the model's dtype, targets."""
         return gather_rows(self.x, index, self.scale, self.dtype), self._targets(index)
+
+    def subset(self, index: Array) -> Samples:
+        """The samples `index`, copied."""
+        weight = None if self.weight is None else self.weight[index]
+        return replace(self, x=self.x[index], target=self.target[index], weight=weight)
+
+    def arrays(self) -> list[Array]:
+        """Features, targets and, if there are any, weights."""
+        return [array for array in (self.x, self.target, self.weight) if array is not None]
+
+    def weights(self, index: Array | None) -> Array | None:
+        """The weights of the samples `index` (None: all of them), or None if all are 1."""
+        if self.weight is None or index is None:
+            return self.weight
+        return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
@@ -61,10 +78,22 @@ class Samples:
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
 
 
-def check_model(model: Layer) -> None:
-    """Raise TypeError unless `model` is a layer."""
+def check_model(model: Layer) -> Layer:
+    """Return `model`. Raises TypeError unless it is a layer."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
+    return model
+
+
+def warn_if_not_logits(model: Layer, loss: Loss) -> None:
+    """Warn if the model ends with the activation that the loss applies itself."""
+    last = last_layer(model)
+    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
+        own = "sigmoid" if loss.binary else "softmax"
+        warn(
+            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
+            "will be slower and less accurate; remove that layer"
+        )
 
 
 def check_data(
@@ -77,7 +106,7 @@ def check_data(
     where: str = "",
     keep_mapped: bool = False,
 ) -> Samples:
-    """Check the data set (x, y) against the model and the loss. The arrays are never written to.
+    """Check the data set (x, y) or (x, y, sample_weight) against model and loss; no array is changed.
 
     The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
     every error message. With `keep_mapped`, memory-mapped arrays stay in their file.
@@ -86,10 +115,11 @@ def check_data(
     """
     check_model(model)
     try:
-        x, y = _pair(data)
+        x, y, weight = _parts(data)
         array = real_array(x, "x")
         rows = features(array, model.dtype, keep_mapped=keep_mapped)
         same_length(rows, as_array(y, "y"))
+        weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
         target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
         if not keep_mapped:
             target = loaded(target, model.dtype)
@@ -98,15 +128,20 @@ def check_data(
     except (TypeError, ValueError) as error:
         error.args = (f"{where}{error}",)
         raise
-    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where)
+    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight)
 
 
-def _pair(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike]:
-    """The two items of `data`. Raises TypeError for anything but a pair; an array of two rows is none."""
-    if isinstance(data, (tuple, list)) and len(data) == 2:
-        return data[0], data[1]
+def _parts(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]:
+    """Features, targets and sample weights, or None without weights.
+
+    Raises TypeError for anything but two or three items; an array of two rows is no pair.
+    """
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return data[0], data[1], data[2] if len(data) == 3 else None
     hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
-    raise TypeError(f"data must be a pair of arrays (x, y){hint}, not {_kind_of(data)}")
+    raise TypeError(
+        f"data must be a pair of arrays (x, y){hint}, or (x, y, sample_weight), not {_kind_of(data)}"
+    )
 
 
 def _kind_of(data: object) -> str:

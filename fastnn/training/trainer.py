@@ -7,19 +7,20 @@ import math
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._validation import Array, positive_int, warn
+from fastnn._foreign_names import TRAINER_ATTRIBUTES
+from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
 from fastnn.feeding import remembered, usual_factor
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
-from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
+from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile, profile_plan
 from fastnn.optim.clipping import clip_norm, clip_value
@@ -38,7 +39,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
-from fastnn.training.samples import Samples, check_data, check_model
+from fastnn.training.samples import Samples, check_data, check_model, warn_if_not_logits
 
 T = TypeVar("T")
 
@@ -49,13 +50,21 @@ RANDOM_LAYER, AUGMENTATION = 1, 2
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
+# How an assigned value of these attributes is checked and converted.
+CHECKED: dict[str, Callable[[Any], object]] = {
+    "model": check_model,
+    "loss": reducing_loss,
+    "optimizer": optimizer_of,
+}
+
 
 class Trainer(TrainingOptions):
     """A model with its loss and its optimizer, trained step by step.
 
-    `seed` keys all random layers (dropout); without it the key comes from the default generator.
-    `on_nonfinite` says what to do about NaN or inf in data or loss: "raise" a `NonFiniteError` before any
-    weight changes, "stop" (`step` returns NaN and changes nothing), or "ignore" it.
+    `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
+    without it the key comes from the default generator. `on_nonfinite` says what to do about NaN or inf in
+    data or loss: "raise" a `NonFiniteError` before any weight changes, "stop" (`step` returns NaN and changes
+    nothing), or "ignore" it.
 
     The first step on each batch shape is recorded; later steps are replayed by compiled code, with the same
     results to the last bit (`training.plans`; backend "aot" only). `plan=False` runs every step layer by
@@ -67,14 +76,24 @@ class Trainer(TrainingOptions):
     sets the learning rate of each update, starting from the current `optimizer.lr`; `total_updates` and
     `updates_per_epoch` give it the length of the training, where it needs that. `clip_norm` bounds the norm
     of all gradients together, `clip_value` the absolute value of each gradient element. `ema` averages the
-    weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`.
+    weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`. A schedule and
+    averages start afresh with every trainer; an optimizer object keeps its state.
 
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
     ema: EMA | None  # a decay has become an EMA
+    rates: Rates | None
+    key: int
+    augment_state: Array
+    plan_key: tuple[object, ...]
+    _step_lock: StepLock
+    _hints = TRAINER_ATTRIBUTES
 
     @takes_options
     def __init__(
@@ -82,18 +101,23 @@ class Trainer(TrainingOptions):
         model: Layer,
         *,
         loss: str | Loss = "cross_entropy",
-        optimizer: str | Optimizer = "sgd",
+        optimizer: str | Optimizer | None = None,
         seed: int | None = None,
         total_updates: int | None = None,
         updates_per_epoch: int | None = None,
         **options: Unpack[TrainingKeywords],
     ) -> None:
-        check_model(model)
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.rates: Rates | None = None
-        self._length = Length(total_updates, updates_per_epoch)
+        self.rates = None
+        self._length = Length(
+            None if total_updates is None else positive_int(total_updates, "total_updates"),
+            None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),
+        )
+        seed = None if seed is None else rng.check_seed(seed)
+        StepLock(model).exclusive()  # or its random layers would get other keys in the middle of a step
+        warn_if_not_logits(model, self.loss)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
@@ -104,18 +128,27 @@ class Trainer(TrainingOptions):
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        _warn_if_not_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
-        self.plan_key: tuple[object, ...] = ()
+        self.plan_key = ()
         self._update_plan_key()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name == "model":
-            self._step_lock = StepLock(value)
-        if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
-            self._update_plan_key()
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = CHECKED.get(name)
+            super().__setattr__(name, value if check is None else check(value))
+            if name == "model":
+                self._step_lock = StepLock(value)
+            if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
+                self._update_plan_key()
+
+    # Counters are read-only after joblib has mapped them from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._memory = {name: writable(array) for name, array in self._memory.items()}
+        self._updates, self._correct = writable(self._updates), writable(self._correct)
+        self.augment_state = writable(self.augment_state)
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
@@ -135,8 +168,11 @@ class Trainer(TrainingOptions):
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
-    def step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Make one update from the batch x (N, ...), y; returns the loss before the update.
+
+        `sample_weight` (N,), at least 0, multiplies the losses of the samples, and a mean is divided by its
+        sum.
 
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
@@ -145,12 +181,12 @@ class Trainer(TrainingOptions):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last if self._uses_plans() else None
+                last = self._plans.last if self._uses_plans() and sample_weight is None else None
                 if last is not None and not last.needs_checks and last.is_current(self) and last.takes(y):
                     loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
-                return self._checked_step(x, y)
+                return self._checked_step(x, y, sample_weight)
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
@@ -213,8 +249,8 @@ class Trainer(TrainingOptions):
     def _restored_on_failure(self) -> AbstractContextManager[None]:
         return restored_on_failure(self.model, self._updates, self.augment_state)
 
-    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        samples = check_data(self.model, self.loss, (x, y), self.scale)
+    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+        samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
         with remembered(self.model, samples.feeding, self.loss, self._updates):
@@ -224,14 +260,16 @@ class Trainer(TrainingOptions):
         """Replay the recorded step for batches of this kind, or record it, or run it layer by layer."""
         if not self._uses_plans():
             return float(self._update(samples)[0])
-        kind = (samples.x.shape, samples.x.dtype, samples.scale, samples.target.shape, samples.target.dtype)
+        kind = (
+            *(samples.x.shape, samples.x.dtype, samples.scale),
+            *(samples.target.shape, samples.target.dtype, samples.weight is None),
+        )
         recorded = self._plans.find(self, kind)
         loss: float | Refused
         if recorded is None:
             loss = self._record_step(kind, samples)
         else:
-            batch = samples.x, samples.target
-            loss = self._replay(recorded, recorded.step, *batch, target=lambda: samples.target)
+            loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
         if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
             self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
@@ -240,8 +278,8 @@ class Trainer(TrainingOptions):
         return loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
-        inputs = [input_buffer(samples.x), input_buffer(samples.target)]
-        batch = replace(samples, x=inputs[0], target=inputs[1])
+        inputs = [input_buffer(array) for array in samples.arrays()]
+        batch = replace(samples, x=inputs[0], target=inputs[1], weight=inputs[2] if inputs[2:] else None)
 
         def step(recorder: Recorder) -> Array:
             if self.on_nonfinite != "ignore":
@@ -280,7 +318,7 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target), samples.scale)
+                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
@@ -327,7 +365,7 @@ class Trainer(TrainingOptions):
         with self._restored_on_failure():
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
-            loss, dy = run_loss(self.loss, outputs, target)
+            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
             self._reject_nonfinite(loss, target=target)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
@@ -371,16 +409,3 @@ class Trainer(TrainingOptions):
         if not math.isfinite(number[0]):
             cause = None if target is None else self.loss.cause_of_nan(target)
             raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))
-
-
-def _warn_if_not_logits(model: Layer, loss: Loss) -> None:
-    """Warn if the model ends with the activation that the loss applies itself."""
-    last = model
-    while isinstance(last, Sequential) and last.layers:
-        last = last.layers[-1]
-    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
-        own = "sigmoid" if loss.binary else "softmax"
-        warn(
-            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
-            "will be slower and less accurate; remove that layer"
-        )

@@ -31,6 +31,8 @@ from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 
+from fastnn.kernels.jit.private_folder import is_private
+
 # No fastmath: it assumes that there is no NaN or inf, and reorders sums.
 OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
 
@@ -39,7 +41,11 @@ FLOATS = (np.float32, np.float64)
 # Decorator for functions that kernels call. They are compiled into the kernel, so they must be in its
 # file or in one of the SHARED files: the stamp of a cache entry covers these files only.
 jit = numba.jit(**OPTIONS)
-SHARED = [Path(__file__).with_name("vmath.py"), Path(__file__).parents[1] / "random_jit.py"]
+SHARED = [
+    Path(__file__).with_name("indices.py"),
+    Path(__file__).with_name("vmath.py"),
+    Path(__file__).parents[1] / "random_jit.py",
+]
 
 
 def kernel(**dtypes):
@@ -102,8 +108,8 @@ class Kernel(CPUDispatcher):
 def cache_folder():
     """Return the cache folder for this fastnn, Numba, llvmlite and CPU; create it if needed.
 
-    Returns None if the folder cannot be created or if other users can write to it, because loading a cache
-    entry executes it.
+    Returns None if the folder cannot be created, or if other users can write to it or replace it or one of
+    its parents, because loading a cache entry executes it. Symbolic links are resolved.
     """
     key = "-".join(
         (
@@ -120,11 +126,10 @@ def cache_folder():
         folder = base / "fastnn" / "numba" / key
         for path in (*reversed(folder.parents), folder):
             path.mkdir(mode=0o700, exist_ok=True)
-        status = folder.stat()
+        folder = folder.resolve()
     except (OSError, RuntimeError):  # RuntimeError: the user has no home folder
         return None
-    private = status.st_uid == os.getuid() and not status.st_mode & 0o022
-    return folder if private else None
+    return folder if is_private(folder) else None
 
 
 FOLDER = cache_folder()
@@ -140,6 +145,10 @@ class _Locator(_SourceFileBackedLocatorMixin, _CacheLocator):
     def get_cache_path(self):
         # Numba's name for the source folder keeps two installations apart.
         return str(FOLDER / self.get_suitable_cache_subpath(self._py_file))
+
+    def ensure_cache_path(self):
+        # Numba's own method leaves it to the umask who may write to the folder.
+        Path(self.get_cache_path()).mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def get_source_stamp(self):
         shared = [(status.st_mtime, status.st_size) for status in map(os.stat, SHARED)]
@@ -165,11 +174,16 @@ class _Entry(CompileResultCacheImpl):
 class _Cache(FunctionCache):
     """Numba's cache of one function. Entries that cannot be read are deleted; entries that cannot be written
     are skipped.
+
+    Loading and saving check the folder again: permissions may have changed since the import. Nobody else can
+    replace a folder that passes the check, so it is still the same when the file is opened.
     """
 
     _impl_class = _Entry
 
     def load_overload(self, sig, target_context):
+        if not is_private(Path(self.cache_path)):
+            return None
         # Unpickling damaged bytes can raise any exception.
         with contextlib.suppress(Exception):
             loaded = super().load_overload(sig, target_context)
@@ -182,4 +196,6 @@ class _Cache(FunctionCache):
 
     def save_overload(self, sig, data):
         with contextlib.suppress(OSError):  # the disk is full, or the folder was deleted in the meantime
-            super().save_overload(sig, data)
+            self._impl.locator.ensure_cache_path()
+            if is_private(Path(self.cache_path)):  # saving reads the index, which is a pickle, too
+                super().save_overload(sig, data)

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastnn.data import DatasetError, DatasetNotFoundError, mnist, write_idx
+from fastnn.data import DatasetError, DatasetNotFoundError, cifar10, mnist, write_idx
+from fastnn.data.folders import default_folder
 
 # Not `import fastnn.data.mnist`, because that name is the function in the package.
 module = importlib.import_module("fastnn.data.mnist")
@@ -111,6 +112,19 @@ def test_a_folder_with_the_name_of_a_file_is_ignored(folder, arrays):
     write_all(folder, arrays, "{}.gz")
     (folder / NAMES[0]).mkdir()
     assert_holds(mnist(download=False), arrays)
+
+
+@pytest.mark.parametrize("load", [mnist, cifar10])
+def test_user_without_a_home_folder_is_told_what_to_set(homeless, monkeypatch, load):
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    with pytest.raises(DatasetNotFoundError, match="pass its folder, or set FASTNN_DATA or XDG_CACHE_HOME"):
+        load()
+
+
+def test_home_in_the_default_folder_is_expanded(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FASTNN_DATA", "~/sets")
+    assert default_folder("mnist") == tmp_path / "sets" / "mnist"
 
 
 def test_default_folders(folder, tmp_path, monkeypatch, arrays):

@@ -179,6 +179,13 @@ def test_an_unwritable_cache_does_not_prevent_measurements(measured, tmp_path, f
     assert [path.name for path in tmp_path.iterdir()] == ["fastnn"]
 
 
+def test_user_without_a_home_folder_has_no_cache(measured, homeless, capsys):
+    assert list(probe.figures()) == list(probe.figures()) == NAMES
+    assert len(measured) == 20
+    assert main(["probe", "--threads", "1"]) == 0
+    assert "not saved: the user has no home folder" in capsys.readouterr().out
+
+
 # --- printing ---
 
 

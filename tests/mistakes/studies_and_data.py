@@ -11,6 +11,27 @@ CSV, FORMATS = "tests/data/test_csv.py", "tests/data/test_mnist_formats.py"
 CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity/test_complexity.py"
 
 MISTAKES = (
+    Mistake(
+        "owners of the parents of the Numba cache not checked",
+        "kernels/jit/private_folder.py",
+        "        and status.st_uid in (0, me)\n",
+        "",
+        ("tests/kernels/test_private_folder.py",),
+    ),
+    Mistake(
+        "Numba cache not checked again at a load",
+        "kernels/jit/numba_cache.py",
+        "        if not is_private(Path(self.cache_path)):\n            return None\n",
+        "",
+        ("tests/kernels/test_private_folder.py",),
+    ),
+    Mistake(
+        "names of tensors with empty parts accepted",
+        "fastnn/nets/torch_weights.py",
+        'if "" in name.split("."):',
+        "if False:",
+        ("tests/nets/test_load_torch.py",),
+    ),
     # --- sweeps ---
     Mistake(
         "members share a generator",
@@ -182,6 +203,48 @@ MISTAKES = (
         "(labels >= 0) & (labels < CLASSES) & (labels == np.floor(labels))",
         "(labels >= 0) & (labels == np.floor(labels))",
         (FORMATS,),
+    ),
+    Mistake(
+        "first lines of names and numbers taken for headers",
+        "fastnn/data/csv_header.py",
+        "    if not numbers and any(cells):\n",
+        "    if len(numbers) < len(cells) and any(cells):\n",
+        (CSV,),
+    ),
+    Mistake(
+        "labels beyond 2^53 rounded or wrapped",
+        "fastnn/data/csv.py",
+        "~(np.abs(labels) <= LARGEST_LABEL)",
+        "~np.isfinite(labels)",
+        (CSV,),
+    ),
+    Mistake(
+        "sizes of MATLAB elements trusted",
+        "fastnn/data/mat.py",
+        "            if size > len(data) - start:\n",
+        "            if False:\n",
+        ("tests/data/test_mat.py",),
+    ),
+    Mistake(
+        "gzip unpacked without a bound",
+        "fastnn/data/unpacking.py",
+        "content = read_up_to(stream, limit + 1)",
+        "content = bytearray(stream.read())",
+        ("tests/data/test_cifar10.py",),
+    ),
+    Mistake(
+        "16-bit pictures scaled by their own maximum",
+        "fastnn/data/images.py",
+        "(wide / 257).round()",
+        "(wide * (255 / max(wide.max(), 1))).round()",
+        ("tests/data/test_images.py",),
+    ),
+    Mistake(
+        "labels of pictures count the folders that are there",
+        "fastnn/data/image_files.py",
+        "found.names = list(pictures) if classes is None else list(classes)",
+        "found.names = list(pictures)",
+        ("tests/data/test_images.py",),
     ),
     # --- complexity ---
     Mistake(

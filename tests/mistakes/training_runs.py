@@ -2,10 +2,18 @@
 
 from mistake import Mistake
 
+FILES, DAMAGED = "tests/test_files.py", "tests/training/test_damaged_checkpoints.py"
 EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume_edges.py",
     "tests/training/test_resume.py",
     "tests/training/test_callbacks.py",
+)
+CHECKS, ENDINGS, AFRESH, FORK, WATCH = (
+    "tests/training/test_checks.py",
+    "tests/training/test_endings.py",
+    "tests/training/test_afresh.py",
+    "tests/training/test_fork.py",
+    "tests/training/test_watch.py",
 )
 OPTIM, CLIPPING, SCHEDULES = (
     "tests/optim/test_optimizers.py",
@@ -17,7 +25,7 @@ MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
-        "if self.writer is not None and training.resumable:",
+        "if self.writer is not None and self.training.resumable:",
         "if self.writer is not None:",
         (EDGES,),
     ),
@@ -36,9 +44,23 @@ MISTAKES = (
         (EDGES,),
     ),
     Mistake(
-        "digest of a checkpoint not compared",
+        "fields of a checkpoint not checked",
+        "fastnn/training/checkpoint_file.py",
+        "        check_fields(content, SCHEMA)\n",
+        "",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "failed restart leaves half of a checkpoint",
         "fastnn/training/resume.py",
-        'if metadata["digest"] != _digest(metadata["fastnn"], arrays):',
+        "            _load(training, before, own_counters)\n",
+        "            pass\n",
+        (DAMAGED,),
+    ),
+    Mistake(
+        "digest of a checkpoint not compared",
+        "fastnn/training/checkpoint_file.py",
+        'if metadata["digest"] != digest_of(metadata["fastnn"], arrays):',
         'if not metadata["digest"]:',
         (EDGES,),
     ),
@@ -52,9 +74,23 @@ MISTAKES = (
     Mistake(
         "checkpoint written in place",
         "fastnn/files.py",
-        'temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")',
-        "temporary = path",
+        'temporary = target.parent / f"{_prefix(target)}{os.getpid()}-{os.urandom(4).hex()}.tmp"',
+        "temporary = target",
         (RESUME,),
+    ),
+    Mistake(
+        "link replaced by a file",
+        "fastnn/files.py",
+        "    target = _followed(target)\n    temporary",
+        "    temporary",
+        (FILES,),
+    ),
+    Mistake(
+        "folder not synchronized after a rename",
+        "fastnn/files.py",
+        "        _synchronize_folder(target.parent)\n",
+        "",
+        (FILES,),
     ),
     Mistake(
         "early stopping waits for one epoch more",
@@ -69,6 +105,55 @@ MISTAKES = (
         "if training.updates == 0:",
         "if True:",
         (EDGES,),
+    ),
+    Mistake(
+        "single last sample left to batch norm",
+        "fastnn/training/loop.py",
+        "if len(sizes) > 1 and sizes[-1] < smallest:",
+        "if False:",
+        (CHECKS,),
+    ),
+    Mistake(
+        "value that no epoch has may be monitored",
+        "fastnn/training/fit.py",
+        "        checks.check_monitored(self.callbacks, schedule, values)\n",
+        "",
+        (CHECKS,),
+    ),
+    Mistake(
+        "callbacks not told of Ctrl-C",
+        "fastnn/training/loop.py",
+        "training.tell_exception(error)\n",
+        "pass\n",
+        (ENDINGS,),
+    ),
+    Mistake(
+        "plateau of an earlier training kept",
+        "fastnn/optim/schedules.py",
+        "        schedule.begin()\n",
+        "",
+        (AFRESH,),
+    ),
+    Mistake(
+        "averages of an earlier training kept",
+        "fastnn/optim/ema.py",
+        "            self._averages[name][...] = holder.master\n        self.counter[0] = 0\n",
+        "            self._averages[name][...] = holder.master\n",
+        (AFRESH,),
+    ),
+    Mistake(
+        "model locked after a fork",
+        "fastnn/training/plans.py",
+        "        shared.lock = threading.Lock()\n",
+        "        shared.lock = shared.lock\n",
+        (FORK,),
+    ),
+    Mistake(
+        "guessing net not checked for dead ReLUs",
+        "fastnn/training/watch.py",
+        "any(problems.values()) or _guesses(training, self._guessing)",
+        "any(problems.values())",
+        (WATCH,),
     ),
     # --- optimizers, clipping, averages ---
     Mistake(
@@ -130,7 +215,7 @@ MISTAKES = (
     Mistake(
         "the model keeps the averages",
         "fastnn/optim/ema.py",
-        "                holder.master[...] = own[name]\n",
+        "                holder.writable_master()[...] = own[name]\n",
         "                pass\n",
         (CLIPPING,),
     ),

@@ -1,5 +1,7 @@
 """Loading PyTorch weights: loaded models return the same outputs; files that do not fit are rejected."""
 
+import pickle
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
@@ -209,9 +211,120 @@ def test_file_that_does_not_fit_raises_and_changes_nothing(tmp_path, change, mes
     assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
 
 
+def test_other_archives_and_pickles_are_not_taken_for_files_of_torch(tmp_path):
+    path = tmp_path / "weights"
+    np.savez(path.with_suffix(".npz"), weight=np.zeros(3))
+    for content in (path.with_suffix(".npz").read_bytes(), pickle.dumps({"weight": np.zeros(3)}, protocol=2)):
+        path.write_bytes(content)
+        with pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
+            fn.load_torch(twin(), path)
+
+
 def test_damaged_or_missing_file_raises(tmp_path):
     (tmp_path / "noise").write_bytes(b"no weights")
     with pytest.raises(fn.CheckpointError, match="not a readable safetensors file"):
         fn.load_torch(twin(), tmp_path / "noise")
     with pytest.raises(FileNotFoundError):
         fn.load_torch(twin(), tmp_path / "missing")
+
+
+# --- strange files ---
+
+
+def linear(path, **names):
+    """A file with the tensors of one linear layer (4, 3), some of them under other names."""
+    tensors = {"weight": np.ones((3, 4), np.float32), "bias": np.zeros(3, np.float32)}
+    save_file({names.get(name, name): tensor for name, tensor in tensors.items()}, path)
+    return path
+
+
+STRANGE_NAMES = ["", ".", "..", "0..weight", "weight.", ".weight", "0.weight", "é.ü", "²", "٣.weight", "\x00"]
+STRANGE_NAMES += ["a\nb", "../../etc/passwd", "weight\x7f", "x" * 100_000, "²." + "9" * 5000]
+
+
+@pytest.mark.parametrize("name", STRANGE_NAMES, ids=lambda name: ascii(name[:20]))
+def test_strange_tensor_names_are_rejected(tmp_path, name, unchanged):
+    model = fn.Sequential(fn.Linear(4, 3))
+    path = linear(tmp_path / "a.safetensors", weight=name)
+    with unchanged(model), pytest.raises(fn.CheckpointError, match="does not fit the model") as error:
+        fn.load_torch(model, path)
+    assert len(str(error.value)) < 1000
+    with unchanged(model), pytest.raises(fn.CheckpointError, match="does not fit the model") as error:
+        fn.load(model, path)
+    assert len(str(error.value)) < 1000
+
+
+def test_names_that_stand_for_the_same_tensor_are_rejected(tmp_path, unchanged):
+    model, path = fn.Sequential(fn.Linear(4, 3)), tmp_path / "a.safetensors"
+    arrays = {"weight": np.ones((3, 4), "f"), ".weight": np.zeros((3, 4), "f"), "bias": np.zeros(3, "f")}
+    save_file(arrays, path)
+    with unchanged(model), pytest.raises(fn.CheckpointError, match=r"a tensor has the name '\.weight'"):
+        fn.load_torch(model, path)
+
+
+def test_file_of_many_tensors_gives_a_short_error(tmp_path, unchanged):
+    """5,000 modules that all fit the only layer: the search for an order ends at once."""
+    model = fn.Sequential(fn.BatchNorm1d(1, affine=False))
+    names = [f"m{n}.{name}" for n in range(5_000) for name in ("running_mean", "running_var")]
+    arrays = {name: np.ones(1, "f") for name in names}
+    save_file(arrays, tmp_path / "many.safetensors")
+    for load in (fn.load, fn.load_torch):
+        with unchanged(model), pytest.raises(fn.CheckpointError, match="does not fit the model") as error:
+            load(model, tmp_path / "many.safetensors")
+        assert len(str(error.value)) < 1000
+
+
+def test_huge_numbers_in_names_are_compared_by_value(tmp_path):
+    numbers = ["2", "10", "0" * 5000 + "11", "9" * 5000]
+    arrays = {}
+    for value, number in enumerate(numbers):
+        arrays |= {f"{number}.weight": np.full((2, 2), value, "f"), f"{number}.bias": np.zeros(2, "f")}
+    save_file(arrays, tmp_path / "a.safetensors")
+    model = fn.Sequential(*(fn.Linear(2, 2) for _ in numbers))
+    fn.load_torch(model, tmp_path / "a.safetensors")
+    assert [layer.weight.value[0, 0] for layer in model] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.bool_, np.int64, np.complex64])
+def test_tensors_that_are_not_floating_point_are_rejected(tmp_path, dtype, unchanged):
+    model = fn.Sequential(fn.Linear(4, 3))
+    save_file({"weight": np.ones((3, 4), dtype), "bias": np.zeros(3, "f")}, tmp_path / "a")
+    with unchanged(model), pytest.raises(fn.CheckpointError, match=np.dtype(dtype).name):
+        fn.load_torch(model, tmp_path / "a")
+
+
+@pytest.mark.parametrize("shape", [(), (12,), (4, 3, 1), (1, 3, 4), (0, 4), (3, 0)])
+def test_tensors_of_other_shapes_are_rejected(tmp_path, shape, unchanged):
+    model = fn.Sequential(fn.Linear(4, 3))
+    save_file({"weight": np.ones(shape, "f"), "bias": np.zeros(3, "f")}, tmp_path / "a")
+    with unchanged(model), pytest.raises(fn.CheckpointError, match="does not fit the weight"):
+        fn.load_torch(model, tmp_path / "a")
+
+
+def test_bfloat16_is_named(tmp_path, unchanged):
+    from safetensors.torch import save_file as save_torch
+
+    save_torch({"weight": torch.ones(3, 4).bfloat16(), "bias": torch.zeros(3)}, tmp_path / "a")
+    model = fn.Sequential(fn.Linear(4, 3))
+    for load in (fn.load, fn.load_torch):
+        with unchanged(model), pytest.raises(fn.CheckpointError, match=r"dtype BF16; .* tensor\.float\(\)"):
+            load(model, tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["net.pt", "net.pth", 'it\'s a "net".bin', "net"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_error_for_a_file_of_torch_save_converts_it(tmp_path, monkeypatch, name, zipped, unchanged):
+    monkeypatch.chdir(tmp_path)
+    module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3))
+    model = fn.Sequential(fn.Linear(4, 3), fn.Linear(3, 3))
+    module[1].bias = module[0].bias  # shared tensors, which safetensors refuses unless they are copied
+    torch.save(module.state_dict(), name, _use_new_zipfile_serialization=zipped)
+    for load in (fn.load, fn.load_torch):
+        with unchanged(model), pytest.raises(fn.CheckpointError, match=r"file of torch\.save") as error:
+            load(model, name)
+    code = [line.strip() for line in str(error.value).splitlines() if line.startswith("    ")]
+    assert len(code) == 2
+    exec("\n".join(code), {})
+    (converted,) = tmp_path.glob("*.safetensors")
+    fn.load_torch(model, converted)
+    np.testing.assert_array_equal(model[0].weight.value, module[0].weight.detach().numpy().T)
