@@ -115,7 +115,9 @@ def follow(fed: Feeding | None, rows: Array, scale: float | None) -> tuple[float
     factor = fed.factor(rows.dtype)
     changes_kind = _kind(np.dtype(fed.dtype)) != _kind(rows.dtype)
     if changes_kind or (rows.dtype.kind == "f" and fed.is_image):
-        _warn_of_other_range(fed, _observe(rows, factor))
+        now = _observe(rows, factor)
+        if changes_kind or now.is_image:  # not other floats that happen to be large
+            _warn_of_other_range(fed, now)
     return factor, fed
 
 

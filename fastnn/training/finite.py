@@ -28,7 +28,7 @@ def loss_message(what: str, number: float, update: int, cause: str | None = None
 def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
     """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored.
 
-    So do values that are too large for the dtype of the model.
+    Finite values that are too large for the dtype of the model count as inf.
     """
     if on_nonfinite == "ignore":
         return

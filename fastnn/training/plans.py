@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from fastnn._validation import Array
 from fastnn.kernels import active_backend, record_with
@@ -83,7 +84,8 @@ class RecordedStep:
         # Python code must not receive data that the checks reject, and a loss in Python may convert its
         # targets while they are checked.
         self.needs_checks = recorder.has_callbacks or not declares_recordable(trainer.loss)
-        self.limits_targets = trainer.loss.limits_targets and inputs[-1].dtype.kind == "f"
+        self._loss = trainer.loss
+        self._limits_targets = self._loss.limits_targets and len(inputs) > 1 and inputs[1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
         self._structure, self._referenced = _structure(trainer)
@@ -127,6 +129,16 @@ class RecordedStep:
         # The memory of one parameter shows whether another trainer with this optimizer wrote another rate.
         self._hyper = read[0][0] if read else np.empty(0)
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
+
+    def takes(self, y: npt.ArrayLike) -> bool:
+        """Whether the loss accepts the values of the targets, as far as the kernels do not check them."""
+        if not self._limits_targets:
+            return True
+        try:
+            self._loss.targets(y, self.inputs[1].shape[1:], self.inputs[1].dtype)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def step(self, *batch: object) -> float | Refused:
         """Take one step on the batch; returns its loss. Raises `CheckFailedError` if a check fails."""

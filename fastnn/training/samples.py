@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array, real_array
-from fastnn._validation import contiguous, features, same_length, sample_weights, warn
+from fastnn._validation import contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
@@ -64,7 +64,8 @@ class Samples:
         return augment.gather(images, chosen, state, self.scale, self.dtype), self._targets(index)
 
     def _targets(self, index: Array) -> Array:
-        return gather_targets(self.target, index, self.dtype)
+        dtype = self.dtype if is_mapped(self.target) else self.target.dtype
+        return gather_targets(self.target, index, dtype)
 
     @property
     def readable(self) -> bool:

@@ -182,9 +182,7 @@ class Trainer(TrainingOptions):
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
                 last = self._plans.last if self._uses_plans() and sample_weight is None else None
-                if last is not None and not last.needs_checks and last.is_current(self):
-                    if last.limits_targets:
-                        self.loss.targets(y, last.inputs[1].shape[1:], last.inputs[1].dtype)
+                if last is not None and not last.needs_checks and last.is_current(self) and last.takes(y):
                     loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
@@ -259,6 +257,7 @@ class Trainer(TrainingOptions):
             return self._planned_step(samples)
 
     def _planned_step(self, samples: Samples) -> float:
+        """Replay the recorded step for batches of this kind, or record it, or run it layer by layer."""
         if not self._uses_plans():
             return float(self._update(samples)[0])
         kind = (

@@ -56,8 +56,8 @@ MISTAKES = (
     Mistake(
         "recorded steps do not check the range of targets",
         "fastnn/training/plans.py",
-        "self.limits_targets = trainer.loss.limits_targets and",
-        "self.limits_targets = False and",
+        "self._loss.limits_targets and len(inputs) > 1",
+        "False and len(inputs) > 1",
         (TARGETS,),
     ),
     Mistake(

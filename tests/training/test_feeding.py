@@ -99,6 +99,11 @@ def test_features_in_another_range_warn_and_name_both(first, then, message, use)
         USES[use](trained_on(first), then)
 
 
+def test_floats_that_are_no_pixels_may_be_large():
+    trained_on(BYTES / 255).predict(np.full((3, 6), 1e30))
+    trained_on(BYTES / 255).predict(BYTES / 255 * 300 - 150)
+
+
 @pytest.mark.parametrize(
     "use", [fn.evaluate, fn.gradients, fn.fit, lambda m, d, scale: m.predict(d[0], scale=scale)]
 )
