@@ -10,6 +10,7 @@ Objects are kept in build/objects, and only what changed is compiled again (kern
 `pip install -v` shows a line for each file that is compiled.
 """
 
+import contextlib
 import copy
 import glob
 import os
@@ -24,12 +25,13 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import CompileError
 
 sys.path.insert(0, str(Path(__file__).parent / "kernels" / "native"))
 from compile_units import CompilationError, Unit, compile_units
 
-# No -march=native: what is built must run elsewhere. No -ffast-math: loading such a library would switch
+# No -march=native: the wheel must run on other machines. No -ffast-math: loading such a library would switch
 # the whole process to flush-to-zero. No contraction: fused and separate kernels must agree to the last bit.
 FLAGS = [
     "-std=c++17",
@@ -106,6 +108,23 @@ class FreshPackage(build_py):
         super().run()
 
 
+class EditableInstall(editable_wheel):
+    """Puts the checkout on the import path of an editable install: type checkers and editors find it there.
+
+    Setuptools would install an import hook, which they cannot follow: `fastnn.kernels` is the folder
+    kernels/. The link fastnn/kernels, which git ignores, puts that package in its place. Without symbolic
+    links the hook remains.
+    """
+
+    def finalize_options(self):
+        super().finalize_options()
+        link = Path("fastnn", "kernels")
+        with contextlib.suppress(OSError):
+            if not link.exists():
+                link.symlink_to(Path("..", "kernels"), target_is_directory=True)
+            self.package_dir = {"": "."}
+
+
 class IncrementalBuild(build_ext):
     """Compiles the files of all extensions side by side, and only what changed."""
 
@@ -177,6 +196,6 @@ setup(
         include_path=["kernels"],
         compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "binding": True},
     ),
-    cmdclass={"build_ext": IncrementalBuild, "build_py": FreshPackage},
+    cmdclass={"build_ext": IncrementalBuild, "build_py": FreshPackage, "editable_wheel": EditableInstall},
     options={"build_ext": {"parallel": available_cores()}},
 )

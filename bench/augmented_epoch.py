@@ -70,7 +70,7 @@ def fastnn_epoch(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[np.ndarray, np.
     order = np.random.permutation(len(x))
     for start in range(0, len(x), BATCH):
         index = order[start : start + BATCH]
-        yield augment.gather(x, index, state, None, np.dtype(np.float32)), y[index]
+        yield augment.gather(x, index, state, 1 / 255, np.dtype(np.float32)), y[index]
 
 
 def main() -> None:

@@ -7,6 +7,8 @@
 >>> history = fn.fit(model, (x, y), optimizer=fn.SGD(lr=0.1), batch_size=32, epochs=5)
 """
 
+import typing as _typing
+
 from fastnn import augment, data, init, losses, metrics, nets, optim, viz
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
@@ -65,9 +67,10 @@ from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
 from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.resume import Checkpoint
-from fastnn.training.trainer import NonFiniteError, Trainer
+from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
 from fastnn.weights import CheckpointError, load, save
 
@@ -155,3 +158,8 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

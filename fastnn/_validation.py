@@ -13,14 +13,16 @@ import reprlib
 import sys
 import warnings
 from collections.abc import Mapping
+from mmap import mmap
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.kernels import ops
+from fastnn._arrays import Array as Array
+from fastnn._arrays import real_array
+from fastnn.kernels import aligned_empty, ops
 
-Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 T = TypeVar("T")
 
@@ -37,19 +39,31 @@ def float_type(dtype: npt.DTypeLike) -> np.dtype[Any]:
 
 def contiguous(array: Array, dtype: npt.DTypeLike) -> Array:
     """Return `array` as C-contiguous, aligned and native `dtype`; copy it only if it is not so already."""
-    return np.require(array, dtype, ["C", "A", "E"])
+    with np.errstate(over="ignore"):  # the check for finite values reports what is too large for float32
+        return np.require(array, dtype, ["C", "A", "E"])
 
 
-def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Array:
+def writable(array: Array) -> Array:
+    """Return `array` itself, or an aligned copy if it is read-only.
+
+    Arrays of models are read-only in the worker processes of joblib, which maps large arrays from a file.
+    """
+    if array.flags.writeable:
+        return array
+    copy: Array = aligned_empty(array.shape, array.dtype)
+    copy[...] = array
+    return copy
+
+
+def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Array:
     """Check the features `x` (N, ...) and return them as a contiguous array of `dtype` or uint8.
 
     uint8 stays uint8, because it is scaled when a mini-batch is gathered. Other dtypes are converted to
-    `dtype`. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or
-    `x` has fewer than two dimensions.
+    `dtype`. With `keep_mapped`, a memory-mapped file of any dtype is returned as it is: it may not fit into
+    memory. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or `x`
+    has fewer than two dimensions.
     """
-    array = np.asarray(x)
-    if array.dtype.kind not in "buif":
-        raise TypeError(f"{name} must hold real numbers, but its dtype is {array.dtype}")
+    array = real_array(x, name)
     if array.ndim < 2:
         raise ValueError(
             f"{name} must have shape (samples, features...), got {array.shape}: "
@@ -57,7 +71,17 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x") -> Arra
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} is an empty batch of shape {array.shape}: pass at least one sample")
+    if keep_mapped and is_mapped(array):
+        return array
     return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
+
+
+def is_mapped(array: Array) -> bool:
+    """Whether the elements lie in a memory-mapped file."""
+    base: Any = array
+    while base is not None and not isinstance(base, (np.memmap, mmap)):
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+    return base is not None
 
 
 def labels(target: Array, classes: int) -> Array:
@@ -76,8 +100,34 @@ def labels(target: Array, classes: int) -> Array:
 def same_length(x: Array, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
-        count = f"{len(target)} targets" if target.ndim else "a single target"
-        raise ValueError(f"x has {len(x)} samples, but y has {count}: pass one target per sample")
+        if target.ndim == 0:
+            raise ValueError(f"y is a single target, but x has {len(x)} samples: pass x[None], y[None]")
+        raise ValueError(
+            f"x has {len(x)} samples, but y has {len(target)} targets: pass one target per sample"
+        )
+
+
+def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> Array:
+    """Return the weights (N,) of `count` samples as a contiguous array of `dtype`.
+
+    Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
+    finite and at least 0, and one is above 0.
+    """
+    array = np.asarray(weight)
+    if array.dtype.kind not in "buif":
+        raise TypeError(f"sample weights must be real numbers, but their dtype is {array.dtype}")
+    if array.shape != (count,):
+        raise ValueError(f"sample weights must have shape ({count},), one per sample, got {array.shape}")
+    checked = contiguous(array, dtype)
+    wrong = ~np.isfinite(checked) | (checked < 0)
+    if wrong.any():
+        first = int(wrong.argmax())
+        raise ValueError(
+            f"sample weights must be finite and at least 0, but weight {first} is {array[first]}"
+        )
+    if not checked.any():
+        raise ValueError("all sample weights are 0: at least one must be above 0")
+    return checked
 
 
 def count_nonfinite(x: Array) -> int:

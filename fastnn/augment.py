@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn import rng
+from fastnn._arrays import as_array
 from fastnn._validation import Array, in_range
 from fastnn.kernels import empty, ops
 
@@ -54,7 +55,7 @@ class Augmentation:
         Raises TypeError unless the dtype is uint8, float32 or float64, and ValueError unless the shape is one
         of these.
         """
-        x = np.ascontiguousarray(images)
+        x = np.ascontiguousarray(as_array(images, "images"))
         if x.dtype not in (np.uint8, np.float32, np.float64):
             raise TypeError(f"images must be uint8, float32 or float64, not {x.dtype}")
         together = Together(*self.parts)
@@ -101,23 +102,19 @@ class Together(Augmentation):
                 f"{shape}: reshape the features, and put Flatten() first if the model takes flat rows"
             )
 
-    def gather(
-        self, images: Array, index: Array, state: Array, scale: float | None, dtype: np.dtype[Any]
-    ) -> Array:
+    def gather(self, images: Array, index: Array, state: Array, scale: float, dtype: np.dtype[Any]) -> Array:
         """Gather the mini-batch `images[index]` as floats and augment it.
 
         Args:
-            images: Images (N, H, W) or (N, H, W, C), uint8 or of `dtype`.
+            images: Images (N, H, W) or (N, H, W, C), uint8, float32 or float64.
             index: The samples of the mini-batch, (M,) integers.
             state: (key, batch count), (2,) uint64; the count is advanced by one.
-            scale: The factor for the pixel values; None: 1/255 for uint8, else 1.
+            scale: The factor for the pixel values.
             dtype: float32 or float64.
 
         Returns:
             The augmented images (M, H, W) or (M, H, W, C). Without augmentation see `gather.gather_rows`.
         """
-        if scale is None:
-            scale = 1 / 255 if images.dtype == np.uint8 else 1.0
         M, H, W = len(index), *images.shape[1:3]
         bits = empty((1,), np.uint64)
         ops.random_next(state, bits)

@@ -9,22 +9,32 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.kernels import empty, ops
 
+KERNEL_DTYPES = (np.uint8, np.float32, np.float64)
 
-def gather_rows(rows: Array, index: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
-    """The mini-batch `rows[index]` times `scale`, as `dtype`; by default 1/255 for uint8 rows, else 1."""
-    if scale is None:
-        scale = 1 / 255 if rows.dtype == np.uint8 else 1.0
+
+def kernels_can_read(rows: Array) -> bool:
+    """Whether the compiled kernels can gather from `rows`: memory-mapped files may hold anything."""
+    is_plain = rows.flags.c_contiguous and rows.flags.aligned and rows.dtype.isnative
+    return is_plain and rows.dtype in KERNEL_DTYPES
+
+
+def gather_rows(rows: Array, index: Array, scale: float, dtype: np.dtype[Any]) -> Array:
+    """The mini-batch `rows[index]` times `scale`, as `dtype`; computed in float64 and rounded once."""
     batch: Array = empty((len(index), *rows.shape[1:]), dtype)
+    if not kernels_can_read(rows):
+        with np.errstate(over="ignore"):  # float64 that is too large for float32
+            batch[...] = rows[index] if scale == 1 else np.multiply(rows[index], scale, dtype=np.float64)
+        return batch
     ops.gather(
         rows.reshape(len(rows), -1), index.astype(np.int64, copy=False), scale, batch.reshape(len(index), -1)
     )
     return batch
 
 
-def gather_targets(target: Array, index: Array) -> Array:
-    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) of floats."""
+def gather_targets(target: Array, index: Array, dtype: np.dtype[Any]) -> Array:
+    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) as `dtype`."""
     if target.ndim > 1:
-        return gather_rows(target, index, 1.0, target.dtype)
+        return gather_rows(target, index, 1.0, dtype)
     batch: Array = empty(index.shape, np.int64)
     ops.gather_labels(target, index, batch)
     return batch

@@ -2,42 +2,112 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from fastnn._schema import check_fields, each, numbers, optional, text
 from fastnn._validation import choose
 
 SCHEMA = {"epochs": each(numbers), "updates": each(numbers), "stopped": optional(text)}
+RECORDED = each({"epochs": numbers, "updates": numbers})  # missing in old files
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+class Moment(NamedTuple):
+    """When a value was recorded: finished epochs, with the fraction of the current one, and updates made."""
+
+    epoch: float
+    update: int
 
 
 class History(dict[str, list[float]]):
     """Curves by name: `history["loss"]` per epoch, `history.updates["loss"]` per update.
 
     Per epoch: "loss" (mean over the epoch's updates), "accuracy", "val_loss", "val_accuracy", where they
-    apply. `stopped` says why training ended early, or is None.
+    apply. A curve may start late, stop early or have gaps, for example if only some epochs had validation:
+    `epochs_of` and `updates_of` tell when each value was recorded. `stopped` says why training ended early,
+    or is None.
+
+    Per update: value n of a curve belongs to update n; it is NaN if update n did not record this curve.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.updates: dict[str, list[float]] = {"loss": []}
         self.stopped: str | None = None
+        self._recorded: dict[str, list[Moment]] = {}
 
     @property
     def epochs(self) -> int:
         """The number of finished epochs."""
-        return len(self.get("loss", []))
+        return int(max((moment.epoch for name in self for moment in self._moments(name)[-1:]), default=0))
+
+    def epochs_of(self, name: str) -> list[float]:
+        """Return the epoch of each value of the curve `name`: 1 at the end of the first epoch.
+
+        A value recorded within an epoch has a fraction: 1.5 in the middle of the second epoch. Raises
+        KeyError if there is no such curve.
+        """
+        return [moment.epoch for moment in self._moments(name)]
+
+    def updates_of(self, name: str) -> list[int]:
+        """Return the number of updates that had been made when each value of the curve `name` was recorded.
+
+        In a file without this information, the updates are divided evenly among the epochs. Raises KeyError
+        if there is no such curve.
+        """
+        return [moment.update for moment in self._moments(name)]
+
+    def _moments(self, name: str) -> list[Moment]:
+        """Return when each value of a curve was recorded; by default, one value at the end of each epoch."""
+        count, recorded = len(self[name]), self._recorded.get(name, [])
+        if len(recorded) == count:
+            return recorded
+        # Someone changed the lists, or the history comes from a file without moments.
+        epochs = max(map(len, self.values()))
+        return [
+            Moment(epoch, round(epoch * len(self.updates["loss"]) / epochs)) for epoch in range(1, count + 1)
+        ]
 
     def add_epoch(self, values: dict[str, float]) -> None:
-        """Append one value to each curve per epoch."""
+        """Append one value to each curve, at the end of the next epoch."""
+        self.record(values, self.epochs + 1)
+
+    def record(self, values: Mapping[str, float], epoch: float | None = None) -> None:
+        """Append one value to each curve at the latest update.
+
+        `epoch` counts the finished epochs, with the finished fraction of the current one. Default: the number
+        of finished epochs.
+        """
+        moment = Moment(self.epochs if epoch is None else epoch, len(self.updates["loss"]))
         for name, value in values.items():
-            self.setdefault(name, []).append(value)
+            curve = self.setdefault(name, [])
+            self._recorded[name] = self._moments(name)
+            self._recorded[name].append(moment)
+            curve.append(value)
+
+    def add_updates(self, values: Mapping[str, Iterable[float]]) -> None:
+        """Append the values of the latest updates to the curves per update; "loss" is one of them."""
+        before = len(self.updates["loss"])
+        for name, new in values.items():
+            curve = self.updates.setdefault(name, [])
+            curve.extend([math.nan] * (before - len(curve)))
+            curve.extend(new)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain lists, e.g. for JSON."""
-        return {"epochs": dict(self), "updates": self.updates, "stopped": self.stopped}
+        recorded = {name: {"epochs": self.epochs_of(name), "updates": self.updates_of(name)} for name in self}
+        return {
+            "epochs": dict(self),
+            "updates": self.updates,
+            "stopped": self.stopped,
+            "recorded": recorded,
+        }
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> Self:
@@ -49,23 +119,47 @@ class History(dict[str, list[float]]):
     def load_dict(self, content: Mapping[str, Any]) -> None:
         """Replace everything by what `as_dict` returned.
 
-        Raises ValueError, which names the field, for other content; nothing has changed then.
+        "recorded" may be missing, as in old files: then the values of each curve belong to the epochs 1, 2,
+        3, ... Raises ValueError, which names the field, for other content; nothing has changed then.
         """
         check_fields(content, SCHEMA)
+        check_fields(content.get("recorded", {}), RECORDED, "recorded")
+        recorded = {
+            name: _moments_from(name, content["epochs"], at)
+            for name, at in content.get("recorded", {}).items()
+        }
         self.clear()
         self.update({name: list(curve) for name, curve in content["epochs"].items()})
         self.updates.clear()
         self.updates.update({name: list(curve) for name, curve in content["updates"].items()})
         self.stopped = content["stopped"]
+        self._recorded = recorded
 
-    def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the loss per update and the curves per epoch into the image file `path`; returns its path.
+    @overload
+    def plot(self, path: None = None) -> Figure: ...
 
-        Needs matplotlib (the extra `demo`).
+    @overload
+    def plot(self, path: str | os.PathLike[str]) -> Path: ...
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
+        """Draw the loss per update and the curves per epoch.
+
+        Writes the image file `path` (.png, .svg, .pdf) and returns its path. Without a path, returns the
+        matplotlib figure, which a notebook shows. Needs matplotlib (the extra `demo`).
         """
-        from fastnn.viz import save_curves
+        from fastnn.viz import draw_curves, finish
 
-        return save_curves(self, path)
+        return finish(draw_curves(self), path)
+
+
+def _moments_from(name: str, curves: Mapping[str, list[float]], at: Mapping[str, Any]) -> list[Moment]:
+    """Read the moments of a curve from a file. Raises ValueError if they do not fit the curve."""
+    epochs, updates = at["epochs"], at["updates"]
+    if {len(epochs), len(updates)} != {len(curves.get(name, ()))} or not all(map(math.isfinite, updates)):
+        raise ValueError(
+            f"{name!r} must have an epoch and an update for each of its {len(curves.get(name, ()))} values"
+        )
+    return [Moment(epoch, int(update)) for epoch, update in zip(epochs, updates, strict=True)]
 
 
 # Parts of the names of curves for which larger, or smaller, values are better.
@@ -79,6 +173,8 @@ def better(mode: str, monitor: str) -> str:
     does not know.
     """
     choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
+    if not isinstance(monitor, str):
+        raise TypeError(f"monitor must be the name of a curve, such as 'val_loss', not {monitor!r}")
     if mode != "auto":
         return mode
     larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))

@@ -1,18 +1,26 @@
 """Classification metrics: accuracy, top-k accuracy, confusion matrix, precision, recall and F1.
 
-The public functions take `outputs`, scores (N, C) or predicted labels (N,), and `targets`, labels (N,) or
-one-hot or soft rows (N, C). The class of a row (N, C) is the index of its largest value.
+The public functions take `outputs` and `targets` of one of three kinds:
+
+- classes: outputs are scores (N, C) or predicted labels (N,), targets are labels (N,) or one-hot or soft rows
+  (N, C). The class of a row is the index of its largest value;
+- one output: outputs are logits (N, 1), targets are 0 or 1, (N,) or (N, 1). A positive logit means 1;
+- several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
+  A positive logit means 1. Only precision, recall and F1 are defined.
+
+Decisions, integers 0 and 1, may take the place of logits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, choose, positive_int
+from fastnn._arrays import real_array
+from fastnn._validation import Array, choose, positive_int, warn
 from fastnn.kernels import ops
 
 
@@ -37,21 +45,28 @@ def has_classes(target: Array) -> bool:
     return (
         target.ndim == 2
         and target.shape[1] > 1
-        and bool((target >= 0).all())
+        and len(target) > 0
+        and bool(target.min() >= 0)
         and bool(np.allclose(target.sum(axis=1), 1, atol=1e-3))
     )
 
 
-AVERAGES = ("macro", "micro", "weighted", "none")
+AVERAGES = ("macro", "micro", "weighted", "binary", "none")
 
 
 def accuracy(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     """Return the fraction of samples that are classified correctly.
 
-    Raises ValueError if shapes or lengths do not fit, and TypeError if labels are not integers.
+    Raises ValueError if shapes or lengths do not fit or samples have several labels, and TypeError if labels
+    are not integers.
     """
-    predicted, labels = _predicted_and_true(outputs, targets)
-    return float((predicted == labels).mean())
+    found = _decisions(outputs, targets)
+    if found.several:
+        raise ValueError(
+            "the accuracy of several labels per sample is ambiguous: use fn.metrics.f1, precision or recall; "
+            'fn.evaluate(..., loss="binary_cross_entropy") gives the fraction of outputs that are right'
+        )
+    return float((found.predicted == found.true).mean())
 
 
 def top_k(k: int) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
@@ -63,7 +78,7 @@ def top_k(k: int) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
     positive_int(k, "k")
 
     def metric(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-        scores, labels = np.asarray(outputs), _labels(targets, "targets")
+        scores, labels = real_array(outputs, "outputs"), _labels(targets, "targets")
         if scores.ndim != 2 or scores.shape[0] != len(labels):
             raise ValueError(
                 f"outputs must have shape ({len(labels)}, C), one row per target, got {scores.shape}"
@@ -81,10 +96,21 @@ def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | 
     """Return the confusion matrix: entry [i, j] is the number of samples of class i predicted as class j.
 
     The matrix is int64 of shape (classes, classes). `classes` defaults to the smallest number that covers all
-    labels and the columns of `outputs`. Raises ValueError if a label is not below `classes`.
+    labels and the columns of `outputs`. One output has the classes 0 and 1. Raises ValueError if a label is
+    not below `classes`, or samples have several labels.
     """
-    predicted, labels = _predicted_and_true(outputs, targets)
-    columns = np.shape(outputs)[1] if np.ndim(outputs) == 2 else 0
+    found = _decisions(outputs, targets)
+    if found.several:
+        raise ValueError(
+            "samples with several labels have no confusion matrix: use fn.metrics.precision or recall, or "
+            "pass one column, confusion(outputs[:, [k]], targets[:, k])"
+        )
+    return _table(found, classes)
+
+
+def _table(found: _Decisions, classes: int | None = None) -> Array:
+    """The confusion matrix of decisions between classes."""
+    predicted, labels, columns = found.predicted, found.true, found.classes
     needed = int(max(predicted.max(), labels.max())) + 1
     count = max(needed, columns) if classes is None else classes
     if count < needed:
@@ -95,16 +121,17 @@ def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | 
 
 
 def precision(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
 ) -> Any:
     """Return the precision TP / (TP + FP), with the same values as scikit-learn.
 
     Args:
-        outputs: Scores (N, C) or predicted labels (N,).
-        targets: Labels (N,), or one-hot or soft rows (N, C).
-        average: "macro", the mean over the classes that occur in predictions or targets; "weighted", the mean
-            weighted by the number of targets of each class; "micro", computed from the total counts; "none",
-            an array with one value per class.
+        outputs: Scores (N, C), logits (N, 1) or (N, C), or predicted labels (N,): see `fastnn.metrics`.
+        targets: Labels (N,), or one-hot or soft rows (N, C), or rows (N, C) of several labels.
+        average: "macro", the mean over the classes that occur in predictions or targets (over all classes if
+            samples have several labels); "weighted", the mean weighted by the number of targets of each
+            class; "micro", computed from the total counts; "binary", the value of class 1 of two; "none", an
+            array with one value per class. None: "binary" for one output, else "macro".
         zero_division: The value for 0 / 0: a class that is never predicted.
 
     Returns:
@@ -114,28 +141,27 @@ def precision(
         ValueError: If `average` is unknown, or shapes or lengths do not fit.
         TypeError: If labels are not integers.
     """
-    table = confusion(outputs, targets)
-    return _averaged(np.diagonal(table), table.sum(axis=0), table, average, zero_division)
+    counts = _counts(outputs, targets)
+    return _averaged(counts.correct, counts.predicted, counts, average, zero_division)
 
 
 def recall(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
 ) -> Any:
     """Return the recall TP / (TP + FN). Takes the same arguments as `precision`."""
-    table = confusion(outputs, targets)
-    return _averaged(np.diagonal(table), table.sum(axis=1), table, average, zero_division)
+    counts = _counts(outputs, targets)
+    return _averaged(counts.correct, counts.true, counts, average, zero_division)
 
 
 def f1(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str = "macro", zero_division: float = 0.0
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
 ) -> Any:
     """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
 
     Takes the same arguments as `precision`.
     """
-    table = confusion(outputs, targets)
-    predicted_plus_true = table.sum(axis=0) + table.sum(axis=1)
-    return _averaged(2 * np.diagonal(table), predicted_plus_true, table, average, zero_division)
+    counts = _counts(outputs, targets)
+    return _averaged(2 * counts.correct, counts.predicted + counts.true, counts, average, zero_division)
 
 
 def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[str] | None = None) -> str:
@@ -150,7 +176,7 @@ def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[st
         raise ValueError(f"there are {len(names)} names for {count} classes")
     rows = list(names) if names is not None else list(map(str, range(count)))
     columns = [metric(outputs, targets, average="none") for metric in (precision, recall, f1)]
-    means = [metric(outputs, targets) for metric in (precision, recall, f1)]
+    means = [metric(outputs, targets, average="macro") for metric in (precision, recall, f1)]
     width = max(map(len, (*rows, "accuracy")))
     lines = [f"{'':{width}}  precision  recall      F1  samples"]
     for row, *values, samples in zip(rows, *columns, table.sum(axis=1), strict=True):
@@ -160,8 +186,45 @@ def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[st
     return "\n".join(lines)
 
 
-def _averaged(numerator: Array, denominator: Array, table: Array, average: str, zero_division: float) -> Any:
-    """Average numerator / denominator over the classes; `table` is the confusion matrix."""
+FEW_LOGITS = 8  # so few may all lie in [0, 1] by chance
+
+
+class _Decisions(NamedTuple):
+    """What was predicted and what is true: classes (N,) int64, or 0 and 1 for several labels, (N, C)."""
+
+    predicted: Array
+    true: Array
+    classes: int
+    """The number of classes that the shape of the outputs shows; 0 for labels."""
+    binary: bool = False
+    several: bool = False
+
+
+class _Counts(NamedTuple):
+    """For each class: the number of samples for which it is predicted rightly, is predicted, and is true."""
+
+    correct: Array
+    predicted: Array
+    true: Array
+    binary: bool
+    several: bool
+
+
+def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Counts:
+    found = _decisions(outputs, targets)
+    if found.several:
+        correct = (found.predicted * found.true).sum(axis=0)
+        return _Counts(correct, found.predicted.sum(axis=0), found.true.sum(axis=0), False, True)
+    table = _table(found)
+    return _Counts(np.diagonal(table), table.sum(axis=0), table.sum(axis=1), found.binary, False)
+
+
+def _averaged(
+    numerator: Array, denominator: Array, counts: _Counts, average: str | None, zero_division: float
+) -> Any:
+    """Average numerator / denominator over the classes."""
+    if average is None:
+        average = "binary" if counts.binary else "macro"
     choose(average, dict.fromkeys(AVERAGES), "average")
     if average == "micro":
         numerator, denominator = numerator.sum(keepdims=True), denominator.sum(keepdims=True)
@@ -169,28 +232,66 @@ def _averaged(numerator: Array, denominator: Array, table: Array, average: str, 
     np.divide(numerator, denominator, out=ratios, where=denominator > 0)
     if average == "none":
         return ratios
-    if average == "weighted":
-        return float(np.average(ratios, weights=table.sum(axis=1)))
-    if average == "macro":
-        ratios = ratios[table.sum(axis=0) + table.sum(axis=1) > 0]
+    if average == "binary":
+        if counts.several or len(ratios) > 2:
+            raise ValueError(
+                f'average="binary" needs the classes 0 and 1, but there are {len(ratios)} classes'
+            )
+        return float(ratios[1]) if len(ratios) == 2 else float(zero_division)
+    if average == "weighted" and counts.true.any():
+        return float(np.average(ratios, weights=counts.true))
+    if average == "macro" and not counts.several:
+        ratios = ratios[counts.predicted + counts.true > 0]
     return float(ratios.mean())
 
 
-def _predicted_and_true(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> tuple[Array, Array]:
-    """Return predicted and true labels, both (N,) int64. Raises ValueError if their lengths differ."""
-    predicted, labels = _labels(outputs, "outputs"), _labels(targets, "targets")
-    if len(predicted) != len(labels):
-        raise ValueError(f"there are {len(predicted)} outputs for {len(labels)} targets")
-    return predicted, labels
+def _decisions(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Decisions:
+    """Decide which kind of problem it is, and what is predicted. Raises ValueError or TypeError."""
+    scores, truth = real_array(outputs, "outputs"), real_array(targets, "targets")
+    if scores.ndim > 0 and truth.ndim > 0 and len(scores) != len(truth):
+        raise ValueError(f"there are {len(scores)} outputs for {len(truth)} targets")
+    if scores.ndim == 2 and scores.shape[1] == 1 and len(scores):
+        if truth.shape not in ((len(scores),), (len(scores), 1)) or not _is_zero_or_one(truth):
+            raise ValueError(
+                "one output decides between 0 and 1, so targets must be 0 or 1 of shape (N,) or (N, 1), "
+                f"got {truth.shape} from {truth.min()} to {truth.max()}"
+            )
+        return _Decisions(_positive(scores[:, 0]), truth.reshape(-1).astype(np.int64), 2, binary=True)
+    if truth.ndim == 2 and truth.shape[1] > 1 and not has_classes(truth) and _is_zero_or_one(truth):
+        if scores.shape != truth.shape:
+            raise ValueError(f"outputs must have the shape of the targets, {truth.shape}, got {scores.shape}")
+        return _Decisions(_positive(scores), truth.astype(np.int64), truth.shape[1], several=True)
+    if scores.ndim == truth.ndim == 2 and scores.shape != truth.shape:
+        raise ValueError(f"there are {scores.shape[1]} outputs per sample for targets of shape {truth.shape}")
+    columns = scores.shape[1] if scores.ndim == 2 else 0
+    return _Decisions(_labels(scores, "outputs"), _labels(truth, "targets"), columns)
+
+
+def _is_zero_or_one(array: Array) -> bool:
+    return bool(((array == 0) | (array == 1)).all())
+
+
+def _positive(logits: Array) -> Array:
+    """1 where a logit is positive, else 0. Warns of probabilities, which are always positive."""
+    in_unit_interval = logits.size > FEW_LOGITS and logits.min() >= 0 and logits.max() <= 1
+    if in_unit_interval and not _is_zero_or_one(logits):
+        warn("outputs look like probabilities, but must be logits: pass (outputs > 0.5).astype(int)")
+    return (logits > 0).astype(np.int64)
 
 
 def _labels(values: npt.ArrayLike, name: str) -> Array:
     """Return labels (N,) int64: `values` itself, or the index of the largest value in each row of (N, C).
 
-    Raises ValueError if the shape is another or a label is negative, TypeError if labels are not integers.
+    Raises ValueError if the shape is another, a label is negative, or targets (N, C) are no probabilities;
+    TypeError if labels are not integers.
     """
-    array = np.asarray(values)
+    array = real_array(values, name)
     if array.ndim == 2 and array.shape[1] > 1 and len(array):
+        if name == "targets" and not has_classes(array):
+            raise ValueError(
+                f"the rows of {name} must be one-hot, or probabilities that sum to 1; rows of several labels "
+                "consist of 0 and 1, and have only precision, recall and F1"
+            )
         largest: Array = array.argmax(axis=1)
         return largest
     if array.ndim != 1 or not len(array):
@@ -198,7 +299,8 @@ def _labels(values: npt.ArrayLike, name: str) -> Array:
             f"{name} must have shape (N,) (labels) or (N, C) with at least 2 classes, got {array.shape}"
         )
     if array.dtype.kind not in "biu":
-        raise TypeError(f"labels must be integers, but {name} are {array.dtype}")
+        hint = ": pass logits with shape (N, 1)" if name == "outputs" else ""
+        raise TypeError(f"labels must be integers, but {name} are {array.dtype}{hint}")
     if array.min() < 0:
         raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
     return array.astype(np.int64)

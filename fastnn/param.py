@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, float_type, in_range
+from fastnn._foreign_names import PARAM_ATTRIBUTES
+from fastnn._validation import Array, float_type, in_range, writable
+from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
 
@@ -16,14 +18,17 @@ class _Held(Noted):
     """A named float array that is saved, loaded and converted with its layer.
 
     `value` is a read-only copy; assign to it to set the elements. Only layers and optimizers may use
-    `master`, because the kernels determine its layout.
+    `master` (to read) and `writable_master()`, because the kernels determine the layout.
     """
 
     kind: ClassVar[str]
+    master: Array
+    name: str
+    _hints = PARAM_ATTRIBUTES
 
     def __init__(self, value: npt.ArrayLike, *, name: str = "") -> None:
         array = np.asarray(value)
-        self.master: Array = aligned_empty(array.shape, float_type(array.dtype))
+        self.master = aligned_empty(array.shape, float_type(array.dtype))
         self.master[...] = array
         self.name = name
 
@@ -34,16 +39,35 @@ class _Held(Noted):
 
     @value.setter
     def value(self, value: npt.ArrayLike) -> None:
+        array = self._checked(value, "value")
+        self.writable_master()[...] = array
+
+    def writable_master(self) -> Array:
+        """Return `master`; if it is read-only, as memory-mapped arrays are, a copy replaces it first."""
+        if not self.master.flags.writeable:
+            self.master = writable(self.master)
+        return self.master
+
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """The elements, for NumPy: read-only as `value`, unless a copy is asked for."""
+        if copy is False:
+            raise ValueError(f"an array of {self} is always a copy: leave out copy=False")
+        array = self.value if dtype is None else self.value.astype(dtype)
+        array.flags.writeable = copy is True
+        return array
+
+    def _checked(self, value: npt.ArrayLike, what: str) -> Array:
+        """Return `value` as an array. Raises ValueError or TypeError if its shape or dtype does not fit."""
         array = np.asarray(value)
         if array.shape != self.shape:
             raise ValueError(
-                f"the value of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"
+                f"the {what} of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"
             )
         if array.dtype.kind not in "buif":
             raise TypeError(
-                f"the value of {self.kind} {self.name!r} must hold real numbers, got dtype {array.dtype}"
+                f"the {what} of {self.kind} {self.name!r} must hold real numbers, got dtype {array.dtype}"
             )
-        self.master[...] = array
+        return array
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,14 +105,21 @@ class Param(_Held):
     """A named array that training changes.
 
     `value` is a read-only copy; assign to it to set the weights. `grad` is the gradient of the last backward
-    pass, or None. `trainable=False` or `lr_scale=0` freezes the parameter, and its gradient is not computed.
-    `lr_scale` multiplies the optimizer's learning rate.
+    pass, or None; the backward function of your own layer assigns to it. `trainable=False` or `lr_scale=0`
+    freezes the parameter, and its gradient is not computed. `lr_scale` multiplies the optimizer's learning
+    rate and `decay_scale` its weight decay, which is usually 0 for biases and for the parameters of norms.
 
-    Only layers and optimizers may use `master` and `grad_buffer()`, because the kernels determine the layout
-    of the master weights.
+    Only layers and optimizers may use `master` (to read), `writable_master()` and `grad_buffer()`, because
+    the kernels determine the layout of the master weights.
     """
 
     kind = "parameter"
+    trainable: bool
+
+    # What a model remembers of its training, if this is its first parameter: see feeding.py. They are in the
+    # class because older pickles do not have them.
+    feeding: Feeding | None = None
+    loss: object = None
 
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
@@ -96,12 +127,28 @@ class Param(_Held):
         super().__init__(value, name=name)
         self.trainable = trainable
         self.lr_scale = lr_scale
+        self.decay_scale = 1.0
         self._grad: Array | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but a loss of the user's own, with which a model might not be picklable."""
+        state = dict(vars(self))
+        if not type(self.loss).__module__.startswith("fastnn."):
+            state["loss"] = None
+        return state
 
     @property
     def grad(self) -> Array | None:
         """A read-only copy of the last gradient; None before the first one, and while frozen."""
         return None if self._grad is None or self.frozen else _snapshot(self._grad)
+
+    @grad.setter
+    def grad(self, grad: npt.ArrayLike | None) -> None:
+        if grad is None:
+            self.drop_grad()
+        else:
+            array = self._checked(grad, "gradient")
+            self.grad_buffer()[...] = array
 
     @property
     def lr_scale(self) -> float:
@@ -113,6 +160,15 @@ class Param(_Held):
         self._lr_scale = in_range(scale, "lr_scale", 0)
 
     @property
+    def decay_scale(self) -> float:
+        """The factor on the optimizer's weight decay, at least 0."""
+        return self._decay_scale
+
+    @decay_scale.setter
+    def decay_scale(self, scale: float) -> None:
+        self._decay_scale = in_range(scale, "decay_scale", 0)
+
+    @property
     def frozen(self) -> bool:
         """Whether training does not change this parameter."""
         return not self.trainable or self.lr_scale == 0
@@ -121,6 +177,8 @@ class Param(_Held):
         """Return the array that the backward pass overwrites with the gradient."""
         if self._grad is None:
             self._grad = aligned_empty(self.shape, self.dtype)
+        elif not self._grad.flags.writeable:
+            self._grad = writable(self._grad)
         return self._grad
 
     @property

@@ -6,18 +6,30 @@ is recorded; later ones are replayed.
 
 from __future__ import annotations
 
+import os
 import threading
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, features, positive_int
-from fastnn.gather import gather_rows
-from fastnn.kernels import active_backend, record_with
+from fastnn._arrays import Array, real_array
+from fastnn._validation import Shape, features, positive_int
+from fastnn.feeding import feeding_of, follow, usual_factor
+from fastnn.gather import gather_rows, kernels_can_read
+from fastnn.kernels import active_backend, ops, record_with
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
-from fastnn.recording.recorder import Arena, HasForward, Recorder, calls_python, input_buffer, run_layer
+from fastnn.recording.recorder import (
+    Arena,
+    HasForward,
+    Recorder,
+    calls_python,
+    checked_forward,
+    input_buffer,
+    run_layer,
+)
 
 MOST_ROWS = 256  # for larger batches the time spent in Python does not matter
 
@@ -30,6 +42,8 @@ class Predictor(HasForward, Protocol):
 
     def output_shape(self, shape: Shape) -> Shape: ...
 
+    def parameters(self) -> Sequence[Any]: ...
+
 
 def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size: int) -> Array:
     """The outputs of the model for the samples `x` (N, ...), computed in batches of `batch_size`.
@@ -41,17 +55,60 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
     if replayed is not None:
         return replayed
     dtype = model.dtype
-    rows = features(x, dtype)
-    out = np.empty((len(rows), *model.output_shape(rows.shape[1:])), dtype)
+    array = real_array(x, "x")
+    rows = features(array, dtype, keep_mapped=True)
+    out = np.empty((len(rows), *_output_shape(model, rows)), dtype)
+    factor, _ = follow(feeding_of(model), array, scale)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
-        out[start : start + batch_size] = model.forward(_all_rows(part, scale, dtype))[0]
-    _record_if_repeated(model, rows, scale)
+        out[start : start + batch_size] = checked_forward(model, _all_rows(part, factor, dtype), False)[0]
+    # An array of the dtype of `rows` is replayed without a look at its factor.
+    if scale is None and factor == usual_factor(model, rows.dtype) and kernels_can_read(rows):
+        _record_if_repeated(model, rows)
     return out
 
 
-def _all_rows(rows: Array, scale: float | None, dtype: np.dtype[Any]) -> Array:
-    return gather_rows(rows, np.arange(len(rows)), scale, dtype)
+def _output_shape(model: Predictor, rows: Array) -> Shape:
+    """The shape of one output. Raises ValueError if the samples do not fit the model."""
+    try:
+        return model.output_shape(rows.shape[1:])
+    except ValueError as error:
+        try:
+            model.output_shape(rows.shape)
+        except ValueError:
+            raise error from None
+        raise ValueError(f"{error}: x is a single sample of shape {rows.shape}, pass x[None]") from None
+
+
+def probabilities(outputs: Array, multi_label: bool) -> Array:
+    """Return the sigmoid of each logit if there is a single one or `multi_label` is set, else the softmax.
+
+    The outputs are (N, ..., C) with the classes in the last axis; so is the result.
+    """
+    result: Array = np.empty(outputs.shape, outputs.dtype)
+    if multi_label or outputs.shape[-1] == 1:
+        ops.sigmoid_forward(outputs, result)
+    else:
+        rows = -1, outputs.shape[-1]
+        ops.softmax_forward(outputs.reshape(rows), result.reshape(rows))
+    return result
+
+
+def classes(outputs: Array, multi_label: bool, threshold: float) -> Array:
+    """Return the class of each sample (N, ..., C) -> (N, ...), int64: the index of its largest output.
+
+    For a single output it is whether the output is above `threshold`, 1 or 0. With `multi_label` each output
+    has its own 1 or 0, of shape (N, ..., C).
+    """
+    if multi_label or outputs.shape[-1] == 1:
+        chosen: Array = (outputs > threshold).astype(np.int64)
+        return chosen if multi_label else chosen[..., 0]
+    largest: Array = outputs.argmax(axis=-1)
+    return largest
+
+
+def _all_rows(rows: Array, factor: float, dtype: np.dtype[Any]) -> Array:
+    return gather_rows(rows, np.arange(len(rows)), factor, dtype)
 
 
 class _Prediction:
@@ -68,7 +125,9 @@ class _Prediction:
         """Record a pass on `rows`, unless it calls Python code or computes nothing."""
         recorder, buffer = Recorder(Arena()), input_buffer(rows)
         with record_with(recorder):
-            output, _ = run_layer(model, _all_rows(buffer, None, model.dtype), False)
+            output, _ = run_layer(
+                model, _all_rows(buffer, usual_factor(model, rows.dtype), model.dtype), False
+            )
         if recorder.has_callbacks or np.may_share_memory(output, buffer):
             return
         loss = np.zeros(1)  # a forward pass has no loss, but a plan reads one
@@ -80,30 +139,41 @@ class _Prediction:
 _predictions: PerObject[_Prediction] = PerObject()
 
 
+def _unlock_after_fork() -> None:
+    """Replace the locks in a child process, where the threads that held them do not exist."""
+    for each in _predictions.values():
+        each.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock_after_fork)
+
+
 def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     """The outputs for `x` by a recorded pass; None if there is none for such a batch."""
     found = _predictions.get(model)
     if found is None or found.output is None or found.version != changes.count or scale is not None:
         return None
-    if active_backend() != "aot" or not found.lock.acquire(blocking=False):
+    lock = found.lock
+    if active_backend() != "aot" or not lock.acquire(blocking=False):
         return None
     try:
         assert found.recorder is not None
         return found.output.copy() if found.recorder.plan.forward(x) else None
     finally:
-        found.lock.release()
+        lock.release()
 
 
-def _record_if_repeated(model: Predictor, rows: Array, scale: float | None) -> None:
+def _record_if_repeated(model: Predictor, rows: Array) -> None:
     """Record the prediction of `rows`, just made layer by layer, if it is the second one of its kind."""
-    if len(rows) > MOST_ROWS or scale is not None or active_backend() != "aot" or calls_python(model):
+    if len(rows) > MOST_ROWS or active_backend() != "aot" or calls_python(model):
         return
     kind = rows.shape, rows.dtype
     found = _predictions.get(model)
     if found is None or found.kind != kind or found.version != changes.count:
         _predictions.set(model, _Prediction(kind))
-    elif found.recorder is None and found.lock.acquire(blocking=False):
+    elif found.recorder is None and (lock := found.lock).acquire(blocking=False):
         try:
             found.record(model, rows)
         finally:
-            found.lock.release()
+            lock.release()

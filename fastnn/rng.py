@@ -35,7 +35,7 @@ def default_generator() -> np.random.Generator:
 def key(seed: int | None) -> int:
     """Return a 63-bit key: the seed itself, or the next draw of the default generator if `seed` is None."""
     if seed is not None:
-        return _check(seed)
+        return check_seed(seed)
     return int(default_generator().integers(2**63))
 
 
@@ -44,11 +44,12 @@ def counter_generator(key: int, *path: int) -> np.random.Generator:
 
     Different paths give independent streams, even paths of different lengths: (), (0,) and (0, 0).
     """
-    words = np.random.SeedSequence(_check(key), spawn_key=tuple(map(_check, path)))
+    words = np.random.SeedSequence(check_seed(key), spawn_key=tuple(map(check_seed, path)))
     return np.random.Generator(np.random.Philox(words))
 
 
-def _check(seed: int) -> int:
+def check_seed(seed: int) -> int:
+    """Return the seed as an int. Raises ValueError unless it is a non-negative integer."""
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
         raise ValueError(f"a seed must be a non-negative integer, not {seed!r}")
     return int(seed)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import reprlib
 from pathlib import Path
+from typing import Any
 
 from fastnn._validation import Array
+from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
 from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
+
+FEEDING = "fastnn feeding"  # key of the metadata
 
 # A file of torch.save is a zip archive with this member, or before PyTorch 1.6 began with a number.
 ZIP, ZIP_MEMBER, LEGACY = b"PK\x03\x04", b"/data.pkl", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -31,22 +36,28 @@ class CheckpointError(ValueError):
 def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """Write all parameters and buffers of `model` to the safetensors file `path`; returns the path.
 
+    The metadata of the file say how the model was fed in its training, so that a loaded model scales its
+    features alike.
+
     The write is atomic: the file is written under a temporary name, flushed to the disk and renamed, so
     `path` always holds either the old or the new weights. Links are followed, and `~` is the home folder.
     """
     from safetensors.numpy import save as serialize
 
-    write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}))
+    feeding = feeding_to_dict(model)
+    metadata = None if feeding is None else {FEEDING: json.dumps(feeding)}
+    write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}, metadata))
     return user_path(path)
 
 
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Read all parameters and buffers of `model` from a file that `save` wrote.
+    """Read all parameters and buffers of `model`, and how it was fed, from a file that `save` wrote.
 
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
-    arrays = read_tensors(path)
+    content = user_path(path).read_bytes()
+    arrays, feeding = _tensors(content, path), _feeding(content, path)
     held = held_by(model)
     problems = [f"{quoted(name)} is missing" for name in held.keys() - arrays.keys()]
     problems += [f"{quoted(name)} is not in the model" for name in arrays.keys() - held.keys()]
@@ -61,6 +72,21 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
         raise CheckpointError(f"{path} does not fit the model: {'; '.join(sorted(problems)[:10])}{more}")
     for name, array in arrays.items():
         held[name].value = array  # in place, so that recorded steps use the new weights
+    set_feeding(model, feeding)
+
+
+def _feeding(content: bytes, path: str | os.PathLike[str]) -> Feeding | None:
+    """How the model of a valid safetensors file was fed; None if it does not say, as in older files.
+
+    Raises `CheckpointError` if the record is damaged.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header: dict[str, Any] = json.loads(content[8 : 8 + length])
+    text = header.get("__metadata__", {}).get(FEEDING)
+    try:
+        return None if text is None else feeding_from_dict(json.loads(text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
@@ -69,10 +95,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged; for a file of
     PyTorch the error says how to convert it.
     """
+    return _tensors(user_path(path).read_bytes(), path)
+
+
+def _tensors(content: bytes, path: str | os.PathLike[str]) -> dict[str, Array]:
     from safetensors import SafetensorError
     from safetensors.numpy import load as deserialize
 
-    content = user_path(path).read_bytes()
     try:
         tensors: dict[str, Array] = deserialize(content)
     except KeyError as error:  # the table of dtypes of safetensors.numpy

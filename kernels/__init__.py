@@ -21,7 +21,7 @@ import numpy as np
 BACKENDS = ("aot", "jit", "ref")
 
 # The values of a loss kernel's `reduction` argument.
-REDUCTIONS = {"none": 0, "sum": 1, "mean": 2}
+REDUCTIONS = {"none": 0, "sum": 1, "mean": 2, "batch_mean": 3}
 
 CACHE_LINE = 64  # bytes
 

@@ -86,7 +86,7 @@ def leaky_relu_dx(y, dy, slope, dx):
     y, dy, dx = y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     zero, slope = y.dtype.type(0), y.dtype.type(slope)
     for i in range(y.size):
-        dx[i] = dy[i] * slope if y[i] <= zero else dy[i]
+        dx[i] = dy[i] if y[i] > zero else dy[i] * slope
 
 
 @kernel()
@@ -106,7 +106,7 @@ def elu_dx(y, dy, alpha, dx):
     y, dy, dx = y.reshape(-1), dy.reshape(-1), dx.reshape(-1)
     zero, alpha = y.dtype.type(0), y.dtype.type(alpha)
     for i in range(y.size):
-        dx[i] = dy[i] * (y[i] + alpha) if y[i] <= zero else dy[i]
+        dx[i] = dy[i] if y[i] > zero else dy[i] * (y[i] + alpha)
 
 
 @kernel()
@@ -145,11 +145,13 @@ def _normal_cdf(x):
 
 @jit
 def _normal_cdf_by_tanh(x, T):
-    """Phi(x) ~ (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, and its derivative."""
-    root, cubic, slope = T(math.sqrt(2 / math.pi)), T(0.044715), T(3 * 0.044715)
-    half, one = T(0.5), T(1)
-    t = tanh(root * (x + cubic * (x * x * x)))
-    return half * (one + t), half * (one - t * t) * (root * (one + slope * (x * x)))
+    """Phi(x) ~ (1 + tanh(u)) / 2 = sigmoid(2 u), u = sqrt(2 / pi) (x + 0.044715 x^3), and its derivative."""
+    factor, cubic, beyond = 2 * math.sqrt(2 / math.pi), 0.044715, T(39)
+    a, b, slope = T(factor), T(factor * cubic), T(3 * factor * cubic)
+    within = -beyond if x < -beyond else beyond if x > beyond else x  # beyond, Phi is 0 or 1; NaN stays
+    square = within * within
+    cdf = sigmoid(within * (square * b + a))
+    return cdf, cdf * (T(1) - cdf) * (square * slope + a)
 
 
 @kernel()

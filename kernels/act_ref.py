@@ -63,8 +63,9 @@ def leaky_relu_dx(y, dy, slope, dx):
     """dx = dy where y > 0, else slope dy.
 
     y, dy, slope >= 0 (a Python float) -> dx of the same shape. Since slope >= 0, y > 0 exactly where x > 0.
+    Where y is NaN, dx = slope dy, as in PyTorch.
     """
-    dx[...] = np.where(y <= 0, dy * y.dtype.type(slope), dy)
+    dx[...] = np.where(y > 0, dy, dy * y.dtype.type(slope))
 
 
 def elu_forward(x, alpha, y):
@@ -79,8 +80,9 @@ def elu_dx(y, dy, alpha, dx):
     """dx = dy where y > 0, else dy (y + alpha).
 
     y, dy, alpha >= 0 (a Python float) -> dx of the same shape. For x <= 0, y + alpha = alpha exp(x).
+    Where y is NaN, so is dx.
     """
-    dx[...] = np.where(y <= 0, dy * (y + y.dtype.type(alpha)), dy)
+    dx[...] = np.where(y > 0, dy, dy * (y + y.dtype.type(alpha)))
 
 
 def gelu_forward(x, by_tanh, y):
@@ -129,10 +131,16 @@ def _normal_cdf(x):
 
 
 def _normal_cdf_by_tanh(x):
-    """The tanh approximation of Phi(x), and its derivative."""
-    root, cubic = math.sqrt(2 / math.pi), 0.044715
-    t = np.tanh(root * (x + cubic * (x * x * x)))
-    return 0.5 * (1 + t), 0.5 * (1 - t * t) * (root * (1 + 3 * cubic * (x * x)))
+    """The tanh approximation of Phi(x), and its derivative.
+
+    (1 + tanh(u)) / 2 = sigmoid(2 u), which keeps its digits where u is negative and the sum cancels.
+    """
+    factor, cubic = 2 * math.sqrt(2 / math.pi), 0.044715
+    within = np.clip(x, -39, 39)  # beyond, Phi is 0 or 1, and the cube could overflow
+    square = within * within
+    cdf = np.empty_like(x)
+    sigmoid_forward(factor * within * (1 + cubic * square), cdf)
+    return cdf, cdf * (1 - cdf) * (factor * (1 + 3 * cubic * square))
 
 
 def add(x1, x2, y):

@@ -5,7 +5,7 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from native cimport (
-    Call, Execute, ImageSizes, KernelId, Note, executor, expect_array, expect_one_element, floats,
+    Call, Execute, ImageSizes, KernelId, Note, WarpSizes, executor, expect_array, expect_one_element, floats,
     index_check, kernel_id, new_call, noter, operand, passes, shape_error,
 )
 
@@ -113,7 +113,7 @@ def warp(source, index, matrix, field, double scale, double fill, out):
     if not passes(check):
         raise IndexError(f"index must lie in [0, {asource.shape[0]})")
     note(&check)
-    call.set_sizes(ImageSizes(aout.shape[0], aout.shape[1], aout.shape[2], aout.shape[3]))
+    call.set_sizes(WarpSizes(aout.shape[0], aout.shape[1], aout.shape[2], aout.shape[3], asource.shape[0]))
     call.scalar[0], call.scalar[1] = scale, fill
     call.work = 40.0 * aout.size
     execute(&call)

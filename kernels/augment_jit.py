@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastnn.kernels.jit.indices import index_at
 from fastnn.kernels.jit.numba_cache import FLOATS, jit, kernel
 from fastnn.kernels.random_jit import GOLDEN, _mix
 
@@ -88,7 +89,11 @@ def warp(source, index, matrix, field, scale, fill, out):
             raise IndexError("index out of range")
     canvas = np.full((H + 3, W + 3, C), T(fill * scale), out.dtype)
     for m in range(M):
-        canvas[1 : H + 1, 1 : W + 1] = source[index[m]] * float(scale)
+        place = index_at(index, m, N)
+        if place < 0:  # changed by another thread since the check
+            out[m] = np.nan
+            continue
+        canvas[1 : H + 1, 1 : W + 1] = source[place] * float(scale)
         a, b, c, d, e, f = matrix[m]
         for i in range(H):
             row, column = T(a * i + c + 1), T(d * i + f + 1)

@@ -6,6 +6,7 @@ outputs. The centre of the pixel in row i (counted downwards) and column j has t
 
 import numpy as np
 
+from fastnn.kernels.data_ref import _valid_index
 from fastnn.kernels.random_ref import GOLDEN, _mix
 
 # Random words reserved for the matrix of each image. The words for displacements start at FIELD.
@@ -95,8 +96,7 @@ def warp(source, index, matrix, field, scale, fill, out):
     has the bits of `gather`.
     Raises IndexError for an index outside [0, N), before anything is written.
     """
-    if index.size and (index.min() < 0 or index.max() >= len(source)):
-        raise IndexError("index out of range")
+    index = _valid_index(source, index)
     M, H, W, C = out.shape
     T = out.dtype.type
     # Pad by one pixel above and on the left, and by two below and on the right. The second one is only ever

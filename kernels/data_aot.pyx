@@ -4,7 +4,7 @@
 cimport numpy as cnp
 
 from native cimport (
-    Call, Elements, Execute, KernelId, Note, MatrixSizes, executor, expect_array, expect_one_element, floats,
+    Call, Elements, Execute, GatherSizes, KernelId, Note, executor, expect_array, expect_one_element, floats,
     index_check, kernel_id, new_call, noter, operand, passes, shape_error,
 )
 
@@ -47,7 +47,7 @@ def gather(source, index, scale, out):
         )
     _check_index(aindex, asource)
     call.scalar[0] = scale
-    call.set_sizes(MatrixSizes(aout.shape[0], aout.shape[1]))
+    call.set_sizes(GatherSizes(aout.shape[0], aout.shape[1], asource.shape[0]))
     call.work = 4.0 * aout.size
     execute(&call)
 
@@ -63,7 +63,7 @@ def gather_labels(source, index, out):
     if not (asource.ndim == 1 and aindex.ndim == 1 and aout.ndim == 1 and aout.shape[0] == aindex.shape[0]):
         raise shape_error("source (N,), index (M,), out (M,)", {"source": source, "index": index, "out": out})
     _check_index(aindex, asource)
-    call.set_sizes(Elements(aindex.shape[0]))
+    call.set_sizes(GatherSizes(aindex.shape[0], 1, asource.shape[0]))
     execute(&call)
 
 

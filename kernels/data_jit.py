@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from fastnn.kernels.jit.indices import index_at
 from fastnn.kernels.jit.numba_cache import FLOATS, jit, kernel
 
 
@@ -18,7 +19,11 @@ def gather(source, index, scale, out):
         raise ValueError("out must have shape (M, D): M of index (M,), D of source (N, D)")
     _check_index(index, rows)
     for m in range(len(index)):
-        row = source[index[m]]
+        place = index_at(index, m, rows)
+        if place < 0:  # changed by another thread since the check
+            out[m] = np.nan
+            continue
+        row = source[place]
         for d in range(features):
             out[m, d] = row[d] * float(scale)
 
@@ -30,7 +35,8 @@ def gather_labels(source, index, out):
         raise ValueError("out must have the shape of index")
     _check_index(index, len(source))
     for m in range(len(index)):
-        out[m] = source[index[m]]
+        place = index_at(index, m, len(source))
+        out[m] = -1 if place < 0 else source[place]  # -1: changed by another thread since the check
 
 
 @jit

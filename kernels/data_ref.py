@@ -16,7 +16,7 @@ def gather(source, index, scale, out):
     256 byte values becomes the correctly rounded x / 255.
     Raises IndexError for an index outside [0, N), before anything is written.
     """
-    _check_index(source, index)
+    index = _valid_index(source, index)
     rows = source[index]
     out[...] = rows if scale == 1 else np.multiply(rows, scale, dtype=np.float64)
 
@@ -27,13 +27,16 @@ def gather_labels(source, index, out):
     source (N,), index (M,) -> out (M,), all int64.
     Raises IndexError for an index outside [0, N), before anything is written.
     """
-    _check_index(source, index)
+    index = _valid_index(source, index)
     np.take(source, index, out=out)
 
 
-def _check_index(source, index):
+def _valid_index(source, index):
+    """Return a copy of the indices, which no other thread can change after this check."""
+    index = index.copy()
     if index.size and (index.min() < 0 or index.max() >= len(source)):
         raise IndexError("index out of range")
+    return index
 
 
 def count_nonfinite(x, count):

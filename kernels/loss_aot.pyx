@@ -5,7 +5,7 @@ cimport numpy as cnp
 from libc.math cimport NAN
 
 from native cimport (
-    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, executor,
+    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, WeighSizes, executor,
     expect_one_element, expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes,
     shape_error,
 )
@@ -27,9 +27,11 @@ cdef KernelId SQUARED_ERROR = kernel_id("squared_error")
 cdef KernelId COUNT_CORRECT = kernel_id("count_correct")
 cdef KernelId COUNT_CORRECT_BINARY = kernel_id("count_correct_binary")
 cdef KernelId LABEL_DIVISOR = kernel_id("label_divisor")
+cdef KernelId WEIGH_LOSS = kernel_id("weigh_loss")
 cdef KernelId REDUCE_LOSS = kernel_id("reduce_loss")
 
 cdef int MEAN = REDUCTIONS["mean"]
+cdef int BATCH_MEAN = REDUCTIONS["batch_mean"]
 
 cdef double COST = 100  # approximate cost of a logit, in FLOP
 
@@ -71,7 +73,7 @@ def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
     call.set_sizes(BinarySizes(az.size, az.shape[az.ndim - 1]))
     call.scalar[0] = gamma
     call.work = COST * az.size
-    _reduce(&call, reduction, <double> az.size, None, losses, loss)
+    _reduce(&call, reduction, <double> az.size, az.shape[0], None, losses, loss)
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
@@ -92,7 +94,7 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
     call.set_sizes(DiceSizes(az.shape[0], az.shape[1], az.shape[2]))
     call.scalar[0] = smooth
     call.work = COST * az.size
-    _reduce(&call, reduction, <double> alosses.size, None, losses, loss)
+    _reduce(&call, reduction, <double> alosses.size, az.shape[0], None, losses, loss)
 
 
 def squared_error(y, target, reduction, losses, loss, dy):
@@ -106,7 +108,43 @@ def squared_error(y, target, reduction, losses, loss, dy):
         expect_same_shape("y", ay, "dy", floats(&call, "dy", dy))
     call.set_sizes(Elements(ay.size))
     call.work = 4.0 * ay.size
-    _reduce(&call, reduction, <double> ay.size, None, losses, loss)
+    _reduce(&call, reduction, <double> ay.size, ay.shape[0], None, losses, loss)
+
+
+def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
+    """losses_m *= s_m, loss = sum_m losses_m / D, dz_m *= s_m / D, with the D of the specification."""
+    cdef cnp.ndarray aweight, alosses, alabel, aclass, adz, factors = None
+    cdef Py_ssize_t rows, gradients = 0
+    cdef Call labels, total, call = new_call(WEIGH_LOSS, sample_weight, "sample_weight")
+    labels.kernel, labels.is_double = LABEL_DIVISOR, call.is_double
+    aweight, alosses = floats(&call, "sample_weight", sample_weight), floats(&call, "losses", losses)
+    if aweight.ndim != 1 or alosses.ndim == 0 or alosses.shape[0] != aweight.shape[0]:
+        raise shape_error(
+            "sample_weight (M,), losses (M, ...)", {"sample_weight": sample_weight, "losses": losses}
+        )
+    rows = max(aweight.shape[0], 1)
+    if dz is not None:
+        adz = floats(&call, "dz", dz)
+        if adz.ndim == 0 or adz.shape[0] != aweight.shape[0]:
+            raise shape_error("sample_weight (M,), dz (M, ...)", {"sample_weight": sample_weight, "dz": dz})
+        gradients = adz.size // rows
+    if label is not None:
+        alabel, aclass = operand(&labels, "label", label, cnp.NPY_INT64), floats(&labels, "weight", weight)
+        if alabel.ndim != 1 or alabel.shape[0] != aweight.shape[0] or aclass.ndim != 1:
+            raise shape_error("label (M,), weight (C,)", {"label": label, "weight": weight})
+        _check_labels(alabel, aclass.shape[0])
+    total.kernel, total.is_double = REDUCE_LOSS, call.is_double
+    expect_one_element("loss", operand(&total, "loss", loss, cnp.NPY_DOUBLE))
+    if reduction == MEAN and label is not None:
+        factors = _sum_weights(&call, weight, label, sample_weight, 1)
+    elif reduction == MEAN or reduction == BATCH_MEAN:
+        factors = _sum_weights(
+            &call, None, None, sample_weight, alosses.size // rows if reduction == MEAN else 1
+        )
+    call.set_sizes(WeighSizes(aweight.shape[0], alosses.size // rows, gradients))
+    call.work = 2.0 * (alosses.size + gradients * rows)
+    execute(&call)
+    _sum_losses(&total, alosses, factors, 1)
 
 
 def count_correct_labels(y, label, count):
@@ -153,18 +191,23 @@ cdef int _with_labels(
 ) except -1:
     """A loss of logits (M, C) and labels (M,); `parameter` is its smoothing or gamma."""
     cdef cnp.ndarray az, alabel, factors = None
-    cdef Call check, call = new_call(kernel, z, "z")
+    cdef Call call = new_call(kernel, z, "z")
     az = _logits(&call, z, weight, parameter, losses, dz)
     alabel = operand(&call, "label", label, cnp.NPY_INT64)
     if alabel.ndim != 1 or alabel.shape[0] != az.shape[0]:
         raise shape_error("z (M, C), label (M,)", {"z": z, "label": label})
-    check = index_check(alabel, az.shape[1])
-    if not passes(check):
-        raise ValueError(f"label must lie in [0, {az.shape[1]})")
-    note(&check)
+    _check_labels(alabel, az.shape[1])
     if weight is not None and reduction == MEAN:
-        factors = _divide_by_weights(&call, weight, alabel)
-    return _reduce(&call, reduction, <double> az.shape[0], factors, losses, loss)
+        factors = _sum_weights(&call, weight, label, None, 1)
+    return _reduce(&call, reduction, <double> az.shape[0], az.shape[0], factors, losses, loss)
+
+
+cdef int _check_labels(cnp.ndarray label, Py_ssize_t classes) except -1:
+    """Raise ValueError unless all labels are in [0, classes), now and in every replay."""
+    cdef Call check = index_check(label, classes)
+    if not passes(check):
+        raise ValueError(f"label must lie in [0, {classes})")
+    return note(&check)
 
 
 cdef int _with_targets(
@@ -176,7 +219,7 @@ cdef int _with_targets(
     cdef Call call = new_call(kernel, z, "z")
     az = _logits(&call, z, weight, parameter, losses, dz)
     expect_same_shape("z", az, "target", floats(&call, "target", target))
-    return _reduce(&call, reduction, <double> az.shape[0], None, losses, loss)
+    return _reduce(&call, reduction, <double> az.shape[0], az.shape[0], None, losses, loss)
 
 
 cdef cnp.ndarray _logits(Call *call, object z, object weight, double parameter, object losses, object dz):
@@ -209,37 +252,50 @@ cdef int _gradient(Call *call, cnp.ndarray z, object dz) except -1:
     return 0 if dz is None else expect_same_shape("z", z, "dz", floats(call, "dz", dz))
 
 
-cdef cnp.ndarray _divide_by_weights(Call *call, object weight, object label):
-    """Let the call divide by the sum of its labels' weights, which is computed again for every batch."""
+cdef cnp.ndarray _sum_weights(Call *call, object weight, object label, object sample_weight, double per_row):
+    """Let the call divide by per_row sum_m s_m w[label_m], which is computed again for every batch.
+
+    weight w (C,) and label (M,), or both None; sample_weight s (M,) or None. The labels have been checked.
+    """
     cdef cnp.ndarray factors = empty((2,), "float64")
     cdef Call divisor
     divisor.kernel, divisor.is_double = LABEL_DIVISOR, call.is_double
-    floats(&divisor, "weight", weight)
-    operand(&divisor, "label", label, cnp.NPY_INT64)
+    divisor.set_sizes(MatrixSizes(len(label if sample_weight is None else sample_weight), 0))
+    if label is not None:
+        operand(&divisor, "label", label, cnp.NPY_INT64)
+        divisor.set_sizes(MatrixSizes(len(label), floats(&divisor, "weight", weight).size))
+    if sample_weight is not None:
+        floats(&divisor, "sample_weight", sample_weight)
     operand(&divisor, "factors", factors, cnp.NPY_DOUBLE)
-    divisor.set_sizes(Elements(len(label)))
+    divisor.scalar[0] = per_row
     execute(&divisor)
     operand(call, "factors", factors, cnp.NPY_DOUBLE)
     return factors
 
 
 cdef int _reduce(
-    Call *call, int reduction, double divisor, cnp.ndarray factors, cnp.ndarray losses, object loss
+    Call *call, int reduction, double mean, double rows, cnp.ndarray factors, cnp.ndarray losses, object loss
 ) except -1:
-    """Run the call, whose gradient is divided by the divisor of the reduction, then reduce its losses."""
+    """Run the call, whose gradient is divided by the divisor of the reduction, then reduce its losses.
+
+    The divisor of the mean is `mean`, that of the batch mean `rows`.
+    """
     cdef Call total
+    cdef double divisor = mean if reduction == MEAN else rows if reduction == BATCH_MEAN else 1
     total.kernel, total.is_double = REDUCE_LOSS, call.is_double
     expect_one_element("loss", operand(&total, "loss", loss, cnp.NPY_DOUBLE))
-    if reduction != MEAN:
-        divisor = 1
-    elif divisor == 0:
+    if divisor == 0:
         divisor = NAN  # the mean of nothing
     call.scalar[1] = 1 / divisor
     execute(call)
-    floats(&total, "losses", losses)
+    return _sum_losses(&total, losses, factors, divisor)
+
+
+cdef int _sum_losses(Call *total, cnp.ndarray losses, cnp.ndarray factors, double divisor) except -1:
+    """Run `total`, which divides the sum of the losses by the divisor or, if given, by that in `factors`."""
+    floats(total, "losses", losses)
     if factors is not None:
-        operand(&total, "factors", factors, cnp.NPY_DOUBLE)
+        operand(total, "factors", factors, cnp.NPY_DOUBLE)
     total.scalar[0] = divisor
     total.set_sizes(Elements(losses.size))
-    execute(&total)
-    return 0
+    return execute(total)

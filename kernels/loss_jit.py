@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 
+from fastnn.kernels.jit.indices import index_at
 from fastnn.kernels.jit.numba_cache import jit, kernel
 from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, log1p_of_small, sigmoid
 
@@ -21,18 +22,22 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    divisor = _check_labels(label, z, weight)
+    divisor = _divisor(reduction, _check_labels(label, z, weight), rows)
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
-    scale = T(_scale(divisor, reduction))
+    scale = T(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            _invalidate(m, losses, dz)
+            continue
         t[:] = others
-        t[label[m]] += own
+        t[own_class] += own
         largest, log_total = _cross_entropy(z, m, t, weight, e, scale, losses, dz)
         if smoothing == 0:  # only the term of the label, since another class may have the logit -inf
-            losses[m] = -t[label[m]] * (z[m, label[m]] - largest - log_total)
-    _reduce(losses, divisor, reduction, loss)
+            losses[m] = -t[own_class] * (z[m, own_class] - largest - log_total)
+    _reduce(losses, divisor, loss)
 
 
 @kernel(loss=np.float64)
@@ -47,13 +52,14 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
         raise ValueError("target must have the shape of z")
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
-    scale = T(_scale(rows, reduction))
+    divisor = _divisor(reduction, rows, rows)
+    scale = T(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
         for c in range(classes):
             t[c] = target[m, c] * own + others
         _cross_entropy(z, m, t, weight, e, scale, losses, dz)
-    _reduce(losses, float(rows), reduction, loss)
+    _reduce(losses, divisor, loss)
 
 
 @kernel(label=np.int64, loss=np.float64)
@@ -64,15 +70,19 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     """
     rows, classes = z.shape
     _check(z, weight, losses, loss, dz)
-    divisor = _check_labels(label, z, weight)
-    scale = z.dtype.type(_scale(divisor, reduction))
+    divisor = _divisor(reduction, _check_labels(label, z, weight), rows)
+    scale = z.dtype.type(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
     for m in range(rows):
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            _invalidate(m, losses, dz)
+            continue
         t[:] = 0
-        t[label[m]] = 1
+        t[own_class] = 1
         _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
-    _reduce(losses, divisor, reduction, loss)
+    _reduce(losses, divisor, loss)
 
 
 @kernel(loss=np.float64)
@@ -85,13 +95,14 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
     _check(z, weight, losses, loss, dz)
     if target.shape != z.shape:
         raise ValueError("target must have the shape of z")
-    scale = z.dtype.type(_scale(rows, reduction))
+    divisor = _divisor(reduction, rows, rows)
+    scale = z.dtype.type(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
     for m in range(rows):
         t[:] = target[m]
         _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
-    _reduce(losses, float(rows), reduction, loss)
+    _reduce(losses, divisor, loss)
 
 
 @jit
@@ -157,10 +168,11 @@ def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
         raise ValueError("weight must have shape (2, C)")
     flat = losses.reshape(-1)
     flat_dz = None if dz is None else dz.reshape(-1)
-    scale = z.dtype.type(_scale(z.size, reduction))
+    divisor = _divisor(reduction, z.size, len(z))
+    scale = z.dtype.type(1 / divisor)
     gamma = z.dtype.type(gamma)
     _binary(z.reshape(-1), target.reshape(-1), weight, classes, gamma, scale, flat, flat_dz)
-    _reduce(flat, float(z.size), reduction, loss)
+    _reduce(flat, divisor, loss)
 
 
 @jit
@@ -200,7 +212,8 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
         raise ValueError("dz must have the shape of z")
     if weight is not None and weight.shape != (C,):
         raise ValueError("weight must have one element for each class")
-    scale = _scale(losses.size, reduction)
+    divisor = _divisor(reduction, losses.size, M)
+    scale = 1 / divisor
     p = np.empty(S, z.dtype)
     for m in range(M):
         for c in range(C):
@@ -218,7 +231,7 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
                 factor = w * scale / denominator if denominator != 0 else 0.0
                 for s in range(S):
                     dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * target[m, s, c])
-    _reduce(losses.reshape(-1), float(losses.size), reduction, loss)
+    _reduce(losses.reshape(-1), divisor, loss)
 
 
 @jit
@@ -241,13 +254,21 @@ def _check_labels(label, z, weight):
     rows, classes = z.shape
     if label.shape != (rows,):
         raise ValueError("label must have shape (M,), where z is (M, C)")
-    for m in range(rows):
-        if label[m] < 0 or label[m] >= classes:
-            raise ValueError("label out of range")
     total = 0.0
     for m in range(rows):
-        total += 1.0 if weight is None else weight[label[m]]
+        own_class = index_at(label, m, classes)
+        if own_class < 0:
+            raise ValueError("label out of range")
+        total += 1.0 if weight is None else weight[own_class]
     return total
+
+
+@jit
+def _invalidate(m, losses, dz):
+    """Make row m NaN: its label was in range when it was checked, and another thread has changed it."""
+    losses[m] = np.nan
+    if dz is not None:
+        dz[m] = np.nan
 
 
 @jit
@@ -292,8 +313,9 @@ def squared_error(y, target, reduction, losses, loss, dy):
         raise ValueError("dy must have the shape of y")
     flat = losses.reshape(-1)
     flat_dy = None if dy is None else dy.reshape(-1)
-    _squared_error(y.reshape(-1), target.reshape(-1), _scale(y.size, reduction), flat, flat_dy)
-    _reduce(flat, float(y.size), reduction, loss)
+    divisor = _divisor(reduction, y.size, len(y))
+    _squared_error(y.reshape(-1), target.reshape(-1), 1 / divisor, flat, flat_dy)
+    _reduce(flat, divisor, loss)
 
 
 @jit
@@ -308,22 +330,65 @@ def _squared_error(y, target, scale, losses, dy):
 
 
 @jit
-def _scale(divisor, reduction):
-    """The factor that the reduction applies to the gradient: 1 / divisor for a mean (2), else 1."""
-    if reduction != 2:
+def _divisor(reduction, mean, rows):
+    """The divisor of a reduction: `mean` for a mean (2), `rows` for a batch mean (3), else 1.
+
+    The mean over nothing is NaN.
+    """
+    if reduction < 2:
         return 1.0
-    return 1 / divisor if divisor != 0 else np.nan
+    divisor = float(mean) if reduction == 2 else float(rows)
+    return divisor if divisor != 0 else np.nan
 
 
 @jit
-def _reduce(losses, divisor, reduction, loss):
-    """Sum the unreduced losses in float64, as the specification does; a mean (2) divides by `divisor`."""
+def _reduce(losses, divisor, loss):
+    """Sum the unreduced losses in float64, as the specification does, and divide by `divisor`."""
     total = 0.0
     for value in losses:
         total += value
-    if reduction == 2:
-        total = total / divisor if divisor != 0 else np.nan
-    loss[0] = total
+    loss[0] = total / divisor
+
+
+@kernel(label=np.int64, loss=np.float64)
+def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
+    """losses_m *= s_m, loss = sum_m losses_m / D, dz_m *= s_m / D, with the D of the specification.
+
+    sample_weight s (M,), losses (M, ...) and dz (M, ...) or None, updated in place -> loss (1,) float64.
+    label (M,) int64 in [0, C) and weight (C,), or both None.
+    """
+    rows = sample_weight.size
+    if len(losses) != rows or loss.shape != (1,) or (dz is not None and len(dz) != rows):
+        raise ValueError("losses and dz must have one row for each sample weight, and loss shape (1,)")
+    total, with_label = 0.0, 0.0
+    for m in range(rows):
+        total += sample_weight[m]
+    if label is not None:
+        if weight is None or label.shape != (rows,):
+            raise ValueError("label must have shape (M,) and come with weights (C,)")
+        for m in range(rows):
+            if label[m] < 0 or label[m] >= weight.size:
+                raise ValueError("label out of range")
+        for m in range(rows):
+            own_class = index_at(label, m, weight.size)
+            with_label += sample_weight[m] * weight[own_class] if own_class >= 0 else np.nan
+    per_row = losses.size // max(rows, 1)
+    divisor = _divisor(reduction, total * per_row if label is None else with_label, total)
+    flat = losses.reshape(-1)
+    _weigh(flat, sample_weight, 1.0)
+    if dz is not None:
+        _weigh(dz.reshape(-1), sample_weight, 1 / divisor)
+    _reduce(flat, divisor, loss)
+
+
+@jit
+def _weigh(x, sample_weight, factor):
+    """x_m *= s_m factor for the rows of x, which has been flattened."""
+    per_row = x.size // max(sample_weight.size, 1)
+    for m in range(sample_weight.size):
+        scale = x.dtype.type(sample_weight[m] * factor)
+        for k in range(m * per_row, (m + 1) * per_row):
+            x[k] *= scale
 
 
 @kernel(label=np.int64, count=np.int64)

@@ -3,9 +3,10 @@
 Letters (kernels/README.md): M rows, C classes; "->" separates inputs from outputs. Every loss kernel writes
 three outputs:
 - `losses`: the unreduced losses, whatever the reduction;
-- `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean");
-  the mean over nothing (divisor 0) is NaN;
-- the gradient of the sum (0 or 1) or of the mean (2), unless that array is None.
+- `loss` (1,) float64: their sum if `reduction` is 0 ("none") or 1 ("sum"), their mean if it is 2 ("mean"),
+  and their sum divided by the length of the first axis if it is 3 ("batch_mean"); the mean over nothing
+  (divisor 0) is NaN;
+- the gradient of `loss`, unless that array is None.
 """
 
 import numpy as np
@@ -21,8 +22,7 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows, classes = z.shape
-    if rows and (label.min() < 0 or label.max() >= classes):
-        raise ValueError("label out of range")
+    label = _valid_labels(label, classes)
     target = np.full_like(z, smoothing / classes) if classes else np.empty_like(z)
     target[np.arange(rows), label] += 1 - smoothing
     divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
@@ -53,8 +53,7 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     The focal loss of Lin et al. 2017.
     """
     rows, classes = z.shape
-    if rows and (label.min() < 0 or label.max() >= classes):
-        raise ValueError("label out of range")
+    label = _valid_labels(label, classes)
     target = np.zeros_like(z)
     target[np.arange(rows), label] = 1 if weight is None else weight[label]
     divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
@@ -146,6 +145,14 @@ def count_correct_binary(y, target, count):
     count[0] += np.count_nonzero((y > 0) == (target > 0.5))
 
 
+def _valid_labels(label, classes):
+    """Return a copy of the labels, which no other thread can change after this check."""
+    label = label.copy()
+    if label.size and (label.min() < 0 or label.max() >= classes):
+        raise ValueError("label out of range")
+    return label
+
+
 def _log_softmax(z):
     shifted = z - z.max(axis=1, keepdims=True) if z.size else z
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
@@ -192,9 +199,34 @@ def squared_error(y, target, reduction, losses, loss, dy):
     _reduce(losses, float(y.size), reduction, loss, dy)
 
 
-def _reduce(losses, divisor, reduction, loss, gradient):
+def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
+    """losses_m *= s_m,  loss = sum_m losses_m / D,  dz_m *= s_m / D.
+
+    sample_weight s (M,), losses (M, ...) and dz (M, ...) or None, as a loss kernel with reduction "sum" wrote
+    them; both are updated in place -> loss (1,) float64.
+    D is 1 for the sum, sum_m s_m for the batch mean, and for the mean sum_m s_m times the number of losses of
+    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given.
+    Raises ValueError for a label outside [0, C), before anything is written.
+    """
+    rows = len(sample_weight)
+    if label is not None and rows and (label.min() < 0 or label.max() >= len(weight)):
+        raise ValueError("label out of range")
+    total = sample_weight if label is None or reduction != 2 else sample_weight * weight[label]
+    divisor = total.sum(dtype=np.float64)
+    per_row = losses.size // rows if rows else 1
+    for array in (losses, dz):
+        if array is not None:
+            array *= sample_weight.reshape(-1, *(1,) * (array.ndim - 1))
+    _reduce(losses, float(divisor * per_row), reduction, loss, dz, float(divisor))
+
+
+def _reduce(losses, divisor, reduction, loss, gradient, rows=None):
+    """Reduce the losses and the gradient; `divisor` is that of the mean, `rows` that of the batch mean."""
     loss[0] = losses.sum(dtype=np.float64)
-    if reduction == 2:
-        loss[0] = loss[0] / divisor if divisor else np.nan
-        if gradient is not None:
-            gradient *= 1 / divisor if divisor else np.nan
+    if reduction < 2:
+        return
+    if reduction == 3:
+        divisor = len(losses) if rows is None else rows
+    loss[0] = loss[0] / divisor if divisor else np.nan
+    if gradient is not None:
+        gradient *= 1 / divisor if divisor else np.nan

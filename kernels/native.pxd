@@ -39,8 +39,17 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
     ctypedef struct DiceSizes:
         int64_t M, S, C
 
+    ctypedef struct GatherSizes:
+        int64_t M, D, rows
+
+    ctypedef struct WeighSizes:
+        int64_t M, L, D
+
     ctypedef struct ImageSizes:
         int64_t M, H, W, C
+
+    ctypedef struct WarpSizes:
+        int64_t M, H, W, C, images
 
     ctypedef struct IndexCheck:
         int64_t count, limit

@@ -128,18 +128,22 @@ cdef class Plan:
             self.inputs.append((cnp.PyArray_TYPE(array), (<object> array).shape))
             self.plan.add_input(array.data)
 
-    def step(self, x, y):
-        """Run one step on the mini-batch x, y and return the loss.
+    def step(self, *batch):
+        """Run one step on the arrays of a mini-batch and return the loss.
 
         Returns None, without running anything, unless the arrays have the dtype, shape and layout of the
         recorded ones. Raises `CheckFailedError`, or the exception of a callback before the first update; then
         nothing has changed. Raises MemoryError, or the exception of a later callback, in mid-step.
         """
         cdef double loss
-        if not (self._fits(0, x) and self._fits(1, y)):
+        cdef Py_ssize_t index
+        if len(batch) != len(self.inputs):
             return None
-        self.plan.bind(0, (<cnp.ndarray> x).data, 0)
-        self.plan.bind(1, (<cnp.ndarray> y).data, 0)
+        for index in range(len(batch)):
+            if not self._fits(index, batch[index]):
+                return None
+        for index in range(len(batch)):
+            self.plan.bind(index, (<cnp.ndarray> batch[index]).data, 0)
         self._run(1, &loss, 1.0, NULL, NULL)
         if self.error is not None:
             raise self.error

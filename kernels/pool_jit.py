@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fastnn.kernels.jit.indices import load_once
 from fastnn.kernels.jit.numba_cache import jit, kernel
 
 TAPS = (np.int32, np.int64)
@@ -24,7 +25,7 @@ def max_pool_forward(x, window, stride, padding, y, taps):
                     for s in range(max(0, -left), min(window[1], x.shape[2] - left)):
                         pixel = x[n, top + r, left + s]
                         for c in range(len(pixel)):
-                            if winner[c] < 0 or (not pixel[c] <= best[c] and best[c] == best[c]):
+                            if winner[c] < 0 or pixel[c] > best[c] or pixel[c] != pixel[c]:
                                 best[c] = pixel[c]
                                 winner[c] = r * window[1] + s
                 for c in range(len(winner)):
@@ -41,7 +42,7 @@ def max_pool_dx(dy, taps, window, stride, padding, dx):
         for p in range(dy.shape[1]):
             for q in range(dy.shape[2]):
                 for c in range(dy.shape[3]):
-                    tap = taps[n, p, q, c]
+                    tap = load_once(taps[n, p, q], c)
                     h = p * stride[0] - padding[0] + tap // window[1]
                     w = q * stride[1] - padding[1] + tap % window[1]
                     inside = 0 <= h < dx.shape[1] and 0 <= w < dx.shape[2]

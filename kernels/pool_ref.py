@@ -15,14 +15,14 @@ def max_pool_forward(x, window, stride, padding, y, taps):
     """y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c];  taps = r S + s of the maximum.
 
     x (N, H, W, C) -> y (N, P, Q, C); taps (N, P, Q, C), int32 for float32 and int64 for float64.
-    The first of several equal maxima wins. A NaN wins over every number, the first NaN over later ones.
+    The first of several equal maxima wins. A NaN wins over every number and over earlier NaNs, as in PyTorch.
     Taps outside of the image do not take part; a window that lies outside entirely gives -inf and tap 0.
     """
     y[...] = -np.inf
     taps[...] = -1  # no maximum yet
     for tap, outputs, inputs in _window_views(x.shape, window, stride, padding, y.shape):
         best, pixels = y[outputs], x[inputs]
-        wins = (~(pixels <= best) & (best == best)) | (taps[outputs] < 0)
+        wins = (pixels > best) | np.isnan(pixels) | (taps[outputs] < 0)
         y[outputs] = np.where(wins, pixels, best)
         taps[outputs] = np.where(wins, tap, taps[outputs])
     taps[taps < 0] = 0

@@ -29,6 +29,7 @@ ALONE = (
     "plan/test_ctrl_c.py",
     "plan/test_memory.py",
     "plan/test_threads.py",
+    "training/test_fork.py",
     "training/test_resume.py",
     "test_structure.py",
 )

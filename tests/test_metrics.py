@@ -9,6 +9,12 @@ from sklearn import metrics as theirs
 import fastnn as fn
 from fastnn import metrics
 
+PAIRS = (
+    (metrics.precision, theirs.precision_score),
+    (metrics.recall, theirs.recall_score),
+    (metrics.f1, theirs.f1_score),
+)
+
 
 def random_cases(count=60):
     rng = np.random.default_rng(0)
@@ -21,14 +27,9 @@ def random_cases(count=60):
 @pytest.mark.parametrize("average", ["macro", "micro", "weighted"])
 def test_precision_recall_and_f1_equal_scikit_learn(average, zero_division):
     """Few samples, many classes: some classes are never predicted, never a target, or neither."""
-    pairs = (
-        (metrics.precision, theirs.precision_score),
-        (metrics.recall, theirs.recall_score),
-        (metrics.f1, theirs.f1_score),
-    )
     for outputs, labels in random_cases():
         predicted = outputs.argmax(axis=1)
-        for ours, other in pairs:
+        for ours, other in PAIRS:
             wanted = other(labels, predicted, average=average, zero_division=zero_division)
             for given in (outputs, predicted):
                 got = ours(given, labels, average=average, zero_division=zero_division)
@@ -54,6 +55,88 @@ def test_accuracy_and_confusion_equal_scikit_learn():
             table = metrics.confusion(outputs, targets)
             wanted = theirs.confusion_matrix(labels, predicted, labels=np.arange(classes))
             assert np.array_equal(table, wanted)
+
+
+@pytest.mark.parametrize("zero_division", [0.0, 1.0])
+@pytest.mark.parametrize("average", ["macro", "micro", "weighted", "none"])
+def test_scores_of_several_labels_equal_scikit_learn(average, zero_division):
+    rng = np.random.default_rng(1)
+    for _ in range(60):
+        shape = int(rng.integers(1, 20)), int(rng.integers(3, 6))
+        logits, targets = rng.standard_normal(shape), (rng.random(shape) < rng.random()).astype(int)
+        targets[0, 1:] = 1  # not all rows are one-hot
+        if rng.random() < 0.5:  # a label that is never true and never predicted
+            targets[:, 0], logits[:, 0] = 0, -1
+        for ours, other in PAIRS:
+            wanted = other(
+                targets,
+                (logits > 0).astype(int),
+                average=None if average == "none" else average,
+                zero_division=zero_division,
+            )
+            for outputs in (logits, (logits > 0).astype(int), logits > 0):
+                got = ours(outputs, targets.astype(np.float32), average=average, zero_division=zero_division)
+                assert got == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("zero_division", [0.0, 1.0])
+@pytest.mark.parametrize("average", [None, "binary", "macro", "micro", "weighted"])
+def test_scores_of_one_output_equal_scikit_learn(average, zero_division):
+    rng = np.random.default_rng(2)
+    for _ in range(60):
+        logits = rng.standard_normal((int(rng.integers(1, 12)), 1))
+        labels = rng.integers(0, 2, len(logits))
+        predicted = (logits[:, 0] > 0).astype(int)
+        for ours, other in PAIRS:
+            wanted = other(labels, predicted, average=average or "binary", zero_division=zero_division)
+            for targets in (labels, labels[:, None].astype(np.float32), labels.astype(bool)):
+                got = ours(logits, targets, average=average, zero_division=zero_division)
+                assert got == pytest.approx(wanted, abs=1e-12)
+        assert metrics.accuracy(logits, labels) == theirs.accuracy_score(labels, predicted)
+        assert np.array_equal(
+            metrics.confusion(logits, labels), theirs.confusion_matrix(labels, predicted, labels=[0, 1])
+        )
+
+
+def test_scores_of_a_binary_model_in_evaluate():
+    x = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
+    labels = (x[:, 0] + 0.3 * x[:, 1] > 0).astype(int)
+    one, three = fn.Linear(3, 1), fn.Linear(3, 3)
+    values = fn.evaluate(one, (x, labels), loss="binary_cross_entropy", metrics=[metrics.f1])
+    assert values["f1"] == pytest.approx(theirs.f1_score(labels, one.predict(x)[:, 0] > 0))
+    several = (x > 0).astype(int)
+    values = fn.evaluate(three, (x, several), loss="binary_cross_entropy", metrics=[metrics.f1])
+    assert values["f1"] == pytest.approx(theirs.f1_score(several, three.predict(x) > 0, average="macro"))
+
+
+def test_probabilities_in_the_place_of_logits_warn():
+    with pytest.warns(UserWarning, match=r"look like probabilities, .* pass \(outputs > 0.5\).astype\(int\)"):
+        metrics.f1(np.linspace(0, 1, 10)[:, None], np.arange(10) % 2)
+
+
+SEVERAL = [[1, 1, 0], [0, 1, 1]]
+LOGITS = [[5, -5, -5], [-5, 5, -5]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: metrics.accuracy(LOGITS, SEVERAL), r"several labels .* ambiguous: use fn.metrics.f1"),
+        (lambda: metrics.confusion(LOGITS, SEVERAL), "have no confusion matrix: use fn.metrics.precision"),
+        (lambda: metrics.report(LOGITS, SEVERAL), "have no confusion matrix"),
+        (lambda: metrics.top_k(1)(LOGITS, SEVERAL), "must be one-hot, or probabilities"),
+        (lambda: metrics.f1(LOGITS, [[255, 0, 0], [0, 255, 0]]), "must be one-hot, or probabilities"),
+        (lambda: metrics.f1(LOGITS, [[-1, 2, 0], [0, 1, 0]]), "must be one-hot, or probabilities"),
+        (lambda: metrics.f1([0, 1], SEVERAL), r"must have the shape of the targets, \(2, 3\)"),
+        (lambda: metrics.f1(LOGITS, [[1, 0], [0, 1]]), r"3 outputs per sample for targets of shape \(2, 2\)"),
+        (lambda: metrics.f1([[1.0], [2.0]], [0, 2]), r"one output decides between 0 and 1, .* from 0 to 2"),
+        (lambda: metrics.f1([[1.0], [2.0]], [[0, 1], [1, 0]]), r"shape \(N,\) or \(N, 1\), got \(2, 2\)"),
+        (lambda: metrics.f1(LOGITS, SEVERAL, average="binary"), 'average="binary" needs the classes 0 and 1'),
+    ],
+)
+def test_targets_of_another_kind_are_rejected(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_top_k_equals_scikit_learn():

@@ -16,9 +16,10 @@ PACKAGE = ROOT / "fastnn"
 
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
-    {"kernels"},
-    {"_schema", "_validation", "_threadpools", "files", "rng", "tables"},
-    {"config", "gather", "recording"},
+    {"kernels", "_foreign_names"},
+    {"_arrays", "_attributes", "_schema", "_threadpools", "files", "rng", "tables"},
+    {"_validation"},
+    {"config", "feeding", "gather", "recording"},
     {"prediction"},
     {"param"},
     {"init"},

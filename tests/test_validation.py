@@ -77,7 +77,7 @@ BAD_DATA = {
         "x has 8 samples, but y has 7 targets: pass one target per sample",
     ),
     "no labels": (X, Y[:0], ValueError, "x has 8 samples, but y has 0 targets"),
-    "one label": (X, 1, ValueError, "x has 8 samples, but y has a single target"),
+    "one label": (X, 1, ValueError, r"y is a single target, but x has 8 samples: pass x\[None\], y\[None\]"),
     "label too large": (X, Y + 2, ValueError, r"labels must lie in 0..2 .*, but there is a label 4$"),
     "labels from 1": (X, Y + 1, ValueError, "there is a label 3: are the labels counted from 1?"),
     "negative label": (X, Y - 1, ValueError, "there is a label -1$"),
@@ -280,7 +280,12 @@ def test_nonfinite_data_raise_and_change_nothing(entry_point, options, value, tr
         "step": lambda: trainer.step(with_nonfinite_element(value), Y),
         "target": lambda: trainer.step(X, rows),
     }
-    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=r"1 values? of the data"):
+    message = (
+        f"1 value of {'y' if entry_point == 'target' else 'x'} is NaN or inf, {value} in row 5, column 2"
+    )
+    if entry_point == "validation":
+        message = f"^validation data: {message}"
+    with unchanged(model, optimizer), pytest.raises(fn.NonFiniteError, match=message):
         calls[entry_point]()
 
 
@@ -294,7 +299,7 @@ def test_nonfinite_data_stop_and_change_nothing(value, trained, unchanged):
         history = fn.fit(
             model, (with_nonfinite_element(value), Y), optimizer=optimizer, seed=9, on_nonfinite="stop"
         )
-    assert "1 value of the data is NaN or inf" in history.stopped
+    assert f"1 value of x is NaN or inf, {value} in row 5, column 2; repair" in history.stopped
     assert history == {}
 
 

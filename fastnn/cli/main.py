@@ -21,7 +21,7 @@ from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
-from fastnn.training.trainer import NonFiniteError
+from fastnn.training.finite import NonFiniteError
 
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 

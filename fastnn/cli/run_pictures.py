@@ -17,6 +17,7 @@ from fastnn.cli.settings import DATASETS, Settings, optimizer_from
 from fastnn.history import History
 from fastnn.layers import Conv2d, Linear, MaxPool2d, Sequential
 from fastnn.nets.features import features
+from fastnn.studies.study import label_of
 from fastnn.weights import load
 
 Part = tuple[Array, Array]
@@ -53,7 +54,8 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     """Draw the curve `name` of several runs into the picture `out` and return its path.
 
     Runs that differ only in the seed (or in the number of threads) form one line, their mean, in a band of
-    one standard deviation. The label of a line lists the settings in which the lines differ.
+    one standard deviation. The label of a line has the settings that tell the lines apart; the remaining
+    differences are listed below.
 
     Raises FileNotFoundError if a folder has no run, and ValueError if a run does not have the curve.
     """
@@ -66,13 +68,28 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     distinct = [settings for settings, _ in groups.values()]
     names = dict.fromkeys(key for settings in distinct for key in settings)
     differing = [name for name in names if any(s.get(name) != distinct[0].get(name) for s in distinct)]
-    lines = {_label(settings, differing): histories for settings, histories in groups.values()}
-    return viz.save_bands(lines, out, name=name, log=log)
+    chosen = _distinguishing(distinct, differing)
+    lines = {_label(settings, chosen): histories for settings, histories in groups.values()}
+    others = [name for name in differing if name not in chosen]
+    note = f"The runs also differ in {', '.join(others)}." if others else ""
+    return viz.save_bands(lines, out, name=name, log=log, note=note)
+
+
+def _distinguishing(groups: Sequence[dict[str, Any]], differing: Sequence[str]) -> list[str]:
+    """Choose few settings that tell the groups apart: labels with all of them would fill the picture."""
+    chosen: list[str] = []
+
+    def labels(names: Sequence[str]) -> int:
+        return len({_label(settings, names) for settings in groups})
+
+    while labels(chosen) < len(groups):
+        chosen.append(max(differing, key=lambda name: labels([*chosen, name])))
+    return [name for name in differing if name in chosen]
 
 
 def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
     """Label of a line, such as "optimizer.lr 0.1, epochs 5"."""
-    return ", ".join(f"{name} {settings[name]}" for name in names if name in settings) or settings["dataset"]
+    return label_of({name: settings[name] for name in names if name in settings}) or settings["dataset"]
 
 
 def _flattened(settings: dict[str, Any]) -> dict[str, Any]:

@@ -42,10 +42,10 @@ from fastnn.nets import mlp, mnist_cnn
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
 from fastnn.training.evaluation import evaluate
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.options import option_values
 from fastnn.training.resume import Checkpoint
-from fastnn.training.trainer import NonFiniteError
 from fastnn.weights import save
 
 CONFIG, HISTORY, WEIGHTS = "config.json", "history.json", "weights.safetensors"
@@ -152,12 +152,14 @@ def train(
                 **arguments,
                 history=history,
                 callbacks=[stopwatch],
+                progress="bar",  # `PrintedHistory` prints the lines
                 checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
             )
             seconds = stopwatch.seconds
             if ema is not None:
                 ema.copy_to(model)
             test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
+            history.record({f"test_{name}": value for name, value in test.items()})
         except (KeyboardInterrupt, NonFiniteError) as reason:
             history.stopped = str(reason) or "interrupted"
             print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")

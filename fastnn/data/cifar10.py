@@ -8,12 +8,13 @@ from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.folders import default_folder
-from fastnn.data.idx import READ_ERRORS, open_unpacked
+from fastnn.data.unpacking import read_unpacked
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 SIDE, CHANNELS = 32, 3
 RECORD = 1 + CHANNELS * SIDE * SIDE  # a label, then the red, the green and the blue pixels
+LIMIT = 60_000 * RECORD  # bytes: the whole data set in one file
 
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
@@ -25,7 +26,8 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
         folder: Folder with the files, or with a folder cifar-10-batches-bin that has them. Default:
             $FASTNN_DATA/cifar10, or else fastnn/cifar10 in the user's cache folder. The training set is made
             from all files `data_batch_*.bin`, in the order of their names, the test set from
-            `test_batch*.bin`; the files may be compressed with gzip.
+            `test_batch*.bin`; the files may be compressed with gzip. The Python version of the data set is
+            not read, because a pickle can run code.
 
     Returns:
         ((x_train, y_train), (x_test, y_test)): images x, uint8 (N, 32, 32, 3), and labels y, int64 (N,),
@@ -34,7 +36,7 @@ def cifar10(folder: str | os.PathLike[str] | None = None) -> tuple[Part, Part]:
 
     Raises:
         DatasetNotFoundError: If files are missing.
-        DatasetError: If a file is damaged.
+        DatasetError: If a file is damaged, or has more than 60,000 images.
     """
     source = default_folder("cifar10") if folder is None else Path(folder)
     return _load(source, "data_batch_*.bin"), _load(source, "test_batch*.bin")
@@ -62,11 +64,7 @@ def _load(folder: Path, pattern: str) -> Part:
 
 def _read(path: Path) -> Part:
     """Read the images and labels of one file. Raises DatasetError if the file is damaged."""
-    try:
-        with open_unpacked(path) as stream:
-            content = np.frombuffer(stream.read(), np.uint8)
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path}: {error}") from error
+    content = np.frombuffer(read_unpacked(path, LIMIT), np.uint8)
     if content.size == 0 or content.size % RECORD:
         raise DatasetError(
             f"{path}: the size must be a positive multiple of {RECORD} bytes, not {content.size} bytes"

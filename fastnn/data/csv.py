@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+from types import EllipsisType
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from fastnn.data.csv_header import (
+    DELIMITERS,
+    FirstLine,
+    first_line,
+    label_column,
+    number_of,
+    warn_of_guesses,
+)
 from fastnn.data.errors import DatasetError
-from fastnn.data.idx import read_unpacked
+from fastnn.data.unpacking import read_unpacked
 
 PIECE = 1 << 24  # bytes to parse between two updates of the progress bar, when Ctrl-C takes effect
-DELIMITERS = (",", ";", "\t")
+
+# Bytes that Python parses after a cell that the kernel cannot: a call per cell would take minutes.
+BLOCK = 1 << 12
+
+# float64 holds all integers up to here; larger labels would be rounded.
+LARGEST_LABEL = 2.0**53
 
 Table = tuple[NDArray[Any], NDArray[np.int64] | None]
 
@@ -21,22 +36,26 @@ Table = tuple[NDArray[Any], NDArray[np.int64] | None]
 def read_csv(
     path: str | os.PathLike[str],
     *,
-    label: int | str | None = 0,
+    label: int | str | EllipsisType | None = ...,
     dtype: DTypeLike | None = None,
     delimiter: str | None = None,
+    header: bool | None = None,
 ) -> Table:
     """Read a CSV file of numbers.
 
-    The first line is a header unless all its cells are numbers. Blank lines, spaces and quotes around a
-    number, and "\\r\\n" are ignored. A progress bar is shown for large files.
+    Blank lines, spaces and quotes around a number, and "\\r\\n" are ignored. A progress bar is shown for
+    large files.
 
     Args:
-        path: The file, plain or compressed with gzip (detected by content).
+        path: The file, plain or compressed with gzip (detected by content). A gzip file may unpack to 64 MiB
+            or to 200 times its size, whichever is more.
         label: Column of the labels: an index from 0 (negative: from the end), or a name in the header. None:
-            the file has no labels.
+            the file has no labels. Default: column 0, with a warning if the other columns have floats.
         dtype: uint8 (for integers from 0 to 255), float32 or float64. Default: uint8 if all cells fit, else
             float32.
         delimiter: A comma, a semicolon or a tab. Default: the one that is most frequent in the first line.
+        header: Whether the first line has the names of the columns. Default: it has if no cell is a number,
+            or if the cells are the numbers 0, 1, 2, ... that pandas writes as names.
 
     Returns:
         (x, y): the values x (N, columns) without the labels, and the labels y, int64 (N,), or None.
@@ -44,9 +63,10 @@ def read_csv(
     Raises:
         DatasetNotFoundError: If there is no such file.
         DatasetError: If a cell is not a number or does not fit the dtype (the message has its line and
-            column), if lines differ in their number of cells, or if the file has no numbers.
+            column), if lines differ in their number of cells, if the file has no numbers or more than 2^20
+            columns, if only some cells of the first line are numbers, or if labels are not integers.
         ValueError: If `label`, `dtype` or `delimiter` is invalid.
-        TypeError: If `label` is neither an integer nor a name nor None.
+        TypeError: If `label` is neither an integer nor a name nor None, or `header` not a bool or None.
     """
     file = Path(path)
     chosen = None if dtype is None else np.dtype(dtype)
@@ -54,19 +74,27 @@ def read_csv(
         raise ValueError(f"dtype must be uint8, float32 or float64, not {chosen}")
     if delimiter is not None and delimiter not in DELIMITERS:
         raise ValueError(f"delimiter must be one of {', '.join(map(repr, DELIMITERS))}, not {delimiter!r}")
-    text = _bytes_of(file)
-    first = _first_line(file, text)
-    separator = delimiter or max(DELIMITERS, key=first.count)
-    names = [name.strip().strip('"') for name in first.split(separator)]
-    has_header = not all(map(_is_number, names))
-    column = _label_column(file, label, names, has_header)
-    reader = _Reader(file, text, separator, column, len(names), has_header)
+    if not (header is None or isinstance(header, bool)):
+        raise TypeError(f"header must be True, False or None, not {header!r}")
+    text, start = _text_of(file)
+    end = _next_line(text, start)
+    line = text[start:end]
+    if b"\0" in line:
+        raise DatasetError(f"{file}: not a CSV file: the first line has zero bytes")
+    number = 1 + text.count(b"\n", 0, start)
+    first = first_line(file, line.decode("utf-8", "replace").rstrip("\r\n"), number, delimiter, header)
+    reader = _Reader(first, text, end if first.is_header else start, label_column(first, label))
+    if isinstance(label, EllipsisType):
+        reader.check_default_label()
     if chosen is not None:
-        return reader.read(chosen)
-    try:
-        return reader.read(np.dtype(np.uint8))
-    except _NotUint8Error:
-        return reader.read(np.dtype(np.float32))
+        table = reader.read(chosen)
+    else:
+        try:
+            table = reader.read(np.dtype(np.uint8))
+        except _NotUint8Error:
+            table = reader.read(np.dtype(np.float32))
+    warn_of_guesses(first, label, floats=table[0].dtype.kind == "f")
+    return table
 
 
 class _NotUint8Error(DatasetError):
@@ -74,13 +102,24 @@ class _NotUint8Error(DatasetError):
 
 
 class _Reader:
-    """Reads the content `text` of a file with `columns` columns; `label` is the label's column or -1."""
+    """Reads the content `text` of a file from byte `start` on; `label` is the label's column or -1."""
 
-    def __init__(
-        self, file: Path, text: NDArray[np.uint8], delimiter: str, label: int, columns: int, has_header: bool
-    ) -> None:
-        self.file, self.text, self.delimiter, self.label, self.columns = file, text, delimiter, label, columns
-        self.start = _next_line(text, 0) if has_header else 0
+    def __init__(self, first: FirstLine, text: bytearray, start: int, label: int) -> None:
+        self.first, self.text, self.start, self.label = first, text, start, label
+        self.file, self.columns = first.file, len(first.cells)
+        self.delimiter = first.delimiter.encode()
+        # A cell in quotes: from one delimiter, or the start, to the next, or the end.
+        self.quoted = re.compile(rb'(?<![^%b])"([^"%b]*)"\r?(?=%b|$)' % (3 * (self.delimiter,)))
+
+    def check_default_label(self) -> None:
+        """Raise DatasetError if the label in the first row is written as a float, such as 1.0 or 1e0."""
+        row = self.text[self.start : self.start + BLOCK].lstrip(b"\r\n ")
+        cell = row.partition(b"\n")[0].partition(self.delimiter)[0].decode("utf-8", "replace").strip()
+        if number_of(cell) is not None and not cell.strip('"+- ').isdecimal():
+            raise DatasetError(
+                f"{self.file}: labels must be integers, but row 1 of the data has {cell} in column 1: pass "
+                "label=0 if these are labels, or another column, or label=None if there are no labels"
+            )
 
     def read(self, dtype: np.dtype[Any]) -> Table:
         """Read all rows. Raises DatasetError as `read_csv`."""
@@ -88,10 +127,11 @@ class _Reader:
 
         from fastnn.kernels.jit.csv_cells import DONE, OTHER, SHORT, parse
 
-        rows = 1 + sum(
-            int(np.count_nonzero(self.text[at : at + PIECE] == ord("\n")))
-            for at in range(self.start, len(self.text), PIECE)
-        )
+        # Rows cannot be more than the lines, nor than the rows of single digits that the text has room for,
+        # which matters if there are many columns and many blank lines.
+        size = len(self.text) - self.start
+        rows = 1 + min(self.text.count(b"\n", self.start), size // (2 * self.columns))
+        text = np.frombuffer(self.text, np.uint8)
         integers = dtype == np.uint8
         table = np.empty((rows, self.columns - (self.label >= 0)), dtype)
         labels = np.empty(rows)
@@ -108,133 +148,135 @@ class _Reader:
         with bar:
             while state[0] < len(self.text):
                 end = min(int(state[0]) + PIECE, len(self.text))
-                before = state.copy()
-                reason = parse(
-                    self.text, end, ord(self.delimiter), self.label, integers, table, labels, state
-                )
+                before = int(state[0])
+                reason = parse(text, end, ord(self.delimiter), self.label, integers, table, labels, state)
                 if reason == OTHER:
-                    self._read_cell(integers, table, labels, state)
+                    self._read_lines(table, labels, state)
                 elif reason != DONE:
-                    raise self._wrong_length(state, short=reason == SHORT)
-                bar.update(int(state[0] - before[0]))
-                if (state == before).all():
-                    break
+                    position, _, column = map(int, state)
+                    short = reason == SHORT
+                    raise self._wrong_length(self._line(position - short), column, short=short)
+                bar.update(int(state[0]) - before)
         found = int(state[1])
         if found == 0:
             raise DatasetError(f"{self.file}: the file has no line of numbers")
         x = table[:found]
         return x, None if self.label < 0 else self._as_labels(labels[:found])
 
-    def _read_cell(
-        self, integers: bool, table: NDArray[Any], labels: NDArray[np.float64], state: NDArray[np.int64]
-    ) -> None:
-        """Read one cell with `float`, because the kernel could not, and advance `state` to the next cell.
+    def _read_lines(self, table: NDArray[Any], labels: NDArray[np.float64], state: NDArray[np.int64]) -> None:
+        """Read the line at `state` and the next lines up to `BLOCK` bytes with `float`, and advance `state`.
 
-        Raises DatasetError if the cell is not a number, or if `integers` and it is not an integer up to 255.
+        Raises DatasetError if a cell is not a number or does not fit the table, or if a line has a wrong
+        number of cells.
         """
-        position, row, column = map(int, state)
-        line_end = _next_line(self.text, position)
-        line = bytes(self.text[position:line_end]).decode("utf-8", "replace").rstrip("\r\n")
-        cell, delimiter, _ = line.partition(self.delimiter)
-        if column >= self.columns:
-            raise self._wrong_length(state, short=False)
-        number = _number_of(cell)
-        is_label = column == self.label
-        where = f"{self.file}, line {self._line(position)}, column {column + 1}"
-        if number is None:
-            problem = f"{cell.strip()!r} is not a number" if cell.strip() else "the cell is empty"
-            raise DatasetError(f"{where}: {problem}")
-        if integers and not is_label and not (number.is_integer() and 0 <= number <= 255):
-            raise _NotUint8Error(f"{where}: {cell.strip()!r} is not an integer from 0 to 255")
-        if is_label:
-            labels[row] = number
-        else:
-            table[row, column - (0 <= self.label < column)] = number
-        if delimiter:
-            if column + 1 == self.columns:
-                raise self._wrong_length(state, short=False)
-            state[:] = position + len(cell.encode()) + len(delimiter), row, column + 1
-        elif column + 1 < self.columns:
-            raise self._wrong_length(np.array([position, row, column + 1]), short=True)
-        else:
-            state[:] = line_end, row + 1, 0
+        position, row, _ = map(int, state)
+        start = max(self.start, self.text.rfind(b"\n", 0, position) + 1)
+        end = _next_line(self.text, min(position + BLOCK, len(self.text) - 1))
+        blanks = b" \r" if self.delimiter == b"\t" else b" \r\t"
+        lines = {at: line for at, line in enumerate(self.text[start:end].split(b"\n")) if line.strip(blanks)}
+        values = self._values(list(lines.values()))
+        if values is None:
+            values = np.array([self._row(start, at, line) for at, line in lines.items()])
+        is_feature = np.arange(self.columns) != self.label
+        bad, problem = _misfits(values, table.dtype)
+        if bad[:, is_feature].any():
+            nth, column = np.argwhere(bad & is_feature)[0]
+            at, line = list(lines.items())[nth]
+            cell = _shown(line.split(self.delimiter)[column])
+            error = _NotUint8Error if table.dtype == np.uint8 else DatasetError
+            raise error(f"{self._where(self._line(start) + at, column)}: {cell} {problem}")
+        table[row : row + len(values)] = values[:, is_feature]
+        if self.label >= 0:
+            labels[row : row + len(values)] = values[:, self.label]
+        state[:] = end, row + len(values), 0
 
-    def _wrong_length(self, state: NDArray[np.int64], *, short: bool) -> DatasetError:
-        """Make the error for a line with too few cells (`short`) or too many."""
-        position, _, column = map(int, state)
-        line = self._line(position - 1 if short and position == len(self.text) else max(position - short, 0))
-        cells = f"{column} cells" if short else f"more than {self.columns} cells"
-        return DatasetError(f"{self.file}, line {line} has {cells}, but the first line has {self.columns}")
+    def _values(self, lines: list[bytearray]) -> NDArray[np.float64] | None:
+        """Convert lines to rows of numbers; None if a line or a cell needs a closer look."""
+        if any(line.count(self.delimiter) != self.columns - 1 or b"_" in line for line in lines):
+            return None
+        cells = self.quoted.sub(rb"\1", self.delimiter.join(lines)).split(self.delimiter)
+        try:
+            return np.array(list(map(float, cells))).reshape(len(lines), self.columns)
+        except ValueError:
+            return None
+
+    def _row(self, start: int, at: int, line: bytearray) -> list[float]:
+        """Convert a line, number `at` from the byte `start` on, to numbers.
+
+        Raises DatasetError if a cell is not a number, or if the line has a wrong number of cells.
+        """
+        cells = line.split(self.delimiter, self.columns)  # at most one too many
+        if len(cells) != self.columns:
+            raise self._wrong_length(self._line(start) + at, len(cells), short=len(cells) < self.columns)
+        row = []
+        for column, cell in enumerate(cells):
+            text = cell.decode("utf-8", "replace").strip()
+            value = number_of(text)
+            if value is None:
+                problem = f"{_shown(cell)} is not a number" if text else "the cell is empty"
+                hint = ": number the names with np.unique(names, return_inverse=True)"
+                raise DatasetError(
+                    f"{self._where(self._line(start) + at, column)}: {problem}{hint * text[:1].isalpha()}"
+                )
+            row.append(value)
+        return row
+
+    def _where(self, line: int, column: int) -> str:
+        """Describe a cell by its line, from 1, and its column, with the column's name."""
+        name = f" ({self.first.cells[column]!r})" if self.first.is_header else ""
+        return f"{self.file}, line {line}, column {column + 1}{name}"
+
+    def _wrong_length(self, line: int, cells: int, *, short: bool) -> DatasetError:
+        """Make the error for a line that has too few cells (`short`) or too many."""
+        found = f"{cells} cells" if short else f"more than {self.columns} cells"
+        return DatasetError(f"{self.file}, line {line} has {found}, but the first line has {self.columns}")
 
     def _line(self, position: int) -> int:
         """Return the number, from 1, of the line that has the byte at `position`."""
-        return 1 + int(np.count_nonzero(self.text[:position] == ord("\n")))
+        return 1 + self.text.count(b"\n", 0, position)
 
     def _as_labels(self, labels: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Convert labels to int64. Raises DatasetError if one is not an integer."""
-        bad = np.flatnonzero((labels != np.floor(labels)) | ~np.isfinite(labels))
+        """Convert labels to int64. Raises DatasetError if one is not an integer or too large."""
+        bad = np.flatnonzero((labels != np.floor(labels)) | ~(np.abs(labels) <= LARGEST_LABEL))
         if len(bad):
             raise DatasetError(
-                f"{self.file}: labels must be integers, but row {bad[0] + 1} of the data has "
+                f"{self.file}: labels must be integers up to 2^53, but row {bad[0] + 1} of the data has "
                 f"{labels[bad[0]]:g} in column {self.label + 1}: pass label=, the column of the labels, or "
                 "label=None if there are no labels"
             )
         return labels.astype(np.int64)
 
 
-def _bytes_of(file: Path) -> NDArray[np.uint8]:
-    """Read all bytes of the file, decompressed, without the byte order mark that spreadsheets write."""
-    return np.frombuffer(read_unpacked(file).removeprefix(b"\xef\xbb\xbf"), np.uint8)
+def _text_of(file: Path) -> tuple[bytearray, int]:
+    """Return all bytes of the file, decompressed, and the start of the first line that is not blank.
+
+    Raises DatasetError if all lines are blank.
+    """
+    content = read_unpacked(file)
+    if b"\n" not in content:  # the line ends of old Macs
+        content = content.replace(b"\r", b"\n")
+    mark = len(b"\xef\xbb\xbf") if content.startswith(b"\xef\xbb\xbf") else 0  # that spreadsheets write
+    start = len(content) - len(content[mark:].lstrip(b"\r\n "))
+    if start == len(content):
+        raise DatasetError(f"{file}: the file is empty" if not content else f"{file}: all lines are blank")
+    return content, start
 
 
-def _next_line(text: NDArray[np.uint8], position: int) -> int:
+def _next_line(text: bytearray, position: int) -> int:
     """Return the start of the line after the one at `position`."""
-    while position < len(text):
-        ends = np.flatnonzero(text[position : position + PIECE] == ord("\n"))
-        if len(ends):
-            return position + int(ends[0]) + 1
-        position += PIECE
-    return len(text)
+    return text.find(b"\n", position) + 1 or len(text)
 
 
-def _first_line(file: Path, text: NDArray[np.uint8]) -> str:
-    """Return the first line. Raises DatasetError if it is blank or has zero bytes."""
-    line = bytes(text[: _next_line(text, 0)])
-    if not line.strip():
-        raise DatasetError(f"{file}: the first line is empty" if len(text) else f"{file}: the file is empty")
-    if b"\0" in line:
-        raise DatasetError(f"{file}: not a CSV file: the first line has zero bytes")
-    return line.decode("utf-8", "replace").rstrip("\r\n")
+def _misfits(values: NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[NDArray[np.bool_], str]:
+    """Return which values do not fit the dtype, and why."""
+    if dtype == np.uint8:
+        bad = (values < 0) | ~(values <= 255) | (values != np.floor(values))
+        return bad, "is not an integer from 0 to 255"
+    bad = (np.abs(values) > np.finfo(dtype).max) & np.isfinite(values)
+    return bad, f"is too large for {dtype}: pass dtype=np.float64"
 
 
-def _label_column(file: Path, label: int | str | None, names: list[str], has_header: bool) -> int:
-    """Return the index of the labels' column, or -1 for None. Raises ValueError or TypeError."""
-    if label is None:
-        return -1
-    if isinstance(label, str):
-        if not has_header:
-            raise ValueError(f"{file} has no header with a column {label!r}: pass the index of the column")
-        if label not in names:
-            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
-            raise ValueError(f"{file} has no column {label!r}: the columns are {shown}")
-        return names.index(label)
-    if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
-        raise TypeError(f"label must be the index or the name of a column, or None, not {label!r}")
-    if not -len(names) <= label < len(names):
-        raise ValueError(f"label must be a column from 0 to {len(names) - 1}, not {label}")
-    return int(label) % len(names)
-
-
-def _is_number(cell: str) -> bool:
-    return _number_of(cell) is not None
-
-
-def _number_of(cell: str) -> float | None:
-    """Convert a cell to a number; None if it is not one."""
-    text = cell.strip().strip('"').strip()
-    if "_" in text:  # `float` accepts 1_000, which is not a number in a CSV file
-        return None
-    try:
-        return float(text)
-    except ValueError:
-        return None
+def _shown(cell: bytearray) -> str:
+    """Return a cell in quotes, cut to 40 characters."""
+    text = cell.decode("utf-8", "replace").strip()
+    return repr(text if len(text) <= 40 else text[:40] + "...")

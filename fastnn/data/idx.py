@@ -16,7 +16,6 @@ import gzip
 import math
 import os
 import struct
-import zlib
 from contextlib import nullcontext
 from io import BufferedReader
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.unpacking import READ_ERRORS, open_unpacked, read_up_to
 from fastnn.files import atomic_file, user_path
 
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
@@ -39,11 +39,6 @@ GZIP_RATIO = 1032
 # NumPy's own limit (since 2.0); a header can claim 255.
 MAX_NDIM = 64
 
-CHUNK = 1 << 20
-
-# Exceptions of reading a missing, unreadable or damaged file, plain or gzip.
-READ_ERRORS = (OSError, EOFError, zlib.error)
-
 
 def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read the array in an IDX file, plain or compressed with gzip (detected by content, not by name).
@@ -56,9 +51,6 @@ def read_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """
     path = Path(path)
     try:
-        # Opening a pipe or a device could block forever.
-        if path.exists() and not path.is_file():
-            raise ValueError("not a regular file")
         with open_unpacked(path) as stream:
             return _parse(stream, path.stat().st_size)
     except FileNotFoundError as error:
@@ -91,37 +83,16 @@ def write_idx(path: str | os.PathLike[str], array: NDArray[Any]) -> None:
             stream.write(np.asarray(array, dtype=">" + name, order="C").data)
 
 
-def open_unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
-    """Open a file for reading bytes, decompressing it if its content is gzip."""
-    with path.open("rb") as file:
-        packed = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path) if packed else path.open("rb")
-
-
-def read_unpacked(path: Path, size: int = -1) -> bytes:
-    """Read the first `size` bytes of a file, or all bytes, decompressing it if its content is gzip.
-
-    Raises DatasetNotFoundError if there is no such file, and DatasetError if it cannot be read.
-    """
-    try:
-        with open_unpacked(path) as stream:
-            return stream.read(size)
-    except FileNotFoundError as error:
-        raise DatasetNotFoundError(f"{path}: no such file") from error
-    except READ_ERRORS as error:
-        raise DatasetError(f"{path}: {error}") from error
-
-
 def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
     """Read the array in `stream`, the content of a file of `size` bytes. Raises ValueError."""
-    magic = _read(stream, 4)
+    magic = read_up_to(stream, 4)
     if len(magic) < 4:
         raise ValueError(f"truncated: {len(magic)} bytes, but the header of an IDX file has at least 4")
     zero, code, ndim = struct.unpack(">HBB", magic)
     if zero != 0 or code not in DTYPES or ndim > MAX_NDIM:
         raise ValueError(f"not an IDX file: it begins with the bytes {magic.hex(' ')}")
 
-    dims = _read(stream, 4 * ndim)
+    dims = read_up_to(stream, 4 * ndim)
     if len(dims) < 4 * ndim:
         raise ValueError(f"truncated: the header ends before the last of its {ndim} dimensions")
     shape = struct.unpack(f">{ndim}I", dims)
@@ -136,7 +107,7 @@ def _parse(stream: gzip.GzipFile | BufferedReader, size: int) -> NDArray[Any]:
         raise ValueError(f"the header claims a file of {claimed} bytes, but the file has {size}")
 
     # One byte more reveals trailing bytes, and makes gzip verify its checksum.
-    data = _read(stream, nbytes + 1)
+    data = read_up_to(stream, nbytes + 1)
     if len(data) < nbytes:
         raise ValueError(f"truncated: {len(data)} bytes of data, but the header claims {nbytes}")
     if len(data) > nbytes:
@@ -150,11 +121,3 @@ def _checked_nbytes(shape: tuple[int, ...], itemsize: int) -> int:
     if itemsize * math.prod(max(dim, 1) for dim in shape) >= SIZE_LIMIT:
         raise ValueError(f"an array of shape {shape} is too large: it must stay below 4 GiB")
     return itemsize * math.prod(shape)
-
-
-def _read(stream: gzip.GzipFile | BufferedReader, nbytes: int) -> bytearray:
-    """Read the next `nbytes` bytes of `stream`, or fewer if the stream ends."""
-    data = bytearray()
-    while len(data) < nbytes and (chunk := stream.read(min(CHUNK, nbytes - len(data)))):
-        data += chunk
-    return data

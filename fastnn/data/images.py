@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.errors import DatasetError
+from fastnn.data.image_files import find_images, warn_of_skipped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pgm", ".ppm", ".pbm", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+# The formats of `SUFFIXES`. Pillow recognizes a format by the content of a file, and would start Ghostscript
+# for PostScript under the name of a PNG file.
+FORMATS = ("PNG", "JPEG", "PPM", "BMP", "GIF", "TIFF", "WEBP")
+
+# The formats whose files of 16 bits have a mode for integers of 32 bits in some versions of Pillow.
+FORMATS_OF_16_BITS = ("PNG", "PPM")
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -24,6 +32,7 @@ def image_folder(
     path: str | os.PathLike[str],
     *,
     size: tuple[int, int],
+    classes: Sequence[str] | None = None,
     grey: bool = False,
     on_error: str = "raise",
     progress: bool | None = None,
@@ -31,46 +40,44 @@ def image_folder(
     """Read the images in a folder that has one sub-folder per class.
 
     Files are selected by their suffix: PNG, JPEG, PGM, PPM, PBM, BMP, GIF, TIFF and WebP. Images are rotated
-    as their EXIF data say, transparent pixels become white, and 16 bits per channel become 8.
+    as their EXIF data say, transparent pixels become white, and 16 bits per channel become 8: values from 0
+    to 65535 are divided by 257, whatever the values of an image are. A warning counts and names what is not
+    read: pictures in no class or in deeper folders, hidden folders, folders without pictures, other files.
 
     Args:
         path: The folder.
         size: (H, W) to resize all images to; proportions are not kept.
+        classes: Names of the sub-folders, in the order of their labels. Pass the `names` of the training set
+            when you read a test set: one that lacks a class would otherwise have other labels. Other
+            sub-folders are not read. Default: all sub-folders that have pictures.
         grey: Convert the images to grey.
         on_error: "raise" an error for a file that cannot be read, or "skip" it with a warning.
         progress: Whether to show a progress bar. None: only if the error stream is a terminal.
 
     Returns:
         (x, y, names): images x, uint8 (N, H, W, 3), or (N, H, W) with `grey`; labels y, int64 (N,), indices
-        into `names`; the names of the sub-folders, sorted with numbers by their value (s2 before s10).
+        into `names`; `classes`, or else the names of the sub-folders, sorted with numbers by their value (s2
+        before s10).
 
     Raises:
         DatasetNotFoundError: If there is no such folder, or if it has no images.
-        DatasetError: If a file cannot be read; the message names the file.
-        ValueError: If `size` or `on_error` is invalid.
+        DatasetError: If a file cannot be read, has pixels of another type, such as floats, or has more pixels
+            than `PIL.Image.MAX_IMAGE_PIXELS` (89 million); the message names the file.
+        ValueError: If `size`, `classes` or `on_error` is invalid.
         ImportError: If Pillow is missing.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error must be "raise" or "skip", not {on_error!r}')
     height, width = _sides(size)
     root = Path(path)
-    if not root.is_dir():
-        raise DatasetNotFoundError(
-            f"{root} is not a folder: pass a folder that has one sub-folder of images per class"
-        )
-    classes = sorted((folder for folder in root.iterdir() if folder.is_dir()), key=_by_numbers)
-    files = [(file, label) for label, folder in enumerate(classes) for file in _pictures_in(folder)]
-    if not files:
-        raise DatasetNotFoundError(
-            f"there are no images in the {len(classes)} sub-folders of {root}: put files with the suffixes "
-            f"{', '.join(SUFFIXES)} into one sub-folder per class"
-        )
+    found = find_images(root, classes)
+    warn_of_skipped(root, found)
     from tqdm import tqdm
 
     images: list[Bytes] = []
     labels: list[int] = []
     disable = None if progress is None else not progress
-    for file, label in tqdm(files, desc="reading images", disable=disable, leave=False):
+    for file, label in tqdm(found.files, desc="reading images", disable=disable, leave=False):
         try:
             images.append(_read(file, (height, width), grey))
         except ImportError:
@@ -84,8 +91,8 @@ def image_folder(
         else:
             labels.append(label)
     if not images:
-        raise DatasetError(f"none of the {len(files)} images in {root} can be read")
-    return np.stack(images), np.array(labels, np.int64), [folder.name for folder in classes]
+        raise DatasetError(f"none of the {len(found.files)} images in {root} can be read")
+    return np.stack(images), np.array(labels, np.int64), found.names
 
 
 def resize(x: npt.ArrayLike, size: tuple[int, int]) -> Bytes:
@@ -121,31 +128,24 @@ def _sides(size: tuple[int, int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def _by_numbers(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key that compares the numbers in a name by value: s2 before s10."""
-    words = "".join(f" {c} " if not c.isdigit() else c for c in path.name).split()
-    return [(0, int(word)) if word.isdecimal() else (1, word) for word in words]
-
-
-def _pictures_in(folder: Path) -> list[Path]:
-    """List the image files in a folder, sorted."""
-    return sorted(
-        (f for f in folder.iterdir() if f.suffix.lower() in SUFFIXES and f.is_file()), key=_by_numbers
-    )
-
-
 def _read(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
     """Read one image. Raises the exceptions of Pillow if the file is damaged."""
     from PIL import ImageOps
 
     pil = _pillow()
-    with pil.open(path) as file:
+    with pil.open(path, formats=FORMATS) as file:
+        # Pillow raises only at twice this limit; before, it warns. Nothing is decompressed yet.
+        most = pil.MAX_IMAGE_PIXELS
+        if most is not None and prod(file.size) > most:
+            raise ValueError(f"{file.width} x {file.height} pixels are more than {most}")
+        form, mode = file.format, file.mode
         picture: Image = ImageOps.exif_transpose(file)
-    if picture.mode.startswith("I") or picture.mode == "F":  # 16 bits and more
-        wide = np.asarray(picture, np.float64)
-        most = 255 if wide.max(initial=0) <= 255 else 65535
-        picture = pil.fromarray(np.clip(wide * (255 / most), 0, 255).round().astype(np.uint8))
-    if picture.mode == "P" or "A" in picture.mode:
+    if mode.startswith("I;16") or (mode == "I" and form in FORMATS_OF_16_BITS):
+        wide = np.asarray(picture, np.float32)
+        picture = pil.fromarray((wide / 257).round().astype(np.uint8))
+    elif mode in ("I", "F"):
+        raise ValueError(f"pixels of mode {mode} have no known range: convert the image to 8 or 16 bits")
+    if picture.has_transparency_data:
         transparent = picture.convert("RGBA")
         picture = pil.alpha_composite(pil.new("RGBA", transparent.size, "white"), transparent)
     picture = picture.convert("L" if grey else "RGB")

@@ -8,8 +8,9 @@ import numpy as np
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.folders import default_folder
-from fastnn.data.idx import READ_ERRORS, open_unpacked, read_idx
+from fastnn.data.idx import read_idx
 from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
+from fastnn.data.unpacking import READ_ERRORS, open_unpacked
 
 # Tried in this order. Each mirror has the four files, with `.gz` added to their names.
 MIRRORS = (

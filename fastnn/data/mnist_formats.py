@@ -10,6 +10,7 @@ The formats are::
 """
 
 import re
+import zipfile
 from collections.abc import Mapping
 from io import BytesIO
 from math import prod
@@ -19,9 +20,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnn.data.csv import DELIMITERS, read_csv
+from fastnn.data.csv import read_csv
+from fastnn.data.csv_header import DELIMITERS
 from fastnn.data.errors import DatasetError
-from fastnn.data.idx import read_unpacked
+from fastnn.data.mat import matrices
+from fastnn.data.unpacking import read_start, read_unpacked
 
 Array = NDArray[Any]
 Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -33,6 +36,9 @@ CLASSES = 10
 # A line of 785 numbers from 0 to 255 is shorter than this, even with a few blanks per number.
 LONGEST_LINE = 1 << 14
 
+# Bytes that the arrays of a file may have: 70,000 images and labels as float64 take 440 MB.
+LIMIT = 1 << 29
+
 # Words in the names of files and arrays that tell the training set from the test set.
 ROLES = (("train",), ("test", "t10k"))
 
@@ -43,7 +49,7 @@ def format_of(file: Path) -> str | None:
     Raises DatasetNotFoundError if there is no such file, and DatasetError if it cannot be read, or if it is a
     file of MATLAB 7.3.
     """
-    start = read_unpacked(file, LONGEST_LINE)
+    start = read_start(file, LONGEST_LINE)
     if start.startswith(b"PK\x03\x04"):
         # Many formats are zip archives. The name of the first member follows a header of 30 bytes.
         name = start[30 : 30 + int.from_bytes(start[26:28], "little")]
@@ -150,35 +156,27 @@ def _pixels(where: str, x: Array) -> NDArray[np.uint8]:
 
 
 def _arrays_of_npz(file: Path) -> dict[str, Array]:
-    """Read all arrays of an archive, by name. Raises DatasetError if the file is damaged."""
-    content = BytesIO(read_unpacked(file))
+    """Read all arrays of an archive, by name. Raises DatasetError if the file is damaged or too large."""
+    content = BytesIO(read_unpacked(file, LIMIT))
     try:
+        # zipfile reads no more bytes of a member than the archive's directory states.
+        nbytes = sum(member.file_size for member in zipfile.ZipFile(content).infolist())
+        if nbytes > LIMIT:
+            raise ValueError(f"{len(content.getbuffer())} bytes unpack to {nbytes}, more than {LIMIT}")
         with np.load(content, allow_pickle=False) as archive:
-            members = {name: archive[name] for name in archive.files}
+            # Other files of an archive are bytes.
+            return {name: member for name in archive.files if isinstance(member := archive[name], np.ndarray)}
     except Exception as error:  # damaged files make NumPy, zipfile and tokenize raise many types
         raise DatasetError(f"{file}: {error or type(error).__name__}") from error
-    return _only_arrays(members)
 
 
 def _arrays_of_mat(file: Path) -> dict[str, Array]:
-    """Read all arrays of a MATLAB file, by name. Raises DatasetError, or ImportError without SciPy."""
+    """Read the matrices of a MATLAB file, by name. Raises DatasetError if it is damaged or too large."""
+    content = read_unpacked(file, LIMIT)
     try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(
-            f"{file}: reading a .mat file needs scipy: pip install 'fastnn-kernels[demo]'"
-        ) from error
-    content = BytesIO(read_unpacked(file))
-    try:
-        found = loadmat(content)
-    except Exception as error:  # damaged files make SciPy raise exceptions of many types
-        raise DatasetError(f"{file}: the file is damaged: {error or type(error).__name__}") from error
-    return _only_arrays(found)
-
-
-def _only_arrays(members: Mapping[str, Any]) -> dict[str, Array]:
-    """Drop the members that are not arrays: other files of an archive, the header of a MATLAB file."""
-    return {name: member for name, member in members.items() if isinstance(member, np.ndarray)}
+        return matrices(content, LIMIT)
+    except ValueError as error:
+        raise DatasetError(f"{file}: the file is damaged: {error}") from error
 
 
 def _by_digit(file: Path, arrays: Mapping[str, Array], role: str) -> Part:

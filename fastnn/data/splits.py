@@ -1,5 +1,6 @@
 """Split a data set into two parts, such as training and validation set."""
 
+import math
 from typing import TypeVar
 
 import numpy as np
@@ -34,8 +35,9 @@ def holdout(x: NDArray[X], y: NDArray[Y], n: int, *, seed: int | None = None) ->
 def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | None = None) -> Parts[X, Y]:
     """Split a data set so that both parts have the same class frequencies.
 
-    The first part gets the first int(fraction * n) of the n samples of each class, the second part the
-    others. Both parts keep the order of the samples.
+    The first part gets the first floor(fraction * n) of the n samples of each class, the second part the
+    others. Both parts keep the order of the samples. A product that rounding errors alone keep below an
+    integer counts as that integer: 0.29 * 100 is 28.999999999999996 in float64.
 
     Args:
         x: Samples (N, ...) of any dtype.
@@ -59,9 +61,11 @@ def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | Non
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     labels = y[order]
     in_first = np.zeros(size, bool)
+    rounding = np.finfo(fraction.dtype if isinstance(fraction, np.floating) else np.float64).eps
+    rounded_up = float(fraction) * (1 + 4 * float(rounding))
     for label in np.unique(labels):
         members = np.flatnonzero(labels == label)
-        in_first[members[: int(fraction * len(members))]] = True
+        in_first[members[: math.floor(rounded_up * len(members))]] = True
     if not in_first.any():
         raise ValueError(f"no class has enough samples to give {fraction!r} of them to the first part")
     first, second = order[in_first], order[~in_first]

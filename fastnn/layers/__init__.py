@@ -4,6 +4,8 @@ A layer checks shapes, asks for buffers and calls kernels; it contains no arithm
 `param`, `recording`, `prediction` and the modules below them.
 """
 
+import typing as _typing
+
 from fastnn.layers.act import (
     ACTIVATIONS,
     ELU,
@@ -59,3 +61,8 @@ __all__ = [
     "Tanh",
     "elementwise",
 ]
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

@@ -15,7 +15,8 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
     Raises TypeError for anything else, and ValueError if an integer is below `least`.
     """
     both = value if isinstance(value, (tuple, list)) else (value, value)
-    if len(both) != 2 or not all(isinstance(size, (int, np.integer)) for size in both):
+    whole = all(isinstance(size, (int, np.integer)) and not isinstance(size, bool) for size in both)
+    if len(both) != 2 or not whole:
         raise TypeError(f"{name} must be an integer or a pair of integers, not {value!r}")
     if min(both) < least:
         raise ValueError(f"{name} must be at least {least}, not {value!r}")

@@ -35,7 +35,14 @@ class Stage(Protocol):
     def buffers(self) -> list[Buffer]: ...
 
 
-def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) -> str:
+class Table(str):
+    """A table that the interactive interpreter and notebooks show as it is, without quotes and escapes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) -> Table:
     """Return a table with one row per stage, and one for the whole model.
 
     Without `input_shape`, shapes and FLOP are known from the first stage on that has an `input_shape` of its
@@ -57,7 +64,7 @@ def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) ->
 
     lines = aligned(rows, left=3)
     rule = "-" * max(map(len, lines))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    return Table("\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]))
 
 
 def _counts(layer: Stage) -> tuple[str, str, str]:

@@ -45,6 +45,7 @@ class Sigmoid(_OutputActivation):
 
     recordable = True
     kernel = "sigmoid"
+    gives_probabilities = True
 
 
 class Tanh(_OutputActivation):
@@ -62,6 +63,7 @@ class LeakyReLU(Activation):
     """
 
     recordable = True
+    slope: float
 
     def __init__(self, slope: float = 0.01) -> None:
         self.slope = in_range(slope, "slope", 0)
@@ -82,6 +84,7 @@ class ELU(Activation):
     """
 
     recordable = True
+    alpha: float
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = in_range(alpha, "alpha", 0)
@@ -104,6 +107,7 @@ class GELU(Activation):
 
     recordable = True
     per_element = 2  # the function, the product
+    approximate: str
 
     def __init__(self, approximate: str = "none") -> None:
         choose(approximate, dict.fromkeys(("none", "tanh")), "approximation")
@@ -140,6 +144,7 @@ class Softmax(_OutputActivation):
 
     recordable = True
     kernel = "softmax"
+    gives_probabilities = True
     per_element = 5  # maximum, difference, exponential, sum, quotient
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Self
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._foreign_names import LAYER_ATTRIBUTES
 from fastnn._validation import Array, Shape, float_type
 from fastnn.layers._summary import summary
 from fastnn.param import Buffer, Param
-from fastnn.prediction import predict
+from fastnn.prediction import classes, predict, probabilities
 from fastnn.recording.changes import Noted
 from fastnn.recording.recorder import Backward
 
@@ -20,7 +21,9 @@ class Layer(Noted):
     """Base class of all layers.
 
     A subclass defines `forward`, and `output_shape` if it changes the shape. Attributes that are `Param`s are
-    its parameters, attributes that are `Buffer`s its buffers, attributes that are layers its children.
+    its parameters, attributes that are `Buffer`s its buffers, attributes that are layers its children. An
+    array that is assigned to a parameter or buffer sets its value: `model[1].weight = array`. fastnn's own
+    layers accept only the attributes that their class declares, a subclass of yours accepts any.
     """
 
     # Whether forward and backward only call kernels, on arrays from `kernels.empty`, so that the calls may be
@@ -31,6 +34,28 @@ class Layer(Noted):
     # The shape of one input sample, if the layer knows it.
     input_shape: Shape | None = None
 
+    # Whether the outputs are probabilities.
+    gives_probabilities = False
+
+    _hints = LAYER_ATTRIBUTES
+
+    def __init__(self) -> None:
+        """Take no arguments: a subclass with arguments need not call this constructor."""
+        super().__init__()
+
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            held = vars(self).get(name, value)
+            if value is None or isinstance(value, (Param, Buffer, Layer)):
+                super().__setattr__(name, value)
+            elif isinstance(held, (Param, Buffer)):
+                held.value = value
+            elif held is None and self._is_strict:
+                raise TypeError(f"{self} has no {name}: assign an fn.Param, not {type(value).__name__}")
+            else:
+                super().__setattr__(name, value)
+
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         """Return the output for the batch `x` (N, ...), and the backward function."""
         raise NotImplementedError(f"{type(self).__name__} must define forward(x, *, train=False)")
@@ -38,6 +63,14 @@ class Layer(Noted):
     def output_shape(self, shape: Shape) -> Shape:
         """Return the output shape of one sample for its input shape. Raises ValueError if it does not fit."""
         return shape
+
+    def smallest_batch(self, shape: Shape | None) -> int:
+        """Return the fewest samples of `shape` (None: unknown) that a batch may have in training."""
+        values = (value for _, value in self._named_values())
+        held = (
+            item for value in values for item in (value if isinstance(value, (tuple, list)) else (value,))
+        )
+        return max((item.smallest_batch(None) for item in held if isinstance(item, Layer)), default=1)
 
     def flop(self, shape: Shape) -> int:
         """Return the FLOP of the forward pass at inference for one sample of `shape`.
@@ -80,7 +113,7 @@ class Layer(Noted):
 
     def states(self) -> list[Array]:
         """Return the arrays, not copies, that a forward pass with train=True changes."""
-        return [*self.random_states(), *(buffer.master for buffer in self.buffers())]
+        return [*self.random_states(), *(buffer.writable_master() for buffer in self.buffers())]
 
     def _named_values(self) -> Iterable[tuple[str, object]]:
         """The attributes that may hold parameters, buffers and children."""
@@ -88,8 +121,13 @@ class Layer(Noted):
 
     @property
     def trainable(self) -> bool:
-        """Whether any parameter is not frozen."""
+        """Whether any parameter is not frozen. Assignment sets `trainable` of all parameters."""
         return any(not param.frozen for param in self.parameters())
+
+    @trainable.setter
+    def trainable(self, trainable: bool) -> None:
+        for param in self.parameters():
+            param.trainable = trainable
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -116,13 +154,53 @@ class Layer(Noted):
         return self
 
     def predict(self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024) -> Array:
-        """Return the outputs of the model for the samples `x` (N, ...), for any N.
+        """Return the outputs of the last layer, usually logits, for the samples `x` (N, ...), for any N.
 
-        uint8 input is multiplied by 1/255, other input is used as it is; `scale` overrides the factor. A row
-        has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError if the
-        shape does not fit.
+        `model(x)` is the same; `predict_proba` returns probabilities, `predict_classes` labels.
+        The input is scaled as in the training of the model, as `fit` describes; `scale` overrides the factor.
+        A row has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError
+        if the shape does not fit.
         """
         return predict(self, x, scale, batch_size)
+
+    def __call__(self, x: npt.ArrayLike) -> Array:
+        """Return `predict(x)`."""
+        return self.predict(x)
+
+    def predict_proba(
+        self,
+        x: npt.ArrayLike,
+        *,
+        multi_label: bool = False,
+        scale: float | None = None,
+        batch_size: int = 1024,
+    ) -> Array:
+        """Return the probabilities of the classes for the samples `x` (N, ...), in the shape of the outputs.
+
+        This is the softmax of the outputs over their last axis. For a single output, and with
+        `multi_label=True`, it is the sigmoid of each output, the probability of "yes" (class 1). If the model
+        ends with `Softmax` or `Sigmoid`, it is the outputs themselves. The model must have been trained with
+        a classification loss. Other arguments and errors are those of `predict`.
+        """
+        outputs = self.predict(x, scale=scale, batch_size=batch_size)
+        return outputs if last_layer(self).gives_probabilities else probabilities(outputs, multi_label)
+
+    def predict_classes(
+        self,
+        x: npt.ArrayLike,
+        *,
+        multi_label: bool = False,
+        scale: float | None = None,
+        batch_size: int = 1024,
+    ) -> Array:
+        """Return the class of each sample of `x` (N, ...), int64 (N,): that of the largest output.
+
+        For a single output the class is 1 ("yes") if its probability is above 1/2, else 0. With
+        `multi_label=True` each output has its own 1 or 0, int64 (N, C). Other arguments and errors are those
+        of `predict`.
+        """
+        outputs = self.predict(x, scale=scale, batch_size=batch_size)
+        return classes(outputs, multi_label, 0.5 if last_layer(self).gives_probabilities else 0.0)
 
     def summary(self, input_shape: Shape | None = None) -> str:
         """Return a table of the layers: output shape, memory, FLOP and parameters.
@@ -145,8 +223,22 @@ def expect_layers(owner: str, layers: Iterable[object]) -> None:
     """Raise TypeError unless all of them are layers."""
     for layer in layers:
         if not isinstance(layer, Layer):
-            hint = " (add parentheses to make an instance)" if isinstance(layer, type) else ""
+            hint = ""
+            if isinstance(layer, type):
+                hint = " (add parentheses to make an instance)"
+            elif isinstance(layer, str):
+                hint = " (write a layer, such as fn.ReLU())"
+            elif isinstance(layer, (list, tuple, Generator)):
+                hint = " (write fn.Sequential(*layers))"
+            elif callable(layer):
+                hint = " (fn.elementwise makes a layer from a function and its gradient)"
             raise TypeError(f"{owner} takes layers, not {layer!r}{hint}")
+
+
+def last_layer(model: Layer) -> Layer:
+    """Return the layer that computes the outputs of `model`, however deep it lies in containers."""
+    stages = model._stages()
+    return model if not stages or stages[-1] is model else last_layer(stages[-1])
 
 
 def name_parameters(model: Layer) -> None:

@@ -10,6 +10,7 @@ from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import Pair, output_sides, pair, short
 from fastnn.layers.base import Layer
+from fastnn.param import Param
 from fastnn.recording.recorder import Backward
 
 
@@ -44,6 +45,14 @@ class Conv2d(Layer):
     """
 
     recordable = True
+    in_channels: int
+    filter_size: Pair
+    stride: Pair
+    padding: tuple[Pair, Pair]
+    dilation: Pair
+    groups: int
+    weight: Param
+    bias: Param | None
 
     def __init__(
         self,

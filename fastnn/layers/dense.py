@@ -9,6 +9,7 @@ from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
+from fastnn.param import Param
 from fastnn.recording.recorder import Backward
 
 
@@ -31,6 +32,8 @@ class Linear(Layer):
     """
 
     recordable = True
+    weight: Param
+    bias: Param | None
 
     def __init__(
         self,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from fastnn import rng
-from fastnn._validation import Array, in_range
+from fastnn._validation import Array, in_range, writable
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
@@ -22,11 +23,18 @@ class Dropout(Layer):
     """
 
     recordable = True
+    rate: float
+    state: Array
 
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = in_range(rate, "rate", 0, 1)
         # (key, number of draws): the kernel `random_next` reads it and advances it; `Trainer` sets the key.
         self.state = np.array([rng.key(None), 0], np.uint64)
+
+    # Read-only after joblib has mapped it from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self.state = writable(self.state)
 
     def random_states(self) -> Iterator[Array]:
         yield self.state

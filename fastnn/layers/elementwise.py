@@ -16,6 +16,8 @@ class Elementwise(Layer):
     """Applies two user-defined scalar functions to each element. See `elementwise`."""
 
     recordable = True
+    function: ScalarFunction
+    gradient: ScalarFunction
 
     def __init__(self, forward: Callable[[float], float], backward: Callable[[float, float], float]) -> None:
         self.function = ScalarFunction(forward, 1, "forward")

@@ -21,6 +21,14 @@ class _BatchNorm(Layer):
     # The axes of a sample, as error messages name them.
     axes: ClassVar[tuple[str, ...]]
 
+    channels: int
+    epsilon: float
+    momentum: float
+    gamma: Param | None
+    beta: Param | None
+    running_mean: Buffer
+    running_var: Buffer
+
     def __init__(
         self,
         channels: int,
@@ -42,6 +50,11 @@ class _BatchNorm(Layer):
             expected = ", ".join((*self.axes[:-1], f"{self.channels} {self.axes[-1]}"))
             raise ValueError(f"{self} expects samples of shape ({expected}), got {shape}")
         return shape
+
+    def smallest_batch(self, shape: Shape | None) -> int:
+        # The variance needs two values per channel; of images of unknown size, one is taken to be enough.
+        values = len(self.axes) if shape is None else math.prod(shape[:-1])
+        return 1 if values > 1 else 2
 
     def flop(self, shape: Shape) -> int:
         # Per element: subtract the mean, multiply, add beta.
@@ -80,7 +93,7 @@ class _BatchNorm(Layer):
             )
         mean, var = (empty((self.channels,), rows.dtype) for _ in range(2))
         ops.batch_moments(rows, mean, var)
-        running = self.running_mean.master, self.running_var.master
+        running = self.running_mean.writable_master(), self.running_var.writable_master()
         before = empty((2, self.channels), rows.dtype)  # a plan restores these if its step fails
         ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
         return mean, var
@@ -103,7 +116,8 @@ class BatchNorm1d(_BatchNorm):
     y = (x - mean) / sqrt(var + epsilon) gamma + beta. In training, mean and (biased) variance are those of
     the batch, and the running statistics are updated: running = (1 - momentum) running + momentum batch, with
     the unbiased variance, as in PyTorch. Otherwise the layer normalises with the running statistics. They are
-    buffers, which are saved with the weights. Training on a single sample raises ValueError.
+    buffers, which are saved with the weights. Training on a single sample raises ValueError; `fit` lets a
+    single last sample join the mini-batch before it.
 
     Args:
         channels: Number of features.
@@ -150,6 +164,10 @@ class LayerNorm(Layer):
     """
 
     recordable = True
+    shape: Shape
+    epsilon: float
+    gamma: Param | None
+    beta: Param | None
 
     def __init__(
         self,

@@ -17,6 +17,10 @@ from fastnn.recording.recorder import Backward
 class _Pool2d(Layer):
     """Base class of pooling over windows: (N, H, W, C) -> (N, P, Q, C)."""
 
+    window: Pair
+    stride: Pair
+    padding: Pair
+
     def __init__(self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
         self.window = pair(window, "window", 1)
         self.stride = self.window if stride is None else pair(stride, "stride", 1)
@@ -49,7 +53,8 @@ class MaxPool2d(_Pool2d):
     """Max pooling: (N, H, W, C) -> (N, P, Q, C) with P = floor((H + 2 padding - window) / stride) + 1.
 
     y[n, p, q, c] = max_rs x[n, p stride + r - padding, ..., c], over the pixels inside the image. Of several
-    equal pixels, the first gets the gradient. The maximum of a window with NaN is NaN, as in PyTorch.
+    equal pixels, the first gets the gradient. The maximum of a window with NaN is NaN, and the last NaN gets
+    the gradient, as in PyTorch.
 
     Args:
         window: Window size: an integer or a pair (height, width).

@@ -22,6 +22,8 @@ class Residual(Layer):
     """
 
     recordable = True
+    branch: Layer
+    shortcut: Layer
 
     def __init__(self, branch: Layer, shortcut: Layer | None = None) -> None:
         shortcut = Identity() if shortcut is None else shortcut
@@ -47,6 +49,9 @@ class Residual(Layer):
                 f"{outputs[1]}: pass a shortcut that returns the shape of the branch"
             )
         return outputs[0]
+
+    def smallest_batch(self, shape: Shape | None) -> int:
+        return max(path.smallest_batch(shape) for path in (self.branch, self.shortcut))
 
     def flop(self, shape: Shape) -> int:
         additions = math.prod(self.output_shape(shape))

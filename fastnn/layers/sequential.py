@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 from fastnn._validation import Array, Shape
 from fastnn.layers.base import Layer, expect_layers, name_parameters
@@ -10,7 +11,7 @@ from fastnn.recording.recorder import Backward, run_layer
 
 
 class Sequential(Layer):
-    """A chain of layers: the output of each layer is the input of the next.
+    """A chain of layers: the output of each layer is the input of the next. One list of layers works as well.
 
     The backward pass stops at the first trainable layer, unless the gradient of the input is needed. Layers
     are accessed by index: `model[0]`, `len(model)`, `for layer in model`.
@@ -20,10 +21,12 @@ class Sequential(Layer):
     """
 
     recordable = True
+    layers: Sequence[Layer]
 
-    def __init__(self, *layers: Layer) -> None:
-        expect_layers("Sequential", layers)
-        self.layers = layers
+    def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
+        chain = tuple(layers[0]) if len(layers) == 1 and isinstance(layers[0], (list, tuple)) else layers
+        expect_layers("Sequential", chain)
+        self.layers = cast(tuple[Layer, ...], chain)
         name_parameters(self)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
@@ -49,6 +52,13 @@ class Sequential(Layer):
 
     def output_shape(self, shape: Shape) -> Shape:
         return [shape, *self._shapes(shape)][-1]
+
+    def smallest_batch(self, shape: Shape | None) -> int:
+        if shape is None:
+            return super().smallest_batch(None)
+        inputs = [shape, *self._shapes(shape)]
+        batches = (layer.smallest_batch(own) for layer, own in zip(self.layers, inputs, strict=False))
+        return max(batches, default=1)
 
     def flop(self, shape: Shape) -> int:
         inputs = [shape, *self._shapes(shape)]

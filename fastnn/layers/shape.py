@@ -33,14 +33,17 @@ class Flatten(_ShapeLayer):
 class Reshape(_ShapeLayer):
     """Reshapes each sample, (N, ...) -> `(N, *shape)`, in C order and without a copy.
 
-    For example, Reshape(28, 28, 1) turns rows of 784 pixels into images. One size may be -1: it is inferred
-    from the others. Raises ValueError if a size is not positive or a second one is -1. The forward pass
-    raises ValueError if the number of elements of a sample does not fit.
+    For example, Reshape(28, 28, 1) or Reshape((28, 28, 1)) turns rows of 784 pixels into images. One size
+    may be -1: it is inferred from the others. Raises ValueError if a size is not positive or a second one is
+    -1. The forward pass raises ValueError if the number of elements of a sample does not fit.
     """
 
     recordable = True
+    shape: Shape
 
-    def __init__(self, *shape: int) -> None:
+    def __init__(self, *shape: int | Shape) -> None:
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
         if not shape:
             raise ValueError("Reshape expects the shape of a sample, such as Reshape(28, 28, 1)")
         self.shape = tuple(-1 if side == -1 else positive_int(side, "a size") for side in shape)

@@ -1,18 +1,19 @@
 """Loss functions. Each computes its value and its gradient in one pass.
 
-Reductions ("mean", "sum", "none") and conventions follow PyTorch, except that `squared_error` has a factor of
-1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs and targets.
-May import `layers` and the modules below it.
+Reductions ("mean", "sum", "batch_mean", "none") and conventions follow PyTorch, except that `squared_error`
+has a factor of 1/2. Each loss exists as a class, to pass to `fit` and `Trainer`, and as a function of outputs
+and targets. May import `layers` and the modules below it.
 """
 
 from __future__ import annotations
 
 import inspect
+import typing as _typing
 
 import numpy.typing as npt
 
 from fastnn._validation import Array, choose
-from fastnn.losses.base import Loss
+from fastnn.losses.base import Loss, loaded
 from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, Dice
 from fastnn.losses.classes import CrossEntropy, Focal
 from fastnn.losses.regression import SquaredError
@@ -31,6 +32,7 @@ __all__ = [
     "cross_entropy",
     "dice",
     "focal",
+    "loaded",
     "loss_function",
     "reducing_loss",
     "squared_error",
@@ -45,6 +47,24 @@ LOSSES: dict[str, type[Loss]] = {
     "binary_focal": BinaryFocal,
 }
 
+# Names of the same losses in Keras, PyTorch and scikit-learn, in lower case without "_" and "loss".
+OTHER_NAMES = {
+    **dict.fromkeys(
+        ("mse", "meansquarederror", "squared", "l2"), '"squared_error", which is half the square'
+    ),
+    **dict.fromkeys(
+        (
+            *("categoricalcrossentropy", "sparsecategoricalcrossentropy", "softmaxcrossentropy"),
+            *("crossentropy", "ce", "nll", "log", "softmax"),
+        ),
+        '"cross_entropy", which takes logits',
+    ),
+    **dict.fromkeys(
+        ("bce", "binarycrossentropy", "bcewithlogits", "sigmoidcrossentropy"),
+        '"binary_cross_entropy", which takes logits',
+    ),
+}
+
 
 def loss_function(loss: str | Loss) -> Loss:
     """Return the loss named `loss`, with its default arguments, or `loss` itself if it is an object.
@@ -55,6 +75,10 @@ def loss_function(loss: str | Loss) -> Loss:
         return loss
     if inspect.isclass(loss) and issubclass(loss, Loss):
         raise TypeError(f"pass an instance, {loss.__name__}(), not the class")
+    if isinstance(loss, str) and loss not in LOSSES:
+        plain = loss.lower().replace("_", "").replace(" ", "").replace("loss", "")
+        if plain in OTHER_NAMES:
+            raise ValueError(f"unknown loss {loss!r}: pass {OTHER_NAMES[plain]}")
     return choose(loss, LOSSES, "loss")()
 
 
@@ -62,7 +86,7 @@ def reducing_loss(loss: str | Loss) -> Loss:
     """Return the loss as `loss_function` does. Raises ValueError if its reduction is "none"."""
     chosen = loss_function(loss)
     if chosen.reduction == "none":
-        raise ValueError('the loss must be a scalar here: choose the reduction "mean" or "sum"')
+        raise ValueError('the loss must be a scalar here: choose the reduction "mean", "batch_mean" or "sum"')
     return chosen
 
 
@@ -136,3 +160,9 @@ def binary_focal(
 ) -> float | Array:
     """Return the binary focal loss of logits (N, ...). See `BinaryFocal`."""
     return BinaryFocal(gamma=gamma, alpha=alpha, weight=weight, reduction=reduction)(logits, target)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, contiguous, in_range
+from fastnn._validation import Array, Shape, in_range
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, class_weights, with_the_shape
+from fastnn.losses.base import Loss, class_weights, floats, with_the_shape
 
 
 class _BinaryLoss(Loss):
@@ -18,18 +18,30 @@ class _BinaryLoss(Loss):
 
     expects_logits = True
     binary = True
+    limits_targets = True
     name: str
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = with_the_shape(target, outputs, self.name)
-        values = contiguous(array, dtype)
+        values = floats(array, dtype)
         low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
         # NaN passes here: the check for finite data reports it, as `on_nonfinite` says.
         if not (math.isnan(low) or (low >= 0 and high <= 1)):
             raise ValueError(
                 f"{self.name} expects targets from 0 (no) to 1 (yes), got values from {low:g} to {high:g}"
+                f"{_range_hint(array, low, high)}"
             )
         return values
+
+
+def _range_hint(target: Array, low: float, high: float) -> str:
+    """What was probably meant by targets outside [0, 1]."""
+    whole = bool((np.floor(target) == target).all())
+    if whole and bool(((target == low) | (target == high)).all()):
+        return f": use (y == {high:g})"
+    if low >= 0 and whole and high < 100:
+        return f': for {high + 1:g} classes use loss="cross_entropy" and a model with one output per class'
+    return ': for real targets use loss="squared_error"'
 
 
 class _ElementwiseLoss(_BinaryLoss):
@@ -56,8 +68,8 @@ class _ElementwiseLoss(_BinaryLoss):
     def losses_shape(self, y: Array) -> Shape:
         return y.shape
 
-    def divisor(self, target: Array) -> float:
-        return float(target.size)
+    def divisors(self, target: Array) -> Array | float:
+        return target.size / len(target)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -79,7 +91,7 @@ class BinaryCrossEntropy(_ElementwiseLoss):
     Args:
         weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
         pos_weight: Weights v of the targets 1, in the same form; by default 1.
-        reduction: "mean", "sum" or "none" (one loss per element).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -110,7 +122,7 @@ class BinaryFocal(_ElementwiseLoss):
         gamma: Focusing parameter, at least 0. 0 gives `BinaryCrossEntropy`, bit for bit.
         alpha: In [0, 1]: a = alpha and b = 1 - alpha balance targets 1 and 0. None: a = b = 1.
         weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
-        reduction: "mean", "sum" or "none" (one loss per element).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -150,7 +162,8 @@ class Dice(_BinaryLoss):
         smooth: At least 0; keeps the loss defined where targets and predictions are empty. With smooth 0 the
             loss is 0 there.
         weight: Class weights (C,), at least 0, which multiply the losses of the classes; by default all 1.
-        reduction: "mean", "sum" or "none" (losses (N, C), with C = 1 unless the outputs are (N, H, W, C)).
+        reduction: "mean", "sum", "batch_mean" or "none" (losses (N, C), with C = 1 unless the outputs are
+            (N, H, W, C)).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -158,6 +171,8 @@ class Dice(_BinaryLoss):
 
     recordable = True
     name = "dice"
+    smooth: float
+    weight: Array | None
 
     def __init__(
         self, *, smooth: float = 1.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"
@@ -175,8 +190,8 @@ class Dice(_BinaryLoss):
     def losses_shape(self, y: Array) -> Shape:
         return (len(y), _pixels_and_classes(y.shape[1:])[1])
 
-    def divisor(self, target: Array) -> float:
-        return float(len(target) * _pixels_and_classes(target.shape[1:])[1])
+    def divisors(self, target: Array) -> Array | float:
+        return float(_pixels_and_classes(target.shape[1:])[1])
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None

@@ -7,47 +7,69 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import REAL_KINDS, as_array, label_advice
 from fastnn._validation import Array, Shape, contiguous, in_range, labels
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, check_numbers, class_weights
+from fastnn.losses.base import Loss, check_numbers, class_weights, first_values
+
+SUM_TOLERANCE = 1e-3  # of the probabilities of a sample
 
 
 class _SingleLabelLoss(Loss):
     """Base class of single-label classification losses: target checks and class weights."""
 
     expects_logits = True
+    limits_targets = True
     name: str
+    weight: Array | None
 
     def __init__(self, weight: npt.ArrayLike | None, reduction: str) -> None:
         super().__init__(reduction)
         self.weight = class_weights(weight)
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        array = np.asarray(target)
+        array = as_array(target, "y")
         if len(outputs) != 1:
             got = ", ".join(["N", *map(str, outputs)])
             raise ValueError(f"{self.name} expects outputs of shape (N, classes), the model returns ({got})")
         classes = outputs[0]
+        if classes == 1:
+            raise ValueError(
+                f"{self.name} needs one output per class, but there is a single output: use "
+                'loss="binary_cross_entropy" for targets 0 and 1, loss="squared_error" for real targets, or '
+                "2 outputs"
+            )
         if self.weight is not None and len(self.weight) != classes:
             raise ValueError(f"there are {len(self.weight)} class weights for {classes} classes")
         if array.ndim == 1 and array.size and array.dtype.kind in "ui":
             return labels(array, classes)
-        if array.ndim == 2 and array.shape[1] == classes and array.dtype.kind in "buif":
-            return contiguous(array, dtype)
+        if array.ndim == 2 and array.shape[1] == classes and array.dtype.kind in REAL_KINDS:
+            return _probabilities(contiguous(array, dtype), self.name)
         if array.ndim == 1 and array.dtype.kind not in "ui":
-            raise TypeError(
-                f"labels must be integers, not {array.dtype}: use y.astype(int), or rows of shape "
-                f"(N, {classes}) for soft targets"
-            )
+            if array.dtype.kind == "f" and bool((np.floor(array) < array).any()):
+                advice = 'for real targets use loss="squared_error"'
+            else:
+                advice = f"{label_advice(array)}, or pass rows of shape (N, {classes}) for soft targets"
+            raise TypeError(f"labels must be integers, not {array.dtype}: {advice}")
         check_numbers(array)
+        hint = ": use np.ravel(y)" if array.ndim == 2 and array.shape[1] == 1 else ""
         raise ValueError(
-            f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}"
+            f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}{hint}"
         )
 
-    def divisor(self, target: Array) -> float:
+    def divisors(self, target: Array) -> Array | float:
+        return 1.0 if target.ndim == 2 or self.weight is None else self.weight[target]
+
+    def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
         if target.ndim == 2 or self.weight is None:
-            return float(len(target))
-        return float(self.weight[target].sum())
+            return None, None
+        return self.weight, target
+
+    def cause_of_nan(self, target: Array) -> str | None:
+        if self.reduction != "mean" or self.divisor(target) != 0:
+            return None
+        present = ", ".join(map(str, np.unique(target)))
+        return f"the weights of all classes in the batch ({present}) are 0, and the mean divides by their sum"
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -62,16 +84,41 @@ class _SingleLabelLoss(Loss):
         raise NotImplementedError
 
 
+def _probabilities(rows: Array, loss: str) -> Array:
+    """Return the targets (N, C). Raises ValueError unless each row is a probability distribution.
+
+    NaN and inf pass here: the check for finite data reports them, as `on_nonfinite` says.
+    """
+    sums = rows.sum(axis=1, dtype=np.float64)
+    wrong = np.isfinite(sums) & ((rows < 0).any(axis=1) | (np.abs(sums - 1) > SUM_TOLERANCE))
+    if not wrong.any():
+        return rows
+    index = int(wrong.argmax())
+    row = rows[index]
+    is_zero_or_one = bool(((rows == 0) | (rows == max(1, rows.max()))).all())
+    if is_zero_or_one and bool(((rows > 0).sum(axis=1) != 1).any()):
+        hint = 'if several classes, or none, may be true, use loss="binary_cross_entropy"'
+    elif row.min() >= 0 and bool(np.allclose(sums, sums[0])):
+        hint = f"divide y by {sums[0]:g}"
+    else:
+        hint = 'for real targets use loss="squared_error"'
+    raise ValueError(
+        f"{loss} expects labels, or rows of probabilities that sum to 1, but row {index} of y is "
+        f"{first_values(row)}: {hint}"
+    )
+
+
 class CrossEntropy(_SingleLabelLoss):
     """Cross-entropy -sum_c w_c t_c log softmax(z)_c of logits z (N, C).
 
-    Targets t are integer labels (N,) or rows (N, C), one-hot or soft. The softmax is part of the loss.
+    Targets t are integer labels (N,) or rows of probabilities (N, C), one-hot or soft, which sum to 1. There
+    are at least 2 classes. The softmax is part of the loss.
 
     Args:
         weight: Class weights w (C,), at least 0; by default all 1. The mean over integer labels then divides
             by the sum of the weights of the labels, as in PyTorch.
         label_smoothing: s in [0, 1]: replaces t by (1 - s) t + s / C (Szegedy et al. 2016).
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -79,6 +126,7 @@ class CrossEntropy(_SingleLabelLoss):
 
     recordable = True
     name = "cross_entropy"
+    label_smoothing: float
 
     def __init__(
         self,
@@ -104,7 +152,7 @@ class Focal(_SingleLabelLoss):
     Args:
         gamma: Focusing parameter, at least 0. 0 gives `CrossEntropy`; 2 is usual.
         weight: Class weights w (C,), at least 0; by default all 1. See `CrossEntropy`.
-        reduction: "mean", "sum" or "none" (one loss per sample).
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per sample).
 
     Raises:
         ValueError: If an argument is not valid.
@@ -112,6 +160,7 @@ class Focal(_SingleLabelLoss):
 
     recordable = True
     name = "focal"
+    gamma: float
 
     def __init__(
         self, *, gamma: float = 2.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, contiguous
+from fastnn._validation import Array, Shape
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, with_the_shape
+from fastnn.losses.base import Loss, floats, with_the_shape
 
 
 class SquaredError(Loss):
@@ -22,13 +22,13 @@ class SquaredError(Loss):
     recordable = True
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        return contiguous(with_the_shape(target, outputs, "squared_error"), dtype)
+        return floats(with_the_shape(target, outputs, "squared_error"), dtype)
 
     def losses_shape(self, y: Array) -> Shape:
         return y.shape
 
-    def divisor(self, target: Array) -> float:
-        return float(target.size)
+    def divisors(self, target: Array) -> Array | float:
+        return target.size / len(target)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None

@@ -11,15 +11,16 @@ import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from fastnn._schema import number
 from fastnn.files import user_path
 from fastnn.tables import aligned, duration
-from fastnn.viz._drawing import write_picture
+from fastnn.viz._drawing import COLOURS, finish, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The table lists where these contestants are not faster than NumPy.
 KERNELS = ("jit", "aot")
@@ -175,32 +176,36 @@ def _factor(factor: float) -> str:
     return f"{factor:,.0f}x" if factor >= 9.95 else f"{factor:.1f}x" if factor >= 1 else f"{factor:.2g}x"
 
 
-def plot(races: list[Race], path: str | os.PathLike[str]) -> Path:
-    """Draw the speedups on logarithmic axes into the picture `path` (.png, .svg, .pdf) and return the path.
+@overload
+def plot(races: list[Race], path: None = None) -> Figure: ...
 
-    Each race is a row with a dot for each contestant; the fastest contestant is named on the right. Raises
-    ImportError if matplotlib is missing.
+
+@overload
+def plot(races: list[Race], path: str | os.PathLike[str]) -> Path: ...
+
+
+def plot(races: list[Race], path: str | os.PathLike[str] | None = None) -> Path | Figure:
+    """Draw the speedups on logarithmic axes.
+
+    Writes the image file `path` (.png, .svg, .pdf) and returns its path. Without a path, returns the
+    matplotlib figure, which a notebook shows. Each race is a row with a dot for each contestant; the fastest
+    contestant is named on the right. Raises ImportError if matplotlib is missing.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.lines import Line2D
-    except ImportError as error:
-        raise ImportError("a picture needs matplotlib: pip install 'fastnn-kernels[demo]'") from error
     groups = _by_contestants(races)
     names = dict.fromkeys(name for race in races for name in race.contestants)
-    colours = {name: f"C{index}" for index, name in enumerate(names)}
+    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
     # In units of one row. A panel needs 2.5 more rows for its title and axis, the picture one for the legend.
     heights = [len(group) + 2.5 for group in groups]
-    figure = Figure(figsize=(9, 0.26 * (sum(heights) + 1)), layout="constrained")
+    figure = new_figure(9, 0.26 * (sum(heights) + 1))
+    from matplotlib.lines import Line2D  # after new_figure, which says what to install
+
     panels = figure.subplots(len(groups), squeeze=False, height_ratios=heights)[:, 0]
     for axes, group in zip(panels, groups, strict=True):
         _draw(axes, group, colours)
     dots = [Line2D([], [], marker="o", linestyle="", color=colour) for colour in colours.values()]
     figure.legend(dots, list(colours), loc="outside upper center", ncols=7, fontsize=9, frameon=False)
-    target = user_path(path)
-    write_picture(figure, target, dpi=120)
-    return target
+    return finish(figure, path)
 
 
 def _draw(axes: Axes, races: list[Race], colours: dict[str, str]) -> None:

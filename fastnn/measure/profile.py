@@ -8,11 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 
 from fastnn._validation import Array
 from fastnn.kernels.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # Kernels whose sizes are N, H, W, C, R, S, C / groups, O, P, Q, strides and so on.
 CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
@@ -86,18 +90,28 @@ class Profile:
         ]
         return "\n".join(lines)
 
-    def plot(self, path: str | os.PathLike[str]) -> Path:
-        """Draw the times of the calls as bars into the picture `path` and return the path.
+    @overload
+    def plot(self, path: None = None) -> Figure: ...
 
-        Calls below 0.2 % of the step are left out. Raises ImportError if matplotlib is missing.
+    @overload
+    def plot(self, path: str | os.PathLike[str]) -> Path: ...
+
+    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
+        """Draw the times of the calls as bars.
+
+        Writes the image file `path` and returns its path. Without a path, returns the matplotlib figure,
+        which a notebook shows. Calls below 0.2 % of the step are left out. Raises ImportError if matplotlib
+        is missing.
         """
-        from fastnn.viz import save_bars
+        from fastnn.viz import draw_bars, finish
 
         bars = [(f"{row.kernel} {'x'.join(map(str, row.shape))}", row.seconds * 1e6) for row in self.rows]
         bars.append(("outside kernels", max(self.step_seconds - self.kernel_seconds, 0) * 1e6))
         shown = [(name, value) for name, value in bars if value >= 0.002 * self.step_seconds * 1e6]
-        title = f"{self.step_seconds * 1e6:.0f} us per step, {self.threads} thread" + "s" * (self.threads > 1)
-        return save_bars(shown, path, title=title, label="us")
+        title = f"{self.step_seconds * 1e6:,.0f} us per step, {self.threads} thread" + "s" * (
+            self.threads > 1
+        )
+        return finish(draw_bars(shown, title=title, label="time in us"), path)
 
     def __str__(self) -> str:
         return self.table()

@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._validation import Array, counter_value, float_type, in_range
+from fastnn._attributes import Declared
+from fastnn._validation import Array, counter_value, float_type, in_range, writable
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
+from fastnn.param import Buffer, Param
 from fastnn.states import held_by
 
 
-class EMA:
+class EMA(Declared):
     """e = decay e + (1 - decay) p after every update, for each parameter and buffer (Polyak averaging).
 
-    The averages start as the weights at the beginning of training. With `warmup` the decay is
+    The averages start as the weights at the beginning of every training, also of a second one with the same
+    `EMA`; only a training that resumes from a checkpoint continues its averages. With `warmup` the decay is
     min(decay, (1 + t) / (10 + t)) at update t, so that the first weights are soon forgotten. Running
     statistics are averaged like the weights they belong to, as in timm's ModelEma.
 
@@ -25,6 +28,10 @@ class EMA:
     as if there were no averages. Use the averages temporarily in `with ema.applied(model):`, or permanently
     after `ema.copy_to(model)`.
     """
+
+    decay: float
+    warmup: bool
+    counter: Array
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
         if in_range(decay, "decay", 0, 1) == 1:
@@ -34,42 +41,55 @@ class EMA:
         self.counter = np.zeros(1, np.int64)  # the number of updates
         self._averages: dict[str, Array] = {}
 
+    # Read-only after joblib has mapped it from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self.counter = writable(self.counter)
+
     def begin(self, model: Layer) -> None:
-        """Allocate the averages of this model. Raises ValueError if they belong to another model."""
+        """Start the averages afresh, as the weights and buffers of this model."""
         held = held_by(model)
-        if not self._averages:
-            for name, holder in held.items():
-                self._averages[name] = aligned_empty(holder.shape, holder.dtype)
-                self._averages[name][...] = holder.master
-        self._check({name: (holder.shape, holder.dtype) for name, holder in held.items()}, "the model has")
+        if self._shapes() != {name: (holder.shape, holder.dtype) for name, holder in held.items()}:
+            self._averages = {
+                name: aligned_empty(holder.shape, holder.dtype) for name, holder in held.items()
+            }
+        for name, holder in held.items():  # in place: a recorded step keeps writing to these arrays
+            self._averages[name][...] = holder.master
+        self.counter[0] = 0
 
     def update(self, model: Layer) -> None:
         """Update the averages from the weights. Only calls kernels, so it can be recorded."""
         for name, holder in held_by(model).items():
-            ops.ema(holder.master, self.counter, self.decay, self.warmup, self._averages[name])
+            average = self._averages[name] = writable(self._averages[name])
+            ops.ema(holder.master, self.counter, self.decay, self.warmup, average)
         ops.advance(self.counter)
 
     @contextmanager
     def applied(self, model: Layer) -> Iterator[None]:
-        """Use the averages as the weights of the model inside the `with` block; no effect before `begin`."""
+        """Use the averages as the weights of the model inside the `with` block; no effect before a training.
+
+        Raises ValueError if they are averages of another model.
+        """
         if not self._averages:
             yield
             return
-        self.begin(model)
-        held = held_by(model)
+        held = self._held_by(model)
         own = {name: holder.master.copy() for name, holder in held.items()}
         try:
             self.copy_to(model)
             yield
         finally:
             for name, holder in held.items():
-                holder.master[...] = own[name]
+                holder.writable_master()[...] = own[name]
 
     def copy_to(self, model: Layer) -> None:
-        """Replace the weights and buffers of the model by the averages."""
-        self.begin(model)
-        for name, holder in held_by(model).items():
-            holder.master[...] = self._averages[name]
+        """Replace the weights and buffers of the model by the averages; no effect before a training.
+
+        Raises ValueError if they are averages of another model.
+        """
+        if self._averages:
+            for name, holder in self._held_by(model).items():
+                holder.writable_master()[...] = self._averages[name]
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the averages by parameter name, and the number of "updates"."""
@@ -91,11 +111,21 @@ class EMA:
         for name, array in arrays.items():
             if name not in self._averages:
                 self._averages[name] = aligned_empty(array.shape, array.dtype)
+            self._averages[name] = writable(self._averages[name])
             self._averages[name][...] = array
         self.counter[0] = updates
 
+    def _held_by(self, model: Layer) -> dict[str, Param | Buffer]:
+        """The parameters and buffers of the model. Raises ValueError unless these are their averages."""
+        held = held_by(model)
+        self._check({name: (holder.shape, holder.dtype) for name, holder in held.items()}, "the model has")
+        return held
+
+    def _shapes(self) -> dict[str, object]:
+        return {name: (average.shape, average.dtype) for name, average in self._averages.items()}
+
     def _check(self, others: Mapping[str, object], who: str) -> None:
-        own = {name: (average.shape, average.dtype) for name, average in self._averages.items()}
+        own = self._shapes()
         different = [name for name in {**own, **others} if own.get(name) != others.get(name)]
         if different:
             name = different[0]

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from fastnn._validation import Array, choose, counter_value, in_range
+from fastnn._attributes import explained
+from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
+from fastnn._validation import Array, choose, counter_value, in_range, writable
 from fastnn.kernels import active_recorder, aligned_empty, ops
 from fastnn.param import Param
 from fastnn.recording.changes import Noted, note
@@ -26,6 +28,7 @@ class State(dict[str, Array]):
         self.counter = np.zeros(1, np.int64)
         # The hyper-parameters that the kernels read, the learning rate first.
         self.hyper = np.empty(0)
+        self.decay_scale = 1.0  # the parameter's factor on the weight decay
 
     # Plans hold the arrays, so replacing one must be reported.
     def __setitem__(self, name: str, array: Array) -> None:
@@ -52,6 +55,10 @@ class State(dict[str, Array]):
         note()
         return super().popitem()
 
+    # Both are read-only after joblib has mapped them from a file.
+    def __setstate__(self, attributes: dict[str, Array]) -> None:
+        self.counter, self.hyper = writable(attributes["counter"]), writable(attributes["hyper"])
+
     @property
     def steps(self) -> int:
         """The number of updates, including the current one."""
@@ -59,7 +66,7 @@ class State(dict[str, Array]):
 
     def array(self, name: str, like: Array) -> Array:
         """Return the array `name` with the shape and dtype of `like`; it starts as zeros."""
-        if name not in self or self[name].dtype != like.dtype:
+        if name not in self or self[name].dtype != like.dtype or not self[name].flags.writeable:
             before = self.get(name, 0)
             self[name] = aligned_empty(like.shape, like.dtype)
             self[name][...] = before
@@ -83,7 +90,11 @@ class Optimizer(Noted, ABC):
     # As for layers: whether `update` only calls kernels, with `state.hyper` as hyper-parameters.
     recordable = False
 
+    _hints = OPTIMIZER_ATTRIBUTES
+
     def __init__(self, lr: float) -> None:
+        if hint := self._hint_for_arguments((lr,)):
+            raise TypeError(hint)
         self.lr = lr
         self._states: WeakKeyDictionary[Param, State] = WeakKeyDictionary()
 
@@ -96,11 +107,17 @@ class Optimizer(Noted, ABC):
     def lr(self, lr: float) -> None:
         self._lr = in_range(lr, "lr", 0)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in ("lr", "_lr"):  # plans check it before every step, so it need not be reported
-            object.__setattr__(self, name, value)
-        else:
-            super().__setattr__(name, value)
+    @classmethod
+    def _hint_for_arguments(cls, arguments: tuple[object, ...]) -> str:
+        return TAKES_NO_PARAMETERS if any(map(_holds_parameters, arguments)) else ""
+
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            if name in ("lr", "_lr"):  # plans check it before every step, so it need not be reported
+                object.__setattr__(self, name, value)
+            else:
+                super().__setattr__(name, value)
 
     @abstractmethod
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
@@ -110,10 +127,14 @@ class Optimizer(Noted, ABC):
         """Whether a subclass or the object itself replaces `step`."""
         return type(self).step is not Optimizer.step or "step" in vars(self)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first."""
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        """Return the hyper-parameters that the kernel of a recordable optimizer reads, `lr` first.
+
+        `decay_scale` multiplies the weight decay.
+        """
         return ()
 
+    @explained
     def step(self, params: Iterable[Param]) -> None:
         """Update all parameters that are not frozen from the gradients of the last backward pass."""
         recorder = active_recorder()
@@ -133,7 +154,7 @@ class Optimizer(Noted, ABC):
         state = self.state(param)
         ops.advance(state.counter)
         try:
-            self.update(param.master, param.grad_buffer(), state, self.lr * param.lr_scale)
+            self.update(param.writable_master(), param.grad_buffer(), state, self.lr * param.lr_scale)
         except BaseException:
             state.counter[0] -= 1
             raise
@@ -146,14 +167,16 @@ class Optimizer(Noted, ABC):
         """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
-            if values := self.hyper(rate):
+            if values := self.hyper(rate, param.decay_scale):
                 state.set_hyper(*values)
             elif len(state.hyper):
                 state.hyper[0] = rate
 
     def state(self, param: Param) -> State:
         """Return the state of `param`."""
-        return self._states.setdefault(param, State())
+        state = self._states.setdefault(param, State())
+        state.decay_scale = param.decay_scale
+        return state
 
     def state_dict(self, params: Iterable[Param]) -> dict[str, Any]:
         """Return copies of the state of these parameters by names such as "0.weight.m".
@@ -225,6 +248,9 @@ class SGD(Optimizer):
     """
 
     recordable = True
+    momentum: float
+    nesterov: bool
+    weight_decay: float
 
     def __init__(
         self,
@@ -241,11 +267,11 @@ class SGD(Optimizer):
             raise ValueError("nesterov needs a momentum above 0")
         self.nesterov = nesterov
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        return lr, self.momentum, self.weight_decay, self.nesterov
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        return lr, self.momentum, self.weight_decay * decay_scale, self.nesterov
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
 
 
@@ -257,6 +283,9 @@ class Adam(Optimizer):
 
     recordable = True
     decoupled = False  # whether the weights decay directly (AdamW) instead of through the gradient
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
 
     def __init__(
         self,
@@ -273,12 +302,13 @@ class Adam(Optimizer):
         self.eps = in_range(eps, "eps", 0)
         self.weight_decay = in_range(weight_decay, "weight_decay", 0)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
         # 1.0, 1.0: the bias corrections, which a kernel computes from the number of updates.
-        return lr, *self.betas, self.eps, self.weight_decay, 1.0, 1.0, self.decoupled
+        decay = self.weight_decay * decay_scale
+        return lr, *self.betas, self.eps, decay, 1.0, 1.0, self.decoupled
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         ops.adam_corrections(state.counter, hyper)
         ops.adam(grad, hyper, state.array("m", value), state.array("v", value), value)
 
@@ -311,6 +341,11 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
+    alpha: float
+    eps: float
+    weight_decay: float
+    momentum: float
+    centered: bool
 
     def __init__(
         self,
@@ -329,14 +364,20 @@ class RMSprop(Optimizer):
         self.momentum = in_range(momentum, "momentum", 0)
         self.centered = bool(centered)
 
-    def hyper(self, lr: float) -> tuple[float, ...]:
-        return lr, self.alpha, self.eps, self.weight_decay, self.momentum
+    def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
+        return lr, self.alpha, self.eps, self.weight_decay * decay_scale, self.momentum
 
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
-        hyper = state.set_hyper(*self.hyper(lr))
+        hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         mean = state.array("mean", value) if self.centered else None
         buffer = state.array("buffer", value) if self.momentum else None
         ops.rmsprop(grad, hyper, state.array("v", value), mean, buffer, value)
+
+
+def _holds_parameters(value: object) -> bool:
+    """Whether `value` is a model, a parameter, or several parameters, perhaps in groups as in PyTorch."""
+    items = value if isinstance(value, (list, tuple)) else [value]
+    return any(isinstance(item, (Noted, Generator, dict)) for item in items)
 
 
 def _below_one(value: float, name: str) -> float:
@@ -353,8 +394,14 @@ OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {
 }
 
 
-def optimizer_of(optimizer: str | Optimizer) -> Optimizer:
-    """The optimizer with this name and default arguments, or the object itself."""
+def optimizer_of(optimizer: str | Optimizer | None) -> Optimizer:
+    """The optimizer with this name and default arguments, or the object itself.
+
+    None is the default of `fit` and `Trainer`, Adam with a learning rate of 0.003: it had the best mean
+    accuracy after 5 and after 20 epochs on fourteen tasks (docs/guide/losses_optimizers.md).
+    """
+    if optimizer is None:
+        return Adam(lr=0.003)
     if isinstance(optimizer, Optimizer):
         return optimizer
     if inspect.isclass(optimizer) and issubclass(optimizer, Optimizer):

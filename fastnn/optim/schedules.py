@@ -9,6 +9,7 @@ without Python. The factors equal those of PyTorch's schedulers of similar names
 from __future__ import annotations
 
 import math
+import typing as _typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._attributes import Declared
+from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
 from fastnn._validation import Array, counter_value, in_range, not_nan, positive_int
 from fastnn.history import better
 
@@ -28,7 +31,7 @@ class Length:
     per_epoch: int | None
 
 
-class Schedule(ABC):
+class Schedule(Declared, ABC):
     """Base class of all schedules. A subclass defines `factor`, and declares which lengths it needs.
 
     The learning rate of update 0, 1, ... is `factor(update, length)` times the value of `optimizer.lr` at the
@@ -38,13 +41,28 @@ class Schedule(ABC):
     needs_updates = False  # `length.updates`
     needs_epochs = False  # `length.per_epoch`
 
+    _hints = SCHEDULE_ATTRIBUTES
+
+    @property
+    def monitored(self) -> str | None:
+        """The value of an epoch that `end_epoch` reads, which `fit` checks at its start; None for none."""
+        return None
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the factors do not depend on the training, so that `fit` can check them at its start."""
+        return type(self).begin is Schedule.begin and type(self).end_epoch is Schedule.end_epoch
+
+    def begin(self) -> None:
+        """Called at the beginning of every training: forget what an earlier training left."""
+
     @abstractmethod
     def factor(self, update: int, length: Length) -> float:
         """Return the factor on the learning rate of this update, counted from 0; at least 0."""
 
     def factors(self, first: int, count: int, length: Length) -> Array:
         """Return the factors of updates first, first + 1, ..., float64 (count,)."""
-        factors = np.array([self.factor(first + i, length) for i in range(count)], np.float64)
+        factors = np.array([self._factor_or_inf(first + i, length) for i in range(count)], np.float64)
         if not (np.isfinite(factors) & (factors >= 0)).all():
             wrong = int(np.argmin(np.isfinite(factors) & (factors >= 0)))
             raise ValueError(
@@ -52,6 +70,12 @@ class Schedule(ABC):
                 "finite and at least 0"
             )
         return factors
+
+    def _factor_or_inf(self, update: int, length: Length) -> float:
+        try:
+            return self.factor(update, length)
+        except OverflowError:  # of a power
+            return math.inf
 
     def check(self, length: Length) -> None:
         """Raise ValueError if the schedule needs a length that is unknown."""
@@ -62,7 +86,7 @@ class Schedule(ABC):
                 f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
             )
 
-    def end_epoch(self, values: Mapping[str, float]) -> None:  # noqa: B027 (most schedules ignore it)
+    def end_epoch(self, values: Mapping[str, float]) -> None:
         """Called after every epoch with the values added to the history: losses and metrics by name."""
 
     def state_dict(self) -> dict[str, Any]:
@@ -193,8 +217,24 @@ class Warmup(Schedule):
         return Length(rest, length.per_epoch)
 
     def check(self, length: Length) -> None:
+        if length.updates is not None and self.updates >= length.updates:
+            raise ValueError(
+                f"{self!r} is longer than the training, which has {length.updates} updates: warm up for fewer"
+            )
         if self.then is not None:
-            self.then.check(length)
+            self.then.check(self._rest(length))
+
+    @property
+    def monitored(self) -> str | None:
+        return None if self.then is None else self.then.monitored
+
+    @property
+    def is_fixed(self) -> bool:
+        return self.then is None or self.then.is_fixed
+
+    def begin(self) -> None:
+        if self.then is not None:
+            self.then.begin()
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
         if self.then is not None:
@@ -211,8 +251,15 @@ class Plateau(Schedule):
     """Multiplied by `gamma` when `monitor` has not improved for `patience` epochs, as ReduceLROnPlateau.
 
     `mode` is the direction of improvement, "min" or "max"; "auto" decides by the name, as in
-    `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value.
+    `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value. Every training
+    starts at the factor 1, unless it resumes from a checkpoint.
     """
+
+    monitor: str
+    gamma: float
+    patience: int
+    threshold: float
+    mode: str
 
     def __init__(
         self,
@@ -228,9 +275,16 @@ class Plateau(Schedule):
         self.patience = int(in_range(patience, "patience", 0))
         self.threshold = in_range(threshold, "threshold", 0)
         self.mode = better(mode, monitor)
+        self.begin()
+
+    def begin(self) -> None:
         self._best = math.inf if self.mode == "min" else -math.inf
         self._waited = 0
         self._current = 1.0
+
+    @property
+    def monitored(self) -> str | None:
+        return self.monitor
 
     def factor(self, update: int, length: Length) -> float:
         return self._current
@@ -289,13 +343,14 @@ def schedule_of(schedule: object) -> Schedule:
 
 
 class Rates:
-    """The learning rates of one training: a schedule times `lr`.
+    """The learning rates of one training: a schedule times `lr`. The schedule starts afresh.
 
     Raises ValueError if the schedule needs a length that is unknown.
     """
 
     def __init__(self, schedule: Schedule, lr: float, length: Length) -> None:
         schedule.check(length)
+        schedule.begin()
         self.schedule = schedule
         self.lr = lr
         self.length = length
@@ -313,3 +368,9 @@ class Rates:
         """Pass the losses and metrics of an epoch to the schedule."""
         self.schedule.end_epoch(values)
         self._kept = np.empty(0)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

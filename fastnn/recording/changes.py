@@ -6,7 +6,9 @@ remembers the count and compares itself with model, loss and optimizer in full o
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from fastnn._attributes import Declared
 
 count = 0
 
@@ -17,12 +19,14 @@ def note() -> None:
     count += 1
 
 
-class Noted:
+class Noted(Declared):
     """Base class of objects that report every attribute that is set or deleted."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        note()
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            note()
 
     def __delattr__(self, name: str) -> None:
         super().__delattr__(name)

@@ -19,6 +19,10 @@ class PerObject(Generic[V]):
         item = self._items.get(id(owner))
         return item[1] if item is not None and item[0]() is owner else None
 
+    def values(self) -> list[V]:
+        """The values of all objects that are alive."""
+        return [value for _, value in list(self._items.values())]
+
     def set(self, owner: object, value: V) -> None:
         """Set the value of `owner`."""
         key = id(owner)

@@ -37,7 +37,9 @@ class HasForward(Protocol):
 class HasValueAndGradient(Protocol):
     """Anything that can be run as a loss."""
 
-    def value_and_gradient(self, y: Array, target: Array) -> tuple[Array, Array]: ...
+    def value_and_gradient(
+        self, y: Array, target: Array, sample_weight: Array | None = None
+    ) -> tuple[Array, Array]: ...
 
 
 class Arena:
@@ -118,7 +120,7 @@ class Recorder:
         def forward() -> None:
             nonlocal layer_backward
             # A copy, since the layer may keep its input, and the next step overwrites the buffer.
-            y, layer_backward = layer.forward(x.copy(), train=train)
+            y, layer_backward = checked_forward(layer, x.copy(), train)
             output.take(y)
 
         self.callback(forward)
@@ -140,13 +142,17 @@ class Recorder:
         assert output.array is not None
         return output.array, backward
 
-    def call_loss(self, loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
+    def call_loss(
+        self, loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+    ) -> tuple[Array, Array]:
         """Run `loss.value_and_gradient` as a callback."""
         value = _Copied(self, f"the value of {loss!r}")
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
         def run() -> None:
-            number, dy = loss.value_and_gradient(outputs.copy(), target.copy())
+            number, dy = loss.value_and_gradient(
+                outputs.copy(), target.copy(), None if weight is None else weight.copy()
+            )
             value.take(number)
             gradient.take(dy)
 
@@ -195,22 +201,33 @@ def calls_python(layer: object) -> bool:
     return any(calls_python(item) for item in held if hasattr(item, "recordable"))
 
 
+def checked_forward(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
+    """Run `layer.forward(x, train=train)`. Raises TypeError unless it returns a pair."""
+    result = layer.forward(x, train=train)
+    if not isinstance(result, tuple) or len(result) != 2:
+        got = type(result).__name__
+        raise TypeError(f"{type(layer).__name__}.forward must return a pair (y, backward), not {got}")
+    return result
+
+
 def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
     """Run `layer.forward(x, train=train)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(layer):
-        return layer.forward(x, train=train)
+        return checked_forward(layer, x, train)
     assert isinstance(recorder, Recorder)
     return recorder.call_layer(layer, x, train)
 
 
-def run_loss(loss: HasValueAndGradient, outputs: Array, target: Array) -> tuple[Array, Array]:
-    """Run `loss.value_and_gradient(outputs, target)`; it is recorded if a recorder is active."""
+def run_loss(
+    loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+) -> tuple[Array, Array]:
+    """Run `loss.value_and_gradient(outputs, target, weight)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(loss):
-        return loss.value_and_gradient(outputs, target)
+        return loss.value_and_gradient(outputs, target, weight)
     assert isinstance(recorder, Recorder)
-    return recorder.call_loss(loss, outputs, target)
+    return recorder.call_loss(loss, outputs, target, weight)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

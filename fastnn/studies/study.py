@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 import numpy as np
 
@@ -16,6 +16,9 @@ from fastnn._schema import anything, check_fields, count, each, number, optional
 from fastnn.files import user_path, write_atomic
 from fastnn.history import History, better
 from fastnn.tables import aligned
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Point = Mapping[str, Any]
 
@@ -143,18 +146,27 @@ class Study:
         point, _ = max(spreads, key=lambda pair: sign * pair[1].mean)  # the first maximum
         return point
 
-    def plot(self, path: str | os.PathLike[str], *, name: str = "val_accuracy", log: bool = False) -> Path:
-        """Draw the curve `name` of each point, mean and standard deviation over the seeds; return the path.
+    @overload
+    def plot(self, path: None = None, *, name: str = ..., log: bool = ...) -> Figure: ...
 
-        `name`, `log` and the errors are as in `fn.viz.save_bands`.
+    @overload
+    def plot(self, path: str | os.PathLike[str], *, name: str = ..., log: bool = ...) -> Path: ...
+
+    def plot(
+        self, path: str | os.PathLike[str] | None = None, *, name: str = "val_accuracy", log: bool = False
+    ) -> Path | Figure:
+        """Draw the curve `name` of each point, mean and standard deviation over the seeds.
+
+        Writes the image file `path` and returns its path. Without a path, returns the matplotlib figure,
+        which a notebook shows. `name`, `log` and the errors are as in `fn.viz.save_bands`.
         """
-        from fastnn.viz import save_bands
+        from fastnn.viz import draw_bands, finish
 
         groups = {
-            _label(point) or "all": [member.history for member in members if member.history is not None]
+            label_of(point) or "all": [member.history for member in members if member.history is not None]
             for point, members in self.points()
         }
-        return save_bands(groups, path, name=name, log=log)
+        return finish(draw_bands(groups, name=name, log=log), path)
 
     def __str__(self) -> str:
         rows = self.rows()
@@ -169,7 +181,7 @@ class Study:
         for member in self._members.values():
             kinds = member.warnings if member.error is None else ("failed",)
             for kind in kinds:
-                problems.setdefault((_label(member.point), kind), []).append(member)
+                problems.setdefault((label_of(member.point), kind), []).append(member)
         for (label, kind), members in problems.items():
             seeds = ", ".join(str(member.seed) for member in members)
             where = ", ".join(filter(None, (label, f"seed{'s' * (len(members) > 1)} {seeds}")))
@@ -241,7 +253,7 @@ def _key(point: Point, seed: int) -> tuple[str, int]:
     return point_key(point), seed
 
 
-def _label(point: Point) -> str:
+def label_of(point: Point) -> str:
     """Describe a point, such as "lr 0.1, hidden 64"."""
     return ", ".join(f"{name} {_short(value)}" for name, value in point.items())
 

@@ -21,6 +21,7 @@ from fastnn.history import History
 from fastnn.kernels import active_backend, backend
 from fastnn.rng import manual_seed
 from fastnn.studies.study import Member, Point, Study, point_key
+from fastnn.training.callbacks import callbacks_of
 from fastnn.training.fit import fit
 from fastnn.training.interrupts import stopped_by
 from fastnn.training.watch import GradientWatch
@@ -188,7 +189,7 @@ def train_member(build: Build, point: Point, seed: int) -> Member:
         if isinstance(result, Mapping) and not isinstance(result, History) and "model" in result:
             options = {"seed": seed, "progress": False, **result}
             model, data = options.pop("model"), options.pop("data", None)
-            options["callbacks"] = [*options.get("callbacks", ()), watch]
+            options["callbacks"] = [*callbacks_of(options.get("callbacks")), watch]
             result = fit(model, data, **options)
         history = result if isinstance(result, History) else None
         values = _values(result)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn._attributes import Declared
+from fastnn._foreign_names import TRAINING_ATTRIBUTES
 from fastnn._validation import Array, counter_value, in_range, not_nan
 from fastnn.history import History, better
 from fastnn.layers import Layer
@@ -18,12 +20,23 @@ from fastnn.training.samples import Samples
 from fastnn.training.trainer import Trainer
 
 
-class Training:
+class Training(Declared):
     """A running training, as callbacks see it.
 
     `epoch` counts from 0, `updates` counts over all epochs. Callbacks are called between updates, so they may
     evaluate and save the model, make predictions, and change `optimizer.lr`.
     """
+
+    trainer: Trainer
+    samples: Samples
+    history: History
+    callbacks: list[Callback]
+    epochs: int
+    epoch: int
+    done: int
+    reason: str | None
+    resumable: bool
+    _hints = TRAINING_ATTRIBUTES
 
     def __init__(
         self,
@@ -40,7 +53,7 @@ class Training:
         self.epochs = epochs
         self.epoch = 0
         self.done = 0  # updates made in this epoch
-        self.reason: str | None = None
+        self.reason = None
         # Whether a checkpoint may be written now: not in the middle of an update or of the end of an epoch.
         self.resumable = True
 
@@ -71,12 +84,25 @@ class Training:
         for callback in self.callbacks:
             getattr(callback, event)(self, *details)
 
+    def tell_exception(self, error: BaseException) -> None:
+        """Call `on_exception` of all callbacks, in order; what they raise becomes a note of `error`."""
+        for callback in self.callbacks:
+            try:
+                callback.on_exception(self, error)
+            except Exception as another:
+                error.add_note(f"then {callback!r} raised {type(another).__name__}: {another}")
 
-class Callback:
+
+class Callback(Declared):
     """Base class of callbacks: a subclass overrides the methods it needs.
 
-    Unless a callback overrides `on_update`, many updates run at once without Python.
+    Every training ends with either `on_train_end` or `on_exception`. A callback with a state of its own
+    resets it in `on_train_begin` if `training.updates == 0`, so that each training starts afresh unless it is
+    resumed. Unless a callback overrides `on_update`, many updates run at once without Python.
     """
+
+    monitor: str | None = None
+    """The value of an epoch that the callback needs, such as "val_loss"; `fit` checks that it will exist."""
 
     def on_train_begin(self, training: Training) -> None:
         """Called before the first update, and again when a training is resumed."""
@@ -91,7 +117,10 @@ class Callback:
         """Called after every epoch, with the values that were added to the history."""
 
     def on_train_end(self, training: Training) -> None:
-        """Called after the last update, unless an error was raised."""
+        """Called after the last update, also if `on_nonfinite="stop"` ended the training."""
+
+    def on_exception(self, training: Training, error: BaseException) -> None:
+        """Called instead of `on_train_end` if an error or Ctrl-C ends the training; then it is raised."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that a checkpoint must keep: arrays, numbers and strings by name."""
@@ -104,6 +133,8 @@ class Callback:
 class _AfterEpoch(Callback):
     """Calls a plain function after every epoch."""
 
+    function: Callable[[Training], object]
+
     def __init__(self, function: Callable[[Training], object]) -> None:
         self.function = function
 
@@ -111,10 +142,18 @@ class _AfterEpoch(Callback):
         self.function(training)
 
 
-def callbacks_of(callbacks: Iterable[Callback | Callable[[Training], object]]) -> list[Callback]:
-    """Callbacks unchanged, functions as callbacks after every epoch; TypeError for anything else."""
+Callbacks = Callback | Callable[[Training], object] | Iterable[Callback | Callable[[Training], object]] | None
+
+
+def callbacks_of(callbacks: Callbacks) -> list[Callback]:
+    """Callbacks unchanged, functions as callbacks after every epoch; a single one, or None, as a list.
+
+    Raises TypeError for anything else.
+    """
+    if callbacks is None:
+        return []
     made: list[Callback] = []
-    for callback in callbacks:
+    for callback in callbacks if isinstance(callbacks, Iterable) else [callbacks]:
         if isinstance(callback, Callback):
             made.append(callback)
         elif callable(callback) and not isinstance(callback, type):
@@ -134,10 +173,20 @@ class EarlyStopping(Callback):
     """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
     `mode` is the direction of improvement, "min" or "max"; "auto" is "max" for accuracies, precision, recall,
-    F1, AUC, top-k and IoU, and "min" for losses and errors. With `restore_best` the model ends with the
-    weights of its best epoch; with `ema` these are the averaged weights, which were evaluated. Raises
-    ValueError for a name that "auto" does not know.
+    F1, AUC, top-k and IoU, and "min" for losses and errors. Raises ValueError for a name that "auto" does not
+    know, and at the start of `fit` if the epochs will not have the value `monitor`.
+
+    With `restore_best` the model ends with the weights of its best epoch, however the training ends: after
+    the last epoch, early, at a loss that is not finite (`on_nonfinite`), by Ctrl-C, or by an exception. With
+    `ema` these are the averaged weights, which were evaluated. A checkpoint keeps the last weights, and a
+    training resumes from these.
     """
+
+    monitor: str
+    patience: int
+    min_delta: float
+    mode: str
+    restore_best: bool
 
     def __init__(
         self,
@@ -148,7 +197,7 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best: bool = True,
     ) -> None:
-        self.monitor = monitor
+        self.monitor: str = monitor
         self.patience = int(in_range(patience, "patience", 0))
         self.min_delta = in_range(min_delta, "min_delta", 0)
         self.mode = better(mode, monitor)
@@ -175,11 +224,6 @@ class EarlyStopping(Callback):
             self._reset()
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        if self.monitor not in values:
-            raise ValueError(
-                f"EarlyStopping monitors {self.monitor!r}, but an epoch has only {', '.join(values)}: is "
-                "validation=... missing?"
-            )
         value = values[self.monitor]
         if value < self.best - self.min_delta if self.mode == "min" else value > self.best + self.min_delta:
             self._best, self._best_epoch, self._waited = value, training.epoch, 0
@@ -194,6 +238,12 @@ class EarlyStopping(Callback):
             )
 
     def on_train_end(self, training: Training) -> None:
+        self._restore_best(training)
+
+    def on_exception(self, training: Training, error: BaseException) -> None:
+        self._restore_best(training)
+
+    def _restore_best(self, training: Training) -> None:
         for name, held in held_by(training.model).items():
             if name in self._weights:
                 held.value = self._weights[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -13,52 +14,88 @@ from fastnn import states
 from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.training.samples import Data, Samples, check_data
+from fastnn.training.samples import Data, Samples, check_data, check_model
+
+BLOCK = 1024  # rows of targets, which may be a memory-mapped file, to look at together
 
 Metric = Callable[[Array, Array], float]
-Metrics = Iterable[Metric] | Mapping[str, Metric]
+Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | None
+
+# The metrics that may be passed by name, besides the two that are always reported.
+NAMED: dict[str, Metric] = {"f1": counting.f1, "precision": counting.precision, "recall": counting.recall}
+ALWAYS_REPORTED = ("loss", "accuracy")
 
 
 def evaluate(
     model: Layer,
     data: Data,
     *,
-    loss: str | Loss = "cross_entropy",
+    loss: str | Loss | None = None,
     scale: float | None = None,
     metrics: Metrics = (),
 ) -> dict[str, float]:
     """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
 
+    `loss` is by default the one that the model was last trained with in this process, or cross-entropy. The
+    features are scaled as in the training, as `fit` describes; `scale` overrides the factor.
+
     If targets name classes, the accuracy is the fraction of samples whose class has the largest output. For a
     binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
 
-    `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets, as a list or by
-    name. Returns {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
+    `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets: one, a list, or a
+    dict by name. "f1", "precision" and "recall" stand for the functions of `fn.metrics`. Returns
+    {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
-    chosen = reducing_loss(loss)
-    return evaluate_samples(
-        model, chosen, check_data(model, chosen, data, scale), metrics=metrics_of(metrics)
-    )
+    chosen, named = _loss_of(model, loss), metrics_of(pairs_of(metrics))
+    samples = check_data(model, chosen, data, scale, keep_mapped=True)
+    return evaluate_samples(model, chosen, samples, metrics=named)
 
 
-def metrics_of(metrics: Metrics) -> dict[str, Metric]:
-    """Metrics by name; a function in a list goes by its own name.
+def _loss_of(model: Layer, loss: str | Loss | None) -> Loss:
+    """The loss, by default the one that the model was last trained with, or cross-entropy."""
+    check_model(model)
+    trained_with = None if loss is not None else next((param.loss for param in model.parameters()), None)
+    return reducing_loss(trained_with if isinstance(trained_with, Loss) else loss or "cross_entropy")
 
-    Raises TypeError if a metric is not callable, ValueError if a name is taken.
+
+def pairs_of(metrics: Metrics) -> list[tuple[str, Any]]:
+    """The metrics that a user passed, with their names; a function in a list goes by its own name."""
+    if metrics is None:
+        return []
+    if isinstance(metrics, Mapping):
+        return list(metrics.items())
+    several = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    if not isinstance(several, Iterable):
+        raise TypeError(f"metrics must be functions (outputs, targets) -> float, or names, not {metrics!r}")
+    return [(m if isinstance(m, str) else getattr(m, "__name__", type(m).__name__), m) for m in several]
+
+
+def metrics_of(pairs: Iterable[tuple[str, Any]]) -> dict[str, Metric]:
+    """The functions by name, without "loss" and "accuracy", which are always reported.
+
+    Raises TypeError if a metric is not callable, ValueError if a name is taken or unknown.
     """
-    named = dict(metrics) if isinstance(metrics, Mapping) else {}
-    for function in () if isinstance(metrics, Mapping) else metrics:
-        name = getattr(function, "__name__", type(function).__name__)
+    named: dict[str, Metric] = {}
+    for name, metric in pairs:
         if name in named:
             raise ValueError(f"two metrics are named {name!r}: name them with metrics={{name: function}}")
-        named[name] = function
-    for name, function in named.items():
-        if not callable(function):
+        if isinstance(metric, str):
+            if metric in ALWAYS_REPORTED:
+                continue
+            if metric not in NAMED:
+                names = ", ".join((*ALWAYS_REPORTED, *NAMED))
+                raise ValueError(
+                    f"unknown metric {metric!r}: choose one of {names}, or pass a function "
+                    "(outputs, targets) -> float, such as fn.metrics.top_k(5)"
+                )
+            metric = NAMED[metric]
+        if not callable(metric) or isinstance(metric, type):
             raise TypeError(
-                f"the metric {name!r} must be a function (outputs, targets) -> float, not {function!r}"
+                f"the metric {name!r} must be a function (outputs, targets) -> float, not {metric!r}"
             )
-        if name in ("loss", "accuracy"):
+        if name in ALWAYS_REPORTED:
             raise ValueError(f"a metric cannot be named {name!r}, which is always reported")
+        named[name] = metric
     return named
 
 
@@ -80,11 +117,11 @@ def evaluate_samples(
         outputs, _ = model.forward(x)
         if metrics:
             batches.append(outputs)
-        total += float(loss.value(outputs, target, "sum")[0])
+        weight = samples.weights(index)
+        total += float(loss.value(outputs, target, "sum", weight)[0])
         if decisions:
             counting.count_correct(outputs, target, correct, binary=loss.binary)
-    if loss.reduction == "mean":
-        total /= loss.divisor(samples.target) or math.nan  # all class weights may be 0
+    total /= loss.divisor(samples.target, samples.weight) or math.nan  # all class weights may be 0
     values = summary(total, int(correct[0]), decisions)
     if metrics:
         outputs = np.concatenate(batches)
@@ -98,19 +135,19 @@ def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
 
 
 def gradients(
-    model: Layer, data: Data, *, loss: str | Loss = "cross_entropy", scale: float | None = None
+    model: Layer, data: Data, *, loss: str | Loss | None = None, scale: float | None = None
 ) -> float:
     """Fill `p.grad` of every parameter that is not frozen from the batch (x, y); returns the loss.
 
-    Weights, random counters and running statistics do not change. Raises ValueError or TypeError for data
-    that do not fit.
+    `loss` and `scale` are as in `evaluate`. Weights, random counters and running statistics do not change.
+    Raises ValueError or TypeError for data that do not fit.
     """
-    chosen = reducing_loss(loss)
+    chosen = _loss_of(model, loss)
     samples = check_data(model, chosen, data, scale)
     with states.restored(model):
         x, target = samples.all()
         outputs, backward = model.forward(x, train=True)
-        value, dy = chosen.value_and_gradient(outputs, target)
+        value, dy = chosen.value_and_gradient(outputs, target, samples.weight)
         backward(dy, need_dx=False)
     return float(value[0])
 
@@ -123,6 +160,8 @@ def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
     """
     if loss.binary:
         target = samples.target
-        return target.size if bool(((target == 0) | (target == 1)).all()) else 0
+        blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
+        is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
+        return target.size if is_decided else 0
     has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
     return len(samples) if has_outputs and counting.has_classes(samples.target) else 0

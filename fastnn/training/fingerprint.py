@@ -10,6 +10,7 @@ import numpy as np
 
 from fastnn._validation import Array
 from fastnn.augment import Augmentation
+from fastnn.feeding import default_factor
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.ema import EMA
@@ -21,6 +22,7 @@ from fastnn.training.samples import Samples
 
 # Classes whose attributes are described; other objects are described by their class alone.
 KNOWN = (Layer, Loss, Optimizer, Augmentation, Callback, Schedule, EMA)
+HASHED_ROWS = 1024  # at once
 SIMPLE = (bool, int, float, str, type(None))
 
 
@@ -37,7 +39,8 @@ def describe(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [describe(item) for item in value]
     if isinstance(value, Param):
-        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}"
+        decay = "" if value.decay_scale == 1 else f", decay_scale={value.decay_scale:g}"
+        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}{decay}"
     if isinstance(value, Buffer):
         return f"{value.dtype} {value.shape}"
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
@@ -55,13 +58,22 @@ def describe(value: object) -> Any:
 
 def describe_array(array: Array) -> str:
     """The dtype, the shape and a hash of the elements."""
-    digest = hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()[:16]
-    return f"{array.dtype} {array.shape} with the hash {digest}"
+    digest, rows = hashlib.sha256(), np.atleast_1d(array)
+    for start in range(0, len(rows), HASHED_ROWS):  # a memory-mapped file of any layout is not copied whole
+        digest.update(np.ascontiguousarray(rows[start : start + HASHED_ROWS]).data)
+    return f"{array.dtype} {array.shape} with the hash {digest.hexdigest()[:16]}"
 
 
 def describe_data(samples: Samples | None) -> Any:
     """A description of features and targets."""
-    return None if samples is None else {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    if samples is None:
+        return None
+    described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
+    if samples.weight is not None:
+        described["sample weights"] = describe_array(samples.weight)
+    # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
+    usual = samples.scale == default_factor(samples.x.dtype)
+    return described if usual else {**described, "factor of x": samples.scale}
 
 
 def differences(before: object, now: object) -> list[str]:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Unpack
 
 import numpy as np
 
-from fastnn._validation import positive_int, warn
+from fastnn import rng
+from fastnn._validation import Array, positive_int, warn
+from fastnn.augment import Together
+from fastnn.feeding import feeding_of
 from fastnn.history import History
 from fastnn.kernels import active_backend
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim.optimizers import Optimizer, optimizer_of
-from fastnn.training.callbacks import Callback, Training, callbacks_of, with_state
-from fastnn.training.evaluation import Metric, Metrics, metrics_of
+from fastnn.training import checks
+from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_of, with_state
+from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
+from fastnn.training.finite import NonFiniteError, check_finite
 from fastnn.training.loop import Loop, batch_sizes
 from fastnn.training.options import (
     TrainingKeywords,
@@ -27,9 +32,11 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.orders import check_order, order_of
+from fastnn.training.plans import StepLock
+from fastnn.training.progress import Progress
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
 from fastnn.training.samples import Data, Samples, check_data
-from fastnn.training.trainer import NonFiniteError, Trainer, check_finite
+from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 
@@ -40,87 +47,112 @@ def fit(
     *,
     validation: Data | None = None,
     loss: str | Loss = "cross_entropy",
-    optimizer: str | Optimizer = "sgd",
+    optimizer: str | Optimizer | None = None,
     batch_size: int = 32,
     epochs: int = 1,
     shuffle: bool = True,
     order: str | None = None,
     seed: int | None = None,
     metrics: Metrics = (),
-    callbacks: Iterable[Callback | Callable[[Training], object]] = (),
+    callbacks: Callbacks = (),
     checkpoint: str | os.PathLike[str] | Checkpoint | None = None,
     resume: bool | str = "auto",
     history: History | None = None,
-    progress: bool | None = None,
+    progress: bool | str | None = None,
     watch: bool = True,
     **options: Unpack[TrainingKeywords],
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
     Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts. uint8 features stay bytes in
-    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. Each epoch uses
-    every sample once; the last batch may be smaller. `order` is "random", drawn from `seed` for each epoch;
-    "fixed", the order of the data, also chosen by `shuffle=False`; "alternate", one sample of each class in
-    turn; or "balanced", each class equally often, with samples of small classes repeated and samples of large
-    classes left out. `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of
-    each batch at random, but never the images of `validation`. `validation` (x, y) is evaluated after every
-    epoch, also by `metrics`: functions (outputs, targets) -> float, as a list or by name; the history
-    stores them as "val_name".
+    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. The model
+    remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
+    trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
+    differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
+    read batch by batch.
 
-    Updates: an optimizer object keeps its state from one call to the next. `schedule` sets the learning rate
+    Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
+    the batch before it if the model has batch norm, which cannot use it alone. `order` is "random", drawn
+    from `seed` for each epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate",
+    one sample of each class in turn; or "balanced", each class equally often, with samples of small classes
+    repeated and samples of large classes left out. `augment`, such as `fn.augment.Rotate(15) |
+    fn.augment.Shift(2)`, changes the images of each batch at random, but never the images of `validation`.
+    `validation` (x, y) is evaluated after every epoch, also by `metrics`: functions (outputs, targets) ->
+    float, one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores
+    them as "val_name".
+
+    Updates: `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`, chosen by measurement
+    (`bench/default_optimizer.py`). An optimizer object keeps its state from one call to the next; schedules,
+    averages and callbacks start afresh with each call, unless it resumes. `schedule` sets the learning rate
     of each update (`fn.schedules`: a factor on `optimizer.lr`, which is restored when training ends).
     `clip_norm` and `clip_value` clip the gradients. `ema` averages the weights (a decay, or an `fn.EMA`
     that gives access to the averages); validation then uses the averages. `plan`, `fuse`, `keep_gradients`
     and `on_nonfinite` are described in `Trainer`.
 
-    The run: `history` continues an earlier one. It is filled during training, so after Ctrl-C, which ends the
-    training between two updates, it holds the finished part. `callbacks` are `fn.Callback` objects, such as
-    `fn.EarlyStopping()`, or functions of a `Training`, called after every epoch. `checkpoint`, a path or an
-    `fn.Checkpoint`, is written throughout the training; the same call made again resumes from it and
-    ends with the same bits as if the training had never stopped (`resume=True`: the checkpoint must exist;
-    `False`: it must not). `progress` shows a bar (None: when the error stream is a terminal). `watch` warns
-    of a loss that does not decrease, of vanishing or exploding gradients and of dead ReLUs, where checking
-    costs next to nothing (an `fn.GradientWatch` among the callbacks checks after every epoch).
+    The run: `history` continues the curves of an earlier one. It is filled during training, so after Ctrl-C,
+    which ends the training between two updates, it holds the finished part. `callbacks`, one or several, are
+    `fn.Callback` objects, such as `fn.EarlyStopping()`, which restores the best weights also after Ctrl-C, or
+    functions of a `Training`, called after every epoch. `checkpoint`, a path or an `fn.Checkpoint`, is
+    written throughout the training; the same call made again resumes from it and ends with the same bits as
+    if the training had never stopped (`resume=True`: the checkpoint must exist; `False`: it must not).
+    `progress` prints loss, accuracy and validation results after every epoch on the error stream, with a bar
+    during the epoch: True, False, None (only in a terminal or a notebook), or "bar" (as None, but without the
+    lines). `watch` warns of a loss that does not decrease, of vanishing or exploding gradients and of dead
+    ReLUs, where checking costs next to nothing (an `fn.GradientWatch` among the callbacks checks after every
+    epoch).
 
     Raises ValueError or TypeError for invalid arguments, before anything changes; `NonFiniteError` as
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
-    how, chosen = TrainingOptions(**options), reducing_loss(loss)
+    how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
+    samples = check_data(model, chosen, data, how.scale, keep_mapped=True)
+    held_out = None
+    if validation is not None:
+        where = "validation data: "
+        held_out = check_data(
+            model, chosen, validation, how.scale, like=samples, where=where, keep_mapped=True
+        )
     run = _Run(
         model=model,
-        samples=check_data(model, chosen, data, how.scale),
-        validation=None if validation is None else check_data(model, chosen, validation, how.scale),
+        samples=samples,
+        validation=held_out,
         loss=chosen,
         optimizer=optimizer_of(optimizer),
         batch_size=positive_int(batch_size, "batch_size"),
         epochs=positive_int(epochs, "epochs"),
         order=order_of(shuffle, order),
-        seed=seed,
+        seed=None if seed is None else rng.check_seed(seed),
         options=how,
-        metrics=metrics_of(metrics),
+        metrics=metrics_of(pairs),
         callbacks=callbacks_of(callbacks),
     )
+    run.check()
+    history = checks.history_of(history)
+    shown = Progress(progress, run.epochs)
     checkpoint = checkpoint_of(checkpoint)
+    checks.check_checkpoint(checkpoint, resume)
     description = {} if checkpoint is None else run.description()
     saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
-    history = History() if history is None else history
-    history.stopped = None
-    trainer = None
     try:
         check_finite([run.samples, run.validation], how.on_nonfinite)
-        trainer = run.trainer()
-        trainer.check_images(run.samples)
-        check_order(run.order, run.samples.target)
-        _warn_of_pixels(model, run.samples)
-        training = Training(trainer, history, run.watched(watch), epochs, run.samples)
-        writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
-        Loop(training, run.validation, run.metrics, batch_size, run.order, writer, progress).run()
     except NonFiniteError as error:
-        if (how if trainer is None else trainer).on_nonfinite == "raise":  # a callback may have changed it
+        if how.on_nonfinite == "raise":
             raise
         history.stopped = str(error)
+        return history
+    checks.check_metrics(
+        model, chosen, run.samples, run.validation, run.metrics, asked=[name for name, _ in pairs]
+    )
+    if how.scale is None and feeding_of(model) is None:
+        _warn_of_pixels(model, run.samples)
+    history.stopped = None
+    trainer = run.trainer()
+    try:
+        training = Training(trainer, history, run.watched(watch), epochs, run.samples)
+        writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
+        Loop(training, run.validation, run.metrics, run.sizes, run.order, writer, shown).run()
     finally:
-        if trainer is not None and trainer.rates is not None:
+        if trainer.rates is not None:
             trainer.optimizer.lr = trainer.rates.lr
     return history
 
@@ -141,6 +173,25 @@ class _Run:
     options: TrainingOptions
     metrics: dict[str, Metric]
     callbacks: list[Callback]
+
+    @cached_property
+    def sizes(self) -> Array:
+        """The sizes of the mini-batches of an epoch. Raises ValueError if the model cannot use them."""
+        smallest = checks.smallest_batch(self.model, self.samples, self.batch_size)
+        return batch_sizes(len(self.samples), self.batch_size, smallest)
+
+    def check(self) -> None:
+        """Check the arguments against each other. Raises ValueError; nothing has changed then."""
+        schedule = self.options.schedule
+        if self.options.augment is not None:
+            Together(self.options.augment).check_images(self.samples.x.shape[1:])
+        check_order(self.order, self.samples.target)
+        checks.check_schedule(schedule, self.epochs * len(self.sizes), len(self.sizes))
+        values = checks.values_of_an_epoch(
+            self.model, self.loss, self.samples, self.validation, self.metrics, schedule
+        )
+        checks.check_monitored(self.callbacks, schedule, values)
+        StepLock(self.model).exclusive()
 
     def description(self) -> dict[str, Any]:
         """Everything that determines the result, for JSON: a checkpoint fits only the run that wrote it."""
@@ -165,7 +216,7 @@ class _Run:
 
     def trainer(self) -> Trainer:
         """The trainer that makes the updates."""
-        per_epoch = len(batch_sizes(len(self.samples), self.batch_size))
+        per_epoch = len(self.sizes)
         return Trainer(
             self.model,
             loss=self.loss,
@@ -185,7 +236,7 @@ class _Run:
 
 def _warn_of_pixels(model: Layer, samples: Samples) -> None:
     """Warn of floats that look like raw 0-255 pixels in front of weights made for inputs near 1."""
-    if samples.x.dtype == np.uint8 or samples.scale is not None:
+    if samples.x.dtype == np.uint8 or samples.scale != 1:
         return
     first = next(iter(model.parameters()), None)
     part = samples.x[:1000]

@@ -11,8 +11,10 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.training.callbacks import Training
 from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
+from fastnn.training.finite import NonFiniteError
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
+from fastnn.training.progress import Progress
 from fastnn.training.resume import CheckpointWriter
 from fastnn.training.samples import Samples
 
@@ -21,36 +23,55 @@ from fastnn.training.samples import Samples
 class Loop:
     """A training with everything that its loop needs.
 
-    `progress` shows a bar (None: when the error stream is a terminal); `writer` is None without checkpoints.
+    `sizes` are the sizes of the mini-batches of an epoch; `writer` is None without checkpoints.
     """
 
     training: Training
     validation: Samples | None
     metrics: Mapping[str, Metric]
-    batch_size: int
+    sizes: Array
     order: str
     writer: CheckpointWriter | None
-    progress: bool | None
+    progress: Progress
 
     def run(self) -> None:
         """Train for the remaining epochs."""
         training = self.training
         training.tell("on_train_begin")
         try:
+            self._epochs()
+            training.history.stopped = training.reason
+            self._save()
+        except BaseException as error:
+            try:
+                if isinstance(error, KeyboardInterrupt):
+                    self._save()
+            finally:
+                training.tell_exception(error)
+            raise
+        training.tell("on_train_end")
+
+    def _save(self) -> None:
+        """Write a checkpoint, unless an update or the end of an epoch was interrupted.
+
+        Then the checkpoint before it stays, and the training resumes from there.
+        """
+        if self.writer is not None and self.training.resumable:
+            self.writer.save()
+
+    def _epochs(self) -> None:
+        """Train until the last epoch, until a callback stops, or until the loss is not finite."""
+        training = self.training
+        try:
             while training.epoch < training.epochs and training.reason is None:
                 values = self._epoch()
                 if values is None:  # a callback stopped the training in the middle of the epoch
-                    break
+                    return
                 self._end_epoch(values | self._validate())
-        except KeyboardInterrupt:
-            # In the middle of an update the checkpoint before it stays: the training resumes from there.
-            if self.writer is not None and training.resumable:
-                self.writer.save()
-            raise
-        training.history.stopped = training.reason
-        if self.writer is not None:
-            self.writer.save()
-        training.tell("on_train_end")
+        except NonFiniteError as error:
+            if training.trainer.on_nonfinite == "raise":  # a callback may have changed it
+                raise
+            training.stop(str(error))
 
     def _epoch(self) -> dict[str, float] | None:
         """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.
@@ -63,13 +84,13 @@ class Loop:
             training.tell("on_epoch_begin")
             trainer.correct = 0
         decisions = decisions_of(trainer.model, trainer.loss, samples)
-        sizes = batch_sizes(len(order), self.batch_size)
+        sizes = self.sizes
         with ctrl_c_between_updates() as raise_if_interrupted:
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)
         if training.done < len(sizes):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
-        is_mean = trainer.loss.reduction == "mean"
+        is_mean = trainer.loss.reduction in ("mean", "batch_mean")
         # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
         total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
         return summary(total, trainer.correct, decisions)
@@ -82,16 +103,12 @@ class Loop:
         The progress bar must be created and destroyed inside this function, where Ctrl-C is held back: an
         interruption in the middle of its `__del__` would be lost.
         """
-        from tqdm import tqdm
-
         training = self.training
         one_by_one = training.watches_updates
-        title = f"epoch {training.epoch + 1}/{training.epochs}"
-        disable = None if self.progress is None else not self.progress
-        with tqdm(total=len(sizes), initial=training.done, desc=title, disable=disable, leave=False) as bar:
+        with self.progress.bar(training.epoch, len(sizes), training.done) as bar:
             while training.done < len(sizes) and training.reason is None:
                 done = training.done
-                # The last mini-batch may be shorter: it has a plan of its own.
+                # The last mini-batch may have another size: it has a plan of its own.
                 alike = 1 if one_by_one else np.count_nonzero(sizes[done:] == sizes[done])
                 rest = order[done * int(sizes[0]) :]
                 losses = np.empty(alike)
@@ -109,10 +126,11 @@ class Loop:
     def _record(self, losses: Array) -> None:
         """Add the losses of the latest updates, and their learning rates, to the history."""
         training, rates = self.training, self.training.trainer.rates
-        curves, count = training.history.updates, len(losses)
-        curves["loss"].extend(losses.tolist())
+        count = len(losses)
+        curves = {"loss": losses.tolist()}
         if rates is not None:
-            curves.setdefault("lr", []).extend(rates.of(training.updates - count, count).tolist())
+            curves["lr"] = rates.of(training.updates - count, count).tolist()
+        training.history.add_updates(curves)
         training.done += count
 
     def _validate(self) -> dict[str, float]:
@@ -134,6 +152,7 @@ class Loop:
             if trainer.rates is not None:
                 trainer.rates.end_epoch(values)
             training.history.add_epoch(values)
+            self.progress.report(training.epoch, values)
             training.tell("on_epoch_end", values)
             training.epoch, training.done = training.epoch + 1, 0
             training.resumable = True
@@ -141,8 +160,14 @@ class Loop:
             self.writer.save_if_due()
 
 
-def batch_sizes(count: int, batch_size: int) -> Array:
-    """The sizes of the mini-batches of `count` samples; the last one may be smaller."""
+def batch_sizes(count: int, batch_size: int, smallest: int = 1) -> Array:
+    """The sizes of the mini-batches of `count` samples; the last one may be smaller.
+
+    A last one of fewer than `smallest` samples joins the one before it.
+    """
     sizes = np.full(-(-count // batch_size), batch_size)
     sizes[-1] = count - (len(sizes) - 1) * batch_size
+    if len(sizes) > 1 and sizes[-1] < smallest:
+        sizes[-2] += sizes[-1]
+        sizes = sizes[:-1]
     return sizes

@@ -25,16 +25,18 @@ of the values changes, so that a step compares one object by identity.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial, wraps
-from typing import Any, TypedDict, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
 
+from fastnn._attributes import Declared
 from fastnn._validation import choose, in_range
 from fastnn.augment import Augmentation, Together
 from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
 from fastnn.optim.schedules import Schedule, schedule_of
+from fastnn.training.spellings import check_names, check_positions
 
 F = TypeVar("F", bound=Callable[..., Any])
 Check = Callable[[Any, str], Any]
@@ -107,14 +109,14 @@ def option(
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class TrainingOptions:
+class TrainingOptions(Declared):
     """How updates are made. Every assignment is checked; a rejected value changes nothing.
 
     Raises ValueError or TypeError for an invalid value, TypeError for an unknown option.
     """
 
     scale: float | None = field(default=None, metadata=option(_optional(partial(in_range, low=0))))
-    """Factor on the features; None: 1/255 for uint8 features, 1 for others."""
+    """Factor on the features; None: as in the first training of the model, then 1/255 for uint8, else 1."""
 
     on_nonfinite: str = field(default="raise", metadata=option(_policy))
     """What to do about NaN or inf in data or loss: a key of `NONFINITE`."""
@@ -149,12 +151,14 @@ class TrainingOptions:
     ema: float | EMA | None = field(default=None, metadata=option(_optional(_ema)))
     """Exponential moving average of the weights: an `EMA` or a decay."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        check = _CHECKS.get(name)
-        if check is not None:
-            value = check(value, name)
-            self._apply_option(name, value)
-        super().__setattr__(name, value)
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = _CHECKS.get(name)
+            if check is not None:
+                value = check(value, name)
+                self._apply_option(name, value)
+            super().__setattr__(name, value)
 
     def _apply_option(self, name: str, value: Any) -> None:
         """Act on the checked value of an option just before it is stored; an error rejects it."""
@@ -207,8 +211,8 @@ def described_values(options: TrainingOptions) -> dict[str, Any]:
 def takes_options(function: F) -> F:
     """Give a function with `**options: Unpack[TrainingKeywords]` its full signature.
 
-    The options appear in `inspect.signature` and `help()`. Raises TypeError for an unknown keyword, with the
-    nearest known one.
+    The options appear in `inspect.signature` and `help()`. Raises TypeError for an unknown keyword, with what
+    it is called here or the nearest known one, and for too many positional arguments.
     """
     signature = inspect.signature(function)
     own = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -219,23 +223,15 @@ def takes_options(function: F) -> F:
         for each in fields(TrainingOptions)
     ]
     names = [each.name for each in (*own, *options) if each.name != "self"]
+    positional = [each.name for each in own if each.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    bound = int(positional[0] == "self")
     what = function.__qualname__.removesuffix(".__init__")
 
     @wraps(function)
     def checked(*args: Any, **keywords: Any) -> Any:
-        _check_names(what, keywords, names)
+        check_names(what, keywords, names)
+        check_positions(what, args[bound:], positional[bound:])
         return function(*args, **keywords)
 
     checked.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return cast(F, checked)
-
-
-def _check_names(what: str, keywords: Mapping[str, object], known: Iterable[str]) -> None:
-    """Raise TypeError for the first unknown keyword, with the nearest known one."""
-    for name in keywords:
-        if name not in known:
-            import difflib  # 4 ms of import time, needed for an error only
-
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"it takes {', '.join(known)}"
-            raise TypeError(f"{what}() got an unexpected keyword argument {name!r}: {hint}")

@@ -22,6 +22,8 @@ def order_of(shuffle: bool, order: str | None) -> str:
 
     Raises ValueError for an unknown name, and if the arguments contradict each other.
     """
+    if not isinstance(shuffle, (bool, np.bool)):
+        raise ValueError(f"shuffle must be True or False, not {shuffle!r}")
     if order is None:
         return "random" if shuffle else "fixed"
     choose(order, ORDERS, "order")

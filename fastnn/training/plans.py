@@ -7,6 +7,7 @@ parameters in the same places, the same ones frozen, the same settings. What may
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from fastnn.param import Buffer, Param
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
 from fastnn.recording.recorder import Arena, Recorder, declares_recordable
+from fastnn.states import held_by
 
 # Python regains control after this many seconds of steps, for Ctrl-C and the progress bar.
 RUN_SECONDS = 0.05
@@ -81,6 +83,7 @@ class RecordedStep:
         # Python code must not receive data that the checks reject, and a loss in Python may convert its
         # targets while they are checked.
         self.needs_checks = recorder.has_callbacks or not declares_recordable(trainer.loss)
+        self.limits_targets = trainer.loss.limits_targets and inputs[-1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
         self._structure, self._referenced = _structure(trainer)
@@ -125,17 +128,16 @@ class RecordedStep:
         self._hyper = read[0][0] if read else np.empty(0)
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
 
-    def step(self, x: object, y: object) -> float | Refused:
+    def step(self, *batch: object) -> float | Refused:
         """Take one step on the batch; returns its loss. Raises `CheckFailedError` if a check fails."""
         if self.has_callbacks:
             # Python code was given the input buffers, so the batch must be copied into them.
-            pairs = list(zip(self.inputs, (x, y), strict=True))
-            if not all(_alike(buffer, array) for buffer, array in pairs):
+            if len(batch) != len(self.inputs) or not all(map(_alike, self.inputs, batch)):
                 return DIFFERENT_BATCH
-            for buffer, array in pairs:
+            for buffer, array in zip(self.inputs, batch, strict=True):
                 buffer[...] = array
-            x, y = self.inputs
-        loss: float | None = self.plan.step(x, y)
+            batch = tuple(self.inputs)
+        loss: float | None = self.plan.step(*batch)
         return DIFFERENT_BATCH if loss is None else loss
 
     def run(self, order: Array, losses: Array, rates: Array | None = None) -> int:
@@ -189,6 +191,8 @@ class Plans:
 
         Returns the loss.
         """
+        for held in held_by(trainer.model).values():
+            held.writable_master()  # before the recorder sees the address
         recorder = Recorder(self._arena)
         key, settings = trainer.plan_key, _settings_of_all(trainer, [])
         with record_with(recorder):
@@ -207,8 +211,31 @@ class Plans:
         return Plans, ()
 
 
-_locks: PerObject[threading.Lock] = PerObject()
+class _ModelLock:
+    """The lock of one model."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+_locks: PerObject[_ModelLock] = PerObject()
 _making_locks = threading.Lock()
+
+
+def _unlock_after_fork() -> None:
+    """Replace all locks in a child process, where the threads that held them do not exist.
+
+    They are replaced, not released: the thread that forked may itself be in a step, which still releases its
+    own lock when it ends.
+    """
+    global _making_locks
+    _making_locks = threading.Lock()
+    for shared in _locks.values():
+        shared.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 class StepLock:
@@ -216,8 +243,8 @@ class StepLock:
 
     def __init__(self, model: Layer) -> None:
         with _making_locks:
-            self._lock = _locks.get(model) or threading.Lock()
-            _locks.set(model, self._lock)
+            self._shared = _locks.get(model) or _ModelLock()
+            _locks.set(model, self._shared)
         self.model = model
 
     def exclusive(self) -> threading.Lock:
@@ -227,12 +254,13 @@ class StepLock:
         because Ctrl-C could interrupt a Python `__enter__` or `__exit__` between the acquisition and the
         release, and the model would stay locked forever.
         """
-        if self._lock.locked():
+        lock = self._shared.lock
+        if lock.locked():
             raise RuntimeError(
                 "this model is in the middle of a training step, in another thread or in the code that "
                 "called this: train a copy.deepcopy() of it, or wait"
             )
-        return self._lock
+        return lock
 
     def __reduce__(self) -> tuple[type[StepLock], tuple[Layer]]:
         return StepLock, (self.model,)
@@ -289,7 +317,7 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
     referenced.append(param.master)
-    yield from (id(param.master), param.trainable, param.lr_scale)
+    yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale, param.feeding)
 
 
 def _settings(owner: object, referenced: list[object]) -> Iterator[Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, in_range, warn
+from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
 from fastnn.files import remove_leftovers, user_path, write_atomic
 from fastnn.states import held_by
 from fastnn.training.callbacks import EarlyStopping, Training, with_state
@@ -51,12 +52,10 @@ def find_checkpoint(
 ) -> SavedState | None:
     """Read the checkpoint to resume from; None if training starts anew. Changes nothing.
 
-    Raises ValueError unless `resume` is True, False or "auto"; FileNotFoundError if it is True without a
-    checkpoint; FileExistsError if it is False and there is one; `CheckpointError` for a file that is damaged,
-    belongs to another training, or has gone beyond `epochs`. Warns if the instruction set differs.
+    Raises FileNotFoundError if `resume` is True without a checkpoint; FileExistsError if it is False and
+    there is one; `CheckpointError` for a file that is damaged, belongs to another training, or has gone
+    beyond `epochs`. Warns if the instruction set differs.
     """
-    if resume not in (True, False, "auto"):
-        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
     path = checkpoint.path
     exists = path.exists()
     if resume is True and not exists:
@@ -204,7 +203,7 @@ class _Frozen:
 def _own_arrays(training: Training) -> dict[str, Array]:
     """The arrays that a training changes, without the state of its stateful parts."""
     trainer, model = training.trainer, training.model
-    found = {f"model/{name}": held.master for name, held in held_by(model).items()}
+    found = {f"model/{name}": held.writable_master() for name, held in held_by(model).items()}
     found |= {f"random/{number}": state for number, state in enumerate(model.random_states())}
     return {**found, **trainer.states()}
 
@@ -227,7 +226,9 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "epoch": training.epoch,
         "done": training.done,
         "key": training.trainer.key,
+        "feeding": feeding_to_dict(training.model),
         "epochs": dict(history),
+        "recorded": history.as_dict()["recorded"],
         "stopped": training.reason,
         "parts": parts,
     }
@@ -294,16 +295,22 @@ def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 
 def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str, Any]) -> None:
     """Set what `_state` returned. Arrays are filled in place, so that references to them stay valid."""
+    feeding = feeding_of(training.model)
+    if counters.get("feeding") is not None:  # older checkpoints do not have it
+        feeding = feeding_from_dict(counters["feeding"])
     for name, array in _own_arrays(training).items():
         array[...] = arrays[name]
     training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
     training.trainer.key = counters["key"]
+    set_feeding(training.model, feeding)
     updates = {
         name.removeprefix(HISTORY): array.tolist()
         for name, array in arrays.items()
         if name.startswith(HISTORY)
     }
-    training.history.load_dict({"epochs": counters["epochs"], "updates": updates, "stopped": None})
+    # Checkpoints of earlier versions lack "recorded".
+    curves = {"epochs": counters["epochs"], "recorded": counters.get("recorded", {}), "updates": updates}
+    training.history.load_dict({**curves, "stopped": None})
     for part, owner in _stateful_parts(training).items():
         if part not in counters["parts"]:
             raise ValueError(f"the state of {part!r} is missing")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, count_nonfinite, features, in_range, same_length
+from fastnn._arrays import Array, as_array, real_array
+from fastnn._validation import contiguous, features, same_length, sample_weights, warn
 from fastnn.augment import Together
-from fastnn.gather import gather_rows, gather_targets
-from fastnn.layers import Layer
-from fastnn.losses import Loss
+from fastnn.feeding import Feeding, feeding_of, follow
+from fastnn.gather import gather_rows, gather_targets, kernels_can_read
+from fastnn.layers import Layer, Sigmoid, Softmax
+from fastnn.layers.base import last_layer
+from fastnn.losses import Loss, loaded
 
-Data = tuple[npt.ArrayLike, npt.ArrayLike]
+Data = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]
 
 
 @dataclass(frozen=True)
@@ -23,55 +27,122 @@ class Samples:
 
     x: Array
     target: Array
-    scale: float | None
+    scale: float
     dtype: np.dtype[Any]  # of the model
+    feeding: Feeding  # of a model that is trained on them
+    given: tuple[object, object]  # what the user passed as x and y
+    where: str = ""  # how messages about them begin
+    weight: Array | None = None  # (N,)
 
     def __len__(self) -> int:
         return len(self.x)
 
     def batch(self, index: Array) -> tuple[Array, Array]:
         """The mini-batch of the samples `index`: features in the model's dtype, targets."""
-        return gather_rows(self.x, index, self.scale, self.dtype), gather_targets(self.target, index)
+        return gather_rows(self.x, index, self.scale, self.dtype), self._targets(index)
+
+    def subset(self, index: Array) -> Samples:
+        """The samples `index`, copied."""
+        weight = None if self.weight is None else self.weight[index]
+        return replace(self, x=self.x[index], target=self.target[index], weight=weight)
+
+    def arrays(self) -> list[Array]:
+        """Features, targets and, if there are any, weights."""
+        return [array for array in (self.x, self.target, self.weight) if array is not None]
+
+    def weights(self, index: Array | None) -> Array | None:
+        """The weights of the samples `index` (None: all of them), or None if all are 1."""
+        if self.weight is None or index is None:
+            return self.weight
+        return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
-        return augment.gather(self.x, index, state, self.scale, self.dtype), gather_targets(
-            self.target, index
-        )
+        images, chosen = self.x, index
+        if not kernels_can_read(images):
+            images, chosen = contiguous(images[index], self.dtype), np.arange(len(index))
+        return augment.gather(images, chosen, state, self.scale, self.dtype), self._targets(index)
+
+    def _targets(self, index: Array) -> Array:
+        return gather_targets(self.target, index, self.dtype)
+
+    @property
+    def readable(self) -> bool:
+        """Whether the compiled kernels can gather mini-batches."""
+        return kernels_can_read(self.x) and (self.target.ndim == 1 or kernels_can_read(self.target))
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
-        as_it_is = self.x.dtype == self.dtype and self.scale in (None, 1)
+        as_it_is = self.x.dtype == self.dtype and self.scale == 1
         return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
 
-    def nonfinite_message(self) -> str | None:
-        """An error message if the data contain NaN or inf, else None."""
-        bad = sum(count_nonfinite(array) for array in (self.x, self.target) if array.dtype.kind == "f")
-        if bad == 0:
-            return None
-        values = "1 value of the data is" if bad == 1 else f"{bad} values of the data are"
-        return f'{values} NaN or inf: repair or drop those samples, or pass on_nonfinite="ignore"'
 
-
-def check_model(model: Layer) -> None:
-    """Raise TypeError unless `model` is a layer."""
+def check_model(model: Layer) -> Layer:
+    """Return `model`. Raises TypeError unless it is a layer."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
+    return model
 
 
-def check_data(model: Layer, loss: Loss, data: Data, scale: float | None) -> Samples:
-    """Check the data set (x, y) against the model and the loss. The arrays are never written to.
+def warn_if_not_logits(model: Layer, loss: Loss) -> None:
+    """Warn if the model ends with the activation that the loss applies itself."""
+    last = last_layer(model)
+    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
+        own = "sigmoid" if loss.binary else "softmax"
+        warn(
+            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
+            "will be slower and less accurate; remove that layer"
+        )
+
+
+def check_data(
+    model: Layer,
+    loss: Loss,
+    data: Data,
+    scale: float | None,
+    *,
+    like: Samples | None = None,
+    where: str = "",
+    keep_mapped: bool = False,
+) -> Samples:
+    """Check the data set (x, y) or (x, y, sample_weight) against model and loss; no array is changed.
+
+    The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
+    every error message. With `keep_mapped`, memory-mapped arrays stay in their file.
 
     Raises TypeError or ValueError for data that do not fit.
     """
     check_model(model)
     try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise TypeError("data must be a pair of arrays (x, y)") from None
-    dtype = model.dtype
-    rows = features(x, dtype)
-    same_length(rows, np.asarray(y))
-    outputs = model.output_shape(rows.shape[1:])
-    target = loss.targets(y, outputs, dtype)
-    return Samples(rows, target, None if scale is None else in_range(scale, "scale", 0), dtype)
+        x, y, weight = _parts(data)
+        array = real_array(x, "x")
+        rows = features(array, model.dtype, keep_mapped=keep_mapped)
+        same_length(rows, as_array(y, "y"))
+        weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
+        target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        if not keep_mapped:
+            target = loaded(target, model.dtype)
+        fed = feeding_of(model) or (None if like is None else like.feeding)
+        factor, feeding = follow(fed, array, scale)
+    except (TypeError, ValueError) as error:
+        error.args = (f"{where}{error}",)
+        raise
+    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight)
+
+
+def _parts(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]:
+    """Features, targets and sample weights, or None without weights.
+
+    Raises TypeError for anything but two or three items; an array of two rows is no pair.
+    """
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return data[0], data[1], data[2] if len(data) == 3 else None
+    hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
+    raise TypeError(
+        f"data must be a pair of arrays (x, y){hint}, or (x, y, sample_weight), not {_kind_of(data)}"
+    )
+
+
+def _kind_of(data: object) -> str:
+    size = f" of {len(data)}" if isinstance(data, (tuple, list)) else ""
+    return f"{type(data).__name__}{size}"

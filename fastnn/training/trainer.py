@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn import metrics, rng
-from fastnn._validation import Array, positive_int, warn
+from fastnn._foreign_names import TRAINER_ATTRIBUTES
+from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
 from fastnn.config import get_num_threads
+from fastnn.feeding import remembered, usual_factor
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
-from fastnn.layers import Layer, Sequential, Sigmoid, Softmax
+from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile, profile_plan
 from fastnn.optim.clipping import clip_norm, clip_value
@@ -27,6 +29,7 @@ from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Rates
 from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
 from fastnn.states import restored_on_failure
+from fastnn.training.finite import NonFiniteError, check_finite, loss_message
 from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
@@ -36,7 +39,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
-from fastnn.training.samples import Samples, check_data, check_model
+from fastnn.training.samples import Samples, check_data, check_model, warn_if_not_logits
 
 T = TypeVar("T")
 
@@ -47,17 +50,21 @@ RANDOM_LAYER, AUGMENTATION = 1, 2
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
-
-class NonFiniteError(FloatingPointError):
-    """The data or the loss contain NaN or inf; no weight has changed."""
+# How an assigned value of these attributes is checked and converted.
+CHECKED: dict[str, Callable[[Any], object]] = {
+    "model": check_model,
+    "loss": reducing_loss,
+    "optimizer": optimizer_of,
+}
 
 
 class Trainer(TrainingOptions):
     """A model with its loss and its optimizer, trained step by step.
 
-    `seed` keys all random layers (dropout); without it the key comes from the default generator.
-    `on_nonfinite` says what to do about NaN or inf in data or loss: "raise" a `NonFiniteError` before any
-    weight changes, "stop" (`step` returns NaN and changes nothing), or "ignore" it.
+    `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
+    without it the key comes from the default generator. `on_nonfinite` says what to do about NaN or inf in
+    data or loss: "raise" a `NonFiniteError` before any weight changes, "stop" (`step` returns NaN and changes
+    nothing), or "ignore" it.
 
     The first step on each batch shape is recorded; later steps are replayed by compiled code, with the same
     results to the last bit (`training.plans`; backend "aot" only). `plan=False` runs every step layer by
@@ -65,18 +72,28 @@ class Trainer(TrainingOptions):
     of the parameters: `p.grad` is None after a step unless `keep_gradients=True`.
 
     `augment`, such as `fn.augment.Rotate(15)`, changes the images of each batch at random. `scale` multiplies
-    the features (default: 1/255 for uint8, 1 for others). `schedule` (`fn.schedules`) sets the learning rate
-    of each update, starting from the current `optimizer.lr`; `total_updates` and `updates_per_epoch` give it
-    the length of the training, where it needs that. `clip_norm` bounds the norm of all gradients together,
-    `clip_value` the absolute value of each gradient element. `ema` averages the weights (an `fn.EMA`, or a
-    decay such as 0.999); the averages are in `trainer.ema`.
+    the features (by default as in the first training of the model: see `fit`). `schedule` (`fn.schedules`)
+    sets the learning rate of each update, starting from the current `optimizer.lr`; `total_updates` and
+    `updates_per_epoch` give it the length of the training, where it needs that. `clip_norm` bounds the norm
+    of all gradients together, `clip_value` the absolute value of each gradient element. `ema` averages the
+    weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`. A schedule and
+    averages start afresh with every trainer; an optimizer object keeps its state.
 
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
     ema: EMA | None  # a decay has become an EMA
+    rates: Rates | None
+    key: int
+    augment_state: Array
+    plan_key: tuple[object, ...]
+    _step_lock: StepLock
+    _hints = TRAINER_ATTRIBUTES
 
     @takes_options
     def __init__(
@@ -84,18 +101,23 @@ class Trainer(TrainingOptions):
         model: Layer,
         *,
         loss: str | Loss = "cross_entropy",
-        optimizer: str | Optimizer = "sgd",
+        optimizer: str | Optimizer | None = None,
         seed: int | None = None,
         total_updates: int | None = None,
         updates_per_epoch: int | None = None,
         **options: Unpack[TrainingKeywords],
     ) -> None:
-        check_model(model)
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.rates: Rates | None = None
-        self._length = Length(total_updates, updates_per_epoch)
+        self.rates = None
+        self._length = Length(
+            None if total_updates is None else positive_int(total_updates, "total_updates"),
+            None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),
+        )
+        seed = None if seed is None else rng.check_seed(seed)
+        StepLock(model).exclusive()  # or its random layers would get other keys in the middle of a step
+        warn_if_not_logits(model, self.loss)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
@@ -106,18 +128,27 @@ class Trainer(TrainingOptions):
         self.augment_state = np.array(
             [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
         )
-        _warn_if_not_logits(model, self.loss)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
-        self.plan_key: tuple[object, ...] = ()
+        self.plan_key = ()
         self._update_plan_key()
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name == "model":
-            self._step_lock = StepLock(value)
-        if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
-            self._update_plan_key()
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            check = CHECKED.get(name)
+            super().__setattr__(name, value if check is None else check(value))
+            if name == "model":
+                self._step_lock = StepLock(value)
+            if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
+                self._update_plan_key()
+
+    # Counters are read-only after joblib has mapped them from a file.
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self._memory = {name: writable(array) for name, array in self._memory.items()}
+        self._updates, self._correct = writable(self._updates), writable(self._correct)
+        self.augment_state = writable(self.augment_state)
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
@@ -137,8 +168,11 @@ class Trainer(TrainingOptions):
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
-    def step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Make one update from the batch x (N, ...), y; returns the loss before the update.
+
+        `sample_weight` (N,), at least 0, multiplies the losses of the samples, and a mean is divided by its
+        sum.
 
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
@@ -147,12 +181,14 @@ class Trainer(TrainingOptions):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last if self._uses_plans() else None
+                last = self._plans.last if self._uses_plans() and sample_weight is None else None
                 if last is not None and not last.needs_checks and last.is_current(self):
-                    loss = self._replay(last, last.step, x, y)
+                    if last.limits_targets:
+                        self.loss.targets(y, last.inputs[1].shape[1:], last.inputs[1].dtype)
+                    loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
-                return self._checked_step(x, y)
+                return self._checked_step(x, y, sample_weight)
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
@@ -175,6 +211,7 @@ class Trainer(TrainingOptions):
         positive_int(steps, "steps")
         twin = copy.deepcopy(self)
         samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
+        twin.scale = samples.scale
         batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
         twin.step(*batch)
         twin.step(*batch)
@@ -184,9 +221,15 @@ class Trainer(TrainingOptions):
         return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
 
     def _replay(
-        self, recorded: RecordedStep, run: Callable[..., T | Refused], *arguments: Any
+        self,
+        recorded: RecordedStep,
+        run: Callable[..., T | Refused],
+        *arguments: Any,
+        target: Callable[[], Array],
     ) -> T | Refused:
         """Run a method of the recorded step: returns its result, or why the step was rejected.
+
+        `target` returns the targets of the first step.
 
         Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
         when a step is rejected or raises: the plan restores what its kernels changed, this method what Python
@@ -199,34 +242,45 @@ class Trainer(TrainingOptions):
                 return run(*arguments)
         except CheckFailedError as error:
             if error.args == ("check_finite",):
-                self._check_finite(recorded.loss, "loss")
+                self._check_finite(recorded.loss, "loss", target())
                 raise NonFiniteError(
-                    _nonfinite_message("norm of the gradients", math.inf, self.updates + 1)
+                    loss_message("norm of the gradients", math.inf, self.updates + 1)
                 ) from error
             return Refused(error)
 
     def _restored_on_failure(self) -> AbstractContextManager[None]:
         return restored_on_failure(self.model, self._updates, self.augment_state)
 
-    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
-        samples = check_data(self.model, self.loss, (x, y), self.scale)
+    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+        samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
+        with remembered(self.model, samples.feeding, self.loss, self._updates):
+            return self._planned_step(samples)
+
+    def _planned_step(self, samples: Samples) -> float:
         if not self._uses_plans():
             return float(self._update(samples)[0])
-        kind = (samples.x.shape, samples.x.dtype, samples.target.shape, samples.target.dtype)
+        kind = (
+            *(samples.x.shape, samples.x.dtype, samples.scale),
+            *(samples.target.shape, samples.target.dtype, samples.weight is None),
+        )
         recorded = self._plans.find(self, kind)
+        loss: float | Refused
         if recorded is None:
-            return self._record_step(kind, samples)
-        loss = self._replay(recorded, recorded.step, samples.x, samples.target)
+            loss = self._record_step(kind, samples)
+        else:
+            loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
+        if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
+            self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
         return loss
 
     def _record_step(self, kind: Hashable, samples: Samples) -> float:
-        inputs = [input_buffer(samples.x), input_buffer(samples.target)]
-        batch = replace(samples, x=inputs[0], target=inputs[1])
+        inputs = [input_buffer(array) for array in samples.arrays()]
+        batch = replace(samples, x=inputs[0], target=inputs[1], weight=inputs[2] if inputs[2:] else None)
 
         def step(recorder: Recorder) -> Array:
             if self.on_nonfinite != "ignore":
@@ -248,11 +302,12 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        with self._step_lock.exclusive():
+        remember = remembered(self.model, samples.feeding, self.loss, self._updates)
+        with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not self._uses_plans():
+            if not (self._uses_plans() and samples.readable):
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
@@ -260,10 +315,11 @@ class Trainer(TrainingOptions):
             if recorded is None:
                 losses[0] = self._record_gathered(kind, samples, index, count)
                 return 1
-            done = self._replay(recorded, recorded.run, order, losses, rates)
+            run = recorded.run
+            done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target), self.scale)
+                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
@@ -310,8 +366,8 @@ class Trainer(TrainingOptions):
         with self._restored_on_failure():
             x, target = self._batch(samples, index)
             outputs, backward = run_layer(self.model, x, True)
-            loss, dy = run_loss(self.loss, outputs, target)
-            self._reject_nonfinite(loss)
+            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
+            self._reject_nonfinite(loss, target=target)
             if count:
                 metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
             backward(dy, need_dx=False)
@@ -341,43 +397,16 @@ class Trainer(TrainingOptions):
             norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
             self._reject_nonfinite(norm, "norm of the gradients")
 
-    def _reject_nonfinite(self, number: Array, what: str = "loss") -> None:
+    def _reject_nonfinite(self, number: Array, what: str = "loss", target: Array | None = None) -> None:
         """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
         if self.on_nonfinite == "ignore":
             return
-        self._check_finite(number, what)
+        self._check_finite(number, what, target)
         recorder = active_recorder()
         if isinstance(recorder, Recorder):
             recorder.plan.check_finite(number)
 
-    def _check_finite(self, number: Array, what: str) -> None:
+    def _check_finite(self, number: Array, what: str, target: Array | None) -> None:
         if not math.isfinite(number[0]):
-            raise NonFiniteError(_nonfinite_message(what, number[0], self.updates + 1))
-
-
-def _nonfinite_message(what: str, number: float, update: int) -> str:
-    return (
-        f"the {what} is {number:g} at update {update}: lower the learning rate or check the data; this step "
-        "changed nothing"
-    )
-
-
-def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
-    """Raise `NonFiniteError` if one of the data sets contains NaN or inf, unless that is to be ignored."""
-    if on_nonfinite != "ignore":
-        for samples in data:
-            if samples is not None and (message := samples.nonfinite_message()):
-                raise NonFiniteError(message)
-
-
-def _warn_if_not_logits(model: Layer, loss: Loss) -> None:
-    """Warn if the model ends with the activation that the loss applies itself."""
-    last = model
-    while isinstance(last, Sequential) and last.layers:
-        last = last.layers[-1]
-    if loss.expects_logits and isinstance(last, (Softmax, Sigmoid)):
-        own = "sigmoid" if loss.binary else "softmax"
-        warn(
-            f"the model ends with {last!r}, but {loss!r} expects logits and applies {own} itself: training "
-            "will be slower and less accurate; remove that layer"
-        )
+            cause = None if target is None else self.loss.cause_of_nan(target)
+            raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))

@@ -63,31 +63,37 @@ class GradientWatch(Callback):
     - "dead": at least half of the units of a ReLU layer are 0 for each of 2,048 samples.
 
     `fit` adds a watch of its own, which checks the gradients when that costs less than 1 % (after 25,600
-    samples, and each time their number has doubled) or when the loss is stuck or grows. See Glorot and
-    Bengio 2010 (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
+    samples, and each time their number has doubled), and when the loss grows or is that of a guessing net. A
+    watch starts afresh with every call of `fit`, also of one that resumes. See Glorot and Bengio 2010
+    (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
     """
+
+    silent: bool
+    updates: list[int]
+    norms: dict[str, list[float]]
+    found: dict[str, str]
 
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent
         self._reset()
 
     def _reset(self) -> None:
-        self.updates: list[int] = []
-        self.norms: dict[str, list[float]] = {}
-        self.found: dict[str, str] = {}
+        self.updates = []
+        self.norms = {}
+        self.found = {}
 
     def on_train_begin(self, training: Training) -> None:
-        if training.updates == 0:
-            self._reset()
+        self._reset()
+        self._guessing = _loss_of_guessing(training)
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        problems = {"stuck": _stuck(training), "diverged": _diverged(training)}
+        problems = {"stuck": _stuck(training, self._guessing), "diverged": _diverged(training)}
         self._report(problems)
-        if self.is_check_due(training, any(problems.values())):
+        if self.is_check_due(training, any(problems.values()) or _guesses(training, self._guessing)):
             self._check(training)
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
-        """Whether to check the gradients now; `suspicious`: the loss does not decrease."""
+        """Whether to check the gradients now; `suspicious`: the loss grows or is that of a guessing net."""
         return True
 
     def _check(self, training: Training) -> None:
@@ -115,17 +121,19 @@ class GradientWatch(Callback):
 class SparingWatch(GradientWatch):
     """The default watch of `fit`: it checks the gradients where that costs next to nothing."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def _reset(self) -> None:
+        super()._reset()
         self._next = BETWEEN_CHECKS
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
         if calls_python(training.model) or not declares_recordable(training.trainer.loss):
             return False  # layers and losses of users may count their calls, or take long
         seen = (training.epoch + 1) * len(training.samples)
-        if seen < self._next and not (suspicious and not self.updates):
+        # A suspicious loss is checked the first time, and at the end: the ReLUs may have died in between.
+        is_last = training.epoch + 1 == training.epochs
+        if seen < self._next and not (suspicious and (is_last or not self.updates)):
             return False
-        self._next = 2 * seen
+        self._next = max(2 * seen, BETWEEN_CHECKS)
         return True
 
 
@@ -184,34 +192,72 @@ def _class_fractions(target: Array, classes: int) -> Array | None:
     return counts / counts.sum()  # type: ignore[no-any-return]
 
 
-def _first_and_last(training: Training) -> tuple[float, float] | None:
-    """The mean loss of the first and of the last PATIENCE updates; None if there are too few."""
-    losses = training.history.updates["loss"]
-    if len(losses) < 2 * PATIENCE:
+def _last(training: Training) -> float | None:
+    """The mean loss of the last PATIENCE updates of this training; None if there are too few."""
+    if training.updates < PATIENCE:
         return None
-    return float(np.mean(losses[:PATIENCE])), float(np.mean(losses[-PATIENCE:]))
+    return sum(training.history.updates["loss"][-PATIENCE:]) / PATIENCE
 
 
-def _stuck(training: Training) -> str | None:
-    loss, samples, means = training.trainer.loss, training.samples, _first_and_last(training)
-    if means is None or type(loss) is not CrossEntropy:
+def _first_and_last(training: Training) -> tuple[float, float] | None:
+    """The mean loss of the first and of the last PATIENCE updates; None if there are too few.
+
+    They are updates of this training, but the history may begin with those of an earlier one.
+    """
+    last = _last(training)
+    if last is None or training.updates < 2 * PATIENCE:
+        return None
+    losses = training.history.updates["loss"]
+    start = len(losses) - training.updates
+    return sum(losses[start : start + PATIENCE]) / PATIENCE, last
+
+
+class Guessing(NamedTuple):
+    """The cross-entropy of nets that have learned nothing."""
+
+    by_frequency: float
+    """The entropy of the labels: every output has the frequency of its class."""
+    uniform: float
+    """ln(classes): all outputs are equal."""
+    classes: int
+
+
+def _loss_of_guessing(training: Training) -> Guessing | None:
+    """The loss of guessing; None if the loss is not a plain cross-entropy of several classes."""
+    loss, samples = training.trainer.loss, training.samples
+    if type(loss) is not CrossEntropy:
         return None
     if loss.reduction != "mean" or loss.weight is not None or loss.label_smoothing:
         return None
     fractions = _class_fractions(samples.target, training.model.output_shape(samples.x.shape[1:])[0])
     if fractions is None or len(fractions) < 2:
         return None
-    uniform, present = math.log(len(fractions)), fractions[fractions > 0]
-    low = -float(np.sum(present * np.log(present))) * (1 - AS_GUESSED)
-    if not all(low <= mean <= uniform * (1 + AS_GUESSED) for mean in means):
+    present = fractions[fractions > 0]
+    return Guessing(-float(np.sum(present * np.log(present))), math.log(len(fractions)), len(fractions))
+
+
+def _guesses(training: Training, guessing: Guessing | None) -> bool:
+    """Whether the loss is no better than that of guessing by the class frequencies."""
+    last = _last(training)
+    if last is None or guessing is None or guessing.by_frequency == 0:
+        return False
+    return last >= guessing.by_frequency * (1 - AS_GUESSED)
+
+
+def _stuck(training: Training, guessing: Guessing | None) -> str | None:
+    means = _first_and_last(training)
+    if means is None or guessing is None:
+        return None
+    low, high = guessing.by_frequency * (1 - AS_GUESSED), guessing.uniform * (1 + AS_GUESSED)
+    if not all(low <= mean <= high for mean in means):
         return None
     # With rare classes, ln(classes) is well above the entropy: the loss has fallen from one to the other.
     if means[1] < means[0] * (1 - AS_GUESSED):
         return None
     return (
         f"the loss was {means[0]:.4g} at the start and is {means[1]:.4g} after {training.updates:,} updates; "
-        f"a guessing net has ln({len(fractions)}) = {uniform:.4g}, so it has learned nothing yet. Raise the "
-        f"learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
+        f"a guessing net has ln({guessing.classes}) = {guessing.uniform:.4g}, so it has learned nothing yet. "
+        f"Raise the learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
         '"he_uniform"), and check that the labels belong to their samples'
     )
 

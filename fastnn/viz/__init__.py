@@ -5,12 +5,17 @@ extra `demo`) and import it when they are called; without it they raise ImportEr
 install. Imports nothing else of fastnn.
 """
 
+from fastnn.viz._drawing import finish
 from fastnn.viz.confusion import save_confusion
-from fastnn.viz.curves import save_bands, save_bars, save_curves
+from fastnn.viz.curves import draw_bands, draw_bars, draw_curves, save_bands, save_bars, save_curves
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
 from fastnn.viz.weights import save_filters, save_maps, save_weights
 
 __all__ = [
+    "draw_bands",
+    "draw_bars",
+    "draw_curves",
+    "finish",
     "save_augmented",
     "save_bands",
     "save_bars",

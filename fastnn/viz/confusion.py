@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.viz._drawing import new_figure, save_figure
+from fastnn.viz._drawing import finish, new_figure, shortened
 
 # With more classes than this, the cells are too small for counts.
 MOST_CLASSES_WITH_COUNTS = 25
@@ -58,16 +59,22 @@ def save_confusion(
     table = np.zeros((count, count), np.int64)
     np.add.at(table, (labels, predictions), 1)
 
-    side = min(max(0.5 * count + 1.6, 4), 14)
-    figure = new_figure(side + 1, side)
+    labels_of_classes = [shortened(name, 24) for name in names or map(str, range(count))]
+    longest = max(map(len, labels_of_classes))
+    rotated = longest > 3
+    side = min(max(0.5 * count, 2.8), 9.5)
+    beside = 0.075 * longest  # room for the names, in inches
+    figure = new_figure(side + 2.3 + beside, side + 1.2 + beside * rotated)
     axes = figure.add_subplot()
     fractions = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     np.fill_diagonal(fractions, np.nan)
     largest = np.nanmax(fractions) if count > 1 else 0
     colours = axes.imshow(fractions, cmap="Reds", vmin=0, vmax=largest or 1)
     axes.set_facecolor("0.88")  # visible on the diagonal, where the picture has no colour
-    figure.colorbar(colours, ax=axes, label="fraction of the true class", shrink=0.8, format="{x:.1%}")
+    bar = figure.colorbar(colours, ax=axes, shrink=0.8, format="{x:.1%}")
+    bar.set_label("mistakes, fraction of the true class")
     if count <= MOST_CLASSES_WITH_COUNTS:
+        size = min(8.0, 72 * side / count / (0.65 * len(f"{table.max():,}")))
         for row, column in np.argwhere(table):
             dark = row != column and fractions[row, column] > 0.6 * largest
             axes.text(
@@ -76,23 +83,27 @@ def save_confusion(
                 f"{table[row, column]:,}",
                 ha="center",
                 va="center",
-                fontsize=8,
+                fontsize=size,
                 color="w" if dark else "k",
             )
-        class_names = list(names) if names is not None else list(map(str, range(count)))
-        rotation = 0 if max(map(len, class_names)) <= 3 else 60
-        axes.set_xticks(
-            range(count),
-            class_names,
-            rotation=rotation,
-            ha="right" if rotation else "center",
-            rotation_mode="anchor",
-        )
-        axes.set_yticks(range(count), class_names)
-    correct = int(np.trace(table))
-    axes.set(
-        xlabel="predicted class",
-        ylabel="true class",
-        title=f"{correct:,} of {len(labels):,} correct ({correct / len(labels):.2%})",
+    # Names below 5 points are illegible: with very many classes, not every class has its name.
+    size = min(10.0, 0.75 * 72 * side / count)
+    every = math.ceil(5 / size)
+    ticks, size = range(0, count, every), max(size, 5)
+    axes.set_xticks(
+        ticks,
+        labels_of_classes[::every],
+        rotation=60 if rotated else 0,
+        ha="right" if rotated else "center",
+        rotation_mode="anchor",
+        fontsize=size,
+        parse_math=False,
     )
-    return save_figure(figure, path)
+    axes.set_yticks(ticks, labels_of_classes[::every], fontsize=size, parse_math=False)
+    correct = int(np.trace(table))
+    axes.set(xlabel="predicted class", ylabel="true class")
+    figure.suptitle(
+        f"Confusion matrix: {correct:,} of {len(labels):,} correct ({correct / len(labels):.2%})",
+        fontsize=11,
+    )
+    return finish(figure, path)

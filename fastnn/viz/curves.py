@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping, Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from fastnn.viz._drawing import NOISE, TRAINING, VALIDATION, Array, new_figure, save_figure, whole_numbers
+from fastnn.viz._drawing import (
+    COLOURS,
+    LINES,
+    MOST_MARKERS,
+    NOISE,
+    TEST,
+    TRAINING,
+    VALIDATION,
+    Array,
+    finish,
+    heading,
+    new_figure,
+    shortened,
+    whole_numbers,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class Curves(Protocol):
@@ -20,7 +38,14 @@ class Curves(Protocol):
 
     updates: dict[str, list[float]]
 
-    def __contains__(self, name: object, /) -> bool: ...
+    @property
+    def epochs(self) -> int: ...
+
+    def epochs_of(self, name: str) -> list[float]: ...
+
+    def get(self, name: str, default: list[float], /) -> list[float]: ...
+
+    def __iter__(self) -> Iterator[str]: ...
 
     def __getitem__(self, name: str, /) -> list[float]: ...
 
@@ -29,25 +54,34 @@ def save_curves(history: Curves, path: str | os.PathLike[str]) -> Path:
     """Draw the learning curves of one run into the picture `path` (.png, .svg, .pdf) and return the path.
 
     The left panel shows the loss of every update and its mean over blocks of updates. The right panels show
-    loss and accuracy per epoch, on the training set (mean over the updates of the epoch) and on the
-    validation set, as far as the history has them.
+    loss, accuracy and other metrics over the epochs, on the training set (mean over the updates of the
+    epoch), on the validation set and on the test set, as far as the history has them.
 
     Raises ValueError if the history has no update, and ImportError if matplotlib is missing.
     """
+    return finish(draw_curves(history), path)
+
+
+SETS = (("", "training", TRAINING), ("val_", "validation", VALIDATION), ("test_", "test", TEST))
+
+
+def draw_curves(history: Curves) -> Figure:
+    """Return the figure of `save_curves`."""
     updates = np.asarray(history.updates["loss"], np.float64)
     if updates.size == 0:
         raise ValueError("the history is empty: there are no curves before the first update")
-    by_epoch = [name for name in ("loss", "accuracy") if name in history]
+    quantities = dict.fromkeys(name.removeprefix("val_").removeprefix("test_") for name in history)
+    shown = [name for name in quantities if name != "lr"]
 
-    figure = new_figure(10 if by_epoch else 6, 4.5)
-    grid = figure.add_gridspec(max(len(by_epoch), 1), 2 if by_epoch else 1)
+    figure = new_figure(10 if shown else 6, max(4.5, 2.25 * len(shown)))
+    grid = figure.add_gridspec(max(len(shown), 1), 2 if shown else 1)
     _draw_updates(figure.add_subplot(grid[:, 0]), updates)
-    for row, name in enumerate(by_epoch):
+    for row, name in enumerate(shown):
         axes = figure.add_subplot(grid[row, 1])
         _draw_epochs(axes, history, name)
-        if name == by_epoch[-1]:
+        if name == shown[-1]:
             axes.set_xlabel("epoch")
-    return save_figure(figure, path)
+    return figure
 
 
 def save_bands(
@@ -56,62 +90,98 @@ def save_bands(
     *,
     name: str = "val_accuracy",
     log: bool = False,
+    note: str = "",
 ) -> Path:
     """Draw one curve of several groups of runs: the mean of each group, in a band of one standard deviation.
 
     Args:
         groups: Histories by the label of their group, for example the runs with different seeds. Histories of
-            a group may differ in length; each mean is over the histories that are long enough.
+            a group may differ in length and in their epochs; each mean is over the histories that have a
+            finite value there.
         path: Picture to write (.png, .svg, .pdf).
         name: Curve to draw: a quantity per epoch such as "val_accuracy", or one per update such as
             "updates.loss".
         log: Use a logarithmic y axis.
+        note: A remark to print below the legend.
 
     Returns:
-        The path of the picture. The standard deviation is that of the sample (divided by runs - 1).
+        The path of the picture. The standard deviation is that of the sample (divided by runs - 1). A band
+        ends at 0 if no value is negative, and at 1 if no value is larger, as of accuracies.
 
     Raises:
         ValueError: If there are no groups, a group has no histories, or a history does not have the curve.
         ImportError: If matplotlib is missing.
     """
+    return finish(draw_bands(groups, name=name, log=log, note=note), path)
+
+
+class _Band(NamedTuple):
+    """The runs of one group: their number, the places of their values, mean and standard deviation there."""
+
+    runs: int
+    x: Array
+    mean: Array
+    spread: Array
+
+
+def draw_bands(
+    groups: Mapping[str, Sequence[Curves]],
+    *,
+    name: str = "val_accuracy",
+    log: bool = False,
+    note: str = "",
+) -> Figure:
+    """Return the figure of `save_bands`."""
     if not groups:
         raise ValueError("there are no histories to draw")
-    figure = new_figure(7, 4.5)
+    tables = {label: _table(histories, name, label) for label, histories in groups.items()}
+    block = _block(max(len(x) for x, _ in tables.values()))
+    bands = [_band(x, values, block) for x, values in tables.values()]
+    labels = [
+        textwrap.fill(f"{label} ({band.runs} runs)" if band.runs > 1 else label, LEGEND_WIDTH)
+        for label, band in zip(tables, bands, strict=True)
+    ]
+    columns = max(1, min(len(labels), 4, LEGEND_WIDTH // (max(map(len, labels)) + 6)))
+    lines = math.ceil(len(labels) / columns) * max(label.count("\n") + 1 for label in labels)
+
+    remark = textwrap.fill(note, LEGEND_WIDTH)
+    figure = new_figure(7, 4.5 + 0.19 * (lines + remark.count("\n") + bool(note)))
     axes = figure.add_subplot()
     if log:
         axes.set_yscale("log", nonpositive="clip")
-    longest, block = 0, 1
-    for label, histories in groups.items():
-        curves = [_curve(history, name, label) for history in histories]
-        if not curves:
-            raise ValueError(f"the group {label!r} has no history")
-        length = max(map(len, curves))
-        table = np.full((len(curves), length), np.nan)
-        for row, curve in zip(table, curves, strict=True):
-            row[: len(curve)] = curve
-        block = _block(length)
-        table = table[:, : length // block * block].reshape(len(curves), -1, block).mean(axis=2)
-        x = np.arange(table.shape[1]) * block + (block + 1) / 2
-        mean, count = np.nanmean(table, axis=0), np.count_nonzero(~np.isnan(table), axis=0)
-        spread = np.sqrt(np.nansum((table - mean) ** 2, axis=0) / np.maximum(count - 1, 1))
-        several = f" ({len(curves)} runs)" if len(curves) > 1 else ""
-        (line,) = axes.plot(x, mean, marker="." if length < 50 else "", label=f"{label}{several}")
-        if len(curves) > 1:
+    low, high = _limits(name, [values for _, values in tables.values()])
+    for number, band in enumerate(bands):
+        style = LINES[number // len(COLOURS) % len(LINES)]
+        colour = COLOURS[number % len(COLOURS)]
+        marker = "." if len(band.x) <= MOST_MARKERS else ""
+        axes.plot(band.x, band.mean, style, marker=marker, color=colour)
+        if band.runs > 1:
             # On a logarithmic axis, a band that reaches 0 or less would have no lower end.
-            low = np.maximum(mean - spread, mean / 10) if log else mean - spread
-            axes.fill_between(x, low, mean + spread, color=line.get_color(), alpha=0.2, linewidth=0)
-        longest = max(longest, length)
+            bottom = np.maximum(band.mean - band.spread, band.mean / 10 if log else low)
+            top = np.minimum(band.mean + band.spread, high)
+            axes.fill_between(band.x, bottom, top, color=colour, alpha=0.2, linewidth=0)
     quantity = name.removeprefix("updates.")
-    blocks = f" (means of {block:,})" if block > 1 else ""
-    axes.set(
-        xlabel=("update" if name != quantity else "epoch") + blocks,
-        ylabel=quantity.replace("val_", "validation ").replace("_", " "),
-        title="Mean and standard deviation of several runs",
-    )
-    whole_numbers(axes, longest)
+    words = quantity.replace("val_", "validation ").replace("_", " ")
+    several = any(band.runs > 1 for band in bands)
+    axes.set(xlabel=("update" if name != quantity else "epoch") + (f" (means of {block:,})" * (block > 1)))
+    axes.set_ylabel(words, parse_math=False)
+    heading(axes, words.capitalize() + ", mean and standard deviation" * several)
+    whole_numbers(axes, max(float(x.max()) for x, _ in tables.values()))
     axes.grid(alpha=0.3)
-    axes.legend()
-    return save_figure(figure, path)
+    legend = figure.legend(
+        axes.lines, labels, loc="outside lower left", ncols=columns, fontsize=9, frameon=False
+    )
+    # A label that starts with "_" would be left out, and "$" would start a formula.
+    for text, label in zip(legend.texts, labels, strict=True):
+        text.set(text=label, parse_math=False)
+    if note:
+        legend.set_title(remark)
+        legend.get_title().set(fontsize=8, color="0.4", parse_math=False)
+        legend.set_alignment("left")
+    return figure
+
+
+LEGEND_WIDTH = 84  # characters that fit the width of the picture of `draw_bands`
 
 
 def _block(length: int) -> int:
@@ -119,13 +189,46 @@ def _block(length: int) -> int:
     return max(length // 200, 1)
 
 
-def _curve(history: Curves, name: str, label: str) -> Array:
-    """Return the values of a curve. Raises ValueError, with the group's label, if there is no such curve."""
-    source = history.updates if name.startswith("updates.") else history
-    key = name.removeprefix("updates.")
-    if key not in source:
-        raise ValueError(f"a history of {label!r} has no {name!r}")
-    return np.asarray(source[key], np.float64)
+def _table(histories: Sequence[Curves], name: str, label: str) -> tuple[Array, Array]:
+    """Return the places of a curve, in epochs or updates, and its values: a row per run, NaN if it has none.
+
+    Raises ValueError, with the group's label, if there is no history or no such curve.
+    """
+    if not histories:
+        raise ValueError(f"the group {label!r} has no history")
+    curves = []
+    for history in histories:
+        key = name.removeprefix("updates.")
+        source = history if key == name else history.updates
+        values = np.asarray(source.get(key, []), np.float64)
+        if not values.size:
+            raise ValueError(f"a history of {label!r} has no {name!r}")
+        per_update = range(1, len(values) + 1)
+        curves.append((np.asarray(history.epochs_of(key) if key == name else per_update), values))
+    x = np.unique(np.concatenate([places for places, _ in curves]))
+    table = np.full((len(curves), len(x)), np.nan)
+    for row, (places, values) in zip(table, curves, strict=True):
+        row[np.searchsorted(x, places)] = values
+    return x, table
+
+
+def _band(x: Array, table: Array, block: int) -> _Band:
+    """Average blocks of consecutive places, and then the runs, without values that are not finite."""
+    blocks = math.ceil(len(x) / block)
+    missing = blocks * block - len(x)
+    padded = np.pad(np.vstack([x, table]), ((0, 0), (0, missing)), constant_values=np.nan)
+    means = np.ma.masked_invalid(padded).reshape(-1, blocks, block).mean(axis=2)
+    centres, values = means[0], means[1:]
+    mean = values.mean(axis=0)
+    squares = ((values - mean) ** 2).sum(axis=0)
+    return _Band(len(values), centres, mean, np.ma.sqrt(squares / np.maximum(values.count(axis=0) - 1, 1)))
+
+
+def _limits(name: str, tables: Sequence[Array]) -> tuple[float, float]:
+    """Return the limits of a quantity: 0 if no value is negative; 1 if none is larger and it is no loss."""
+    values = np.concatenate([table[np.isfinite(table)] for table in tables])
+    low, high = values.min(initial=np.inf), values.max(initial=-np.inf)
+    return (0 if low >= 0 else -np.inf), (1 if high <= 1 and "loss" not in name else np.inf)
 
 
 def save_bars(
@@ -136,43 +239,62 @@ def save_bars(
     `title` is the title of the picture and `label` the label of the axis of values. Raises ValueError if
     there are no bars, and ImportError if matplotlib is missing.
     """
+    return finish(draw_bars(bars, title=title, label=label), path)
+
+
+def draw_bars(bars: Sequence[tuple[str, float]], *, title: str, label: str) -> Figure:
+    """Return the figure of `save_bars`."""
     if not bars:
         raise ValueError("there are no bars to draw")
     names, values = zip(*bars, strict=True)
-    figure = new_figure(9, 1.2 + 0.3 * len(bars))
+    height, size = (0.3, 10) if len(bars) <= 40 else (0.18, 7)
+    figure = new_figure(9, 1.2 + height * len(bars))
     axes = figure.add_subplot()
-    drawn = axes.barh(names, values, color=TRAINING)
-    axes.bar_label(drawn, fmt="%.3g", padding=3)
-    axes.invert_yaxis()
+    # Numbers as places, because bars of equal names would lie on each other.
+    drawn = axes.barh(range(len(bars)), values, color=TRAINING)
+    axes.set_yticks(
+        range(len(bars)), [shortened(name, 50) for name in names], fontsize=size, parse_math=False
+    )
+    axes.bar_label(drawn, fmt="%.3g", padding=3, fontsize=size)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
     axes.margins(x=0.12)
     axes.set_xlabel(label)
-    axes.set_title(title)
+    figure.suptitle(wrapped(title, 9), parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    return save_figure(figure, path)
+    return figure
 
 
 def _draw_updates(axes: Axes, losses: Array) -> None:
     """Draw the loss of every update, and the means over about 100 blocks of updates."""
     count = len(losses)
     block = count // 100
+    averaged = block > 1
     # Markers, because a line needs at least two points and shows few points badly.
     marker = "." if count < 100 else ""
-    axes.plot(range(1, count + 1), losses, marker=marker, color=NOISE, linewidth=0.5, label="each update")
-    if block > 1:
+    colour, width = (NOISE, 0.5) if averaged else (TRAINING, 1.0)
+    axes.plot(range(1, count + 1), losses, marker=marker, color=colour, linewidth=width, label="each update")
+    if averaged:
         means = losses[: count // block * block].reshape(-1, block).mean(axis=1)
         centres = np.arange(len(means)) * block + (block + 1) / 2
         axes.plot(centres, means, color=TRAINING, label=f"mean of {block:,} updates")
-    axes.set(title="Loss per update", xlabel="update", ylabel="loss")
+    axes.set(xlabel="update", ylabel="loss")
     whole_numbers(axes, count)
-    axes.legend()
+    heading(axes, "Loss per update", ["each update", "mean"] if averaged else [])
 
 
 def _draw_epochs(axes: Axes, history: Curves, name: str) -> None:
-    """Draw one quantity per epoch, on the training set and, if the history has it, on the validation set."""
-    for key, label, colour in ((name, "training", TRAINING), (f"val_{name}", "validation", VALIDATION)):
-        if key in history:
-            values = history[key]
-            axes.plot(range(1, len(values) + 1), values, marker=".", color=colour, label=label)
-    axes.set(title=f"{name.capitalize()} per epoch", ylabel=name)
-    whole_numbers(axes, len(history[name]))
-    axes.legend()
+    """Draw one quantity over the epochs, on each set of data for which the history has it."""
+    labels = []
+    for prefix, label, colour in SETS:
+        key = f"{prefix}{name}"
+        values = history.get(key, [])
+        if values:
+            single = len(values) == 1
+            labels.append(f"{label} {values[0]:.4g}" if single else label)
+            marker = "D" if single else "." if len(values) <= MOST_MARKERS else ""
+            axes.plot(history.epochs_of(key), values, marker=marker, color=colour, label=labels[-1])
+    words = name.replace("_", " ")
+    axes.set_ylabel(words, parse_math=False)
+    whole_numbers(axes, max(history.epochs, 1))
+    axes.grid(alpha=0.3)
+    heading(axes, shortened(words.capitalize(), 16), labels)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.viz._drawing import Array, new_figure, save_figure
+from fastnn.viz._drawing import Array, finish, new_figure, shortened, wrapped
 
 
 def save_classes(
@@ -41,8 +41,10 @@ def save_classes(
     images, labels = _images(x), np.asarray(y)
     classes = np.unique(labels)
     rows = [images[labels == label][:count] for label in classes]
-    titles = [_name(label, names) for label in classes]
-    return _rows(rows, titles, path)
+    titles = [shortened(_name(label, names), 24) for label in classes]
+    shown = max(map(len, rows), default=0)
+    images_of_each = "The first image" if shown == 1 else f"The first {shown} images"
+    return _rows(rows, titles, path, title=f"{images_of_each} of each class")
 
 
 def save_augmented(
@@ -105,17 +107,24 @@ def save_mistakes(
     confidence = probabilities[np.arange(len(predicted)), predicted]
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
+    pairs = [
+        tuple(shortened(_name(label, names), 16) for label in (labels[index], predicted[index]))
+        for index in worst
+    ]
+    # Long names do not fit beside each other above an image of 1.15 inches.
+    arrow = " → " if max((len(true + found) for true, found in pairs), default=0) <= 12 else " →\n"
     across = min(10, max(len(worst), 1))
     down = math.ceil(max(len(worst), 1) / across)
-    figure = new_figure(max(1.15 * across, 4), 1.45 * down + 0.5)
-    figure.suptitle(f"{len(wrong):,} of {len(labels):,} misclassified: true → predicted class")
+    figure = new_figure(max(1.15 * across, 5), (1.45 + 0.15 * arrow.count("\n")) * down + 0.5)
+    figure.suptitle(
+        f"{len(wrong):,} of {len(labels):,} misclassified: true → predicted class, probability", fontsize=11
+    )
     for axes in figure.subplots(down, across, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, index in zip(figure.axes, worst, strict=False):
+    for axes, index, pair in zip(figure.axes, worst, pairs, strict=False):
         axes.imshow(images[index], cmap="gray_r")
-        mistake = f"{_name(labels[index], names)} → {_name(predicted[index], names)}"
-        axes.set_title(f"{mistake}\n{confidence[index]:.0%}", fontsize=8)
-    return save_figure(figure, path)
+        axes.set_title(f"{arrow.join(pair)}\n{confidence[index]:.0%}", fontsize=8, parse_math=False)
+    return finish(figure, path)
 
 
 def _rows(
@@ -129,22 +138,39 @@ def _rows(
     """Draw rows of images, with a title on the left of each row and above each column."""
     if not rows or not max(map(len, rows)):
         raise ValueError("there are no images to draw")
-    across = max(map(len, rows))
-    figure = new_figure(max(0.8 * across, 3) + 0.8, 0.8 * len(rows) + 0.5)
-    if title:
-        figure.suptitle(title, fontsize=9)
-    grid = figure.subplots(len(rows), across, squeeze=False)
-    for number, (row, images) in enumerate(zip(grid, rows, strict=True)):
-        for place, axes in enumerate(row):
+    # More than 20 rows are put side by side, because a picture 80 inches high can hardly be looked at.
+    blocks = math.ceil(len(rows) / MOST_ROWS)
+    down, across = math.ceil(len(rows) / blocks), max(map(len, rows))
+    beside = max(0.3, 0.09 * max(map(len, titles or [""])))  # room for the titles of the rows, in inches
+    cell = min(0.8, 24 / (blocks * across))
+    width = max(blocks * (cell * across + beside), 3)
+    figure = new_figure(width, cell * down + 0.7)
+    figure.suptitle(wrapped(title, width, 10), fontsize=10, parse_math=False)
+    panels = figure.subfigures(1, blocks, squeeze=False)[0]
+    for number, panel in enumerate(panels):
+        part = rows[number * down : (number + 1) * down]
+        grid = panel.subplots(down, across, squeeze=False)
+        for axes in grid.flat:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if place < len(images):
-                axes.imshow(images[place], cmap="gray_r")
-        if titles is not None:
-            row[0].set_ylabel(titles[number], rotation=0, ha="right", va="center", fontsize=9)
-    for axes, heading in zip(grid[0], columns, strict=False):
-        axes.set_title(heading, fontsize=8)
-    return save_figure(figure, path)
+        for place, (row, images) in enumerate(zip(grid, part, strict=False)):
+            for axes, image in zip(row, images, strict=False):
+                axes.imshow(image, cmap="gray_r")
+            if titles is not None:
+                row[0].set_ylabel(
+                    titles[number * down + place],
+                    rotation=0,
+                    ha="right",
+                    va="center",
+                    fontsize=9,
+                    parse_math=False,
+                )
+        for axes, heading in zip(grid[0], columns, strict=False):
+            axes.set_title(heading, fontsize=8)
+    return finish(figure, path)
+
+
+MOST_ROWS = 20
 
 
 def _name(label: int, names: Sequence[str] | None) -> str:

@@ -45,14 +45,14 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
                 position = at + 1
                 continue
         if column == 0:  # skip blank lines
-            start = _skip_spaces(text, position)
+            start = _skip_spaces(text, position, delimiter)
             if start == size or text[start] == NEWLINE:
                 position = min(start + 1, size)
                 continue
             if row == rows:
                 break
-        value, after = _parse_number(text, position, whole)
-        at = _skip_spaces(text, after)
+        value, after = _parse_number(text, position, delimiter, whole)
+        at = _skip_spaces(text, after, delimiter)
         at_end = at == size or text[at] == NEWLINE
         if after == position or not (at_end or text[at] == delimiter):
             state[0], state[1], state[2] = position, row, column
@@ -79,19 +79,20 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
 
 
 @jit
-def _skip_spaces(text, position):
+def _skip_spaces(text, position, delimiter):
+    """Return the next position that is not a space, a tab that is no delimiter, or a carriage return."""
     while position < text.size and (
-        text[position] == SPACE or text[position] == TAB or text[position] == RETURN
+        text[position] == SPACE or (text[position] == TAB and delimiter != TAB) or text[position] == RETURN
     ):
         position += 1
     return position
 
 
 @jit
-def _parse_number(text, position, whole):
+def _parse_number(text, position, delimiter, whole):
     """Return (value, end) of the number that starts at `position`; end = position leaves it to Python."""
     start = position
-    position = _skip_spaces(text, position)
+    position = _skip_spaces(text, position, delimiter)
     negative = False
     if position < text.size and (text[position] == MINUS or text[position] == PLUS):
         negative = text[position] == MINUS

@@ -41,7 +41,11 @@ FLOATS = (np.float32, np.float64)
 # Decorator for functions that kernels call. They are compiled into the kernel, so they must be in its
 # file or in one of the SHARED files: the stamp of a cache entry covers these files only.
 jit = numba.jit(**OPTIONS)
-SHARED = [Path(__file__).with_name("vmath.py"), Path(__file__).parents[1] / "random_jit.py"]
+SHARED = [
+    Path(__file__).with_name("indices.py"),
+    Path(__file__).with_name("vmath.py"),
+    Path(__file__).parents[1] / "random_jit.py",
+]
 
 
 def kernel(**dtypes):

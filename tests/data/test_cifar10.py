@@ -1,7 +1,9 @@
 """`fn.data.cifar10`: the real files if present, some of the files, and damaged files."""
 
 import gzip
+import importlib
 import os
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +63,26 @@ def test_errors_name_the_damaged_file(tmp_path, content, message):
     (tmp_path / "data_batch_1.bin").write_bytes(content)
     (tmp_path / "test_batch.bin").write_bytes(batch([0])[0])
     with pytest.raises(DatasetError, match=f"data_batch_1.bin: .*{message}"):
+        cifar10(tmp_path)
+
+
+def test_files_of_too_many_images_are_rejected_in_little_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.import_module("fastnn.data.cifar10"), "LIMIT", 2 * 3073)
+    path = tmp_path / "data_batch_1.bin"
+    (tmp_path / "test_batch.bin").write_bytes(batch([0, 1])[0])
+    for content in (bytes(3 * 3073), gzip.compress(bytes(64 << 20))):
+        path.write_bytes(content)
+        tracemalloc.start()
+        with pytest.raises(DatasetError, match=f"{len(content)} bytes, has more than 6146 bytes when"):
+            cifar10(tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+        tracemalloc.stop()
+
+
+def test_pickles_are_not_read(tmp_path):
+    for name in ("data_batch_1", "test_batch"):
+        (tmp_path / name).write_bytes(b"cos\nabort\n(tR.")
+    with pytest.raises(DatasetNotFoundError, match=r"no data_batch_\*.bin"):
         cifar10(tmp_path)
 
 

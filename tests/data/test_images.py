@@ -19,18 +19,22 @@ def gradient(height=12, width=8):
 
 @pytest.fixture
 def folder(tmp_path):
-    for name in ("s1", "s2", "s10"):
-        (tmp_path / name).mkdir()
-    return tmp_path
+    return tmp_path / "data"
+
+
+def save(path, picture=None, **options):
+    """Save a picture, by default the gradient, below folders that are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (Image.fromarray(gradient()) if picture is None else picture).save(path, **options)
 
 
 def test_classes_are_the_sorted_sub_folders(folder):
     for name, suffix in (("s10", "png"), ("s2", "pgm"), ("s1", "bmp")):
-        Image.fromarray(gradient() + int(name[1:])).save(folder / name / f"a.{suffix}")
-    Image.fromarray(gradient()).save(folder / "s1" / "b10.png")
-    Image.fromarray(gradient() + 50).save(folder / "s1" / "b9.png")
-    (folder / "s1" / "notes.txt").write_text("no picture")
-    (folder / "alone.png").write_bytes(b"in no class")
+        save(folder / name / f"a.{suffix}", Image.fromarray(gradient() + int(name[1:])))
+    save(folder / "s1" / "b10.png")
+    save(folder / "s1" / "b9.png", Image.fromarray(gradient() + 50))
+    (folder / "README").write_text("no picture")
+    (folder / "s1" / "Thumbs.db").write_text("no picture")
     x, y, names = image_folder(folder, size=(12, 8), grey=True, progress=False)
     assert names == ["s1", "s2", "s10"]
     assert y.tolist() == [0, 0, 0, 1, 2]
@@ -51,7 +55,7 @@ def test_image_formats_and_modes(folder):
         "bits.png": Image.fromarray(grey > 60),
     }
     for name, picture in kinds.items():
-        picture.save(folder / "s1" / name)
+        save(folder / "s1" / name, picture)
     x, y, _ = image_folder(folder, size=(12, 8), progress=False)
     assert x.shape == (5, 12, 8, 3)
     found = dict(zip(sorted(kinds, key=lambda n: (not n[0].isdigit(), n)), x, strict=True))
@@ -66,13 +70,14 @@ def test_image_formats_and_modes(folder):
 def test_images_are_rotated_as_their_exif_data_say(folder):
     picture, exif = Image.fromarray(gradient()), Image.Exif()
     exif[0x0112] = 6  # viewers rotate the image by 90 degrees clockwise
-    picture.save(folder / "s1" / "a.png", exif=exif)
+    save(folder / "s1" / "a.png", picture, exif=exif)
     x, _, _ = image_folder(folder, size=(8, 12), grey=True, progress=False)
     assert np.array_equal(x[0], np.rot90(gradient(), -1))
 
 
 def test_damaged_images_raise_or_are_skipped(folder):
-    Image.fromarray(gradient()).save(folder / "s2" / "good.png")
+    for name in ("s1/cut.png", "s2/good.png", "s10/empty.jpg"):
+        save(folder / name)
     content = (folder / "s2" / "good.png").read_bytes()
     (folder / "s1" / "cut.png").write_bytes(content[:-30])
     (folder / "s10" / "empty.jpg").write_bytes(b"")
@@ -87,25 +92,32 @@ def test_damaged_images_raise_or_are_skipped(folder):
     (folder / "s2" / "good.png").unlink()
     with (
         pytest.raises(DatasetError, match="none of the 2 images"),
-        pytest.warns(UserWarning, match="skipped"),
+        pytest.warns(UserWarning, match=r"skipped|1 folders without pictures \(s2\)"),
     ):
         image_folder(folder, size=(4, 4), on_error="skip", progress=False)
 
 
 @pytest.mark.parametrize("error", [Image.DecompressionBombError("179478970 pixels"), struct.error("4 bytes")])
 def test_errors_of_pillow_are_reported_with_the_file(folder, monkeypatch, error):
-    def broken(file):
+    def broken(file, formats):
         raise error
 
-    Image.fromarray(gradient()).save(folder / "s2" / "bomb.png")
+    save(folder / "s2" / "bomb.png")
     monkeypatch.setattr(Image, "open", broken)
     with pytest.raises(DatasetError, match=r"bomb.png cannot be read: (179478970 pixels|4 bytes)"):
         image_folder(folder, size=(4, 4), progress=False)
 
 
 def test_empty_and_missing_folders_and_invalid_arguments_are_rejected(folder, tmp_path):
-    with pytest.raises(DatasetNotFoundError, match="no images in the 3 sub-folders"):
+    (folder / "s1").mkdir(parents=True)
+    with pytest.raises(DatasetNotFoundError, match=r"no images .*: 1 folders without pictures \(s1\)"):
         image_folder(folder, size=(4, 4))
+    save(folder / "s1" / "deeper" / "a.png")
+    with pytest.raises(DatasetNotFoundError, match=r"1 pictures in deeper folders \(s1/deeper/a.png\)"):
+        image_folder(folder, size=(4, 4))
+    for classes in ("s1", [], ["s1", "s1"], [1]):
+        with pytest.raises(ValueError, match="classes must be the names of the sub-folders, each once, not"):
+            image_folder(folder, size=(4, 4), classes=classes)
     with pytest.raises(DatasetNotFoundError, match="is not a folder"):
         image_folder(tmp_path / "nowhere", size=(4, 4))
     with pytest.raises(ValueError, match="on_error"):
@@ -113,6 +125,93 @@ def test_empty_and_missing_folders_and_invalid_arguments_are_rejected(folder, tm
     for size in ((0, 4), (4,), (4.0, 4.0), 5):
         with pytest.raises(ValueError, match="size must be"):
             image_folder(folder, size=size)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif", "pgm"])
+def test_the_depth_of_a_picture_is_that_of_its_file(folder, suffix):
+    """16 bits are divided by 257, even if no value of a picture exceeds 255."""
+    for value in (0, 255, 256, 257, 32896, 65535):
+        save(folder / "a" / f"{value}.{suffix}", Image.fromarray(np.full((4, 4), value, np.uint16)))
+    x, _, _ = image_folder(folder, size=(4, 4), grey=True, progress=False)
+    assert x[:, 0, 0].tolist() == [0, 1, 1, 1, 128, 255]
+    assert (x == x[:, :1, :1]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32])
+def test_pixels_without_a_known_range_are_rejected(folder, dtype):
+    save(folder / "a" / "a.tif", Image.fromarray(np.full((4, 4), 1, dtype)))
+    with pytest.raises(DatasetError, match=r"a.tif cannot be read: pixels of mode [IF] have no known range"):
+        image_folder(folder, size=(4, 4), progress=False)
+
+
+def test_transparent_colours_become_white(folder):
+    for mode in ("L", "RGB"):
+        save(
+            folder / "a" / f"{mode}.png",
+            Image.new(mode, (4, 4)),
+            transparency=0 if mode == "L" else (0, 0, 0),
+        )
+    x, _, _ = image_folder(folder, size=(4, 4), progress=False)
+    assert (x == 255).all()
+
+
+def test_what_is_not_read_is_reported(folder):
+    for name in ("a/1.png", "b/1.png", "alone.png", "a/more/2.png", "a/more/still/3.png", ".git/1.png"):
+        save(folder / name)
+    save(folder / "a" / "._1.png")
+    (folder / ".DS_Store").touch()
+    (folder / "a" / ".DS_Store").touch()
+    for number in range(5):
+        (folder / "b" / f"{number}.heic").touch()
+    (folder / "c").mkdir()
+    with pytest.warns(UserWarning, match="not read from") as warned:
+        x, y, names = image_folder(folder, size=(4, 4), progress=False)
+    assert len(x) == 2
+    assert y.tolist() == [0, 1]
+    assert names == ["a", "b"]
+    (warning,) = warned
+    for part in (
+        "1 pictures beside the class folders (alone.png)",
+        "2 pictures in deeper folders (a/more/2.png, a/more/still/3.png)",
+        "1 hidden folders (.git)",
+        "1 hidden files (a/._1.png)",
+        "1 folders without pictures (c)",
+        "5 files with other suffixes (b/0.heic, b/1.heic, b/2.heic, ...)",
+    ):
+        assert part in str(warning.message)
+    assert "DS_Store" not in str(warning.message)
+    assert warning.filename == __file__
+
+
+def test_classes_fix_the_labels_of_a_folder_that_lacks_or_adds_some(folder):
+    for name in ("ant", "cat", "dog"):
+        save(folder / name / "1.png")
+    names = ["dog", "bee", "cat"]
+    with pytest.warns(UserWarning, match="not read") as warned:
+        x, y, found = image_folder(folder, size=(4, 4), classes=names, progress=False)
+    assert y.tolist() == [0, 2]
+    assert found == names
+    assert len(x) == 2
+    (warning,) = warned
+    assert "1 folders that are not in classes= (ant); 1 classes without a folder (bee)" in str(
+        warning.message
+    )
+
+
+def test_pictures_of_too_many_pixels_are_rejected_before_they_are_unpacked(folder, monkeypatch):
+    save(folder / "a" / "a.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 95)
+    monkeypatch.setattr(Image.Image, "load", None)
+    warns = pytest.warns(Image.DecompressionBombWarning)
+    with warns, pytest.raises(DatasetError, match="8 x 12 pixels are more than 95"):
+        image_folder(folder, size=(4, 4), progress=False)
+
+
+def test_files_in_other_formats_are_rejected_whatever_their_names(folder):
+    """Pillow would start Ghostscript for PostScript."""
+    save(folder / "a" / "a.png", Image.fromarray(gradient()), format="EPS")
+    with pytest.raises(DatasetError, match=r"a.png cannot be read: cannot identify image file"):
+        image_folder(folder, size=(4, 4), progress=False)
 
 
 @pytest.mark.parametrize("shape", [(5, 6, 8), (5, 6, 8, 1), (5, 6, 8, 3)], ids=str)

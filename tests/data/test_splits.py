@@ -99,6 +99,18 @@ def test_stratified_accepts_negative_labels_and_small_integer_types():
     assert ya.dtype == np.int8
 
 
+@pytest.mark.parametrize("number", [float, np.float32, np.float64])
+def test_stratified_counts_as_decimal_fractions_do(number):
+    """0.29 * 100 is 28.999999999999996 in float64, and float32 holds 0.29 as 0.28999999165534973."""
+    x = np.arange(100)
+    for percent in range(1, 100):
+        for fraction in (number(percent / 100), number(f"0.{percent:02}")):
+            (first, _), _ = stratified(x, np.zeros(100, np.int64), fraction)
+            assert len(first) == percent
+    assert len(stratified(x[:3], np.zeros(3, np.int64), number(1 / 3))[0][0]) == 1
+    assert len(stratified(x, np.zeros(100, np.int64), number(0.2899))[0][0]) == 28
+
+
 @pytest.mark.parametrize("fraction", [0, 1, -0.1, 1.5, float("nan")])
 def test_stratified_rejects_invalid_fractions(data, fraction):
     with pytest.raises(ValueError, match=rf"between 0 and 1, not {fraction}"):

@@ -10,7 +10,7 @@ from . import norm_cases, pool_cases
 from .case import Case
 from .convolution import Convolution
 
-SUM, MEAN = 1, 2
+SUM, MEAN, BATCH_MEAN = 1, 2, 3
 
 
 def dense_forward(a, batch, M, K, N, bias):
@@ -98,6 +98,14 @@ def cross_entropy_labels(a, shape, *options):
 
 def cross_entropy_soft(a, shape, *options):
     return cross_entropy(a, np.abs(a(*shape)), shape[1], *options)
+
+
+def weigh_loss(a, shape, labelled, reduction, gradient):
+    sample_weight = np.abs(a(shape[0]))
+    weight, label = (np.abs(a(3)), a.rng.integers(0, 3, shape[0])) if labelled else (None, None)
+    losses = a(shape[0]) if labelled else a(*shape)
+    dz = a(*shape) if gradient else None
+    return sample_weight, weight, label, reduction, losses, np.full(1, np.nan), dz
 
 
 def squared_error(a, shape, reduction, gradient):
@@ -332,7 +340,20 @@ def cases():
         yield Case("elementwise_dx", elementwise_dx, (shape,))
         yield Case("squared_error", squared_error, (shape, MEAN, True))
         yield Case("squared_error", squared_error, (shape, SUM, False))
-        for options in ((False, 0.0, MEAN, True), (True, 0.5, SUM, True), (True, 2.0, MEAN, False)):
+        yield Case("squared_error", squared_error, (shape, BATCH_MEAN, True))
+        for options in (
+            (False, MEAN, True),
+            (False, BATCH_MEAN, True),
+            (True, MEAN, True),
+            (True, SUM, False),
+        ):
+            yield Case("weigh_loss", weigh_loss, (shape, *options))
+        for options in (
+            (False, 0.0, MEAN, True),
+            (True, 0.5, SUM, True),
+            (True, 2.0, MEAN, False),
+            (False, 0.0, BATCH_MEAN, True),
+        ):
             yield Case("binary_cross_entropy", binary_cross_entropy, (shape, *options))
         yield Case("count_correct_binary", count_correct_binary, (shape,))
         for options in ((0.0, 0.0, 0), (0.0, 0.1, 0), (0.9, 0.0, 0), (0.9, 0.1, 1)):
@@ -355,7 +376,12 @@ def cases():
         yield Case("softmax_dx", backward, (shape,))
     for shape in ROWS:
         for build in (cross_entropy_labels, cross_entropy_soft):
-            for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (True, 0.1, SUM, False)):
+            for options in (
+                (False, 0.0, MEAN, True),
+                (True, 0.1, MEAN, True),
+                (True, 0.1, SUM, False),
+                (True, 0.1, BATCH_MEAN, True),
+            ):
                 yield Case(build.__name__, build, (shape, *options))
         for name, build in (("focal_labels", cross_entropy_labels), ("focal_soft", cross_entropy_soft)):
             for options in ((False, 2.0, MEAN, True), (True, 0.5, MEAN, True), (True, 0.0, SUM, False)):
@@ -372,7 +398,12 @@ def cases():
         (1, 0, 3),
         (0, 4, 2),
     ):
-        for options in ((False, 1.0, MEAN, True), (True, 0.0, SUM, True), (True, 1.0, MEAN, False)):
+        for options in (
+            (False, 1.0, MEAN, True),
+            (True, 0.0, SUM, True),
+            (True, 1.0, MEAN, False),
+            (True, 1.0, BATCH_MEAN, True),
+        ):
             yield Case("dice", dice, (shape, *options))
     for steps in (0, 1, 1000):
         yield Case("advance", advance, (steps,))

@@ -25,7 +25,8 @@ def run_child(function, *arguments, limit=60, **environment):
     inherited = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "FASTNN_ISA")}
     # A shell lets its background jobs ignore Ctrl-C, and their children inherit that.
     heeds_ctrl_c = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
-    code = f"{heeds_ctrl_c}\n{inspect.getsource(function)}\n{function.__name__}(*{arguments!r})"
+    call = f"{function.__name__}(*{arguments!r})"
+    code = "\n".join((heeds_ctrl_c, TESTS_ON_PATH, inspect.getsource(function), call))
     child = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

@@ -17,7 +17,9 @@ ROWS = [row for row in kernels() if row[1] in FAMILIES]
 
 # Operands that no Python function has, since other calls of the same step provide them.
 INTERNAL = {"dense_dx": {"y"}, "conv_dx": {"y"}} | {
-    name: {"factors"} for name in FAMILIES["loss"] if name.startswith(("cross_entropy", "focal"))
+    name: {"factors"}
+    for name in FAMILIES["loss"]
+    if name.startswith(("cross_entropy", "focal", "weigh_loss"))
 }
 
 

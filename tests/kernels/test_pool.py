@@ -42,7 +42,7 @@ def max_by_loops(pool, x, dy):
     for n, p, q, place, h, w in seen(pool):
         for c in range(pool.images[3]):
             value, best = x[n, h, w, c], y[n, p, q, c]
-            if taps[n, p, q, c] < 0 or value > best or (np.isnan(value) and not np.isnan(best)):
+            if taps[n, p, q, c] < 0 or value > best or np.isnan(value):
                 y[n, p, q, c], taps[n, p, q, c] = value, place
     dx = np.zeros_like(x)
     for n, p, q, place, h, w in seen(pool):
@@ -105,7 +105,8 @@ WINDOWS = [
     ([-5, -4, -3, -2], -2, 3),
     ([-inf, -inf, -inf, -inf], -inf, 0),
     ([-inf, -inf, 0, -inf], 0, 2),
-    ([1, nan, 3, nan], nan, 1),
+    ([1, nan, 3, nan], nan, 3),
+    ([nan, nan, 3, -inf], nan, 1),
     ([nan, 1, 2, 3], nan, 0),
     ([inf, inf, 1, nan], nan, 3),
     ([-0.0, 0.0, -0.0, 0.0], -0.0, 0),
@@ -115,7 +116,7 @@ WINDOWS = [
 @every_backend
 @both_types
 @pytest.mark.parametrize("channels", [1, 3, 16, 17])
-def test_first_of_the_largest_wins_and_nan(backend, channels, dtype):
+def test_first_of_equal_values_wins_and_the_last_nan(backend, channels, dtype):
     def check(values, largest, place):
         x = np.zeros((1, 2, 2, channels), dtype)
         x[0, :, :, -1] = np.reshape(values, (2, 2))

@@ -139,6 +139,8 @@ def test_initial_weights_have_pytorchs_distribution():
 REFUSED = [
     ({"filter_size": 0}, ValueError, "filter_size must be at least 1"),
     ({"filter_size": (3, 3, 3)}, TypeError, "filter_size must be an integer or a pair"),
+    ({"filter_size": True}, TypeError, "filter_size must be an integer or a pair"),
+    ({"filter_size": "3"}, TypeError, "filter_size must be an integer or a pair"),
     ({"filter_size": 2.5}, TypeError, "filter_size must be an integer or a pair"),
     ({"stride": 0}, ValueError, "stride must be at least 1, not 0"),
     ({"stride": (1, -1)}, ValueError, "stride must be at least 1"),

@@ -150,10 +150,28 @@ def test_class_instead_of_instance_is_rejected():
         fn.Sequential(fn.Linear(4, 4), fn.ReLU)
 
 
-@pytest.mark.parametrize("wrong", ["relu", None, np.tanh, [fn.ReLU()]], ids=repr)
-def test_non_layers_are_rejected(wrong):
-    with pytest.raises(TypeError, match="Sequential takes layers, not"):
-        fn.Sequential(wrong)
+@pytest.mark.parametrize(
+    ("wrong", "hint"),
+    [
+        ("relu", r"\(write a layer, such as fn.ReLU\(\)\)"),
+        (None, ""),
+        (np.tanh, r"\(fn.elementwise makes a layer from a function and its gradient\)"),
+        ([fn.ReLU()], r"\(write fn.Sequential\(\*layers\)\)"),
+    ],
+    ids=repr,
+)
+def test_non_layers_are_rejected(wrong, hint):
+    with pytest.raises(TypeError, match=f"Sequential takes layers, not .*{hint}"):
+        fn.Sequential(fn.Tanh(), wrong)
+
+
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_one_list_of_layers_is_a_chain(kind):
+    layers = fn.Linear(4, 4), fn.ReLU()
+    assert fn.Sequential(kind(layers)).layers == layers
+    assert fn.Sequential(kind([])).layers == ()
+    with pytest.raises(TypeError, match="Sequential takes layers, not 'relu'"):
+        fn.Sequential(kind(["relu"]))
 
 
 def test_shapes(model):

@@ -42,6 +42,8 @@ def test_flatten_connects_images_to_a_linear_layer(normal):
     ("made", "shape", "wanted"),
     [
         ((2, 3), (6,), (2, 3)),
+        (((2, 3),), (6,), (2, 3)),
+        (([3, -1],), (6,), (3, 2)),
         ((6,), (2, 3), (6,)),
         ((3, -1), (2, 6), (3, 4)),
         ((-1, 2, 1), (4,), (2, 2, 1)),
@@ -87,7 +89,8 @@ def test_reshape_repr_recreates_the_layer(made):
         ((0, 2), "a size must be an integer of at least 1, not 0"),
         ((-2,), "not -2"),
         ((2.0, 3), r"not 2\.0"),
-        (((2, 3),), r"not \(2, 3\)"),
+        (((2, 3), 4), r"not \(2, 3\)"),
+        (((),), "expects the shape of a sample"),
         ((True,), "not True"),
     ],
 )

@@ -279,7 +279,7 @@ def test_cross_entropy_rejects_outputs_that_are_no_rows_of_classes():
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"reduction": "average"}, "unknown reduction 'average': choose one of mean, none, sum"),
+        ({"reduction": "average"}, "unknown reduction 'average': choose one of batch_mean, mean, none, sum"),
         ({"label_smoothing": 1.5}, r"label_smoothing must be a finite number, in \[0, 1\], not 1.5"),
         ({"label_smoothing": -0.1}, "label_smoothing must be a finite number"),
         ({"weight": [1, -1, 1, 1]}, "class weights must be a list of finite numbers, at least 0"),

@@ -121,9 +121,9 @@ MISTAKES = (
     ),
     Mistake(
         "bytes not scaled when they are augmented",
-        "fastnn/augment.py",
-        "scale = 1 / 255 if images.dtype == np.uint8 else 1.0",
-        "scale = 1.0",
+        "fastnn/training/samples.py",
+        "augment.gather(images, chosen, state, self.scale, self.dtype)",
+        "augment.gather(images, chosen, state, 1.0, self.dtype)",
         (AUGMENT,),
     ),
     Mistake(

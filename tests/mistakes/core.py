@@ -184,8 +184,8 @@ MISTAKES = (
     Mistake(
         "label smoothing ignored",
         "kernels/native/families/loss.hpp",
-        "= smoothing != 0 ? cross_entropy_row",
-        "= false ? cross_entropy_row",
+        ": smoothing != 0 ? cross_entropy_row",
+        ": false ? cross_entropy_row",
         (LOSSES,),
     ),
     Mistake(
@@ -255,7 +255,7 @@ MISTAKES = (
     Mistake(
         "gather ignores the index",
         "kernels/native/families/data.hpp",
-        "call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * D",
+        "call.in<S>(op::source) + row * D",
         "call.in<S>(op::source) + m * D",
         (GRID,),
     ),

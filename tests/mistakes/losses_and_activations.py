@@ -2,10 +2,11 @@
 
 from mistake import Mistake
 
-LOSSES, ACT, EDGES = (
+LOSSES, ACT, EDGES, NONFINITE = (
     "tests/losses/test_binary_losses.py",
     "tests/layers/test_act.py",
     "tests/kernels/test_edges.py",
+    "tests/kernels/test_nonfinite.py",
 )
 LOSS, ACTIVATIONS = "kernels/native/families/loss.hpp", "kernels/native/families/act.hpp"
 
@@ -97,8 +98,8 @@ MISTAKES = (
     Mistake(
         "gradient of ELU without alpha",
         ACTIVATIONS,
-        "return select<T>(y <= T(0), dy * (y + alpha), dy);",
-        "return select<T>(y <= T(0), dy * (y + T(1)), dy);",
+        "return select<T>(y > T(0), dy, dy * (y + alpha));",
+        "return select<T>(y > T(0), dy, dy * (y + T(1)));",
         (ACT, "tests/kernels/test_gradients.py"),
     ),
     Mistake(
@@ -135,5 +136,26 @@ MISTAKES = (
         "    if (call.scalar[0] != 0)\n        map<T>(call, part, parts, [](Vec<T> x) { return GeluTanh",
         "    if (true)\n        map<T>(call, part, parts, [](Vec<T> x) { return GeluTanh",
         (ACT,),
+    ),
+    Mistake(
+        "tanh-GELU by 1 + tanh, which cancels",
+        ACTIVATIONS,
+        "return x * sigmoid<T>(polynomial(x).v);",
+        "return T(0.5) * x * (T(1) + tanh<T>(polynomial(x).v * T(0.5)));",
+        (NONFINITE,),
+    ),
+    Mistake(
+        "gradient of LeakyReLU at nan is that above 0",
+        ACTIVATIONS,
+        "return select<T>(y > T(0), dy, dy * slope);",
+        "return select<T>(y <= T(0), dy * slope, dy);",
+        ("tests/kernels/test_contract.py",),
+    ),
+    Mistake(
+        "index used without a check of its own",
+        "kernels/native/plan/call.hpp",
+        "return 0 <= value && value < limit ? value : -1;",
+        "return limit ? value : -1;",
+        ("tests/kernels/test_changing_arrays.py",),
     ),
 )

@@ -27,6 +27,8 @@ from pathlib import Path
 import augmentation
 import core
 import losses_and_activations
+import meaning_of_data
+import objects
 import plans
 import pools_norms_convolutions
 import studies_and_data
@@ -37,11 +39,13 @@ MISTAKES = (
     *core.MISTAKES,
     *pools_norms_convolutions.MISTAKES,
     *losses_and_activations.MISTAKES,
+    *meaning_of_data.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
+    *objects.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,11 +119,14 @@ def prepare(folder, mistakes):
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+            ignored = shutil.ignore_patterns("*.so", "__pycache__")
+            shutil.copytree(source, folder / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy2(source, folder / name)
     check_texts(folder, mistakes)
-    (folder / "fastnn" / "kernels").symlink_to(Path("..") / "kernels")
+    link = folder / "fastnn" / "kernels"
+    if not link.exists():  # an editable install has made it
+        link.symlink_to(Path("..") / "kernels")
     build(folder, WORKERS)
     where = python("import fastnn; print(fastnn.kernels.__file__)", folder).strip()
     if not where.startswith(str(folder)):

@@ -13,22 +13,22 @@ MISTAKES = (
     Mistake(
         "last of the largest wins",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
-        "return ~(v < best) & (best == best);",
+        "return (v > best) | (v != v);",
+        "return (v >= best) | (v != v);",
         (POOL,),
     ),
     Mistake(
         "nan swallowed by a max pool",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
+        "return (v > best) | (v != v);",
         "return v > best;",
         (POOL,),
     ),
     Mistake(
-        "last nan wins",
+        "first nan wins",
         "kernels/native/families/pool.hpp",
-        "return ~(v <= best) & (best == best);",
-        "return ~(v <= best);",
+        "return (v > best) | (v != v);",
+        "return (v > best) | ((v != v) & (best == best));",
         (POOL,),
     ),
     Mistake(
@@ -177,7 +177,7 @@ MISTAKES = (
     Mistake(
         "failed eager step moves the running moments",
         "fastnn/layers/base.py",
-        "return [*self.random_states(), *(buffer.master for buffer in self.buffers())]",
+        "return [*self.random_states(), *(buffer.writable_master() for buffer in self.buffers())]",
         "return [*self.random_states()]",
         (LAYERS, MOMENTS),
     ),

@@ -204,6 +204,48 @@ MISTAKES = (
         "(labels >= 0) & (labels == np.floor(labels))",
         (FORMATS,),
     ),
+    Mistake(
+        "first lines of names and numbers taken for headers",
+        "fastnn/data/csv_header.py",
+        "    if not numbers and any(cells):\n",
+        "    if len(numbers) < len(cells) and any(cells):\n",
+        (CSV,),
+    ),
+    Mistake(
+        "labels beyond 2^53 rounded or wrapped",
+        "fastnn/data/csv.py",
+        "~(np.abs(labels) <= LARGEST_LABEL)",
+        "~np.isfinite(labels)",
+        (CSV,),
+    ),
+    Mistake(
+        "sizes of MATLAB elements trusted",
+        "fastnn/data/mat.py",
+        "            if size > len(data) - start:\n",
+        "            if False:\n",
+        ("tests/data/test_mat.py",),
+    ),
+    Mistake(
+        "gzip unpacked without a bound",
+        "fastnn/data/unpacking.py",
+        "content = read_up_to(stream, limit + 1)",
+        "content = bytearray(stream.read())",
+        ("tests/data/test_cifar10.py",),
+    ),
+    Mistake(
+        "16-bit pictures scaled by their own maximum",
+        "fastnn/data/images.py",
+        "(wide / 257).round()",
+        "(wide * (255 / max(wide.max(), 1))).round()",
+        ("tests/data/test_images.py",),
+    ),
+    Mistake(
+        "labels of pictures count the folders that are there",
+        "fastnn/data/image_files.py",
+        "found.names = list(pictures) if classes is None else list(classes)",
+        "found.names = list(pictures)",
+        ("tests/data/test_images.py",),
+    ),
     # --- complexity ---
     Mistake(
         "every path counted once only",

@@ -8,6 +8,13 @@ EDGES, RESUME, CALLBACKS = (
     "tests/training/test_resume.py",
     "tests/training/test_callbacks.py",
 )
+CHECKS, ENDINGS, AFRESH, FORK, WATCH = (
+    "tests/training/test_checks.py",
+    "tests/training/test_endings.py",
+    "tests/training/test_afresh.py",
+    "tests/training/test_fork.py",
+    "tests/training/test_watch.py",
+)
 OPTIM, CLIPPING, SCHEDULES = (
     "tests/optim/test_optimizers.py",
     "tests/optim/test_clipping_and_ema.py",
@@ -18,7 +25,7 @@ MISTAKES = (
     Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
-        "if self.writer is not None and training.resumable:",
+        "if self.writer is not None and self.training.resumable:",
         "if self.writer is not None:",
         (EDGES,),
     ),
@@ -99,6 +106,55 @@ MISTAKES = (
         "if True:",
         (EDGES,),
     ),
+    Mistake(
+        "single last sample left to batch norm",
+        "fastnn/training/loop.py",
+        "if len(sizes) > 1 and sizes[-1] < smallest:",
+        "if False:",
+        (CHECKS,),
+    ),
+    Mistake(
+        "value that no epoch has may be monitored",
+        "fastnn/training/fit.py",
+        "        checks.check_monitored(self.callbacks, schedule, values)\n",
+        "",
+        (CHECKS,),
+    ),
+    Mistake(
+        "callbacks not told of Ctrl-C",
+        "fastnn/training/loop.py",
+        "training.tell_exception(error)\n",
+        "pass\n",
+        (ENDINGS,),
+    ),
+    Mistake(
+        "plateau of an earlier training kept",
+        "fastnn/optim/schedules.py",
+        "        schedule.begin()\n",
+        "",
+        (AFRESH,),
+    ),
+    Mistake(
+        "averages of an earlier training kept",
+        "fastnn/optim/ema.py",
+        "            self._averages[name][...] = holder.master\n        self.counter[0] = 0\n",
+        "            self._averages[name][...] = holder.master\n",
+        (AFRESH,),
+    ),
+    Mistake(
+        "model locked after a fork",
+        "fastnn/training/plans.py",
+        "        shared.lock = threading.Lock()\n",
+        "        shared.lock = shared.lock\n",
+        (FORK,),
+    ),
+    Mistake(
+        "guessing net not checked for dead ReLUs",
+        "fastnn/training/watch.py",
+        "any(problems.values()) or _guesses(training, self._guessing)",
+        "any(problems.values())",
+        (WATCH,),
+    ),
     # --- optimizers, clipping, averages ---
     Mistake(
         "Nesterov's momentum ignored",
@@ -159,7 +215,7 @@ MISTAKES = (
     Mistake(
         "the model keeps the averages",
         "fastnn/optim/ema.py",
-        "                holder.master[...] = own[name]\n",
+        "                holder.writable_master()[...] = own[name]\n",
         "                pass\n",
         (CLIPPING,),
     ),
@@ -174,8 +230,8 @@ MISTAKES = (
     Mistake(
         "a recorded run keeps its first rate",
         "fastnn/training/trainer.py",
-        "self._replay(recorded, recorded.run, order, losses, rates)",
-        "self._replay(recorded, recorded.run, order, losses, None)",
+        "self._replay(recorded, run, order, losses, rates, target=",
+        "self._replay(recorded, run, order, losses, None, target=",
         (SCHEDULES,),
     ),
     Mistake(

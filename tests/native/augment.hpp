@@ -10,7 +10,7 @@ namespace {
 template <class T, class S> void check_warp(KernelId kernel, int64_t M, int64_t H, int64_t W, int64_t C) {
     constexpr int64_t IMAGES = 7;
     constexpr double inf = std::numeric_limits<double>::infinity();
-    const std::vector<int64_t> index = indices(M, IMAGES), sizes{M, H, W, C};
+    const std::vector<int64_t> index = indices(M, IMAGES), sizes{M, H, W, C, IMAGES};
     std::vector<S> source;
     for (int64_t i = 0; i < IMAGES * H * W * C; ++i) source.push_back(S(random_below(256)));
     std::vector<T> gathered;

@@ -20,6 +20,7 @@
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
+#include "indices.hpp"
 #include "plans.hpp"
 #include "products.hpp"
 
@@ -172,8 +173,18 @@ template <class T, class S> void check_gather(KernelId kernel, int64_t M, int64_
         for (const int64_t row : index)
             for (int64_t d = 0; d < D; ++d)
                 expected.push_back(T(double(source[std::size_t(row * D + d)]) * scale));
-        check(make<T>("gather", kernel, {M, D}, {input(source), input(index), output(expected)}, {scale}));
+        check(make<T>("gather", kernel, {M, D, ROWS}, {input(source), input(index), output(expected)},
+                      {scale}));
     }
+}
+
+template <class T> void check_weighted_losses() {
+    for (const int64_t M : {0, 1, 5, 300})
+        for (const bool gradient : {false, true})
+            for (const Argument &factors : {Argument{}, input(std::vector<double>{2, 0.5})})
+                check(make<T>("weigh_loss", WEIGH_LOSS, {M, 3, 19},
+                              {input(numbers<T>(M)), factors, updated(numbers<T>(3 * M)),
+                               gradient ? updated(numbers<T>(19 * M)) : Argument{}}));
 }
 
 // Cases that run on one thread, whatever the number of threads.
@@ -183,9 +194,17 @@ template <class T> void check_serial_kernels() {
         fail("in_range");
     const std::vector<T> weight{1, 2, 4}, losses{1, 2, 4}, y{1, 3, 2, 1, 2, 3, 4, 4, 4, 0, 1, 0};
     const std::vector<double> factors{11, 1 / 11.0};
-    check(make<T>("label_divisor", LABEL_DIVISOR, {4}, {input(weight), input(labels), output(factors)}));
-    check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0},
-                  {input(weight), input(indices(0, 3)), output<double>(2)}));
+    check(make<T>("label_divisor", LABEL_DIVISOR, {4, 3},
+                  {input(weight), input(labels), {}, output(factors)}, {1}));
+    check(make<T>("label_divisor of nothing", LABEL_DIVISOR, {0, 3},
+                  {input(weight), input(indices(0, 3)), {}, output<double>(2)}, {1}));
+    const std::vector<T> sample_weight{3, 0, 1, 2};
+    check(make<T>("label_divisor of samples and labels", LABEL_DIVISOR, {4, 3},
+                  {input(weight), input(labels), input(sample_weight),
+                   output(std::vector<double>{13, 1 / 13.0})},
+                  {1}));
+    check(make<T>("label_divisor of samples", LABEL_DIVISOR, {4, 0},
+                  {{}, {}, input(sample_weight), output(std::vector<double>{12, 1 / 12.0})}, {2}));
     check(
         make<T>("reduce_loss", REDUCE_LOSS, {3}, {input(losses), output(std::vector<double>{3.5}), {}}, {2}));
     check(make<T>("reduce_loss by weights", REDUCE_LOSS, {3},
@@ -206,7 +225,8 @@ template <class T> void check_serial_kernels() {
         const std::vector<int64_t> index = indices(M, 4);
         std::vector<int64_t> gathered;
         for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
-        check(make<T>("gather_labels", GATHER_LABELS, {M}, {input(labels), input(index), output(gathered)}));
+        check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4},
+                      {input(labels), input(index), output(gathered)}));
     }
 }
 
@@ -227,6 +247,8 @@ template <class T> void check_every_kernel() {
             check_gather<T, double>(GATHER_DOUBLES, M, D);
         }
     check_serial_kernels<T>();
+    check_weighted_losses<T>();
+    check_invalid_indices<T>();
     check_fused_kernels<T>();
     constexpr int type = sizeof(T) == sizeof(double);
     for (int kernel = 0; kernel < KERNEL_COUNT; ++kernel)

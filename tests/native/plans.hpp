@@ -19,8 +19,8 @@ public:
 
     explicit Net(bool fused) {
         add(CHECK_INDEX, {M, SAMPLES}, {index.data()});
-        add(GATHER_DOUBLES, {M, D}, {source.data(), index.data(), x.data()}, {1});
-        add(GATHER_LABELS, {M}, {classes.data(), index.data(), label.data()});
+        add(GATHER_DOUBLES, {M, D, SAMPLES}, {source.data(), index.data(), x.data()}, {1});
+        add(GATHER_LABELS, {M, 1, SAMPLES}, {classes.data(), index.data(), label.data()});
         add(BATCH_MOMENTS, {M, D}, {x.data(), mean.data(), var.data()});
         add(RUNNING_MOMENTS, {M, D},
             {mean.data(), var.data(), running_mean.data(), running_var.data(), before.data()}, {0.1});

@@ -269,6 +269,9 @@ def test_ctrl_c_restores_the_learning_rate(monkeypatch):
     optimizer = fn.SGD(0.5)
 
     class Interrupting(Schedule):
+        def begin(self):
+            """A schedule with a state is not tried before the training."""
+
         def factor(self, update, length):
             if update:
                 raise KeyboardInterrupt

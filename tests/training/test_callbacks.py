@@ -178,7 +178,7 @@ class Scripted(fn.Callback):
 )
 def test_early_stopping_matches_a_hand_computation(options, values, epochs, best):
     stopping = fn.EarlyStopping(**options)
-    model, history = fit(Scripted(stopping.monitor, values), stopping, epochs=5)
+    model, history = fit(Scripted(stopping.monitor, values), stopping, validation=data(), epochs=5)
     assert history.epochs == epochs
     assert (history.stopped is None) == (epochs == 5)
     if best is not None:
@@ -188,7 +188,7 @@ def test_early_stopping_matches_a_hand_computation(options, values, epochs, best
 
 def test_restore_best_false_keeps_the_last_weights():
     stopping = fn.EarlyStopping(patience=1, restore_best=False)
-    model, history = fit(Scripted("val_loss", [1, 2, 3]), stopping, epochs=3)
+    model, history = fit(Scripted("val_loss", [1, 2, 3]), stopping, validation=data(), epochs=3)
     assert "val_loss has not improved for 1 epochs; its best value is 1, of epoch 1" in history.stopped
     assert all((p.value == 1).all() for p in model.parameters())
 
@@ -206,6 +206,9 @@ def test_early_stopping_names_the_missing_curve():
     for options in ({"patience": -1}, {"min_delta": -1}, {"mode": "best"}):
         with pytest.raises(ValueError, match=next(iter(options))):
             fn.EarlyStopping(**options)
+    for make in (fn.EarlyStopping, fn.schedules.Plateau):
+        with pytest.raises(TypeError, match="monitor must be the name of a curve, such as 'val_loss', not 3"):
+            make(3)
 
 
 # --- metrics ---

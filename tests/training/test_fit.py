@@ -142,11 +142,17 @@ def test_history_contents(make_model, blobs):
     weighted = np.reshape(history.updates["loss"], (3, 3)) @ [24, 24, 16] / 64
     np.testing.assert_allclose(history["loss"], weighted, rtol=1e-12)
     assert history.stopped is None
-    assert history.as_dict() == {"epochs": dict(history), "updates": history.updates, "stopped": None}
+    moments = {"epochs": [1, 2, 3], "updates": [3, 6, 9]}
+    assert history.as_dict() == {
+        "epochs": dict(history),
+        "updates": history.updates,
+        "stopped": None,
+        "recorded": dict.fromkeys(history, moments),
+    }
 
 
 def test_fit_continues_a_history(make_model, blobs):
-    model, options = make_model(), {"shuffle": False, "batch_size": 32}
+    model, options = make_model(), {"shuffle": False, "batch_size": 32, "optimizer": "sgd"}
     history = fn.fit(model, blobs, epochs=2, **options)
     assert fn.fit(model, blobs, epochs=3, history=history, **options) is history
     whole = fn.fit(make_model(), blobs, epochs=5, **options)

@@ -38,7 +38,8 @@ def trainer(**options):
 
 def test_keywords_are_the_fields():
     """Type checkers read the keywords, the program reads the fields."""
-    assert get_type_hints(TrainingKeywords) == get_type_hints(TrainingOptions)
+    hints = get_type_hints(TrainingOptions)
+    assert get_type_hints(TrainingKeywords) == {name: hints[name] for name in OPTION_NAMES}
     assert tuple(get_type_hints(TrainingKeywords)) == OPTION_NAMES
 
 
@@ -83,19 +84,12 @@ def test_assignment_is_checked_like_the_argument(name, value, message):
     assert one.plan_key is key
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        ("schedule", fn.schedules.Cosine(), "total_updates"),
-        ("ema", fn.Trainer(fn.Linear(4, 4), ema=0.9).ema, "another model"),
-    ],
-)
-def test_option_that_does_not_fit_the_trainer_changes_nothing(name, value, message):
+def test_schedule_that_does_not_fit_the_trainer_changes_nothing():
     one = trainer(schedule=fn.schedules.Warmup(3), ema=0.9)
-    before, rates, key = getattr(one, name), one.rates, one.plan_key
-    with pytest.raises(ValueError, match=message):
-        setattr(one, name, value)
-    assert (getattr(one, name), one.rates, one.plan_key) == (before, rates, key)
+    before, rates, key = one.schedule, one.rates, one.plan_key
+    with pytest.raises(ValueError, match="total_updates"):
+        one.schedule = fn.schedules.Cosine()
+    assert (one.schedule, one.rates, one.plan_key) == (before, rates, key)
 
 
 @pytest.mark.parametrize("plan", [True, False])

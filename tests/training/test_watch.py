@@ -272,3 +272,35 @@ def test_fit_adds_at_most_one_watch():
         warnings.simplefilter("always")
         fit(killed(mlp(8, 16, CLASSES)), callbacks=[fn.GradientWatch()], epochs=8)
     assert sum("dead" in str(warning.message) for warning in found) == 1
+
+
+@pytest.mark.filterwarnings("ignore:the loss")
+@pytest.mark.parametrize("seed", range(3))
+def test_rate_that_kills_all_relus_is_warned_of_within_five_epochs(seed):
+    digits, _ = fn.data.digits()
+    fn.manual_seed(seed)
+    layers = fn.Linear(64, 64), fn.ReLU(), fn.Linear(64, 32), fn.ReLU(), fn.Linear(32, 10)
+    with pytest.warns(UserWarning, match="32 of the 32 units of layer 4 .* Lower the learning rate"):
+        fn.fit(fn.Sequential(fn.Flatten(), *layers), digits, optimizer=fn.SGD(10.0), epochs=5, seed=seed)
+
+
+def test_default_watch_checks_a_guessing_net_once_and_at_the_end(monkeypatch):
+    """ReLUs may die after the first check. A net that learns is not checked: see the test above."""
+    looks = []
+
+    def check(watch, training):
+        looks.append(training.epoch)
+        watch.updates.append(training.updates)
+
+    monkeypatch.setattr("fastnn.training.watch.GradientWatch._check", check)
+    x, y = blobs(400)
+    fit(
+        mlp(8, CLASSES),
+        (x, np.random.default_rng(1).integers(0, CLASSES, 400)),
+        epochs=9,
+        optimizer=fn.SGD(1e-9),
+    )
+    assert looks == [3, 8]  # 25 updates per epoch; PATIENCE is 100
+    looks.clear()
+    fit(mlp(8, CLASSES), (x, y), epochs=9)
+    assert looks == []

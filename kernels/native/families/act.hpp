@@ -39,17 +39,18 @@ inline void activate(int activation, T *y, std::int64_t stride, std::int64_t row
         map_block(y, stride, rows, width, [](std::int64_t, Vec<T> v, int) { return tanh<T>(v); });
 }
 
-// leaky_relu(x) = x for x > 0, else slope x; slope >= 0, so the sign of y determines the branch.
+// leaky_relu(x) = x for x > 0, else slope x; slope >= 0, so the sign of y determines the branch. At nan the
+// derivative is slope, as in PyTorch.
 template <class T> inline Vec<T> leaky_relu(Vec<T> x, T slope) { return select<T>(x < T(0), x * slope, x); }
 template <class T> inline Vec<T> leaky_relu_gradient(Vec<T> y, Vec<T> dy, T slope) {
-    return select<T>(y <= T(0), dy * slope, dy);
+    return select<T>(y > T(0), dy, dy * slope);
 }
 // elu(x) = x above 0, alpha (exp(x) - 1) below, where its derivative is alpha exp(x) = y + alpha.
 template <class T> inline Vec<T> elu(Vec<T> x, T alpha) {
     return select<T>(x < T(0), expm1_of_negative<T>(x) * alpha, x);
 }
 template <class T> inline Vec<T> elu_gradient(Vec<T> y, Vec<T> dy, T alpha) {
-    return select<T>(y <= T(0), dy * (y + alpha), dy);
+    return select<T>(y > T(0), dy, dy * (y + alpha));
 }
 // silu(x) = x sigmoid(x).
 template <class T> inline Vec<T> silu(Vec<T> x) { return x * sigmoid<T>(x); }
@@ -64,13 +65,25 @@ template <class T> inline Vec<T> gelu_gradient(Vec<T> x, Vec<T> dy) {
     const auto [integral, density] = normal<T>(x);
     return dy * (integral + x * density);
 }
+// The latter is x (1 + tanh(u)) / 2 = x sigmoid(v) with v = 2 u = a x + b x^3. (1 + tanh(u) cancels where u
+// is negative and would leave a float two digits at x = -4.5. sigmoid keeps them.)
 template <class T> struct GeluTanh {
-    static constexpr T cubic = T(0.044715), root = T(0.79788456080286535588);  // sqrt(2 / pi)
-    static Vec<T> tanh_of(Vec<T> x) { return tanh<T>(root * (x + cubic * (x * x * x))); }
-    static Vec<T> value(Vec<T> x) { return T(0.5) * x * (T(1) + tanh_of(x)); }
+    static constexpr double factor = 1.5957691216057308;  // 2 sqrt(2 / pi)
+    static constexpr T a = T(factor), b = T(0.044715 * factor);
+    struct Polynomial {
+        Vec<T> v, slope;  // v and dv/dx
+    };
+    // Beyond the bounds of x, sigmoid(v) is 0 or 1, and the cube would overflow; nan stays.
+    static Polynomial polynomial(Vec<T> x) {
+        const Vec<T> beyond = broadcast<T>(NormalSeries<T>::beyond), z = clamp(x, -beyond, beyond);
+        const Vec<T> z2 = z * z;
+        return {z * fma(z2, broadcast<T>(b), broadcast<T>(a)), fma(z2, broadcast<T>(3 * b), broadcast<T>(a))};
+    }
+    static Vec<T> value(Vec<T> x) { return x * sigmoid<T>(polynomial(x).v); }
     static Vec<T> gradient(Vec<T> x, Vec<T> dy) {
-        const Vec<T> t = tanh_of(x), slope = root * (T(1) + T(3) * cubic * (x * x));
-        return dy * (T(0.5) * (T(1) + t) + T(0.5) * x * ((T(1) - t * t) * slope));
+        const auto [v, slope] = polynomial(x);
+        const Vec<T> s = sigmoid<T>(v);
+        return dy * (s + x * (s * (T(1) - s) * slope));
     }
 };
 

@@ -4,8 +4,10 @@
 // branch, whatever the matrix: the four neighbours are gathered for a vector of pixels at a time.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "plan/call.hpp"
@@ -189,7 +191,7 @@ template <class T> struct Framed<T, std::uint8_t> {
 };
 
 template <class T, class S> ScratchNeeds warp_scratch(const Call &call) {
-    const ImageSizes size = call.sizes<ImageSizes>();
+    const WarpSizes size = call.sizes<WarpSizes>();
     return {0, 0, Framed<T, S>::bytes(size.H, size.W, size.C)};
 }
 
@@ -208,20 +210,25 @@ template <class T> struct Place {
     }
 };
 
-// source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or null -> out (M, H, W, C); indices are
-// in range; scalar = scale, fill
+// source (N, H, W, C), index (M,), matrix (M, 6), field (M, 2, H, W) or null -> out (M, H, W, C), nan for an
+// index out of range; scalar = scale, fill
 template <class T, class S> void warp(const Call &call, int part, int parts) {
     using op = operands::WARP_BYTES;
-    const ImageSizes size = call.sizes<ImageSizes>();
+    const WarpSizes size = call.sizes<WarpSizes>();
     const std::int64_t H = size.H, W = size.W, C = size.C;
     const Framed<T, S> frame{H, W, C, call.scalar[0], call.scalar[1], scratch_of<T>(call, part)};
     frame.draw_frame();
     const Range images = share(size.M, part, parts);
     for (std::int64_t m = images.begin; m < images.end; ++m) {
-        frame.draw(call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * H * W * C);
+        T *const image = call.out<T>(op::out) + m * H * W * C;
+        const std::int64_t number = index_at(call.in<std::int64_t>(op::index), m, size.images);
+        if (number < 0) {
+            std::fill_n(image, H * W * C, std::numeric_limits<T>::quiet_NaN());
+            continue;
+        }
+        frame.draw(call.in<S>(op::source) + number * H * W * C);
         const double *const matrix = call.in<double>(op::matrix) + 6 * m;
         const T *const field = call.in<T>(op::field) ? call.in<T>(op::field) + 2 * m * H * W : nullptr;
-        T *const image = call.out<T>(op::out) + m * H * W * C;
         for (std::int64_t i = 0; i < H; ++i) {
             const Vec<T> row = broadcast(T(matrix[0] * double(i) + matrix[2] + 1));
             const Vec<T> column = broadcast(T(matrix[3] * double(i) + matrix[5] + 1));

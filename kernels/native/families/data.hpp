@@ -1,7 +1,9 @@
 // Gathers rows of a data set into a mini-batch, and counts non-finite values.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
+#include <limits>
 #include <type_traits>
 
 #include "plan/call.hpp"
@@ -9,16 +11,21 @@
 
 namespace fastnn {
 
-// out_m = source[index_m] * scale, computed in double and rounded once; indices are in range.
+// out_m = source[index_m] * scale, computed in double and rounded once; nan for an index out of range.
 // source (N, D) of type S, index (M,) -> out (M, D)
 template <class T, class S> void gather(const Call &call, int part, int parts) {
     using op = operands::GATHER_BYTES;
-    const auto [M, D] = call.sizes<MatrixSizes>();
+    const auto [M, D, N] = call.sizes<GatherSizes>();
     const double scale = call.scalar[0];
     const Range rows = share(M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
-        const S *source = call.in<S>(op::source) + call.in<std::int64_t>(op::index)[m] * D;
+        const std::int64_t row = index_at(call.in<std::int64_t>(op::index), m, N);
         T *out = call.out<T>(op::out) + m * D;
+        if (row < 0) {
+            std::fill_n(out, D, std::numeric_limits<T>::quiet_NaN());
+            continue;
+        }
+        const S *source = call.in<S>(op::source) + row * D;
         if (std::is_same_v<S, T> && scale == 1)
             std::memcpy(out, source, std::size_t(D) * sizeof(T));
         else
@@ -26,13 +33,17 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
     }
 }
 
-// out_m = source[index_m].  source (N,), index (M,), out (M,), all int64; indices are in range
+// out_m = source[index_m], or -1, which is no label, for an index out of range.
+// source (N,), index (M,) -> out (M,), all int64
 inline void gather_labels(const Call &call, int part, int parts) {
     using op = operands::GATHER_LABELS;
     const std::int64_t *source = call.in<std::int64_t>(op::source), *index = call.in<std::int64_t>(op::index);
-    const Range rows = share(call.sizes<Elements>().count, part, parts);
-    for (std::int64_t m = rows.begin; m < rows.end; ++m)
-        call.out<std::int64_t>(op::out)[m] = source[index[m]];
+    const auto [M, D, N] = call.sizes<GatherSizes>();
+    const Range rows = share(M, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const std::int64_t row = index_at(index, m, N);
+        call.out<std::int64_t>(op::out)[m] = row < 0 ? -1 : source[row];
+    }
 }
 
 // count_0 = number of nan and infinite elements of x: those for which x - x is not 0. In one part.

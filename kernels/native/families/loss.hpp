@@ -3,6 +3,9 @@
 // labels, otherwise it is scalar[1].
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include "families/act.hpp"
 #include "plan/call.hpp"
 #include "simd/vmath.hpp"
@@ -52,12 +55,19 @@ inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weig
     return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
 }
 
+// The loss of a row whose label is out of range, and its gradient: nan, so that the step is seen to fail.
+template <class T> inline T invalid_row(std::int64_t C, T *dz) {
+    constexpr T nan = std::numeric_limits<T>::quiet_NaN();
+    if (dz) std::fill_n(dz, C, nan);
+    return nan;
+}
+
 template <class T> inline T gradient_factor(const Call &call) {
     const double *const factors = call.in<double>(operands::CROSS_ENTROPY_LABELS::factors);
     return T(factors ? factors[1] : call.scalar[1]);
 }
 
-// z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null; labels are in range
+// z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null
 template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
     using op = operands::CROSS_ENTROPY_LABELS;
     const std::int64_t C = call.sizes<MatrixSizes>().C;
@@ -67,13 +77,14 @@ template <class T> void cross_entropy_labels(const Call &call, int part, int par
     const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *z = call.in<T>(op::z) + m * C;
-        const std::int64_t label = call.in<std::int64_t>(op::label)[m];
+        const std::int64_t label = index_at(call.in<std::int64_t>(op::label), m, C);
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
         const auto target = [=](std::int64_t c, int) {
             return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
         };
-        call.out<T>(op::losses)[m] = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
-                                                    : label_row(z, C, label, weight, scale, dz);
+        call.out<T>(op::losses)[m] = label < 0        ? invalid_row(C, dz)
+                                     : smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                                                      : label_row(z, C, label, weight, scale, dz);
     }
 }
 
@@ -90,6 +101,23 @@ template <class T> void cross_entropy_soft(const Call &call, int part, int parts
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
         call.out<T>(op::losses)[m] =
             cross_entropy_row(call.in<T>(op::z) + m * C, C, target, call.in<T>(op::weight), scale, dz);
+    }
+}
+
+// losses_m *= s_m and dz_m *= s_m / divisor.
+// sample_weight s (M,), factors (divisor, 1 / divisor) or null for 1 -> losses (M, L), dz (M, D) or null
+template <class T> void weigh_loss(const Call &call, int part, int parts) {
+    using op = operands::WEIGH_LOSS;
+    const auto [M, L, D] = call.sizes<WeighSizes>();
+    const double *const factors = call.in<double>(op::factors);
+    const auto scale = [](T *x, std::int64_t count, T by) {
+        for_vectors<T>(0, count, [=](std::int64_t e, int n) { store_n(x + e, load_n(x + e, n) * by, n); });
+    };
+    const Range rows = share(M, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T own = call.in<T>(op::sample_weight)[m];
+        scale(call.out<T>(op::losses) + m * L, L, own);
+        if (T *const dz = call.out<T>(op::dz)) scale(dz + m * D, D, factors ? T(own * factors[1]) : own);
     }
 }
 
@@ -173,8 +201,7 @@ template <class T> inline Focal<T> focal_of(Vec<T> nll, Vec<T> target, T gamma) 
     return {select<T>(weighted == zero, zero, weighted * nll), -weighted * (slope + one)};
 }
 
-// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null;
-// labels are in range
+// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null
 template <class T> void focal_labels(const Call &call, int part, int parts) {
     using op = operands::FOCAL_LABELS;
     const std::int64_t C = call.sizes<MatrixSizes>().C;
@@ -184,7 +211,11 @@ template <class T> void focal_labels(const Call &call, int part, int parts) {
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *z = call.in<T>(op::z) + m * C;
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
-        const std::int64_t label = call.in<std::int64_t>(op::label)[m];
+        const std::int64_t label = index_at(call.in<std::int64_t>(op::label), m, C);
+        if (label < 0) {
+            call.out<T>(op::losses)[m] = invalid_row(C, dz);
+            continue;
+        }
         const T top = largest(z, C), sum = exponentials(z, C, top, dz);
         const T nll = log<T>(broadcast(sum))[0] - (z[label] - top);
         const Focal<T> found =

@@ -3,8 +3,8 @@
 //
 //     y = A^T [(G w) . (B^T x)] SCALE        x: m + 2 pixels, w: 3 weights, y: m outputs
 //
-// Each function gives the product of row I of a matrix with a line: line(i) is its element i, a vector of
-// channels. In float32 F(2, 3) loses no digits to speak of, F(4, 3) about three bits.
+// Each function returns the product of row I of a matrix and a vector whose element i is line(i), in turn a
+// SIMD vector of channels. In float32, F(2, 3) loses almost no precision and F(4, 3) about three bits.
 #pragma once
 
 #include <utility>
@@ -57,9 +57,9 @@ template <class T> struct MinimalFiltering<T, 2> {
     }
 };
 
-// The points 0, 1, -1, 2, -2 and infinity. G is three times what it is usually, so that its constants are
-// sums of powers of 2, and whole numbers stay exact as long as their sums have room for it (they need some 20
-// bits more; times 1/9 they are rounded to what they were).
+// The points 0, 1, -1, 2, -2 and infinity. G is three times the usual matrix, so that its constants are sums
+// of powers of 2. Whole numbers therefore stay exact as long as the sums have about 20 bits to spare: the
+// product with SCALE is rounded to the exact result.
 template <class T> struct MinimalFiltering<T, 4> {
     static constexpr T SCALE = T(1) / T(9);
 

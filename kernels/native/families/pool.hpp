@@ -46,10 +46,10 @@ template <class T> inline IntVec<T> tap_number(std::int64_t number) {
     return IntVec<T>{} + std::decay_t<decltype(IntVec<T>{}[0])>(number);
 }
 
-// Returns whether v replaces the maximum so far: it must be larger, or the first nan.
-template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return ~(v <= best) & (best == best); }
+// Whether v replaces the maximum so far: if it is larger, or nan.
+template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return (v > best) | (v != v); }
 
-// The maximum of each window, and its tap r S + s: the first of equal maxima, or the first nan. A window
+// The maximum of each window, and its tap r S + s: the first of equal maxima, or the last nan. A window
 // outside of the image gives -inf and tap 0. x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of
 // the width of T
 template <class T> void max_pool_forward(const Call &call, int part, int parts) {

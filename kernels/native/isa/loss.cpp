@@ -16,6 +16,7 @@ template <class T> void fill(Setter<T> set) {
     set(FOCAL_SOFT, focal_soft<T>);
     set(DICE, dice<T>);
     set(LABEL_DIVISOR, label_divisor<T>);
+    set(WEIGH_LOSS, weigh_loss<T>);
     set(REDUCE_LOSS, reduce_loss<T>);
     set(COUNT_CORRECT, count_correct<T>);
     set(COUNT_CORRECT_BINARY, count_correct_binary<T>);

@@ -115,6 +115,14 @@ constexpr std::uint64_t table_layout() {
 }
 constexpr std::uint64_t TABLE_LAYOUT = table_layout();
 
+// index[i] if it lies in [0, limit), else -1. All indices are checked before a kernel runs (CHECK_INDEX), but
+// they lie in the user's arrays, which another thread can change at any time. So a kernel checks the very
+// value that it uses: the compiler may not repeat an atomic load, not even a relaxed one.
+inline std::int64_t index_at(const std::int64_t *index, std::int64_t i, std::int64_t limit) {
+    const std::int64_t value = __atomic_load_n(index + i, __ATOMIC_RELAXED);
+    return 0 <= value && value < limit ? value : -1;
+}
+
 // A half-open range of items.
 struct Range {
     std::int64_t begin, end;

@@ -35,16 +35,25 @@ inline bool passes(const Call &check) {
     }
 }
 
-// factors = (divisor, 1 / divisor), divisor = sum_m weight[label_m]. A divisor of 0 becomes NaN, the mean of
-// nothing.  weight (C,), label (M,), all in range -> factors (2,) double
+// factors = (divisor, 1 / divisor), divisor = scalar[0] sum_m sample_weight_m weight[label_m]. A divisor of 0
+// becomes NaN, the mean of nothing; so does that of a label out of range.
+// weight (C,) and label (M,), or both null, sample_weight (M,) or null -> factors (2,) double
 template <class T> void label_divisor(const Call &call, int part, int) {
     using op = operands::LABEL_DIVISOR;
     if (part != 0) return;
     const T *const weight = call.in<T>(op::weight);
     const std::int64_t *const label = call.in<std::int64_t>(op::label);
+    const T *const sample_weight = call.in<T>(op::sample_weight);
+    const auto [M, C] = call.sizes<MatrixSizes>();
+    constexpr double nan = std::numeric_limits<double>::quiet_NaN();
     double divisor = 0;
-    for (std::int64_t m = 0; m < call.sizes<Elements>().count; ++m) divisor += weight[label[m]];
-    if (divisor == 0) divisor = std::numeric_limits<double>::quiet_NaN();
+    for (std::int64_t m = 0; m < M; ++m) {
+        const std::int64_t c = label ? index_at(label, m, C) : 0;
+        const double own = c < 0 ? nan : label ? double(weight[c]) : 1;
+        divisor += sample_weight ? own * sample_weight[m] : own;
+    }
+    divisor *= call.scalar[0];
+    if (divisor == 0) divisor = nan;
     double *const factors = call.out<double>(op::factors);
     factors[0] = divisor;
     factors[1] = 1 / divisor;

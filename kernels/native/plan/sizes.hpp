@@ -10,7 +10,7 @@ struct Elements {
     std::int64_t count;
 };
 
-// Matrices (M, C): softmax, losses of classes, norms, the rows of a gathered batch.
+// Matrices (M, C): softmax, losses of classes, norms.
 struct MatrixSizes {
     std::int64_t M, C;
 };
@@ -40,9 +40,24 @@ struct DiceSizes {
     std::int64_t M, S, C;
 };
 
+// Rows of D elements, M of which are gathered from `rows`.
+struct GatherSizes {
+    std::int64_t M, D, rows;
+};
+
+// M samples with L losses and D gradient elements each.
+struct WeighSizes {
+    std::int64_t M, L, D;
+};
+
 // Images (M, H, W, C).
 struct ImageSizes {
     std::int64_t M, H, W, C;
+};
+
+// Images (H, W, C), M of which are gathered from `images`.
+struct WarpSizes {
+    std::int64_t M, H, W, C, images;
 };
 
 // A check of `count` indices, all of which must lie in [0, limit).

@@ -1,0 +1,131 @@
+"""Read the first line of a CSV file: delimiter, columns, whether it is a header, the labels' column."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+from types import EllipsisType
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.data.errors import DatasetError
+
+DELIMITERS = (",", ";", "\t")
+
+# An image of 600 x 600 pixels in colour. Names of more columns would take more memory than the file.
+MOST_COLUMNS = 1 << 20
+
+# Names of a column that certainly has the labels.
+LABEL_NAMES = ("label", "labels", "class", "classes", "target", "targets", "y")
+
+# Names that pandas gives to the column of row numbers when it writes and reads them.
+INDEX_NAMES = ("", "Unnamed: 0")
+
+
+class FirstLine(NamedTuple):
+    """The cells of the first line, without quotes and spaces around them."""
+
+    file: Path
+    cells: list[str]
+    delimiter: str
+    is_header: bool
+
+
+def first_line(file: Path, line: str, number: int, delimiter: str | None, header: bool | None) -> FirstLine:
+    """Split the first line that is not blank, line `number` of the file; `header` as in `read_csv`.
+
+    Raises DatasetError if it has too many columns, or if it is unclear whether it is a header.
+    """
+    separator = delimiter or max(DELIMITERS, key=line.count)
+    if line.count(separator) >= MOST_COLUMNS:
+        raise DatasetError(f"{file}: line {number} has more than {MOST_COLUMNS} columns")
+    try:
+        cells = [cell.strip() for cell in next(csv.reader([line], delimiter=separator))]
+    except csv.Error as error:
+        raise DatasetError(f"{file}: not a CSV file: line {number}: {error}") from error
+    if header is not None:
+        return FirstLine(file, cells, separator, header)
+    numbers = [cell for cell in cells if number_of(cell) is not None]
+    if not numbers and any(cells):
+        return FirstLine(file, cells, separator, True)
+    is_text = len(numbers) < len(cells)
+    # pandas names columns 0, 1, 2, ... and may write row numbers, without a name, before them; people add a
+    # column "label", and some count from 1.
+    counts = [numbers == [str(first + i) for i in range(len(numbers))] for first in (0, 1)]
+    if len(numbers) >= 3 and ((counts[0] and cells[-1]) or (counts[1] and is_text and all(cells))):
+        return FirstLine(file, cells, separator, True)
+    if is_text:
+        column = next(i for i, cell in enumerate(cells) if number_of(cell) is None)
+        problem = f"{cells[column]!r} is not a number" if cells[column] else "the cell is empty"
+        others = ", but other cells of this line are: pass header=True if they are names" if numbers else ""
+        raise DatasetError(f"{file}, line {number}, column {column + 1}: {problem}{others}")
+    if counts[0]:
+        raise DatasetError(
+            f"{file}: line {number}, {line!r}, may be a header or a sample: pass header=True or header=False"
+        )
+    return FirstLine(file, cells, separator, False)
+
+
+def label_column(first: FirstLine, label: int | str | EllipsisType | None) -> int:
+    """Return the index of the labels' column, or -1 for None. Raises ValueError or TypeError."""
+    file, names = first.file, first.cells
+    if label is None:
+        return -1
+    if isinstance(label, EllipsisType):
+        return _default_column(first)
+    if isinstance(label, str):
+        if not first.is_header:
+            raise ValueError(f"{file} has no header with a column {label!r}: pass the index of the column")
+        if names.count(label) != 1:
+            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            found = f"{names.count(label)} columns" if label in names else "no column"
+            raise ValueError(f"{file} has {found} {label!r}: the columns are {shown}")
+        return names.index(label)
+    if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
+        raise TypeError(f"label must be the index or the name of a column, or None, not {label!r}")
+    if not -len(names) <= label < len(names):
+        raise ValueError(f"label must be a column from 0 to {len(names) - 1}, not {label}")
+    return int(label) % len(names)
+
+
+def warn_of_guesses(first: FirstLine, label: int | str | EllipsisType | None, floats: bool) -> None:
+    """Warn if column 0 may be misread: as the labels of a table of floats, or as a feature."""
+    name = f" ({first.cells[0]!r})" if first.is_header else ""
+    if isinstance(label, EllipsisType):
+        if floats and not (first.is_header and first.cells[0].lower() in LABEL_NAMES):
+            warnings.warn(
+                f"{first.file}: column 1{name} is taken for the labels: pass label=0 if it has them, another "
+                "column, or label=None",
+                stacklevel=3,
+            )
+    elif first.is_header and first.cells[0] in INDEX_NAMES and label not in (0, -len(first.cells), ""):
+        warnings.warn(
+            f"{first.file}: column 1{name} becomes a feature, although its name is the one of pandas' row "
+            "numbers: write the file with index=False",
+            stacklevel=3,
+        )
+
+
+def _default_column(first: FirstLine) -> int:
+    """Return 0, unless the header shows that column 0 cannot have labels. Raises DatasetError."""
+    if first.is_header and first.cells[0] in INDEX_NAMES and len(first.cells) > 1:
+        raise DatasetError(
+            f"{first.file}: column 1 ({first.cells[0]!r}) seems to have row numbers, not labels: write the "
+            "file with index=False (pandas), or pass label=, the column of the labels"
+        )
+    return 0
+
+
+def number_of(cell: str) -> float | None:
+    """Convert a cell to a number; None if it is not one."""
+    text = cell.strip()
+    if len(text) >= 2 and text[0] == text[-1] == '"':
+        text = text[1:-1].strip()
+    if "_" in text:  # `float` accepts 1_000, which is not a number in a CSV file
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,199 @@
+"""Remember how a model was fed, so that the same values mean the same to it whatever their dtype.
+
+A model that has never been trained takes uint8 features times 1/255 and all others as they are. Its first
+training fixes this for good: the `Feeding` is stored with the first parameter, so a layer that moves into
+another model, a copy, a pickle and a weight file keep it. Later features follow it (`Feeding.factor`):
+
+- trained on uint8 features: all integers get the same factor, and floats count as scaled already;
+- trained on other integers, or on floats that look like them: everything is used as it was then;
+- trained on floats from 0 to 1: uint8 features are scaled by 1/255, the usual way to make such floats.
+
+The factor depends on dtypes only, never on the values of a batch. Values that contradict it cause a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+import numpy as np
+
+from fastnn._arrays import Array
+from fastnn._validation import in_range, warn
+
+BYTES_SCALE = 1 / 255
+SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
+# Warn of features that exceed those of the training by this factor.
+FAR_ABOVE = 10
+
+
+class HasParameters(Protocol):
+    def parameters(self) -> Sequence[Any]: ...
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """The features of a model's first training: dtype and range of a sample, and the factor on them."""
+
+    dtype: str
+    scale: float
+    low: float
+    high: float
+    whole: bool
+    """Whether all values are whole numbers."""
+
+    def factor(self, dtype: np.dtype[Any]) -> float:
+        """The factor on features of `dtype`."""
+        kind = np.dtype(self.dtype).kind
+        if self.dtype == "uint8":
+            return self.scale if dtype.kind in "ui" else 1.0
+        is_fraction = kind == "f" and not self.whole and self.low >= 0 and self.high <= 1
+        if dtype == np.uint8 and is_fraction and self.scale == 1:
+            return BYTES_SCALE
+        return self.scale
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the range is that of pixels: from 0 to 1, or from 0 to 255."""
+        return self.low >= 0 and (self.high <= 1 or 100 < self.high <= 255)
+
+    def __str__(self) -> str:
+        times = "" if self.scale == 1 else f", times {self.scale:.4g}"
+        return f"{self.dtype} features from {self.low:.4g} to {self.high:.4g}{times}"
+
+
+def default_factor(dtype: np.dtype[Any]) -> float:
+    """The factor for a model that has never been trained: 1/255 for uint8 features, 1 for others."""
+    return BYTES_SCALE if dtype == np.uint8 else 1.0
+
+
+def usual_factor(model: HasParameters, dtype: np.dtype[Any]) -> float:
+    """The factor on features of `dtype` that are passed to the model without `scale`."""
+    fed = feeding_of(model)
+    return default_factor(dtype) if fed is None else fed.factor(dtype)
+
+
+def feeding_of(model: HasParameters) -> Feeding | None:
+    """How the model was fed in its first training; None before it."""
+    first = next(iter(model.parameters()), None)
+    return None if first is None else first.feeding
+
+
+def set_feeding(model: HasParameters, feeding: Feeding | None) -> None:
+    """Set what `feeding_of` returns; a model without parameters remembers nothing."""
+    for first in model.parameters()[:1]:
+        if first.feeding != feeding:
+            first.feeding = feeding
+
+
+def follow(fed: Feeding | None, rows: Array, scale: float | None) -> tuple[float, Feeding]:
+    """The factor on the features `rows`, and the feeding of a model that is trained on them.
+
+    `fed` is the feeding of the model so far. Warns if the features, or `scale` (None: not given), contradict
+    it. Raises ValueError for an invalid scale.
+    """
+    if scale is not None:
+        scale = in_range(scale, "scale", 0)
+        if fed is None or not _contradicts(fed, rows.dtype, scale):
+            return scale, fed or _observe(rows, scale)
+        warn(
+            f"scale={scale:.4g} contradicts the training of this model, on {fed}: leave out scale, or train "
+            "a new model"
+        )
+        return scale, _observe(rows, scale)
+    if fed is None:
+        factor = default_factor(rows.dtype)
+        found = _observe(rows, factor)
+        if rows.dtype == np.uint8 and found.high == 1:
+            warn(
+                "x is uint8, but never exceeds 1: it is multiplied by 1/255, like the pixels of images; for "
+                "other features pass x.astype(np.float32) or scale=1"
+            )
+        return factor, found
+    factor = fed.factor(rows.dtype)
+    changes_kind = _kind(np.dtype(fed.dtype)) != _kind(rows.dtype)
+    if changes_kind or (rows.dtype.kind == "f" and fed.is_image):
+        _warn_of_other_range(fed, _observe(rows, factor))
+    return factor, fed
+
+
+@contextmanager
+def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Array) -> Iterator[None]:
+    """Remember with the model how it is fed and with which loss; not if no update is made in the block.
+
+    Updates are counted in `updates` (1,).
+    """
+    count, params = int(updates[0]), model.parameters()[:1]
+    before = [(param.feeding, param.loss) for param in params]
+
+    def remember(pairs: Iterable[tuple[Feeding | None, object]]) -> None:
+        for param, (new_feeding, new_loss) in zip(params, pairs, strict=True):
+            if param.feeding is not new_feeding or param.loss is not new_loss:
+                param.feeding, param.loss = new_feeding, new_loss
+
+    remember([(feeding, loss)] * len(params))
+    try:
+        yield
+    finally:
+        if updates[0] == count:
+            remember(before)
+
+
+def feeding_from_dict(values: Any) -> Feeding:
+    """The inverse of `asdict`. Raises ValueError or TypeError for anything else."""
+    numbers = int, float
+    types: dict[str, Any] = {"dtype": str, "scale": numbers, "low": numbers, "high": numbers, "whole": bool}
+    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Feeding)}:
+        raise ValueError(f"the record of how the model was fed is damaged: {values!r}")
+    for name, value in values.items():
+        if not isinstance(value, types[name]):
+            raise TypeError(f"the record of how the model was fed is damaged: {name} is {value!r}")
+    if np.dtype(values["dtype"]).kind not in "buif":
+        raise ValueError(f"the record of how the model was fed is damaged: dtype is {values['dtype']!r}")
+    in_range(values["scale"], "scale", 0)
+    return Feeding(**values)
+
+
+def feeding_to_dict(model: HasParameters) -> dict[str, Any] | None:
+    """The feeding of the model for a file; None if it was never trained."""
+    feeding = feeding_of(model)
+    return None if feeding is None else asdict(feeding)
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    """Bytes, other integers, floats or bools: within a kind another range is the user's business."""
+    return "bytes" if dtype == np.uint8 else dtype.kind.replace("u", "i")
+
+
+def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:
+    return not any(np.isclose(scale, known, rtol=1e-6, atol=0) for known in (fed.scale, fed.factor(dtype)))
+
+
+def _observe(rows: Array, scale: float) -> Feeding:
+    sample = rows[:: -(-len(rows) // SAMPLE_ROWS)]
+    if sample.size == 0:
+        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True)
+    low, high = np.nan_to_num(
+        [float(np.fmin.reduce(sample, axis=None)), float(np.fmax.reduce(sample, axis=None))]
+    )
+    whole = rows.dtype.kind != "f" or bool((np.floor(sample) == sample).all())
+    return Feeding(rows.dtype.name, scale, float(low), float(high), whole)
+
+
+def _warn_of_other_range(fed: Feeding, now: Feeding) -> None:
+    """Warn if the features `now`, once scaled, are far outside the range of the training."""
+    trained = fed.scale * max(abs(fed.low), abs(fed.high))
+    if fed.dtype == "uint8" and fed.high > 1:
+        trained = fed.scale * 255  # a dark batch is no reason to expect dark images
+    largest = now.scale * max(abs(now.low), abs(now.high))
+    was_raw_image = fed.scale == 1 and fed.is_image and fed.high > 1
+    too_small = was_raw_image and not now.whole and now.low >= 0 and now.high <= 1
+    too_small |= now.dtype == "uint8" and now.scale != 1 and now.high == 1
+    limit = 2 if fed.dtype == "uint8" else FAR_ABOVE
+    if too_small or largest > limit * trained > 0:
+        warn(
+            f"the model was trained on {fed}, but these are {now}: pass features as in the training, or pass "
+            "the factor that makes them so as scale="
+        )

@@ -1,0 +1,150 @@
+"""Checks of the arguments of `fit` against each other. Nothing has changed when one of them raises.
+
+What depends on a single argument is checked where the argument is defined. These are the errors that would
+otherwise appear in the middle of a training: a last mini-batch that batch norm cannot use, a metric that does
+not fit the outputs, a callback that waits for a value that no epoch has.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastnn.history import History
+from fastnn.layers import Layer
+from fastnn.losses import Loss
+from fastnn.optim.schedules import Length, Schedule
+from fastnn.training.callbacks import Callback
+from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples
+from fastnn.training.resume import Checkpoint
+from fastnn.training.samples import Samples
+
+# A metric is tried on this many validation samples first. If these do not suffice, e.g. because they lack a
+# class, it is tried on all.
+TRIED_SAMPLES = 256
+
+
+def smallest_batch(model: Layer, samples: Samples, batch_size: int) -> int:
+    """The fewest samples per mini-batch that the model accepts in training.
+
+    Raises ValueError if there are fewer in the data, or in each mini-batch.
+    """
+    smallest = model.smallest_batch(samples.x.shape[1:])
+    available = min(batch_size, len(samples))
+    if available < smallest:
+        what = f"batch_size={batch_size}" if batch_size < smallest else f"a data set of {len(samples)}"
+        raise ValueError(
+            f"the model cannot be trained with {what}: its layers, such as batch norm, need at least "
+            f"{smallest} samples in a mini-batch. Use larger batches, or LayerNorm instead of batch norm"
+        )
+    return smallest
+
+
+def check_metrics(
+    model: Layer,
+    loss: Loss,
+    samples: Samples,
+    validation: Samples | None,
+    metrics: Mapping[str, Metric],
+    asked: Iterable[str],
+) -> None:
+    """Raise ValueError if metrics lack a validation set, or if one `asked` for cannot be computed."""
+    if "accuracy" in asked and not decisions_of(model, loss, samples):
+        raise ValueError(
+            f"the accuracy is not defined for {loss!r} with these targets, which name no classes: leave it "
+            "out of metrics"
+        )
+    if not metrics:
+        return
+    if validation is None:
+        raise ValueError(
+            f"the metrics {', '.join(metrics)} are computed on validation data, but there are none: pass "
+            "validation=(x, y), which may be the training data"
+        )
+    count = min(len(validation), TRIED_SAMPLES)
+    few = validation.subset(np.arange(count) * len(validation) // count)
+    for name, metric in metrics.items():
+        try:
+            evaluate_samples(model, loss, few, metrics={name: metric})
+        except Exception:
+            try:
+                evaluate_samples(model, loss, validation, metrics={name: metric})
+            except Exception as error:
+                outputs = ", ".join(map(str, ("N", *model.output_shape(validation.x.shape[1:]))))
+                targets = ", ".join(map(str, ("N", *validation.target.shape[1:])))
+                raise ValueError(
+                    f"the metric {name!r} cannot be computed from outputs ({outputs}) and targets "
+                    f"({targets}) of {validation.target.dtype}: {type(error).__name__}: {error}"
+                ) from error
+
+
+def values_of_an_epoch(
+    model: Layer,
+    loss: Loss,
+    samples: Samples,
+    validation: Samples | None,
+    metrics: Iterable[str],
+    schedule: Schedule | None,
+) -> list[str]:
+    """The names of the values that each epoch adds to the history."""
+    names = ["loss", "accuracy"] if decisions_of(model, loss, samples) else ["loss"]
+    if validation is not None:
+        names += ["val_loss", "val_accuracy"] if decisions_of(model, loss, validation) else ["val_loss"]
+        names += [f"val_{name}" for name in metrics]
+    return names if schedule is None else [*names, "lr"]
+
+
+def check_monitored(callbacks: Iterable[Callback], schedule: Schedule | None, values: list[str]) -> None:
+    """Raise ValueError if a callback or the schedule monitors something that is not among the `values`."""
+    monitoring: list[tuple[Any, Any]] = [(callback, callback.monitor) for callback in callbacks]
+    if schedule is not None:
+        monitoring.append((schedule, schedule.monitored))
+    for owner, name in monitoring:
+        if isinstance(name, str) and name not in values:
+            missing = name.startswith("val_") and not any(value.startswith("val_") for value in values)
+            raise ValueError(
+                f"{type(owner).__name__} monitors {name!r}, but an epoch has only {', '.join(values)}"
+                + (": pass validation=(x, y)" if missing else "")
+            )
+
+
+def check_schedule(schedule: Schedule | None, updates: int, per_epoch: int) -> None:
+    """Raise ValueError if the schedule does not fit a training of so many updates."""
+    if schedule is not None:
+        length = Length(updates, per_epoch)
+        schedule.check(length)
+        if schedule.is_fixed:
+            schedule.factors(0, updates, length)
+
+
+def history_of(history: History | None) -> History:
+    """The history itself, or a new one. Raises TypeError for anything else."""
+    if history is None:
+        return History()
+    if not isinstance(history, History):
+        raise TypeError(f"history must be an fn.History, such as an earlier fit returned, not {history!r}")
+    return history
+
+
+def check_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> None:
+    """Raise ValueError if `resume` does not fit, OSError if no file can be written at the checkpoint's path.
+
+    Folders of the path may be missing.
+    """
+    if resume not in (True, False, "auto"):
+        raise ValueError(f'resume must be True, False or "auto", not {resume!r}')
+    if checkpoint is None:
+        if resume is True:
+            raise ValueError("resume=True needs the checkpoint to resume from: pass checkpoint=path")
+        return
+    path = checkpoint.path
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: a checkpoint is a file, such as {path / 'checkpoint'}")
+    folder = next(each for each in (path.absolute().parent, *path.absolute().parent.parents) if each.exists())
+    if not folder.is_dir():
+        raise NotADirectoryError(f"cannot write a checkpoint to {path}: {folder} is not a folder")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise PermissionError(f"cannot write a checkpoint to {path}: {folder} is not writable")

@@ -1,0 +1,70 @@
+"""The mistakes in the reading of features, targets and metrics that `planted_mistakes.py` plants."""
+
+from mistake import Mistake
+
+FEEDING, ARRAYS, MAPS, TARGETS, METRICS = (
+    "tests/training/test_feeding.py",
+    "tests/test_arrays.py",
+    "tests/training/test_memory_maps.py",
+    "tests/losses/test_targets.py",
+    "tests/test_metrics.py",
+)
+
+MISTAKES = (
+    Mistake(
+        "integers after bytes are used as they are",
+        "fastnn/feeding.py",
+        'return self.scale if dtype.kind in "ui" else 1.0',
+        "return self.scale if dtype == np.uint8 else 1.0",
+        (FEEDING,),
+    ),
+    Mistake(
+        "a recorded step takes floats with the factor of integers",
+        "fastnn/training/trainer.py",
+        "self._plans.last = None  # it would",
+        "pass  # it would",
+        (FEEDING,),
+    ),
+    Mistake(
+        "a failed first step is remembered",
+        "fastnn/feeding.py",
+        "if updates[0] == count:",
+        "if False:",
+        (FEEDING,),
+    ),
+    Mistake(
+        "validation data scaled by their own dtype",
+        "fastnn/training/samples.py",
+        "fed = feeding_of(model) or (None if like is None else like.feeding)",
+        "fed = feeding_of(model)",
+        (FEEDING,),
+    ),
+    Mistake(
+        "memory maps copied whole",
+        "fastnn/_validation.py",
+        "if keep_mapped and is_mapped(array):",
+        "if False:",
+        (MAPS,),
+    ),
+    Mistake(
+        "masks dropped inside lists",
+        "fastnn/_arrays.py",
+        "not PLAIN.issuperset(map(type, values))",
+        "False",
+        (ARRAYS,),
+    ),
+    Mistake(
+        "recorded steps do not check the range of targets",
+        "fastnn/training/plans.py",
+        "self.limits_targets = trainer.loss.limits_targets and",
+        "self.limits_targets = False and",
+        (TARGETS,),
+    ),
+    Mistake(
+        "several labels averaged over those that occur",
+        "fastnn/metrics.py",
+        'if average == "macro" and not counts.several:',
+        'if average == "macro":',
+        (METRICS,),
+    ),
+)

@@ -1,0 +1,52 @@
+"""Mistakes in what users assign to objects, and in the copies of read-only arrays."""
+
+from mistake import Mistake
+
+ATTRIBUTES = "tests/test_attributes.py"
+READ_ONLY = "tests/test_read_only.py"
+PREDICT = "tests/layers/test_predict.py"
+
+MISTAKES = (
+    Mistake(
+        "unknown attributes are accepted",
+        "fastnn/_attributes.py",
+        "if is_method or name not in cls._declared:",
+        "if is_method:",
+        (ATTRIBUTES,),
+    ),
+    Mistake(
+        "an array replaces a parameter",
+        "fastnn/layers/base.py",
+        "                held.value = value\n",
+        "                super().__setattr__(name, value)\n",
+        (ATTRIBUTES,),
+    ),
+    Mistake(
+        "read-only weights are not copied",
+        "fastnn/param.py",
+        "if not self.master.flags.writeable:",
+        "if False:",
+        (READ_ONLY,),
+    ),
+    Mistake(
+        "a read-only optimizer state is not copied",
+        "fastnn/optim/optimizers.py",
+        " or not self[name].flags.writeable:",
+        ":",
+        (READ_ONLY,),
+    ),
+    Mistake(
+        "weights are copied after their address was recorded",
+        "fastnn/training/plans.py",
+        "held.writable_master()  # before",
+        "held.master  # before",
+        (READ_ONLY,),
+    ),
+    Mistake(
+        "the probability of a single output is its softmax",
+        "fastnn/prediction.py",
+        "    if multi_label or outputs.shape[-1] == 1:\n        ops",
+        "    if multi_label:\n        ops",
+        (PREDICT,),
+    ),
+)
