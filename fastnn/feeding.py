@@ -13,14 +13,16 @@ The factor depends on dtypes only, never on the values of a batch. Values that c
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
 from fastnn._arrays import Array
+from fastnn._schema import check_fields, number
 from fastnn._validation import in_range, warn
 
 BYTES_SCALE = 1 / 255
@@ -144,18 +146,31 @@ def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Ar
 
 
 def feeding_from_dict(values: Any) -> Feeding:
-    """The inverse of `asdict`. Raises ValueError or TypeError for anything else."""
-    numbers = int, float
-    types: dict[str, Any] = {"dtype": str, "scale": numbers, "low": numbers, "high": numbers, "whole": bool}
-    if not isinstance(values, dict) or values.keys() != {field.name for field in fields(Feeding)}:
-        raise ValueError(f"the record of how the model was fed is damaged: {values!r}")
-    for name, value in values.items():
-        if not isinstance(value, types[name]):
-            raise TypeError(f"the record of how the model was fed is damaged: {name} is {value!r}")
-    if np.dtype(values["dtype"]).kind not in "buif":
-        raise ValueError(f"the record of how the model was fed is damaged: dtype is {values['dtype']!r}")
-    in_range(values["scale"], "scale", 0)
+    """The inverse of `asdict`. Raises ValueError, which names the field, for anything else."""
+    check_fields(values, RECORD, FED)
+    if unknown := values.keys() - RECORD.keys():
+        raise ValueError(f"{FED} has unknown fields: {reprlib.repr(sorted(unknown))}")
     return Feeding(**values)
+
+
+def _check_dtype(value: Any, field: str) -> None:
+    if not isinstance(value, str) or value not in REAL_DTYPES:
+        raise ValueError(f"{field} must be a NumPy dtype of real numbers, got {reprlib.repr(value)}")
+
+
+def _check_scale(value: Any, field: str) -> None:
+    in_range(value, field, 0)
+
+
+def _check_flag(value: Any, field: str) -> None:
+    if not isinstance(value, bool):
+        raise ValueError(f"{field} must be true or false, got {reprlib.repr(value)}")
+
+
+FED = "the record of how the model was fed"
+# By name: `np.dtype` takes a whole language, in which a text such as "),," is a SyntaxError.
+REAL_DTYPES = {np.dtype(code).name for code in "?" + np.typecodes["AllInteger"] + np.typecodes["Float"]}
+RECORD = {"dtype": _check_dtype, "scale": _check_scale, "low": number, "high": number, "whole": _check_flag}
 
 
 def feeding_to_dict(model: HasParameters) -> dict[str, Any] | None:

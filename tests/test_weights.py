@@ -1,14 +1,20 @@
 """Weight files: round trip, damage, atomic writing."""
 
+import json
 import os
 import stat
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastnn as fn
+from fastnn.weights import FEEDING
+from tests.json_mutations import json_mutations
 from tests.mutations import mutations
+
+FUZZ = int(os.environ.get("FASTNN_FUZZ", "300"))
 
 
 @pytest.fixture
@@ -260,7 +266,7 @@ def test_damaged_files_end_in_a_checkpoint_error_and_change_nothing(path):
     model = normed()
     fn.save(model, path)
     content, rejected = path.read_bytes(), 0
-    for damaged in mutations(content, int(os.environ.get("FASTNN_FUZZ", "300")), seed=0):
+    for damaged in mutations(content, FUZZ, seed=0):
         path.write_bytes(damaged)
         for load in (fn.load, fn.load_torch):
             other = normed(seed=1)
@@ -270,3 +276,29 @@ def test_damaged_files_end_in_a_checkpoint_error_and_change_nothing(path):
                 rejected += 1
                 assert content_of(other) == content_of(normed(seed=1))
     assert rejected > 300
+
+
+STRANGE_DTYPES = ("),,", "(2,)f4", "f4,f4", "O", "V8", "U3", "M8[s]", "c8", "float16,", "\x00", "f" * 10_000)
+
+
+def test_changed_records_of_how_the_model_was_fed_end_in_a_checkpoint_error(path, blobs):
+    """The record is JSON in the metadata of the file. For some strange dtypes NumPy raises SyntaxError."""
+    model = fn.Sequential(fn.Linear(6, 3))
+    fn.fit(model, blobs, progress=False)
+    fn.save(model, path)
+    with safe_open(path, "np") as file:
+        record = json.loads(file.metadata()[FEEDING])
+    records = [*json_mutations(record, FUZZ, seed=0), *({**record, "dtype": name} for name in STRANGE_DTYPES)]
+    rejected = 0
+    for changed in records:
+        save_file(weights(model), path, {FEEDING: json.dumps(changed)})
+        other = fn.Sequential(fn.Linear(6, 3))
+        before = content_of(other)
+        try:
+            fn.load(other, path)
+        except fn.CheckpointError:
+            rejected += 1
+            assert content_of(other) == before
+        else:
+            other.predict(blobs[0])
+    assert rejected > len(records) / 2

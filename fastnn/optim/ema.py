@@ -130,7 +130,7 @@ class EMA(Declared):
         if different:
             name = different[0]
             raise ValueError(
-                f"these are averages of another model: {name!r} is {own.get(name)} here, but {who} "
+                f"these are averages of another model: {name[:100]!r} is {own.get(name)} here, but {who} "
                 f"{others.get(name)}"
             )
 

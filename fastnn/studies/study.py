@@ -34,6 +34,8 @@ class Spread(NamedTuple):
     def __str__(self) -> str:
         if self.runs < 2:
             return f"{self.mean:.4g}"
+        if self.std >= 1e9:  # of diverged runs, perhaps inf
+            return f"{self.mean:.4g} ± {self.std:.2g}"
         # Two significant digits of the standard deviation, and the mean to the same place.
         digits = 4 if not self.std > 0 else min(max(1 - math.floor(math.log10(self.std)), 0), 6)
         return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
@@ -183,7 +185,8 @@ class Study:
         for (label, kind), members in problems.items():
             seeds = ", ".join(str(member.seed) for member in members)
             where = ", ".join(filter(None, (label, f"seed{'s' * (len(members) > 1)} {seeds}")))
-            yield f"{kind}: {where}: {members[0].error or members[0].warnings[kind]}"
+            first = members[0]
+            yield f"{kind}: {where}: {first.warnings[kind] if first.error is None else first.error}"
 
     def __repr__(self) -> str:
         return f"<Study of {len(self)} runs, {len(self.failed)} failed>"

@@ -246,7 +246,9 @@ def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, A
     except Exception as error:  # the `load_state_dict` of a user's class may raise anything
         with suppress(Exception):
             _load(training, before, own_counters)
-        raise error if isinstance(error, ValueError) else ValueError(repr(error)) from error
+        if isinstance(error, ValueError):
+            raise
+        raise ValueError(repr(error)) from error
 
 
 def _check_arrays(training: Training, arrays: Mapping[str, Array]) -> None:
@@ -265,13 +267,15 @@ def _check_arrays(training: Training, arrays: Mapping[str, Array]) -> None:
             raise ValueError(f"{quoted(name)} belongs to no part of this training")
     held = {f"weights.{name}": held for name, held in held_by(training.model).items()}
     for part, owner in parts.items():
-        best = {
-            name.removeprefix(f"{part}/"): array
-            for name, array in arrays.items()
-            if name.startswith(f"{part}/")
-        }
+        best = _arrays_of(part, arrays)
         if isinstance(owner, EarlyStopping) and best and _shapes(best) != _shapes(held):
             raise ValueError(f"the best weights of {part!r} are those of another model")
+
+
+def _arrays_of(part: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays of a part by the names in its `state_dict`."""
+    prefix = f"{part}/"
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, object]:
@@ -308,8 +312,6 @@ def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str
     curves = {"epochs": counters["epochs"], "recorded": counters.get("recorded", {}), "updates": updates}
     training.history.load_dict({**curves, "stopped": None})
     for part, owner in _stateful_parts(training).items():
-        prefix = f"{part}/"
-        state = {n.removeprefix(prefix): array for n, array in arrays.items() if n.startswith(prefix)}
         if part not in counters["parts"]:
             raise ValueError(f"the state of {part!r} is missing")
-        owner.load_state_dict({**counters["parts"][part], **state})
+        owner.load_state_dict({**counters["parts"][part], **_arrays_of(part, arrays)})

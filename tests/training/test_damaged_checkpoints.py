@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import stat
 
 import numpy as np
 import pytest
@@ -278,9 +279,13 @@ def test_failing_state_of_a_callback_of_the_user_restores_all_other_parts(tmp_pa
     assert parts.content() == before
 
 
-def test_folder_as_a_checkpoint(tmp_path, data):
-    with pytest.raises(fn.CheckpointError, match="it is no regular file"):
+def test_folder_or_fifo_as_a_checkpoint_is_refused(tmp_path, data):
+    with pytest.raises(IsADirectoryError, match="is a folder: a checkpoint is a file"):
         Parts().fit(tmp_path, data)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(fn.CheckpointError, match="it is no regular file"):
+        Parts().fit(tmp_path / "fifo", data)
+    assert stat.S_ISFIFO((tmp_path / "fifo").stat().st_mode)
 
 
 # --- the states of the parts by themselves ---
