@@ -193,9 +193,10 @@ class _Reader:
 
     def _values(self, lines: list[bytearray]) -> NDArray[np.float64] | None:
         """Convert lines to rows of numbers; None if a line or a cell needs a closer look."""
-        if any(line.count(self.delimiter) != self.columns - 1 or b"_" in line for line in lines):
+        joined = self.delimiter.join(lines)
+        if b"_" in joined or {line.count(self.delimiter) for line in lines} != {self.columns - 1}:
             return None
-        cells = self.quoted.sub(rb"\1", self.delimiter.join(lines)).split(self.delimiter)
+        cells = self.quoted.sub(rb"\1", joined).split(self.delimiter)
         try:
             return np.array(list(map(float, cells))).reshape(len(lines), self.columns)
         except ValueError:
@@ -215,16 +216,15 @@ class _Reader:
             value = number_of(text)
             if value is None:
                 problem = f"{shown(text)} is not a number" if text else "the cell is empty"
-                hint = ": number the names with np.unique(names, return_inverse=True)"
-                raise DatasetError(
-                    f"{self._where(self._line(start) + at, column)}: {problem}{hint * text[:1].isalpha()}"
-                )
+                if text[:1].isalpha():
+                    problem += ": number the names with np.unique(names, return_inverse=True)"
+                raise DatasetError(f"{self._where(self._line(start) + at, column)}: {problem}")
             row.append(value)
         return row
 
     def _where(self, line: int, column: int) -> str:
         """Describe a cell by its line, from 1, and its column, with the column's name."""
-        name = f" ({self.first.cells[column]!r})" if self.first.is_header else ""
+        name = f" ({shown(self.first.cells[column])})" if self.first.is_header else ""
         return f"{self.file}, line {line}, column {column + 1}{name}"
 
     def _wrong_length(self, line: int, cells: int, *, short: bool) -> DatasetError:
