@@ -17,6 +17,7 @@ from fastnn.data.csv_header import (
     first_line,
     label_column,
     number_of,
+    shown,
     warn_of_guesses,
 )
 from fastnn.data.errors import DatasetError
@@ -27,8 +28,8 @@ PIECE = 1 << 24  # bytes to parse between two updates of the progress bar, when 
 # Bytes that Python parses after a cell that the kernel cannot: a call per cell would take minutes.
 BLOCK = 1 << 12
 
-# float64 holds all integers up to here; larger labels would be rounded.
-LARGEST_LABEL = 2.0**53
+# Labels must be below: float64 holds all integers up to here, and 2^53 + 1 becomes 2^53.
+LABEL_LIMIT = 2.0**53
 
 Table = tuple[NDArray[Any], NDArray[np.int64] | None]
 
@@ -182,7 +183,7 @@ class _Reader:
         if bad[:, is_feature].any():
             nth, column = np.argwhere(bad & is_feature)[0]
             at, line = list(lines.items())[nth]
-            cell = _shown(line.split(self.delimiter)[column])
+            cell = shown(line.split(self.delimiter)[column].decode("utf-8", "replace").strip())
             error = _NotUint8Error if table.dtype == np.uint8 else DatasetError
             raise error(f"{self._where(self._line(start) + at, column)}: {cell} {problem}")
         table[row : row + len(values)] = values[:, is_feature]
@@ -192,9 +193,10 @@ class _Reader:
 
     def _values(self, lines: list[bytearray]) -> NDArray[np.float64] | None:
         """Convert lines to rows of numbers; None if a line or a cell needs a closer look."""
-        if any(line.count(self.delimiter) != self.columns - 1 or b"_" in line for line in lines):
+        joined = self.delimiter.join(lines)
+        if b"_" in joined or {line.count(self.delimiter) for line in lines} != {self.columns - 1}:
             return None
-        cells = self.quoted.sub(rb"\1", self.delimiter.join(lines)).split(self.delimiter)
+        cells = self.quoted.sub(rb"\1", joined).split(self.delimiter)
         try:
             return np.array(list(map(float, cells))).reshape(len(lines), self.columns)
         except ValueError:
@@ -213,17 +215,16 @@ class _Reader:
             text = cell.decode("utf-8", "replace").strip()
             value = number_of(text)
             if value is None:
-                problem = f"{_shown(cell)} is not a number" if text else "the cell is empty"
-                hint = ": number the names with np.unique(names, return_inverse=True)"
-                raise DatasetError(
-                    f"{self._where(self._line(start) + at, column)}: {problem}{hint * text[:1].isalpha()}"
-                )
+                problem = f"{shown(text)} is not a number" if text else "the cell is empty"
+                if text[:1].isalpha():
+                    problem += ": number the names with np.unique(names, return_inverse=True)"
+                raise DatasetError(f"{self._where(self._line(start) + at, column)}: {problem}")
             row.append(value)
         return row
 
     def _where(self, line: int, column: int) -> str:
         """Describe a cell by its line, from 1, and its column, with the column's name."""
-        name = f" ({self.first.cells[column]!r})" if self.first.is_header else ""
+        name = f" ({shown(self.first.cells[column])})" if self.first.is_header else ""
         return f"{self.file}, line {line}, column {column + 1}{name}"
 
     def _wrong_length(self, line: int, cells: int, *, short: bool) -> DatasetError:
@@ -237,10 +238,10 @@ class _Reader:
 
     def _as_labels(self, labels: NDArray[np.float64]) -> NDArray[np.int64]:
         """Convert labels to int64. Raises DatasetError if one is not an integer or too large."""
-        bad = np.flatnonzero((labels != np.floor(labels)) | ~(np.abs(labels) <= LARGEST_LABEL))
+        bad = np.flatnonzero((labels != np.floor(labels)) | ~(np.abs(labels) < LABEL_LIMIT))
         if len(bad):
             raise DatasetError(
-                f"{self.file}: labels must be integers up to 2^53, but row {bad[0] + 1} of the data has "
+                f"{self.file}: labels must be integers below 2^53, but row {bad[0] + 1} of the data has "
                 f"{labels[bad[0]]:g} in column {self.label + 1}: pass label=, the column of the labels, or "
                 "label=None if there are no labels"
             )
@@ -274,9 +275,3 @@ def _misfits(values: NDArray[np.float64], dtype: np.dtype[Any]) -> tuple[NDArray
         return bad, "is not an integer from 0 to 255"
     bad = (np.abs(values) > np.finfo(dtype).max) & np.isfinite(values)
     return bad, f"is too large for {dtype}: pass dtype=np.float64"
-
-
-def _shown(cell: bytearray) -> str:
-    """Return a cell in quotes, cut to 40 characters."""
-    text = cell.decode("utf-8", "replace").strip()
-    return repr(text if len(text) <= 40 else text[:40] + "...")

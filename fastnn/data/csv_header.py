@@ -58,7 +58,7 @@ def first_line(file: Path, line: str, number: int, delimiter: str | None, header
         return FirstLine(file, cells, separator, True)
     if is_text:
         column = next(i for i, cell in enumerate(cells) if number_of(cell) is None)
-        problem = f"{cells[column]!r} is not a number" if cells[column] else "the cell is empty"
+        problem = f"{shown(cells[column])} is not a number" if cells[column] else "the cell is empty"
         others = ", but other cells of this line are: pass header=True if they are names" if numbers else ""
         raise DatasetError(f"{file}, line {number}, column {column + 1}: {problem}{others}")
     if counts[0]:
@@ -129,3 +129,8 @@ def number_of(cell: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def shown(cell: str) -> str:
+    """Return a cell in quotes, cut to 40 characters."""
+    return repr(cell if len(cell) <= 40 else cell[:40] + "...")

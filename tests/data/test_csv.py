@@ -198,9 +198,9 @@ def test_header_must_be_a_bool_or_none(csv):
 # --- labels ---
 
 
-@pytest.mark.parametrize("cell", ["1e20", "-1e20", "9007199254740994", "1e300", "inf", "nan", "0.5"])
+@pytest.mark.parametrize("cell", ["1e20", "-1e20", "9007199254740993", "1e300", "inf", "nan", "0.5"])
 def test_labels_that_int64_or_float64_cannot_hold_are_rejected(csv, cell):
-    with pytest.raises(DatasetError, match=r"labels must be integers up to 2\^53, but row 2 of the data has"):
+    with pytest.raises(DatasetError, match=r"labels must be integers below 2\^53, but row 2 of the data has"):
         read_csv(csv(f"1,2,3\n4,5,{cell}"), label=2)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from fastnn.data import DatasetError, DatasetNotFoundError, read_idx, write_idx
+from tests.mutations import mutations
 
 DTYPES = ["uint8", "int8", "int16", "int32", "float32", "float64"]
 
@@ -295,32 +296,13 @@ def test_an_invalid_path_raises(tmp_path, name):
         read_idx(tmp_path / name)
 
 
-def mutated(content, rng):
-    """`content` after one to three random changes of a few bytes each."""
-    content = bytearray(content)
-    for _ in range(rng.integers(1, 4)):
-        position = int(rng.integers(len(content) + 1))
-        match rng.integers(4):
-            case 0:
-                content[position : position + 1] = rng.bytes(1)
-            case 1:
-                content[position:position] = rng.bytes(int(rng.integers(1, 9)))
-            case 2:
-                del content[position : position + int(rng.integers(1, 9))]
-            case 3:
-                content[position : position + 4] = b"\xff" * 4
-    return content
-
-
 @pytest.mark.parametrize("seed", range(10))
 def test_mutated_files_give_an_array_or_dataset_error_in_little_memory(path, pack, seed):
-    rng = np.random.default_rng(seed)
-
     def read():
         # No `pytest.raises`, because some mutations only change an element.
         with contextlib.suppress(DatasetError):
             assert isinstance(read_idx(path), np.ndarray)
 
-    for _ in range(50):
-        path.write_bytes(mutated(pack(SMALL), rng))
+    for content in mutations(pack(SMALL), 50, seed):
+        path.write_bytes(content)
         assert peak_bytes(read) < 1 << 20

@@ -214,7 +214,7 @@ MISTAKES = (
     Mistake(
         "labels beyond 2^53 rounded or wrapped",
         "fastnn/data/csv.py",
-        "~(np.abs(labels) <= LARGEST_LABEL)",
+        "~(np.abs(labels) < LABEL_LIMIT)",
         "~np.isfinite(labels)",
         (CSV,),
     ),
