@@ -98,7 +98,7 @@ def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> f
     """Return `value` as a finite float in [low, high]. Raises ValueError otherwise, also for str and bool."""
     try:
         number = math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # OverflowError: an integer of 400 digits
         number = math.nan
     if not (low <= number <= high and math.isfinite(number)):
         accepted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
@@ -119,4 +119,4 @@ def choose(name: str, table: Mapping[str, T], kind: str) -> T:
     try:
         return table[name]
     except (KeyError, TypeError):
-        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(sorted(table))}") from None
+        raise ValueError(f"unknown {kind} {name!r:.80}: choose one of {', '.join(sorted(table))}") from None

@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastnn"
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
     {"kernels"},
-    {"_validation", "_threadpools", "files", "rng", "tables"},
+    {"_validation", "_threadpools", "documents", "files", "rng", "tables"},
     {"config", "gather", "recording"},
     {"prediction"},
     {"param"},

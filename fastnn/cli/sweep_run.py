@@ -27,6 +27,7 @@ from fastnn.cli.train_run import (
     write_json,
 )
 from fastnn.config import environment
+from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
 from fastnn.studies.study import Member, Study
@@ -123,7 +124,7 @@ def _folder_and_study(config: dict[str, Any], out: Path | None, resume: bool) ->
                 f"{folder} already has a sweep or a run: choose another --out, or continue the sweep with "
                 "--resume"
             )
-        written = json.loads((folder / CONFIG).read_text())
+        written = read_json(folder / CONFIG)
         if any(written.get(name) != json.loads(json.dumps(value)) for name, value in config.items()):
             raise ValueError(f"{folder} has a different sweep, or a single run: see its {CONFIG}")
         if (folder / STUDY).exists():

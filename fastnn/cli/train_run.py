@@ -34,6 +34,7 @@ from fastnn import data, viz
 from fastnn._validation import Array
 from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
 from fastnn.config import environment, set_num_threads
+from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
@@ -225,7 +226,9 @@ def _is_resumable(settings: Settings, out: Path | None) -> bool:
         raise ValueError("--resume needs --out, the folder of the run")
     if not (out / CONFIG).exists():
         return False
-    theirs = json.loads((out / CONFIG).read_text())["settings"]
+    theirs = read_json(out / CONFIG).get("settings")
+    if not isinstance(theirs, dict):
+        raise ValueError(f"{out / CONFIG} has no settings: the folder is no run of fastnn train")
     ours = json.loads(json.dumps(plain(settings)))
     names = sorted((theirs.keys() | ours.keys()) - {"threads"})
     different = [name for name in names if theirs.get(name) != ours.get(name)]
@@ -240,7 +243,7 @@ def _is_resumable(settings: Settings, out: Path | None) -> bool:
 def _has_finished(out: Path) -> bool:
     """Whether the folder has results on the test set, which an interrupted run does not write."""
     results = out / HISTORY
-    return results.exists() and json.loads(results.read_text())["test"] is not None
+    return results.exists() and read_json(results).get("test") is not None
 
 
 def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:

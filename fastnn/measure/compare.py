@@ -60,7 +60,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     """
     try:
         report = json.loads(Path(path).read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: 100,000 opening brackets
         raise ValueError(f"{path} is not JSON: {error}") from error
     entries = report.get("benchmarks") if isinstance(report, dict) else None
     if not isinstance(entries, list):
@@ -78,7 +78,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
             race.medians[contestant] = _median(entry)
             if entry["extra_info"].get("preemptions_per_second", 0) > PREEMPTIONS_PER_SECOND:
                 race.disturbed.add(contestant)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             test = entry.get("name", "?") if isinstance(entry, dict) else "?"
             raise ValueError(f"{path}, benchmark {test}: {error}") from error
     return list(races.values())

@@ -196,12 +196,20 @@ class Study:
         """Read a study that `save` wrote. Raises ValueError if the file is not a study."""
         try:
             written = json.loads(Path(path).read_bytes())["members"]
-            for each in written:
-                if each["history"] is not None:
-                    each["history"] = History.from_dict(each["history"])
-            return cls(Member(**each) for each in written)
-        except (ValueError, KeyError, TypeError) as error:
+            return cls(_member(**each) for each in written)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"{os.fspath(path)} is not a study: {error}") from error
+
+
+def _member(
+    *, point: dict[str, Any], seed: int, values: dict[str, float], history: Any, seconds: float, **rest: Any
+) -> Member:
+    """Build a member from the JSON that `save` wrote. Raises an error of any kind for other content."""
+    numbers = {name: float(value) for name, value in values.items()}
+    curves = None if history is None else History.from_dict(history)
+    member = Member(dict(point), int(seed), numbers, curves, float(seconds), **rest)
+    dict(member.warnings)
+    return member
 
 
 def point_key(point: Point) -> str:
