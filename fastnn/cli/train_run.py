@@ -16,7 +16,6 @@ From Python: `train_run.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import json
@@ -32,6 +31,7 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._validation import Array
+from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
 from fastnn.config import environment, set_num_threads
 from fastnn.documents import read_json
@@ -123,10 +123,7 @@ def train(
         DatasetNotFoundError: If the data set is missing.
         ValueError: If the settings do not fit the data set or the run to resume.
     """
-    resumes = resume and _is_resumable(settings, out)
-    if out is not None and (out / CONFIG).exists() and not overwrite and not resumes:
-        hint = "choose another --out, replace the run with --overwrite, or continue it with --resume"
-        raise FileExistsError(f"{out} already has a run: {hint}")
+    _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":
@@ -137,48 +134,54 @@ def train(
     with backend(settings.backend or active_backend()):
         arguments = fit_arguments(settings, (x, y))
         model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
-        if out is None:
-            folder = new_folder(settings.dataset)
-        elif resumes:
-            folder = out
-        else:
-            folder = _emptied(out)
-        write_json(folder / CONFIG, {"settings": plain(settings), "environment": environment()}, indent=2)
-        _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
-
-        history, ema = PrintedHistory(settings.epochs), arguments["ema"]
-        stopwatch = Stopwatch()
-        try:
-            fit(
-                **arguments,
-                history=history,
-                callbacks=[stopwatch],
-                checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
-            )
-            seconds = stopwatch.seconds
-            if ema is not None:
-                ema.copy_to(model)
-            test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
-        except (KeyboardInterrupt, NonFiniteError) as reason:
-            history.stopped = str(reason) or "interrupted"
-            print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, dataset.image, history, stopwatch.seconds, None)
-            raise
-        print(
-            f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
-        )
-        outputs = model.predict(x_test)
-        with contextlib.suppress(ImportError):  # _write_results reports that matplotlib is missing
-            _draw(
-                folder / CONFUSION,
-                lambda path: viz.save_confusion(
-                    y_test, outputs.argmax(axis=1), path, classes=dataset.classes
-                ),
-            )
-            _draw(folder / MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
-        _write_results(folder, model, dataset.image, history, seconds, test)
-        (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
+        folder = new_folder(settings.dataset) if out is None else out
+        with locked(folder):
+            resumes = out is not None and _resumes(settings, out, overwrite, resume)
+            if not resumes:
+                _empty(folder)
+            config = {"settings": plain(settings), "environment": environment()}
+            write_json(folder / CONFIG, config, indent=2)
+            _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
+            _train_and_write(folder, settings, arguments, (x_test, y_test))
     return folder
+
+
+def _train_and_write(folder: Path, settings: Settings, arguments: dict[str, Any], part: Part) -> None:
+    """Train, test on `part`, and write the results: weights and history first, pictures last."""
+    model, ema, dataset = arguments["model"], arguments["ema"], DATASETS[settings.dataset]
+    x_test, y_test = part
+    history, stopwatch, results = PrintedHistory(settings.epochs), Stopwatch(), Results(folder)
+    try:
+        fit(
+            **arguments,
+            history=history,
+            callbacks=[stopwatch],
+            checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
+        )
+        seconds = stopwatch.seconds
+        if ema is not None:
+            ema.copy_to(model)
+        test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
+    except (KeyboardInterrupt, NonFiniteError) as reason:
+        history.stopped = str(reason) or "interrupted"
+        print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
+        _write_results(results, model, history, stopwatch.seconds, None)
+        _draw_training(results, model, dataset.image, history)
+        if (folder / CHECKPOINT).exists():
+            results.write(CHECKPOINT, lambda path: None)
+        results.finish()
+        raise
+    print(f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)")
+    _write_results(results, model, history, seconds, test)
+    outputs, classes = model.predict(x_test), dataset.classes
+    results.decorate(
+        CONFUSION,
+        _drawing(lambda path: viz.save_confusion(y_test, outputs.argmax(axis=1), path, classes=classes)),
+    )
+    results.decorate(MISTAKES, _drawing(lambda path: viz.save_mistakes(x_test, outputs, y_test, path)))
+    _draw_training(results, model, dataset.image, history)
+    results.finish()
+    (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
 
 
 def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
@@ -214,6 +217,15 @@ def build(settings: Settings) -> Sequential:
         weight_init=settings.weight_init,
         dropout=settings.dropout,
     )
+
+
+def _resumes(settings: Settings, out: Path | None, overwrite: bool, resume: bool) -> bool:
+    """Whether to continue the run in `out`. Raises FileExistsError if it has a run that must be kept."""
+    resumes = resume and _is_resumable(settings, out)
+    if out is not None and (out / CONFIG).exists() and not overwrite and not resumes:
+        hint = "choose another --out, replace the run with --overwrite, or continue it with --resume"
+        raise FileExistsError(f"{out} already has a run: {hint}")
+    return resumes
 
 
 def _is_resumable(settings: Settings, out: Path | None) -> bool:
@@ -286,12 +298,10 @@ def new_folder(name: str) -> Path:
     raise AssertionError("unreachable: count() does not end")
 
 
-def _emptied(folder: Path) -> Path:
-    """Make the folder and remove the files of an earlier run, lest they pass for results of the new run."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _empty(folder: Path) -> None:
+    """Remove the files of an earlier run, lest they pass for results of the new run."""
     for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CONFUSION, MISTAKES, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
-    return folder
 
 
 def _announce(settings: Settings, model: Layer, training: int, validation: int) -> None:
@@ -307,35 +317,34 @@ def _announce(settings: Settings, model: Layer, training: int, validation: int) 
 
 
 def _write_results(
-    folder: Path,
-    model: Sequential,
-    image: tuple[int, int],
-    history: History,
-    seconds: float,
-    test: dict[str, float] | None,
+    results: Results, model: Sequential, history: History, seconds: float, test: dict[str, float] | None
 ) -> None:
-    """Write all files except config.json, and print their names. `image` is (height, width) of a sample."""
-    write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
-    save(model, folder / WEIGHTS)
+    """Write the history and the weights; config.json was written before the training."""
+    content = {"test": test, "seconds": seconds, **history.as_dict()}
+    results.write(CONFIG, lambda path: None)
+    results.write(HISTORY, lambda path: write_json(path, content, indent=None))
+    results.write(WEIGHTS, lambda path: save(model, path))
+
+
+def _draw_training(results: Results, model: Sequential, image: tuple[int, int], history: History) -> None:
+    """Draw the curves and the weights of the first layer. `image` is (height, width) of a sample."""
     first = next(iter(model.parameters())).value
     if first.ndim == 4:  # filters (R, S, 1, O)
         image, first = first.shape[:2], first.reshape(-1, first.shape[3])
-    try:
-        if history.updates["loss"]:
-            _draw(folder / CURVES, lambda path: viz.save_curves(history, path))
-        if np.isfinite(first).all():  # weights of a diverged run may have no colour
-            _draw(folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
-    except ImportError as error:
-        print(f"no pictures: {error}")
-    # The checkpoint is a result only where training was interrupted: `train` removes it otherwise.
-    written = sorted(path.name for path in folder.iterdir() if path.name != CHECKPOINT or test is None)
-    print(f"written to {folder}: {', '.join(written)}", flush=True)
+    if history.updates["loss"]:
+        results.decorate(CURVES, _drawing(lambda path: viz.save_curves(history, path)))
+    if np.isfinite(first).all():  # weights of a diverged run may have no colour
+        results.decorate(IMAGES, _drawing(lambda path: viz.save_weights(first, path, image_shape=image)))
 
 
-def _draw(path: Path, draw: Callable[[Path], Path]) -> None:
-    """Draw into a temporary file and rename it to `path`, so that no incomplete picture is left."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".drawing-") as folder:
-        draw(Path(folder, path.name)).replace(path)
+def _drawing(draw: Callable[[Path], Path]) -> Callable[[Path], Path]:
+    """Draw into a temporary file and rename it, so that no incomplete picture is left."""
+
+    def draw_and_rename(path: Path) -> Path:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".drawing-") as folder:
+            return draw(Path(folder, path.name)).replace(path)
+
+    return draw_and_rename
 
 
 def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
