@@ -195,4 +195,4 @@ def choose(name: str, table: Mapping[str, T], kind: str) -> T:
     try:
         return table[name]
     except (KeyError, TypeError):
-        raise ValueError(f"unknown {kind} {name!r}: choose one of {', '.join(sorted(table))}") from None
+        raise ValueError(f"unknown {kind} {name!r:.80}: choose one of {', '.join(sorted(table))}") from None

@@ -14,9 +14,11 @@ from fastnn.kernels import active_backend
 
 register_with_threadpoolctl()
 
+MAX_THREADS = 4096  # more than the CPUs of any machine; each thread would take a stack
+
 
 def set_num_threads(count: int) -> None:
-    """Let the compiled kernels (backend "aot") use up to `count` threads, at least 1, in the whole process.
+    """Let the compiled kernels (backend "aot") use up to `count` threads, 1 to 4096, in the whole process.
 
     Results have the same bits whatever the count. Without this call the count is what the machine allows
     this process: the environment variable OMP_NUM_THREADS, else CPU affinity and cgroup quota.
@@ -24,7 +26,9 @@ def set_num_threads(count: int) -> None:
     """
     from fastnn.kernels import core
 
-    core.set_num_threads(positive_int(count, "count"))
+    if positive_int(count, "count") > MAX_THREADS:
+        raise ValueError(f"count must be at most {MAX_THREADS}, got a larger number: use one thread per CPU")
+    core.set_num_threads(int(count))
 
 
 def get_num_threads() -> int:

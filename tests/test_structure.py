@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastnn"
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
     {"kernels", "_foreign_names"},
-    {"_arrays", "_attributes", "_schema", "_threadpools", "files", "rng", "tables"},
+    {"_arrays", "_attributes", "_schema", "_threadpools", "documents", "files", "rng", "tables"},
     {"_validation"},
     {"config", "feeding", "gather", "recording"},
     {"prediction"},

@@ -19,6 +19,7 @@ from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
+from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
 from fastnn.training.finite import NonFiniteError
@@ -33,6 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
+    with lenient_output() as outputs:
+        code = _run(words)
+    lost = next((output.error for output in outputs if output.error is not None), None)
+    return code if lost is None else code or _failed(f"error: cannot print: {lost.strerror}", FAILED)
+
+
+def _run(words: list[str]) -> int:
     try:
         _parse(words)()
     except KeyboardInterrupt:

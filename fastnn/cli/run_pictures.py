@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -13,7 +14,9 @@ import numpy as np
 from fastnn import viz
 from fastnn._validation import Array, choose
 from fastnn.cli import train_run
-from fastnn.cli.settings import DATASETS, Settings, optimizer_from
+from fastnn.cli.settings import DATASETS, Settings
+from fastnn.cli.settings_file import settings_from
+from fastnn.documents import read_json
 from fastnn.history import History
 from fastnn.layers import Conv2d, Linear, MaxPool2d, Sequential
 from fastnn.nets.features import features
@@ -63,7 +66,7 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     for folder in folders:
         saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
         settings = _flattened(saved)
-        history = History.from_dict(json.loads((folder / train_run.HISTORY).read_text()))
+        history = _history(folder / train_run.HISTORY)
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     distinct = [settings for settings, _ in groups.values()]
     names = dict.fromkeys(key for settings in distinct for key in settings)
@@ -87,16 +90,32 @@ def _distinguishing(groups: Sequence[dict[str, Any]], differing: Sequence[str]) 
     return [name for name in differing if name in chosen]
 
 
+def _history(path: Path) -> History:
+    """Read the curves of a run. Raises ValueError if the file is no history.json."""
+    try:
+        history = History.from_dict(read_json(path))
+        for curve in itertools.chain(history.values(), history.updates.values()):
+            np.asarray(curve, np.float64).reshape(len(curve))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path} is not the history of a run: {error}") from None
+    return history
+
+
 def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
     """Label of a line, such as "optimizer.lr 0.1, epochs 5"."""
-    return label_of({name: settings[name] for name in names if name in settings}) or settings["dataset"]
+    return label_of({name: settings[name] for name in names if name in settings}) or str(
+        settings.get("dataset")
+    )
 
 
 def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
     """Replace the optimizer's description by its class name and one "optimizer.<argument>" per argument."""
-    described = settings.pop("optimizer")
+    described = settings.pop("optimizer", None)
+    if not isinstance(described, dict) or not isinstance(described.get("init_args"), dict):
+        return settings
     arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
-    return {**settings, "optimizer": described["class_path"].rpartition(".")[2], **arguments}
+    name = str(described.get("class_path")).rpartition(".")[2]
+    return {**settings, "optimizer": name, **arguments}
 
 
 def _saved_settings(run: Path) -> dict[str, Any]:
@@ -107,17 +126,22 @@ def _saved_settings(run: Path) -> dict[str, Any]:
             f"{run} has no finished run: {train_run.CONFIG} or {train_run.HISTORY} is missing (fastnn train "
             "writes them)"
         )
-    written: dict[str, Any] = json.loads(config.read_text())["settings"]
+    written = read_json(config).get("settings")
+    if not isinstance(written, dict):
+        raise ValueError(f"{config} has no settings: the folder is no run of fastnn train")
     return written
 
 
 def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
     """Load the settings and the trained model of the run in a folder."""
     written = _saved_settings(run)
-    written["layers"] = tuple(written["layers"])
-    written["optimizer"] = optimizer_from(written["optimizer"])
+    # A picture needs no optimizer, and it may be a class of the user, which no file may import.
+    written.pop("optimizer", None)
     known = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: value for name, value in written.items() if name in known})
+    try:
+        settings = settings_from({name: value for name, value in written.items() if name in known})
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{run / train_run.CONFIG}: {error}") from None
     model = train_run.build(settings)
     load(model, run / train_run.WEIGHTS)
     return settings, model

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import itertools
 import sys
@@ -13,12 +12,13 @@ from typing import Any
 from fastnn import data
 from fastnn._validation import Array, choose, in_range, positive_int
 from fastnn.augment import Augmentation, Rotate, Scale, Shift, Together
+from fastnn.config import MAX_THREADS
 from fastnn.init import initializer
 from fastnn.kernels import BACKENDS
 from fastnn.layers import ACTIVATIONS
 from fastnn.losses import loss_function
 from fastnn.optim import schedules
-from fastnn.optim.optimizers import SGD, Adam, Optimizer
+from fastnn.optim.optimizers import OPTIMIZERS, SGD, Adam, Optimizer, optimizer_of
 from fastnn.optim.schedules import Schedule
 from fastnn.training.options import OPTION_NAMES, TrainingOptions
 from fastnn.training.orders import ORDERS
@@ -46,6 +46,8 @@ DATASETS = {
     "digits": Dataset(lambda download: data.digits(), (8, 8), 10),
     "mnist": Dataset(lambda download: data.mnist(download=download), (28, 28), 10),
 }
+MAX_COUNT = 2**31 - 1  # epochs and images per update
+MAX_WEIGHTS = 2**28  # 1 GiB in float32: with gradients and Adam's moments, a training holds four times that
 MODELS = ("mlp", "cnn")
 SCHEDULES: dict[str, Callable[[], Schedule | None]] = {
     "constant": lambda: None,
@@ -125,20 +127,23 @@ class Settings:
                 f"layers must have at least two sizes, the pixels and the classes, not {self.layers}"
             )
         for size in self.layers:
-            positive_int(size, "each of the layers")
+            _bounded(size, "each of the layers", MAX_WEIGHTS)
+        weights = sum(rows * columns for rows, columns in itertools.pairwise(self.layers))
+        if weights > MAX_WEIGHTS:
+            raise ValueError(f"the layers have {weights:,} weights, but at most {MAX_WEIGHTS:,} are accepted")
         choose(self.activation, ACTIVATIONS, "activation")
         initializer(self.weight_init)
         loss_function(self.loss)
-        positive_int(self.batch_size, "batch_size")
-        positive_int(self.epochs, "epochs")
+        _bounded(self.batch_size, "batch_size", MAX_COUNT)
+        _bounded(self.epochs, "epochs", MAX_COUNT)
         if in_range(self.validation, "validation", 0, 1) == 1:
             raise ValueError("validation must be below 1, so that some images are left to train on")
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, not {self.seed}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be at least 0 and below 2**63, not {_short(self.seed)}")
         if self.backend is not None:
             choose(self.backend, dict.fromkeys(BACKENDS), "backend")
         if self.threads is not None:
-            positive_int(self.threads, "threads")
+            _bounded(self.threads, "threads", MAX_THREADS)
 
     def options(self) -> TrainingOptions:
         """The training options among the settings. Raises ValueError for an invalid one."""
@@ -152,6 +157,17 @@ class Settings:
         options = (Rotate, self.rotate), (Shift, self.shift), (Scale, self.zoom)
         chosen = [kind(value) for kind, value in options if value]
         return Together(*chosen) if chosen else None
+
+
+def _bounded(value: int, name: str, highest: int) -> None:
+    """Raise ValueError unless `value` is an integer in 1..highest."""
+    if positive_int(value, name) > highest:
+        raise ValueError(f"{name} must be at most {highest:,}, not {_short(value)}")
+
+
+def _short(number: int) -> str:
+    """Return the digits of an integer, or only their order of magnitude if there are many."""
+    return str(number) if abs(number) < 10**20 else f"about {'-' * (number < 0)}2**{number.bit_length()}"
 
 
 # The default settings for each data set and model.
@@ -182,27 +198,19 @@ PRESETS = {
 }
 
 
-def optimizer_class(path: str) -> type[Optimizer]:
-    """Import the optimizer class at `path`, such as "fastnn.Adam".
+def optimizer_named(path: str) -> Optimizer:
+    """Return the optimizer that a file names, such as "adam", "Adam" or "fastnn.Adam", with its defaults.
 
-    Raises ValueError if there is no such class, or if it is not an optimizer: a settings file must not be
-    able to call arbitrary functions.
+    Nothing is imported: a settings file comes from anyone, and an import runs a module's code. Raises
+    ValueError for any other name.
     """
-    module, _, name = path.rpartition(".")
-    try:
-        kind = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"cannot import the optimizer {path}: {error}") from None
-    if not (inspect.isclass(kind) and issubclass(kind, Optimizer)):
-        raise ValueError(f"{path} is not an optimizer: it must be a subclass of fastnn.Optimizer")
-    return kind
-
-
-def optimizer_from(description: dict[str, Any]) -> Optimizer:
-    """Build an optimizer from the dict that `describe` returns. Raises ValueError as `optimizer_class`."""
-    make: Callable[..., Optimizer] = optimizer_class(description["class_path"])
-    arguments = {k: tuple(v) if isinstance(v, list) else v for k, v in description["init_args"].items()}
-    return make(**arguments)
+    name = path.removeprefix("fastnn.").removeprefix("optim.")
+    if "." in name:
+        raise ValueError(
+            f"a file can name only fastnn's optimizers ({', '.join(sorted(OPTIMIZERS))}), not {path!r:.80}: "
+            "give the import path of your own class on the command line, fastnn train DATASET --optimizer"
+        )
+    return optimizer_of(name.lower())
 
 
 def describe(optimizer: Optimizer) -> dict[str, Any]:

@@ -13,21 +13,24 @@ and model. The config.json of a run is such a file, too.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
+import reprlib
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from fastnn._validation import choose
-from fastnn.cli.settings import PRESETS, Settings, describe, optimizer_class, optimizer_from
-from fastnn.optim.optimizers import Optimizer, optimizer_of
+from fastnn.cli.settings import PRESETS, Settings, describe, optimizer_named
+from fastnn.optim.optimizers import Optimizer
 
 Values = Mapping[str, Any]
 
+MAX_BYTES, MAX_DEPTH = 100_000, 10
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -42,20 +45,50 @@ def read(path: Path) -> Settings:
     Raises ValueError, with the name of the file, if the file is not YAML or a setting is invalid, and OSError
     if the file cannot be read.
     """
-    import yaml
-
+    with open(path, "rb") as file:
+        content = file.read(MAX_BYTES + 1)  # no more, because the file may be /dev/zero
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"{path} has more than {MAX_BYTES:,} bytes: it is not a settings file")
     try:
-        values = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = parse(content.decode())
+    except ValueError as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from None
     if isinstance(values, dict) and isinstance(values.get("settings"), dict):  # the config.json of a run
         values = values["settings"]
     if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
-        raise ValueError(f"{path} must map names to settings, such as `dataset: mnist`, not {values!r:.60}")
+        raise ValueError(
+            f"{path} must map names to settings, such as `dataset: mnist`, not {reprlib.repr(values)}"
+        )
     try:
         return settings_from(values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def parse(text: str) -> Any:
+    """Parse YAML, of which only plain values, lists and mappings are accepted.
+
+    Aliases, which can stand for gigabytes, tags and deep nesting are refused before any value is built.
+    Raises ValueError.
+    """
+    import yaml
+
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "tag", None) is not None:
+                raise ValueError("aliases (*name) and tags (!name) are not accepted: write the value itself")
+            depth += isinstance(event, yaml.CollectionStartEvent)
+            depth -= isinstance(event, yaml.CollectionEndEvent)
+            if depth > MAX_DEPTH:
+                raise ValueError(f"lists and mappings are nested more than {MAX_DEPTH} deep")
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ValueError(f"{place}{error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:  # also a date such as 2020-13-45
+        raise ValueError(" ".join(str(error).split())) from None
 
 
 def settings_from(values: Values) -> Settings:
@@ -87,7 +120,7 @@ def changed(settings: Settings, values: Values) -> Settings:
         else:
             close = difflib.get_close_matches(name, kinds)
             hint = f"did you mean {close[0]!r}?" if close else f"choose one of {', '.join(kinds)}"
-            raise ValueError(f"unknown setting {name!r}: {hint}")
+            raise ValueError(f"unknown setting {name!r:.60}: {hint}")
     if arguments:
         changes["optimizer"] = _optimizer(arguments, changes.get("optimizer", settings.optimizer))
     return dataclasses.replace(settings, **changes)
@@ -98,14 +131,12 @@ def grid(words: Iterable[str]) -> dict[str, list[Any]]:
 
     Raises ValueError for a word of another form, and for a setting that occurs twice.
     """
-    import yaml
-
     found: dict[str, list[Any]] = {}
     for word in words:
         name, equals, text = word.partition("=")
         try:
-            values = yaml.safe_load(f"[{text}]")
-        except yaml.YAMLError:
+            values = parse(f"[{text}]")
+        except ValueError:
             values = []
         if not (name and equals and values) or None in values:
             raise ValueError(
@@ -140,26 +171,25 @@ def _optimizer(value: Any, before: Optimizer) -> Optimizer:
         value = {"name": value}
     if not isinstance(value, Mapping):
         raise ValueError(
-            f"optimizer must be a name or a mapping such as {{name: sgd, lr: 0.1}}, not {value!r}"
+            f"optimizer must be a name or a mapping such as {{name: sgd, lr: 0.1}}, not {value!r:.60}"
         )
     if "class_path" in value:
-        value = {"name": value["class_path"], **(value.get("init_args") or {})}
+        given = value.get("init_args") or {}
+        if not isinstance(given, Mapping):
+            raise ValueError(f"init_args must be a mapping such as {{lr: 0.1}}, not {given!r:.60}")
+        value = {"name": value["class_path"], **given}
     arguments = {name: _number(each) for name, each in value.items() if name != "name"}
-    if "name" not in value:  # the same optimizer with other arguments
-        described = describe(before)
-    elif "." in str(value["name"]):
-        described = {"class_path": value["name"], "init_args": {}}
-    else:
-        described = describe(optimizer_of(str(value["name"]).lower()))
-    kind = optimizer_class(described["class_path"])
+    start = optimizer_named(str(value["name"])) if "name" in value else before
+    kind: Callable[..., Optimizer] = type(start)
     known = inspect.signature(kind).parameters
     for argument in arguments:
         if argument not in known:
             raise ValueError(
-                f"{kind.__name__} has no argument {argument!r}: choose one of {', '.join(known)}"
+                f"{type(start).__name__} has no argument {argument!r:.60}: choose one of {', '.join(known)}"
             )
+    arguments = {**describe(start)["init_args"], **arguments}
     try:
-        return optimizer_from({**described, "init_args": {**described["init_args"], **arguments}})
+        return kind(**{name: tuple(v) if isinstance(v, list) else v for name, v in arguments.items()})
     except TypeError as error:
         raise ValueError(f"optimizer: {error}") from None
 
@@ -183,13 +213,14 @@ def _converted(name: str, value: Any, kind: Any) -> Any:
     if typing.get_origin(kind) is tuple:  # layers
         numbers = value.split(",") if isinstance(value, str) else value
         if not isinstance(numbers, (list, tuple)):
-            raise ValueError(f"{name} must be a list such as [784, 128, 10], not {value!r}")
+            raise ValueError(f"{name} must be a list such as [784, 128, 10], not {value!r:.60}")
         return tuple(_converted(f"each of {name}", each, int) for each in numbers)
     if kind is str and isinstance(value, str):
         return value
     number = _number(value)
     fits = isinstance(number, (int, float)) and not isinstance(number, bool)
     if fits and (kind is float or (kind is int and number % 1 == 0)):
-        return kind(number)
+        with contextlib.suppress(OverflowError):  # an integer of 400 digits is no float
+            return kind(number)
     words = {int: "an integer", float: "a number", str: "a name"}
-    raise ValueError(f"{name} must be {words[kind]}, not {value!r}")
+    raise ValueError(f"{name} must be {words[kind]}, not {value!r:.60}")

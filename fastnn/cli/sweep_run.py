@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.settings import DATASETS, Settings
 from fastnn.cli.settings_file import changed
 from fastnn.cli.train_run import (
@@ -27,6 +28,7 @@ from fastnn.cli.train_run import (
     write_json,
 )
 from fastnn.config import environment
+from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
 from fastnn.studies.study import Member, Study
@@ -95,27 +97,36 @@ def run(
             check_layers(changed_settings.layers, dataset)
     part, _ = dataset.load(download)
     config = {"settings": plain(settings), "grid": grid, "seeds": list(seeds)}
-    folder, study = _folder_and_study(config, out, resume)
-    write_json(folder / CONFIG, {**config, "environment": environment()}, indent=2)
+    folder = _folder(config, out, resume)  # fails before anything is made
 
     def build(seed: int, **point: Any) -> dict[str, Any]:
         return fit_arguments(dataclasses.replace(changed(settings, point), seed=seed), part)
 
-    validation = f"{settings.validation:.0%} of the training images for validation"
-    print(f"{settings.dataset}: {len(points)} points x {len(seeds)} seeds, {validation}", flush=True)
-    try:
-        with backend(settings.backend or active_backend()):
-            sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
-    finally:
-        _write_results(folder, study)
+    with locked(folder):
+        study = _study(config, folder, resume)
+        write_json(folder / CONFIG, {**config, "environment": environment()}, indent=2)
+        validation = f"{settings.validation:.0%} of the training images for validation"
+        print(f"{settings.dataset}: {len(points)} points x {len(seeds)} seeds, {validation}", flush=True)
+        try:
+            with backend(settings.backend or active_backend()):
+                sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
+        finally:
+            _write_results(folder, study)
     return folder
 
 
-def _folder_and_study(config: dict[str, Any], out: Path | None, resume: bool) -> tuple[Path, SavedStudy]:
-    """Make the folder of the sweep; return it with its study, which is empty or the one to continue."""
-    if out is None and resume:
-        raise ValueError("--resume needs --out, the folder of the sweep")
-    folder = new_folder(f"sweep-{config['settings']['dataset']}") if out is None else out
+def _folder(config: dict[str, Any], out: Path | None, resume: bool) -> Path:
+    """Return the folder of the sweep, a new one without `out`."""
+    if out is None:
+        if resume:
+            raise ValueError("--resume needs --out, the folder of the sweep")
+        return new_folder(f"sweep-{config['settings']['dataset']}")
+    _study(config, out, resume)
+    return out
+
+
+def _study(config: dict[str, Any], folder: Path, resume: bool) -> SavedStudy:
+    """Return the study of the sweep, which is empty or the one to continue."""
     study = SavedStudy()
     if (folder / CONFIG).exists():
         if not resume:
@@ -123,27 +134,24 @@ def _folder_and_study(config: dict[str, Any], out: Path | None, resume: bool) ->
                 f"{folder} already has a sweep or a run: choose another --out, or continue the sweep with "
                 "--resume"
             )
-        written = json.loads((folder / CONFIG).read_text())
+        written = read_json(folder / CONFIG)
         if any(written.get(name) != json.loads(json.dumps(value)) for name, value in config.items()):
             raise ValueError(f"{folder} has a different sweep, or a single run: see its {CONFIG}")
         if (folder / STUDY).exists():
             study = SavedStudy.load(folder / STUDY)
-    folder.mkdir(parents=True, exist_ok=True)
     study.path = folder / STUDY
-    return folder, study
+    return study
 
 
 def _write_results(folder: Path, study: Study) -> None:
-    """Print and write the table, draw the picture, and print which files were written."""
-    study.save(folder / STUDY)  # once more: `sweep` has sorted the runs into the order of the grid
+    """Write and print the table, draw the picture, and print which files were written."""
+    results = Results(folder)
+    results.write(CONFIG, lambda path: None)  # written before the training
+    results.write(STUDY, study.save)  # once more: `sweep` has sorted the runs into the order of the grid
+    results.write(TABLE, lambda path: write_atomic(path, f"{study}\n".encode()))
     print(study)
-    write_atomic(folder / TABLE, f"{study}\n".encode())
-    try:
-        if study.points():
-            study.plot(folder / BANDS)
-            best = ", ".join(f"{name} {value}" for name, value in study.best().items())
-            print(f"best validation accuracy: {best or 'the only point'}")
-    except ImportError as error:
-        print(f"no picture: {error}")
-    written = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
-    print(f"written to {folder}: {', '.join(written)}", flush=True)
+    if study.points():
+        results.decorate(BANDS, study.plot)
+        best = ", ".join(f"{name} {value}" for name, value in study.best().items())
+        print(f"best validation accuracy: {best or 'the only point'}")
+    results.finish()

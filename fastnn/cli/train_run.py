@@ -16,14 +16,12 @@ From Python: `train_run.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import itertools
 import json
 import math
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,8 +30,10 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._validation import Array
+from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
 from fastnn.config import environment, set_num_threads
+from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
@@ -122,10 +122,7 @@ def train(
         DatasetNotFoundError: If the data set is missing.
         ValueError: If the settings do not fit the data set or the run to resume.
     """
-    resumes = resume and _is_resumable(settings, out)
-    if out is not None and (out / CONFIG).exists() and not overwrite and not resumes:
-        hint = "choose another --out, replace the run with --overwrite, or continue it with --resume"
-        raise FileExistsError(f"{out} already has a run: {hint}")
+    _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":
@@ -136,50 +133,56 @@ def train(
     with backend(settings.backend or active_backend()):
         arguments = fit_arguments(settings, (x, y))
         model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
-        if out is None:
-            folder = new_folder(settings.dataset)
-        elif resumes:
-            folder = out
-        else:
-            folder = _emptied(out)
-        write_json(folder / CONFIG, {"settings": plain(settings), "environment": environment()}, indent=2)
-        _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
-
-        history, ema = PrintedHistory(settings.epochs), arguments["ema"]
-        stopwatch = Stopwatch()
-        try:
-            fit(
-                **arguments,
-                history=history,
-                callbacks=[stopwatch],
-                progress="bar",  # `PrintedHistory` prints the lines
-                checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
-            )
-            seconds = stopwatch.seconds
-            if ema is not None:
-                ema.copy_to(model)
-            test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
-            history.record({f"test_{name}": value for name, value in test.items()})
-        except (KeyboardInterrupt, NonFiniteError) as reason:
-            history.stopped = str(reason) or "interrupted"
-            print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-            _write_results(folder, model, dataset.image, history, stopwatch.seconds, None)
-            raise
-        print(
-            f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)"
-        )
-        outputs = model.predict(x_test)
-        with contextlib.suppress(ImportError):  # _write_results reports that matplotlib is missing
-            _draw(
-                folder / CONFUSION,
-                lambda path: viz.save_confusion(
-                    y_test, outputs.argmax(axis=1), path, classes=dataset.classes
-                ),
-            )
-            _draw(folder / MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
-        _write_results(folder, model, dataset.image, history, seconds, test)
-        (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
+        folder = new_folder(settings.dataset) if out is None else out
+        with locked(folder):
+            resumes = out is not None and _resumes(settings, out, overwrite, resume)
+            if not resumes:
+                _empty(folder)
+            config = {"settings": plain(settings), "environment": environment()}
+            write_json(folder / CONFIG, config, indent=2)
+            _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
+            _train_and_write(folder, settings, arguments, (x_test, y_test))
     return folder
+
+
+def _train_and_write(folder: Path, settings: Settings, arguments: dict[str, Any], part: Part) -> None:
+    """Train, test on `part`, and write the results: weights and history first, pictures last."""
+    model, ema, dataset = arguments["model"], arguments["ema"], DATASETS[settings.dataset]
+    x_test, y_test = part
+    history, stopwatch, results = PrintedHistory(settings.epochs), Stopwatch(), Results(folder)
+    try:
+        fit(
+            **arguments,
+            history=history,
+            callbacks=[stopwatch],
+            progress="bar",  # `PrintedHistory` prints the lines
+            checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
+        )
+        seconds = stopwatch.seconds
+        if ema is not None:
+            ema.copy_to(model)
+        test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
+        history.record({f"test_{name}": value for name, value in test.items()})
+    except (KeyboardInterrupt, NonFiniteError) as reason:
+        history.stopped = str(reason) or "interrupted"
+        print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
+        _write_results(results, model, history, stopwatch.seconds, None)
+        _draw_training(results, model, dataset.image, history)
+        if (folder / CHECKPOINT).exists():
+            results.write(CHECKPOINT, lambda path: None)
+        results.finish()
+        raise
+    print(f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)")
+    _write_results(results, model, history, seconds, test)
+    outputs, classes = model.predict(x_test), dataset.classes
+    results.decorate(
+        CONFUSION,
+        lambda path: viz.save_confusion(y_test, outputs.argmax(axis=1), path, classes=classes),
+    )
+    results.decorate(MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
+    _draw_training(results, model, dataset.image, history)
+    results.finish()
+    (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
 
 
 def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
@@ -217,6 +220,15 @@ def build(settings: Settings) -> Sequential:
     )
 
 
+def _resumes(settings: Settings, out: Path | None, overwrite: bool, resume: bool) -> bool:
+    """Whether to continue the run in `out`. Raises FileExistsError if it has a run that must be kept."""
+    resumes = resume and _is_resumable(settings, out)
+    if out is not None and (out / CONFIG).exists() and not overwrite and not resumes:
+        hint = "choose another --out, replace the run with --overwrite, or continue it with --resume"
+        raise FileExistsError(f"{out} already has a run: {hint}")
+    return resumes
+
+
 def _is_resumable(settings: Settings, out: Path | None) -> bool:
     """Whether the folder `out` has an interrupted run with these settings; False if it has no run.
 
@@ -227,7 +239,9 @@ def _is_resumable(settings: Settings, out: Path | None) -> bool:
         raise ValueError("--resume needs --out, the folder of the run")
     if not (out / CONFIG).exists():
         return False
-    theirs = json.loads((out / CONFIG).read_text())["settings"]
+    theirs = read_json(out / CONFIG).get("settings")
+    if not isinstance(theirs, dict):
+        raise ValueError(f"{out / CONFIG} has no settings: the folder is no run of fastnn train")
     ours = json.loads(json.dumps(plain(settings)))
     names = sorted((theirs.keys() | ours.keys()) - {"threads"})
     different = [name for name in names if theirs.get(name) != ours.get(name)]
@@ -242,7 +256,7 @@ def _is_resumable(settings: Settings, out: Path | None) -> bool:
 def _has_finished(out: Path) -> bool:
     """Whether the folder has results on the test set, which an interrupted run does not write."""
     results = out / HISTORY
-    return results.exists() and json.loads(results.read_text())["test"] is not None
+    return results.exists() and read_json(results).get("test") is not None
 
 
 def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
@@ -285,12 +299,10 @@ def new_folder(name: str) -> Path:
     raise AssertionError("unreachable: count() does not end")
 
 
-def _emptied(folder: Path) -> Path:
-    """Make the folder and remove the files of an earlier run, lest they pass for results of the new run."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _empty(folder: Path) -> None:
+    """Remove the files of an earlier run, lest they pass for results of the new run."""
     for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CONFUSION, MISTAKES, CHECKPOINT):
         (folder / name).unlink(missing_ok=True)
-    return folder
 
 
 def _announce(settings: Settings, model: Layer, training: int, validation: int) -> None:
@@ -306,35 +318,24 @@ def _announce(settings: Settings, model: Layer, training: int, validation: int) 
 
 
 def _write_results(
-    folder: Path,
-    model: Sequential,
-    image: tuple[int, int],
-    history: History,
-    seconds: float,
-    test: dict[str, float] | None,
+    results: Results, model: Sequential, history: History, seconds: float, test: dict[str, float] | None
 ) -> None:
-    """Write all files except config.json, and print their names. `image` is (height, width) of a sample."""
-    write_json(folder / HISTORY, {"test": test, "seconds": seconds, **history.as_dict()}, indent=None)
-    save(model, folder / WEIGHTS)
+    """Write the history and the weights; config.json was written before the training."""
+    content = {"test": test, "seconds": seconds, **history.as_dict()}
+    results.write(CONFIG, lambda path: None)
+    results.write(HISTORY, lambda path: write_json(path, content, indent=None))
+    results.write(WEIGHTS, lambda path: save(model, path))
+
+
+def _draw_training(results: Results, model: Sequential, image: tuple[int, int], history: History) -> None:
+    """Draw the curves and the weights of the first layer. `image` is (height, width) of a sample."""
     first = next(iter(model.parameters())).value
     if first.ndim == 4:  # filters (R, S, 1, O)
         image, first = first.shape[:2], first.reshape(-1, first.shape[3])
-    try:
-        if history.updates["loss"]:
-            _draw(folder / CURVES, lambda path: viz.save_curves(history, path))
-        if np.isfinite(first).all():  # weights of a diverged run may have no colour
-            _draw(folder / IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
-    except ImportError as error:
-        print(f"no pictures: {error}")
-    # The checkpoint is a result only where training was interrupted: `train` removes it otherwise.
-    written = sorted(path.name for path in folder.iterdir() if path.name != CHECKPOINT or test is None)
-    print(f"written to {folder}: {', '.join(written)}", flush=True)
-
-
-def _draw(path: Path, draw: Callable[[Path], Path]) -> None:
-    """Draw into a temporary file and rename it to `path`, so that no incomplete picture is left."""
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".drawing-") as folder:
-        draw(Path(folder, path.name)).replace(path)
+    if history.updates["loss"]:
+        results.decorate(CURVES, lambda path: viz.save_curves(history, path))
+    if np.isfinite(first).all():  # weights of a diverged run may have no colour
+        results.decorate(IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
 
 
 def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:

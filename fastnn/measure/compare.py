@@ -64,7 +64,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     """
     try:
         report = json.loads(user_path(path).read_bytes())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # RecursionError: 100,000 opening brackets
         raise ValueError(f"{path} is not JSON: {error}") from error
     entries = report.get("benchmarks") if isinstance(report, dict) else None
     if not isinstance(entries, list):
@@ -84,7 +84,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
             number(preemptions, "preemptions_per_second")
             if preemptions > PREEMPTIONS_PER_SECOND:
                 race.disturbed.add(contestant)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             test = entry.get("name", "?") if isinstance(entry, dict) else "?"
             raise ValueError(f"{path}, benchmark {test}: {error}") from error
     return list(races.values())

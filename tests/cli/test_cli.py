@@ -184,7 +184,7 @@ def test_training_without_matplotlib_reports_that_it_is_missing(command, tmp_pat
     (tmp_path / "matplotlib" / "__init__.py").write_text("raise ImportError")
     process = command("train", "digits", "--epochs=1", "--out=run", folder=tmp_path, path=str(tmp_path))
     assert process.returncode == 0, process.stderr
-    assert "no pictures: pictures need matplotlib: pip install 'fastnn-kernels[demo]'\n" in process.stdout
+    assert "curves.png: pictures need matplotlib: pip install 'fastnn-kernels[demo]'\n" in process.stderr
     assert {path.name for path in (tmp_path / "run").iterdir()} == {
         name for name in FILES if not name.endswith(".png")
     }

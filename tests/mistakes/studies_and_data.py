@@ -8,6 +8,7 @@ SWEEP, WATCH, ORDERS = (
     "tests/training/test_orders.py",
 )
 CSV, FORMATS = "tests/data/test_csv.py", "tests/data/test_mnist_formats.py"
+UNTRUSTED = "tests/cli/test_untrusted_files.py"
 CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity/test_complexity.py"
 
 MISTAKES = (
@@ -90,11 +91,18 @@ MISTAKES = (
         (SWEEP,),
     ),
     Mistake(
-        "files of settings call whatever they name",
+        "a settings file imports the module that it names",
         "fastnn/cli/settings.py",
-        "if not (inspect.isclass(kind) and issubclass(kind, Optimizer)):",
+        '    if "." in name:\n',
+        '    if "." in name:\n        __import__(name.rpartition(".")[0])\n',
+        (UNTRUSTED,),
+    ),
+    Mistake(
+        "the nesting of a settings file has no limit",
+        "fastnn/cli/settings_file.py",
+        "if depth > MAX_DEPTH:",
         "if False:",
-        (CONFIGURATION,),
+        (CONFIGURATION, UNTRUSTED),
     ),
     # --- warnings ---
     Mistake(

@@ -1,0 +1,128 @@
+"""Lock the folder of a run, write its results in the order of their worth, and print without failing."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Make the folder and hold its lock, so that no other run writes into it.
+
+    The operating system releases the lock when the process ends, however it ends. Where folders cannot be
+    locked (Windows, some network file systems), nothing is locked.
+
+    Raises FileExistsError if another run holds the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileExistsError(
+                f"another run is writing to {folder}: wait for its end, or choose another --out"
+            ) from None
+        except OSError:  # the file system has no locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class Results:
+    """The files that a run writes: one that cannot be written does not stop the others."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._written: list[str] = []
+        self._failed: list[str] = []
+
+    def write(self, name: str, writer: Callable[[Path], object]) -> None:
+        """Call `writer` with the path of a result; `finish` raises its OSError."""
+        path = self._folder / name
+        try:
+            writer(path)
+            self._written.append(name)
+        except OSError as error:
+            self._failed.append(f"cannot write {path}: {error.strerror or error}")
+
+    def decorate(self, name: str, writer: Callable[[Path], object]) -> None:
+        """Call `writer` with the path of a picture. Whatever it raises is a warning on stderr."""
+        path = self._folder / name
+        try:
+            writer(path)
+            self._written.append(name)
+        except Exception as error:  # no matplotlib, an unknown MPLBACKEND, a full disk, ...
+            first = (str(error).splitlines() or [""])[0]
+            print(f"fastnn: warning: no {path}: {first or type(error).__name__}", file=sys.stderr)
+
+    def finish(self) -> None:
+        """Print what was written. Raises OSError, with the names, if a result could not be written."""
+        print(f"written to {self._folder}: {', '.join(sorted(self._written))}", flush=True)
+        if self._failed:
+            raise OSError("; ".join(self._failed))
+
+
+class Output:
+    """A stream that never raises: what cannot be written is lost.
+
+    Characters outside its encoding are escaped. `error` is the first OSError, except that of a reader who
+    has gone away (`| head -1`), which is no error.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self._stream.encoding
+            return self.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except OSError as error:
+            return self._lost(error, len(text))
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lost(error, 0)
+
+    def _lost(self, error: OSError, count: int) -> int:
+        if not isinstance(error, BrokenPipeError) and self.error is None:
+            self.error = error
+        with contextlib.suppress(OSError, ValueError):  # else Python reports what is left in the buffer
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, self._stream.fileno())
+            os.close(null)
+        return count
+
+
+@contextlib.contextmanager
+def lenient_output() -> Iterator[list[Output]]:
+    """Let printing never raise, and yield the streams (stdout and stderr, those that are open)."""
+    before = sys.stdout, sys.stderr
+    outputs = [Output(stream) for stream in before if stream is not None]
+    if len(outputs) == 2:
+        sys.stdout, sys.stderr = outputs
+    try:
+        yield outputs
+    finally:
+        for output in outputs:
+            output.flush()
+        sys.stdout, sys.stderr = before

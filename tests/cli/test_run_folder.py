@@ -1,0 +1,90 @@
+"""What surrounds a run cannot spoil it: pictures, printing, a full disk, another run in its folder."""
+
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fastnn.cli import train_run
+from fastnn.cli.main import main
+from fastnn.cli.run_folder import locked
+
+SHORT = ["train", "digits", "--epochs", "2", "--out"]
+RESULTS = {"config.json", "history.json", "weights.safetensors"}
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def run(folder, words, *, shell="", **variables):
+    command = f"{sys.executable} -m fastnn {words} {shell}"
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=folder,
+        env={**os.environ, **variables},
+        capture_output=True,
+        timeout=60,
+    )
+
+
+def test_an_unknown_backend_of_matplotlib_costs_only_the_pictures(tmp_path):
+    process = run(tmp_path, "train digits --epochs 1 --out r", MPLBACKEND="no_such_backend")
+    assert process.returncode == 0, process.stderr
+    assert names(tmp_path / "r") >= RESULTS
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_output_in_another_encoding_fails_no_run(tmp_path, encoding):
+    process = run(tmp_path, "train digits --epochs 1 --out żółw", PYTHONIOENCODING=encoding, PYTHONUTF8="1")
+    assert process.returncode == 0, process.stderr
+    assert b"written to \\u017c" in process.stdout
+    assert names(tmp_path / "żółw") >= RESULTS
+
+
+def test_a_reader_that_goes_away_ends_no_training(tmp_path):
+    process = run(tmp_path, "train digits --epochs 3 --out r", shell="| head -1")
+    assert (process.returncode, process.stderr) == (0, b"")
+    assert names(tmp_path / "r") > RESULTS
+    assert run(tmp_path, "config", shell="| true").returncode == 0
+
+
+def test_a_full_disk_costs_one_file_and_is_reported(tmp_path, monkeypatch, capsys):
+    def full(model, path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(train_run, "save", full)
+    assert main([*SHORT, "r"]) == 1
+    assert "cannot write r/weights.safetensors: No space left on device" in capsys.readouterr().err
+    assert names(tmp_path / "r") >= {"history.json", "curves.png", "confusion.png", "checkpoint"}
+
+
+def test_a_second_run_in_the_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "r"]) == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "r").iterdir()}
+    with locked(tmp_path / "r"):
+        assert main([*SHORT, "r", "--overwrite"]) == 1
+        assert (
+            "another run is writing to r: wait for its end, or choose another --out"
+            in capsys.readouterr().err
+        )
+        (tmp_path / "x.yaml").write_text("dataset: digits")
+    assert {path: path.read_bytes() for path in (tmp_path / "r").iterdir()} == before
+    with locked(tmp_path / "s"):
+        assert main(["sweep", "x.yaml", "--grid", "epochs=1", "--out", "s"]) == 1
+        assert "another run is writing to s" in capsys.readouterr().err
+    assert main([*SHORT, "r", "--overwrite"]) == 0
+
+
+def test_written_lists_only_what_this_run_wrote(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "notes.txt").touch()
+    assert main([*SHORT, "r"]) == 0
+    written = capsys.readouterr().out.splitlines()[-1]
+    assert "weights.safetensors" in written
+    assert "notes" not in written
