@@ -102,7 +102,7 @@ def save_bands(
         name: Curve to draw: a quantity per epoch such as "val_accuracy", or one per update such as
             "updates.loss".
         log: Use a logarithmic y axis.
-        note: A remark to print below the legend.
+        note: A remark to print above the legend.
 
     Returns:
         The path of the picture. The standard deviation is that of the sample (divided by runs - 1). A band
