@@ -96,10 +96,16 @@ def test_validation_that_starts_later_is_drawn_at_its_epochs(draw):
 
 def test_curves_show_the_test_result_and_metrics(draw):
     found = history(3)
-    found.record({"val_f1": 0.75})
+    found.record({"val_f1": 0.75, f"val_{LONG}": 0.5})
     found.record({"test_loss": 0.25, "test_accuracy": 0.875})
     figure = draw(viz.save_curves, found)
-    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "loss", "accuracy", "f1"]
+    assert [axes.get_ylabel() for axes in figure.axes] == [
+        "loss",
+        "loss",
+        "accuracy",
+        "f1",
+        "a name of …, number ",
+    ]
     (point,) = [line for line in figure.axes[2].lines if line.get_label().startswith("test")]
     assert point.get_label() == "test 0.875"
     assert (list(point.get_xdata()), list(point.get_ydata())) == ([3], [0.875])
