@@ -147,7 +147,8 @@ class History(dict[str, list[float]]):
         Writes the image file `path` (.png, .svg, .pdf) and returns its path. Without a path, returns the
         matplotlib figure, which a notebook shows. Needs matplotlib (the extra `demo`).
         """
-        from fastnn.viz import draw_curves, finish
+        from fastnn.viz._drawing import finish
+        from fastnn.viz.curves import draw_curves
 
         return finish(draw_curves(self), path)
 

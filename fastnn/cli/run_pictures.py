@@ -26,6 +26,7 @@ from fastnn.weights import load
 Part = tuple[Array, Array]
 
 IGNORED = ("seed", "threads")  # runs that differ only in these settings form one line
+MOST_CHARACTERS = 60  # of the label of a line
 
 
 def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = False) -> Path:
@@ -79,7 +80,12 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
 
 
 def _distinguishing(groups: Sequence[dict[str, Any]], differing: Sequence[str]) -> list[str]:
-    """Choose few settings that tell the groups apart: labels with all of them would fill the picture."""
+    """Choose the settings for the labels: all that differ if the labels stay short, or else few.
+
+    The few tell the groups apart; labels with all of them would fill the picture.
+    """
+    if max(len(_label(settings, differing)) for settings in groups) <= MOST_CHARACTERS:
+        return list(differing)
     chosen: list[str] = []
 
     def labels(names: Sequence[str]) -> int:

@@ -7,12 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fastnn.complexity.measure import Curve, Sweep
+import numpy as np
+
+from fastnn.complexity.measure import Sweep
 from fastnn.files import user_path
-from fastnn.viz._drawing import new_figure, write_picture
+from fastnn.viz._drawing import Array, new_figure, write_picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
+
+Xy = tuple[float, float]
 
 
 class Theme(NamedTuple):
@@ -90,7 +95,13 @@ def save(by_width: Sweep, by_depth: Sweep, path: str | os.PathLike[str], *, them
         left.set_title(
             "one gradient of one sample, in pure Python unless noted", color=colours.ink, loc="left"
         )
-        _compare(left, by_width, colours)
+        # The texts beside the curves need the final places of the axes.
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+        taken = {left: _pixels_of_curves(left), right: _pixels_of_curves(right)}
+        for axes, sweep in ((left, by_width), (right, by_depth)):
+            _name_ends(axes, sweep, colours, taken[axes])
+        _compare(left, by_width, colours, taken[left])
         target = user_path(path)
         write_picture(figure, target, dpi=150, facecolor=colours.page, metadata=_undated(target))
     return target
@@ -127,8 +138,8 @@ def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
         )
     largest = max(max(curve.sizes(sweep.grows)) for curve in drawn)
     smallest = min(min(curve.sizes(sweep.grows)) for curve in drawn)
-    # Leave room for the labels on the right.
-    axes.set_xlim(smallest * 0.85, smallest * (largest / smallest) ** 1.5)
+    # Leave room for the labels on the right, also where all networks have the same size.
+    axes.set_xlim(smallest * 0.85, largest * max(largest / smallest, 2) ** 0.65)
     sizes = sorted({size for curve in drawn for size in curve.sizes(sweep.grows)})
     axes.xaxis.set_major_locator(FixedLocator(_ticks(sizes)))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -141,7 +152,6 @@ def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
     axes.xaxis.label.set_color(theme.ink)
     axes.yaxis.label.set_color(theme.ink)
     axes.spines[:].set_visible(False)
-    _name_ends(axes, drawn, sweep.grows, theme)
 
 
 def _ticks(sizes: Sequence[int]) -> list[int]:
@@ -156,36 +166,79 @@ def _power_of_ten(seconds: float) -> str:
     return next((name for size, name in units.items() if abs(seconds / size - 1) < 1e-6), f"{seconds:.0f} s")
 
 
-def _name_ends(axes: Axes, curves: Sequence[Curve], grows: str, theme: Theme) -> None:
-    """Label each curve at its end; labels that would overlap are moved up.
+# Places of a label relative to the end of its curve, in points, the best first: to the right, to the left,
+# above, below.
+RIGHT = [(8, y) for y in (0, 9, -9, 17, -17, 26, -26, 35, -35)]
+PLACES = [*RIGHT, *((-x, y) for x, y in RIGHT), *((0, y) for y in (16, -16, 28, -28))]
 
-    The label of the curve that ends first is on the left of its end, where the picture is empty.
+
+def _pixels_of_curves(axes: Axes) -> list[Array]:
+    """Return points on the curves, in pixels and close to each other, one array (n, 2) per curve."""
+    curves = []
+    for line in axes.lines:
+        corners = axes.transData.transform(np.column_stack(line.get_data()))
+        steps = np.linspace(0, len(corners) - 1, 40 * len(corners))
+        ends = np.arange(len(corners))
+        curves.append(np.column_stack([np.interp(steps, ends, corners[:, side]) for side in (0, 1)]))
+    return curves
+
+
+def _put(
+    axes: Axes, text: str, places: Sequence[tuple[Xy, Xy]], taken: list[Array], **style: Any
+) -> Annotation:
+    """Write a text at the first place that hides nothing, or else where it hides least.
+
+    `places` are pairs of a point in data coordinates and an offset in points. `taken` has the points (n, 2),
+    in pixels, that must not be hidden; those of the text are added.
     """
-    ends = [(curve.sizes(grows)[-1], curve.points[-1].median, curve.method) for curve in curves]
-    line_factor = 1.75  # ratio of the heights of two lines of text on the logarithmic axis
-    placed: list[tuple[float, float]] = []
-    first = min(x for x, _, _ in ends)
-    for x, y, method in sorted(ends, key=lambda end: end[1]):
-        alone = x == first < max(x for x, _, _ in ends) and [end[0] for end in ends].count(x) == 1
-        label_y = y
-        for other_x, other_y in placed:
-            # A label is about four doublings of the x axis long.
-            if other_x / 20 < x < other_x * 20 and label_y < other_y * line_factor:
-                label_y = other_y * line_factor
-        if not alone:
-            placed.append((x, label_y))
-        axes.annotate(
-            NAMES[method],
-            (x, y),
-            xytext=(x / 1.15 if alone else x * 1.12, label_y),
-            ha="right" if alone else "left",
+    tried = []
+    for point, (right, up) in places:
+        label = axes.annotate(
+            text,
+            point,
+            xytext=(right, up),
+            textcoords="offset points",
+            ha="left" if right > 0 else "right" if right < 0 else "center",
             va="center",
+            **style,
+        )
+        box = label.get_window_extent().padded(2)
+        hidden = sum(
+            np.count_nonzero((points > box.min).all(axis=1) & (points < box.max).all(axis=1))
+            for points in taken
+        )
+        cut = not (axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 and box.y1 <= axes.bbox.y1)
+        tried.append((hidden + 1000 * cut, label))
+        label.remove()
+        if not hidden and not cut:
+            break
+    _, label = min(tried, key=lambda pair: pair[0])
+    axes.add_artist(label)
+    box = label.get_window_extent()
+    inside = np.meshgrid(np.linspace(box.x0, box.x1, 30), np.linspace(box.y0, box.y1, 6))
+    taken.append(np.column_stack([side.ravel() for side in inside]))
+    return label
+
+
+def _name_ends(axes: Axes, sweep: Sweep, theme: Theme, taken: list[Array]) -> None:
+    """Label each curve at its end, where the label hides neither a curve nor another label."""
+    ends = [
+        ((curve.sizes(sweep.grows)[-1], curve.points[-1].median), curve.method)
+        for curve in sweep.curves.values()
+        if curve.points
+    ]
+    for end, method in sorted(ends, key=lambda pair: pair[0][1]):
+        _put(
+            axes,
+            NAMES[method],
+            [(end, place) for place in PLACES],
+            taken,
             color=theme.curves[method],
             fontweight="bold" if method in ("aot", "differences", "paths") else "normal",
         )
 
 
-def _compare(axes: Axes, sweep: Sweep, theme: Theme) -> None:
+def _compare(axes: Axes, sweep: Sweep, theme: Theme, taken: list[Array]) -> None:
     """Draw an arrow between central differences and the compiled kernels, at the largest common size."""
     size = sweep.common()
     if size is None or not {"differences", "aot"} <= sweep.curves.keys():
@@ -195,13 +248,12 @@ def _compare(axes: Axes, sweep: Sweep, theme: Theme) -> None:
     assert fast is not None
     style = {"arrowstyle": "<->", "color": theme.ink, "linewidth": 1.6, "shrinkA": 6, "shrinkB": 6}
     axes.annotate("", (size, fast.median), xytext=(size, slow.median), arrowprops=style)
-    # Near the slow end, where the picture is empty to the right of the arrow.
-    height = slow.median ** (3 / 4) * fast.median ** (1 / 4)
-    axes.text(
-        size * 1.15,
-        height,
+    heights = [fast.median ** (1 - share) * slow.median**share for share in np.linspace(0.85, 0.1, 16)]
+    _put(
+        axes,
         f"{_rounded(slow.median / fast.median)}\ntimes",
-        va="center",
+        [((size, height), (side, 0)) for side in (8, -8) for height in heights],
+        taken,
         color=theme.ink,
         fontsize=15,
         fontweight="bold",

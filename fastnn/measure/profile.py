@@ -103,7 +103,8 @@ class Profile:
         which a notebook shows. Calls below 0.2 % of the step are left out. Raises ImportError if matplotlib
         is missing.
         """
-        from fastnn.viz import draw_bars, finish
+        from fastnn.viz._drawing import finish
+        from fastnn.viz.curves import draw_bars
 
         bars = [(f"{row.kernel} {'x'.join(map(str, row.shape))}", row.seconds * 1e6) for row in self.rows]
         bars.append(("outside kernels", max(self.step_seconds - self.kernel_seconds, 0) * 1e6))

@@ -160,7 +160,8 @@ class Study:
         Writes the image file `path` and returns its path. Without a path, returns the matplotlib figure,
         which a notebook shows. `name`, `log` and the errors are as in `fn.viz.save_bands`.
         """
-        from fastnn.viz import draw_bands, finish
+        from fastnn.viz._drawing import finish
+        from fastnn.viz.curves import draw_bands
 
         groups = {
             label_of(point) or "all": [member.history for member in members if member.history is not None]

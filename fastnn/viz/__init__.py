@@ -1,11 +1,11 @@
 """Draw learning curves, weights, filters, feature maps, samples and misclassified images.
 
-Each function writes a picture (.png, .svg, .pdf) and returns its path. The functions need matplotlib (the
-extra `demo`) and import it when they are called; without it they raise ImportError, which says what to
-install. Imports nothing else of fastnn.
+Each `save_` function writes a picture (.png, .svg, .pdf) and returns its path; each `draw_` function returns
+the matplotlib figure, which a notebook shows. The functions need matplotlib (the extra `demo`) and import it
+when they are called; without it they raise ImportError, which says what to install. Imports nothing else of
+fastnn.
 """
 
-from fastnn.viz._drawing import finish
 from fastnn.viz.confusion import save_confusion
 from fastnn.viz.curves import draw_bands, draw_bars, draw_curves, save_bands, save_bars, save_curves
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
@@ -15,7 +15,6 @@ __all__ = [
     "draw_bands",
     "draw_bars",
     "draw_curves",
-    "finish",
     "save_augmented",
     "save_bands",
     "save_bars",

@@ -102,7 +102,7 @@ def save_bands(
         name: Curve to draw: a quantity per epoch such as "val_accuracy", or one per update such as
             "updates.loss".
         log: Use a logarithmic y axis.
-        note: A remark to print below the legend.
+        note: A remark to print above the legend.
 
     Returns:
         The path of the picture. The standard deviation is that of the sample (divided by runs - 1). A band
@@ -294,7 +294,7 @@ def _draw_epochs(axes: Axes, history: Curves, name: str) -> None:
             marker = "D" if single else "." if len(values) <= MOST_MARKERS else ""
             axes.plot(history.epochs_of(key), values, marker=marker, color=colour, label=labels[-1])
     words = name.replace("_", " ")
-    axes.set_ylabel(words, parse_math=False)
+    axes.set_ylabel(shortened(words, 20), parse_math=False)
     whole_numbers(axes, max(history.epochs, 1))
     axes.grid(alpha=0.3)
     heading(axes, shortened(words.capitalize(), 16), labels)

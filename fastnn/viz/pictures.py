@@ -41,7 +41,7 @@ def save_classes(
     images, labels = _images(x), np.asarray(y)
     classes = np.unique(labels)
     rows = [images[labels == label][:count] for label in classes]
-    titles = [shortened(_name(label, names), 24) for label in classes]
+    titles = [shortened(_name(label, names), 20) for label in classes]
     shown = max(map(len, rows), default=0)
     images_of_each = "The first image" if shown == 1 else f"The first {shown} images"
     return _rows(rows, titles, path, title=f"{images_of_each} of each class")
@@ -108,7 +108,7 @@ def save_mistakes(
     wrong = np.flatnonzero(predicted != labels)
     worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:most]
     pairs = [
-        tuple(shortened(_name(label, names), 16) for label in (labels[index], predicted[index]))
+        tuple(shortened(_name(label, names), 13) for label in (labels[index], predicted[index]))
         for index in worst
     ]
     # Long names do not fit beside each other above an image of 1.15 inches.
@@ -141,9 +141,9 @@ def _rows(
     # More than 20 rows are put side by side, because a picture 80 inches high can hardly be looked at.
     blocks = math.ceil(len(rows) / MOST_ROWS)
     down, across = math.ceil(len(rows) / blocks), max(map(len, rows))
-    beside = max(0.3, 0.09 * max(map(len, titles or [""])))  # room for the titles of the rows, in inches
+    beside = max(0.3, 0.11 * max(map(len, titles or [""])))  # room for the titles of the rows, in inches
     cell = min(0.8, 24 / (blocks * across))
-    width = max(blocks * (cell * across + beside), 3)
+    width = max(blocks * (cell * across + beside), 3.5)
     figure = new_figure(width, cell * down + 0.7)
     figure.suptitle(wrapped(title, width, 10), fontsize=10, parse_math=False)
     panels = figure.subfigures(1, blocks, squeeze=False)[0]

@@ -211,7 +211,7 @@ def save_maps(
         axes.set_axis_off()
     for row, (name, values) in zip(grid, layers.items(), strict=True):
         row[0].imshow(shown, cmap="gray_r")
-        row[0].set_title(shortened(name, 15), fontsize=8, loc="left", parse_math=False)
+        row[0].set_title(shortened(name, max(int(15 * cell), 4)), fontsize=8, loc="left", parse_math=False)
         # One colour of 0 for all layers: after a ReLU, the blue half of the scale is not used.
         finite = values[np.isfinite(values)]
         bound = float(np.abs(finite).max(initial=0)) or 1.0

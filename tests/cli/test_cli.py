@@ -71,7 +71,9 @@ def test_training_prints_epochs_result_and_files(digits):
 def test_training_reaches_the_expected_accuracy(digits):
     history = read(digits[1], "history.json")
     assert history["stopped"] is None
-    assert set(history["epochs"]) == {"loss", "accuracy"}
+    assert set(history["epochs"]) == {"loss", "accuracy", "test_loss", "test_accuracy"}
+    assert history["epochs"]["test_accuracy"] == [history["test"]["accuracy"]]  # curves.png shows it
+    assert history["recorded"]["test_accuracy"]["epochs"] == [30]
     assert len(history["epochs"]["loss"]) == 30
     assert len(history["updates"]["loss"]) == 30 * math.ceil(1433 / 32)
     assert history["epochs"]["accuracy"][-1] > 0.98

@@ -44,7 +44,7 @@ def test_confusion_colours_the_fraction_of_mistakes_and_prints_counts(drawn, tmp
     numbers = {text.get_position(): text.get_text() for text in axes.texts}
     assert numbers == {(0, 0): "8", (1, 0): "1", (2, 0): "1", (0, 1): "2", (1, 1): "2", (2, 2): "1"}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["ant", "bee", "cat"]
-    assert axes.get_title() == "11 of 15 correct (73.33%)"
+    assert drawn[0].get_suptitle() == "Confusion matrix: 11 of 15 correct (73.33%)"
 
 
 def test_confusion_of_many_classes_has_no_counts_and_one_class_is_padded(drawn, tmp_path):
@@ -148,7 +148,7 @@ def test_bands_show_mean_and_standard_deviation(drawn, tmp_path):
     expected = [np.mean([h["loss"][e] for h in three if e < h.epochs]) for e in range(7)]
     np.testing.assert_allclose(mean, expected)
     np.testing.assert_allclose(single, three[0]["loss"])
-    assert [text.get_text() for text in axes.get_legend().texts] == ["three (3 runs)", "one"]
+    assert [text.get_text() for text in drawn[0].legends[0].texts] == ["three (3 runs)", "one"]
     assert len(axes.collections) == 1  # a single run has no standard deviation
     assert axes.get_xlabel() == "epoch"
 
@@ -217,7 +217,7 @@ def test_curves_groups_runs_by_their_settings(drawn, tmp_path, capsys):
     assert main(["curves", *folders, "--out", str(out), "--name", "loss", "--log"]) == 0
     assert capsys.readouterr().out.endswith(f"written to {out}\n")
     axes = drawn[0].axes[0]
-    words = [text.get_text() for text in axes.get_legend().texts]
+    words = [text.get_text() for text in drawn[0].legends[0].texts]
     assert words == [
         "optimizer.lr 0.1, optimizer.momentum 0.9 (2 runs)",
         "optimizer.lr 0.02, optimizer.momentum 0.9",

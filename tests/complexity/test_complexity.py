@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import itertools
 import json
 import os
 import random
@@ -11,6 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 from tqdm import tqdm
 
@@ -275,6 +277,41 @@ def test_the_picture_is_not_blank_and_has_the_theme(tmp_path, clock, theme):
     assert image.std() > 0.05
     assert (image[0, 0].mean() > 0.9) == (theme == "light")
     assert "at K = 16" in table.text([sweep])
+
+
+def modelled(grows, sizes, methods):
+    """A sweep with plausible times: fixed costs, and a time per multiplication."""
+    sweep = measure.Sweep("test", grows, {name: measure.Curve(name) for name in methods})
+    for number, name in enumerate(methods):
+        for size in sizes:
+            width, depth = (size, 4) if grows == "width" else (8, size)
+            count = METHODS[name].count([width] * depth)
+            point = measure.Point(name, width, depth, 1, count, (1e-5 * (number + 1) + 3e-8 * count,))
+            sweep.curves[name].points.append(point)
+            if point.median > 1:
+                break
+    return sweep
+
+
+@pytest.mark.parametrize(
+    ("widths", "depths"),
+    [([2**k for k in range(1, 12)], [2, 3, 4, 6, 8, 16, 32, 64, 128]), ([2, 4, 8], [2, 3, 4]), ([8], [2])],
+)
+def test_labels_hide_no_curve_and_no_other_label(tmp_path, monkeypatch, widths, depths):
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *args, **options: figures.append(figure))
+    methods = ["differences", "paths", "python", "aot"]
+    sweeps = modelled("width", widths, methods), modelled("depth", depths, methods)
+    picture.save(*sweeps, tmp_path / "x.png", theme="light")
+    for axes in figures[0].axes:
+        labels = [text for text in axes.texts if text.get_text()]
+        assert {picture.NAMES[name] for name in methods} <= {label.get_text() for label in labels}
+        boxes = [label.get_window_extent() for label in labels]
+        for box, other in itertools.combinations(boxes, 2):
+            assert not box.overlaps(other)
+        for box, curve in itertools.product(boxes, picture._pixels_of_curves(axes)):
+            assert not any(box.contains(*point) for point in curve)
+        assert all(axes.bbox.x0 <= box.x0 and box.x1 <= axes.bbox.x1 for box in boxes)
 
 
 def test_ctrl_c_prints_and_writes_the_results_so_far(tmp_path, monkeypatch, capsys):

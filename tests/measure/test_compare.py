@@ -223,6 +223,7 @@ def test_labels_do_not_overlap(run, tmp_path, monkeypatch):
 
 def test_plot_without_matplotlib_raises_an_error_that_says_what_to_install(races, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "fastnn.viz._figure", raising=False)
     with pytest.raises(ImportError, match=r"pip install 'fastnn-kernels\[demo\]'"):
         compare.plot(races, tmp_path / "speedups.png")
 

@@ -269,4 +269,25 @@ MISTAKES = (
         "            pass\n",
         (SCHEDULES,),
     ),
+    Mistake(
+        "values of a continued history counted from the first epoch",
+        "fastnn/history.py",
+        "self._recorded[name].append(moment)",
+        "self._recorded[name].append(Moment(len(curve) + 1, moment.update))",
+        ("tests/test_history.py",),
+    ),
+    Mistake(
+        "checkpoint without the epochs of the curves",
+        "fastnn/training/resume.py",
+        '"recorded": history.as_dict()["recorded"],',
+        '"recorded": {},',
+        ("tests/test_history.py",),
+    ),
+    Mistake(
+        "bands beyond the limits of a quantity",
+        "fastnn/viz/curves.py",
+        "top = np.minimum(band.mean + band.spread, high)",
+        "top = band.mean + band.spread",
+        ("tests/viz/test_readable.py",),
+    ),
 )

@@ -124,7 +124,7 @@ def test_weights_that_are_all_zero_are_drawn(drawn, tmp_path):
     assert drawn[0].axes[0].images[0].get_clim() == (-1, 1)
 
 
-@pytest.mark.parametrize(("count", "columns"), [(1, 1), (7, 3), (10, 5), (64, 8), (128, 16)])
+@pytest.mark.parametrize(("count", "columns"), [(1, 1), (7, 3), (10, 5), (64, 8), (128, 8)])
 def test_the_grid_is_full_and_wider_than_high(drawn, tmp_path, count, columns):
     viz.save_weights(np.ones((4, count)), tmp_path / "w.png")
     assert drawn[0].axes[0].images[0].get_array().shape[1] == 3 * columns - 1
@@ -163,6 +163,7 @@ def test_invalid_weights_and_options_are_rejected(tmp_path, weights, options, me
 
 def test_a_missing_matplotlib_raises_an_error_that_says_what_to_install(monkeypatch, history, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.delitem(sys.modules, "fastnn.viz._figure", raising=False)
     for draw in (
         lambda: viz.save_curves(history, tmp_path / "c.png"),
         lambda: viz.save_weights(np.ones((4, 2)), tmp_path / "w.png"),
