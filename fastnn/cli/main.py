@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
+from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of

@@ -119,7 +119,7 @@ def lenient_output() -> Iterator[list[Output]]:
     before = sys.stdout, sys.stderr
     outputs = [Output(stream) for stream in before if stream is not None]
     if len(outputs) == 2:
-        sys.stdout, sys.stderr = outputs  # type: ignore[assignment]
+        sys.stdout, sys.stderr = outputs
     try:
         yield outputs
     finally:
