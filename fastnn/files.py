@@ -37,3 +37,11 @@ def _runs(process: int) -> bool:
     except PermissionError:  # it runs, but belongs to another user
         pass
     return True
+
+
+def cache_folder() -> Path:
+    """Return fastnn's folder in the user's cache folder. Raises ValueError if the user has no home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
+    except RuntimeError:  # neither HOME nor an entry in the password file
+        raise ValueError("this user has no home folder: set HOME or XDG_CACHE_HOME") from None

@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
+from fastnn.files import cache_folder
+
 
 def default_folder(name: str) -> Path:
     """Return $FASTNN_DATA/<name>, or else fastnn/<name> in the user's cache folder."""
     if data := os.environ.get("FASTNN_DATA"):
         return Path(data, name)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn", name)
+    return cache_folder() / name

@@ -7,7 +7,6 @@ and saved in the user's cache folder, because a measurement takes a few seconds.
 from __future__ import annotations
 
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn._validation import Array
-from fastnn.files import write_atomic
+from fastnn.files import cache_folder, write_atomic
 
 # Sizes in bytes that fit well into the first, second and third level of cache, and into none of them.
 LEVELS = {"L1": 16 * 2**10, "L2": 512 * 2**10, "L3": 8 * 2**20, "memory": 256 * 2**20}
@@ -101,7 +100,7 @@ def cache_file(threads: int) -> Path:
     from fastnn.kernels import core
 
     name = "-".join("".join(c if c.isalnum() else " " for c in _processor()).split())
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "fastnn")
+    folder = cache_folder()
     return folder / f"probe-{name}-{core.isa()}-{threads}.json"
 
 
