@@ -145,7 +145,14 @@ def test_options_reach_the_run(command, tmp_path):
         "threads": None,
     }
     assert config["environment"]["backend"] == "ref"
-    assert set(history["epochs"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert set(history["epochs"]) == {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "test_loss",
+        "test_accuracy",
+    }
     assert len(history["updates"]["loss"]) == 2 * math.ceil(1143 / 64)
 
 
