@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array as Array
-from fastnn._arrays import real_array
+from fastnn._sources import Rows, Source, feature_rows
 from fastnn.kernels import aligned_empty, ops
 
 Shape = tuple[int, ...]
@@ -55,15 +55,15 @@ def writable(array: Array) -> Array:
     return copy
 
 
-def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Array:
+def features(x: object, dtype: np.dtype[Any], *, name: str = "x", keep_mapped: bool = False) -> Rows:
     """Check the features `x` (N, ...) and return them as a contiguous array of `dtype` or uint8.
 
     uint8 stays uint8, because it is scaled when a mini-batch is gathered. Other dtypes are converted to
-    `dtype`. With `keep_mapped`, a memory-mapped file of any dtype is returned as it is: it may not fit into
-    memory. Raises TypeError if the values are not real numbers, and ValueError if the batch is empty or `x`
-    has fewer than two dimensions.
+    `dtype`. With `keep_mapped`, a memory-mapped file or a `Source` of any dtype is returned as it is: it may
+    not fit into memory. Raises TypeError if the values are not real numbers, and ValueError if the batch is
+    empty or `x` has fewer than two dimensions.
     """
-    array = real_array(x, name)
+    array = feature_rows(x, name)
     if array.ndim < 2:
         raise ValueError(
             f"{name} must have shape (samples, features...), got {array.shape}: "
@@ -71,6 +71,10 @@ def features(x: npt.ArrayLike, dtype: np.dtype[Any], *, name: str = "x", keep_ma
         )
     if array.shape[0] == 0:
         raise ValueError(f"{name} is an empty batch of shape {array.shape}: pass at least one sample")
+    if isinstance(array, Source):
+        if keep_mapped:
+            return array
+        array = array[:]
     if keep_mapped and is_mapped(array):
         return array
     return contiguous(array, np.uint8 if array.dtype == np.uint8 else dtype)
@@ -97,7 +101,7 @@ def labels(target: Array, classes: int) -> Array:
     return contiguous(target, np.int64)
 
 
-def same_length(x: Array, target: Array) -> None:
+def same_length(x: Rows, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
         if target.ndim == 0:

@@ -23,6 +23,7 @@ import numpy as np
 
 from fastnn._arrays import Array
 from fastnn._schema import check_fields, number
+from fastnn._sources import Rows, rows_at_once
 from fastnn._validation import in_range, warn
 
 BYTES_SCALE = 1 / 255
@@ -90,7 +91,7 @@ def set_feeding(model: HasParameters, feeding: Feeding | None) -> None:
             first.feeding = feeding
 
 
-def follow(fed: Feeding | None, rows: Array, scale: float | None) -> tuple[float, Feeding]:
+def follow(fed: Feeding | None, rows: Rows, scale: float | None) -> tuple[float, Feeding]:
     """The factor on the features `rows`, and the feeding of a model that is trained on them.
 
     `fed` is the feeding of the model so far. Warns if the features, or `scale` (None: not given), contradict
@@ -188,8 +189,8 @@ def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:
     return not any(np.isclose(scale, known, rtol=1e-6, atol=0) for known in (fed.scale, fed.factor(dtype)))
 
 
-def _observe(rows: Array, scale: float) -> Feeding:
-    sample = rows[:: -(-len(rows) // SAMPLE_ROWS)]
+def _observe(rows: Rows, scale: float) -> Feeding:
+    sample = rows[:: -(-len(rows) // rows_at_once(rows, SAMPLE_ROWS))]
     if sample.size == 0:
         return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True)
     low, high = np.nan_to_num(

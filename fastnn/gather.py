@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
+from fastnn._sources import Rows
 from fastnn._validation import Array
 from fastnn.kernels import empty, ops
 
 KERNEL_DTYPES = (np.uint8, np.float32, np.float64)
 
 
-def kernels_can_read(rows: Array) -> bool:
+def kernels_can_read(rows: Rows) -> TypeGuard[Array]:
     """Whether the compiled kernels can gather from `rows`: memory-mapped files may hold anything."""
+    if not isinstance(rows, np.ndarray):
+        return False
     is_plain = rows.flags.c_contiguous and rows.flags.aligned and rows.dtype.isnative
     return is_plain and rows.dtype in KERNEL_DTYPES
 
 
-def gather_rows(rows: Array, index: Array, scale: float, dtype: np.dtype[Any]) -> Array:
+def gather_rows(rows: Rows, index: Array, scale: float, dtype: np.dtype[Any]) -> Array:
     """The mini-batch `rows[index]` times `scale`, as `dtype`; computed in float64 and rounded once."""
     batch: Array = empty((len(index), *rows.shape[1:]), dtype)
     if not kernels_can_read(rows):

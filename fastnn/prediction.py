@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from fastnn._arrays import Array, real_array
+from fastnn._arrays import Array
+from fastnn._sources import Features, Rows, feature_rows, rows_at_once
 from fastnn._validation import Shape, features, positive_int
 from fastnn.feeding import feeding_of, follow, usual_factor
 from fastnn.gather import gather_rows, kernels_can_read
@@ -45,7 +45,7 @@ class Predictor(HasForward, Protocol):
     def parameters(self) -> Sequence[Any]: ...
 
 
-def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size: int) -> Array:
+def predict(model: Predictor, x: Features, scale: float | None, batch_size: int) -> Array:
     """The outputs of the model for the samples `x` (N, ...), computed in batches of `batch_size`.
 
     Raises ValueError if the shape does not fit the model or `batch_size` is not a positive integer.
@@ -55,10 +55,11 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
     if replayed is not None:
         return replayed
     dtype = model.dtype
-    array = real_array(x, "x")
+    array = feature_rows(x, "x")
     rows = features(array, dtype, keep_mapped=True)
     out = np.empty((len(rows), *_output_shape(model, rows)), dtype)
     factor, _ = follow(feeding_of(model), array, scale)
+    batch_size = rows_at_once(rows, batch_size)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
         out[start : start + batch_size] = checked_forward(model, _all_rows(part, factor, dtype), False)[0]
@@ -68,7 +69,7 @@ def predict(model: Predictor, x: npt.ArrayLike, scale: float | None, batch_size:
     return out
 
 
-def _output_shape(model: Predictor, rows: Array) -> Shape:
+def _output_shape(model: Predictor, rows: Rows) -> Shape:
     """The shape of one output. Raises ValueError if the samples do not fit the model."""
     try:
         return model.output_shape(rows.shape[1:])

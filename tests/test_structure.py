@@ -18,6 +18,7 @@ PACKAGE = ROOT / "fastnn"
 ORDER = [
     {"kernels", "_foreign_names"},
     {"_arrays", "_attributes", "_schema", "_threadpools", "documents", "files", "rng", "tables"},
+    {"_sources"},
     {"_validation"},
     {"config", "feeding", "gather", "recording"},
     {"prediction"},

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._foreign_names import LAYER_ATTRIBUTES
+from fastnn._sources import Features
 from fastnn._validation import Array, Shape, float_type
 from fastnn.layers._summary import summary
 from fastnn.param import Buffer, Param
@@ -153,7 +154,7 @@ class Layer(Noted):
             param.lr_scale = scale
         return self
 
-    def predict(self, x: npt.ArrayLike, *, scale: float | None = None, batch_size: int = 1024) -> Array:
+    def predict(self, x: Features, *, scale: float | None = None, batch_size: int = 1024) -> Array:
         """Return the outputs of the last layer, usually logits, for the samples `x` (N, ...), for any N.
 
         `model(x)` is the same; `predict_proba` returns probabilities, `predict_classes` labels.
@@ -163,13 +164,13 @@ class Layer(Noted):
         """
         return predict(self, x, scale, batch_size)
 
-    def __call__(self, x: npt.ArrayLike) -> Array:
+    def __call__(self, x: Features) -> Array:
         """Return `predict(x)`."""
         return self.predict(x)
 
     def predict_proba(
         self,
-        x: npt.ArrayLike,
+        x: Features,
         *,
         multi_label: bool = False,
         scale: float | None = None,
@@ -187,7 +188,7 @@ class Layer(Noted):
 
     def predict_classes(
         self,
-        x: npt.ArrayLike,
+        x: Features,
         *,
         multi_label: bool = False,
         scale: float | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnn import metrics as counting
 from fastnn import states
+from fastnn._sources import rows_at_once
 from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
@@ -111,6 +112,7 @@ def evaluate_samples(
     batches: list[Array] = []
     decisions = decisions_of(model, loss, samples)
     total, correct = 0.0, np.zeros(1, np.int64)
+    batch_size = rows_at_once(samples.x, batch_size)
     for start in range(0, len(samples), batch_size):
         index = np.arange(start, min(start + batch_size, len(samples)))
         x, target = samples.batch(index)

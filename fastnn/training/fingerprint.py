@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._validation import Array
+from fastnn._sources import Rows, Source, rows_at_once
 from fastnn.augment import Augmentation
 from fastnn.feeding import default_factor
 from fastnn.layers import Layer
@@ -56,11 +56,12 @@ def describe(value: object) -> Any:
     return {"class": name, **settings}
 
 
-def describe_array(array: Array) -> str:
+def describe_array(array: Rows) -> str:
     """The dtype, the shape and a hash of the elements."""
-    digest, rows = hashlib.sha256(), np.atleast_1d(array)
-    for start in range(0, len(rows), HASHED_ROWS):  # a memory-mapped file of any layout is not copied whole
-        digest.update(np.ascontiguousarray(rows[start : start + HASHED_ROWS]).data)
+    digest, rows = hashlib.sha256(), array if isinstance(array, Source) else np.atleast_1d(array)
+    step = rows_at_once(rows, HASHED_ROWS)
+    for start in range(0, len(rows), step):  # a memory-mapped file of any layout is not copied whole
+        digest.update(np.ascontiguousarray(rows[start : start + step]).data)
     return f"{array.dtype} {array.shape} with the hash {digest.hexdigest()[:16]}"
 
 

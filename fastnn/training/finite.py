@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._arrays import as_array, position
-from fastnn._validation import Array, contiguous, count_nonfinite
+from fastnn._arrays import Array, position
+from fastnn._sources import Rows, Source, feature_rows, rows_at_once
+from fastnn._validation import contiguous, count_nonfinite
 from fastnn.gather import kernels_can_read
 from fastnn.training.samples import Samples
 
@@ -43,24 +44,28 @@ def check_finite(data: Iterable[Samples | None], on_nonfinite: str) -> None:
             )
 
 
-def _describe_nonfinite(name: str, array: Array, given: object, dtype: np.dtype[Any]) -> str | None:
+def _describe_nonfinite(name: str, array: Rows, given: object, dtype: np.dtype[Any]) -> str | None:
     """Count the values of `array` that are not finite as `dtype`, and name the first; None if there are none.
 
     `array` is what was made of `given`, where the user will look for the value.
     """
     if array.dtype.kind != "f":
         return None
-    is_converted = array.dtype == dtype and kernels_can_read(array)
-    blocks = [array] if is_converted else _blocks(array, dtype)
+    blocks: Iterable[Array]
+    if isinstance(array, Source):
+        blocks = (contiguous(values, dtype) for values in array.values())
+    else:
+        is_converted = array.dtype == dtype and kernels_can_read(array)
+        blocks = [array] if is_converted else _blocks(array, dtype)
     count = sum(count_nonfinite(block) for block in blocks)
     if count == 0:
         return None
     what, first = ("1 value", "") if count == 1 else (f"{count} values", "first ")
-    source = as_array(given, name)
+    source = feature_rows(given, name)
     index = _first_nonfinite(source, dtype)
     if index is None:
         return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf"
-    value, place = source[index], position(index, given)
+    value, place = source[index[0]][index[1:]], position(index, given)
     if np.isfinite(value):
         return (
             f"{what} of {name} cannot be stored as {dtype} (at most {np.finfo(dtype).max:.4g}), "
@@ -69,16 +74,19 @@ def _describe_nonfinite(name: str, array: Array, given: object, dtype: np.dtype[
     return f"{what} of {name} {'is' if count == 1 else 'are'} NaN or inf, {first}{value} in {place}"
 
 
-def _first_nonfinite(source: Array, dtype: np.dtype[Any]) -> tuple[int, ...] | None:
+def _first_nonfinite(source: Rows, dtype: np.dtype[Any]) -> tuple[int, ...] | None:
     if source.dtype.kind != "f":
         return None
-    for number, block in enumerate(_blocks(source, dtype)):
+    start = 0
+    for block in _blocks(source, dtype):
         for row, *rest in np.argwhere(~np.isfinite(block)):
-            return (number * BLOCK + int(row), *map(int, rest))
+            return (start + int(row), *map(int, rest))
+        start += len(block)
     return None
 
 
-def _blocks(array: Array, dtype: np.dtype[Any]) -> Iterator[Array]:
+def _blocks(array: Rows, dtype: np.dtype[Any]) -> Iterator[Array]:
     """Yield the rows of the array, converted, in blocks."""
-    for start in range(0, len(array), BLOCK):
-        yield contiguous(array[start : start + BLOCK], dtype)
+    step = rows_at_once(array, BLOCK)
+    for start in range(0, len(array), step):
+        yield contiguous(array[start : start + step], dtype)

@@ -10,6 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fastnn import rng
+from fastnn._sources import rows_at_once
 from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
 from fastnn.feeding import feeding_of
@@ -69,7 +70,7 @@ def fit(
     remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
     trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
     differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
-    read batch by batch.
+    read batch by batch, and SciPy sparse matrices are densified batch by batch.
 
     Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
     the batch before it if the model has batch norm, which cannot use it alone. `order` is "random", drawn
@@ -239,7 +240,7 @@ def _warn_of_pixels(model: Layer, samples: Samples) -> None:
     if samples.x.dtype == np.uint8 or samples.scale != 1:
         return
     first = next(iter(model.parameters()), None)
-    part = samples.x[:1000]
+    part = samples.x[: rows_at_once(samples.x, 1000)]
     looks_raw = part.min() >= 0 and 100 < part.max() <= 255 and bool((part == np.floor(part)).all())
     if looks_raw and first is not None and float(np.abs(first.master).max()) * part.max() > 1:
         warn(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy.typing as npt
 
+from fastnn._sources import Features
 from fastnn.config import get_num_threads
 from fastnn.measure.profile import Profile, profile_plan
 from fastnn.training.samples import check_data
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from fastnn.training.trainer import Trainer
 
 
-def profile_step(trainer: Trainer, x: npt.ArrayLike, y: npt.ArrayLike, steps: int) -> Profile:
+def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) -> Profile:
     """Profile `steps` steps of a copy of the trainer on the batch x, y.
 
     Raises RuntimeError if steps are not planned, and the errors of `Trainer.step`.

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._arrays import Array, as_array, real_array
+from fastnn._arrays import Array, as_array
+from fastnn._sources import Features, Rows, feature_rows
 from fastnn._validation import contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
@@ -18,14 +19,14 @@ from fastnn.layers import Layer, Sigmoid, Softmax
 from fastnn.layers.base import last_layer
 from fastnn.losses import Loss, loaded
 
-Data = tuple[npt.ArrayLike, npt.ArrayLike] | tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]
+Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
 
 
 @dataclass(frozen=True)
 class Samples:
     """Checked features and targets, and how they become a mini-batch."""
 
-    x: Array
+    x: Rows
     target: Array
     scale: float
     dtype: np.dtype[Any]  # of the model
@@ -47,8 +48,9 @@ class Samples:
         return replace(self, x=self.x[index], target=self.target[index], weight=weight)
 
     def arrays(self) -> list[Array]:
-        """Features, targets and, if there are any, weights."""
-        return [array for array in (self.x, self.target, self.weight) if array is not None]
+        """Features, targets and, if there are any, weights, of samples in memory."""
+        arrays = (self.x, self.target, self.weight)
+        return [array for array in arrays if isinstance(array, np.ndarray)]
 
     def weights(self, index: Array | None) -> Array | None:
         """The weights of the samples `index` (None: all of them), or None if all are 1."""
@@ -74,8 +76,9 @@ class Samples:
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
-        as_it_is = self.x.dtype == self.dtype and self.scale == 1
-        return self.x if as_it_is else self.batch(np.arange(len(self)))[0], self.target
+        if isinstance(self.x, np.ndarray) and self.x.dtype == self.dtype and self.scale == 1:
+            return self.x, self.target
+        return self.batch(np.arange(len(self)))[0], self.target
 
 
 def check_model(model: Layer) -> Layer:
@@ -109,14 +112,15 @@ def check_data(
     """Check the data set (x, y) or (x, y, sample_weight) against model and loss; no array is changed.
 
     The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
-    every error message. With `keep_mapped`, memory-mapped arrays stay in their file.
+    every error message. With `keep_mapped`, memory-mapped arrays and sources such as sparse
+    matrices are read batch by batch.
 
     Raises TypeError or ValueError for data that do not fit.
     """
     check_model(model)
     try:
         x, y, weight = _parts(data)
-        array = real_array(x, "x")
+        array = feature_rows(x, "x")
         rows = features(array, model.dtype, keep_mapped=keep_mapped)
         same_length(rows, as_array(y, "y"))
         weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
@@ -131,7 +135,7 @@ def check_data(
     return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight)
 
 
-def _parts(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]:
+def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]:
     """Features, targets and sample weights, or None without weights.
 
     Raises TypeError for anything but two or three items; an array of two rows is no pair.

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastnn import metrics, rng
 from fastnn._foreign_names import TRAINER_ATTRIBUTES
+from fastnn._sources import Features
 from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
 from fastnn.feeding import remembered, usual_factor
@@ -167,7 +168,7 @@ class Trainer(TrainingOptions):
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
-    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    def step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Make one update from the batch x (N, ...), y; returns the loss before the update.
 
         `sample_weight` (N,), at least 0, multiplies the losses of the samples, and a mean is divided by its
@@ -199,7 +200,7 @@ class Trainer(TrainingOptions):
     def _uses_plans(self) -> bool:
         return self.plan and plans_can_run()
 
-    def profile(self, x: npt.ArrayLike, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
+    def profile(self, x: Features, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
 
         A copy of model and optimizer takes the steps: nothing changes here. Raises RuntimeError if steps are
@@ -243,7 +244,7 @@ class Trainer(TrainingOptions):
     def _restored_on_failure(self) -> AbstractContextManager[None]:
         return restored_on_failure(self.model, self._updates, self.augment_state)
 
-    def _checked_step(self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+    def _checked_step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)

@@ -2,10 +2,11 @@
 
 from mistake import Mistake
 
-FEEDING, ARRAYS, MAPS, TARGETS, METRICS = (
+FEEDING, ARRAYS, MAPS, SPARSE, TARGETS, METRICS = (
     "tests/training/test_feeding.py",
     "tests/test_arrays.py",
     "tests/training/test_memory_maps.py",
+    "tests/training/test_sparse.py",
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
 )
@@ -45,6 +46,20 @@ MISTAKES = (
         "if keep_mapped and is_mapped(array):",
         "if False:",
         (MAPS,),
+    ),
+    Mistake(
+        "indices of sparse matrices not checked",
+        "fastnn/_sources.py",
+        "matrix.check_format(full_check=True)",
+        "pass",
+        (SPARSE,),
+    ),
+    Mistake(
+        "wide sparse rows converted 1024 at once",
+        "fastnn/training/evaluation.py",
+        "batch_size = rows_at_once(samples.x, batch_size)",
+        "pass",
+        (SPARSE,),
     ),
     Mistake(
         "masks dropped inside lists",
