@@ -23,14 +23,32 @@ class Recorder(Callback):
         scored: Whether the validation score decides, instead of the training loss.
     """
 
+    scored: bool
+    losses: list[float]
+    validation_losses: list[float]
+    scores: list[float]
+    best_loss: float
+    best_score: float
+    best_weights: dict[str, Array]
+    without_improvement: int
+    epochs: int
+    samples: int
+    converged: bool
+    tol: float
+    n_iter_no_change: float
+    verbose: bool
+    penalty: float
+    inverse_scaling: tuple[float, float] | None
+    divides_rate: bool
+
     def __init__(self, *, scored: bool) -> None:
         self.scored = scored
-        self.losses: list[float] = []
-        self.validation_losses: list[float] = []
-        self.scores: list[float] = []
+        self.losses = []
+        self.validation_losses = []
+        self.scores = []
         self.best_loss = math.inf
         self.best_score = -math.inf
-        self.best_weights: dict[str, Array] = {}
+        self.best_weights = {}
         self.without_improvement = 0
         self.epochs = 0  # of the current call of fit
         self.samples = 0  # seen in all calls
@@ -40,7 +58,7 @@ class Recorder(Callback):
         self.n_iter_no_change = math.inf
         self.verbose = False
         self.penalty = 0.0  # factor of half the sum of the squared weights
-        self.inverse_scaling: tuple[float, float] | None = None  # first learning rate, power_t
+        self.inverse_scaling = None  # first learning rate, power_t
         self.divides_rate = False
 
     def configure(self, estimator: Any) -> None:
