@@ -137,9 +137,9 @@ def test_masks_without_masked_values_and_frames_of_numbers_are_taken():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"x": X, "y": Y}, r'such as \(data\["x"\], data\["y"\]\), .* not dict'),
+        ({"x": X, "y": Y}, r'such as \(data\["x"\], data\["y"\]\), .*not dict'),
         (np.stack([X, X]), "not ndarray"),
-        ((X, Y, Y, Y), "not tuple of 4"),
+        ((X, Y, None, Y), "not tuple of 4"),
         ("xy", "not str"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import pickle
 
 import numpy as np
@@ -95,18 +96,21 @@ def test_a_dictionary_without_moments_is_read(blobs):
 
 
 @pytest.mark.parametrize(
-    "moments",
+    ("moments", "message"),
     [
-        {"epochs": [1], "updates": [3]},
-        {"epochs": [1, 2], "updates": [3]},
-        {"epochs": ["1", "2"], "updates": [3, 6]},
+        ({"epochs": [1], "updates": [3]}, "an epoch and an update for each of its 2 values"),
+        ({"epochs": [1, 2], "updates": [3]}, "an epoch and an update for each of its 2 values"),
+        ({"epochs": [1, 2], "updates": [3, math.inf]}, "an epoch and an update for each of its 2 values"),
+        ({"epochs": ["1", "2"], "updates": [3, 6]}, r"recorded\['loss'\]\.epochs must be a list of numbers"),
+        ({"epochs": [1, 2]}, r"recorded\['loss'\]\.updates is missing"),
+        (3, r"recorded\['loss'\] must be an object"),
     ],
 )
-def test_moments_that_do_not_fit_are_rejected_and_nothing_changes(blobs, moments):
+def test_moments_that_do_not_fit_are_rejected_and_nothing_changes(blobs, moments, message):
     history = fit(blobs, epochs=2)
     before = history.as_dict()
     wrong = {**before, "epochs": {"loss": [1.0, 2.0]}, "recorded": {"loss": moments}}
-    with pytest.raises(ValueError, match="'loss' must have an epoch and an update for each of its 2 values"):
+    with pytest.raises(ValueError, match=message):
         history.load_dict(wrong)
     assert history.as_dict() == before
 

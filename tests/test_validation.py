@@ -100,7 +100,7 @@ def test_invalid_data_raises_and_changes_nothing(case, use, trained, unchanged):
 
 
 @pytest.mark.parametrize(
-    "data", [None, 3, X[0], (X,), (X, Y, Y)], ids=["none", "number", "array", "one", "three"]
+    "data", [None, 3, X[0], (X,), (X, Y, None, Y)], ids=["none", "number", "array", "one", "four"]
 )
 def test_data_that_is_not_a_pair_is_rejected(data, trained, unchanged):
     with unchanged(*trained), pytest.raises(TypeError, match=r"data must be a pair of arrays \(x, y\)"):
@@ -135,7 +135,7 @@ BAD_OPTIONS = {
     "no reduction": (
         {"loss": fn.CrossEntropy(reduction="none")},
         ValueError,
-        'choose the reduction "mean" or "sum"',
+        'choose the reduction "mean", "batch_mean" or "sum"',
     ),
     "batch size 0": ({"batch_size": 0}, ValueError, "batch_size must be an integer of at least 1, not 0"),
     "batch size 2.5": (
@@ -165,7 +165,7 @@ def test_evaluate_and_gradients_reject_an_invalid_loss(function, case, make_mode
 
 
 def test_gradients_rejects_unreduced_losses(make_model):
-    with pytest.raises(ValueError, match='choose the reduction "mean" or "sum"'):
+    with pytest.raises(ValueError, match='choose the reduction "mean", "batch_mean" or "sum"'):
         fn.gradients(make_model(), (X, Y), loss=fn.CrossEntropy(reduction="none"))
 
 

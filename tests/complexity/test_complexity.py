@@ -89,7 +89,7 @@ def test_the_formulas_equal_the_counted_multiplications(counted, widths):
         assert products[0] == formula(widths), formula.__name__
 
 
-@pytest.mark.parametrize("widths", [(2, 2), (3, 1), (2, 3, 2)])
+@pytest.mark.parametrize("widths", [(2, 2), (3, 2), (2, 3, 2)])
 def test_central_differences_need_two_forward_passes_per_weight(monkeypatch, widths):
     layers = []
     for fans in pairwise(widths):
@@ -343,8 +343,7 @@ def test_an_error_does_not_remove_earlier_results(tmp_path, monkeypatch, capsys)
         raise MemoryError(names)
 
     monkeypatch.setattr(measure, "check", interrupted)
-    with pytest.raises(MemoryError):
-        main(["complexity", "--widths", "2", "--depths", "2", "--out", str(tmp_path)])
+    assert main(["complexity", "--widths", "2", "--depths", "2", "--out", str(tmp_path)]) == 1
     assert (tmp_path / "complexity.json").read_text() == "earlier"
 
 
