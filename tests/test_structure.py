@@ -34,7 +34,7 @@ ORDER = [
     {"measure"},
     {"training"},
     {"naive", "nets", "studies"},
-    {"complexity"},
+    {"complexity", "sklearn"},
     {"cli"},
     {"__main__"},
 ]

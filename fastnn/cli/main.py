@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jsonargparse import ArgumentParser
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
+from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
@@ -50,6 +50,8 @@ def _run(words: list[str]) -> int:
     # Errors that users can correct. Any other exception is a bug and keeps its traceback.
     except (ValueError, OSError, ImportError, NonFiniteError) as error:
         return _failed(f"error: {error}", FAILED)
+    except MemoryError as error:
+        return _failed(f"error: not enough memory: {error}", FAILED)
     return DONE
 
 
@@ -67,10 +69,10 @@ def _parse(words: list[str]) -> Callable[[], object]:
     if options.command == "config":
         return show_config
     if options.command != "train":
-        return partial(getattr(commands, options.command), **options[options.command].as_dict())
+        return partial(getattr(commands, options.command), **_expanded(options[options.command].as_dict()))
     dataset = options.train.dataset
     try:
-        chosen = parser.instantiate(options).train[dataset].as_dict()
+        chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
         run_settings = settings.Settings(dataset, **chosen)
@@ -79,6 +81,23 @@ def _parse(words: list[str]) -> Callable[[], object]:
     return partial(
         train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
     )
+
+
+def _expanded(options: dict[str, Any]) -> dict[str, Any]:
+    """Replace a leading ~ in every path, which the shell leaves alone in --out=~/run."""
+    expanded = {}
+    for name, value in options.items():
+        if isinstance(value, list):
+            value = [_home_expanded(each) for each in value]
+        expanded[name] = _home_expanded(value)
+    return expanded
+
+
+def _home_expanded(value: Any) -> Any:
+    try:
+        return value.expanduser() if isinstance(value, Path) else value
+    except RuntimeError:
+        raise ValueError(f"{value} starts with ~, but there is no home folder: set HOME") from None
 
 
 def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
@@ -214,7 +233,7 @@ def _settings_of_file(words: list[str]) -> tuple[settings.Settings | None, list[
 
     if words[:1] != ["train"] or len(words) < 2 or not settings_file.is_file_name(words[1]):
         return None, words
-    found = settings_file.read(Path(words[1]))
+    found = settings_file.read(_home_expanded(Path(words[1])))
     return found, ["train", found.dataset, *words[2:]]
 
 

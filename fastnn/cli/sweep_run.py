@@ -110,6 +110,10 @@ def run(
         try:
             with backend(settings.backend or active_backend()):
                 sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
+        except RuntimeError as error:
+            if len(study.failed) < len(study):
+                raise
+            raise ValueError(f"all {len(study)} runs failed: {study.failed[0].error}") from error
         finally:
             _write_results(folder, study)
     return folder

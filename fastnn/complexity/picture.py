@@ -139,7 +139,7 @@ def _draw(axes: Axes, sweep: Sweep, theme: Theme) -> None:
     largest = max(max(curve.sizes(sweep.grows)) for curve in drawn)
     smallest = min(min(curve.sizes(sweep.grows)) for curve in drawn)
     # Leave room for the labels on the right, also where all networks have the same size.
-    axes.set_xlim(smallest * 0.85, largest * max(largest / smallest, 2) ** 0.65)
+    axes.set_xlim(smallest * 0.85, largest * max(largest / smallest, 2) ** 0.75)
     sizes = sorted({size for curve in drawn for size in curve.sizes(sweep.grows)})
     axes.xaxis.set_major_locator(FixedLocator(_ticks(sizes)))
     axes.xaxis.set_minor_locator(NullLocator())

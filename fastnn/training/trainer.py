@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
@@ -16,13 +15,12 @@ from fastnn import metrics, rng
 from fastnn._foreign_names import TRAINER_ATTRIBUTES
 from fastnn._validation import Array, positive_int, writable
 from fastnn.augment import Together
-from fastnn.config import get_num_threads
 from fastnn.feeding import remembered, usual_factor
 from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.measure.profile import Profile, profile_plan
+from fastnn.measure.profile import Profile
 from fastnn.optim.clipping import clip_norm, clip_value
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer, optimizer_of
@@ -39,6 +37,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
+from fastnn.training.profiling import profile_step
 from fastnn.training.samples import Samples, check_data, check_model, warn_if_not_logits
 
 T = TypeVar("T")
@@ -206,17 +205,12 @@ class Trainer(TrainingOptions):
         A copy of model and optimizer takes the steps: nothing changes here. Raises RuntimeError if steps are
         not planned (`plan=False`, or a backend other than "aot"), and the errors of `step`.
         """
-        positive_int(steps, "steps")
-        twin = copy.deepcopy(self)
-        samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
-        twin.scale = samples.scale
-        batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
-        twin.step(*batch)
-        twin.step(*batch)
-        recorded = twin._plans.last
-        if recorded is None:
-            raise RuntimeError('only planned steps can be profiled: use plan=True and the backend "aot"')
-        return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
+        return profile_step(self, x, y, positive_int(steps, "steps"))
+
+    @property
+    def last_plan(self) -> RecordedStep | None:
+        """The recorded step that the last step replayed or recorded; None if it was not planned."""
+        return self._plans.last
 
     def _replay(
         self,

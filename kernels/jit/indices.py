@@ -25,7 +25,7 @@ def load_once(array, i):
 
 @overload(load_once)
 def _load_once(array, i):
-    return lambda array, i: _atomic_load(array, i)
+    return (lambda array, i: _atomic_load(array, i)) if isinstance(array, types.Array) else None
 
 
 @jit

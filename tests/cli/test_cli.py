@@ -145,7 +145,14 @@ def test_options_reach_the_run(command, tmp_path):
         "threads": None,
     }
     assert config["environment"]["backend"] == "ref"
-    assert set(history["epochs"]) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert set(history["epochs"]) == {
+        "loss",
+        "accuracy",
+        "val_loss",
+        "val_accuracy",
+        "test_loss",
+        "test_accuracy",
+    }
     assert len(history["updates"]["loss"]) == 2 * math.ceil(1143 / 64)
 
 
@@ -270,7 +277,7 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
         (["--epochs", "many"], "many"),
         (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
-        (["--seed", "-1"], "seed must be at least 0, not -1"),
+        (["--seed", "-1"], "seed must be at least 0 and below 2**63, not -1"),
         (["--threads", "0"], "threads must be an integer of at least 1, not 0"),
         (["--colour", "red"], "--colour"),
     ],
@@ -319,9 +326,9 @@ def test_config_prints_the_configuration(command, tmp_path):
         (
             ["train", "mnist"],
             [
-                *("--layers", "--activation", "--weight_init", "--loss", "--optimizer", "--batch_size"),
+                *("--layers", "--activation", "--weight-init", "--loss", "--optimizer", "--batch-size"),
                 *("--epochs", "--validation", "--seed", "--backend", "--threads"),
-                *("--out", "--overwrite", "--no_download"),
+                *("--out", "--overwrite", "--no-download"),
                 "Number of passes over the training set.",  # from the docstring
                 "default: (784, 256, 128, 10)",  # from the preset
             ],

@@ -10,6 +10,8 @@ import pytest
 from fastnn.cli import train_run
 from fastnn.cli.main import main
 from fastnn.cli.run_folder import locked
+from fastnn.data.folders import default_folder
+from fastnn.measure import probe
 
 SHORT = ["train", "digits", "--epochs", "2", "--out"]
 RESULTS = {"config.json", "history.json", "weights.safetensors"}
@@ -88,3 +90,50 @@ def test_written_lists_only_what_this_run_wrote(tmp_path, monkeypatch, capsys):
     written = capsys.readouterr().out.splitlines()[-1]
     assert "weights.safetensors" in written
     assert "notes" not in written
+
+
+def test_a_tilde_in_an_option_is_the_home_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert main(["train", "digits", "--epochs", "1", "--out=~/r"]) == 0
+    assert main(["curves", "~/r", "--out=~/c.png"]) == 0
+    assert names(tmp_path) == {"home"}
+    assert names(tmp_path / "home") >= {"r", "c.png"}
+
+
+def test_no_home_folder_is_an_error_of_one_line(monkeypatch, capsys):
+    def no_home(path):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.expanduser", no_home)
+    assert main(["curves", "~/r"]) == 1
+    assert (
+        capsys.readouterr().err == "fastnn: error: ~/r starts with ~, but there is no home folder: set HOME\n"
+    )
+
+
+def test_cache_folders_without_a_home_say_what_to_set(monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", no_home)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.delenv("FASTNN_DATA", raising=False)
+    with pytest.raises(ValueError, match="no home folder: set HOME or XDG_CACHE_HOME"):
+        default_folder("mnist")
+    with pytest.raises(ValueError, match="no home folder: set HOME or XDG_CACHE_HOME"):
+        probe.cache_file(1)
+
+
+def test_a_sweep_of_failures_ends_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("dataset: digits\nepochs: 1")
+    assert main(["sweep", "x.yaml", "--grid", "optimizer.lr=1e30", "--seeds", "0,1", "--out", "s"]) == 1
+    error = capsys.readouterr().err
+    assert "fastnn: error: all 2 runs failed: NonFiniteError: " in error
+    assert "Traceback" not in error
+
+
+def test_too_little_memory_is_an_error_of_one_line(capsys):
+    assert main(["profile", "--batch-size", "999999999999"]) == 1
+    assert capsys.readouterr().err.startswith("fastnn: error: not enough memory: ")

@@ -82,7 +82,6 @@ SPECIAL = [
     ("elu_dx", ([nan, 2, 0, -2], [1, 2, 3, 4], 2.0), ([nan, 2, 6, 0],)),
     ("gelu_forward", ([nan, inf, -inf, 0, -1e4, 1e4], False), ([nan, inf, nan, 0, 0, 1e4],)),
     ("gelu_dx", ([nan, 0, -1e4, 1e4], [1, 2, 3, 4], False), ([nan, 1, 0, 4],)),
-    ("gelu_forward", ([nan, inf, -inf, 0, -1e4, 1e4], True), ([nan, inf, nan, 0, 0, 1e4],)),
     ("gelu_dx", ([nan, 0, -1e30, 1e30], [1, 2, 3, 4], True), ([nan, 1, 0, 4],)),
     ("silu_forward", ([nan, inf, -inf, 0, -1e4, 1e4],), ([nan, inf, nan, 0, 0, 1e4],)),
     ("silu_dx", ([nan, 0, -1e4, 1e4], [1, 2, 3, 4]), ([nan, 1, 0, 4],)),

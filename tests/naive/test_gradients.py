@@ -22,8 +22,8 @@ def mlp(widths, activation="tanh", seed=0, dtype=np.float64):
     layers = []
     for fan_in, fan_out in itertools.pairwise(widths):
         # Large weights, lest gradients be so small that the comparison says nothing.
-        layer = fn.Linear(fan_in, fan_out, weight_init=fn.init.Normal(1.0), dtype=dtype)
-        layers += [layer, ACTIVATIONS[activation]()]
+        layers.append(fn.Linear(fan_in, fan_out, weight_init=fn.init.Normal(1.0), dtype=dtype))
+        layers.append(ACTIVATIONS[activation]())
     return fn.Sequential(*layers[:-1])
 
 

@@ -1,0 +1,32 @@
+"""Profile a planned training step of a trainer."""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+import numpy.typing as npt
+
+from fastnn.config import get_num_threads
+from fastnn.measure.profile import Profile, profile_plan
+from fastnn.training.samples import check_data
+
+if TYPE_CHECKING:
+    from fastnn.training.trainer import Trainer
+
+
+def profile_step(trainer: Trainer, x: npt.ArrayLike, y: npt.ArrayLike, steps: int) -> Profile:
+    """Profile `steps` steps of a copy of the trainer on the batch x, y.
+
+    Raises RuntimeError if steps are not planned, and the errors of `Trainer.step`.
+    """
+    twin = copy.deepcopy(trainer)
+    samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
+    twin.scale = samples.scale
+    batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
+    twin.step(*batch)
+    twin.step(*batch)
+    recorded = twin.last_plan
+    if recorded is None:
+        raise RuntimeError('only planned steps can be profiled: use plan=True and the backend "aot"')
+    return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
