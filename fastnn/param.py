@@ -134,7 +134,7 @@ class Param(_Held):
         """Everything but a loss of the user's own, with which a model might not be picklable."""
         state = dict(vars(self))
         if not type(self.loss).__module__.startswith("fastnn."):
-            state["loss"] = None
+            state.pop("loss", None)
         return state
 
     @property
