@@ -11,6 +11,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
 
 from fastnn._foreign_names import ARGUMENTS, NAMES, RENAMED
@@ -81,7 +82,8 @@ class _ForeignName:
         self.name = name
 
     def __get__(self, owner: object, cls: type[Declared]) -> NoReturn:
-        raise AttributeError(f"{cls.__name__} has no attribute {self.name!r}: {cls._hints[self.name]}")
+        message = f"{cls.__name__} has no attribute {self.name!r}: {cls._hints[self.name]}"
+        raise _attribute_error(message, self.name)
 
 
 def explained(method: F) -> F:
@@ -109,9 +111,23 @@ def names_of_module(module: str) -> Callable[[str], Any]:
             raise AttributeError(message)
         known = [each for each in vars(sys.modules[module]) if each[0] != "_"]
         hint = NAMES.get(name) or _did_you_mean(_nearest(name, known))
-        raise AttributeError(f"{message}: {hint}" if hint else message)
+        if hint and _is_from_import(sys._getframe(1)):
+            raise ImportError(f"cannot import name {name!r} from {module!r}: {hint}", name=module)
+        raise _attribute_error(f"{message}: {hint}" if hint else message, name)
 
     return missing
+
+
+def _is_from_import(frame: FrameType) -> bool:
+    """Whether `frame` runs `from module import name`, which replaces an AttributeError by its own message."""
+    import opcode
+
+    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]
+
+
+def _attribute_error(message: str, name: str) -> AttributeError:
+    """An error whose traceback Python ends without a suggestion of its own, which would contradict ours."""
+    return AttributeError(message, name=name, obj=None)
 
 
 def _unknown_attribute(owner: Declared, name: str) -> str:

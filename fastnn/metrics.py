@@ -13,6 +13,7 @@ Decisions, integers 0 and 1, may take the place of logits.
 
 from __future__ import annotations
 
+import typing as _typing
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -304,3 +305,9 @@ def _labels(values: npt.ArrayLike, name: str) -> Array:
     if array.min() < 0:
         raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
     return array.astype(np.int64)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)
