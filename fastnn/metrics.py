@@ -116,8 +116,9 @@ def _table(found: _Decisions, classes: int | None = None) -> Array:
     count = max(needed, columns) if classes is None else classes
     if count < needed:
         raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
-    table = np.zeros((count, count), np.int64)
-    np.add.at(table, (labels, predicted), 1)
+    # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
+    cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
+    table: Array = np.bincount(cell, minlength=count * count).reshape(count, count)
     return table
 
 

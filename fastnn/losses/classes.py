@@ -58,7 +58,10 @@ class _SingleLabelLoss(Loss):
         )
 
     def divisors(self, target: Array) -> Array | float:
-        return 1.0 if target.ndim == 2 or self.weight is None else self.weight[target]
+        if target.ndim == 2 or self.weight is None:
+            return 1.0
+        # Indexing by [target] reads a label twice, "clip" once: another thread may change it in between.
+        return self.weight.take(target, mode="clip")
 
     def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
         if target.ndim == 2 or self.weight is None:

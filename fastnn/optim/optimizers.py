@@ -108,7 +108,10 @@ class Optimizer(Noted, ABC):
         """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
-            if values := self.hyper(rate, param.decay_scale):
+            scales = (
+                () if param.decay_scale == 1 else (param.decay_scale,)
+            )  # one's own hyper may take no scale
+            if values := self.hyper(rate, *scales):
                 state.set_hyper(*values)
             elif len(state.hyper):
                 state.hyper[0] = rate
