@@ -22,6 +22,12 @@ from fastnn.losses import Loss, loaded
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
 
 
+CHANGED_MEANWHILE = (
+    "the data changed while a training step read them, and the step was not made: do not write to x and y "
+    "from another thread during a training"
+)
+
+
 @dataclass(frozen=True)
 class Samples:
     """Checked features and targets, and how they become a mini-batch."""
@@ -57,6 +63,15 @@ class Samples:
         if self.weight is None or index is None:
             return self.weight
         return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
+
+    def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
+        """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.
+
+        `state` is that of `augmented`.
+        """
+        if augment is None:
+            return self.all() if index is None else self.batch(index)
+        return self.augmented(np.arange(len(self)) if index is None else index, augment, state)
 
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
