@@ -98,6 +98,32 @@ def test_foreign_names_of_the_package_say_what_to_write(name, words):
         getattr(fn, name)
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("from fastnn import nn", "layers are names of fastnn itself"),
+        ("from fastnn.layers import Flatten, Dense", r"write fn\.Linear\("),
+        ("from fastnn.metrics import confusion_matrix as matrix", r"write fn\.metrics\.confusion\("),
+        ("from fastnn.optim import lr_scheduler", r"fn\.schedules"),
+        ("from fastnn import Sequental", r"did you mean 'Sequential'\?"),
+    ],
+)
+def test_imports_of_foreign_names_say_what_to_write(statement, words):
+    name = statement.split("import ")[1].split(", ")[-1].split()[0]
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from 'fastnn.*': .*{words}"):
+        exec(statement, {})
+
+
+def test_python_adds_no_suggestion_of_its_own_to_hints():
+    """It would end the traceback with "Did you mean: 'dense'?", from the attributes of `obj`."""
+    with pytest.raises(AttributeError) as caught:
+        _ = fn.layers.Dense
+    assert caught.value.obj is None
+    with pytest.raises(AttributeError) as caught:
+        _ = model().compile
+    assert caught.value.obj is None
+
+
 def test_foreign_names_of_subpackages_say_what_to_write():
     with pytest.raises(AttributeError, match=r"module 'fastnn.layers' .* fn.Linear\("):
         _ = fn.layers.Dense
