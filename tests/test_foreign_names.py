@@ -51,6 +51,8 @@ CALLS = {
     "model": (lambda: fn.AdamW(model()), "optimizers take no parameters"),
     "from_logits": (lambda: fn.CrossEntropy(from_logits=True), "leave it out; this loss takes logits"),
     "factor": (lambda: schedules.Plateau(factor=0.5), r"write gamma=\.\.\."),
+    "of a dataclass": (lambda: schedules.Exponential(), r"missing .* 'gamma': write Exponential\(gamma\)"),
+    "step_size": (lambda: schedules.Step(step_size=3), r"write every=\.\.\."),
     "patiens": (lambda: fn.EarlyStopping(patiens=3), r"write patience=\.\.\."),
     "step": (lambda: fn.SGD().step(), r"SGD.step\(\) missing .*write optimizer.step\(model.parameters\(\)\)"),
 }
