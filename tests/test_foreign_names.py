@@ -140,3 +140,29 @@ def test_foreign_names_of_subpackages_say_what_to_write():
     with pytest.raises(AttributeError, match=r"^module 'fastnn' has no attribute '_private'$"):
         _ = fn._private
     assert not hasattr(fn, "Dense")
+
+
+def test_a_forward_method_as_in_pytorch_is_refused_where_the_class_is_defined():
+    with pytest.raises(TypeError, match=r"Net\.forward must be forward\(self, x, \*, train=False\)"):
+
+        class Net(fn.Layer):
+            def forward(self, x):
+                return x
+
+
+def test_a_schedule_in_the_place_of_a_learning_rate_says_where_it_belongs():
+    with pytest.raises(TypeError, match=r"lr must be a number: pass schedule=Cosine\(end=0.0\) to fn.fit"):
+        fn.SGD(lr=schedules.Cosine())
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (fn.Checkpoint("path"), "pass it as checkpoint="),
+        (schedules.Plateau(), "pass it as schedule="),
+        (fn.EarlyStopping, "add parentheses"),
+    ],
+)
+def test_objects_that_are_no_callbacks_say_where_they_belong(callback, words):
+    with pytest.raises(TypeError, match=words):
+        fn.fit(model(), ([[1, 2, 3]], [0]), callbacks=[callback])

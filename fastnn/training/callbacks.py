@@ -15,6 +15,7 @@ from fastnn._validation import Array, counter_value, in_range, not_nan
 from fastnn.history import History, better
 from fastnn.layers import Layer
 from fastnn.optim.optimizers import Optimizer
+from fastnn.optim.schedules import Schedule
 from fastnn.states import held_by
 from fastnn.training.samples import Samples
 from fastnn.training.trainer import Trainer
@@ -159,9 +160,20 @@ def callbacks_of(callbacks: Callbacks) -> list[Callback]:
         elif callable(callback) and not isinstance(callback, type):
             made.append(_AfterEpoch(callback))
         else:
-            hint = " (add parentheses to make an instance)" if isinstance(callback, type) else ""
+            hint = _hint_for(callback)
             raise TypeError(f"callbacks must be fn.Callback objects or functions, not {callback!r}{hint}")
     return made
+
+
+def _hint_for(callback: object) -> str:
+    """What to do with an object that is no callback."""
+    from fastnn.training.resume import Checkpoint  # which imports this module
+
+    if isinstance(callback, type):
+        return " (add parentheses to make an instance)"
+    if isinstance(callback, Checkpoint):
+        return " (pass it as checkpoint=...)"
+    return " (pass it as schedule=...)" if isinstance(callback, Schedule) else ""
 
 
 def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
