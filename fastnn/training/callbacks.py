@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -85,6 +85,12 @@ class Training(Declared):
         for callback in self.callbacks:
             getattr(callback, event)(self, *details)
 
+    def tell_end(self) -> None:
+        """Call `on_train_end` of all callbacks, in order, also of those after one that raises."""
+        with ExitStack() as calls:
+            for callback in reversed(self.callbacks):
+                calls.callback(callback.on_train_end, self)
+
     def tell_exception(self, error: BaseException) -> None:
         """Call `on_exception` of all callbacks, in order; what they raise becomes a note of `error`."""
         for callback in self.callbacks:
@@ -97,7 +103,8 @@ class Training(Declared):
 class Callback(Declared):
     """Base class of callbacks: a subclass overrides the methods it needs.
 
-    Every training ends with either `on_train_end` or `on_exception`. A callback with a state of its own
+    Every training ends with either `on_train_end` or `on_exception`, which is called even if `on_train_begin`
+    of this or another callback has raised. A callback with a state of its own
     resets it in `on_train_begin` if `training.updates == 0`, so that each training starts afresh unless it is
     resumed. Unless a callback overrides `on_update`, many updates run at once without Python.
     """
