@@ -11,12 +11,14 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast, dataclass_transform
 
 from fastnn._foreign_names import ARGUMENTS, NAMES, RENAMED
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Declared:
@@ -100,6 +102,14 @@ def explained(method: F) -> F:
         raise TypeError(message)
 
     return cast(F, call)
+
+
+@dataclass_transform(frozen_default=True)
+def declared_dataclass(cls: type[T]) -> type[T]:
+    """`dataclass(frozen=True)` for a subclass of `Declared`, whose `__init__` does not exist before."""
+    made: Any = dataclass(frozen=True)(cls)
+    made.__init__ = explained(made.__init__)
+    return made  # type: ignore[no-any-return]
 
 
 def names_of_module(module: str) -> Callable[[str], Any]:

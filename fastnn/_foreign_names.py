@@ -196,7 +196,13 @@ NAMES = _table(
         "CosineAnnealingLR CosineDecay": "write schedule=fn.schedules.Cosine()",
         "LinearLR": "write schedule=fn.schedules.Warmup(updates)",
         "ReduceLROnPlateau": "write schedule=fn.schedules.Plateau()",
-        "ModelCheckpoint": "write fn.Checkpoint(path)",
+        "ModelCheckpoint": (
+            "write fn.fit(..., checkpoint=path), which also resumes; for the best weights, "
+            "fn.EarlyStopping(restore_best=True), then fn.save(model, path)"
+        ),
+        "TensorBoard CSVLogger LambdaCallback": (
+            "write a function of an fn.Training, which fn.fit(..., callbacks=...) calls after each epoch"
+        ),
         "load_model load_weights load_state_dict": _LOAD,
         "save_model save_weights dump": _SAVE,
         "device cuda": _ON_CPU,

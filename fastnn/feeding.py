@@ -28,7 +28,7 @@ from fastnn._validation import in_range, warn
 
 BYTES_SCALE = 1 / 255
 SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
-# Warn of features that exceed those of the training by this factor.
+# Warn of features that exceed those of the training by this factor, or the reverse for floats after integers.
 FAR_ABOVE = 10
 
 
@@ -207,7 +207,9 @@ def _warn_of_other_range(fed: Feeding, now: Feeding) -> None:
         trained = fed.scale * 255  # a dark batch is no reason to expect dark images
     largest = now.scale * max(abs(now.low), abs(now.high))
     was_raw_image = fed.scale == 1 and fed.is_image and fed.high > 1
-    too_small = was_raw_image and not now.whole and now.low >= 0 and now.high <= 1
+    is_scaled = not now.whole and now.low >= 0 and now.high <= 1
+    was_integer = np.dtype(fed.dtype).kind in "iu" and fed.scale == 1
+    too_small = is_scaled and (was_raw_image or (was_integer and largest * FAR_ABOVE < trained))
     too_small |= now.dtype == "uint8" and now.scale != 1 and now.high == 1
     limit = 2 if fed.dtype == "uint8" else FAR_ABOVE
     if too_small or largest > limit * trained > 0:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
 from fastnn._validation import Array, float_type, in_range, writable
 from fastnn.feeding import Feeding
@@ -27,7 +28,7 @@ class _Held(Noted):
     _hints = PARAM_ATTRIBUTES
 
     def __init__(self, value: npt.ArrayLike, *, name: str = "") -> None:
-        array = np.asarray(value)
+        array = as_array(value, "value")
         self.master = aligned_empty(array.shape, float_type(array.dtype))
         self.master[...] = array
         self.name = name
@@ -58,7 +59,7 @@ class _Held(Noted):
 
     def _checked(self, value: npt.ArrayLike, what: str) -> Array:
         """Return `value` as an array. Raises ValueError or TypeError if its shape or dtype does not fit."""
-        array = np.asarray(value)
+        array = as_array(value, f"the {what}")
         if array.shape != self.shape:
             raise ValueError(
                 f"the {what} of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"

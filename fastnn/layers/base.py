@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -43,6 +44,15 @@ class Layer(Noted):
     def __init__(self) -> None:
         """Take no arguments: a subclass with arguments need not call this constructor."""
         super().__init__()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "forward" in vars(cls) and not _takes_train(cls.forward):
+            raise TypeError(
+                f"{cls.__name__}.forward must be forward(self, x, *, train=False) and return the outputs and "
+                "their backward function, as fastnn does not differentiate Python code; a chain of layers is "
+                "fn.Sequential(...)"
+            )
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
@@ -259,3 +269,8 @@ def name_parameters(model: Layer) -> None:
         param.name = name
     for name, buffer in model.named_buffers():
         buffer.name = name
+
+
+def _takes_train(forward: Callable[..., object]) -> bool:
+    parameters = inspect.signature(forward).parameters
+    return "train" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

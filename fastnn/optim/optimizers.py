@@ -15,6 +15,7 @@ from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
 from fastnn._validation import Array, choose, counter_value, in_range
 from fastnn.kernels import active_recorder, ops
+from fastnn.optim.schedules import Schedule
 from fastnn.optim.state import State
 from fastnn.param import Param
 from fastnn.recording.changes import Noted
@@ -46,6 +47,8 @@ class Optimizer(Noted, ABC):
 
     @lr.setter
     def lr(self, lr: float) -> None:
+        if type(lr) is not float and isinstance(lr, Schedule):
+            raise TypeError(f"lr must be a number: pass schedule={lr!r} to fn.fit or fn.Trainer")
         self._lr = in_range(lr, "lr", 0)
 
     @classmethod

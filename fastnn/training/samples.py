@@ -157,9 +157,9 @@ def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
     """
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):
         return data[0], data[1], data[2] if len(data) == 3 else None
-    hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
+    hint = ': pass (data["x"], data["y"])' if isinstance(data, Mapping) else ""
     raise TypeError(
-        f"data must be a pair of arrays (x, y){hint}, or (x, y, sample_weight), not {_kind_of(data)}"
+        f"data must be a pair of arrays (x, y), or (x, y, sample_weight), not {_kind_of(data)}{hint}"
     )
 
 
