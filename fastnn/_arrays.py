@@ -32,7 +32,7 @@ def as_array(values: object, name: str) -> Array:
         for item in values:
             _reject_stripped(item, name)
     try:
-        array = np.asarray(values)
+        array = _from_other_library(values, name) if hasattr(values, "__dlpack__") else np.asarray(values)
     except ValueError as error:
         raise ValueError(
             f"{name} cannot be converted to an array, are its rows equally long? {error}"
@@ -80,6 +80,22 @@ def position(index: tuple[int, ...], values: object = None) -> str:
     return f"row {index[0]}, column {index[1]}{name}"
 
 
+def _from_other_library(values: Any, name: str) -> Array:
+    """An array or tensor of another library (PyTorch, JAX, ...) as a NumPy array, without a copy if possible.
+
+    Raises TypeError for what NumPy does not have, such as tensors on a GPU, bfloat16 and sparse tensors.
+    """
+    if hasattr(values, "detach"):  # PyTorch: the gradient of the features is not needed
+        values = values.detach()
+    try:
+        return np.asarray(values) if hasattr(values, "__array__") else np.from_dlpack(values)
+    except (TypeError, RuntimeError, BufferError) as error:
+        raise TypeError(
+            f"{name}, a {type(values).__name__}, cannot be converted to a NumPy array: {error}. Pass a dense "
+            "float32 or float64 array in the memory of the CPU"
+        ) from error
+
+
 def _reject_stripped(values: object, name: str) -> None:
     """Raise TypeError for values of which `numpy.asarray` would drop a part, or that it does not convert."""
     if isinstance(values, Mapping):
@@ -122,6 +138,8 @@ def _advice(array: Array, values: object, name: str) -> str:
         return f"pass numbers such as ({name} - {name}.min()) / np.timedelta64(1, 'D')"
     if array.dtype.names is not None:
         return f"pass np.lib.recfunctions.structured_to_unstructured({name})"
+    if kind == "V":  # bfloat16 and other types that a package has added to NumPy
+        return f"use {name}.astype(np.float32)"
     if kind == "O":
         odd = next(_not_numbers(array), None)
         if odd is None:

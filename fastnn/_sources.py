@@ -102,6 +102,17 @@ class SparseRows(Source):
 Rows = Array | Source
 
 
+class Selection(Source):
+    """Some rows of an array or a source, which are not copied."""
+
+    def __init__(self, rows: Rows, index: Array) -> None:
+        self.rows, self.index = rows, index
+        self.shape, self.dtype = (len(index), *rows.shape[1:]), rows.dtype
+
+    def read(self, index: slice | Array) -> Array:
+        return self.rows[self.index[index]]
+
+
 def feature_rows(x: object, name: str) -> Rows:
     """Return features as an array of real numbers or, where that would cost memory, as a `Source`.
 

@@ -13,12 +13,15 @@ from fastnn.data.labels import one_hot
 from fastnn.data.mnist import mnist
 from fastnn.data.splits import holdout, stratified
 from fastnn.data.synthetic import two_classes
+from fastnn.data.table import Table, from_table
 
 __all__ = [
     "DatasetError",
     "DatasetNotFoundError",
+    "Table",
     "cifar10",
     "digits",
+    "from_table",
     "holdout",
     "image_folder",
     "mnist",

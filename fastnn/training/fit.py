@@ -24,6 +24,7 @@ from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_o
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
 from fastnn.training.finite import NonFiniteError, check_finite
+from fastnn.training.held_out import split
 from fastnn.training.loop import Loop, batch_sizes
 from fastnn.training.options import (
     TrainingKeywords,
@@ -46,10 +47,11 @@ def fit(
     model: Layer,
     data: Data,
     *,
-    validation: Data | None = None,
+    validation: Data | float | None = None,
     loss: str | Loss = "cross_entropy",
     optimizer: str | Optimizer | None = None,
     batch_size: int = 32,
+    drop_last: bool = False,
     epochs: int = 1,
     shuffle: bool = True,
     order: str | None = None,
@@ -73,12 +75,14 @@ def fit(
     read batch by batch, and SciPy sparse matrices are densified batch by batch.
 
     Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
-    the batch before it if the model has batch norm, which cannot use it alone. `order` is "random", drawn
+    the batch before it if the model has batch norm, which cannot use it alone; `drop_last=True` leaves out a
+    smaller last batch. `order` is "random", drawn
     from `seed` for each epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate",
     one sample of each class in turn; or "balanced", each class equally often, with samples of small classes
     repeated and samples of large classes left out. `augment`, such as `fn.augment.Rotate(15) |
     fn.augment.Shift(2)`, changes the images of each batch at random, but never the images of `validation`.
-    `validation` (x, y) is evaluated after every epoch, also by `metrics`: functions (outputs, targets) ->
+    `validation` (x, y), or the fraction of the data to set aside for it, is evaluated after every epoch, also
+    by `metrics`: functions (outputs, targets) ->
     float, one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores
     them as "val_name".
 
@@ -107,12 +111,17 @@ def fit(
     """
     how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
     samples = check_data(model, chosen, data, how.scale, keep_mapped=True)
-    held_out = None
-    if validation is not None:
+    held_out: Samples | None = None
+    seed = None if seed is None else rng.check_seed(seed)
+    checked = [samples]
+    if isinstance(validation, (int, float, np.number)):
+        samples, held_out = split(samples, validation, seed)
+    elif validation is not None:
         where = "validation data: "
         held_out = check_data(
             model, chosen, validation, how.scale, like=samples, where=where, keep_mapped=True
         )
+        checked.append(held_out)
     run = _Run(
         model=model,
         samples=samples,
@@ -120,9 +129,10 @@ def fit(
         loss=chosen,
         optimizer=optimizer_of(optimizer),
         batch_size=positive_int(batch_size, "batch_size"),
+        drop_last=checks.flag(drop_last, "drop_last"),
         epochs=positive_int(epochs, "epochs"),
         order=order_of(shuffle, order),
-        seed=None if seed is None else rng.check_seed(seed),
+        seed=seed,
         options=how,
         metrics=metrics_of(pairs),
         callbacks=callbacks_of(callbacks),
@@ -135,7 +145,7 @@ def fit(
     description = {} if checkpoint is None else run.description()
     saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
     try:
-        check_finite([run.samples, run.validation], how.on_nonfinite)
+        check_finite(checked, how.on_nonfinite)
     except NonFiniteError as error:
         if how.on_nonfinite == "raise":
             raise
@@ -168,6 +178,7 @@ class _Run:
     loss: Loss
     optimizer: Optimizer
     batch_size: int
+    drop_last: bool
     epochs: int
     order: str
     seed: int | None
@@ -179,7 +190,7 @@ class _Run:
     def sizes(self) -> Array:
         """The sizes of the mini-batches of an epoch. Raises ValueError if the model cannot use them."""
         smallest = checks.smallest_batch(self.model, self.samples, self.batch_size)
-        return batch_sizes(len(self.samples), self.batch_size, smallest)
+        return batch_sizes(len(self.samples), self.batch_size, smallest, drop_last=self.drop_last)
 
     def check(self) -> None:
         """Check the arguments against each other. Raises ValueError; nothing has changed then."""
@@ -204,6 +215,7 @@ class _Run:
                 "loss": self.loss,
                 "optimizer": self.optimizer,
                 "batch_size": self.batch_size,
+                **({"drop_last": True} if self.drop_last else {}),  # older checkpoints do not have it
                 "epochs": None if self.options.schedule is None else self.epochs,
                 "order": self.order,
                 "seed": self.seed,

@@ -83,8 +83,9 @@ class Loop:
         if training.done == 0:
             training.tell("on_epoch_begin")
             trainer.correct = 0
-        decisions = decisions_of(trainer.model, trainer.loss, samples)
         sizes = self.sizes
+        used = int(sizes.sum())
+        decisions = decisions_of(trainer.model, trainer.loss, samples) * used // len(samples)
         with ctrl_c_between_updates() as raise_if_interrupted:
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)
         if training.done < len(sizes):
@@ -92,7 +93,7 @@ class Loop:
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
         is_mean = trainer.loss.reduction in ("mean", "batch_mean")
         # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
-        total = float((losses * sizes).sum()) / len(samples) if is_mean else float(losses.sum())
+        total = float((losses * sizes).sum()) / used if is_mean else float(losses.sum())
         return summary(total, trainer.correct, decisions)
 
     def _updates(
@@ -160,11 +161,18 @@ class Loop:
             self.writer.save_if_due()
 
 
-def batch_sizes(count: int, batch_size: int, smallest: int = 1) -> Array:
+def batch_sizes(count: int, batch_size: int, smallest: int = 1, *, drop_last: bool = False) -> Array:
     """The sizes of the mini-batches of `count` samples; the last one may be smaller.
 
-    A last one of fewer than `smallest` samples joins the one before it.
+    A last one of fewer than `smallest` samples joins the one before it. With `drop_last`, a smaller last one
+    is left out; raises ValueError if it is the only one.
     """
+    if drop_last:
+        if count < batch_size:
+            raise ValueError(
+                f"drop_last=True leaves out the only mini-batch, of {count} samples: pass batch_size={count}"
+            )
+        return np.full(count // batch_size, batch_size)
     sizes = np.full(-(-count // batch_size), batch_size)
     sizes[-1] = count - (len(sizes) - 1) * batch_size
     if len(sizes) > 1 and sizes[-1] < smallest:

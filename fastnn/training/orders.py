@@ -84,12 +84,20 @@ ORDERS = {
 }
 
 
-def _classes(order: str, target: Array) -> Array:
-    """The label of each sample. Raises ValueError if the targets do not name classes."""
+def class_labels(target: Array) -> Array | None:
+    """The label of each sample; None if the targets do not name classes."""
     if target.ndim == 2 and target.shape[1] == 1 and bool(((target == 0) | (target == 1)).all()):
         return target[:, 0].astype(np.int64)  # targets of a binary loss
     if not has_classes(target):
+        return None
+    return target if target.ndim == 1 else target.argmax(axis=1)
+
+
+def _classes(order: str, target: Array) -> Array:
+    """The label of each sample. Raises ValueError if the targets do not name classes."""
+    labels = class_labels(target)
+    if labels is None:
         raise ValueError(
             f"order={order!r} needs classes, but the targets do not name them: pass labels or one-hot rows"
         )
-    return target if target.ndim == 1 else target.argmax(axis=1)
+    return labels

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array
-from fastnn._sources import Features, Rows, feature_rows
+from fastnn._sources import Features, Rows, Selection, feature_rows
 from fastnn._validation import contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.feeding import Feeding, feeding_of, follow
@@ -49,9 +49,14 @@ class Samples:
         return gather_rows(self.x, index, self.scale, self.dtype), self._targets(index)
 
     def subset(self, index: Array) -> Samples:
-        """The samples `index`, copied."""
+        """The samples `index`: copies, except for features in a file or a sparse matrix."""
         weight = None if self.weight is None else self.weight[index]
-        return replace(self, x=self.x[index], target=self.target[index], weight=weight)
+        in_memory = isinstance(self.x, np.ndarray) and not is_mapped(self.x)
+        x = self.x[index] if in_memory else Selection(self.x, index)
+        target = self.target[index]
+        if is_mapped(self.target):
+            target = contiguous(target, self._target_dtype)
+        return replace(self, x=x, target=target, weight=weight)
 
     def arrays(self) -> list[Array]:
         """Features, targets and, if there are any, weights, of samples in memory."""
@@ -81,8 +86,12 @@ class Samples:
         return augment.gather(images, chosen, state, self.scale, self.dtype), self._targets(index)
 
     def _targets(self, index: Array) -> Array:
-        dtype = self.dtype if is_mapped(self.target) else self.target.dtype
-        return gather_targets(self.target, index, dtype)
+        return gather_targets(self.target, index, self._target_dtype)
+
+    @property
+    def _target_dtype(self) -> np.dtype[Any]:
+        """The dtype of targets in a mini-batch; a memory-mapped file may have any."""
+        return self.dtype if is_mapped(self.target) and self.target.ndim > 1 else self.target.dtype
 
     @property
     def readable(self) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 OTHER_SPELLINGS: dict[str, str] = {}
 for _names, _here in {
     "validation_data eval_set val_data valid_data": "validation=(x, y)",
-    "validation_split validation_fraction": "validation=(x, y), with fn.data.stratified to split the data",
+    "validation_split validation_fraction": "validation=0.1, the fraction of the data",
     "x X y X_train y_train dataset train_data": "the data as one pair: (x, y)",
     "class_weight": (
         "loss=fn.CrossEntropy(weight=[...]), one weight per class, or for one output "

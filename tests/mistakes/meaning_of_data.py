@@ -2,11 +2,12 @@
 
 from mistake import Mistake
 
-FEEDING, ARRAYS, MAPS, SPARSE, TARGETS, METRICS = (
+FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, TARGETS, METRICS = (
     "tests/training/test_feeding.py",
     "tests/test_arrays.py",
     "tests/training/test_memory_maps.py",
     "tests/training/test_sparse.py",
+    "tests/training/test_held_out.py",
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
 )
@@ -60,6 +61,20 @@ MISTAKES = (
         "batch_size = rows_at_once(samples.x, batch_size)",
         "pass",
         (SPARSE,),
+    ),
+    Mistake(
+        "a split that ignores the classes",
+        "fastnn/training/held_out.py",
+        "labels = class_labels(samples.target)",
+        "labels = None",
+        (HELD_OUT,),
+    ),
+    Mistake(
+        "the mean over an epoch counts samples that drop_last left out",
+        "fastnn/training/loop.py",
+        "float((losses * sizes).sum()) / used",
+        "float((losses * sizes).sum()) / len(samples)",
+        (HELD_OUT,),
     ),
     Mistake(
         "masks dropped inside lists",

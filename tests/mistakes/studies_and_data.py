@@ -13,6 +13,20 @@ CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity
 
 MISTAKES = (
     Mistake(
+        "null in a table taken for 0",
+        "fastnn/data/table.py",
+        "if fill is None and column.missing.any():",
+        "if False:",
+        ("tests/data/test_table.py",),
+    ),
+    Mistake(
+        "categories of the test set numbered anew",
+        "fastnn/data/table.py",
+        "            return _with_categories(column, before)\n",
+        "            pass\n",
+        ("tests/data/test_table.py",),
+    ),
+    Mistake(
         "owners of the parents of the Numba cache not checked",
         "kernels/jit/private_folder.py",
         "        and status.st_uid in (0, me)\n",

@@ -1,0 +1,54 @@
+"""`fit(validation=0.1)`: set a fraction of the samples aside for validation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnn import rng
+from fastnn._validation import in_range
+from fastnn.training.orders import class_labels
+from fastnn.training.samples import Samples
+
+# First element of the path that `rng.counter_generator` gets with the seed, so that the stream is independent
+# of the orders, the random layers and the augmentation.
+SPLIT = 3
+
+
+def split(samples: Samples, fraction: Any, seed: int | None) -> tuple[Samples, Samples]:
+    """Training and validation samples; which ones depends on the seed alone (None: 0).
+
+    The number of validation samples is the rounded fraction of all, at least 1. If the targets name classes,
+    the classes are as frequent as in the data, and the training set keeps a sample of each. Both parts keep
+    the order of the data.
+
+    Raises ValueError unless the fraction is between 0 and 1 (exclusive) and the data have enough samples.
+    """
+    try:
+        fraction = in_range(fraction, "validation", 0, 1)
+    except ValueError:
+        fraction = 0.0
+    if not 0 < fraction < 1:
+        raise ValueError("validation must be (x, y), or a fraction of the data above 0 and below 1")
+    generator = rng.counter_generator(seed or 0, SPLIT)
+    shuffled = generator.permutation(len(samples))
+    labels = class_labels(samples.target)
+    kept = 1
+    if labels is not None:
+        shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        firsts = np.unique(labels[shuffled], return_index=True)[1]
+        shuffled, kept = np.delete(shuffled, firsts), len(firsts)
+    else:
+        shuffled = shuffled[1:]
+    count = min(max(1, round(fraction * len(samples))), len(shuffled))
+    if count == 0:
+        raise ValueError(
+            f"no validation samples can be set aside: there are {len(samples)} samples, and training needs "
+            f"{kept}" + (", one of each class" if labels is not None else "")
+        )
+    # Evenly spaced in the order of the classes: each class gives its fraction, up to one sample.
+    chosen = shuffled[((np.arange(count) + 0.5) * (len(shuffled) / count)).astype(np.int64)]
+    is_chosen = np.zeros(len(samples), bool)
+    is_chosen[chosen] = True
+    return samples.subset(np.flatnonzero(~is_chosen)), samples.subset(np.flatnonzero(is_chosen))
