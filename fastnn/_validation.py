@@ -94,7 +94,9 @@ def labels(target: Array, classes: int) -> Array:
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= classes:
         wrong = low if low < 0 else high
-        hint = ": are the labels counted from 1?" if (low, high) == (1, classes) else ""
+        hint = ""
+        if (low, high) == (1, classes):
+            hint = f": are the labels counted from 1? Then set model.classes = range(1, {classes + 1})"
         raise ValueError(
             f"labels must lie in 0..{classes - 1} because the model has {classes} outputs, "
             f"but there is a label {wrong}{hint}"

@@ -25,6 +25,7 @@ from fastnn._arrays import Array
 from fastnn._schema import check_fields, number
 from fastnn._sources import Rows, rows_at_once
 from fastnn._validation import in_range, warn
+from fastnn.classes import Classes, classes_of, set_classes
 
 BYTES_SCALE = 1 / 255
 SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
@@ -125,12 +126,14 @@ def follow(fed: Feeding | None, rows: Rows, scale: float | None) -> tuple[float,
 
 
 @contextmanager
-def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Array) -> Iterator[None]:
-    """Remember with the model how it is fed and with which loss; not if no update is made in the block.
+def remembered(
+    model: HasParameters, feeding: Feeding, classes: Classes | None, loss: object, updates: Array
+) -> Iterator[None]:
+    """Remember with the model how it is fed, its classes and its loss; not if the block makes no update.
 
-    Updates are counted in `updates` (1,).
+    Updates are counted in `updates` (1,). `classes` is None for a loss without classes, such as a regression.
     """
-    count, params = int(updates[0]), model.parameters()[:1]
+    count, params, old_classes = int(updates[0]), model.parameters()[:1], classes_of(model)
     before = [(param.feeding, param.loss) for param in params]
 
     def remember(pairs: Iterable[tuple[Feeding | None, object]]) -> None:
@@ -139,11 +142,13 @@ def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Ar
                 param.feeding, param.loss = new_feeding, new_loss
 
     remember([(feeding, loss)] * len(params))
+    set_classes(model, classes or old_classes)
     try:
         yield
     finally:
         if updates[0] == count:
             remember(before)
+            set_classes(model, old_classes)
 
 
 def feeding_from_dict(values: Any) -> Feeding:

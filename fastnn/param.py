@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastnn._arrays import as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
 from fastnn._validation import Array, float_type, in_range, writable
+from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
@@ -117,10 +118,12 @@ class Param(_Held):
     kind = "parameter"
     trainable: bool
 
-    # What a model remembers of its training, if this is its first parameter: see feeding.py. They are in the
-    # class because older pickles do not have them.
+    # What a model remembers of its training, if this is its first parameter (see feeding.py), and, if it is
+    # the last one, the labels of its outputs (see classes.py). They are in the class because older pickles do
+    # not have them.
     feeding: Feeding | None = None
     loss: object = None
+    classes: Classes | None = None
 
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0

@@ -65,6 +65,10 @@ class Loss(Noted, ABC):
             dy: Output: the gradient of the reduced loss with respect to `y`, or None.
         """
 
+    def class_count(self, outputs: Shape) -> int:
+        """Return between how many classes the outputs of a sample decide; 0 if targets (N,) are no labels."""
+        return 0
+
     def losses_shape(self, y: Array) -> Shape:
         """Return the shape of the unreduced losses: one per sample, unless a subclass overrides it."""
         return y.shape[:1]

@@ -34,6 +34,9 @@ class _BinaryLoss(Loss):
             )
         return values
 
+    def class_count(self, outputs: Shape) -> int:
+        return 2 if outputs == (1,) else 0
+
 
 def _range_hint(target: Array, low: float, high: float) -> str:
     """What was probably meant by targets outside [0, 1]."""

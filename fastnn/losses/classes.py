@@ -57,6 +57,9 @@ class _SingleLabelLoss(Loss):
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}{hint}"
         )
 
+    def class_count(self, outputs: Shape) -> int:
+        return outputs[0] if len(outputs) == 1 else 0
+
     def divisors(self, target: Array) -> Array | float:
         if target.ndim == 2 or self.weight is None:
             return 1.0

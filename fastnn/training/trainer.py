@@ -247,7 +247,7 @@ class Trainer(TrainingOptions):
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        with remembered(self.model, samples.feeding, self.loss, self._updates):
+        with remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
             return self._planned_step(samples)
 
     def _planned_step(self, samples: Samples) -> float:
@@ -264,8 +264,9 @@ class Trainer(TrainingOptions):
             loss = self._record_step(kind, samples)
         else:
             loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
-        if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
-            self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
+        rescaled = self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype)
+        if rescaled or samples.has_encoded_labels:
+            self._plans.last = None  # it would take x with the wrong factor, or labels as numbers of outputs
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
@@ -295,7 +296,7 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        remember = remembered(self.model, samples.feeding, self.loss, self._updates)
+        remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
@@ -312,7 +313,7 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
+                check_data(self.model, self.loss, (samples.x, samples.labels, samples.weight), samples.scale)
                 raise ValueError(CHANGED_MEANWHILE) from done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])

@@ -11,6 +11,7 @@ FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, TARGETS, METRICS = (
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
 )
+CLASSES = "tests/training/test_classes.py"
 
 MISTAKES = (
     Mistake(
@@ -96,5 +97,19 @@ MISTAKES = (
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
+    ),
+    Mistake(
+        "a recorded step takes labels for the numbers of outputs",
+        "fastnn/training/trainer.py",
+        "if rescaled or samples.has_encoded_labels:",
+        "if rescaled:",
+        (CLASSES,),
+    ),
+    Mistake(
+        "labels from 1 are shifted after a training on numbers",
+        "fastnn/classes.py",
+        "chosen = known or _learned(labels, categories, count, learn)",
+        "chosen = _learned(labels, categories, count, learn)",
+        (CLASSES,),
     ),
 )
