@@ -38,7 +38,7 @@ class Samples:
     scale: float
     dtype: np.dtype[Any]  # of the model
     feeding: Feeding  # of a model that is trained on them
-    given: tuple[npt.ArrayLike, npt.ArrayLike]  # what the user passed as x and y
+    given: tuple[Features, npt.ArrayLike]  # what the user passed as x and y
     where: str = ""  # how messages about them begin
     weight: Array | None = None  # (N,)
     classes: Classes | None = None  # of a model that is trained on them
@@ -150,8 +150,8 @@ def check_data(
 
     The features are scaled as in the training of the model, or, before it, as those of `like`; so are the
     labels encoded. `where` begins every error message. With `keep_mapped`, memory-mapped arrays and sources
-    such as sparse matrices are read batch by batch. With `learn_classes`, the labels may become the classes of
-    a model that has none.
+    such as sparse matrices are read batch by batch. With `learn_classes`, the labels may become the classes
+    of a model that has none.
 
     Raises TypeError or ValueError for data that do not fit.
     """
