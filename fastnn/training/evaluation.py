@@ -125,8 +125,17 @@ def evaluate_samples(
     values = summary(total, int(correct[0]), decisions)
     if metrics:
         outputs = np.concatenate(batches)
-        values |= {name: float(metric(outputs, samples.target)) for name, metric in metrics.items()}
+        outputs, target = _counted(outputs, samples.target)
+        values |= {name: float(metric(outputs, target)) for name, metric in metrics.items()}
     return values
+
+
+def _counted(outputs: Array, target: Array) -> tuple[Array, Array]:
+    """Outputs and targets without the samples whose label the loss ignores."""
+    if target.ndim != 1 or target.dtype != np.int64 or outputs.ndim != 2:
+        return outputs, target
+    counted = target < outputs.shape[1]
+    return (outputs, target) if counted.all() else (outputs[counted], target[counted])
 
 
 def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
@@ -163,5 +172,8 @@ def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
         blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
         is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
         return target.size if is_decided else 0
-    has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
-    return len(samples) if has_outputs and counting.has_classes(samples.target) else 0
+    outputs = model.output_shape(samples.x.shape[1:])
+    if len(outputs) != 1 or not counting.has_classes(samples.target):
+        return 0
+    is_ignored = samples.target.ndim == 1 and samples.target >= outputs[0]
+    return len(samples) - int(np.count_nonzero(is_ignored))

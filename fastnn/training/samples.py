@@ -46,6 +46,10 @@ class Samples:
         weight = None if self.weight is None else self.weight[index]
         return replace(self, x=self.x[index], target=self.target[index], weight=weight)
 
+    def counted(self) -> Samples:
+        """The samples whose weight is not 0."""
+        return self if self.weight is None else self.subset(np.flatnonzero(self.weight))
+
     def arrays(self) -> list[Array]:
         """Features, targets and, if there are any, weights."""
         return [array for array in (self.x, self.target, self.weight) if array is not None]
@@ -121,6 +125,7 @@ def check_data(
         same_length(rows, as_array(y, "y"))
         weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
         target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        weight = _weights_of_counted(weight, loss.counted(y), model.dtype)
         if not keep_mapped:
             target = loaded(target, model.dtype)
         fed = feeding_of(model) or (None if like is None else like.feeding)
@@ -129,6 +134,19 @@ def check_data(
         error.args = (f"{where}{error}",)
         raise
     return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight)
+
+
+def _weights_of_counted(weight: Array | None, counted: Array | None, dtype: np.dtype[Any]) -> Array | None:
+    """Return the sample weights (N,), 0 for samples that do not count; None if all are 1.
+
+    Raises ValueError if all are 0.
+    """
+    if counted is None:
+        return weight
+    kept = counted.astype(dtype) if weight is None else weight * counted
+    if not kept.any():
+        raise ValueError("no sample counts: all labels are the ignore_index of the loss, or have weight 0")
+    return kept
 
 
 def _parts(data: object) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike | None]:

@@ -318,7 +318,8 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
+                counted = samples.counted()
+                check_data(self.model, self.loss, (counted.x, counted.target), counted.scale)
                 raise done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])

@@ -9,25 +9,26 @@ LOSSES, ACT, EDGES, NONFINITE = (
     "tests/kernels/test_nonfinite.py",
 )
 LOSS, ACTIVATIONS = "kernels/native/families/loss.hpp", "kernels/native/families/act.hpp"
+POINTWISE = "kernels/native/families/pointwise.hpp"
 
 MISTAKES = (
     Mistake(
         "weights of ones and zeros swapped",
-        LOSS,
+        POINTWISE,
         "ones = if_one * t, zeros = if_zero * (one - t);",
         "ones = if_zero * t, zeros = if_one * (one - t);",
         (LOSSES,),
     ),
     Mistake(
         "gradient of binary focal loss without the slope of its factor",
-        LOSS,
+        POINTWISE,
         "for_zero * (gamma * q * miss + p)",
         "for_zero * p",
         (LOSSES,),
     ),
     Mistake(
         "weights of the first class for all outputs",
-        LOSS,
+        POINTWISE,
         "load_n(weight + c, n), load_n(weight + C + c, n)",
         "broadcast(weight[0]), broadcast(weight[C])",
         (LOSSES,),
