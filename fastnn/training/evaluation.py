@@ -22,7 +22,14 @@ Metric = Callable[[Array, Array], float]
 Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | None
 
 # The metrics that may be passed by name, besides the two that are always reported.
-NAMED: dict[str, Metric] = {"f1": counting.f1, "precision": counting.precision, "recall": counting.recall}
+NAMED: dict[str, Metric] = {
+    metric.__name__: metric
+    for metric in (
+        *(counting.f1, counting.precision, counting.recall, counting.cohen_kappa),
+        *(counting.roc_auc, counting.average_precision, counting.log_loss),
+        *(counting.r2, counting.mean_absolute_error),
+    )
+}
 ALWAYS_REPORTED = ("loss", "accuracy")
 
 
@@ -43,7 +50,7 @@ def evaluate(
     binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
 
     `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets: one, a list, or a
-    dict by name. "f1", "precision" and "recall" stand for the functions of `fn.metrics`. Returns
+    dict by name. Names of functions of `fn.metrics`, such as "f1" and "roc_auc", stand for them. Returns
     {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
     chosen, named = _loss_of(model, loss), metrics_of(pairs_of(metrics))

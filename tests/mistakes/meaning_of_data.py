@@ -62,7 +62,7 @@ MISTAKES = (
     ),
     Mistake(
         "several labels averaged over those that occur",
-        "fastnn/metrics.py",
+        "fastnn/metrics/classification.py",
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
