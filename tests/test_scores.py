@@ -138,6 +138,11 @@ def test_cohen_kappa_equals_scikit_learn(weighting):
         assert found == pytest.approx(expected, abs=1e-12)
 
 
+def test_cohen_kappa_of_a_single_class_is_nan():
+    assert np.isnan(metrics.cohen_kappa([1, 1], [1, 1]))
+    assert metrics.cohen_kappa([1, 0], [1, 1]) == 0
+
+
 def test_r2_and_mean_absolute_error_equal_scikit_learn():
     rng = np.random.default_rng(4)
     for _ in range(60):
@@ -216,7 +221,6 @@ Z = 2 * np.eye(3)
         (lambda: metrics.roc_auc(Z, [0, 1, 2], sample_weight=[1, 1]), r"must have shape \(3,\)"),
         (lambda: metrics.log_loss(Z, [[1, 1, 0], [0, 0, 0], [0, 1, 1]]), "ambiguous"),
         (lambda: metrics.log_loss(Z, [0, 1, -1]), "at least 0"),
-        (lambda: metrics.cohen_kappa([1, 1], [1, 1]), "kappa is undefined"),
         (lambda: metrics.cohen_kappa([1, 0], [1, 1], weights="cubic"), "unknown weights 'cubic'"),
         (lambda: metrics.r2([1.0], [1.0]), "at least 2 samples, got 1"),
         (lambda: metrics.r2([1.0, 2], [[1.0, 2]]), "must have the same shape"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -121,6 +122,7 @@ def cohen_kappa(
 
     kappa = 1 - sum_ij w_ij n_ij / sum_ij w_ij e_ij, where n is the confusion matrix, e the one of independent
     predictions with the same totals, and w_ij = 1 for i != j, |i - j| or (i - j)^2 (Cohen 1960 and 1968).
+    It is NaN if all predictions and targets are of one class.
 
     Args:
         outputs: Scores (N, C), logits (N, 1), or predicted labels (N,): see `fastnn.metrics`.
@@ -129,8 +131,7 @@ def cohen_kappa(
         sample_weight: Weights (N,), at least 0, or None for ones.
 
     Raises:
-        ValueError: If `weights` is unknown, shapes do not fit, or kappa is undefined because all predictions
-            and targets are of one class.
+        ValueError: If `weights` is unknown or shapes do not fit.
         TypeError: If labels are not integers.
     """
     if weights is not None:
@@ -139,9 +140,7 @@ def cohen_kappa(
     distance = np.abs(np.subtract.outer(np.arange(len(table)), np.arange(len(table))))
     penalty = distance > 0 if weights is None else distance if weights == "linear" else distance**2
     chance = (penalty * np.outer(table.sum(axis=1), table.sum(axis=0))).sum() / table.sum()
-    if chance == 0:
-        raise ValueError("Cohen's kappa is undefined: all predictions and targets are of one class")
-    return float(1 - (penalty * table).sum() / chance)
+    return float(1 - (penalty * table).sum() / chance) if chance else math.nan
 
 
 def _table(

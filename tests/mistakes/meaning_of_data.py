@@ -2,12 +2,13 @@
 
 from mistake import Mistake
 
-FEEDING, ARRAYS, MAPS, TARGETS, METRICS = (
+FEEDING, ARRAYS, MAPS, TARGETS, METRICS, SCORES = (
     "tests/training/test_feeding.py",
     "tests/test_arrays.py",
     "tests/training/test_memory_maps.py",
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
+    "tests/test_scores.py",
 )
 
 MISTAKES = (
@@ -66,5 +67,19 @@ MISTAKES = (
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
+    ),
+    Mistake(
+        "equal scores are ranked one above the other",
+        "fastnn/metrics/probabilities.py",
+        "last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))",
+        "last = np.arange(len(scores))",
+        (SCORES,),
+    ),
+    Mistake(
+        "metrics of decisions without sample weights",
+        "fastnn/metrics/classification.py",
+        "    weight = weights_of(sample_weight, len(labels))\n",
+        "    weight = weights_of(None, len(labels))\n",
+        (SCORES,),
     ),
 )
