@@ -9,7 +9,7 @@ from fastnn.data.digits import digits
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.images import image_folder, resize
-from fastnn.data.labels import one_hot
+from fastnn.data.labels import balanced_class_weights, one_hot
 from fastnn.data.mnist import mnist
 from fastnn.data.splits import holdout, stratified
 from fastnn.data.synthetic import two_classes
@@ -19,6 +19,7 @@ __all__ = [
     "DatasetError",
     "DatasetNotFoundError",
     "Table",
+    "balanced_class_weights",
     "cifar10",
     "digits",
     "from_table",
