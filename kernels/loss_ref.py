@@ -195,14 +195,15 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
     sample_weight s (M,), losses (M, ...) and dz (M, ...) or None, as a loss kernel with reduction "sum" wrote
     them; both are updated in place -> loss (1,) float64.
     D is 1 for the sum, sum_m s_m for the batch mean, and for the mean sum_m s_m times the number of losses of
-    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given.
+    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given. If this
+    sum is 0, D is infinite: loss and gradient are 0, because no sample counts.
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows = len(sample_weight)
     if label is not None and rows and (label.min() < 0 or label.max() >= len(weight)):
         raise ValueError("label out of range")
     total = sample_weight if label is None or reduction != 2 else sample_weight * weight[label]
-    divisor = total.sum(dtype=np.float64)
+    divisor = total.sum(dtype=np.float64) or (np.inf if rows else 0)
     per_row = losses.size // rows if rows else 1
     for array in (losses, dz):
         if array is not None:

@@ -102,7 +102,7 @@ class Loss(Noted, ABC):
         """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none".
 
         `sample_weight` (N,) of the dtype of `y` multiplies the losses of the samples; a mean is divided by
-        the sum of the weights.
+        the sum of the weights; it is 0 if all weights are.
         """
         return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
 

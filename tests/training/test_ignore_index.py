@@ -105,6 +105,20 @@ def test_accuracy_of_fit_counts_the_labels_that_are_given():
     assert history["accuracy"][-1] == 1
 
 
+@every_loss
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_mini_batch_without_labels_changes_nothing(loss, plan):
+    model = net()
+    y = np.concatenate((np.full(20, -1), LABELS[20:40], np.full(20, -1)))
+    training = {"batch_size": 20, "shuffle": False, "seed": 0, "plan": plan, "optimizer": fn.SGD(lr=0.1)}
+    history = fn.fit(model, (X, y), loss=loss(ignore_index=-1), epochs=1, **training)
+    assert history.updates["loss"][0] == history.updates["loss"][2] == 0
+    single = net()
+    fn.fit(single, (X[20:40], y[20:40]), loss=loss(ignore_index=-1), epochs=1, **training)
+    for one, other in zip(parameters(model), parameters(single), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_sample_weights_and_ignored_labels_multiply():
     weight, loss = RNG.random(60), fn.CrossEntropy(ignore_index=-1)
     value = fn.gradients(net(), (X, MISSING, weight), loss=loss)
