@@ -6,6 +6,7 @@ May import NumPy, `files` and, in `read_csv`, the kernels; nothing else of fastn
 from fastnn.data.cifar10 import cifar10
 from fastnn.data.csv import read_csv
 from fastnn.data.digits import digits
+from fastnn.data.emnist import emnist
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.images import image_folder, resize
@@ -19,6 +20,7 @@ __all__ = [
     "DatasetNotFoundError",
     "cifar10",
     "digits",
+    "emnist",
     "holdout",
     "image_folder",
     "mnist",

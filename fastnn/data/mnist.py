@@ -9,7 +9,15 @@ import numpy as np
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.folders import default_folder
 from fastnn.data.idx import read_idx
-from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
+from fastnn.data.mnist_formats import (
+    CLASSES,
+    Part,
+    Parts,
+    format_of,
+    read_both,
+    read_csv_part,
+    training_first,
+)
 from fastnn.data.unpacking import READ_ERRORS, open_unpacked
 
 # Tried in this order. Each mirror has the four files, with `.gz` added to their names.
@@ -72,7 +80,7 @@ def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download:
         hint = "; a download needs a folder without any of the four files" if files else ""
         raise _not_found(source, f"missing are {', '.join(missing)}{hint}")
     train_images, train_labels, test_images, test_labels = (files[name] for name in SHA256)
-    return _load(train_images, train_labels), _load(test_images, test_labels)
+    return load_pair(train_images, train_labels), load_pair(test_images, test_labels)
 
 
 def _find(folder: Path) -> dict[str, Path]:
@@ -117,7 +125,7 @@ def _in_other_formats(folder: Path) -> Parts | None:
     )
 
 
-def _load(images: Path, labels: Path) -> Part:
+def load_pair(images: Path, labels: Path, classes: int = CLASSES) -> Part:
     """Load images and labels from two IDX files. Raises DatasetError if they do not fit together."""
     x, y = read_idx(images), read_idx(labels)
     if x.dtype != np.uint8 or x.shape[1:] != (28, 28):
@@ -127,8 +135,8 @@ def _load(images: Path, labels: Path) -> Part:
             f"{labels}: labels must be uint8 {x.shape[:1]}, one per image in {images}, not "
             f"{y.dtype} {y.shape}"
         )
-    if (y > 9).any():
-        raise DatasetError(f"{labels}: labels must be digits from 0 to 9, not {y.max()}")
+    if (y >= classes).any():
+        raise DatasetError(f"{labels}: labels must be from 0 to {classes - 1}, not {y.max()}")
     return x, y.astype(np.int64)
 
 

@@ -270,10 +270,10 @@ MISTAKES = (
         (COMPLEXITY,),
     ),
     Mistake(
-        "a pickle may call functions of the allowed modules",
+        "a pickle may call any function",
         "fastnn/data/pickled.py",
-        "not in FUNCTIONS.get(name, ())",
-        "not in sum(FUNCTIONS.values(), ('builtins',))",
+        'raise ValueError(f"it calls {module}.{name}: only pickles of arrays are read")',
+        "return super().find_class(module, name)",
         ("tests/data/test_mnist_archives.py",),
     ),
 )
