@@ -6,6 +6,7 @@ May import NumPy, `_arrays`, `files` and, in `read_csv`, the kernels; nothing el
 from fastnn.data.cifar10 import cifar10
 from fastnn.data.csv import read_csv
 from fastnn.data.digits import digits
+from fastnn.data.emnist import emnist
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.images import image_folder, resize
@@ -22,6 +23,7 @@ __all__ = [
     "balanced_class_weights",
     "cifar10",
     "digits",
+    "emnist",
     "from_table",
     "holdout",
     "image_folder",

@@ -29,7 +29,9 @@ def test_import_loads_only_numpy_and_the_standard_library():
         name
         for name in loaded
         if name == "fastnn"
-        or name.startswith(("fastnn.data", "fastnn._arrays", "fastnn.files", "fastnn.kernels"))
+        or name.startswith(
+            ("fastnn.data", "fastnn._arrays", "fastnn._attributes", "fastnn.files", "fastnn.kernels")
+        )
     }
     others = {name.partition(".")[0] for name in loaded - below}
     assert others <= {*sys.stdlib_module_names, "numpy"}
