@@ -321,12 +321,11 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
             own_class = index_at(label, m, weight.size)
             with_label += sample_weight[m] * weight[own_class] if own_class >= 0 else np.nan
     per_row = losses.size // max(rows, 1)
-    mean = total * per_row if label is None else with_label
     if rows and total == 0:
         total = np.inf
-    if rows and mean == 0:
-        mean = np.inf
-    divisor = divisor_of(reduction, mean, total)
+    if rows and with_label == 0:
+        with_label = np.inf
+    divisor = divisor_of(reduction, total * per_row if label is None else with_label, total)
     flat = losses.reshape(-1)
     _weigh(flat, sample_weight, 1.0)
     if dz is not None:

@@ -53,8 +53,9 @@ template <class T> void label_divisor(const Call &call, int part, int) {
         const double own = c < 0 ? nan : label ? double(weight[c]) : 1;
         divisor += sample_weight ? own * sample_weight[m] : own;
     }
+    if (divisor == 0 && sample_weight && M) divisor = std::numeric_limits<double>::infinity();
     divisor *= call.scalar[0];
-    if (divisor == 0) divisor = sample_weight && M ? std::numeric_limits<double>::infinity() : nan;
+    if (divisor == 0) divisor = nan;
     double *const factors = call.out<double>(op::factors);
     factors[0] = divisor;
     factors[1] = 1 / divisor;
