@@ -15,6 +15,9 @@ from fastnn._sources.base import Source as Source
 from fastnn._sources.base import block_numbers as block_numbers
 from fastnn._sources.base import reading_ahead as reading_ahead
 from fastnn._sources.base import rows_at_once as rows_at_once
+from fastnn._sources.items import ItemRows as ItemRows
+from fastnn._sources.items import Items as Items
+from fastnn._sources.items import has_items as has_items
 from fastnn._sources.sparse import SparseRows
 from fastnn._sources.stored import stored_rows
 

@@ -74,6 +74,7 @@ def fit(
     differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
     read batch by batch, and SciPy sparse matrices are densified batch by batch. Features in h5py datasets,
     Zarr arrays and other objects with shape, dtype and slices are read in blocks, the next ones by a thread.
+    Instead of a pair, data may be a data set whose items are pairs of one sample, such as PyTorch's.
 
     Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
     the batch before it if the model has batch norm, which cannot use it alone; `drop_last=True` leaves out a

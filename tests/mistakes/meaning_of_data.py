@@ -92,6 +92,13 @@ MISTAKES = (
         (STORED,),
     ),
     Mistake(
+        "items of another dtype converted silently",
+        "fastnn/_sources/items.py",
+        "if (array.shape, array.dtype) != (first.shape, first.dtype):",
+        "if array.shape != first.shape:",
+        ("tests/training/test_items.py",),
+    ),
+    Mistake(
         "masks dropped inside lists",
         "fastnn/_arrays.py",
         "not PLAIN.issuperset(map(type, values))",
