@@ -126,9 +126,10 @@ def reject_stripped(values: object, name: str) -> None:
 def _advice(array: Array, values: object, name: str) -> str:
     """What to do about an array that does not hold real numbers."""
     kind = array.dtype.kind
-    if text := _columns_without_numbers(values):
+    if columns := _columns_without_numbers(values, array):
+        more = f" and {len(columns) - 5} more" if len(columns) > 5 else ""
         return (
-            f"encode or drop the columns {', '.join(text)}, for example with "
+            f"encode or drop the columns {', '.join(columns[:5])}{more}, for example with "
             f"pandas.get_dummies({name}, dtype=float)"
         )
     if kind == "c":
@@ -151,14 +152,18 @@ def _advice(array: Array, values: object, name: str) -> str:
     return "encode text as numbers, one column per category"
 
 
-def _columns_without_numbers(values: object) -> list[str]:
-    """The columns of a DataFrame that do not hold numbers, such as "'city' (object)"."""
+def _columns_without_numbers(values: object, array: Array) -> list[str]:
+    """The columns of a DataFrame that hold text, dates or the like, such as "'city' (object)".
+
+    `array` is what NumPy makes of the DataFrame. Columns of objects may hold numbers only.
+    """
     columns, dtypes = getattr(values, "columns", None), getattr(values, "dtypes", None)
     if columns is None or dtypes is None:
         return []
-    pairs = zip(columns, dtypes, strict=True)
     return [
-        f"{column!r} ({dtype})" for column, dtype in pairs if getattr(dtype, "kind", "O") not in REAL_KINDS
+        f"{column!r} ({dtype})"
+        for column, dtype, cells in zip(columns, dtypes, array.T, strict=True)
+        if getattr(dtype, "kind", "O") not in (*REAL_KINDS, "O") or any(isinstance(c, str) for c in cells)
     ]
 
 

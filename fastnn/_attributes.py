@@ -11,11 +11,14 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+from dataclasses import dataclass
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast, dataclass_transform
 
 from fastnn._foreign_names import ARGUMENTS, NAMES, RENAMED
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 class Declared:
@@ -81,7 +84,8 @@ class _ForeignName:
         self.name = name
 
     def __get__(self, owner: object, cls: type[Declared]) -> NoReturn:
-        raise AttributeError(f"{cls.__name__} has no attribute {self.name!r}: {cls._hints[self.name]}")
+        message = f"{cls.__name__} has no attribute {self.name!r}: {cls._hints[self.name]}"
+        raise _attribute_error(message, self.name)
 
 
 def explained(method: F) -> F:
@@ -100,6 +104,14 @@ def explained(method: F) -> F:
     return cast(F, call)
 
 
+@dataclass_transform(frozen_default=True)
+def declared_dataclass(cls: type[T]) -> type[T]:
+    """`dataclass(frozen=True)` for a subclass of `Declared`, whose `__init__` does not exist before."""
+    made: Any = dataclass(frozen=True)(cls)
+    made.__init__ = explained(made.__init__)
+    return made  # type: ignore[no-any-return]
+
+
 def names_of_module(module: str) -> Callable[[str], Any]:
     """Return the `__getattr__` of a module, which Python calls for names that do not exist."""
 
@@ -109,9 +121,23 @@ def names_of_module(module: str) -> Callable[[str], Any]:
             raise AttributeError(message)
         known = [each for each in vars(sys.modules[module]) if each[0] != "_"]
         hint = NAMES.get(name) or _did_you_mean(_nearest(name, known))
-        raise AttributeError(f"{message}: {hint}" if hint else message)
+        if hint and _is_from_import(sys._getframe(1)):
+            raise ImportError(f"cannot import name {name!r} from {module!r}: {hint}", name=module)
+        raise _attribute_error(f"{message}: {hint}" if hint else message, name)
 
     return missing
+
+
+def _is_from_import(frame: FrameType) -> bool:
+    """Whether `frame` runs `from module import name`, which replaces an AttributeError by its own message."""
+    import opcode
+
+    return frame.f_code.co_code[frame.f_lasti] == opcode.opmap["IMPORT_FROM"]
+
+
+def _attribute_error(message: str, name: str) -> AttributeError:
+    """An error whose traceback Python ends without a suggestion of its own, which would contradict ours."""
+    return AttributeError(message, name=name, obj=None)
 
 
 def _unknown_attribute(owner: Declared, name: str) -> str:

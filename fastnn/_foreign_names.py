@@ -145,7 +145,13 @@ SCHEDULE_ATTRIBUTES = _table(
 # Names of a module.
 NAMES = _table(
     {
-        "nn keras": "layers are names of fastnn itself: fn.Linear, fn.ReLU, fn.Sequential",
+        "nn keras models": "layers are names of fastnn itself: fn.Linear, fn.ReLU, fn.Sequential",
+        "optimizers": "optimizers are names of fastnn itself: fn.SGD, fn.Adam, fn.AdamW, fn.RMSprop",
+        "callbacks": "callbacks are names of fastnn itself: fn.EarlyStopping, fn.Checkpoint",
+        "initializers": "name it in the layer, as in fn.Linear(784, 128, weight_init='he_normal')",
+        "regularizers": "pass weight_decay=... to the optimizer",
+        "datasets": "write (x, y), (x_test, y_test) = fn.data.mnist() or another one of fn.data",
+        "utils": "write fn.data.one_hot(y, classes), fn.manual_seed(seed) or plot(history)",
         "functional": "write the layer fn.ReLU(), the loss fn.cross_entropy(logits, y)",
         "train compile": _FIT,
         "predict no_grad inference_mode": _PREDICT,
@@ -158,7 +164,8 @@ NAMES = _table(
         "LayerNormalization": "write fn.LayerNorm(shape)",
         "Activation relu sigmoid tanh softmax": "activations are layers: fn.ReLU(), fn.Tanh(), fn.Softmax()",
         "Module Model": "write fn.Sequential(...), or a subclass of fn.Layer",
-        "MLP MLPClassifier MLPRegressor": "write fn.nets.mlp([784, 128, 10])",
+        "MLP": "write fn.nets.mlp([784, 128, 10])",
+        "MLPClassifier MLPRegressor neural_network": "write from fastnn.sklearn import MLPClassifier",
         "Input InputLayer": _NO_INPUT_SHAPE,
         "CrossEntropyLoss SparseCategoricalCrossentropy CategoricalCrossentropy": (
             "write fn.CrossEntropy() or loss='cross_entropy', which takes logits"
@@ -172,13 +179,30 @@ NAMES = _table(
         "tensor Tensor from_numpy array": "fastnn takes NumPy arrays",
         "DataLoader Dataset TensorDataset": "write fn.fit(model, (x, y), batch_size=...)",
         "to_categorical one_hot": "write fn.data.one_hot(y, classes); losses also take the labels themselves",
+        "confusion_matrix ConfusionMatrix ConfusionMatrixDisplay": (
+            "write fn.metrics.confusion(outputs, y), or fn.viz.save_confusion(...) for a picture"
+        ),
+        "classification_report": "write print(fn.metrics.report(outputs, y))",
+        "accuracy_score Accuracy": "write fn.metrics.accuracy(outputs, y)",
+        "f1_score precision_score recall_score": "write fn.metrics.f1, precision or recall(outputs, y)",
+        "top_k_accuracy_score": "write fn.metrics.top_k(k)(outputs, y)",
+        "mean_squared_error mean_absolute_error MeanAbsoluteError mae": (
+            "write a function such as lambda outputs, y: abs(outputs - y).mean()"
+        ),
+        "AUC roc_auc_score": ("use sklearn.metrics.roc_auc_score(y, model.predict_proba(x))"),
         "seed set_seed set_random_seed": "write fn.manual_seed(seed)",
         "lr_scheduler LearningRateScheduler": "write schedule=fn.schedules.Cosine() or another one",
         "StepLR": "write schedule=fn.schedules.Step(every)",
         "CosineAnnealingLR CosineDecay": "write schedule=fn.schedules.Cosine()",
         "LinearLR": "write schedule=fn.schedules.Warmup(updates)",
         "ReduceLROnPlateau": "write schedule=fn.schedules.Plateau()",
-        "ModelCheckpoint": "write fn.Checkpoint(path)",
+        "ModelCheckpoint": (
+            "write fn.fit(..., checkpoint=path), which also resumes; for the best weights, "
+            "fn.EarlyStopping(restore_best=True), then fn.save(model, path)"
+        ),
+        "TensorBoard CSVLogger LambdaCallback": (
+            "write a function of an fn.Training, which fn.fit(..., callbacks=...) calls after each epoch"
+        ),
         "load_model load_weights load_state_dict": _LOAD,
         "save_model save_weights dump": _SAVE,
         "device cuda": _ON_CPU,

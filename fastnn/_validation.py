@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array as Array
+from fastnn._arrays import as_array
 from fastnn._sources import Rows, Source, feature_rows
 from fastnn.kernels import aligned_empty, ops
 
@@ -93,7 +94,9 @@ def labels(target: Array, classes: int) -> Array:
     low, high = int(target.min()), int(target.max())
     if low < 0 or high >= classes:
         wrong = low if low < 0 else high
-        hint = ": are the labels counted from 1?" if (low, high) == (1, classes) else ""
+        hint = ""
+        if (low, high) == (1, classes):
+            hint = f": are the labels counted from 1? Then set model.classes = range(1, {classes + 1})"
         raise ValueError(
             f"labels must lie in 0..{classes - 1} because the model has {classes} outputs, "
             f"but there is a label {wrong}{hint}"
@@ -117,7 +120,7 @@ def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> A
     Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
     finite and at least 0, and one is above 0.
     """
-    array = np.asarray(weight)
+    array = as_array(weight, "sample_weight")
     if array.dtype.kind not in "buif":
         raise TypeError(f"sample weights must be real numbers, but their dtype is {array.dtype}")
     if array.shape != (count,):

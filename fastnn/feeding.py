@@ -25,10 +25,11 @@ from fastnn._arrays import Array
 from fastnn._schema import check_fields, number
 from fastnn._sources import Rows, rows_at_once
 from fastnn._validation import in_range, warn
+from fastnn.classes import Classes, classes_of, set_classes
 
 BYTES_SCALE = 1 / 255
 SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
-# Warn of features that exceed those of the training by this factor.
+# Warn of features that exceed those of the training by this factor, or the reverse for floats after integers.
 FAR_ABOVE = 10
 
 
@@ -125,12 +126,14 @@ def follow(fed: Feeding | None, rows: Rows, scale: float | None) -> tuple[float,
 
 
 @contextmanager
-def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Array) -> Iterator[None]:
-    """Remember with the model how it is fed and with which loss; not if no update is made in the block.
+def remembered(
+    model: HasParameters, feeding: Feeding, classes: Classes | None, loss: object, updates: Array
+) -> Iterator[None]:
+    """Remember with the model how it is fed, its classes and its loss; not if the block makes no update.
 
-    Updates are counted in `updates` (1,).
+    Updates are counted in `updates` (1,). `classes` is None for a loss without classes, such as a regression.
     """
-    count, params = int(updates[0]), model.parameters()[:1]
+    count, params, old_classes = int(updates[0]), model.parameters()[:1], classes_of(model)
     before = [(param.feeding, param.loss) for param in params]
 
     def remember(pairs: Iterable[tuple[Feeding | None, object]]) -> None:
@@ -139,11 +142,13 @@ def remembered(model: HasParameters, feeding: Feeding, loss: object, updates: Ar
                 param.feeding, param.loss = new_feeding, new_loss
 
     remember([(feeding, loss)] * len(params))
+    set_classes(model, classes or old_classes)
     try:
         yield
     finally:
         if updates[0] == count:
             remember(before)
+            set_classes(model, old_classes)
 
 
 def feeding_from_dict(values: Any) -> Feeding:
@@ -207,7 +212,9 @@ def _warn_of_other_range(fed: Feeding, now: Feeding) -> None:
         trained = fed.scale * 255  # a dark batch is no reason to expect dark images
     largest = now.scale * max(abs(now.low), abs(now.high))
     was_raw_image = fed.scale == 1 and fed.is_image and fed.high > 1
-    too_small = was_raw_image and not now.whole and now.low >= 0 and now.high <= 1
+    is_scaled = not now.whole and now.low >= 0 and now.high <= 1
+    was_integer = np.dtype(fed.dtype).kind in "iu" and fed.scale == 1
+    too_small = is_scaled and (was_raw_image or (was_integer and largest * FAR_ABOVE < trained))
     too_small |= now.dtype == "uint8" and now.scale != 1 and now.high == 1
     limit = 2 if fed.dtype == "uint8" else FAR_ABOVE
     if too_small or largest > limit * trained > 0:

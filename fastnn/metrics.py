@@ -8,11 +8,13 @@ The public functions take `outputs` and `targets` of one of three kinds:
 - several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
   A positive logit means 1. Only precision, recall and F1 are defined.
 
-Decisions, integers 0 and 1, may take the place of logits.
+Decisions, integers 0 and 1, may take the place of logits. Predicted and true labels may be text, such as
+`model.predict_classes` returns; classes are then in sorted order.
 """
 
 from __future__ import annotations
 
+import typing as _typing
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +23,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import real_array
 from fastnn._validation import Array, choose, positive_int, warn
+from fastnn.classes import numbers_of_text
 from fastnn.kernels import ops
 
 
@@ -115,8 +118,9 @@ def _table(found: _Decisions, classes: int | None = None) -> Array:
     count = max(needed, columns) if classes is None else classes
     if count < needed:
         raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
-    table = np.zeros((count, count), np.int64)
-    np.add.at(table, (labels, predicted), 1)
+    # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
+    cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
+    table: Array = np.bincount(cell, minlength=count * count).reshape(count, count)
     return table
 
 
@@ -167,9 +171,12 @@ def f1(
 def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[str] | None = None) -> str:
     """Return a text table: precision, recall, F1 and number of samples per class, their means, the accuracy.
 
-    `names` are the names of the classes, by default 0, 1, .... Raises ValueError unless there is one name per
-    class.
+    `names` are the names of the classes, by default 0, 1, ..., or the labels if they are text. Raises
+    ValueError unless there is one name per class.
     """
+    text = numbers_of_text(outputs, targets)
+    if text is not None:
+        outputs, targets, names = text[0], text[1], names or text[2]
     table = confusion(outputs, targets)
     count = len(table)
     if names is not None and len(names) != count:
@@ -247,6 +254,9 @@ def _averaged(
 
 def _decisions(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Decisions:
     """Decide which kind of problem it is, and what is predicted. Raises ValueError or TypeError."""
+    text = numbers_of_text(outputs, targets)
+    if text is not None:
+        outputs, targets = text[:2]
     scores, truth = real_array(outputs, "outputs"), real_array(targets, "targets")
     if scores.ndim > 0 and truth.ndim > 0 and len(scores) != len(truth):
         raise ValueError(f"there are {len(scores)} outputs for {len(truth)} targets")
@@ -304,3 +314,9 @@ def _labels(values: npt.ArrayLike, name: str) -> Array:
     if array.min() < 0:
         raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
     return array.astype(np.int64)
+
+
+if not _typing.TYPE_CHECKING:  # a type checker would accept any name
+    from fastnn._attributes import names_of_module as _names_of_module
+
+    __getattr__ = _names_of_module(__name__)

@@ -7,8 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
 from fastnn._validation import Array, float_type, in_range, writable
+from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
@@ -27,7 +29,7 @@ class _Held(Noted):
     _hints = PARAM_ATTRIBUTES
 
     def __init__(self, value: npt.ArrayLike, *, name: str = "") -> None:
-        array = np.asarray(value)
+        array = as_array(value, "value")
         self.master = aligned_empty(array.shape, float_type(array.dtype))
         self.master[...] = array
         self.name = name
@@ -58,7 +60,7 @@ class _Held(Noted):
 
     def _checked(self, value: npt.ArrayLike, what: str) -> Array:
         """Return `value` as an array. Raises ValueError or TypeError if its shape or dtype does not fit."""
-        array = np.asarray(value)
+        array = as_array(value, f"the {what}")
         if array.shape != self.shape:
             raise ValueError(
                 f"the {what} of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"
@@ -116,10 +118,12 @@ class Param(_Held):
     kind = "parameter"
     trainable: bool
 
-    # What a model remembers of its training, if this is its first parameter: see feeding.py. They are in the
-    # class because older pickles do not have them.
+    # What a model remembers of its training, if this is its first parameter (see feeding.py), and, if it is
+    # the last one, the labels of its outputs (see classes.py). They are in the class because older pickles do
+    # not have them.
     feeding: Feeding | None = None
     loss: object = None
+    classes: Classes | None = None
 
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0

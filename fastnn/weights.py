@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from fastnn._validation import Array
+from fastnn.classes import Classes, classes_from, classes_to_list, set_classes
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
 from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
 
-FEEDING = "fastnn feeding"  # key of the metadata
+FEEDING, CLASSES = "fastnn feeding", "fastnn classes"  # keys of the metadata
 
 # A file of torch.save is a zip archive with this member, or before PyTorch 1.6 began with a number.
 ZIP, ZIP_MEMBER, LEGACY = b"PK\x03\x04", b"/data.pkl", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -36,28 +37,29 @@ class CheckpointError(ValueError):
 def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """Write all parameters and buffers of `model` to the safetensors file `path`; returns the path.
 
-    The metadata of the file say how the model was fed in its training, so that a loaded model scales its
-    features alike.
+    The metadata of the file say how the model was fed in its training, and what its classes are, so that a
+    loaded model scales its features alike and predicts the same labels.
 
     The write is atomic: the file is written under a temporary name, flushed to the disk and renamed, so
     `path` always holds either the old or the new weights. Links are followed, and `~` is the home folder.
     """
     from safetensors.numpy import save as serialize
 
-    feeding = feeding_to_dict(model)
-    metadata = None if feeding is None else {FEEDING: json.dumps(feeding)}
-    write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}, metadata))
+    records = {FEEDING: feeding_to_dict(model), CLASSES: classes_to_list(model)}
+    metadata = {key: json.dumps(record) for key, record in records.items() if record is not None}
+    arrays = {name: held.value for name, held in held_by(model).items()}
+    write_atomic(path, serialize(arrays, metadata or None))
     return user_path(path)
 
 
 def load(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Read all parameters and buffers of `model`, and how it was fed, from a file that `save` wrote.
+    """Read all parameters and buffers of `model`, how it was fed and its classes from a file of `save`.
 
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
     content = user_path(path).read_bytes()
-    arrays, feeding = _tensors(content, path), _feeding(content, path)
+    arrays, (feeding, classes) = _tensors(content, path), _remembered(content, path)
     held = held_by(model)
     problems = [f"{quoted(name)} is missing" for name in held.keys() - arrays.keys()]
     problems += [f"{quoted(name)} is not in the model" for name in arrays.keys() - held.keys()]
@@ -73,20 +75,23 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     for name, array in arrays.items():
         held[name].value = array  # in place, so that recorded steps use the new weights
     set_feeding(model, feeding)
+    set_classes(model, classes)
 
 
-def _feeding(content: bytes, path: str | os.PathLike[str]) -> Feeding | None:
-    """How the model of a valid safetensors file was fed; None if it does not say, as in older files.
+def _remembered(content: bytes, path: str | os.PathLike[str]) -> tuple[Feeding | None, Classes | None]:
+    """How the model of a valid safetensors file was fed, and its classes; None for what the file lacks.
 
-    Raises `CheckpointError` if the record is damaged.
+    Raises `CheckpointError` if a record is damaged.
     """
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    text = header.get("__metadata__", {}).get(FEEDING)
+    metadata = header.get("__metadata__", {})
     try:
-        return None if text is None else feeding_from_dict(json.loads(text))
+        feeding = feeding_from_dict(json.loads(metadata[FEEDING])) if FEEDING in metadata else None
+        classes = classes_from(json.loads(metadata[CLASSES])) if CLASSES in metadata else None
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
+    return feeding, classes
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, Array]:

@@ -128,7 +128,7 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
         if adz.ndim == 0 or adz.shape[0] != aweight.shape[0]:
             raise shape_error("sample_weight (M,), dz (M, ...)", {"sample_weight": sample_weight, "dz": dz})
         gradients = adz.size // rows
-    if label is not None:
+    if label is not None or weight is not None:
         alabel, aclass = operand(&labels, "label", label, cnp.NPY_INT64), floats(&labels, "weight", weight)
         if alabel.ndim != 1 or alabel.shape[0] != aweight.shape[0] or aclass.ndim != 1:
             raise shape_error("label (M,), weight (C,)", {"label": label, "weight": weight})

@@ -363,9 +363,11 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
     total, with_label = 0.0, 0.0
     for m in range(rows):
         total += sample_weight[m]
+    if (label is None) != (weight is None):
+        raise ValueError("label (M,) and weight (C,) come together")
     if label is not None:
-        if weight is None or label.shape != (rows,):
-            raise ValueError("label must have shape (M,) and come with weights (C,)")
+        if label.shape != (rows,):
+            raise ValueError("label must have shape (M,)")
         for m in range(rows):
             if label[m] < 0 or label[m] >= weight.size:
                 raise ValueError("label out of range")

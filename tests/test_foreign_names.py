@@ -51,6 +51,8 @@ CALLS = {
     "model": (lambda: fn.AdamW(model()), "optimizers take no parameters"),
     "from_logits": (lambda: fn.CrossEntropy(from_logits=True), "leave it out; this loss takes logits"),
     "factor": (lambda: schedules.Plateau(factor=0.5), r"write gamma=\.\.\."),
+    "of a dataclass": (lambda: schedules.Exponential(), r"missing .* 'gamma': write Exponential\(gamma\)"),
+    "step_size": (lambda: schedules.Step(step_size=3), r"write every=\.\.\."),
     "patiens": (lambda: fn.EarlyStopping(patiens=3), r"write patience=\.\.\."),
     "step": (lambda: fn.SGD().step(), r"SGD.step\(\) missing .*write optimizer.step\(model.parameters\(\)\)"),
 }
@@ -98,6 +100,32 @@ def test_foreign_names_of_the_package_say_what_to_write(name, words):
         getattr(fn, name)
 
 
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("from fastnn import nn", "layers are names of fastnn itself"),
+        ("from fastnn.layers import Flatten, Dense", r"write fn\.Linear\("),
+        ("from fastnn.metrics import confusion_matrix as matrix", r"write fn\.metrics\.confusion\("),
+        ("from fastnn.optim import lr_scheduler", r"fn\.schedules"),
+        ("from fastnn import Sequental", r"did you mean 'Sequential'\?"),
+    ],
+)
+def test_imports_of_foreign_names_say_what_to_write(statement, words):
+    name = statement.split("import ")[1].split(", ")[-1].split()[0]
+    with pytest.raises(ImportError, match=f"cannot import name '{name}' from 'fastnn.*': .*{words}"):
+        exec(statement, {})
+
+
+def test_python_adds_no_suggestion_of_its_own_to_hints():
+    """It would end the traceback with "Did you mean: 'dense'?", from the attributes of `obj`."""
+    with pytest.raises(AttributeError) as caught:
+        _ = fn.layers.Dense
+    assert caught.value.obj is None
+    with pytest.raises(AttributeError) as caught:
+        _ = model().compile
+    assert caught.value.obj is None
+
+
 def test_foreign_names_of_subpackages_say_what_to_write():
     with pytest.raises(AttributeError, match=r"module 'fastnn.layers' .* fn.Linear\("):
         _ = fn.layers.Dense
@@ -112,3 +140,29 @@ def test_foreign_names_of_subpackages_say_what_to_write():
     with pytest.raises(AttributeError, match=r"^module 'fastnn' has no attribute '_private'$"):
         _ = fn._private
     assert not hasattr(fn, "Dense")
+
+
+def test_a_forward_method_as_in_pytorch_is_refused_where_the_class_is_defined():
+    with pytest.raises(TypeError, match=r"Net\.forward must be forward\(self, x, \*, train=False\)"):
+
+        class Net(fn.Layer):
+            def forward(self, x):
+                return x
+
+
+def test_a_schedule_in_the_place_of_a_learning_rate_says_where_it_belongs():
+    with pytest.raises(TypeError, match=r"lr must be a number: pass schedule=Cosine\(end=0.0\) to fn.fit"):
+        fn.SGD(lr=schedules.Cosine())
+
+
+@pytest.mark.parametrize(
+    ("callback", "words"),
+    [
+        (fn.Checkpoint("path"), "pass it as checkpoint="),
+        (schedules.Plateau(), "pass it as schedule="),
+        (fn.EarlyStopping, "add parentheses"),
+    ],
+)
+def test_objects_that_are_no_callbacks_say_where_they_belong(callback, words):
+    with pytest.raises(TypeError, match=words):
+        fn.fit(model(), ([[1, 2, 3]], [0]), callbacks=[callback])

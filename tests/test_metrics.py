@@ -200,3 +200,20 @@ def test_invalid_arguments_are_rejected(call, message):
 def test_float_labels_are_rejected():
     with pytest.raises(TypeError, match="labels must be integers"):
         metrics.accuracy([0.5], [1])
+
+
+@pytest.mark.parametrize("form", [np.asarray, list, lambda labels: np.array(labels, object)])
+def test_text_labels_have_the_metrics_of_their_numbers(form, tmp_path):
+    true, predicted = np.arange(40) % 4, np.arange(40) % 7 % 4
+    names = np.array(["ant", "bee", "cat", "dog"])
+    text = form(names[predicted].tolist()), form(names[true].tolist())
+    for metric in (fn.metrics.accuracy, fn.metrics.f1, fn.metrics.precision, fn.metrics.recall):
+        assert metric(*text) == metric(predicted, true)
+    np.testing.assert_array_equal(fn.metrics.confusion(*text), fn.metrics.confusion(predicted, true))
+    assert fn.metrics.report(*text) == fn.metrics.report(predicted, true, names=names.tolist())
+    assert fn.viz.save_confusion(text[1], text[0], tmp_path / "confusion.png").exists()
+
+
+def test_text_targets_of_scores_are_rejected():
+    with pytest.raises(TypeError, match="targets must hold real numbers"):
+        fn.metrics.f1(np.zeros((2, 2)), ["a", "b"])

@@ -34,9 +34,8 @@ class ItemRows(Source):
             raise ValueError(f"{type(items).__name__} is empty: pass at least one sample")
         x, y = self._item(0)
         self.shape, self.dtype = (count, *x.shape), x.dtype
-        self.targets: Array = np.empty((count, *y.shape), y.dtype)
-        for number in range(count):
-            self.targets[number] = self._like(self._item(number)[1], y, number, "y")
+        targets = [self._like(self._item(number)[1], y, number, "y") for number in range(count)]
+        self.targets: Array = np.stack(targets)
         self._first = x
 
     def read(self, index: slice | Array) -> Array:
@@ -62,7 +61,8 @@ class ItemRows(Source):
 
     @staticmethod
     def _like(array: Array, first: Array, number: int, name: str) -> Array:
-        if (array.shape, array.dtype) != (first.shape, first.dtype):
+        is_text = array.dtype.kind == first.dtype.kind == "U"  # of any length
+        if array.shape != first.shape or not (is_text or array.dtype == first.dtype):
             raise ValueError(
                 f"{name} of item {number} has shape {array.shape} and dtype {array.dtype}, but that of item "
                 f"0 has {first.shape} and {first.dtype}"

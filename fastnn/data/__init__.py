@@ -1,6 +1,6 @@
 """Data sets, readers of CSV, IDX and image files, one-hot labels and splits.
 
-May import NumPy, `files` and, in `read_csv`, the kernels; nothing else of fastnn.
+May import NumPy, `_arrays`, `files` and, in `read_csv`, the kernels; nothing else of fastnn.
 """
 
 from fastnn.data.cifar10 import cifar10

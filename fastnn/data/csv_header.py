@@ -59,7 +59,11 @@ def first_line(file: Path, line: str, number: int, delimiter: str | None, header
     if is_text:
         column = next(i for i, cell in enumerate(cells) if number_of(cell) is None)
         problem = f"{shown(cells[column])} is not a number" if cells[column] else "the cell is empty"
-        others = ", but other cells of this line are: pass header=True if they are names" if numbers else ""
+        others = (
+            ", but other cells of this line are numbers: pass header=True if they are names"
+            if numbers
+            else ""
+        )
         raise DatasetError(f"{file}, line {number}, column {column + 1}: {problem}{others}")
     if counts[0]:
         raise DatasetError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import as_array
 from fastnn.data.errors import DatasetError
 from fastnn.data.image_files import find_images, warn_of_skipped
 
@@ -104,7 +105,7 @@ def resize(x: npt.ArrayLike, size: tuple[int, int]) -> Bytes:
     Raises TypeError if x is not uint8, and ValueError if the shape or the size is invalid.
     """
     height, width = _sides(size)
-    images = np.asarray(x)
+    images = as_array(x, "x")
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)):

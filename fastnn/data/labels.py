@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastnn._arrays import as_array
+
 
 def one_hot(labels: ArrayLike, classes: int | None = None, dtype: DTypeLike = np.float32) -> NDArray[Any]:
     """Convert labels to one-hot vectors: y[..., k] = 1 where labels[...] = k, else 0.
@@ -21,7 +23,7 @@ def one_hot(labels: ArrayLike, classes: int | None = None, dtype: DTypeLike = np
         ValueError: If the labels are not integers or out of range, or if there are no labels and `classes` is
             None.
     """
-    labels = np.asarray(labels)
+    labels = as_array(labels, "labels")
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers, not {labels.dtype}")
     if classes is None:

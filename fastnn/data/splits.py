@@ -6,6 +6,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn._arrays import as_array
+
 X = TypeVar("X", bound=np.generic)
 Y = TypeVar("Y", bound=np.generic)
 Parts = tuple[tuple[NDArray[X], NDArray[Y]], tuple[NDArray[X], NDArray[Y]]]
@@ -73,8 +75,8 @@ def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | Non
 
 
 def _paired(x: NDArray[X], y: NDArray[Y]) -> tuple[NDArray[X], NDArray[Y]]:
-    """Convert x and y to arrays. Raises ValueError unless they have the same length."""
-    x, y = np.asarray(x), np.asarray(y)
+    """Convert x and y to arrays. Raises ValueError unless they have the same length, TypeError for masks."""
+    x, y = as_array(x, "x"), as_array(y, "y")
     if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
         raise ValueError(
             f"x and y must have one entry per sample, so shapes (N, ...), not {x.shape} and {y.shape}"

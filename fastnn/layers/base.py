@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+import inspect
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from fastnn._foreign_names import LAYER_ATTRIBUTES
 from fastnn._sources import Features
 from fastnn._validation import Array, Shape, float_type
+from fastnn.classes import classes_from, classes_of, set_classes
 from fastnn.layers._summary import summary
 from fastnn.param import Buffer, Param
 from fastnn.prediction import classes, predict, probabilities
@@ -43,6 +45,15 @@ class Layer(Noted):
     def __init__(self) -> None:
         """Take no arguments: a subclass with arguments need not call this constructor."""
         super().__init__()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "forward" in vars(cls) and not _takes_train(cls.forward):
+            raise TypeError(
+                f"{cls.__name__}.forward must be forward(self, x, *, train=False) and return the outputs and "
+                "their backward function, as fastnn does not differentiate Python code; a chain of layers is "
+                "fn.Sequential(...)"
+            )
 
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
@@ -131,6 +142,23 @@ class Layer(Noted):
             param.trainable = trainable
 
     @property
+    def classes(self) -> Array | None:
+        """The labels of the outputs, (C,) text, int64 or bools: what `predict_classes` returns.
+
+        A model learns them in its first training on labels; until then they are None. A single output decides
+        between two classes. Assignment names the classes, in the order of the outputs; None forgets them.
+        Raises TypeError or ValueError unless all labels are text, integers or bools, and differ.
+        """
+        classes = classes_of(self)
+        return None if classes is None else classes.labels.copy()
+
+    @classes.setter
+    def classes(self, labels: npt.ArrayLike | None) -> None:
+        if labels is not None and not self.parameters():
+            raise ValueError(f"{self} has no parameters, with which its classes would be kept")
+        set_classes(self, None if labels is None else classes_from(labels))
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """The dtype of parameters and buffers, float32 or float64 (float32 if there are none).
 
@@ -178,10 +206,10 @@ class Layer(Noted):
     ) -> Array:
         """Return the probabilities of the classes for the samples `x` (N, ...), in the shape of the outputs.
 
-        This is the softmax of the outputs over their last axis. For a single output, and with
-        `multi_label=True`, it is the sigmoid of each output, the probability of "yes" (class 1). If the model
-        ends with `Softmax` or `Sigmoid`, it is the outputs themselves. The model must have been trained with
-        a classification loss. Other arguments and errors are those of `predict`.
+        This is the softmax of the outputs over their last axis, in the order of `model.classes`. For a single
+        output, and with `multi_label=True`, it is the sigmoid of each output, the probability of "yes" (class
+        1). If the model ends with `Softmax` or `Sigmoid`, it is the outputs themselves. The model must have
+        been trained with a classification loss. Other arguments and errors are those of `predict`.
         """
         outputs = self.predict(x, scale=scale, batch_size=batch_size)
         return outputs if last_layer(self).gives_probabilities else probabilities(outputs, multi_label)
@@ -194,14 +222,17 @@ class Layer(Noted):
         scale: float | None = None,
         batch_size: int = 1024,
     ) -> Array:
-        """Return the class of each sample of `x` (N, ...), int64 (N,): that of the largest output.
+        """Return the class of each sample of `x` (N, ...), (N,): that of the largest output.
 
-        For a single output the class is 1 ("yes") if its probability is above 1/2, else 0. With
+        Classes are labels as in the training, `model.classes`, or int64 numbers of outputs if that is None.
+        For a single output the class is 1 ("yes"), or the second label, if its probability is above 1/2. With
         `multi_label=True` each output has its own 1 or 0, int64 (N, C). Other arguments and errors are those
         of `predict`.
         """
         outputs = self.predict(x, scale=scale, batch_size=batch_size)
-        return classes(outputs, multi_label, 0.5 if last_layer(self).gives_probabilities else 0.0)
+        found = classes(outputs, multi_label, 0.5 if last_layer(self).gives_probabilities else 0.0)
+        labels = None if multi_label else classes_of(self)
+        return found if labels is None else labels.decode(found, outputs.shape[-1])
 
     def summary(self, input_shape: Shape | None = None) -> str:
         """Return a table of the layers: output shape, memory, FLOP and parameters.
@@ -259,3 +290,8 @@ def name_parameters(model: Layer) -> None:
         param.name = name
     for name, buffer in model.named_buffers():
         buffer.name = name
+
+
+def _takes_train(forward: Callable[..., object]) -> bool:
+    parameters = inspect.signature(forward).parameters
+    return "train" in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())

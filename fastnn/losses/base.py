@@ -65,6 +65,10 @@ class Loss(Noted, ABC):
             dy: Output: the gradient of the reduced loss with respect to `y`, or None.
         """
 
+    def class_count(self, outputs: Shape) -> int:
+        """Return between how many classes the outputs of a sample decide; 0 if targets (N,) are no labels."""
+        return 0
+
     def losses_shape(self, y: Array) -> Shape:
         """Return the shape of the unreduced losses: one per sample, unless a subclass overrides it."""
         return y.shape[:1]
@@ -170,12 +174,12 @@ def class_weights(weight: npt.ArrayLike | None, name: str = "class weights") -> 
     if weight is None:
         return None
     try:
-        array = np.array(weight, np.float64)
+        array = np.array(as_array(weight, name), np.float64)
     except (TypeError, ValueError):
         array = np.array(np.nan)
     array.flags.writeable = False  # a recorded plan would not notice a change
     if array.ndim != 1 or not (np.isfinite(array).all() and (array >= 0).all()):
-        got = "" if isinstance(weight, np.ndarray) else f", not {weight!r}"
+        got = "" if type(weight) is np.ndarray else f", not {weight!r}"
         raise ValueError(f"{name} must be a list of finite numbers, at least 0, one per class{got}")
     return array
 

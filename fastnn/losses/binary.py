@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import as_array
 from fastnn._validation import Array, Shape, in_range
 from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, class_weights, floats, with_the_shape
@@ -32,6 +33,9 @@ class _BinaryLoss(Loss):
                 f"{_range_hint(array, low, high)}"
             )
         return values
+
+    def class_count(self, outputs: Shape) -> int:
+        return 2 if outputs == (1,) else 0
 
 
 def _range_hint(target: Array, low: float, high: float) -> str:
@@ -220,4 +224,4 @@ def _pixels_and_classes(outputs: Shape) -> tuple[int, int]:
 
 def _output_weights(weight: npt.ArrayLike | None, name: str) -> Array | None:
     """Return weights (C,) for the last axis, or (1,) from a scalar, checked as by `class_weights`."""
-    return class_weights(weight if weight is None else np.atleast_1d(np.asarray(weight, np.float64)), name)
+    return class_weights(weight if weight is None else np.atleast_1d(as_array(weight, name)), name)

@@ -57,8 +57,14 @@ class _SingleLabelLoss(Loss):
             f"targets must be labels of shape (N,) or rows of shape (N, {classes}), got {array.shape}{hint}"
         )
 
+    def class_count(self, outputs: Shape) -> int:
+        return outputs[0] if len(outputs) == 1 else 0
+
     def divisors(self, target: Array) -> Array | float:
-        return 1.0 if target.ndim == 2 or self.weight is None else self.weight[target]
+        if target.ndim == 2 or self.weight is None:
+            return 1.0
+        # Indexing by [target] reads a label twice, "clip" once: another thread may change it in between.
+        return self.weight.take(target, mode="clip")
 
     def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
         if target.ndim == 2 or self.weight is None:

@@ -15,6 +15,7 @@ from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
 from fastnn._validation import Array, choose, counter_value, in_range
 from fastnn.kernels import active_recorder, ops
+from fastnn.optim.schedules import Schedule
 from fastnn.optim.state import State
 from fastnn.param import Param
 from fastnn.recording.changes import Noted
@@ -46,6 +47,8 @@ class Optimizer(Noted, ABC):
 
     @lr.setter
     def lr(self, lr: float) -> None:
+        if type(lr) is not float and isinstance(lr, Schedule):
+            raise TypeError(f"lr must be a number: pass schedule={lr!r} to fn.fit or fn.Trainer")
         self._lr = in_range(lr, "lr", 0)
 
     @classmethod
@@ -108,7 +111,10 @@ class Optimizer(Noted, ABC):
         """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
-            if values := self.hyper(rate, param.decay_scale):
+            scales = (
+                () if param.decay_scale == 1 else (param.decay_scale,)
+            )  # one's own hyper may take no scale
+            if values := self.hyper(rate, *scales):
                 state.set_hyper(*values)
             elif len(state.hyper):
                 state.hyper[0] = rate

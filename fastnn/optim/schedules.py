@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnn._attributes import Declared
+from fastnn._attributes import Declared, declared_dataclass
 from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
 from fastnn._validation import Array, counter_value, in_range, not_nan, positive_int
 from fastnn.history import better
@@ -99,7 +99,7 @@ class Schedule(Declared, ABC):
             raise ValueError(f"{self!r} has no state, but got {', '.join(sorted(state))}")
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class Step(Schedule):
     """gamma^floor(epoch / every): PyTorch's StepLR."""
 
@@ -115,7 +115,7 @@ class Step(Schedule):
         return self.gamma ** (_epoch(update, length) // self.every)
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class MultiStep(Schedule):
     """gamma^(number of milestones, in epochs, that have passed): PyTorch's MultiStepLR."""
 
@@ -135,7 +135,7 @@ class MultiStep(Schedule):
         return self.gamma ** sum(milestone <= epoch for milestone in self.milestones)
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class Exponential(Schedule):
     """gamma^epoch: PyTorch's ExponentialLR."""
 
@@ -149,7 +149,7 @@ class Exponential(Schedule):
         return self.gamma ** _epoch(update, length)
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class Cosine(Schedule):
     """From 1 down to `end` along half a cosine, over all updates of the training.
 
@@ -167,7 +167,7 @@ class Cosine(Schedule):
         return _cosine(1, self.end, min(update / length.updates, 1))
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class OneCycle(Schedule):
     """Up from `start` to 1 in the fraction `up` of the updates, then down to `end`, both along half a cosine.
 
@@ -194,7 +194,7 @@ class OneCycle(Schedule):
         return _cosine(1, self.end, min((update - top) / (last - top), 1) if last > top else 1)
 
 
-@dataclass(frozen=True)
+@declared_dataclass
 class Warmup(Schedule):
     """(update + 1) / (updates + 1) for the first `updates` updates, then the schedule `then`, from its start.
 

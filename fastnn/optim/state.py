@@ -47,8 +47,9 @@ class State(dict[str, Array]):
         return super().popitem()
 
     # Both are read-only after joblib has mapped them from a file.
-    def __setstate__(self, attributes: dict[str, Array]) -> None:
-        self.counter, self.hyper = writable(attributes["counter"]), writable(attributes["hyper"])
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        vars(self).update(attributes)
+        self.counter, self.hyper = writable(self.counter), writable(self.hyper)
 
     @property
     def steps(self) -> int:

@@ -150,9 +150,7 @@ class Recorder:
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
         def run() -> None:
-            number, dy = loss.value_and_gradient(
-                outputs.copy(), target.copy(), None if weight is None else weight.copy()
-            )
+            number, dy = loss.value_and_gradient(outputs.copy(), target.copy(), *_given(weight, copy=True))
             value.take(number)
             gradient.take(dy)
 
@@ -225,9 +223,14 @@ def run_loss(
     """Run `loss.value_and_gradient(outputs, target, weight)`; it is recorded if a recorder is active."""
     recorder = active_recorder()
     if recorder is None or declares_recordable(loss):
-        return loss.value_and_gradient(outputs, target, weight)
+        return loss.value_and_gradient(outputs, target, *_given(weight))
     assert isinstance(recorder, Recorder)
     return recorder.call_loss(loss, outputs, target, weight)
+
+
+def _given(weight: Array | None, *, copy: bool = False) -> tuple[Array, ...]:
+    """The sample weights as an argument, if there are any: a loss of one's own may not take them."""
+    return () if weight is None else (weight.copy() if copy else weight,)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

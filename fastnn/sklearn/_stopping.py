@@ -31,35 +31,25 @@ class Recorder(Callback):
     best_score: float
     best_weights: dict[str, Array]
     without_improvement: int
-    epochs: int
-    samples: int
+    epochs: int  # of the current call of fit
+    samples: int  # seen in all calls
     converged: bool
+    # Set by the estimator before each training.
     tol: float
     n_iter_no_change: float
     verbose: bool
-    penalty: float
-    inverse_scaling: tuple[float, float] | None
+    penalty: float  # factor of half the sum of the squared weights
+    inverse_scaling: tuple[float, float] | None  # first learning rate, power_t
     divides_rate: bool
 
     def __init__(self, *, scored: bool) -> None:
         self.scored = scored
-        self.losses = []
-        self.validation_losses = []
-        self.scores = []
-        self.best_loss = math.inf
-        self.best_score = -math.inf
-        self.best_weights = {}
-        self.without_improvement = 0
-        self.epochs = 0  # of the current call of fit
-        self.samples = 0  # seen in all calls
-        self.converged = False
-        # Set by the estimator before each training.
-        self.tol = 0.0
-        self.n_iter_no_change = math.inf
-        self.verbose = False
-        self.penalty = 0.0  # factor of half the sum of the squared weights
-        self.inverse_scaling = None  # first learning rate, power_t
-        self.divides_rate = False
+        self.losses, self.validation_losses, self.scores = [], [], []
+        self.best_loss, self.best_score, self.best_weights = math.inf, -math.inf, {}
+        self.without_improvement = self.epochs = self.samples = 0
+        self.converged = self.verbose = self.divides_rate = False
+        self.tol, self.n_iter_no_change = 0.0, math.inf
+        self.penalty, self.inverse_scaling = 0.0, None
 
     def configure(self, estimator: Any) -> None:
         """Take over the parameters of `estimator` for the next training."""

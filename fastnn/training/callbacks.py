@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from fastnn._validation import Array, counter_value, in_range, not_nan
 from fastnn.history import History, better
 from fastnn.layers import Layer
 from fastnn.optim.optimizers import Optimizer
+from fastnn.optim.schedules import Schedule
 from fastnn.states import held_by
 from fastnn.training.samples import Samples
 from fastnn.training.trainer import Trainer
@@ -84,6 +85,12 @@ class Training(Declared):
         for callback in self.callbacks:
             getattr(callback, event)(self, *details)
 
+    def tell_end(self) -> None:
+        """Call `on_train_end` of all callbacks, in order, also of those after one that raises."""
+        with ExitStack() as calls:
+            for callback in reversed(self.callbacks):
+                calls.callback(callback.on_train_end, self)
+
     def tell_exception(self, error: BaseException) -> None:
         """Call `on_exception` of all callbacks, in order; what they raise becomes a note of `error`."""
         for callback in self.callbacks:
@@ -96,7 +103,8 @@ class Training(Declared):
 class Callback(Declared):
     """Base class of callbacks: a subclass overrides the methods it needs.
 
-    Every training ends with either `on_train_end` or `on_exception`. A callback with a state of its own
+    Every training ends with either `on_train_end` or `on_exception`, which is called even if `on_train_begin`
+    of this or another callback has raised. A callback with a state of its own
     resets it in `on_train_begin` if `training.updates == 0`, so that each training starts afresh unless it is
     resumed. Unless a callback overrides `on_update`, many updates run at once without Python.
     """
@@ -159,9 +167,20 @@ def callbacks_of(callbacks: Callbacks) -> list[Callback]:
         elif callable(callback) and not isinstance(callback, type):
             made.append(_AfterEpoch(callback))
         else:
-            hint = " (add parentheses to make an instance)" if isinstance(callback, type) else ""
+            hint = _hint_for(callback)
             raise TypeError(f"callbacks must be fn.Callback objects or functions, not {callback!r}{hint}")
     return made
+
+
+def _hint_for(callback: object) -> str:
+    """What to do with an object that is no callback."""
+    from fastnn.training.resume import Checkpoint  # which imports this module
+
+    if isinstance(callback, type):
+        return " (add parentheses to make an instance)"
+    if isinstance(callback, Checkpoint):
+        return " (pass it as checkpoint=...)"
+    return " (pass it as schedule=...)" if isinstance(callback, Schedule) else ""
 
 
 def with_state(callbacks: Iterable[Callback]) -> list[Callback]:

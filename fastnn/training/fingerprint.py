@@ -72,6 +72,9 @@ def describe_data(samples: Samples | None) -> Any:
     described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
     if samples.weight is not None:
         described["sample weights"] = describe_array(samples.weight)
+    if samples.has_encoded_labels:
+        assert samples.classes is not None
+        described["classes"] = samples.classes.labels.tolist()
     # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
     usual = samples.scale == default_factor(samples.x.dtype)
     return described if usual else {**described, "factor of x": samples.scale}

@@ -112,7 +112,7 @@ def fit(
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
     how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
-    samples = check_data(model, chosen, data, how.scale, keep_mapped=True)
+    samples = check_data(model, chosen, data, how.scale, keep_mapped=True, learn_classes=True)
     held_out: Samples | None = None
     seed = None if seed is None else rng.check_seed(seed)
     checked = [samples]

@@ -38,8 +38,8 @@ class Loop:
     def run(self) -> None:
         """Train for the remaining epochs."""
         training = self.training
-        training.tell("on_train_begin")
         try:
+            training.tell("on_train_begin")
             self._epochs()
             training.history.stopped = training.reason
             self._save()
@@ -50,7 +50,7 @@ class Loop:
             finally:
                 training.tell_exception(error)
             raise
-        training.tell("on_train_end")
+        training.tell_end()
 
     def _save(self) -> None:
         """Write a checkpoint, unless an update or the end of an epoch was interrupted.

@@ -10,12 +10,9 @@ from fastnn import rng
 from fastnn._sources.base import WINDOW
 from fastnn._validation import Array, choose
 from fastnn.metrics import has_classes
+from fastnn.training.streams import ORDER_OF_SAMPLES
 
 Generator = np.random.Generator
-
-# First element of the path that `rng.counter_generator` gets with a training key, so that the stream of the
-# orders is independent of the others.
-ORDER_OF_SAMPLES = 0
 
 
 def order_of(shuffle: bool, order: str | None, *, sequential: bool = False) -> str:

@@ -329,7 +329,8 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
     referenced.append(param.master)
-    yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale, param.feeding)
+    yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale)
+    yield from (param.feeding, param.classes)
 
 
 def _settings(owner: object, referenced: list[object]) -> Iterator[Any]:

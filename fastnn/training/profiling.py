@@ -24,6 +24,7 @@ def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) ->
     twin = copy.deepcopy(trainer)
     samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
     twin.scale = samples.scale
+    twin.model.classes = None  # the labels are encoded already
     batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
     twin.step(*batch)
     twin.step(*batch)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, in_range, warn
+from fastnn.classes import Classes, classes_from, classes_of, classes_to_list, set_classes
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
 from fastnn.files import remove_leftovers, user_path, write_atomic
 from fastnn.states import held_by
@@ -227,6 +228,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "done": training.done,
         "key": training.trainer.key,
         "feeding": feeding_to_dict(training.model),
+        "classes": classes_to_list(training.model),
         "epochs": dict(history),
         "recorded": history.as_dict()["recorded"],
         "stopped": training.reason,
@@ -282,6 +284,13 @@ def _shapes(arrays: Mapping[str, Any]) -> dict[str, object]:
     return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
+def _saved_classes(labels: Any) -> Classes:
+    try:
+        return classes_from(labels)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
 def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
     """Raise ValueError if the counters contradict each other."""
     updates, epoch, done = int(arrays["trainer/updates"][0]), counters["epoch"], counters["done"]
@@ -295,14 +304,17 @@ def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 
 def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str, Any]) -> None:
     """Set what `_state` returned. Arrays are filled in place, so that references to them stay valid."""
-    feeding = feeding_of(training.model)
+    feeding, classes = feeding_of(training.model), classes_of(training.model)
     if counters.get("feeding") is not None:  # older checkpoints do not have it
         feeding = feeding_from_dict(counters["feeding"])
+    if counters.get("classes") is not None:
+        classes = _saved_classes(counters["classes"])
     for name, array in _own_arrays(training).items():
         array[...] = arrays[name]
     training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
     training.trainer.key = counters["key"]
     set_feeding(training.model, feeding)
+    set_classes(training.model, classes)
     updates = {
         name.removeprefix(HISTORY): array.tolist()
         for name, array in arrays.items()

@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array
 from fastnn._sources import Features, ItemRows, Items, Rows, Selection, feature_rows, has_items
-from fastnn._validation import contiguous, features, is_mapped, same_length, sample_weights, warn
+from fastnn._validation import Shape, contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
+from fastnn.classes import Classes, classes_of, encode
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer, Sigmoid, Softmax
@@ -20,6 +21,12 @@ from fastnn.layers.base import last_layer
 from fastnn.losses import Loss, loaded
 
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
+
+
+CHANGED_MEANWHILE = (
+    "the data changed while a training step read them, and the step was not made: do not write to x and y "
+    "from another thread during a training"
+)
 
 
 @dataclass(frozen=True)
@@ -31,9 +38,10 @@ class Samples:
     scale: float
     dtype: np.dtype[Any]  # of the model
     feeding: Feeding  # of a model that is trained on them
-    given: tuple[object, object]  # what the user passed as x and y
+    given: tuple[Features, npt.ArrayLike]  # what the user passed as x and y
     where: str = ""  # how messages about them begin
     weight: Array | None = None  # (N,)
+    classes: Classes | None = None  # of a model that is trained on them
 
     def __len__(self) -> int:
         return len(self.x)
@@ -63,6 +71,15 @@ class Samples:
             return self.weight
         return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
 
+    def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
+        """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.
+
+        `state` is that of `augmented`.
+        """
+        if augment is None:
+            return self.all() if index is None else self.batch(index)
+        return self.augmented(np.arange(len(self)) if index is None else index, augment, state)
+
     def augmented(self, index: Array, augment: Together, state: Array) -> tuple[Array, Array]:
         """The same mini-batch with augmented images; `state` = (key, number of batches) is advanced."""
         images, chosen = self.x, index
@@ -77,6 +94,16 @@ class Samples:
     def _target_dtype(self) -> np.dtype[Any]:
         """The dtype of targets in a mini-batch; a memory-mapped file may have any."""
         return self.dtype if is_mapped(self.target) and self.target.ndim > 1 else self.target.dtype
+
+    @property
+    def has_encoded_labels(self) -> bool:
+        """Whether the targets are other numbers than the labels that the user passed."""
+        return self.classes is not None and not self.classes.numbered
+
+    @property
+    def labels(self) -> npt.ArrayLike:
+        """The targets, or the labels of the user that they encode."""
+        return self.given[1] if self.has_encoded_labels else self.target
 
     @property
     def readable(self) -> bool:
@@ -117,12 +144,14 @@ def check_data(
     like: Samples | None = None,
     where: str = "",
     keep_mapped: bool = False,
+    learn_classes: bool = False,
 ) -> Samples:
     """Check the data set (x, y) or (x, y, sample_weight) against model and loss; no array is changed.
 
-    The features are scaled as in the training of the model, or, before it, as those of `like`. `where` begins
-    every error message. With `keep_mapped`, memory-mapped arrays and sources such as sparse
-    matrices are read batch by batch.
+    The features are scaled as in the training of the model, or, before it, as those of `like`; so are the
+    labels encoded. `where` begins every error message. With `keep_mapped`, memory-mapped arrays and sources
+    such as sparse matrices are read batch by batch. With `learn_classes`, the labels may become the classes
+    of a model that has none.
 
     Raises TypeError or ValueError for data that do not fit.
     """
@@ -133,7 +162,10 @@ def check_data(
         rows = features(array, model.dtype, keep_mapped=keep_mapped)
         same_length(rows, as_array(y, "y"))
         weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
-        target = loss.targets(y, model.output_shape(rows.shape[1:]), model.dtype)
+        outputs = model.output_shape(rows.shape[1:])
+        classes = classes_of(model) or (None if like is None else like.classes)
+        labels, classes = _encoded(loss, y, outputs, classes, learn_classes)
+        target = loss.targets(labels, outputs, model.dtype)
         if not keep_mapped:
             target = loaded(target, model.dtype)
         fed = feeding_of(model) or (None if like is None else like.feeding)
@@ -141,7 +173,17 @@ def check_data(
     except (TypeError, ValueError) as error:
         error.args = (f"{where}{error}",)
         raise
-    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight)
+    return Samples(rows, target, factor, model.dtype, feeding, (x, y), where, weight, classes)
+
+
+def _encoded(
+    loss: Loss, y: npt.ArrayLike, outputs: Shape, known: Classes | None, learn: bool
+) -> tuple[npt.ArrayLike, Classes | None]:
+    """Encode labels for a loss that classifies; a loss that converts its targets in its own way gets `y`."""
+    count = loss.class_count(outputs)
+    if count < 2 or not type(loss).targets.__module__.startswith("fastnn."):
+        return y, None
+    return encode(y, known, count, learn=learn)
 
 
 def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]:
@@ -155,14 +197,15 @@ def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
     if has_items(data):
         rows = ItemRows(cast(Items, data))
         return rows, rows.targets, None
-    hint = ', such as (data["x"], data["y"])' if isinstance(data, Mapping) else ""
-    batches = ""
-    if hasattr(data, "__iter__") and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-        batches = (
+    hint = ""
+    if isinstance(data, Mapping):
+        hint = ': pass (data["x"], data["y"])'
+    elif hasattr(data, "__iter__") and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        hint = (
             ". For batches one after the other: trainer = fn.Trainer(model), and trainer.step(x, y) for each"
         )
     raise TypeError(
-        f"data must be a pair of arrays (x, y){hint}, or (x, y, sample_weight), not {_kind_of(data)}{batches}"
+        f"data must be a pair of arrays (x, y), or (x, y, sample_weight), not {_kind_of(data)}{hint}"
     )
 
 

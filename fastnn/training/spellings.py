@@ -10,8 +10,11 @@ for _names, _here in {
     "validation_data eval_set val_data valid_data": "validation=(x, y)",
     "validation_split validation_fraction": "validation=0.1, the fraction of the data",
     "x X y X_train y_train dataset train_data": "the data as one pair: (x, y)",
-    "class_weight": "loss=fn.CrossEntropy(weight=[...]), one weight per class",
-    "sample_weight": 'loss=fn.CrossEntropy(weight=[...]), one weight per class, or order="balanced"',
+    "class_weight": (
+        "loss=fn.CrossEntropy(weight=[...]), one weight per class, or for one output "
+        "loss=fn.BinaryCrossEntropy(pos_weight=...)"
+    ),
+    "sample_weight": "the data as (x, y, sample_weight)",
     "lr learning_rate learning_rate_init eta": "optimizer=fn.Adam(lr=...)",
     "momentum nesterov": "optimizer=fn.SGD(lr=..., momentum=...)",
     "betas eps": "optimizer=fn.Adam(betas=..., eps=...)",

@@ -39,13 +39,16 @@ from fastnn.training.options import (
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
 from fastnn.training.profiling import profile_step
-from fastnn.training.samples import Samples, check_data, check_model, warn_if_not_logits
+from fastnn.training.samples import (
+    CHANGED_MEANWHILE,
+    Samples,
+    check_data,
+    check_model,
+    warn_if_not_logits,
+)
+from fastnn.training.streams import augmentation_state, seed_layers
 
 T = TypeVar("T")
-
-# First elements of the paths that `rng.counter_generator` gets with a training key, so that the streams are
-# independent of each other and of orders.ORDER_OF_SAMPLES.
-RANDOM_LAYER, AUGMENTATION = 1, 2
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
@@ -122,12 +125,8 @@ class Trainer(TrainingOptions):
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
         self.key = rng.key(seed)
-        for index, state in enumerate(model.random_states()):
-            state[:] = rng.counter_generator(self.key, RANDOM_LAYER, index).integers(2**63), 0
-        # (key, number of batches), advanced with every augmented batch.
-        self.augment_state = np.array(
-            [rng.counter_generator(self.key, AUGMENTATION).integers(2**63), 0], np.uint64
-        )
+        seed_layers(model, self.key)
+        self.augment_state = augmentation_state(self.key)
         self._correct = np.zeros(1, np.int64)
         self._plans = Plans()
         self.plan_key = ()
@@ -248,7 +247,7 @@ class Trainer(TrainingOptions):
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        with remembered(self.model, samples.feeding, self.loss, self._updates):
+        with remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
             return self._planned_step(samples)
 
     def _planned_step(self, samples: Samples) -> float:
@@ -265,8 +264,9 @@ class Trainer(TrainingOptions):
             loss = self._record_step(kind, samples)
         else:
             loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
-        if self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype):
-            self._plans.last = None  # it would take an array of the dtype of samples.x, with the wrong factor
+        rescaled = self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype)
+        if rescaled or samples.has_encoded_labels:
+            self._plans.last = None  # it would take x with the wrong factor, or labels as numbers of outputs
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
             return float(self._update(samples)[0])
@@ -296,7 +296,7 @@ class Trainer(TrainingOptions):
         """
         index = order[:batch_size]
         rates: Array | None = None
-        remember = remembered(self.model, samples.feeding, self.loss, self._updates)
+        remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
@@ -313,8 +313,8 @@ class Trainer(TrainingOptions):
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
                 # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.target, samples.weight), samples.scale)
-                raise done.reason
+                check_data(self.model, self.loss, (samples.x, samples.labels, samples.weight), samples.scale)
+                raise ValueError(CHANGED_MEANWHILE) from done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
             return done
@@ -358,7 +358,7 @@ class Trainer(TrainingOptions):
         Python that raises after its first parameter.
         """
         with self._restored_on_failure():
-            x, target = self._batch(samples, index)
+            x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
             outputs, backward = run_layer(self.model, x, True)
             loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
             self._reject_nonfinite(loss, target=target)
@@ -375,13 +375,6 @@ class Trainer(TrainingOptions):
                 self.ema.update(self.model)
             ops.advance(self._updates)
         return loss
-
-    def _batch(self, samples: Samples, index: Array | None) -> tuple[Array, Array]:
-        """Features and targets of the samples `index` (None: all of them), augmented if `augment` is set."""
-        if self._augmentation is None:
-            return samples.all() if index is None else samples.batch(index)
-        index = np.arange(len(samples)) if index is None else index
-        return samples.augmented(index, self._augmentation, self.augment_state)
 
     def _clip(self) -> None:
         """Clip the gradients if `clip_value` or `clip_norm` is set."""

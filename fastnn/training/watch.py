@@ -188,7 +188,11 @@ def _class_fractions(target: Array, classes: int) -> Array | None:
     """The fraction of each class among the targets; None if they do not name classes."""
     if not has_classes(target):
         return None
-    counts: Array = np.bincount(target, minlength=classes) if target.ndim == 1 else target.sum(axis=0)
+    if target.ndim == 1:
+        own = target.copy()  # bincount checks its input, then reads it again: another thread may change it
+        counts: Array = np.bincount(own[(own >= 0) & (own < classes)], minlength=classes)
+    else:
+        counts = target.sum(axis=0)
     return counts / counts.sum()  # type: ignore[no-any-return]
 
 

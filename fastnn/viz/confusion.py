@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from fastnn.classes import numbers_of_text
 from fastnn.viz._drawing import finish, new_figure, shortened
 
 # With more classes than this, the cells are too small for counts.
@@ -30,10 +31,10 @@ def save_confusion(
     predictions, all mistakes would be white. The diagonal is grey and has the counts of correct predictions.
 
     Args:
-        y: True labels, integers (N,).
-        predicted: Predicted labels, integers (N,).
+        y: True labels, integers (N,), or text.
+        predicted: Predicted labels of the same kind, (N,).
         path: Picture to write (.png, .svg, .pdf).
-        names: Names of the classes. Default: their numbers.
+        names: Names of the classes. Default: their numbers, or the labels in sorted order if they are text.
         classes: Number of classes, if larger than the largest label + 1.
 
     Returns:
@@ -44,6 +45,9 @@ def save_confusion(
             names is not the number of classes.
         ImportError: If matplotlib is missing.
     """
+    text = numbers_of_text(predicted, y)
+    if text is not None:
+        predicted, y, names = text[0], text[1], names or text[2]
     labels, predictions = np.asarray(y), np.asarray(predicted)
     if labels.ndim != 1 or labels.shape != predictions.shape or labels.size == 0:
         raise ValueError(

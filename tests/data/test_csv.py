@@ -168,7 +168,7 @@ def test_first_lines_of_numbers_are_samples(csv):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("1,2,x\n4,5,6", r"line 1, column 3: 'x' is not a number, but other cells of this line are"),
+        ("1,2,x\n4,5,6", r"line 1, column 3: 'x' is not a number, but other cells of this line are numbers"),
         ("1,,3\n4,5,6", r"line 1, column 2: the cell is empty, but other cells"),
         ("0,1,2,\n4,5,6,", r"line 1, column 4: the cell is empty, but other cells"),
         ("1,2,3,\n4,5,6,", r"line 1, column 4: the cell is empty, but other cells"),

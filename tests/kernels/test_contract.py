@@ -260,14 +260,15 @@ SPOILS = {
 CONV_FILTERS = (("forward", "w"), ("dx", "w"), ("dw", "dw"))
 RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
-    ("conv_forward", "b", "missing"),
-    *(("dense_forward", "b", "missing"), ("sgd", "v", "missing"), ("squared_error", "dy", "missing")),
+    *((f"{k}_forward", "b", "missing") for k in ("conv", "dense")),
+    *(("sgd", "v", "missing"), ("squared_error", "dy", "missing"), ("weigh_loss", "dz", "missing")),
     *((f"{norm}_norm_forward", name, "missing") for norm in ("batch", "layer") for name in ("gamma", "beta")),
     *((f"{norm}_norm_dx", "gamma", "missing") for norm in ("batch", "layer")),
     *(("batch_moments", "x", f"one row {more}") for more in ("more", "less")),
     *((f"cross_entropy_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
     *((f"focal_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
     *((name, array, "missing") for name in ("binary_cross_entropy", "dice") for array in ("weight", "dz")),
+    *(("weigh_loss", name, f"one column {more}") for name in ("weight", "dz") for more in ("more", "less")),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
     *(("gather", name, "float32 among float64") for name in ("source", "out")),
     *(("gather_labels", "source", f"one column {more}") for more in ("more", "less")),
@@ -277,9 +278,8 @@ RIGHT = {
         for what in ("row", "column")
         for more in ("more", "less")
     ),
-    ("displacement", "field", "float32 among float64"),
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),
-    ("warp", "field", "missing"),
+    *(("warp", "field", "missing"), ("displacement", "field", "float32 among float64")),
     *(("rmsprop", name, "missing") for name in ("mean", "buffer")),
     *(("clip_factor", "totals", f"one column {more}") for more in ("more", "less")),
     *(

@@ -227,6 +227,8 @@ def walled_cases():
         for build in (cases.cross_entropy_labels, cases.cross_entropy_soft):
             for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (False, 0.0, SUM, False)):
                 yield Case(build.__name__, build, (shape, *options))
+        for labelled in (False, True):
+            yield Case("weigh_loss", cases.weigh_loss, (shape, labelled, MEAN, True))
         for source_type, scale in (("uint8", 1 / 255), ("float32", 1.0), ("float64", 1.0), ("float64", 0.3)):
             yield Case("gather", cases.gather, ((5, shape[1], shape[0]), source_type, scale))
     for n in SIZES:

@@ -98,6 +98,10 @@ LARGE = (
         for shape in ((40003,), (2001, 10))
         for options in ((False, 0.0, MEAN, True), (True, 2.0, SUM, True))
     ),
+    *(
+        Case("weigh_loss", cases.weigh_loss, ((40003, 10), *options))
+        for options in ((False, MEAN, True), (True, SUM, True))
+    ),
     *(Case("dice", cases.dice, (shape, True, 1.0, MEAN, True)) for shape in ((41, 503, 1), (33, 99, 5))),
     Case("leaky_relu_forward", cases.with_number, ((400003,), 0.1)),
     Case("leaky_relu_dx", cases.gradient_with_number, ((400003,), 0.1)),

@@ -12,6 +12,7 @@ FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS = (
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
 )
+CLASSES = "tests/training/test_classes.py"
 
 MISTAKES = (
     Mistake(
@@ -94,7 +95,7 @@ MISTAKES = (
     Mistake(
         "items of another dtype converted silently",
         "fastnn/_sources/items.py",
-        "if (array.shape, array.dtype) != (first.shape, first.dtype):",
+        "if array.shape != first.shape or not (is_text or array.dtype == first.dtype):",
         "if array.shape != first.shape:",
         ("tests/training/test_items.py",),
     ),
@@ -118,5 +119,19 @@ MISTAKES = (
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
+    ),
+    Mistake(
+        "a recorded step takes labels for the numbers of outputs",
+        "fastnn/training/trainer.py",
+        "if rescaled or samples.has_encoded_labels:",
+        "if rescaled:",
+        (CLASSES,),
+    ),
+    Mistake(
+        "labels from 1 are shifted after a training on numbers",
+        "fastnn/classes.py",
+        "chosen = known or _learned(labels, categories, count, learn)",
+        "chosen = _learned(labels, categories, count, learn)",
+        (CLASSES,),
     ),
 )

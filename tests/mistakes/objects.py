@@ -30,7 +30,7 @@ MISTAKES = (
     ),
     Mistake(
         "a read-only optimizer state is not copied",
-        "fastnn/optim/optimizers.py",
+        "fastnn/optim/state.py",
         " or not self[name].flags.writeable:",
         ":",
         (READ_ONLY,),

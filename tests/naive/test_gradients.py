@@ -383,9 +383,6 @@ def test_pure_python_checks_its_weights(weights, biases, activations, match):
         pure_python.MLP(weights, biases, activations)
 
 
-# The gradient check
-
-
 class WrongTanh(fn.Tanh):
     """Tanh with the gradient of the identity."""
 

@@ -230,3 +230,31 @@ def test_checkpoint_that_cannot_be_written_still_restores_the_best_weights(tmp_p
     for then in (lambda training: signal.raise_signal(signal.SIGINT), lambda training: None):
         model, stopping, diary, _ = run(then, OSError, checkpoint=tmp_path / "c")
         assert held(model) == diary.after[stopping.best_epoch] != diary.after[-1]
+
+
+class Fails(fn.Callback):
+    """Raises in the method `event`."""
+
+    def __init__(self, event):
+        def raise_error(*_):
+            raise LookupError(event)
+
+        setattr(self, event, raise_error)
+
+
+@pytest.mark.parametrize("events", [("on_train_end",), ("on_train_end", "on_train_end")])
+def test_a_callback_that_fails_at_the_end_does_not_keep_the_others_from_theirs(events):
+    endings, model = Endings(), net()
+    stopping = fn.EarlyStopping("loss", patience=9)
+    callbacks = [Worse(lambda _: None), *map(Fails, events), endings, stopping]
+    with pytest.raises(LookupError):
+        fn.fit(model, data(), epochs=6, callbacks=callbacks)
+    assert endings.ended == ["end"]
+    assert held(model) == endings.after[stopping.best_epoch] != endings.after[-1]
+
+
+def test_a_callback_that_fails_at_the_beginning_is_an_exception_for_the_others():
+    endings = Endings()
+    with pytest.raises(LookupError):
+        fn.fit(net(), data(), callbacks=[endings, Fails("on_train_begin")])
+    assert endings.ended == ["LookupError"]

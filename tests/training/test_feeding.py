@@ -257,3 +257,17 @@ def test_model_trained_with_a_loss_of_the_users_own_can_be_pickled():
     fn.Trainer(model, loss=Own()).step(x, y)
     assert fn.evaluate(model, (x, y)) == fn.evaluate(model, (x, y), loss="squared_error")
     pickle.loads(pickle.dumps(model)).predict(x)
+
+
+@pytest.mark.parametrize("use", ["predict", "evaluate", "step"])
+def test_floats_far_below_the_integers_of_the_training_warn(use):
+    """Grey values from 0 to 16, as in the digits of scikit-learn, then the same divided by 16 or 255."""
+    grey = BYTES // 16
+    model = trained_on(grey.astype(np.int64))
+    for divisor in (16, 255):
+        with pytest.warns(match=r"trained on int64 features from 0 to 15, but these are float64 features"):
+            USES[use](model, grey / divisor)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        USES[use](model, grey.astype(np.float64))
+        USES[use](model, grey / 4)

@@ -46,6 +46,11 @@ def test_bytes_are_scaled_like_those_of_arrays():
     assert everything(Pairs(x)) == everything((x, Y))
 
 
+def test_labels_may_be_text():
+    names = np.array(["a", "bcd", "ef"])[Y]
+    assert everything(Pairs(X, names.tolist())) == everything((X, names))
+
+
 def test_rows_of_targets():
     results = []
     for data in (Pairs(X, X), (X, X)):
@@ -99,7 +104,7 @@ class Odd(Pairs):
         (Odd((X[7], Y[7:9])), ValueError, r"y of item 7 has shape \(2,\)"),
         (Odd((X[7].astype(float), Y[7])), ValueError, "x of item 7 has shape .* dtype float64"),
         (Odd((X[7].astype(str), Y[7])), TypeError, "x of item 7 must hold real numbers"),
-        (Pairs(X, Y + 1), ValueError, "labels must lie in 0..2"),
+        (Pairs(X, np.arange(50) % 5), ValueError, "3"),
     ],
 )
 def test_unsuitable_items_are_refused(data, error, message):

@@ -65,7 +65,7 @@ def test_callbacks_may_be_none_or_a_single_one(callbacks):
         ("validation_data", r"validation=\(x, y\)"),
         ("validation_split", "validation=0.1, the fraction of the data"),
         ("class_weight", r"loss=fn.CrossEntropy\(weight="),
-        ("sample_weight", "balanced"),
+        ("sample_weight", r"\(x, y, sample_weight\)"),
         ("lr", r"optimizer=fn.Adam\(lr=...\)"),
         ("learning_rate", r"optimizer=fn.Adam\(lr=...\)"),
         ("criterion", "loss"),
