@@ -8,14 +8,16 @@ epoch, as one slice. A thread reads the blocks of the next window while the rows
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastnn._arrays import REAL_KINDS, Array, reject_stripped
 from fastnn._sources.base import WINDOW, Source, rows_of_block
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 
 class StoredRows(Source):
@@ -49,6 +51,8 @@ class StoredRows(Source):
         if self._ahead is not None:  # the same object is in use by another training
             yield
             return
+        from concurrent.futures import ThreadPoolExecutor  # imports logging
+
         with ThreadPoolExecutor(1, "fastnn-read") as pool:
             self._ahead = _ReadAhead(self, order // self.block, pool)
             try:
