@@ -27,10 +27,10 @@ def as_array(values: object, name: str) -> Array:
     """
     if isinstance(values, np.ndarray) and type(values) is np.ndarray:
         return values
-    _reject_stripped(values, name)
+    reject_stripped(values, name)
     if isinstance(values, (list, tuple)) and not PLAIN.issuperset(map(type, values)):
         for item in values:
-            _reject_stripped(item, name)
+            reject_stripped(item, name)
     try:
         array = _from_other_library(values, name) if hasattr(values, "__dlpack__") else np.asarray(values)
     except ValueError as error:
@@ -96,7 +96,7 @@ def _from_other_library(values: Any, name: str) -> Array:
         ) from error
 
 
-def _reject_stripped(values: object, name: str) -> None:
+def reject_stripped(values: object, name: str) -> None:
     """Raise TypeError for values of which `numpy.asarray` would drop a part, or that it does not convert."""
     if isinstance(values, Mapping):
         raise TypeError(

@@ -149,7 +149,7 @@ def encode(
 
 def numbers_of_text(predicted: npt.ArrayLike, true: npt.ArrayLike) -> tuple[Array, Array, list[str]] | None:
     """Two arrays of text labels (N,) as indices of all names, and the names; None for other labels."""
-    first, second = as_array(predicted, "the predicted labels"), as_array(true, "the true labels")
+    first, second = as_array(predicted, "outputs"), as_array(true, "targets")
     if not all(array.ndim == 1 and array.dtype.kind in "UTO" for array in (first, second)):
         return None
     labels = [array for array in (_labels(first), _labels(second)) if array is not None]

@@ -59,6 +59,9 @@ class Network(BaseEstimator, ABC):
     n_threads: int | None = None
     precision: str = "auto"
 
+    # The formats of sparse X that are accepted; False: none.
+    _sparse_formats: ClassVar[Any] = ("csr", "csc")
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -168,7 +171,7 @@ class Network(BaseEstimator, ABC):
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         return validate_data(  # type: ignore[no-any-return]
-            self, X, y, reset=reset, accept_sparse=("csr", "csc"), multi_output=True, dtype=FLOATS
+            self, X, y, reset=reset, accept_sparse=self._sparse_formats, multi_output=True, dtype=FLOATS
         )
 
     def _split(
@@ -292,11 +295,11 @@ class Network(BaseEstimator, ABC):
 
     def _raw_outputs(self, X: Any) -> Array:
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, accept_sparse=("csr", "csc"), dtype=FLOATS)
+        X = validate_data(self, X, reset=False, accept_sparse=self._sparse_formats, dtype=FLOATS)
         with self._thread_limit():
             return self.model_.predict(self._shaped(X))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = bool(self._sparse_formats)
         return tags

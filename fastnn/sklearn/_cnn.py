@@ -55,6 +55,8 @@ class CNNClassifier(NNClassifier):
     _: KW_ONLY
     image_shape: Any = None
 
+    _sparse_formats = False
+
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **NNClassifier._parameter_constraints,
         "image_shape": [None, "array-like"],
@@ -75,8 +77,3 @@ class CNNClassifier(NNClassifier):
                 "(height, width, channels) with that product"
             )
         return shape
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = False
-        return tags

@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fastnn import rng
-from fastnn._sources import rows_at_once
+from fastnn._sources import Source, rows_at_once
 from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
 from fastnn.feeding import feeding_of
@@ -72,19 +72,21 @@ def fit(
     remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
     trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
     differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
-    read batch by batch, and SciPy sparse matrices are densified batch by batch.
+    read batch by batch, and SciPy sparse matrices are densified batch by batch. Features in h5py datasets,
+    Zarr arrays and other objects with shape, dtype and slices are read in blocks, the next ones by a thread.
+    Instead of a pair, data may be a data set whose items are pairs of one sample, such as PyTorch's.
 
     Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
     the batch before it if the model has batch norm, which cannot use it alone; `drop_last=True` leaves out a
-    smaller last batch. `order` is "random", drawn
-    from `seed` for each epoch; "fixed", the order of the data, also chosen by `shuffle=False`; "alternate",
-    one sample of each class in turn; or "balanced", each class equally often, with samples of small classes
-    repeated and samples of large classes left out. `augment`, such as `fn.augment.Rotate(15) |
-    fn.augment.Shift(2)`, changes the images of each batch at random, but never the images of `validation`.
-    `validation` (x, y), or the fraction of the data to set aside for it, is evaluated after every epoch, also
-    by `metrics`: functions (outputs, targets) ->
-    float, one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores
-    them as "val_name".
+    smaller last batch. `order` is "random", drawn from `seed` for each epoch; "fixed", the order of the data,
+    also chosen by `shuffle=False`; "blocks", which reads files in large slices and mixes the rows of a few of
+    them (the default for h5py and Zarr); "alternate", one sample of each class in turn; or "balanced", each
+    class equally often, with samples of small classes repeated and samples of large classes left out.
+    `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
+    random, but never the images of `validation`. `validation` (x, y), or the fraction of the data to set
+    aside for it, is evaluated after every epoch, also by `metrics`: functions (outputs, targets) -> float,
+    one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores them as
+    "val_name".
 
     Updates: `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`, chosen by measurement
     (`bench/default_optimizer.py`). An optimizer object keeps its state from one call to the next; schedules,
@@ -131,7 +133,7 @@ def fit(
         batch_size=positive_int(batch_size, "batch_size"),
         drop_last=checks.flag(drop_last, "drop_last"),
         epochs=positive_int(epochs, "epochs"),
-        order=order_of(shuffle, order),
+        order=order_of(shuffle, order, sequential=isinstance(samples.x, Source) and samples.x.is_sequential),
         seed=seed,
         options=how,
         metrics=metrics_of(pairs),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fastnn._sources import block_numbers, reading_ahead
 from fastnn._validation import Array
 from fastnn.training.callbacks import Training
 from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
@@ -79,14 +80,16 @@ class Loop:
         Returns None if a callback stopped the training before the last update.
         """
         training, trainer, samples = self.training, self.training.trainer, self.training.samples
-        order = indices(self.order, samples.target, trainer.key, training.epoch)
+        numbers = block_numbers(samples.x) if self.order == "blocks" else None
+        order = indices(self.order, samples.target, trainer.key, training.epoch, numbers)
         if training.done == 0:
             training.tell("on_epoch_begin")
             trainer.correct = 0
         sizes = self.sizes
         used = int(sizes.sum())
         decisions = decisions_of(trainer.model, trainer.loss, samples) * used // len(samples)
-        with ctrl_c_between_updates() as raise_if_interrupted:
+        rest = order[training.done * int(sizes[0]) :]
+        with ctrl_c_between_updates() as raise_if_interrupted, reading_ahead(samples.x, rest):
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)
         if training.done < len(sizes):
             return None

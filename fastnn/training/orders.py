@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastnn import rng
+from fastnn._sources.base import WINDOW
 from fastnn._validation import Array, choose
 from fastnn.metrics import has_classes
 from fastnn.training.streams import ORDER_OF_SAMPLES
@@ -14,19 +15,24 @@ from fastnn.training.streams import ORDER_OF_SAMPLES
 Generator = np.random.Generator
 
 
-def order_of(shuffle: bool, order: str | None) -> str:
-    """The name of the order, from the two arguments of `fit`.
+def order_of(shuffle: bool, order: str | None, *, sequential: bool = False) -> str:
+    """The name of the order, from the two arguments of `fit`; `sequential` rows are slow in random order.
 
     Raises ValueError for an unknown name, and if the arguments contradict each other.
     """
     if not isinstance(shuffle, (bool, np.bool)):
         raise ValueError(f"shuffle must be True or False, not {shuffle!r}")
     if order is None:
-        return "random" if shuffle else "fixed"
+        return "fixed" if not shuffle else "blocks" if sequential else "random"
     choose(order, ORDERS, "order")
     if not shuffle and order != "fixed":
         raise ValueError(
             f"shuffle=False means order='fixed', but order={order!r} was passed: drop one of the two"
+        )
+    if sequential and order not in ("blocks", "fixed"):
+        raise ValueError(
+            f"order={order!r} would read most of the file for each mini-batch: use order='blocks' or "
+            "'fixed', or load the features into memory"
         )
     return order
 
@@ -37,12 +43,27 @@ def check_order(order: str, target: Array) -> None:
         _classes(order, target)
 
 
-def indices(order: str, target: Array, key: int, epoch: int) -> Array:
-    """The indices of the samples of an epoch, int64 (N,); `target` are checked targets."""
+def indices(order: str, target: Array, key: int, epoch: int, blocks: Array | None = None) -> Array:
+    """The indices of the samples of an epoch, int64 (N,); `target` are checked targets.
+
+    `blocks` are the numbers of the blocks of rows that are read together, ascending (None: a single block).
+    """
     generator = rng.counter_generator(key, ORDER_OF_SAMPLES, epoch)
     if order in OF_CLASSES:
         return OF_CLASSES[order](_classes(order, target), generator)
+    if order == "blocks":
+        return _blocks(np.zeros(len(target), np.int64) if blocks is None else blocks, generator)
     return np.arange(len(target)) if order == "fixed" else generator.permutation(np.arange(len(target)))
+
+
+def _blocks(numbers: Array, generator: Generator) -> Array:
+    """The blocks in random order, and the rows of each `WINDOW` successive ones in random order."""
+    blocks = np.split(np.arange(len(numbers)), np.flatnonzero(np.diff(numbers)) + 1)
+    mixed = generator.permutation(len(blocks))
+    windows = (mixed[first : first + WINDOW] for first in range(0, len(mixed), WINDOW))
+    return np.concatenate(
+        [generator.permutation(np.concatenate([blocks[number] for number in window])) for window in windows]
+    )
 
 
 def _alternate(labels: Array, generator: Generator) -> Array:
@@ -79,6 +100,7 @@ OF_CLASSES: dict[str, Callable[[Array, Generator], Array]] = {"alternate": _alte
 ORDERS = {
     "random": "all samples in random order",
     "fixed": "all samples in the order of the data",
+    "blocks": "blocks of neighbouring rows in random order, rows mixed within a few blocks: for files",
     "alternate": "one sample of each class in turn",
     "balanced": "each class equally often, in random order",
 }

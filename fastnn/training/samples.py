@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array
-from fastnn._sources import Features, Rows, Selection, feature_rows
+from fastnn._sources import Features, ItemRows, Items, Rows, Selection, feature_rows, has_items
 from fastnn._validation import Shape, contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.classes import Classes, classes_of, encode
@@ -20,7 +20,7 @@ from fastnn.layers import Layer, Sigmoid, Softmax
 from fastnn.layers.base import last_layer
 from fastnn.losses import Loss, loaded
 
-Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
+Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
 
 
 CHANGED_MEANWHILE = (
@@ -217,11 +217,21 @@ def _weights_of_counted(weight: Array | None, counted: Array | None, dtype: np.d
 def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]:
     """Features, targets and sample weights, or None without weights.
 
-    Raises TypeError for anything but two or three items; an array of two rows is no pair.
+    `data` are two or three arrays, or a data set whose items are pairs of one sample. Raises TypeError for
+    anything else; an array of two rows is no pair.
     """
     if isinstance(data, (tuple, list)) and len(data) in (2, 3):
         return data[0], data[1], data[2] if len(data) == 3 else None
-    hint = ': pass (data["x"], data["y"])' if isinstance(data, Mapping) else ""
+    if has_items(data):
+        rows = ItemRows(cast(Items, data))
+        return rows, rows.targets, None
+    hint = ""
+    if isinstance(data, Mapping):
+        hint = ': pass (data["x"], data["y"])'
+    elif hasattr(data, "__iter__") and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        hint = (
+            ". For batches one after the other: trainer = fn.Trainer(model), and trainer.step(x, y) for each"
+        )
     raise TypeError(
         f"data must be a pair of arrays (x, y), or (x, y, sample_weight), not {_kind_of(data)}{hint}"
     )

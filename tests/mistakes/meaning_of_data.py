@@ -2,12 +2,13 @@
 
 from mistake import Mistake
 
-FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, TARGETS, METRICS, SCORES = (
+FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS, SCORES = (
     "tests/training/test_feeding.py",
     "tests/test_arrays.py",
     "tests/training/test_memory_maps.py",
     "tests/training/test_sparse.py",
     "tests/training/test_held_out.py",
+    "tests/training/test_stored.py",
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
     "tests/test_scores.py",
@@ -52,7 +53,7 @@ MISTAKES = (
     ),
     Mistake(
         "indices of sparse matrices not checked",
-        "fastnn/_sources.py",
+        "fastnn/_sources/sparse.py",
         "matrix.check_format(full_check=True)",
         "pass",
         (SPARSE,),
@@ -77,6 +78,27 @@ MISTAKES = (
         "float((losses * sizes).sum()) / used",
         "float((losses * sizes).sum()) / len(samples)",
         (HELD_OUT,),
+    ),
+    Mistake(
+        "blocks stay in memory after their last row",
+        "fastnn/_sources/stored.py",
+        "                del self.futures[number]",
+        "                pass",
+        (STORED,),
+    ),
+    Mistake(
+        "blocks of a split ignore those of the file",
+        "fastnn/_sources/base.py",
+        "return block_numbers(self.rows)[self.index]",
+        "return np.arange(len(self)) // 1024",
+        (STORED,),
+    ),
+    Mistake(
+        "items of another dtype converted silently",
+        "fastnn/_sources/items.py",
+        "if array.shape != first.shape or not (is_text or array.dtype == first.dtype):",
+        "if array.shape != first.shape:",
+        ("tests/training/test_items.py",),
     ),
     Mistake(
         "masks dropped inside lists",

@@ -209,6 +209,7 @@ BAD_CALLS = {
     "validation of other features": ({"validation": (X[:, :2], Y)}, "validation data: .*expects samples"),
     "validation of other classes": ({"validation": (X, Y + 3)}, "validation data: labels must lie in 0..2"),
     "validation without labels": ({"validation": X}, "validation data: data must be a pair"),
+    "validation fraction": ({"validation": 1.2}, "a fraction of the data above 0 and below 1"),
     "order": ({"order": "sorted"}, "unknown order"),
     "order of regression": (
         {"order": "balanced", "loss": "squared_error", "data": (X, X[:, :3])},

@@ -120,7 +120,10 @@ def test_shuffle_chooses_random_or_fixed():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"order": "sorted"}, "unknown order 'sorted': choose one of alternate, balanced, fixed, random"),
+        (
+            {"order": "sorted"},
+            "unknown order 'sorted': choose one of alternate, balanced, blocks, fixed, random",
+        ),
         ({"order": "random", "shuffle": False}, "shuffle=False means order='fixed', but order='random'"),
         (
             {"order": "alternate", "data": (np.ones((4, 4)), np.full((4, 3), 0.7)), "loss": "squared_error"},
