@@ -19,8 +19,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._arrays import Array as Array
-from fastnn._arrays import as_array
 from fastnn._sources import Rows, Source, feature_rows
 from fastnn.kernels import aligned_empty, ops
 
@@ -121,7 +121,7 @@ def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> A
     finite and at least 0, and one is above 0.
     """
     array = as_array(weight, "sample_weight")
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind not in REAL_KINDS:
         raise TypeError(f"sample weights must be real numbers, but their dtype is {array.dtype}")
     if array.shape != (count,):
         raise ValueError(f"sample weights must have shape ({count},), one per sample, got {array.shape}")

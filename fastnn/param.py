@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._arrays import as_array
+from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
 from fastnn._validation import Array, float_type, in_range, writable
 from fastnn.classes import Classes
@@ -65,7 +65,7 @@ class _Held(Noted):
             raise ValueError(
                 f"the {what} of {self.kind} {self.name!r} must have shape {self.shape}, got {array.shape}"
             )
-        if array.dtype.kind not in "buif":
+        if array.dtype.kind not in REAL_KINDS:
             raise TypeError(
                 f"the {what} of {self.kind} {self.name!r} must hold real numbers, got dtype {array.dtype}"
             )

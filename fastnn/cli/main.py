@@ -21,6 +21,7 @@ from fastnn.cli import commands, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
+from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
 from fastnn.training.finite import NonFiniteError
 
@@ -88,16 +89,9 @@ def _expanded(options: dict[str, Any]) -> dict[str, Any]:
     expanded = {}
     for name, value in options.items():
         if isinstance(value, list):
-            value = [_home_expanded(each) for each in value]
-        expanded[name] = _home_expanded(value)
+            value = [user_path(each) if isinstance(each, Path) else each for each in value]
+        expanded[name] = user_path(value) if isinstance(value, Path) else value
     return expanded
-
-
-def _home_expanded(value: Any) -> Any:
-    try:
-        return value.expanduser() if isinstance(value, Path) else value
-    except RuntimeError:
-        raise ValueError(f"{value} starts with ~, but there is no home folder: set HOME") from None
 
 
 def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
@@ -233,7 +227,7 @@ def _settings_of_file(words: list[str]) -> tuple[settings.Settings | None, list[
 
     if words[:1] != ["train"] or len(words) < 2 or not settings_file.is_file_name(words[1]):
         return None, words
-    found = settings_file.read(_home_expanded(Path(words[1])))
+    found = settings_file.read(user_path(words[1]))
     return found, ["train", found.dataset, *words[2:]]
 
 

@@ -45,6 +45,8 @@ def _explained(message: str, parser: argparse.ArgumentParser) -> str:
         return f"unknown option {name.replace('_', '-')}{_nearest(name, _options(parser))}"
     if found := re.search(r"Option '(\w+)' is not accepted", message):
         name = f"--optimizer.{found[1]}"
+        if name in _optimizer_options():
+            return f"{name.replace('_', '-')} is an option of another optimizer"
         return f"unknown option {name.replace('_', '-')}{_nearest(name, _optimizer_options())}"
     if found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
         choices = found[2].replace("'", "").split(", ")
@@ -68,7 +70,8 @@ def _explained(message: str, parser: argparse.ArgumentParser) -> str:
         if name in KINDS
     ]
     if key and value and kinds:
-        option = "--" + key[1].rpartition(".")[2].replace("_", "-")
+        prefix = "--" if parser.prog.startswith("fastnn") else "--optimizer."
+        option = prefix + key[1].rpartition(".")[2].replace("_", "-")
         return f"{option} must be {' or '.join(kinds)}, not {value[1]!r:.60}"
     if key and "Not of type PositiveInt" in message:
         return f"--{key[1].rpartition('.')[2].replace('_', '-')} must be an integer of at least 1"

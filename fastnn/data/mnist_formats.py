@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnn._arrays import REAL_KINDS
 from fastnn.data.csv import read_csv
 from fastnn.data.csv_header import DELIMITERS
 from fastnn.data.errors import DatasetError
@@ -135,7 +136,7 @@ def checked_part(where: Path | str, x: Array, y: Array, names: tuple[str, str] =
     if x.ndim < 2 or prod(x.shape[1:]) != PIXELS:
         raise DatasetError(f"{x_name}: images must be (N, 28, 28) or (N, {PIXELS}), not {x.shape}")
     images = _pixels(x_name, x).reshape(-1, 28, 28)
-    if y.dtype.kind not in "buif":
+    if y.dtype.kind not in REAL_KINDS:
         raise DatasetError(f"{y_name}: labels must be numbers, not {y.dtype}")
     if y.shape == (len(x), CLASSES) and ((y == 0) | (y == 1)).all() and (y.sum(axis=1) == 1).all():
         y = y.argmax(axis=1)
@@ -154,7 +155,7 @@ def _pixels(where: str, x: Array) -> NDArray[np.uint8]:
     """Convert pixels to uint8. Raises DatasetError unless they are integers up to 255, or those / 255."""
     if x.dtype == np.uint8:
         return np.ascontiguousarray(x)
-    if x.dtype.kind not in "buif":
+    if x.dtype.kind not in REAL_KINDS:
         raise DatasetError(f"{where}: pixels must be numbers, not {x.dtype}")
     low, high = (float(x.min()), float(x.max())) if x.size else (0.0, 0.0)
     if not (low >= 0 and high <= 255):

@@ -93,8 +93,10 @@ class Conv2d(Layer):
         if len(shape) == 2 and self.in_channels == 1:
             shape = (*shape, 1)
         if len(shape) != 3 or shape[2] != self.in_channels:
+            is_channels_first = len(shape) == 3 and shape[0] == self.in_channels
             raise ValueError(
                 f"{self} expects images (height, width, {channels}), got samples of shape {shape}"
+                + (": move the channels last with x.transpose(0, 2, 3, 1)" if is_channels_first else "")
             )
         sides = output_sides(self, shape, self._dilated_size(), self.stride, self.padding)
         return (*sides, self.weight.shape[3])

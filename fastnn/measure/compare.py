@@ -6,7 +6,6 @@ contestant that ran first, NumPy or the naive gradient, is the baseline of the r
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from fastnn._schema import number
+from fastnn.documents import read_json
 from fastnn.files import user_path
 from fastnn.tables import aligned, duration
 from fastnn.viz._drawing import COLOURS, finish, new_figure
@@ -62,11 +62,7 @@ def load(path: str | os.PathLike[str]) -> list[Race]:
     Raises FileNotFoundError if there is no such file, and ValueError if the file is not JSON or not from the
     benchmarks of fastnn.
     """
-    try:
-        report = json.loads(user_path(path).read_bytes())
-    except (ValueError, RecursionError) as error:  # RecursionError: 100,000 opening brackets
-        raise ValueError(f"{path} is not JSON: {error}") from error
-    entries = report.get("benchmarks") if isinstance(report, dict) else None
+    entries = read_json(user_path(path)).get("benchmarks")
     if not isinstance(entries, list):
         raise ValueError(f'{path} was not written by pytest-benchmark: it has no list "benchmarks"')
     if not entries:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from fastnn._arrays import REAL_KINDS
 from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
 from fastnn._validation import Array, choose, counter_value, in_range
@@ -121,7 +122,9 @@ class Optimizer(Noted, ABC):
 
     def state(self, param: Param) -> State:
         """Return the state of `param`."""
-        state = self._states.setdefault(param, State())
+        state = self._states.get(param)
+        if state is None:
+            state = self._states.setdefault(param, State())
         state.decay_scale = param.decay_scale
         return state
 
@@ -162,7 +165,7 @@ class Optimizer(Noted, ABC):
                     raise ValueError(
                         f"{param.name}.{key} must have shape {param.shape}, got {np.shape(value)}"
                     )
-                if np.asarray(value).dtype.kind not in "buif":
+                if np.asarray(value).dtype.kind not in REAL_KINDS:
                     raise ValueError(
                         f"{param.name}.{key} must hold real numbers, got {np.asarray(value).dtype}"
                     )

@@ -19,6 +19,11 @@ from fastnn.cli.main import main
         ),
         ("train digits --colour red", "unknown option --colour"),
         ("train digits --optimizer.sped 1", "unknown option --optimizer.sped"),
+        (
+            "train digits --optimizer adam --optimizer.momentum 0.9",
+            "--optimizer.momentum is an option of another optimizer",
+        ),
+        ("train digits --optimizer.lr x", "--optimizer.lr must be a number, not 'x'"),
         ("train digits --epochs many", "--epochs must be an integer, not 'many'"),
         ("train digits --dropout x", "--dropout must be a number, not 'x'"),
         ("train digts", "unknown 'digts': did you mean digits?"),

@@ -199,3 +199,9 @@ def test_repr_recreates_the_layer(layer, shown):
     again = eval(f"fn.{shown}", {"fn": fn})
     assert again.weight.shape == layer().weight.shape
     assert again.padding == layer().padding
+
+
+def test_images_with_the_channels_first_say_how_to_move_them():
+    model = fn.Sequential(fn.Conv2d(3, 4, 3))
+    with pytest.raises(ValueError, match=r"got samples of shape \(3, 8, 8\): .* x.transpose\(0, 2, 3, 1\)"):
+        model.predict(np.zeros((2, 3, 8, 8)))

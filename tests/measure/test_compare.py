@@ -132,9 +132,9 @@ def test_load_reads_the_output_of_peers(run, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        ("", "is not JSON"),
-        ("{", "is not JSON"),
-        ("[1, 2]", "was not written by pytest-benchmark"),
+        ("", "is not a valid JSON file"),
+        ("{", "is not a valid JSON file"),
+        ("[1, 2]", "must hold a JSON object"),
         ('{"benchmarks": {}}', "was not written by pytest-benchmark"),
         ('{"benchmarks": []}', "has no benchmarks"),
     ],
@@ -149,7 +149,7 @@ def test_load_errors_name_the_file_and_the_reason(tmp_path, content, reason):
 def test_load_rejects_binary_files(tmp_path):
     path = tmp_path / "picture.png"
     path.write_bytes(b"\x89PNG\xff\xfe")
-    with pytest.raises(ValueError, match=r"picture\.png is not JSON"):
+    with pytest.raises(ValueError, match=r"picture\.png is not a valid JSON file"):
         compare.load(path)
 
 

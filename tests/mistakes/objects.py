@@ -29,6 +29,24 @@ MISTAKES = (
         (READ_ONLY,),
     ),
     Mistake(
+        "the hint of a name is lost in from fastnn import name",
+        "fastnn/_attributes.py",
+        "if hint and _is_from_import(",
+        "if not hint and _is_from_import(",
+        ("tests/test_foreign_names.py",),
+    ),
+    Mistake(
+        "an error at the start of a training is not told to the callbacks",
+        "fastnn/training/loop.py",
+        """        try:
+            training.tell("on_train_begin")
+""",
+        """        training.tell("on_train_begin")
+        try:
+""",
+        ("tests/training/test_endings.py",),
+    ),
+    Mistake(
         "a read-only optimizer state is not copied",
         "fastnn/optim/state.py",
         " or not self[name].flags.writeable:",
