@@ -83,9 +83,11 @@ def label_column(first: FirstLine, label: int | str | EllipsisType | None) -> in
         if not first.is_header:
             raise ValueError(f"{file} has no header with a column {label!r}: pass the index of the column")
         if names.count(label) != 1:
-            shown = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+            listed = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
             found = f"{names.count(label)} columns" if label in names else "no column"
-            raise ValueError(f"{file} has {found} {label!r}: the columns are {shown}")
+            raise ValueError(
+                f"{file} has {found} {label!r}{_nearest(label, names)}: the columns are {listed}"
+            )
         return names.index(label)
     if isinstance(label, bool) or not isinstance(label, (int, np.integer)):
         raise TypeError(f"label must be the index or the name of a column, or None, not {label!r}")
@@ -120,6 +122,17 @@ def _default_column(first: FirstLine) -> int:
             "file with index=False (pandas), or pass label=, the column of the labels"
         )
     return 0
+
+
+def _nearest(label: str, names: list[str]) -> str:
+    """Return " (did you mean ...?)" with up to 3 names like a missing one, or "" if there are none."""
+    if label in names:
+        return ""
+    import difflib  # 4 ms of import time, needed for an error only
+
+    spelled = {name.lower(): name for name in names}
+    close = difflib.get_close_matches(label.lower(), spelled, n=3)
+    return f" (did you mean {' or '.join(repr(spelled[name]) for name in close)}?)" if close else ""
 
 
 def number_of(cell: str) -> float | None:

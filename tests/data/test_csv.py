@@ -361,3 +361,18 @@ def test_the_kernel_rejects_arguments_beyond_its_arrays(change, message):
     with pytest.raises(ValueError, match=message):
         parse(**change)
     assert parse() == csv_cells.DONE
+
+
+@pytest.mark.parametrize(
+    ("label", "hint"),
+    [
+        ("Target", r" \(did you mean 'target'\?\)"),
+        ("speces", r" \(did you mean 'Species'\?\)"),
+        ("widht", r" \(did you mean 'width 2' or 'width 1'\?\)"),
+        ("zzz", ""),
+    ],
+)
+def test_a_missing_label_column_is_answered_with_the_nearest_names(label, hint, tmp_path):
+    (tmp_path / "table.csv").write_text("width 1,width 2,Species,target\n1,2,3,4\n")
+    with pytest.raises(ValueError, match=f"has no column '{label}'{hint}: the columns are width 1, width 2"):
+        read_csv(tmp_path / "table.csv", label=label)
