@@ -12,6 +12,7 @@ from fastnn._validation import Array
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
 from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
+from fastnn.layers.base import expect_layers
 from fastnn.states import held_by
 
 FEEDING = "fastnn feeding"  # key of the metadata
@@ -44,6 +45,7 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """
     from safetensors.numpy import save as serialize
 
+    expect_layers("fn.save", [model])
     feeding = feeding_to_dict(model)
     metadata = None if feeding is None else {FEEDING: json.dumps(feeding)}
     write_atomic(path, serialize({name: held.value for name, held in held_by(model).items()}, metadata))
@@ -56,6 +58,7 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
+    expect_layers("fn.load", [model])
     content = user_path(path).read_bytes()
     arrays, feeding = _tensors(content, path), _feeding(content, path)
     held = held_by(model)
