@@ -90,6 +90,7 @@ LAYER_ATTRIBUTES = _table(
         "state_dict get_weights": "write {p.name: p.value for p in model.parameters()} or fn.save(...)",
         "set_weights": "write p.value = array for each p in model.parameters()",
         "trainable_variables trainable_weights": "write model.parameters()",
+        "count_params": "write sum(p.size for p in model.parameters())",
         "modules children": "write `for layer in model`",
         "add append": "pass all layers to fn.Sequential(...)",
         "zero_grad": _NO_ZEROING,
@@ -106,6 +107,7 @@ PARAM_ATTRIBUTES = _table(
         "data numpy detach tolist item assign copy_": "p.value is its array",
         "T ndim mean sum std min max copy astype reshape flatten": "p.value is its array",
         "lr learning_rate": "write p.lr_scale = scale, a factor on the learning rate",
+        "numel": "write p.size",
         "zero_grad": _NO_ZEROING,
         "backward": "write fn.gradients(model, (x, y), loss=...), which fills p.grad",
     }

@@ -14,6 +14,7 @@ from fastnn.classes import Classes, classes_from, classes_to_list, set_classes
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
 from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
+from fastnn.layers.base import expect_layers
 from fastnn.states import held_by
 
 REMEMBERED = "fastnn"  # the only key of the metadata: safetensors writes several in any order
@@ -46,6 +47,7 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """
     from safetensors.numpy import save as serialize
 
+    expect_layers("fn.save", [model])
     records = {"feeding": feeding_to_dict(model), "classes": classes_to_list(model)}
     known = {name: record for name, record in records.items() if record is not None}
     metadata = {REMEMBERED: json.dumps(known)} if known else None
@@ -60,6 +62,7 @@ def load(model: Layer, path: str | os.PathLike[str]) -> None:
     Raises FileNotFoundError if the file does not exist, and `CheckpointError` if it is damaged or a name,
     shape or dtype does not fit; the model does not change then.
     """
+    expect_layers("fn.load", [model])
     content = user_path(path).read_bytes()
     arrays, (feeding, classes) = _tensors(content, path), _remembered(content, path)
     held = held_by(model)

@@ -166,3 +166,10 @@ def test_a_schedule_in_the_place_of_a_learning_rate_says_where_it_belongs():
 def test_objects_that_are_no_callbacks_say_where_they_belong(callback, words):
     with pytest.raises(TypeError, match=words):
         fn.fit(model(), ([[1, 2, 3]], [0]), callbacks=[callback])
+
+
+def test_what_is_no_model_cannot_be_saved_or_loaded(tmp_path):
+    for call in (lambda: fn.save({"weight": [1]}, tmp_path / "w"), lambda: fn.load("model", tmp_path / "w")):
+        with pytest.raises(TypeError, match=r"fn\.(save|load) takes layers, not"):
+            call()
+    assert not list(tmp_path.iterdir())
