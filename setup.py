@@ -56,11 +56,20 @@ LEVELS = {
 
 # The files of an instruction set, those that take longest first.
 ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
-ISA_FILES += ("data", "act", "optim", "probe", "module")
+ISA_FILES += ("pointwise", "data", "act", "optim", "probe", "module")
 
 # The Cython modules, too.
 CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
-CYTHON_FILES += ("cpu", "probe", "data_aot", "dense_aot", "norm_aot", "elementwise_aot", "random_aot")
+CYTHON_FILES += (
+    "pointwise_aot",
+    "cpu",
+    "probe",
+    "data_aot",
+    "dense_aot",
+    "norm_aot",
+    "elementwise_aot",
+    "random_aot",
+)
 
 HEADERS = sorted(
     glob.glob("kernels/native/*/*.hpp") + glob.glob("kernels/native/*/*.def") + glob.glob("kernels/*.pxd")

@@ -176,6 +176,10 @@ NAMES = _table(
         "MSELoss MeanSquaredError mse mse_loss": (
             "write fn.SquaredError() or loss='squared_error', which has a factor of 1/2"
         ),
+        "L1Loss MeanAbsoluteError mae l1_loss": "write fn.AbsoluteError() or loss='absolute_error'",
+        "HuberLoss SmoothL1Loss huber_loss smooth_l1_loss": "write fn.Huber(delta=...) or loss='huber'",
+        "PoissonNLLLoss poisson_nll_loss": "write fn.Poisson() or loss='poisson'",
+        "MultiMarginLoss CategoricalHinge": "write fn.Hinge() or loss='hinge'",
         "tensor Tensor from_numpy array": "fastnn takes NumPy arrays",
         "DataLoader Dataset TensorDataset": "write fn.fit(model, (x, y), batch_size=...)",
         "to_categorical one_hot": "write fn.data.one_hot(y, classes); losses also take the labels themselves",

@@ -153,6 +153,13 @@ def positive_int(value: Any, name: str) -> int:
     return int(value)
 
 
+def whole_number(value: Any, name: str) -> int:
+    """Return `value` as an int. Raises TypeError unless it is an integer, and not a bool."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    return int(value)
+
+
 def counter_value(value: Any, name: str) -> int:
     """Return `value` as an int. Raises ValueError unless it is an integer from 0 to 2^63 - 1, no bool."""
     try:

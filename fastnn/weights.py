@@ -8,6 +8,7 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
+from fastnn._schema import check_fields
 from fastnn._validation import Array
 from fastnn.classes import Classes, classes_from, classes_to_list, set_classes
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, set_feeding
@@ -15,7 +16,7 @@ from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.states import held_by
 
-FEEDING, CLASSES = "fastnn feeding", "fastnn classes"  # keys of the metadata
+REMEMBERED = "fastnn"  # the only key of the metadata: safetensors writes several in any order
 
 # A file of torch.save is a zip archive with this member, or before PyTorch 1.6 began with a number.
 ZIP, ZIP_MEMBER, LEGACY = b"PK\x03\x04", b"/data.pkl", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -45,10 +46,11 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     """
     from safetensors.numpy import save as serialize
 
-    records = {FEEDING: feeding_to_dict(model), CLASSES: classes_to_list(model)}
-    metadata = {key: json.dumps(record) for key, record in records.items() if record is not None}
+    records = {"feeding": feeding_to_dict(model), "classes": classes_to_list(model)}
+    known = {name: record for name, record in records.items() if record is not None}
+    metadata = {REMEMBERED: json.dumps(known)} if known else None
     arrays = {name: held.value for name, held in held_by(model).items()}
-    write_atomic(path, serialize(arrays, metadata or None))
+    write_atomic(path, serialize(arrays, metadata))
     return user_path(path)
 
 
@@ -85,10 +87,11 @@ def _remembered(content: bytes, path: str | os.PathLike[str]) -> tuple[Feeding |
     """
     length = int.from_bytes(content[:8], "little")
     header: dict[str, Any] = json.loads(content[8 : 8 + length])
-    metadata = header.get("__metadata__", {})
     try:
-        feeding = feeding_from_dict(json.loads(metadata[FEEDING])) if FEEDING in metadata else None
-        classes = classes_from(json.loads(metadata[CLASSES])) if CLASSES in metadata else None
+        known = json.loads(header.get("__metadata__", {}).get(REMEMBERED, "{}"))
+        check_fields(known, {})
+        feeding = feeding_from_dict(known["feeding"]) if "feeding" in known else None
+        classes = classes_from(known["classes"]) if "classes" in known else None
     except (ValueError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     return feeding, classes

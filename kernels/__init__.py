@@ -46,7 +46,7 @@ FAMILIES = {
     family: _kernels_of(family)
     for family in (
         *("dense", "conv", "pool", "norm", "act", "elementwise"),
-        *("loss", "optim", "random", "data", "augment"),
+        *("loss", "pointwise", "optim", "random", "data", "augment"),
     )
 }
 

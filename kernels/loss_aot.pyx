@@ -2,15 +2,15 @@
 """Argument checks of the compiled losses (loss.hpp). loss_ref.py specifies the results."""
 
 cimport numpy as cnp
-from libc.math cimport NAN
 
 from native cimport (
-    BinarySizes, Call, DiceSizes, Elements, Execute, KernelId, Note, MatrixSizes, WeighSizes, executor,
-    expect_one_element, expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand, passes,
-    shape_error,
+    REDUCE_LOSS, Call, DiceSizes, Elements, Execute, KernelId, LabelSizes, MatrixSizes, Note, WeighSizes,
+    executor, expect_one_element, expect_same_shape, floats, index_check, kernel_id, new_call, noter, operand,
+    passes, shape_error,
 )
+from reduction cimport BATCH_MEAN, MEAN, reduced, sum_losses
 
-from fastnn.kernels import REDUCTIONS, empty
+from fastnn.kernels import empty
 
 cnp.import_array()
 
@@ -21,17 +21,12 @@ cdef KernelId CROSS_ENTROPY_LABELS = kernel_id("cross_entropy_labels")
 cdef KernelId CROSS_ENTROPY_SOFT = kernel_id("cross_entropy_soft")
 cdef KernelId FOCAL_LABELS = kernel_id("focal_labels")
 cdef KernelId FOCAL_SOFT = kernel_id("focal_soft")
-cdef KernelId BINARY_CROSS_ENTROPY = kernel_id("binary_cross_entropy")
+cdef KernelId HINGE_LABELS = kernel_id("hinge_labels")
 cdef KernelId DICE = kernel_id("dice")
-cdef KernelId SQUARED_ERROR = kernel_id("squared_error")
 cdef KernelId COUNT_CORRECT = kernel_id("count_correct")
 cdef KernelId COUNT_CORRECT_BINARY = kernel_id("count_correct_binary")
 cdef KernelId LABEL_DIVISOR = kernel_id("label_divisor")
 cdef KernelId WEIGH_LOSS = kernel_id("weigh_loss")
-cdef KernelId REDUCE_LOSS = kernel_id("reduce_loss")
-
-cdef int MEAN = REDUCTIONS["mean"]
-cdef int BATCH_MEAN = REDUCTIONS["batch_mean"]
 
 cdef double COST = 100  # approximate cost of a logit, in FLOP
 
@@ -56,24 +51,9 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
     _with_targets(FOCAL_SOFT, z, target, weight, gamma, reduction, losses, loss, dz)
 
 
-def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p), p = sigmoid(z)."""
-    cdef cnp.ndarray az, aweight
-    cdef Call call = new_call(BINARY_CROSS_ENTROPY, z, "z")
-    az = floats(&call, "z", z)
-    if az.ndim == 0:
-        raise shape_error("z (..., C)", {"z": z})
-    expect_same_shape("z", az, "target", floats(&call, "target", target))
-    expect_same_shape("z", az, "losses", floats(&call, "losses", losses))
-    if weight is not None:
-        aweight = floats(&call, "weight", weight)
-        if aweight.ndim != 2 or aweight.shape[0] != 2 or aweight.shape[1] != az.shape[az.ndim - 1]:
-            raise shape_error("weight (2, C), z (..., C)", {"weight": weight, "z": z})
-    _gradient(&call, az, dz)
-    call.set_sizes(BinarySizes(az.size, az.shape[az.ndim - 1]))
-    call.scalar[0] = gamma
-    call.work = COST * az.size
-    _reduce(&call, reduction, <double> az.size, az.shape[0], None, losses, loss)
+def hinge_labels(z, label, weight, margin, reduction, losses, loss, dz):
+    """losses_m = w_c max(0, margin + max_{k != c} z_mk - z_mc), c = label_m, and its gradient."""
+    _with_labels(HINGE_LABELS, z, label, weight, margin, reduction, losses, loss, dz)
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
@@ -89,26 +69,12 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
         and alosses.shape[1] == az.shape[2]
     ):
         raise shape_error("z (M, S, C), losses (M, C)", {"z": z, "losses": losses})
-    _class_weights(&call, weight, az, az.shape[2])
+    _class_weights(&call, weight, az, az.shape[2], 0)
     _gradient(&call, az, dz)
     call.set_sizes(DiceSizes(az.shape[0], az.shape[1], az.shape[2]))
     call.scalar[0] = smooth
     call.work = COST * az.size
-    _reduce(&call, reduction, <double> alosses.size, az.shape[0], None, losses, loss)
-
-
-def squared_error(y, target, reduction, losses, loss, dy):
-    """losses = (y - target)^2 / 2, elementwise, and its gradient."""
-    cdef cnp.ndarray ay
-    cdef Call call = new_call(SQUARED_ERROR, y, "y")
-    ay = floats(&call, "y", y)
-    expect_same_shape("y", ay, "target", floats(&call, "target", target))
-    expect_same_shape("y", ay, "losses", floats(&call, "losses", losses))
-    if dy is not None:
-        expect_same_shape("y", ay, "dy", floats(&call, "dy", dy))
-    call.set_sizes(Elements(ay.size))
-    call.work = 4.0 * ay.size
-    _reduce(&call, reduction, <double> ay.size, ay.shape[0], None, losses, loss)
+    reduced(execute, &call, reduction, <double> alosses.size, az.shape[0], None, losses, loss)
 
 
 def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
@@ -144,7 +110,7 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
     call.set_sizes(WeighSizes(aweight.shape[0], alosses.size // rows, gradients))
     call.work = 2.0 * (alosses.size + gradients * rows)
     execute(&call)
-    _sum_losses(&total, alosses, factors, 1)
+    sum_losses(execute, &total, alosses, factors, 1)
 
 
 def count_correct_labels(y, label, count):
@@ -189,17 +155,20 @@ cdef int _with_labels(
     KernelId kernel, object z, object label, object weight, double parameter, int reduction, object losses,
     object loss, object dz
 ) except -1:
-    """A loss of logits (M, C) and labels (M,); `parameter` is its smoothing or gamma."""
+    """A loss of logits (M, C) and labels (M,); `parameter` is its smoothing, gamma or margin."""
     cdef cnp.ndarray az, alabel, factors = None
+    cdef Py_ssize_t labels
     cdef Call call = new_call(kernel, z, "z")
-    az = _logits(&call, z, weight, parameter, losses, dz)
+    az = _logits(&call, z, weight, 1, parameter, losses, dz)
     alabel = operand(&call, "label", label, cnp.NPY_INT64)
     if alabel.ndim != 1 or alabel.shape[0] != az.shape[0]:
         raise shape_error("z (M, C), label (M,)", {"z": z, "label": label})
-    _check_labels(alabel, az.shape[1])
+    labels = az.shape[1] if weight is None else len(weight)
+    _check_labels(alabel, labels)
+    call.set_sizes(LabelSizes(az.shape[0], az.shape[1], labels))
     if weight is not None and reduction == MEAN:
         factors = _sum_weights(&call, weight, label, None, 1)
-    return _reduce(&call, reduction, <double> az.shape[0], az.shape[0], factors, losses, loss)
+    return reduced(execute, &call, reduction, <double> az.shape[0], az.shape[0], factors, losses, loss)
 
 
 cdef int _check_labels(cnp.ndarray label, Py_ssize_t classes) except -1:
@@ -217,18 +186,23 @@ cdef int _with_targets(
     """A loss of logits and targets (M, C)."""
     cdef cnp.ndarray az
     cdef Call call = new_call(kernel, z, "z")
-    az = _logits(&call, z, weight, parameter, losses, dz)
+    az = _logits(&call, z, weight, 0, parameter, losses, dz)
     expect_same_shape("z", az, "target", floats(&call, "target", target))
-    return _reduce(&call, reduction, <double> az.shape[0], az.shape[0], None, losses, loss)
+    return reduced(execute, &call, reduction, <double> az.shape[0], az.shape[0], None, losses, loss)
 
 
-cdef cnp.ndarray _logits(Call *call, object z, object weight, double parameter, object losses, object dz):
-    """Set the operands z (M, C), weight (C,), losses (M,) and dz (M, C), and the sizes. Returns z."""
+cdef cnp.ndarray _logits(
+    Call *call, object z, object weight, Py_ssize_t more, double parameter, object losses, object dz
+):
+    """Set the operands z (M, C), weight (C,), losses (M,) and dz (M, C), and the sizes. Returns z.
+
+    The weights may have `more` elements than there are classes.
+    """
     cdef cnp.ndarray az, alosses
     az, alosses = floats(call, "z", z), floats(call, "losses", losses)
     if az.ndim != 2 or alosses.ndim != 1 or alosses.shape[0] != az.shape[0]:
         raise shape_error("z (M, C), losses (M,)", {"z": z, "losses": losses})
-    _class_weights(call, weight, az, az.shape[1])
+    _class_weights(call, weight, az, az.shape[1], more)
     _gradient(call, az, dz)
     call.set_sizes(MatrixSizes(az.shape[0], az.shape[1]))
     call.scalar[0] = parameter
@@ -236,13 +210,15 @@ cdef cnp.ndarray _logits(Call *call, object z, object weight, double parameter, 
     return az
 
 
-cdef int _class_weights(Call *call, object weight, cnp.ndarray z, Py_ssize_t classes) except -1:
-    """Set the operand weight (C,) unless it is None."""
+cdef int _class_weights(
+    Call *call, object weight, cnp.ndarray z, Py_ssize_t classes, Py_ssize_t more
+) except -1:
+    """Set the operand weight, (C,) or with `more` elements, unless it is None."""
     cdef cnp.ndarray aweight
     if weight is None:
         return 0
     aweight = floats(call, "weight", weight)
-    if aweight.ndim != 1 or aweight.shape[0] != classes:
+    if aweight.ndim != 1 or aweight.shape[0] not in (classes, classes + more):
         raise shape_error("weight (C,), z (..., C)", {"weight": weight, "z": z})
     return 0
 
@@ -271,31 +247,3 @@ cdef cnp.ndarray _sum_weights(Call *call, object weight, object label, object sa
     execute(&divisor)
     operand(call, "factors", factors, cnp.NPY_DOUBLE)
     return factors
-
-
-cdef int _reduce(
-    Call *call, int reduction, double mean, double rows, cnp.ndarray factors, cnp.ndarray losses, object loss
-) except -1:
-    """Run the call, whose gradient is divided by the divisor of the reduction, then reduce its losses.
-
-    The divisor of the mean is `mean`, that of the batch mean `rows`.
-    """
-    cdef Call total
-    cdef double divisor = mean if reduction == MEAN else rows if reduction == BATCH_MEAN else 1
-    total.kernel, total.is_double = REDUCE_LOSS, call.is_double
-    expect_one_element("loss", operand(&total, "loss", loss, cnp.NPY_DOUBLE))
-    if divisor == 0:
-        divisor = NAN  # the mean of nothing
-    call.scalar[1] = 1 / divisor
-    execute(call)
-    return _sum_losses(&total, losses, factors, divisor)
-
-
-cdef int _sum_losses(Call *total, cnp.ndarray losses, cnp.ndarray factors, double divisor) except -1:
-    """Run `total`, which divides the sum of the losses by the divisor or, if given, by that in `factors`."""
-    floats(total, "losses", losses)
-    if factors is not None:
-        operand(total, "factors", factors, cnp.NPY_DOUBLE)
-    total.scalar[0] = divisor
-    total.set_sizes(Elements(losses.size))
-    return execute(total)

@@ -10,7 +10,8 @@ import numpy as np
 
 from fastnn.kernels.jit.indices import index_at
 from fastnn.kernels.jit.numba_cache import jit, kernel
-from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, log1p_of_small, sigmoid
+from fastnn.kernels.jit.reduction import divisor_of, reduce_losses
+from fastnn.kernels.jit.vmath import exp, expm1_of_negative, log, sigmoid
 
 
 @kernel(label=np.int64, loss=np.float64)
@@ -21,23 +22,23 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     -> losses (M,), loss (1,) float64, dz (M, C) or None.
     """
     rows, classes = z.shape
-    _check(z, weight, losses, loss, dz)
-    divisor = _divisor(reduction, _check_labels(label, z, weight), rows)
+    _check(z, None, losses, loss, dz)
+    divisor = divisor_of(reduction, _check_labels(label, z, weight), rows)
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
     scale = T(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
-        own_class = index_at(label, m, classes)
-        if own_class < 0:
-            _invalidate(m, losses, dz)
+        own_class = index_at(label, m, _labels(z, weight))
+        if own_class < 0 or own_class == classes:
+            _fill_row(m, np.nan if own_class < 0 else 0.0, losses, dz)
             continue
         t[:] = others
         t[own_class] += own
         largest, log_total = _cross_entropy(z, m, t, weight, e, scale, losses, dz)
         if smoothing == 0:  # only the term of the label, since another class may have the logit -inf
             losses[m] = -t[own_class] * (z[m, own_class] - largest - log_total)
-    _reduce(losses, divisor, loss)
+    reduce_losses(losses, divisor, loss)
 
 
 @kernel(loss=np.float64)
@@ -52,14 +53,14 @@ def cross_entropy_soft(z, target, weight, smoothing, reduction, losses, loss, dz
         raise ValueError("target must have the shape of z")
     T = z.dtype.type
     own, others = T(1 - smoothing), T(smoothing / max(classes, 1))
-    divisor = _divisor(reduction, rows, rows)
+    divisor = divisor_of(reduction, rows, rows)
     scale = T(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     for m in range(rows):
         for c in range(classes):
             t[c] = target[m, c] * own + others
         _cross_entropy(z, m, t, weight, e, scale, losses, dz)
-    _reduce(losses, divisor, loss)
+    reduce_losses(losses, divisor, loss)
 
 
 @kernel(label=np.int64, loss=np.float64)
@@ -69,20 +70,20 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     Like `cross_entropy_labels`, with gamma >= 0 in place of smoothing; gamma = 0 is cross-entropy.
     """
     rows, classes = z.shape
-    _check(z, weight, losses, loss, dz)
-    divisor = _divisor(reduction, _check_labels(label, z, weight), rows)
+    _check(z, None, losses, loss, dz)
+    divisor = divisor_of(reduction, _check_labels(label, z, weight), rows)
     scale = z.dtype.type(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
     for m in range(rows):
-        own_class = index_at(label, m, classes)
-        if own_class < 0:
-            _invalidate(m, losses, dz)
+        own_class = index_at(label, m, _labels(z, weight))
+        if own_class < 0 or own_class == classes:
+            _fill_row(m, np.nan if own_class < 0 else 0.0, losses, dz)
             continue
         t[:] = 0
         t[own_class] = 1
         _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
-    _reduce(losses, divisor, loss)
+    reduce_losses(losses, divisor, loss)
 
 
 @kernel(loss=np.float64)
@@ -95,14 +96,14 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
     _check(z, weight, losses, loss, dz)
     if target.shape != z.shape:
         raise ValueError("target must have the shape of z")
-    divisor = _divisor(reduction, rows, rows)
+    divisor = divisor_of(reduction, rows, rows)
     scale = z.dtype.type(1 / divisor)
     t, e = np.empty(classes, z.dtype), np.empty(classes, z.dtype)
     terms = np.empty(classes, z.dtype)
     for m in range(rows):
         t[:] = target[m]
         _focal(z, m, t, weight, z.dtype.type(gamma), e, terms, scale, losses, dz)
-    _reduce(losses, divisor, loss)
+    reduce_losses(losses, divisor, loss)
 
 
 @jit
@@ -144,58 +145,43 @@ def _focal(z, m, t, weight, gamma, e, terms, scale, losses, dz):
             dz[m, c] = (t[c] - e[c] * sum_g) * scale
 
 
+@kernel(label=np.int64, loss=np.float64)
+def hinge_labels(z, label, weight, margin, reduction, losses, loss, dz):
+    """losses_m = w_c max(0, margin + max_{k != c} z_mk - z_mc),  c = label_m.
+
+    Like `cross_entropy_labels`, with margin >= 0 in place of smoothing.
+    """
+    rows, classes = z.shape
+    _check(z, None, losses, loss, dz)
+    divisor = divisor_of(reduction, _check_labels(label, z, weight), rows)
+    T = z.dtype.type
+    zero, one, margin, scale = T(0), T(1), T(margin), T(1 / divisor)
+    for m in range(rows):
+        own_class = index_at(label, m, _labels(z, weight))
+        if own_class < 0 or own_class == classes:
+            _fill_row(m, np.nan if own_class < 0 else 0.0, losses, dz)
+            continue
+        rival = -1  # the first NaN, or else the first largest score of another class
+        for c in range(classes):
+            if c != own_class and (rival < 0 or not (math.isnan(z[m, rival]) or z[m, c] <= z[m, rival])):
+                rival = c
+        gap = zero if rival < 0 else margin + (z[m, rival] - z[m, own_class])
+        own = one if weight is None else weight[own_class]
+        losses[m] = zero if gap <= zero else own * gap
+        if dz is not None:
+            dz[m] = zero
+            if not gap <= zero:
+                dz[m, rival] = own * scale
+                dz[m, own_class] = -own * scale
+    reduce_losses(losses, divisor, loss)
+
+
 @jit
 def _sum(values, T):
     total = T(0)
     for value in values:
         total += value
     return total
-
-
-@kernel(loss=np.float64)
-def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p),  p = sigmoid(z), elementwise.
-
-    z, target (..., C) of any one shape, weight (2, C) or None -> losses and dz (or None) of that shape,
-    loss (1,) float64.
-    """
-    if not z.shape == target.shape == losses.shape or loss.shape != (1,):
-        raise ValueError("z, target and losses must have the same shape, and loss shape (1,)")
-    if dz is not None and dz.shape != z.shape:
-        raise ValueError("dz must have the shape of z")
-    classes = z.shape[-1]
-    if weight is not None and weight.shape != (2, classes):
-        raise ValueError("weight must have shape (2, C)")
-    flat = losses.reshape(-1)
-    flat_dz = None if dz is None else dz.reshape(-1)
-    divisor = _divisor(reduction, z.size, len(z))
-    scale = z.dtype.type(1 / divisor)
-    gamma = z.dtype.type(gamma)
-    _binary(z.reshape(-1), target.reshape(-1), weight, classes, gamma, scale, flat, flat_dz)
-    _reduce(flat, divisor, loss)
-
-
-@jit
-def _binary(z, target, weight, classes, gamma, scale, losses, dz):
-    T = z.dtype.type
-    zero, one = T(0), T(1)
-    for i in range(z.size):
-        e = exp(-abs(z[i]))
-        log_term = log1p_of_small(e)
-        nll1, nll0 = max(zero, -z[i]) + log_term, max(zero, z[i]) + log_term
-        p, q = (e if z[i] < zero else one) / (one + e), (one if z[i] < zero else e) / (one + e)
-        ones, zeros = target[i], one - target[i]
-        if weight is not None:
-            ones *= weight[0, i % classes]
-            zeros *= weight[1, i % classes]
-        by_p, by_q = p, q
-        if gamma != zero:
-            ones *= exp(-gamma * nll0)
-            zeros *= exp(-gamma * nll1)
-            by_p, by_q = gamma * q * nll0 + p, gamma * p * nll1 + q
-        losses[i] = ones * nll1 + zeros * nll0
-        if dz is not None:
-            dz[i] = (zeros * by_p - ones * by_q) * scale
 
 
 @kernel(loss=np.float64)
@@ -212,7 +198,7 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
         raise ValueError("dz must have the shape of z")
     if weight is not None and weight.shape != (C,):
         raise ValueError("weight must have one element for each class")
-    divisor = _divisor(reduction, losses.size, M)
+    divisor = divisor_of(reduction, losses.size, M)
     scale = 1 / divisor
     p = np.empty(S, z.dtype)
     for m in range(M):
@@ -231,7 +217,7 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
                 factor = w * scale / denominator if denominator != 0 else 0.0
                 for s in range(S):
                     dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * target[m, s, c])
-    _reduce(losses.reshape(-1), divisor, loss)
+    reduce_losses(losses.reshape(-1), divisor, loss)
 
 
 @jit
@@ -247,16 +233,19 @@ def _check(z, weight, losses, loss, dz):
 
 @jit
 def _check_labels(label, z, weight):
-    """Check the labels and return the sum of their weights, by which the mean divides.
+    """Check labels and class weights; return the sum of the weights of the labels, by which the mean divides.
 
-    Raises ValueError for a label outside [0, C).
+    Raises ValueError for a label outside [0, C), or [0, C] with weights (C + 1,).
     """
     rows, classes = z.shape
     if label.shape != (rows,):
         raise ValueError("label must have shape (M,), where z is (M, C)")
+    labels = _labels(z, weight)
+    if labels != classes and labels != classes + 1:
+        raise ValueError("weight must have one element for each class, and may have one for label C")
     total = 0.0
     for m in range(rows):
-        own_class = index_at(label, m, classes)
+        own_class = index_at(label, m, labels)
         if own_class < 0:
             raise ValueError("label out of range")
         total += 1.0 if weight is None else weight[own_class]
@@ -264,11 +253,17 @@ def _check_labels(label, z, weight):
 
 
 @jit
-def _invalidate(m, losses, dz):
-    """Make row m NaN: its label was in range when it was checked, and another thread has changed it."""
-    losses[m] = np.nan
+def _labels(z, weight):
+    """The number of labels: C, or C + 1 if C is the label of rows to ignore."""
+    return z.shape[1] if weight is None else weight.size
+
+
+@jit
+def _fill_row(m, value, losses, dz):
+    """Make row m 0 if it is ignored, or NaN: another thread has changed its label since it was checked."""
+    losses[m] = value
     if dz is not None:
-        dz[m] = np.nan
+        dz[m] = value
 
 
 @jit
@@ -301,55 +296,6 @@ def _cross_entropy(z, m, t, weight, e, scale, losses, dz):
     return largest, log_total
 
 
-@kernel(loss=np.float64)
-def squared_error(y, target, reduction, losses, loss, dy):
-    """losses = (y - target)^2 / 2, elementwise; the mean divides by the number of elements.
-
-    y, target of any one shape -> losses and dy (or None) of that shape, loss (1,) float64.
-    """
-    if not y.shape == target.shape == losses.shape or loss.shape != (1,):
-        raise ValueError("y, target and losses must have the same shape, and loss shape (1,)")
-    if dy is not None and dy.shape != y.shape:
-        raise ValueError("dy must have the shape of y")
-    flat = losses.reshape(-1)
-    flat_dy = None if dy is None else dy.reshape(-1)
-    divisor = _divisor(reduction, y.size, len(y))
-    _squared_error(y.reshape(-1), target.reshape(-1), 1 / divisor, flat, flat_dy)
-    _reduce(flat, divisor, loss)
-
-
-@jit
-def _squared_error(y, target, scale, losses, dy):
-    T = y.dtype.type
-    half, scale = T(0.5), T(scale)
-    for i in range(y.size):
-        difference = y[i] - target[i]
-        losses[i] = difference * difference * half
-        if dy is not None:
-            dy[i] = difference * scale
-
-
-@jit
-def _divisor(reduction, mean, rows):
-    """The divisor of a reduction: `mean` for a mean (2), `rows` for a batch mean (3), else 1.
-
-    The mean over nothing is NaN.
-    """
-    if reduction < 2:
-        return 1.0
-    divisor = float(mean) if reduction == 2 else float(rows)
-    return divisor if divisor != 0 else np.nan
-
-
-@jit
-def _reduce(losses, divisor, loss):
-    """Sum the unreduced losses in float64, as the specification does, and divide by `divisor`."""
-    total = 0.0
-    for value in losses:
-        total += value
-    loss[0] = total / divisor
-
-
 @kernel(label=np.int64, loss=np.float64)
 def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
     """losses_m *= s_m, loss = sum_m losses_m / D, dz_m *= s_m / D, with the D of the specification.
@@ -375,12 +321,17 @@ def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
             own_class = index_at(label, m, weight.size)
             with_label += sample_weight[m] * weight[own_class] if own_class >= 0 else np.nan
     per_row = losses.size // max(rows, 1)
-    divisor = _divisor(reduction, total * per_row if label is None else with_label, total)
+    mean = total * per_row if label is None else with_label
+    if rows and total == 0:
+        total = np.inf
+    if rows and mean == 0:
+        mean = np.inf
+    divisor = divisor_of(reduction, mean, total)
     flat = losses.reshape(-1)
     _weigh(flat, sample_weight, 1.0)
     if dz is not None:
         _weigh(dz.reshape(-1), sample_weight, 1 / divisor)
-    _reduce(flat, divisor, loss)
+    reduce_losses(flat, divisor, loss)
 
 
 @jit

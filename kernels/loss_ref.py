@@ -19,14 +19,15 @@ def cross_entropy_labels(z, label, weight, smoothing, reduction, losses, loss, d
     -> losses (M,), loss (1,) float64, dz (M, C) or None.
     The mean divides by sum_m w[label_m], as in PyTorch. Without smoothing only the term of the label is
     summed, so another class may have the logit -inf.
-    Raises ValueError for a label outside [0, C), before anything is written.
+    With weight (C + 1,), labels lie in [0, C]: the losses and gradients of rows with the label C are 0, and
+    its weight, the last one, is 0.
+    Raises ValueError for a label outside these ranges, before anything is written.
     """
     rows, classes = z.shape
-    label = _valid_labels(label, classes)
+    z, label, weight, divisor = _rows_with_classes(z, label, weight)
     target = np.full_like(z, smoothing / classes) if classes else np.empty_like(z)
     target[np.arange(rows), label] += 1 - smoothing
-    divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
-    weighted = target if weight is None else target * weight
+    weighted = target * weight
     log_p = _log_softmax(z)
     terms = weighted * log_p if smoothing else (weighted * log_p)[np.arange(rows), label][:, None]
     _cross_entropy(terms, weighted, log_p, divisor, reduction, losses, loss, dz)
@@ -49,14 +50,12 @@ def focal_labels(z, label, weight, gamma, reduction, losses, loss, dz):
     """losses_m = -w_c (1 - p_c)^gamma log p_c,  p = softmax(z_m),  c = label_m.
 
     Like `cross_entropy_labels`, with gamma >= 0 in place of smoothing; gamma = 0 is cross-entropy.
-    Raises ValueError for a label outside [0, C), before anything is written.
     The focal loss of Lin et al. 2017.
     """
-    rows, classes = z.shape
-    label = _valid_labels(label, classes)
+    rows = np.arange(len(z))
+    z, label, weight, divisor = _rows_with_classes(z, label, weight)
     target = np.zeros_like(z)
-    target[np.arange(rows), label] = 1 if weight is None else weight[label]
-    divisor = float(rows) if weight is None else float(weight[label].sum(dtype=np.float64))
+    target[rows, label] = weight[rows, label]
     _focal(z, target, gamma, divisor, reduction, losses, loss, dz)
 
 
@@ -70,32 +69,29 @@ def focal_soft(z, target, weight, gamma, reduction, losses, loss, dz):
     _focal(z, weighted, gamma, float(len(z)), reduction, losses, loss, dz)
 
 
-def binary_cross_entropy(z, target, weight, gamma, reduction, losses, loss, dz):
-    """losses = -w1 t (1 - p)^gamma log p - w0 (1 - t) p^gamma log(1 - p),  p = sigmoid(z),  elementwise.
+def hinge_labels(z, label, weight, margin, reduction, losses, loss, dz):
+    """losses_m = w_c max(0, margin + max_{k != c} z_mk - z_mc),  c = label_m.
 
-    z (..., C) logits, target t of the same shape with values in [0, 1], weight (2, C) = (w1, w0) for targets
-    1 and 0, or None for ones; gamma >= 0 (a Python float)
-    -> losses of z's shape, loss (1,) float64, dz of z's shape or None.
-    The mean divides by the number of elements. gamma = 0 is cross-entropy, gamma > 0 the focal loss of
-    Lin et al. 2017.
+    Like `cross_entropy_labels`, with margin >= 0 in place of smoothing. Of several equal largest scores of
+    other classes, the first gets the gradient. With a single class the losses are 0.
+    The multi-class hinge loss of Crammer & Singer 2001.
     """
-    one = z.dtype.type(1)
-    w1, w0 = (one, one) if weight is None else weight
-    e = np.exp(-np.abs(z))
-    # -log p and -log(1 - p), in a form that cannot overflow.
-    nll1, nll0 = np.maximum(0, -z) + np.log1p(e), np.maximum(0, z) + np.log1p(e)
-    p, q = np.where(z < 0, e, one) / (1 + e), np.where(z < 0, one, e) / (1 + e)
-    a1, a0 = w1 * target, w0 * (1 - target)
-    if gamma == 0:
-        losses[...] = a1 * nll1 + a0 * nll0
+    rows, classes = np.arange(len(z)), z.shape[1]
+    z, label, weight, divisor = _rows_with_classes(z, label, weight)
+    losses[...] = 0
+    if dz is not None:
+        dz[...] = 0
+    if classes > 1:
+        others = z[np.arange(classes) != label[:, None]].reshape(len(z), classes - 1)
+        rival = others.argmax(axis=1)
+        gap = z.dtype.type(margin) + (others[rows, rival] - z[rows, label])
+        own = weight[rows, label]
+        losses[...] = np.where(gap <= 0, 0, own * gap)
         if dz is not None:
-            dz[...] = a0 * p - a1 * q
-    else:
-        a1, a0, gamma = a1 * np.exp(-gamma * nll0), a0 * np.exp(-gamma * nll1), z.dtype.type(gamma)
-        losses[...] = a1 * nll1 + a0 * nll0
-        if dz is not None:
-            dz[...] = a0 * (gamma * q * nll0 + p) - a1 * (gamma * p * nll1 + q)
-    _reduce(losses, float(z.size), reduction, loss, dz)
+            slope = np.where(gap <= 0, 0, own)
+            dz[rows, rival + (rival >= label)] = slope
+            dz[rows, label] = -slope
+    _reduce(losses, divisor, reduction, loss, dz)
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
@@ -145,12 +141,20 @@ def count_correct_binary(y, target, count):
     count[0] += np.count_nonzero((y > 0) == (target > 0.5))
 
 
-def _valid_labels(label, classes):
-    """Return a copy of the labels, which no other thread can change after this check."""
-    label = label.copy()
-    if label.size and (label.min() < 0 or label.max() >= classes):
+def _rows_with_classes(z, label, weight):
+    """Return z (M, C), label (M,), the class weights of each row (M, C), and the divisor of the mean.
+
+    Ignored rows, those with the label C, become rows of class 0 with logits and weights 0.
+    """
+    rows, classes = z.shape
+    label = label.copy()  # no other thread can change it after this check
+    if label.size and (label.min() < 0 or label.max() >= (classes if weight is None else len(weight))):
         raise ValueError("label out of range")
-    return label
+    if weight is None:
+        return z, label, np.ones_like(z), float(rows)
+    divisor = float(weight[label].sum(dtype=np.float64))
+    counts = (label < classes)[:, None]
+    return np.where(counts, z, 0), np.where(counts[:, 0], label, 0), counts * weight[:classes], divisor
 
 
 def _log_softmax(z):
@@ -185,34 +189,21 @@ def _focal(z, target, gamma, divisor, reduction, losses, loss, dz):
     _reduce(losses, divisor, reduction, loss, dz)
 
 
-def squared_error(y, target, reduction, losses, loss, dy):
-    """losses = (y - target)^2 / 2,  elementwise.
-
-    y of any shape, target of y's shape -> losses of y's shape, loss (1,) float64, dy of y's shape or None.
-    The mean divides by the number of elements.
-    """
-    np.subtract(y, target, out=losses)
-    if dy is not None:
-        dy[...] = losses
-    losses *= losses
-    losses *= 0.5
-    _reduce(losses, float(y.size), reduction, loss, dy)
-
-
 def weigh_loss(sample_weight, weight, label, reduction, losses, loss, dz):
     """losses_m *= s_m,  loss = sum_m losses_m / D,  dz_m *= s_m / D.
 
     sample_weight s (M,), losses (M, ...) and dz (M, ...) or None, as a loss kernel with reduction "sum" wrote
     them; both are updated in place -> loss (1,) float64.
     D is 1 for the sum, sum_m s_m for the batch mean, and for the mean sum_m s_m times the number of losses of
-    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given.
+    a row, or sum_m s_m w[label_m] if label (M,) int64 in [0, C) and class weights w (C,) are given. If this
+    sum is 0, D is infinite: loss and gradient are 0, because no sample counts.
     Raises ValueError for a label outside [0, C), before anything is written.
     """
     rows = len(sample_weight)
     if label is not None and rows and (label.min() < 0 or label.max() >= len(weight)):
         raise ValueError("label out of range")
     total = sample_weight if label is None or reduction != 2 else sample_weight * weight[label]
-    divisor = total.sum(dtype=np.float64)
+    divisor = total.sum(dtype=np.float64) or (np.inf if rows else 0)
     per_row = losses.size // rows if rows else 1
     for array in (losses, dz):
         if array is not None:

@@ -17,6 +17,9 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
     ctypedef struct MatrixSizes:
         int64_t M, C
 
+    ctypedef struct LabelSizes:
+        int64_t M, C, labels
+
     ctypedef struct DenseSizes:
         int64_t batch, M, K, N
 
@@ -60,6 +63,7 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
 cdef extern from "plan/kernels.hpp" namespace "fastnn" nogil:
     ctypedef enum KernelId:
         CHECK_INDEX
+        REDUCE_LOSS
         KERNEL_COUNT
 
     string kernel_name(KernelId kernel) except +

@@ -116,9 +116,9 @@ def test_predict_rejects_invalid_data(case, make_model):
 
 BAD_OPTIONS = {
     "loss": (
-        {"loss": "hinge"},
+        {"loss": "cosine"},
         ValueError,
-        r"unknown loss 'hinge': choose one of binary_cross_entropy, .*, squared_error$",
+        r"unknown loss 'cosine': choose one of absolute_error, .*, squared_error$",
     ),
     "loss class": ({"loss": fn.CrossEntropy}, TypeError, r"pass an instance, CrossEntropy\(\)"),
     "optimizer": (

@@ -6,10 +6,11 @@ May import NumPy, `_arrays`, `files` and, in `read_csv`, the kernels; nothing el
 from fastnn.data.cifar10 import cifar10
 from fastnn.data.csv import read_csv
 from fastnn.data.digits import digits
+from fastnn.data.emnist import emnist
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.images import image_folder, resize
-from fastnn.data.labels import one_hot
+from fastnn.data.labels import balanced_class_weights, one_hot
 from fastnn.data.mnist import mnist
 from fastnn.data.splits import holdout, stratified
 from fastnn.data.synthetic import two_classes
@@ -19,8 +20,10 @@ __all__ = [
     "DatasetError",
     "DatasetNotFoundError",
     "Table",
+    "balanced_class_weights",
     "cifar10",
     "digits",
+    "emnist",
     "from_table",
     "holdout",
     "image_folder",

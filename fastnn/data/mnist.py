@@ -9,7 +9,15 @@ import numpy as np
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
 from fastnn.data.folders import default_folder
 from fastnn.data.idx import read_idx
-from fastnn.data.mnist_formats import Part, Parts, format_of, read_both, read_csv_part, training_first
+from fastnn.data.mnist_formats import (
+    CLASSES,
+    Part,
+    Parts,
+    format_of,
+    read_both,
+    read_csv_part,
+    training_first,
+)
 from fastnn.data.unpacking import READ_ERRORS, open_unpacked
 
 # Tried in this order. Each mirror has the four files, with `.gz` added to their names.
@@ -33,13 +41,13 @@ def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download:
     """Load MNIST.
 
     A folder may have the four IDX files, plain or compressed with gzip, named `train-images-idx3-ubyte` or
-    `train-images.idx3-ubyte` and so on; or one .npz or .mat file; or two CSV files. The names of the latter
-    do not matter (see `fastnn.data.mnist_formats`). If the folder has none of them, the four IDX files are
-    downloaded into it (11 MB; needs pooch) and verified by their SHA-256. Existing files are not verified, so
-    other data in the format of MNIST, such as Fashion-MNIST, load too.
+    `train-images.idx3-ubyte` and so on; or one .npz, .mat or pickle file; or two CSV files. The names of the
+    latter do not matter (see `fastnn.data.mnist_formats`). If the folder has none of them, the four IDX files
+    are downloaded into it (11 MB; needs pooch) and verified by their SHA-256. Existing files are not
+    verified, so other data in the format of MNIST, such as Fashion-MNIST, load too.
 
     Args:
-        path: A folder, one .npz or .mat file, or a pair of CSV files (train, test). Default:
+        path: A folder, one .npz, .mat or .pkl.gz file, or a pair of CSV files (train, test). Default:
             $FASTNN_DATA/mnist, or else fastnn/mnist in the user's cache folder.
         download: Whether the files may be downloaded.
 
@@ -72,7 +80,7 @@ def mnist(path: PathLike | tuple[PathLike, PathLike] | None = None, *, download:
         hint = "; a download needs a folder without any of the four files" if files else ""
         raise _not_found(source, f"missing are {', '.join(missing)}{hint}")
     train_images, train_labels, test_images, test_labels = (files[name] for name in SHA256)
-    return _load(train_images, train_labels), _load(test_images, test_labels)
+    return load_pair(train_images, train_labels), load_pair(test_images, test_labels)
 
 
 def _find(folder: Path) -> dict[str, Path]:
@@ -100,7 +108,7 @@ def _in_other_formats(folder: Path) -> Parts | None:
     if not folder.is_dir():
         return None
     forms = {file: format_of(file) for file in sorted(folder.iterdir()) if file.is_file()}
-    archives = [file for file, form in forms.items() if form in ("npz", "mat")]
+    archives = [file for file, form in forms.items() if form in ("npz", "mat", "pickle")]
     tables = [file for file, form in forms.items() if form == "csv"]
     if not archives and not tables:
         return None
@@ -111,12 +119,13 @@ def _in_other_formats(folder: Path) -> Parts | None:
         return training_first(files, (read_csv_part(files[0]), read_csv_part(files[1])))
     names = ", ".join(file.name for file in archives + tables)
     raise DatasetError(
-        f"{folder} has {names}: it must have one .npz or .mat file, or two CSV files. Pass the path of one "
-        "file, or mnist((train, test)) for two CSV files"
+        f"{folder} has {names}: it must have one .npz, .mat or pickle file, or two CSV files. Pass the path "
+        "of one file, or mnist((train, test)) for two CSV files. If only one has labels, as in Kaggle's "
+        'digit-recognizer, read it with read_csv("train.csv", label="label"), the other with label=None'
     )
 
 
-def _load(images: Path, labels: Path) -> Part:
+def load_pair(images: Path, labels: Path, classes: int = CLASSES) -> Part:
     """Load images and labels from two IDX files. Raises DatasetError if they do not fit together."""
     x, y = read_idx(images), read_idx(labels)
     if x.dtype != np.uint8 or x.shape[1:] != (28, 28):
@@ -126,8 +135,8 @@ def _load(images: Path, labels: Path) -> Part:
             f"{labels}: labels must be uint8 {x.shape[:1]}, one per image in {images}, not "
             f"{y.dtype} {y.shape}"
         )
-    if (y > 9).any():
-        raise DatasetError(f"{labels}: labels must be digits from 0 to 9, not {y.max()}")
+    if (y >= classes).any():
+        raise DatasetError(f"{labels}: labels must be from 0 to {classes - 1}, not {y.max()}")
     return x, y.astype(np.int64)
 
 
@@ -180,5 +189,6 @@ def _check_sha256(file: Path, sha256: str) -> None:
 def _not_found(folder: Path, reason: str) -> DatasetNotFoundError:
     return DatasetNotFoundError(
         f"MNIST is not in {folder}: {reason}. Put the four files {', '.join(SHA256)} there (plain or .gz), "
-        "or one .npz or .mat file, or two CSV files; or set FASTNN_DATA to the folder that has them in mnist/"
+        "or one .npz, .mat or pickle file, or two CSV files; or set FASTNN_DATA to the folder that has them "
+        "in mnist/"
     )

@@ -1,4 +1,4 @@
-"""Read MNIST from CSV, .npz and .mat files, which are recognized by their content, not by their names.
+"""Read MNIST from CSV, .npz, .mat and pickle files, recognized by their content, not by their names.
 
 The formats are::
 
@@ -6,7 +6,10 @@ The formats are::
     npz     NumPy archive with images and labels of both parts, named x_train, y_train, x_test and y_test as
             in Keras, or by other names, which are recognized by their shapes
     mat     MATLAB file (version 5 to 7) with matrices train0 ... train9 and test0 ... test9, one row per
-            image; or with four arrays, as in an npz file
+            image; or with four arrays, as in an npz file; or mnist-original.mat: data (784, 70000) and label
+            (1, 70000), the 60,000 training images first
+    pickle  mnist.pkl.gz of the Theano tutorials: the pairs (images, labels) of 50,000, 10,000 and 10,000
+            images, of which the first two are the training set
 """
 
 import re
@@ -24,6 +27,7 @@ from fastnn.data.csv import read_csv
 from fastnn.data.csv_header import DELIMITERS
 from fastnn.data.errors import DatasetError
 from fastnn.data.mat import matrices
+from fastnn.data.pickled import read_arrays
 from fastnn.data.unpacking import read_start, read_unpacked
 
 Array = NDArray[Any]
@@ -32,6 +36,7 @@ Parts = tuple[Part, Part]
 
 PIXELS = 28 * 28
 CLASSES = 10
+TRAINING, TEST = 60_000, 10_000  # images
 
 # A line of 785 numbers from 0 to 255 is shorter than this, even with a few blanks per number.
 LONGEST_LINE = 1 << 14
@@ -44,7 +49,7 @@ ROLES = (("train",), ("test", "t10k"))
 
 
 def format_of(file: Path) -> str | None:
-    """Return "csv", "npz" or "mat", according to the first bytes of `file`, or None for another format.
+    """Return "csv", "npz", "mat" or "pickle" by the first bytes of `file`, or None for another format.
 
     Raises DatasetNotFoundError if there is no such file, and DatasetError if it cannot be read, or if it is a
     file of MATLAB 7.3.
@@ -60,13 +65,15 @@ def format_of(file: Path) -> str | None:
         return "mat"
     if start.startswith(b"MATLAB 7.3 MAT-file"):
         raise DatasetError(f"{file}: files of MATLAB 7.3 are not supported: save it in MATLAB with -v7")
+    if start[:1] == b"\x80" and start[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):  # protocols since 2003
+        return "pickle"
     line, *_ = start.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
     columns = 1 + max(line.count(delimiter.encode()) for delimiter in DELIMITERS)
     return "csv" if columns == 1 + PIXELS and b"\0" not in line else None
 
 
 def read_both(file: Path) -> Parts:
-    """Read training and test set from one .npz or .mat file. Raises DatasetError."""
+    """Read training and test set from one .npz, .mat or pickle file. Raises DatasetError."""
     readers = {"npz": _arrays_of_npz, "mat": _arrays_of_mat}
     form = format_of(file)
     if form == "csv":
@@ -75,10 +82,14 @@ def read_both(file: Path) -> Parts:
         )
     if form is None:
         raise DatasetError(
-            f"{file} is not a file of MNIST: it is neither .npz nor .mat, and its first line does not have a "
-            f"label and {PIXELS} pixels"
+            f"{file} is not a file of MNIST: it is no .npz, .mat or pickle file, and its first line does "
+            f"not have a label and {PIXELS} pixels"
         )
+    if form == "pickle":
+        return _parts_of_pickle(file)
     arrays = readers[form](file)
+    if {"data", "label"} <= arrays.keys() and arrays["data"].ndim == 2 and len(arrays["data"]) == PIXELS:
+        return _training_first_of_one(file, arrays["data"].T, arrays["label"])
     if form == "mat" and any(re.fullmatch(r"(train|test)\d+", name) for name in arrays):
         return _by_digit(file, arrays, "train"), _by_digit(file, arrays, "test")
     return _by_name_or_shape(file, arrays)
@@ -87,7 +98,7 @@ def read_both(file: Path) -> Parts:
 def read_csv_part(file: Path) -> Part:
     """Read the training or the test set from a CSV file. Raises DatasetError or DatasetNotFoundError."""
     form = format_of(file)
-    if form in ("npz", "mat"):
+    if form in ("npz", "mat", "pickle"):
         raise DatasetError(f"{file} is a .{form} file, which has both parts: pass this file alone")
     pixels, labels = read_csv(file, label=0, dtype=np.uint8)
     assert labels is not None  # because label=0
@@ -149,6 +160,8 @@ def _pixels(where: str, x: Array) -> NDArray[np.uint8]:
     if not (low >= 0 and high <= 255):
         raise DatasetError(f"{where}: pixels must be from 0 to 255, not from {low:g} to {high:g}")
     scaled = x * 255.0 if x.dtype.kind == "f" and high <= 1 else x
+    if x.dtype.kind == "f" and high == 255 / 256:  # mnist.pkl.gz
+        scaled = x * 256.0
     rounded = np.rint(scaled)
     if np.abs(scaled - rounded).max(initial=0) > 1e-3:
         raise DatasetError(f"{where}: pixels must be integers from 0 to 255, or such integers / 255")
@@ -177,6 +190,30 @@ def _arrays_of_mat(file: Path) -> dict[str, Array]:
         return matrices(content, LIMIT)
     except ValueError as error:
         raise DatasetError(f"{file}: the file is damaged: {error}") from error
+
+
+def _parts_of_pickle(file: Path) -> Parts:
+    """Read mnist.pkl.gz. Raises DatasetError if it is damaged or holds anything but the three pairs."""
+    content = read_unpacked(file, LIMIT)
+    try:
+        pairs = read_arrays(content)
+    except (ValueError, MemoryError) as error:
+        raise DatasetError(f"{file}: {error}") from error
+    forms = [[isinstance(array, np.ndarray) for array in pair] for pair in pairs if isinstance(pair, list)]
+    if forms != [[True, True]] * 3:
+        raise DatasetError(
+            f"{file}: a pickle must hold three pairs (images, labels): training, validation and test set"
+        )
+    first, second, test = (checked_part(file, images, labels) for images, labels in pairs)
+    return (np.concatenate([first[0], second[0]]), np.concatenate([first[1], second[1]])), test
+
+
+def _training_first_of_one(file: Path, x: Array, y: Array) -> Parts:
+    """Split the 70,000 images of mnist-original.mat, the training set first."""
+    images, labels = checked_part(file, x, y, ("data", "label"))
+    if len(images) != TRAINING + TEST:
+        raise DatasetError(f"{file}: data must have {TRAINING + TEST} images in columns, not {len(images)}")
+    return (images[:TRAINING], labels[:TRAINING]), (images[TRAINING:], labels[TRAINING:])
 
 
 def _by_digit(file: Path, arrays: Mapping[str, Array], role: str) -> Part:

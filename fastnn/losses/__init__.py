@@ -14,26 +14,36 @@ import numpy.typing as npt
 
 from fastnn._validation import Array, choose
 from fastnn.losses.base import Loss, loaded
-from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, Dice
-from fastnn.losses.classes import CrossEntropy, Focal
-from fastnn.losses.regression import SquaredError
+from fastnn.losses.binary import BinaryCrossEntropy, BinaryFocal, BinaryHinge, Dice
+from fastnn.losses.classes import CrossEntropy, Focal, Hinge
+from fastnn.losses.regression import AbsoluteError, Huber, Poisson, SquaredError
 
 __all__ = [
     "LOSSES",
+    "AbsoluteError",
     "BinaryCrossEntropy",
     "BinaryFocal",
+    "BinaryHinge",
     "CrossEntropy",
     "Dice",
     "Focal",
+    "Hinge",
+    "Huber",
     "Loss",
+    "Poisson",
     "SquaredError",
+    "absolute_error",
     "binary_cross_entropy",
     "binary_focal",
+    "binary_hinge",
     "cross_entropy",
     "dice",
     "focal",
+    "hinge",
+    "huber",
     "loaded",
     "loss_function",
+    "poisson",
     "reducing_loss",
     "squared_error",
 ]
@@ -41,16 +51,28 @@ __all__ = [
 LOSSES: dict[str, type[Loss]] = {
     "cross_entropy": CrossEntropy,
     "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "poisson": Poisson,
     "binary_cross_entropy": BinaryCrossEntropy,
     "dice": Dice,
     "focal": Focal,
     "binary_focal": BinaryFocal,
+    "hinge": Hinge,
+    "binary_hinge": BinaryHinge,
 }
 
 # Names of the same losses in Keras, PyTorch and scikit-learn, in lower case without "_" and "loss".
 OTHER_NAMES = {
     **dict.fromkeys(
         ("mse", "meansquarederror", "squared", "l2"), '"squared_error", which is half the square'
+    ),
+    **dict.fromkeys(("mae", "meanabsoluteerror", "absolute", "l1"), '"absolute_error"'),
+    **dict.fromkeys(("smoothl1",), '"huber", which is the same for beta=1'),
+    **dict.fromkeys(("poissonnll",), '"poisson", for outputs that are logarithms of the mean'),
+    **dict.fromkeys(
+        ("categoricalhinge", "multimargin", "multiclasshinge"),
+        '"hinge", whose largest other score counts',
     ),
     **dict.fromkeys(
         (
@@ -96,15 +118,38 @@ def cross_entropy(
     *,
     weight: npt.ArrayLike | None = None,
     label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
     """Return the cross-entropy of logits (N, C), -sum_c w_c t_c log softmax(z)_c. See `CrossEntropy`."""
-    return CrossEntropy(weight=weight, label_smoothing=label_smoothing, reduction=reduction)(logits, target)
+    loss = CrossEntropy(
+        weight=weight, label_smoothing=label_smoothing, ignore_index=ignore_index, reduction=reduction
+    )
+    return loss(logits, target)
 
 
 def squared_error(y: npt.ArrayLike, target: npt.ArrayLike, *, reduction: str = "mean") -> float | Array:
     """Return the squared error of outputs (N, ...), (y - t)^2 / 2. See `SquaredError`."""
     return SquaredError(reduction)(y, target)
+
+
+def absolute_error(y: npt.ArrayLike, target: npt.ArrayLike, *, reduction: str = "mean") -> float | Array:
+    """Return the absolute error of outputs (N, ...), |y - t|. See `AbsoluteError`."""
+    return AbsoluteError(reduction)(y, target)
+
+
+def huber(
+    y: npt.ArrayLike, target: npt.ArrayLike, *, delta: float = 1.0, reduction: str = "mean"
+) -> float | Array:
+    """Return the Huber loss of outputs (N, ...), quadratic up to `delta` and linear beyond. See `Huber`."""
+    return Huber(delta=delta, reduction=reduction)(y, target)
+
+
+def poisson(
+    y: npt.ArrayLike, target: npt.ArrayLike, *, deviance: bool = False, reduction: str = "mean"
+) -> float | Array:
+    """Return the Poisson loss of outputs (N, ...), exp(y) - t y. See `Poisson`."""
+    return Poisson(deviance=deviance, reduction=reduction)(y, target)
 
 
 def binary_cross_entropy(
@@ -143,10 +188,31 @@ def focal(
     *,
     gamma: float = 2.0,
     weight: npt.ArrayLike | None = None,
+    ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
     """Return the focal loss of logits (N, C), -sum_c w_c t_c (1 - p_c)^gamma log p_c. See `Focal`."""
-    return Focal(gamma=gamma, weight=weight, reduction=reduction)(logits, target)
+    return Focal(gamma=gamma, weight=weight, ignore_index=ignore_index, reduction=reduction)(logits, target)
+
+
+def hinge(
+    scores: npt.ArrayLike,
+    target: npt.ArrayLike,
+    *,
+    margin: float = 1.0,
+    weight: npt.ArrayLike | None = None,
+    ignore_index: int | None = None,
+    reduction: str = "mean",
+) -> float | Array:
+    """Return the hinge loss of scores (N, C), w_c max(0, margin + max_{k != c} z_k - z_c). See `Hinge`."""
+    return Hinge(margin=margin, weight=weight, ignore_index=ignore_index, reduction=reduction)(scores, target)
+
+
+def binary_hinge(
+    scores: npt.ArrayLike, target: npt.ArrayLike, *, margin: float = 1.0, reduction: str = "mean"
+) -> float | Array:
+    """Return the hinge loss of scores (N, ...) of targets 0 and 1. See `BinaryHinge`."""
+    return BinaryHinge(margin=margin, reduction=reduction)(scores, target)
 
 
 def binary_focal(

@@ -50,6 +50,10 @@ class Loss(Noted, ABC):
         Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
 
+    def counted(self, target: npt.ArrayLike) -> Array | None:
+        """Return which samples of the user's targets count, (N,) bool; None for all, unless overridden."""
+        return None
+
     @abstractmethod
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -98,7 +102,7 @@ class Loss(Noted, ABC):
         """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none".
 
         `sample_weight` (N,) of the dtype of `y` multiplies the losses of the samples; a mean is divided by
-        the sum of the weights.
+        the sum of the weights; it is 0 if all weights are.
         """
         return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
 
@@ -123,7 +127,9 @@ class Loss(Noted, ABC):
         checked = loaded(self.targets(target, outputs.shape[1:], outputs.dtype), outputs.dtype)
         if len(checked) != len(outputs):
             raise ValueError(f"there are {len(outputs)} outputs, but {len(checked)} targets")
-        value = self.value(outputs, checked)
+        counted = self.counted(target)
+        weights = () if counted is None else (None, counted.astype(outputs.dtype))
+        value = self.value(outputs, checked, *weights)
         return value if self.reduction == "none" else float(value[0])
 
     def _evaluate(
@@ -144,6 +150,34 @@ class Loss(Noted, ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+
+class PointwiseLoss(Loss):
+    """Base class of losses of each output alone; targets and losses have the shape of the outputs.
+
+    `name` is that of the loss and of its kernel, which takes `kernel_parameters` after the targets.
+    """
+
+    name: str
+
+    @property
+    def kernel_parameters(self) -> tuple[float, ...]:
+        return ()
+
+    def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
+        return floats(with_the_shape(target, outputs, self.name), dtype)
+
+    def losses_shape(self, y: Array) -> Shape:
+        return y.shape
+
+    def divisors(self, target: Array) -> Array | float:
+        return target.size / len(target)
+
+    def evaluate(
+        self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
+    ) -> None:
+        kernel = getattr(ops, self.name)
+        kernel(y, target, *self.kernel_parameters, REDUCTIONS[reduction], losses, loss, dy)
 
 
 def check_numbers(target: Array) -> None:

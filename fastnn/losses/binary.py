@@ -11,7 +11,7 @@ import numpy.typing as npt
 from fastnn._arrays import as_array
 from fastnn._validation import Array, Shape, in_range
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, class_weights, floats, with_the_shape
+from fastnn.losses.base import Loss, PointwiseLoss, class_weights, floats, with_the_shape
 
 
 class _BinaryLoss(Loss):
@@ -48,7 +48,7 @@ def _range_hint(target: Array, low: float, high: float) -> str:
     return ': for real targets use loss="squared_error"'
 
 
-class _ElementwiseLoss(_BinaryLoss):
+class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
     """Base class of losses of single logits: binary cross-entropy with the factors of focal loss.
 
     `if_one` and `if_zero` are the weights of targets 1 and 0: (C,) for C outputs in the last axis, (1,) for
@@ -68,12 +68,6 @@ class _ElementwiseLoss(_BinaryLoss):
                     f"there are {len(weight)} weights for {outputs[-1]} outputs in the last axis"
                 )
         return super().targets(target, outputs, dtype)
-
-    def losses_shape(self, y: Array) -> Shape:
-        return y.shape
-
-    def divisors(self, target: Array) -> Array | float:
-        return target.size / len(target)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -153,6 +147,38 @@ class BinaryFocal(_ElementwiseLoss):
 
     def __repr__(self) -> str:
         return f"BinaryFocal(gamma={self.gamma:g})"
+
+
+class BinaryHinge(_BinaryLoss, PointwiseLoss):
+    """Binary hinge loss max(0, margin - s y) with s = 2 t - 1, of scores y (N, ...).
+
+    The loss of a linear support vector machine, for targets t of 0 and 1, which it turns into signs s of -1
+    and 1. A positive score means 1, as for the logits of `BinaryCrossEntropy`; a score is not the logit of a
+    probability. Targets and the mean are as there. For one class of several see `Hinge`.
+
+    Args:
+        margin: Score from which an output on the right side has no loss, at least 0.
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
+
+    Raises:
+        ValueError: If an argument is not valid.
+    """
+
+    recordable = True
+    expects_logits = False
+    name = "binary_hinge"
+    margin: float
+
+    def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.margin = in_range(margin, "margin", 0)
+
+    @property
+    def kernel_parameters(self) -> tuple[float, ...]:
+        return (self.margin,)
+
+    def __repr__(self) -> str:
+        return f"BinaryHinge(margin={self.margin:g})"
 
 
 class Dice(_BinaryLoss):

@@ -1,4 +1,4 @@
-"""Regression losses."""
+"""Regression losses: targets are real numbers of the shape of the outputs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape
-from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, floats, with_the_shape
+from fastnn._validation import Array, Shape, in_range
+from fastnn.losses.base import PointwiseLoss
 
 
-class SquaredError(Loss):
+class SquaredError(PointwiseLoss):
     """Squared error (y - t)^2 / 2 of each output; the mean is over all elements.
 
     Targets are real numbers of the shape of the outputs, or (N,) for a single output. PyTorch's `MSELoss` has
@@ -20,17 +19,89 @@ class SquaredError(Loss):
     """
 
     recordable = True
+    name = "squared_error"
+
+
+class AbsoluteError(PointwiseLoss):
+    """Absolute error |y - t| of each output; the mean is over all elements.
+
+    The same as PyTorch's `L1Loss`; the gradient is 0 where y = t. Its minimum is the median of the targets,
+    so it is less sensitive to outliers than `SquaredError`. Targets are as there.
+    """
+
+    recordable = True
+    name = "absolute_error"
+
+
+class Huber(PointwiseLoss):
+    """Huber loss of each output: d^2 / 2 where |d| <= delta, else delta (|d| - delta / 2), with d = y - t.
+
+    The same as PyTorch's `HuberLoss`: `SquaredError` for small errors, `AbsoluteError` times delta for large
+    ones (Huber 1964). The mean is over all elements. Targets are as in `SquaredError`.
+
+    Args:
+        delta: Error at which the loss becomes linear, above 0.
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
+
+    Raises:
+        ValueError: If an argument is not valid.
+    """
+
+    recordable = True
+    name = "huber"
+    delta: float
+
+    def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.delta = in_range(delta, "delta", 0)
+        if self.delta == 0:
+            raise ValueError("delta must be above 0: with 0 every loss is 0")
+
+    @property
+    def kernel_parameters(self) -> tuple[float, ...]:
+        return (self.delta,)
+
+    def __repr__(self) -> str:
+        return f"Huber(delta={self.delta:g})"
+
+
+class Poisson(PointwiseLoss):
+    """Poisson loss exp(y) - t y of each output y, the logarithm of the predicted mean of the counts t.
+
+    The negative logarithm of the Poisson probability of t, without the terms that depend on t alone, which
+    have no gradient: the same as PyTorch's `PoissonNLLLoss` with its defaults. It can be negative. The mean
+    is over all elements. `np.exp(model.predict(x))` gives the predicted means.
+
+    Targets are at least 0, of the shape of the outputs, or (N,) for a single output.
+
+    Args:
+        deviance: Whether to add t log t - t, so that the loss is half the Poisson deviance: 0 for exact
+            predictions, and scikit-learn's `MLPRegressor(loss="poisson")`. The gradient is the same.
+        reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
+
+    Raises:
+        ValueError: If an argument is not valid.
+    """
+
+    recordable = True
+    limits_targets = True
+    name = "poisson"
+    deviance: bool
+
+    def __init__(self, *, deviance: bool = False, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.deviance = bool(deviance)
+
+    @property
+    def kernel_parameters(self) -> tuple[float, ...]:
+        return (self.deviance,)
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
-        return floats(with_the_shape(target, outputs, "squared_error"), dtype)
-
-    def losses_shape(self, y: Array) -> Shape:
-        return y.shape
-
-    def divisors(self, target: Array) -> Array | float:
-        return target.size / len(target)
-
-    def evaluate(
-        self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
-    ) -> None:
-        ops.squared_error(y, target, REDUCTIONS[reduction], losses, loss, dy)
+        values = super().targets(target, outputs, dtype)
+        low = float(values.min()) if values.size else 0.0
+        if low < 0:  # NaN passes: the check for finite data reports it, as `on_nonfinite` says
+            raise ValueError(
+                f"poisson expects targets of at least 0, such as counts, got {low:g}: for other targets use "
+                'loss="squared_error"'
+            )
+        return values

@@ -31,7 +31,7 @@ from fastnn.layers import (
     SiLU,
     Tanh,
 )
-from fastnn.losses import LOSSES, Loss
+from fastnn.losses import Loss, Poisson, SquaredError
 from fastnn.optim.optimizers import SGD, Adam, Optimizer
 from fastnn.sklearn._base import Network
 from fastnn.sklearn._lbfgs import minimize
@@ -351,10 +351,18 @@ class MLPRegressor(_MLP, RegressorNetwork):
     @property
     def out_activation_(self) -> str:
         """The activation of the outputs, which `predict` applies."""
-        return "exp" if self.loss == "poisson" else "identity"
+        return "exp" if self._predicts_logarithms else "identity"
+
+    @property
+    def _predicts_logarithms(self) -> bool:
+        return self.loss == "poisson" or isinstance(self.loss, Poisson)
 
     def _transformed(self, outputs: Array) -> Array:
-        return np.exp(outputs) if self.loss == "poisson" else outputs
+        return np.exp(outputs) if self._predicts_logarithms else outputs
 
     def _make_loss(self) -> Loss:
-        return self.loss if isinstance(self.loss, Loss) else LOSSES[self.loss](reduction="batch_mean")
+        if isinstance(self.loss, Loss):
+            return self.loss
+        if self.loss == "poisson":
+            return Poisson(deviance=True, reduction="batch_mean")
+        return SquaredError("batch_mean")

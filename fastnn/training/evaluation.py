@@ -23,7 +23,14 @@ Metric = Callable[[Array, Array], float]
 Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | None
 
 # The metrics that may be passed by name, besides the two that are always reported.
-NAMED: dict[str, Metric] = {"f1": counting.f1, "precision": counting.precision, "recall": counting.recall}
+NAMED: dict[str, Metric] = {
+    metric.__name__: metric
+    for metric in (
+        *(counting.f1, counting.precision, counting.recall, counting.cohen_kappa),
+        *(counting.roc_auc, counting.average_precision, counting.log_loss),
+        *(counting.r2, counting.mean_absolute_error),
+    )
+}
 ALWAYS_REPORTED = ("loss", "accuracy")
 
 
@@ -44,7 +51,7 @@ def evaluate(
     binary loss with targets 0 and 1 it is the fraction of outputs with the right sign.
 
     `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets: one, a list, or a
-    dict by name. "f1", "precision" and "recall" stand for the functions of `fn.metrics`. Returns
+    dict by name. Names of functions of `fn.metrics`, such as "f1" and "roc_auc", stand for them. Returns
     {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
     chosen, named = _loss_of(model, loss), metrics_of(pairs_of(metrics))
@@ -127,8 +134,17 @@ def evaluate_samples(
     values = summary(total, int(correct[0]), decisions)
     if metrics:
         outputs = np.concatenate(batches)
-        values |= {name: float(metric(outputs, samples.target)) for name, metric in metrics.items()}
+        outputs, target = _counted(outputs, samples.target)
+        values |= {name: float(metric(outputs, target)) for name, metric in metrics.items()}
     return values
+
+
+def _counted(outputs: Array, target: Array) -> tuple[Array, Array]:
+    """Outputs and targets without the samples whose label the loss ignores."""
+    if target.ndim != 1 or target.dtype != np.int64 or outputs.ndim != 2:
+        return outputs, target
+    counted = target < outputs.shape[1]
+    return (outputs, target) if counted.all() else (outputs[counted], target[counted])
 
 
 def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
@@ -165,5 +181,8 @@ def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
         blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
         is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
         return target.size if is_decided else 0
-    has_outputs = len(model.output_shape(samples.x.shape[1:])) == 1
-    return len(samples) if has_outputs and counting.has_classes(samples.target) else 0
+    outputs = model.output_shape(samples.x.shape[1:])
+    if len(outputs) != 1 or not counting.has_classes(samples.target):
+        return 0
+    is_ignored = samples.target.ndim == 1 and samples.target >= outputs[0]
+    return len(samples) - int(np.count_nonzero(is_ignored))

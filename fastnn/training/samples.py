@@ -60,6 +60,16 @@ class Samples:
             target = contiguous(target, self._target_dtype)
         return replace(self, x=x, target=target, weight=weight)
 
+    def counted(self) -> Samples:
+        """The samples whose weight is not 0."""
+        return self if self.weight is None else self.subset(np.flatnonzero(self.weight))
+
+    def check_again(self, model: Layer, loss: Loss) -> None:
+        """Check data that have changed since they were checked. Raises ValueError if they are invalid now."""
+        counted = self.counted()
+        labels = counted.labels if loss.counted(self.target) is None else counted.target
+        check_data(model, loss, (counted.x, labels), counted.scale)
+
     def arrays(self) -> list[Array]:
         """Features, targets and, if there are any, weights, of samples in memory."""
         arrays = (self.x, self.target, self.weight)
@@ -164,8 +174,13 @@ def check_data(
         weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
         outputs = model.output_shape(rows.shape[1:])
         classes = classes_of(model) or (None if like is None else like.classes)
-        labels, classes = _encoded(loss, y, outputs, classes, learn_classes)
+        counted = loss.counted(y)
+        if counted is None:
+            labels, classes = _encoded(loss, y, outputs, classes, learn_classes)
+        else:  # the labels that count are the numbers of the outputs
+            labels, classes = y, None
         target = loss.targets(labels, outputs, model.dtype)
+        weight = _weights_of_counted(weight, counted, model.dtype)
         if not keep_mapped:
             target = loaded(target, model.dtype)
         fed = feeding_of(model) or (None if like is None else like.feeding)
@@ -184,6 +199,19 @@ def _encoded(
     if count < 2 or not type(loss).targets.__module__.startswith("fastnn."):
         return y, None
     return encode(y, known, count, learn=learn)
+
+
+def _weights_of_counted(weight: Array | None, counted: Array | None, dtype: np.dtype[Any]) -> Array | None:
+    """Return the sample weights (N,), 0 for samples that do not count; None if all are 1.
+
+    Raises ValueError if all are 0.
+    """
+    if counted is None:
+        return weight
+    kept = counted.astype(dtype) if weight is None else weight * counted
+    if not kept.any():
+        raise ValueError("no sample counts: all labels are the ignore_index of the loss, or have weight 0")
+    return kept
 
 
 def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]:

@@ -312,8 +312,7 @@ class Trainer(TrainingOptions):
             run = recorded.run
             done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
             if isinstance(done, Refused):
-                # The data have changed since they were checked: checking them again says what is wrong.
-                check_data(self.model, self.loss, (samples.x, samples.labels, samples.weight), samples.scale)
+                samples.check_again(self.model, self.loss)
                 raise ValueError(CHANGED_MEANWHILE) from done.reason
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])

@@ -43,6 +43,7 @@ FLOATS = (np.float32, np.float64)
 jit = numba.jit(**OPTIONS)
 SHARED = [
     Path(__file__).with_name("indices.py"),
+    Path(__file__).with_name("reduction.py"),
     Path(__file__).with_name("vmath.py"),
     Path(__file__).parents[1] / "random_jit.py",
 ]

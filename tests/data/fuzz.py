@@ -9,6 +9,7 @@ Each reader runs in a process of its own, whose end by a signal is reported, and
 import argparse
 import gzip
 import multiprocessing
+import pickle
 import resource
 import sys
 import tempfile
@@ -102,6 +103,14 @@ def mat_files(folder: Path) -> Iterator[tuple[bytes, str, Read]]:
         yield stream.getvalue(), "mnist.mat", read_mnist
 
 
+def pickle_files(folder: Path) -> Iterator[tuple[bytes, str, Read]]:
+    arrays = small_mnist()
+    train, test = ((arrays[f"x_{role}"] / 256, arrays[f"y_{role}"]) for role in ("train", "test"))
+    for protocol in (2, 4, 5):
+        yield pickle.dumps((train, test, test), protocol), "mnist.pkl", read_mnist
+    yield gzip.compress(pickle.dumps((train, test, test), 2)), "mnist.pkl.gz", read_mnist
+
+
 def cifar10_files(folder: Path) -> Iterator[tuple[bytes, str, Read]]:
     def read(path: Path) -> None:
         for x, y in cifar10(path.parent):
@@ -138,6 +147,7 @@ READERS = {
     "idx": idx_files,
     "csv": csv_files,
     "npz": npz_files,
+    "pickle": pickle_files,
     "mat": mat_files,
     "cifar10": cifar10_files,
     "images": image_files,

@@ -1,9 +1,10 @@
-"""`fn.data.one_hot`."""
+"""`fn.data.one_hot` and `fn.data.balanced_class_weights`."""
 
 import numpy as np
 import pytest
 
-from fastnn.data import one_hot
+import fastnn as fn
+from fastnn.data import balanced_class_weights, one_hot
 
 
 def test_one_hot_equals_rows_of_the_identity():
@@ -42,3 +43,33 @@ def test_labels_that_are_not_integers_are_rejected(labels):
 def test_empty_labels_need_the_number_of_classes():
     with pytest.raises(ValueError, match="pass `classes`"):
         one_hot(np.zeros(0, int))
+
+
+def test_balanced_class_weights_equal_scikit_learn():
+    utils = pytest.importorskip("sklearn.utils")
+    rng = np.random.default_rng(0)
+    for classes in (2, 3, 7):
+        labels = np.append(np.arange(classes), rng.integers(0, classes, 50)).astype(np.uint8)
+        expected = utils.compute_class_weight("balanced", classes=np.arange(classes), y=labels)
+        np.testing.assert_allclose(balanced_class_weights(labels), expected)
+        np.testing.assert_allclose(balanced_class_weights(list(labels), classes), expected)
+        assert fn.CrossEntropy(weight=balanced_class_weights(labels)).divisor(labels) == pytest.approx(
+            len(labels)
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes", "message"),
+    [
+        ([0, 2, 2, 0], None, "no labels of the classes 1"),
+        ([0, 1], 4, "no labels of the classes 2, 3"),
+        ([0, -1], None, "labels must be from 0 to 0, not from -1 to 0"),
+        ([0.0, 1.0], None, "labels must be integers"),
+        ([[0, 1]], None, r"labels must have shape \(N,\), got \(1, 2\)"),
+        ([], 2, "labels must be integers"),
+        (np.zeros(0, int), 2, "no labels of the classes 0, 1"),
+    ],
+)
+def test_unbalanceable_labels_are_rejected(labels, classes, message):
+    with pytest.raises(ValueError, match=message):
+        balanced_class_weights(labels, classes)

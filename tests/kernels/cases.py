@@ -6,11 +6,9 @@ import numpy as np
 
 from fastnn.kernels.jit.scalar import ScalarFunction
 
-from . import norm_cases, pool_cases
+from . import loss_cases, norm_cases, pool_cases
 from .case import Case
 from .convolution import Convolution
-
-SUM, MEAN, BATCH_MEAN = 1, 2, 3
 
 
 def dense_forward(a, batch, M, K, N, bias):
@@ -84,54 +82,6 @@ def backward(a, shape):
     return a(*shape), a(*shape), a.poison(*shape)
 
 
-def cross_entropy(a, target, classes, weighted, smoothing, reduction, gradient):
-    rows = len(target)
-    weight = np.abs(a(classes)) if weighted else None
-    dz = a.poison(rows, classes) if gradient else None
-    return a(rows, classes), target, weight, smoothing, reduction, a.poison(rows), np.full(1, np.nan), dz
-
-
-def cross_entropy_labels(a, shape, *options):
-    rows, classes = shape
-    return cross_entropy(a, a.rng.integers(0, classes, rows), classes, *options)
-
-
-def cross_entropy_soft(a, shape, *options):
-    return cross_entropy(a, np.abs(a(*shape)), shape[1], *options)
-
-
-def weigh_loss(a, shape, labelled, reduction, gradient):
-    sample_weight = np.abs(a(shape[0]))
-    weight, label = (np.abs(a(3)), a.rng.integers(0, 3, shape[0])) if labelled else (None, None)
-    losses = a(shape[0]) if labelled else a(*shape)
-    dz = a(*shape) if gradient else None
-    return sample_weight, weight, label, reduction, losses, np.full(1, np.nan), dz
-
-
-def squared_error(a, shape, reduction, gradient):
-    dy = a.poison(*shape) if gradient else None
-    return a(*shape), a(*shape), reduction, a.poison(*shape), np.full(1, np.nan), dy
-
-
-def binary_cross_entropy(a, shape, weighted, gamma, reduction, gradient):
-    weight = np.abs(a(2, shape[-1])) if weighted else None
-    dz = a.poison(*shape) if gradient else None
-    target = a.rng.random(shape).astype(a(1).dtype)
-    return 3 * a(*shape), target, weight, gamma, reduction, a.poison(*shape), np.full(1, np.nan), dz
-
-
-def dice(a, shape, weighted, smooth, reduction, gradient):
-    M, _, C = shape
-    weight = np.abs(a(C)) if weighted else None
-    dz = a.poison(*shape) if gradient else None
-    target = a.rng.random(shape).astype(a(1).dtype)
-    return a(*shape), target, weight, smooth, reduction, a.poison(M, C), np.full(1, np.nan), dz
-
-
-def count_correct_binary(a, shape):
-    return a(*shape), a.rng.integers(0, 2, shape).astype(a(1).dtype), np.array([3])
-
-
 def with_number(a, shape, number):
     return a(*shape), number, a.poison(*shape)
 
@@ -178,22 +128,6 @@ def in_place(a, shape, number):
 
 def ema(a, shape, steps, decay, warmup):
     return a(*shape), np.array([steps]), decay, warmup, a(*shape)
-
-
-def with_ties(a, rows, classes):
-    """Outputs of which several may be the largest, or nan."""
-    y = a(rows, classes).round()
-    y[a.rng.random((rows, classes)) < 0.05] = np.nan
-    return y
-
-
-def count_correct_labels(a, shape):
-    rows, classes = shape
-    return with_ties(a, *shape), a.rng.integers(0, classes, rows), np.full(1, 5)
-
-
-def count_correct_soft(a, shape):
-    return with_ties(a, *shape), with_ties(a, *shape), np.full(1, 5)
 
 
 def random_next(a, count):
@@ -338,24 +272,6 @@ def cases():
         yield Case("add", backward, (shape,))
         yield Case("elementwise_forward", elementwise_forward, (shape,))
         yield Case("elementwise_dx", elementwise_dx, (shape,))
-        yield Case("squared_error", squared_error, (shape, MEAN, True))
-        yield Case("squared_error", squared_error, (shape, SUM, False))
-        yield Case("squared_error", squared_error, (shape, BATCH_MEAN, True))
-        for options in (
-            (False, MEAN, True),
-            (False, BATCH_MEAN, True),
-            (True, MEAN, True),
-            (True, SUM, False),
-        ):
-            yield Case("weigh_loss", weigh_loss, (shape, *options))
-        for options in (
-            (False, 0.0, MEAN, True),
-            (True, 0.5, SUM, True),
-            (True, 2.0, MEAN, False),
-            (False, 0.0, BATCH_MEAN, True),
-        ):
-            yield Case("binary_cross_entropy", binary_cross_entropy, (shape, *options))
-        yield Case("count_correct_binary", count_correct_binary, (shape,))
         for options in ((0.0, 0.0, 0), (0.0, 0.1, 0), (0.9, 0.0, 0), (0.9, 0.1, 1)):
             yield Case("sgd", sgd, (shape, *options))
         yield Case("adam", adam, (shape, 0.0, 1))
@@ -374,37 +290,6 @@ def cases():
     for shape in (*ROWS, (5, 0)):
         yield Case("softmax_forward", forward, (shape,))
         yield Case("softmax_dx", backward, (shape,))
-    for shape in ROWS:
-        for build in (cross_entropy_labels, cross_entropy_soft):
-            for options in (
-                (False, 0.0, MEAN, True),
-                (True, 0.1, MEAN, True),
-                (True, 0.1, SUM, False),
-                (True, 0.1, BATCH_MEAN, True),
-            ):
-                yield Case(build.__name__, build, (shape, *options))
-        for name, build in (("focal_labels", cross_entropy_labels), ("focal_soft", cross_entropy_soft)):
-            for options in ((False, 2.0, MEAN, True), (True, 0.5, MEAN, True), (True, 0.0, SUM, False)):
-                yield Case(name, build, (shape, *options))
-        yield Case("count_correct_labels", count_correct_labels, (shape,))
-        yield Case("count_correct_soft", count_correct_soft, (shape,))
-    for shape in (
-        (1, 1, 1),
-        (3, 5, 1),
-        (2, 1, 7),
-        (2, 301, 1),
-        (2, 19, 35),
-        (1, 5000, 1),
-        (1, 0, 3),
-        (0, 4, 2),
-    ):
-        for options in (
-            (False, 1.0, MEAN, True),
-            (True, 0.0, SUM, True),
-            (True, 1.0, MEAN, False),
-            (True, 1.0, BATCH_MEAN, True),
-        ):
-            yield Case("dice", dice, (shape, *options))
     for steps in (0, 1, 1000):
         yield Case("advance", advance, (steps,))
         yield Case("adam_corrections", adam_corrections, (steps + 1,))
@@ -426,4 +311,4 @@ def cases():
             yield Case("warp", warp, (shape, source_type, scale, True))
 
 
-CASES = (*cases(), *pool_cases.cases(), *norm_cases.cases())
+CASES = (*cases(), *loss_cases.cases(SHAPES, ROWS), *pool_cases.cases(), *norm_cases.cases())

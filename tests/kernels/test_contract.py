@@ -12,6 +12,7 @@ from fastnn.kernels import BACKENDS, FAMILIES, load
 from .cases import CASES
 from .columns import KERNELS, both_types, every_kernel
 from .comparison import arrays, cases_of, check_each, copied
+from .loss_cases import POINTWISE
 
 every_backend = pytest.mark.parametrize("name", BACKENDS)
 every_compiled_backend = pytest.mark.parametrize("name", [name for name in BACKENDS if name != "ref"])
@@ -258,26 +259,25 @@ SPOILS = {
 # What is nevertheless right: optional arrays, data sets of any length, types that are independent, filters of
 # any size (how far the image is padded at its end follows from the outputs).
 CONV_FILTERS = (("forward", "w"), ("dx", "w"), ("dw", "dw"))
+MORE_OR_LESS = ("more", "less")
+WEIGHTED = {*FAMILIES["loss"], "binary_cross_entropy"} - {"weigh_loss"}
 RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
     *((f"{k}_forward", "b", "missing") for k in ("conv", "dense")),
-    *(("sgd", "v", "missing"), ("squared_error", "dy", "missing"), ("weigh_loss", "dz", "missing")),
+    ("sgd", "v", "missing"),
+    *((loss, "dy", "missing") for loss in POINTWISE),
     *((f"{norm}_norm_forward", name, "missing") for norm in ("batch", "layer") for name in ("gamma", "beta")),
     *((f"{norm}_norm_dx", "gamma", "missing") for norm in ("batch", "layer")),
     *(("batch_moments", "x", f"one row {more}") for more in ("more", "less")),
-    *((f"cross_entropy_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
-    *((f"focal_{k}", name, "missing") for k in ("labels", "soft") for name in ("weight", "dz")),
-    *((name, array, "missing") for name in ("binary_cross_entropy", "dice") for array in ("weight", "dz")),
-    *(("weigh_loss", name, f"one column {more}") for name in ("weight", "dz") for more in ("more", "less")),
+    *((name, array, "missing") for name in WEIGHTED for array in ("weight", "dz")),
+    *((name, "weight", "one column less") for name in WEIGHTED if name.endswith("labels")),
+    *(("weigh_loss", "dz", spoil) for spoil in ("missing", "one column more", "one column less")),
+    *(("weigh_loss", "weight", f"one column {more}") for more in MORE_OR_LESS),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
     *(("gather", name, "float32 among float64") for name in ("source", "out")),
     *(("gather_labels", "source", f"one column {more}") for more in ("more", "less")),
     *(("random_affine", "matrix", f"one row {more}") for more in ("more", "less")),
-    *(
-        ("displacement", "field", f"one {what} {more}")
-        for what in ("row", "column")
-        for more in ("more", "less")
-    ),
+    *(("displacement", "field", f"one {what} {more}") for what in ("row", "column") for more in MORE_OR_LESS),
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),
     *(("warp", "field", "missing"), ("displacement", "field", "float32 among float64")),
     *(("rmsprop", name, "missing") for name in ("mean", "buffer")),
@@ -298,13 +298,9 @@ def wrong_arrays(kernel):
     right, written = sample(kernel), outputs(kernel)
     for key, array in arrays(right).items():
         for spoil, (change, applies) in SPOILS.items():
-            if (
-                not applies(array)
-                or (kernel, key, spoil) in RIGHT
-                or (spoil == "read-only" and key not in written)
-            ):
-                continue
-            yield f"{key} {spoil}", copied(right) | {key: change(array.copy())}
+            right_too = (kernel, key, spoil) in RIGHT or (spoil == "read-only" and key not in written)
+            if applies(array) and not right_too:
+                yield f"{key} {spoil}", copied(right) | {key: change(array.copy())}
 
 
 def assert_rejected(name, kernel, arguments, error):
@@ -327,9 +323,9 @@ def test_wrong_arrays_are_rejected(name, kernel):
 @every_compiled_backend
 @pytest.mark.parametrize("kernel", FAMILIES["dense"])
 def test_wrong_batch_of_matrices_is_rejected(name, kernel):
-    case = next(case for case in cases_of(kernel) if case.parameters[0] == (3,))
-    for key, array in arrays(case.arguments(np.float64)).items():
-        assert_rejected(name, kernel, {**case.arguments(np.float64), key: array[:-1]}, ValueError)
+    fresh = next(case for case in cases_of(kernel) if case.parameters[0] == (3,)).arguments
+    for key, array in arrays(fresh(np.float64)).items():
+        assert_rejected(name, kernel, {**fresh(np.float64), key: array[:-1]}, ValueError)
 
 
 PAIRS = {"conv": ("stride", "padding", "dilation"), "pool": ("window", "stride", "padding")}
@@ -366,12 +362,13 @@ def test_steps_that_would_overflow_addresses_are_rejected(kernel):
 @pytest.mark.parametrize(
     ("kernel", "key", "limit", "error"),
     [
-        ("cross_entropy_labels", "label", lambda arguments: arguments["z"].shape[1], ValueError),
+        ("cross_entropy_labels", "label", lambda arguments: len(arguments["weight"]), ValueError),
+        ("hinge_labels", "label", lambda arguments: len(arguments["weight"]), ValueError),
         ("gather", "index", lambda arguments: len(arguments["source"]), IndexError),
         ("gather_labels", "index", lambda arguments: len(arguments["source"]), IndexError),
         ("warp", "index", lambda arguments: len(arguments["source"]), IndexError),
     ],
-    ids=["cross_entropy_labels", "gather", "gather_labels", "warp"],
+    ids=["cross_entropy_labels", "hinge_labels", "gather", "gather_labels", "warp"],
 )
 def test_index_out_of_range_is_rejected(name, kernel, key, limit, error, row):
     for wrong in (-1, limit(sample(kernel)), -(2**62), 2**62):

@@ -17,7 +17,7 @@ import pytest
 
 from fastnn.kernels import core, load
 
-from . import cases, norm_cases, pool_cases
+from . import cases, loss_cases, norm_cases, pool_cases
 from .case import Case
 from .children import TESTS_ON_PATH
 from .columns import KERNELS, LEVELS, both_types, every_isa
@@ -195,18 +195,18 @@ def walled_cases():
             yield Case(f"{name}_dx", cases.gradient_with_number, ((n,), number))
         yield Case("silu_forward", cases.forward, ((n,),))
         yield Case("silu_dx", cases.backward, ((n,),))
-        yield Case("count_correct_binary", cases.count_correct_binary, ((n,),))
+        yield Case("count_correct_binary", loss_cases.count_correct_binary, ((n,),))
         for weighted, gamma, gradient in ((False, 0.0, True), (True, 2.0, True), (False, 2.0, False)):
             options = (weighted, gamma, MEAN, gradient)
-            yield Case("binary_cross_entropy", cases.binary_cross_entropy, ((n,), *options))
-            yield Case("binary_cross_entropy", cases.binary_cross_entropy, ((3, n), *options))
+            yield Case("binary_cross_entropy", loss_cases.binary_cross_entropy, ((n,), *options))
+            yield Case("binary_cross_entropy", loss_cases.binary_cross_entropy, ((3, n), *options))
         for shape in ((3, n, 1), (3, 2, n)) if n < 1000 else ((20, 2003, 1), (20, 301, 5)):
-            yield Case("dice", cases.dice, (shape, True, 1.0, MEAN, True))
+            yield Case("dice", loss_cases.dice, (shape, True, 1.0, MEAN, True))
         yield Case("add", cases.backward, ((n,),))
         yield Case("elementwise_forward", cases.elementwise_forward, ((n,),))
         yield Case("elementwise_dx", cases.elementwise_dx, ((n,),))
         for reduction, gradient in ((MEAN, True), (SUM, False)):
-            yield Case("squared_error", cases.squared_error, ((n,), reduction, gradient))
+            yield from loss_cases.pointwise((n,), reduction, gradient)
         for momentum in (0.0, 0.9):
             yield Case("sgd", cases.sgd, ((n,), momentum, 0.1, 0))
         yield Case("adam", cases.adam, ((n,), 0.1, 3))
@@ -222,20 +222,21 @@ def walled_cases():
         yield Case("softmax_forward", cases.forward, (shape,))
         yield Case("softmax_dx", cases.backward, (shape,))
         for options in ((False, 2.0, MEAN, True), (True, 0.5, MEAN, True), (False, 2.0, SUM, False)):
-            yield Case("focal_labels", cases.cross_entropy_labels, (shape, *options))
-            yield Case("focal_soft", cases.cross_entropy_soft, (shape, *options))
-        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft):
+            yield Case("focal_labels", loss_cases.cross_entropy_labels, (shape, *options))
+            yield Case("hinge_labels", loss_cases.cross_entropy_labels, (shape, *options))
+            yield Case("focal_soft", loss_cases.cross_entropy_soft, (shape, *options))
+        for build in (loss_cases.cross_entropy_labels, loss_cases.cross_entropy_soft):
             for options in ((False, 0.0, MEAN, True), (True, 0.1, MEAN, True), (False, 0.0, SUM, False)):
                 yield Case(build.__name__, build, (shape, *options))
         for labelled in (False, True):
-            yield Case("weigh_loss", cases.weigh_loss, (shape, labelled, MEAN, True))
+            yield Case("weigh_loss", loss_cases.weigh_loss, (shape, labelled, MEAN, True))
         for source_type, scale in (("uint8", 1 / 255), ("float32", 1.0), ("float64", 1.0), ("float64", 0.3)):
             yield Case("gather", cases.gather, ((5, shape[1], shape[0]), source_type, scale))
     for n in SIZES:
         yield Case("gather_labels", cases.gather_labels, (n, n))
     for shape in product((1, 3), SIZES):
-        yield Case("count_correct_labels", cases.count_correct_labels, (shape,))
-        yield Case("count_correct_soft", cases.count_correct_soft, (shape,))
+        yield Case("count_correct_labels", loss_cases.count_correct_labels, (shape,))
+        yield Case("count_correct_soft", loss_cases.count_correct_soft, (shape,))
     yield Case("random_next", cases.random_next, (1,))
     yield Case("random_affine", cases.random_affine, ((5, 6), 7))
     for n in range(35):

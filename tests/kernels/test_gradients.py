@@ -108,16 +108,27 @@ def test_gradient_of_dice(backend, shape, smooth, reduction, finite_differences)
 
 @every_backend
 @pytest.mark.parametrize("reduction", [0, 1, 2])
-@pytest.mark.parametrize("loss", ["cross_entropy_labels", "cross_entropy_soft", "squared_error"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *("cross_entropy_labels", "cross_entropy_soft", "hinge_labels"),
+        *("squared_error", "absolute_error", "huber", "poisson", "binary_hinge"),
+    ],
+)
 def test_loss_gradient(backend, loss, reduction, finite_differences):
     rng = np.random.default_rng(0)
     z, target, dz = rng.random((3, 6, 5))
     inputs = {
         "cross_entropy_labels": (rng.integers(0, 5, 6), rng.random(5), 0.1, reduction),
         "cross_entropy_soft": (target, rng.random(5), 0.1, reduction),
+        "hinge_labels": (rng.integers(0, 5, 6), rng.random(5), 0.4, reduction),
         "squared_error": (target, reduction),
+        "absolute_error": (target, reduction),
+        "huber": (target, 0.3, reduction),
+        "poisson": (target, True, reduction),
+        "binary_hinge": (target, 0.1, reduction),
     }[loss]
-    losses, total = np.empty(z.shape if loss == "squared_error" else 6), np.empty(1)
+    losses, total = np.empty(6 if loss.endswith(("labels", "soft")) else z.shape), np.empty(1)
 
     def reduced():
         load(backend)[loss](z, *inputs, losses, total, dz)

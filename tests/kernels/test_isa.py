@@ -34,7 +34,7 @@ LOWEST_LEVEL = cpu.supported()[-1]
 # Kernels that fuse no multiplication with an addition and add up nothing across the lanes of a vector: their
 # bits are the same in all builds. (With the compiler's own contraction they would not be.)
 SAME_BITS = {
-    *("dense_db", "relu_forward", "relu_dx", "sigmoid_dx", "tanh_dx", "squared_error", "add"),
+    *("dense_db", "relu_forward", "relu_dx", "sigmoid_dx", "tanh_dx", "squared_error", "huber", "add"),
     *("leaky_relu_forward", "leaky_relu_dx", "elu_dx", "count_correct_binary"),
     *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "col2im"),
 }

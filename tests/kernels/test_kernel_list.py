@@ -19,7 +19,7 @@ ROWS = [row for row in kernels() if row[1] in FAMILIES]
 INTERNAL = {"dense_dx": {"y"}, "conv_dx": {"y"}} | {
     name: {"factors"}
     for name in FAMILIES["loss"]
-    if name.startswith(("cross_entropy", "focal", "weigh_loss"))
+    if name.startswith(("cross_entropy", "focal", "hinge", "weigh_loss"))
 }
 
 

@@ -145,9 +145,48 @@ def test_elementwise_losses_and_their_gradients_are_those_of_pytorch(dtype, colu
     mirrored = np.empty_like(z)
     kernel["binary_cross_entropy"](-z, 1 - target, None, 0.0, SUM, mirrored, loss, dz)
     np.testing.assert_array_equal(losses, mirrored)
-    kernel["squared_error"](z, target, SUM, losses, loss, dz)
-    theirs = by_torch(lambda z: F.mse_loss(z, aim, reduction="none") / 2, z, np.ones(len(z)))
-    assert_as_torch((losses, dz), theirs, "squared_error")
+    formulas = {
+        "squared_error": ((), lambda z: F.mse_loss(z, aim, reduction="none") / 2),
+        "huber": ((0.5,), lambda z: F.huber_loss(z, aim, reduction="none", delta=0.5)),
+        "binary_hinge": ((1.0,), lambda z: torch.relu(1 - (2 * aim - 1) * z)),
+    }
+    for name, (parameters, formula) in formulas.items():
+        kernel[name](z, target, *parameters, SUM, losses, loss, dz)
+        assert_as_torch((losses, dz), by_torch(formula, z, np.ones(len(z))), name)
+
+
+@every_column
+@both_types
+def test_absolute_error_and_poisson_at_nan_and_infinity(dtype, column):
+    """PyTorch's gradient of |NaN| is 0, and exp(y) - 0 y is NaN at -inf; ours are NaN and the limit 0."""
+    kernel, inf, nan = kernels(column), np.inf, np.nan
+    y, target = np.array([[nan, 1, inf, -inf, inf, 2], [1, nan, 1, 1, inf, 2]], dtype)
+    losses, dy, loss = np.empty_like(y), np.empty_like(y), np.empty(1)
+    kernel["absolute_error"](y, target, SUM, losses, loss, dy)
+    np.testing.assert_array_equal(losses, [nan, nan, inf, inf, nan, 0])
+    np.testing.assert_array_equal(dy, [nan, nan, 1, -1, nan, 0])
+    y, target = np.array([[nan, 1, inf, -inf, -inf, 1e4], [0, nan, 0, 0, 2, 2]], dtype)
+    for deviance in (False, True):
+        kernel["poisson"](y, target, deviance, SUM, losses, loss, dy)
+        np.testing.assert_array_equal(losses, [nan, nan, inf, 0, inf, inf])
+        np.testing.assert_array_equal(dy, [nan, nan, inf, 0, -2, inf])
+
+
+@every_column
+@both_types
+def test_hinge_and_its_gradient_at_nan_and_infinity(dtype, column):
+    z = np.array(list(product([np.nan, np.inf, -np.inf, 0, 10], repeat=3)), dtype)
+    label = np.arange(len(z)) % 3
+    losses, dz, loss = np.empty(len(z), dtype), np.empty_like(z), np.empty(1)
+    kernels(column)["hinge_labels"](z, label, None, 1.0, SUM, losses, loss, dz)
+
+    def formula(z):
+        own = torch.arange(3) == torch.tensor(label)[:, None]
+        others = z[~own].reshape(len(z), 2)
+        rival = others.gather(1, others.argmax(dim=1, keepdim=True))[:, 0]
+        return torch.relu(1 + rival - z[own])
+
+    assert_as_torch((losses, dz), by_torch(formula, z, np.ones(len(z))), "hinge")
 
 
 @every_column

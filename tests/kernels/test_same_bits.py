@@ -11,11 +11,11 @@ import pytest
 
 from fastnn.kernels import FAMILIES, core, load
 
-from . import cases, norm_cases, pool_cases
+from . import cases, loss_cases, norm_cases, pool_cases
 from .case import Arrays, Case
-from .cases import MEAN, SUM
 from .columns import KERNELS, both_types, every_isa, every_kernel, kernels_of
 from .comparison import assert_same, check_each, copied
+from .loss_cases import MEAN, SUM
 
 # Never on several threads.
 SERIAL = {
@@ -79,30 +79,35 @@ LARGE = (
     *(Case("softmax_dx", cases.backward, (shape,)) for shape in ((40001, 10), (401, 1003))),
     *(
         Case(build.__name__, build, (shape, *options))
-        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft)
+        for build in (loss_cases.cross_entropy_labels, loss_cases.cross_entropy_soft)
         for shape in ((2001, 10), (19, 1003))
         for options in ((False, 0.0, MEAN, True), (True, 0.1, SUM, True), (False, 0.0, MEAN, False))
     ),
-    *(Case("squared_error", cases.squared_error, ((400003,), MEAN, gradient)) for gradient in (True, False)),
+    Case("weigh_loss", loss_cases.weigh_loss, ((4003, 100), False, MEAN, True)),
+    *(case for gradient in (True, False) for case in loss_cases.pointwise((400003,), MEAN, gradient)),
+    *(
+        Case("hinge_labels", loss_cases.cross_entropy_labels, (shape, True, 1.0, MEAN, True))
+        for shape in ((20001, 10), (401, 1003))
+    ),
     *(
         Case(name, build, (shape, *options))
         for name, build in (
-            ("focal_labels", cases.cross_entropy_labels),
-            ("focal_soft", cases.cross_entropy_soft),
+            ("focal_labels", loss_cases.cross_entropy_labels),
+            ("focal_soft", loss_cases.cross_entropy_soft),
         )
         for shape in ((2001, 10), (19, 1003))
         for options in ((False, 2.0, MEAN, True), (True, 0.5, SUM, True), (False, 2.0, MEAN, False))
     ),
     *(
-        Case("binary_cross_entropy", cases.binary_cross_entropy, (shape, *options))
+        Case("binary_cross_entropy", loss_cases.binary_cross_entropy, (shape, *options))
         for shape in ((40003,), (2001, 10))
         for options in ((False, 0.0, MEAN, True), (True, 2.0, SUM, True))
     ),
     *(
-        Case("weigh_loss", cases.weigh_loss, ((40003, 10), *options))
+        Case("weigh_loss", loss_cases.weigh_loss, ((40003, 10), *options))
         for options in ((False, MEAN, True), (True, SUM, True))
     ),
-    *(Case("dice", cases.dice, (shape, True, 1.0, MEAN, True)) for shape in ((41, 503, 1), (33, 99, 5))),
+    *(Case("dice", loss_cases.dice, (shape, True, 1.0, MEAN, True)) for shape in ((41, 503, 1), (33, 99, 5))),
     Case("leaky_relu_forward", cases.with_number, ((400003,), 0.1)),
     Case("leaky_relu_dx", cases.gradient_with_number, ((400003,), 0.1)),
     Case("elu_dx", cases.gradient_with_number, ((400003,), 1.0)),
@@ -112,7 +117,7 @@ LARGE = (
     ),
     *(Case("gelu_dx", cases.gradient_with_number, ((40003,), by_tanh)) for by_tanh in (False, True)),
     Case("silu_forward", cases.forward, ((40003,),)),
-    Case("count_correct_binary", cases.count_correct_binary, ((40003,),)),
+    Case("count_correct_binary", loss_cases.count_correct_binary, ((40003,),)),
     Case("silu_dx", cases.backward, ((40003,),)),
     *(Case("sgd", cases.sgd, ((200003,), momentum, 0.1, 1)) for momentum in (0.0, 0.9)),
     Case("adam", cases.adam, ((100003,), 0.1, 3)),
@@ -139,7 +144,7 @@ LARGE = (
     Case("adam_corrections", cases.adam_corrections, (5,)),
     *(
         Case(build.__name__, build, ((20001, 10),))
-        for build in (cases.count_correct_labels, cases.count_correct_soft)
+        for build in (loss_cases.count_correct_labels, loss_cases.count_correct_soft)
     ),
     Case("gather_labels", cases.gather_labels, (50, 100003)),
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
@@ -294,9 +299,10 @@ BY_ROWS = (
     ("softmax_dx", cases.backward, (), {"y", "dy", "dx"}),
     *(
         (build.__name__, build, (weighted, smoothing, SUM, True), {"z", "label", "target", "losses", "dz"})
-        for build in (cases.cross_entropy_labels, cases.cross_entropy_soft)
+        for build in (loss_cases.cross_entropy_labels, loss_cases.cross_entropy_soft)
         for weighted, smoothing in ((False, 0.0), (True, 0.1))
     ),
+    ("hinge_labels", loss_cases.cross_entropy_labels, (True, 1.0, SUM, True), {"z", "label", "losses", "dz"}),
     ("batch_norm_forward", norm_cases.batch_norm_forward, (True,), {"x", "y"}),
     ("batch_norm_dx", norm_cases.batch_norm_dx, (True, True), {"x", "dy", "dx"}),
     ("layer_norm_forward", norm_cases.layer_norm_forward, (True,), {"x", "y", "moments"}),
@@ -332,7 +338,7 @@ ELEMENTWISE = {
     "add": (cases.backward, ()),
     "_exp": (cases.forward, ()),
     "_log": (cases.forward, ()),
-    "squared_error": (cases.squared_error, (SUM, True)),
+    **{name: (build, (*parameters, SUM, True)) for name, (build, parameters) in loss_cases.POINTWISE.items()},
     "sgd": (cases.sgd, (0.9, 0.1, 1)),
     "adam": (cases.adam, (0.1, 3)),
     "rmsprop": (cases.rmsprop, (0.1, True, 0.9)),

@@ -184,8 +184,8 @@ MISTAKES = (
     Mistake(
         "label smoothing ignored",
         "kernels/native/families/loss.hpp",
-        ": smoothing != 0 ? cross_entropy_row",
-        ": false ? cross_entropy_row",
+        "loss = smoothing != 0 ? cross_entropy_row",
+        "loss = false ? cross_entropy_row",
         (LOSSES,),
     ),
     Mistake(

@@ -9,25 +9,73 @@ LOSSES, ACT, EDGES, NONFINITE = (
     "tests/kernels/test_nonfinite.py",
 )
 LOSS, ACTIVATIONS = "kernels/native/families/loss.hpp", "kernels/native/families/act.hpp"
+POINTWISE = "kernels/native/families/pointwise.hpp"
+REGRESSION, KERNELS, IGNORED = (
+    "tests/losses/test_regression_and_hinge.py",
+    "tests/kernels/test_losses.py",
+    "tests/training/test_ignore_index.py",
+)
 
 MISTAKES = (
     Mistake(
-        "weights of ones and zeros swapped",
+        "Huber loss without the half of its slope",
+        POINTWISE,
+        "slope * (difference - slope * T(0.5))",
+        "slope * difference",
+        (REGRESSION,),
+    ),
+    Mistake(
+        "Poisson loss of zero counts multiplies 0 by infinity",
+        POINTWISE,
+        "select<T>(t == zero, zero, t * (deviance ? log<T>(t) - y : -y))",
+        "t * (deviance ? log<T>(t) - y : -y)",
+        (NONFINITE, REGRESSION),
+    ),
+    Mistake(
+        "hinge loss compares the label with itself",
         LOSS,
+        "if (c != label && (best < 0",
+        "if ((best < 0",
+        (REGRESSION,),
+    ),
+    Mistake(
+        "ignored rows have a loss",
+        LOSS,
+        "loss = label < 0 ? std::numeric_limits<T>::quiet_NaN() : T(0);",
+        "loss = label < 0 ? std::numeric_limits<T>::quiet_NaN() : T(1);",
+        (KERNELS,),
+    ),
+    Mistake(
+        "the mean counts ignored samples",
+        "fastnn/training/samples.py",
+        "weight = _weights_of_counted(weight, counted, model.dtype)",
+        "",
+        (IGNORED,),
+    ),
+    Mistake(
+        "the accuracy counts ignored samples",
+        "fastnn/training/evaluation.py",
+        "return len(samples) - int(np.count_nonzero(is_ignored))",
+        "return len(samples)",
+        (IGNORED,),
+    ),
+    Mistake(
+        "weights of ones and zeros swapped",
+        POINTWISE,
         "ones = if_one * t, zeros = if_zero * (one - t);",
         "ones = if_zero * t, zeros = if_one * (one - t);",
         (LOSSES,),
     ),
     Mistake(
         "gradient of binary focal loss without the slope of its factor",
-        LOSS,
+        POINTWISE,
         "for_zero * (gamma * q * miss + p)",
         "for_zero * p",
         (LOSSES,),
     ),
     Mistake(
         "weights of the first class for all outputs",
-        LOSS,
+        POINTWISE,
         "load_n(weight + c, n), load_n(weight + C + c, n)",
         "broadcast(weight[0]), broadcast(weight[C])",
         (LOSSES,),

@@ -2,7 +2,7 @@
 
 from mistake import Mistake
 
-FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS = (
+FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS, SCORES = (
     "tests/training/test_feeding.py",
     "tests/test_arrays.py",
     "tests/training/test_memory_maps.py",
@@ -11,6 +11,7 @@ FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS = (
     "tests/training/test_stored.py",
     "tests/losses/test_targets.py",
     "tests/test_metrics.py",
+    "tests/test_scores.py",
 )
 CLASSES = "tests/training/test_classes.py"
 
@@ -115,7 +116,7 @@ MISTAKES = (
     ),
     Mistake(
         "several labels averaged over those that occur",
-        "fastnn/metrics.py",
+        "fastnn/metrics/classification.py",
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
@@ -133,5 +134,19 @@ MISTAKES = (
         "chosen = known or _learned(labels, categories, count, learn)",
         "chosen = _learned(labels, categories, count, learn)",
         (CLASSES,),
+    ),
+    Mistake(
+        "equal scores are ranked one above the other",
+        "fastnn/metrics/probabilities.py",
+        "last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))",
+        "last = np.arange(len(scores))",
+        (SCORES,),
+    ),
+    Mistake(
+        "metrics of decisions without sample weights",
+        "fastnn/metrics/classification.py",
+        "    weight = weights_of(sample_weight, len(labels))\n",
+        "    weight = weights_of(None, len(labels))\n",
+        (SCORES,),
     ),
 )

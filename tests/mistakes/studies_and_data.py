@@ -283,4 +283,11 @@ MISTAKES = (
         "return numbers",
         (COMPLEXITY,),
     ),
+    Mistake(
+        "a pickle may call any function",
+        "fastnn/data/pickled.py",
+        'raise ValueError(f"it calls {module}.{name}: only pickles of arrays are read")',
+        "return super().find_class(module, name)",
+        ("tests/data/test_mnist_archives.py",),
+    ),
 )

@@ -89,17 +89,11 @@ template <class T> void check_elementwise_kernels(int64_t count) {
     for (int64_t i = 0; i < count; ++i) correct += x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5));
     check(serial(make<T>("count_correct_binary", COUNT_CORRECT_BINARY, {count},
                          {input(x), input(target), updated<int64_t>({5}, {correct})})));
-    check(make<T>("squared_error", SQUARED_ERROR, {count},
-                  {input(x), input(target), output<T>(count), output<T>(count)}, {0, 0.5}));
-    check(make<T>("squared_error by factors", SQUARED_ERROR, {count},
-                  {input(x),
-                   input(target),
-                   output<T>(count),
-                   output<T>(count),
-                   {},
-                   input(std::vector<double>{4, 0.25})}));
-    check(make<T>("squared_error without dy", SQUARED_ERROR, {count},
-                  {input(x), input(target), output<T>(count), {}}, {0, 0.5}));
+    for (const KernelId kernel : {SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, POISSON, BINARY_HINGE})
+        for (const bool gradient : {false, true})
+            check(make<T>(kernel_name(kernel), kernel, {count},
+                          {input(x), input(target), output<T>(count), gradient ? output<T>(count) : Argument{}},
+                          {1, 0.5}));
 
     const int64_t nonfinite =
         std::count_if(x.begin(), x.end(), [](T value) { return !std::isfinite(value); });
@@ -142,14 +136,16 @@ template <class T> void check_kernels_on_rows(int64_t M, int64_t C) {
                 const Argument weight = weighted ? input(numbers<T>(C)) : Argument{};
                 const Argument dz = gradient ? output<T>(M * C) : Argument{};
                 const std::vector<double> scalars{smoothing, 0.5};
-                if (C)  // there is no label in an empty range
-                    check(make<T>("cross_entropy_labels", CROSS_ENTROPY_LABELS, sizes,
-                                  {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
+                for (const KernelId kernel : {CROSS_ENTROPY_LABELS, FOCAL_LABELS, HINGE_LABELS}) {
+                    if (C)  // there is no label in an empty range
+                        check(make<T>(kernel_name(kernel), kernel, {M, C, C},
+                                      {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
+                    check(make<T>(kernel_name(kernel) + " with ignored rows", kernel, {M, C, C + 1},
+                                  {input(z), input(indices(M, C + 1)), input(whole<T>(C + 1)), output<T>(M), dz},
+                                  scalars));
+                }
                 check(make<T>("cross_entropy_soft", CROSS_ENTROPY_SOFT, sizes,
                               {input(z), input(other), weight, output<T>(M), dz}, scalars));
-                if (C)
-                    check(make<T>("focal_labels", FOCAL_LABELS, sizes,
-                                  {input(z), input(indices(M, C)), weight, output<T>(M), dz}, scalars));
                 check(make<T>("focal_soft", FOCAL_SOFT, sizes,
                               {input(z), input(other), weight, output<T>(M), dz}, scalars));
                 check(make<T>("dice", DICE, {2, M, C},

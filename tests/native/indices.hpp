@@ -66,12 +66,12 @@ template <class T> void check_changing_labels() {
                 __atomic_store_n(&label.back(), 0, __ATOMIC_RELAXED);
             }
     });
-    for (const KernelId kernel : {CROSS_ENTROPY_LABELS, FOCAL_LABELS, LABEL_DIVISOR})
+    for (const KernelId kernel : {CROSS_ENTROPY_LABELS, FOCAL_LABELS, HINGE_LABELS, LABEL_DIVISOR})
         for (int i = 0; i < 200; ++i) {
             Call call;
             call.kernel = kernel;
             call.is_double = sizeof(T) == sizeof(double);
-            call.set_sizes(MatrixSizes{M, C});
+            call.set_sizes(LabelSizes{M, C, C});
             if (kernel == LABEL_DIVISOR)
                 call["factors"] = factors.data();
             else
@@ -89,9 +89,9 @@ template <class T> void check_invalid_indices() {
     for (const bool weighted : {false, true})
         for (const double parameter : {0.0, 0.1})
             for (const bool gradient : {false, true})
-                for (const KernelId kernel : {CROSS_ENTROPY_LABELS, FOCAL_LABELS})
+                for (const KernelId kernel : {CROSS_ENTROPY_LABELS, FOCAL_LABELS, HINGE_LABELS})
                     check_index_kernel<T>(
-                        make<T>(kernel_name(kernel), kernel, {M, C},
+                        make<T>(kernel_name(kernel), kernel, {M, C, C},
                                 {input(z), input(indices(M, C)), weighted ? input(whole<T>(C)) : Argument{},
                                  output<T>(M), gradient ? output<T>(M * C) : Argument{}},
                                 {parameter, 0.5}),

@@ -30,7 +30,7 @@ public:
         add(DENSE_FORWARD, {1, M, D, H}, {dropped.data(), w1.data(), b1.data(), a1.data()});
         add(RELU_FORWARD, {M * H}, {a1.data(), h.data()});
         add(DENSE_FORWARD, {1, M, H, C}, {h.data(), w2.data(), b2.data(), z.data()});
-        add(CROSS_ENTROPY_LABELS, {M, C}, {z.data(), label.data(), nullptr, losses.data(), dz.data()},
+        add(CROSS_ENTROPY_LABELS, {M, C, C}, {z.data(), label.data(), nullptr, losses.data(), dz.data()},
             {0, 1.0 / M});
         add(REDUCE_LOSS, {M}, {losses.data(), loss.data()}, {M});
         add(CHECK_FINITE, {}, {loss.data()});

@@ -29,7 +29,7 @@ MISTAKES = {
     "short labels": (X, Y[:-1]),
     "label column": (X, Y[:, None]),
     "no labels": (X, None),
-    "text labels": (X, Y.astype(str)),
+    "labels with None": (X, np.append(Y[:-1].astype(object), None)),
     "wide rows": (X, np.eye(4)[Y]),
     "complex": (X + 0j, Y),
     "text": (X.astype(str), Y),

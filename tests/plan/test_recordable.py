@@ -137,12 +137,23 @@ CASES = {
     fn.Sequential: [{"model": lambda: fn.Sequential(fn.Sequential(), small_net(small_net_inside()))}],
     fn.CrossEntropy: [
         {"loss": lambda options=options: fn.CrossEntropy(**options), "target": target}
-        for options in ({}, {"weight": [1, 2, 3]}, {"label_smoothing": 0.1}, {"reduction": "sum"})
+        for options in (
+            *({}, {"weight": [1, 2, 3]}, {"label_smoothing": 0.1}, {"reduction": "sum"}),
+            *({"ignore_index": 1}, {"ignore_index": 1, "weight": [1, 2, 3]}),
+        )
         for target in ("labels", "rows")
     ],
-    fn.SquaredError: [
-        {"loss": lambda reduction=reduction: fn.SquaredError(reduction), "target": "rows"}
-        for reduction in ("mean", "sum")
+    **{
+        kind: [
+            {"loss": lambda kind=kind, reduction=reduction: kind(reduction=reduction), "target": "rows"}
+            for reduction in ("mean", "sum")
+        ]
+        for kind in (fn.SquaredError, fn.AbsoluteError, fn.Huber, fn.Poisson, fn.BinaryHinge)
+    },
+    fn.Hinge: [
+        {"loss": lambda options=options: fn.Hinge(**options), "target": target}
+        for options in ({}, {"weight": [1, 2, 3], "margin": 0.5}, {"ignore_index": 1})
+        for target in ("labels", "rows")
     ],
     fn.Focal: [
         {"loss": lambda options=options: fn.Focal(**options), "target": target}

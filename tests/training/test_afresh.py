@@ -9,6 +9,7 @@ import fastnn as fn
 from fastnn import augment
 from fastnn.augment import Augmentation
 from fastnn.layers import Layer
+from fastnn.losses.base import PointwiseLoss
 from fastnn.optim import schedules
 from fastnn.optim.optimizers import Optimizer
 from fastnn.training.callbacks import _AfterEpoch
@@ -63,6 +64,11 @@ MAKES = {
     fn.BinaryCrossEntropy: ("loss", fn.BinaryCrossEntropy),
     fn.BinaryFocal: ("loss", fn.BinaryFocal),
     fn.Dice: ("loss", fn.Dice),
+    fn.Hinge: ("loss", fn.Hinge),
+    fn.BinaryHinge: ("loss", fn.BinaryHinge),
+    fn.AbsoluteError: ("loss", fn.AbsoluteError),
+    fn.Huber: ("loss", fn.Huber),
+    fn.Poisson: ("loss", fn.Poisson),
 }
 
 
@@ -81,6 +87,7 @@ def test_every_class_of_the_package_is_tested():
         if not inspect.isabstract(each) and not each.__module__.startswith("fastnn.cli")
     }
     base_classes = {each for each in in_training if each.__name__.startswith("_") and each is not _AfterEpoch}
+    base_classes.add(PointwiseLoss)
     assert in_training - base_classes == MAKES.keys() - {fn.EMA}
 
 

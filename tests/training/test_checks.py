@@ -196,7 +196,10 @@ BAD_CALLS = {
         "'own' cannot be computed",
     ),
     "metrics without validation": ({"metrics": ["f1"]}, "the metrics f1 are computed on validation data"),
-    "unknown metric": ({"metrics": ["acc"]}, "'acc': choose one of loss, accuracy, f1, precision, recall"),
+    "unknown metric": (
+        {"metrics": ["acc"]},
+        "'acc': choose one of loss, accuracy, f1, precision, recall, cohen_kappa",
+    ),
     "one unknown metric": ({"metrics": "auc"}, "unknown metric 'auc'"),
     "number as metrics": ({"metrics": 3}, "metrics must be functions"),
     "metric class": ({"metrics": [dict], "validation": (X, Y)}, "must be a function"),

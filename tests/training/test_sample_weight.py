@@ -16,7 +16,9 @@ def targets(loss):
     """Targets for outputs (40, 3) that fit the loss."""
     if loss.binary:
         return RNG.integers(0, 2, (40, 3)).astype(np.float32)
-    return LABELS if loss.expects_logits else RNG.standard_normal((40, 3)).astype(np.float32)
+    if isinstance(loss, (fn.CrossEntropy, fn.Focal, fn.Hinge)):
+        return LABELS
+    return RNG.random((40, 3)).astype(np.float32)
 
 
 def net(dtype=np.float64, seed=0):
@@ -83,7 +85,14 @@ def test_batch_mean_divides_by_the_number_of_samples(name):
     assert mean(outputs, y) == pytest.approx(total(outputs, y) / 40)
 
 
-@pytest.mark.parametrize("loss", [fn.CrossEntropy(), fn.CrossEntropy(weight=[1, 2, 3]), fn.SquaredError()])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        *(fn.CrossEntropy(), fn.CrossEntropy(weight=[1, 2, 3]), fn.SquaredError()),
+        *(fn.Huber(), fn.Poisson(), fn.Hinge(weight=[1, 2, 3]), fn.BinaryHinge()),
+    ],
+    ids=repr,
+)
 def test_plans_and_single_steps_have_the_same_bits(loss):
     y = targets(loss)
     weights = {}

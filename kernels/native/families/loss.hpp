@@ -55,11 +55,19 @@ inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weig
     return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
 }
 
-// The loss of a row whose label is out of range, and its gradient: nan, so that the step is seen to fail.
-template <class T> inline T invalid_row(std::int64_t C, T *dz) {
-    constexpr T nan = std::numeric_limits<T>::quiet_NaN();
-    if (dz) std::fill_n(dz, C, nan);
-    return nan;
+// The label of row m: in [0, C), C for a row to ignore, or -1 if it is out of range.
+inline std::int64_t label_of(const Call &call, std::int64_t m) {
+    return index_at(call.in<std::int64_t>(operands::CROSS_ENTROPY_LABELS::label), m,
+                    call.sizes<LabelSizes>().labels);
+}
+
+// Whether a row has no class: its loss and gradient are 0 if it is to be ignored, and nan if its label is out
+// of range, so that the step is seen to fail.
+template <class T> inline bool has_no_class(std::int64_t label, std::int64_t C, T &loss, T *dz) {
+    if (0 <= label && label < C) return false;
+    loss = label < 0 ? std::numeric_limits<T>::quiet_NaN() : T(0);
+    if (dz) std::fill_n(dz, C, loss);
+    return true;
 }
 
 template <class T> inline T gradient_factor(const Call &call) {
@@ -67,24 +75,25 @@ template <class T> inline T gradient_factor(const Call &call) {
     return T(factors ? factors[1] : call.scalar[1]);
 }
 
-// z (M, C), label (M,), weight (C,) or null -> losses (M,), dz (M, C) or null
+// z (M, C), label (M,), weight (C,) or (C + 1,) or null -> losses (M,), dz (M, C) or null
 template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
     using op = operands::CROSS_ENTROPY_LABELS;
-    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const std::int64_t C = call.sizes<LabelSizes>().C;
     const T smoothing = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
     const T *weight = call.in<T>(op::weight);
-    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
+    const Range rows = share(call.sizes<LabelSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *z = call.in<T>(op::z) + m * C;
-        const std::int64_t label = index_at(call.in<std::int64_t>(op::label), m, C);
+        const std::int64_t label = label_of(call, m);
+        T &loss = call.out<T>(op::losses)[m];
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
+        if (has_no_class(label, C, loss, dz)) continue;
         const auto target = [=](std::int64_t c, int) {
             return select<T>(lane_numbers<T>() == int(label - c), broadcast(hit), broadcast(other));
         };
-        call.out<T>(op::losses)[m] = label < 0        ? invalid_row(C, dz)
-                                     : smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
-                                                      : label_row(z, C, label, weight, scale, dz);
+        loss = smoothing != 0 ? cross_entropy_row(z, C, target, weight, scale, dz)
+                              : label_row(z, C, label, weight, scale, dz);
     }
 }
 
@@ -121,69 +130,6 @@ template <class T> void weigh_loss(const Call &call, int part, int parts) {
     }
 }
 
-// losses = (y - target)^2 / 2 and dy = (y - target) scale, elementwise; dy may be null
-template <class T> void squared_error(const Call &call, int part, int parts) {
-    using op = operands::SQUARED_ERROR;
-    const T *y = call.in<T>(op::y), *target = call.in<T>(op::target);
-    T *losses = call.out<T>(op::losses), *dy = call.out<T>(op::dy);
-    const T scale = gradient_factor<T>(call);
-    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
-    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
-        const Vec<T> difference = load_n(y + e, n) - load_n(target + e, n);
-        store_n(losses + e, T(0.5) * (difference * difference), n);
-        if (dy) store_n(dy + e, difference * scale, n);
-    });
-}
-
-// Binary cross-entropy of a vector of logits, with the factors of focal loss: (1 - p)^gamma for target 1 and
-// p^gamma for target 0, p = sigmoid(z). The gradients are written without a division by 1 - p, so they are
-// finite for gamma < 1 too. gamma = 0 gives cross-entropy, bit for bit.
-template <class T> struct Binary {
-    Vec<T> loss, dz;
-};
-
-template <class T>
-inline Binary<T> binary_cross_entropy_of(Vec<T> z, Vec<T> t, Vec<T> if_one, Vec<T> if_zero, T gamma) {
-    const Vec<T> zero{}, one = broadcast<T>(1), e = exp<T>(-absolute<T>(z));
-    const Vec<T> log_term = log1p_of_small<T>(e);
-    const Vec<T> hit = larger(zero, -z) + log_term, miss = larger(zero, z) + log_term;  // -log p, -log(1 - p)
-    const Vec<T> p = select<T>(z < zero, e, one) / (one + e), q = select<T>(z < zero, one, e) / (one + e);
-    const Vec<T> ones = if_one * t, zeros = if_zero * (one - t);
-    if (gamma == 0) return {ones * hit + zeros * miss, zeros * p - ones * q};
-    const Vec<T> for_one = ones * exp<T>(miss * -gamma), for_zero = zeros * exp<T>(hit * -gamma);
-    return {for_one * hit + for_zero * miss,
-            for_zero * (gamma * q * miss + p) - for_one * (gamma * p * hit + q)};
-}
-
-// z, target (..., C), weight (2, C): for targets 1 and for targets 0, or null; scalar[0] is gamma
-// -> losses and dz (or null) of z's shape
-template <class T> void binary_cross_entropy(const Call &call, int part, int parts) {
-    using op = operands::BINARY_CROSS_ENTROPY;
-    const T *z = call.in<T>(op::z), *target = call.in<T>(op::target), *weight = call.in<T>(op::weight);
-    T *losses = call.out<T>(op::losses), *dz = call.out<T>(op::dz);
-    const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
-    const BinarySizes size = call.sizes<BinarySizes>();
-    const std::int64_t C = size.C;
-    const auto store = [=](std::int64_t e, int n, Vec<T> if_one, Vec<T> if_zero) {
-        const Binary<T> found =
-            binary_cross_entropy_of<T>(load_n(z + e, n), load_n(target + e, n), if_one, if_zero, gamma);
-        store_n(losses + e, found.loss, n);
-        if (dz) store_n(dz + e, found.dz * scale, n);
-    };
-    if (!weight || C == 1) {
-        const Vec<T> if_one = broadcast(weight ? weight[0] : T(1)),
-                     if_zero = broadcast(weight ? weight[1] : T(1));
-        const Range range = share(size.count, part, parts, LANES<T>);
-        for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) { store(e, n, if_one, if_zero); });
-        return;
-    }
-    const Range rows = share(C ? size.count / C : 0, part, parts);
-    for (std::int64_t m = rows.begin; m < rows.end; ++m)
-        for_vectors<T>(0, C, [=](std::int64_t c, int n) {
-            store(m * C + c, n, load_n(weight + c, n), load_n(weight + C + c, n));
-        });
-}
-
 // Focal loss of one class with nll = -log p: w t q^gamma nll with q = 1 - p, and
 // g = w t q^gamma (-gamma p nll / q - 1), from which dz_k = g - p_k (sum of all g). The quotient
 // nll / q counts as 1 where q is 0, so g is finite for every gamma.
@@ -201,26 +147,24 @@ template <class T> inline Focal<T> focal_of(Vec<T> nll, Vec<T> target, T gamma) 
     return {select<T>(weighted == zero, zero, weighted * nll), -weighted * (slope + one)};
 }
 
-// z (M, C), label (M,), weight (C,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null
+// z (M, C), label (M,), weight (C,) or (C + 1,) or null; scalar[0] is gamma -> losses (M,), dz (M, C) or null
 template <class T> void focal_labels(const Call &call, int part, int parts) {
     using op = operands::FOCAL_LABELS;
-    const std::int64_t C = call.sizes<MatrixSizes>().C;
+    const std::int64_t C = call.sizes<LabelSizes>().C;
     const T gamma = T(call.scalar[0]), scale = gradient_factor<T>(call);
     const T *weight = call.in<T>(op::weight);
-    const Range rows = share(call.sizes<MatrixSizes>().M, part, parts);
+    const Range rows = share(call.sizes<LabelSizes>().M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *z = call.in<T>(op::z) + m * C;
         T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
-        const std::int64_t label = index_at(call.in<std::int64_t>(op::label), m, C);
-        if (label < 0) {
-            call.out<T>(op::losses)[m] = invalid_row(C, dz);
-            continue;
-        }
+        const std::int64_t label = label_of(call, m);
+        T &loss = call.out<T>(op::losses)[m];
+        if (has_no_class(label, C, loss, dz)) continue;
         const T top = largest(z, C), sum = exponentials(z, C, top, dz);
         const T nll = log<T>(broadcast(sum))[0] - (z[label] - top);
         const Focal<T> found =
             focal_of<T>(broadcast(nll), broadcast(weight ? weight[label] : T(1)), gamma);
-        call.out<T>(op::losses)[m] = found.loss[0];
+        loss = found.loss[0];
         if (!dz) continue;
         const T g = found.g[0] * scale, factor = -g / sum;
         for_vectors<T>(0, C, [=](std::int64_t c, int n) { store_n(dz + c, load_n(dz + c, n) * factor, n); });
@@ -255,6 +199,40 @@ template <class T> void focal_soft(const Call &call, int part, int parts) {
         for_vectors<T>(0, C, [=](std::int64_t c, int n) {
             store_n(dz + c, (focal(c, n).g - load_n(dz + c, n) * factor) * scale, n);
         });
+    }
+}
+
+// The class other than `label` with the first NaN, or else the first largest score; -1 if there is none.
+template <class T> inline std::int64_t rival_of(std::int64_t label, const T *z, std::int64_t C) {
+    std::int64_t best = -1;
+    for (std::int64_t c = 0; c < C; ++c)
+        if (c != label && (best < 0 || (z[best] == z[best] && !(z[c] <= z[best])))) best = c;
+    return best;
+}
+
+// losses_m = w_c max(0, margin + max_{k != c} z_mk - z_mc), c = label_m.
+// z (M, C), label (M,), weight (C,) or (C + 1,) or null; scalar[0] is the margin -> losses (M,), dz (M, C) or null
+template <class T> void hinge_labels(const Call &call, int part, int parts) {
+    using op = operands::HINGE_LABELS;
+    const std::int64_t C = call.sizes<LabelSizes>().C;
+    const T margin = T(call.scalar[0]), scale = gradient_factor<T>(call);
+    const T *weight = call.in<T>(op::weight);
+    const Range rows = share(call.sizes<LabelSizes>().M, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m) {
+        const T *z = call.in<T>(op::z) + m * C;
+        T *dz = call.out<T>(op::dz) ? call.out<T>(op::dz) + m * C : nullptr;
+        const std::int64_t label = label_of(call, m);
+        T &loss = call.out<T>(op::losses)[m];
+        if (has_no_class(label, C, loss, dz)) continue;
+        const std::int64_t rival = rival_of(label, z, C);
+        const T gap = rival < 0 ? T(0) : margin + (z[rival] - z[label]);
+        const T own = weight ? weight[label] : T(1);
+        loss = gap <= 0 ? T(0) : own * gap;
+        if (!dz) continue;
+        std::fill_n(dz, C, T(0));
+        if (gap <= 0) continue;
+        dz[rival] = own * scale;
+        dz[label] = -own * scale;
     }
 }
 

@@ -10,10 +10,9 @@ namespace {
 template <class T> void fill(Setter<T> set) {
     set(CROSS_ENTROPY_LABELS, cross_entropy_labels<T>);
     set(CROSS_ENTROPY_SOFT, cross_entropy_soft<T>);
-    set(SQUARED_ERROR, squared_error<T>);
-    set(BINARY_CROSS_ENTROPY, binary_cross_entropy<T>);
     set(FOCAL_LABELS, focal_labels<T>);
     set(FOCAL_SOFT, focal_soft<T>);
+    set(HINGE_LABELS, hinge_labels<T>);
     set(DICE, dice<T>);
     set(LABEL_DIVISOR, label_divisor<T>);
     set(WEIGH_LOSS, weigh_loss<T>);

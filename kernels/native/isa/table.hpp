@@ -28,6 +28,7 @@ void fill_dense_update(Table &table);
 void fill_loss(Table &table);
 void fill_norm(Table &table);
 void fill_optim(Table &table);
+void fill_pointwise(Table &table);
 void fill_probe(Table &table);
 
 inline Table make_table(const char *isa) {
@@ -42,6 +43,7 @@ inline Table make_table(const char *isa) {
     fill_loss(table);
     fill_norm(table);
     fill_optim(table);
+    fill_pointwise(table);
     fill_probe(table);
     return table;
 }

@@ -36,7 +36,8 @@ inline bool passes(const Call &check) {
 }
 
 // factors = (divisor, 1 / divisor), divisor = scalar[0] sum_m sample_weight_m weight[label_m]. A divisor of 0
-// becomes NaN, the mean of nothing; so does that of a label out of range.
+// becomes NaN, the mean of nothing, or infinity if there are samples with weights, all 0: then loss and
+// gradient are 0. The divisor of a label out of range is NaN.
 // weight (C,) and label (M,), or both null, sample_weight (M,) or null -> factors (2,) double
 template <class T> void label_divisor(const Call &call, int part, int) {
     using op = operands::LABEL_DIVISOR;
@@ -53,7 +54,7 @@ template <class T> void label_divisor(const Call &call, int part, int) {
         divisor += sample_weight ? own * sample_weight[m] : own;
     }
     divisor *= call.scalar[0];
-    if (divisor == 0) divisor = nan;
+    if (divisor == 0) divisor = sample_weight && M ? std::numeric_limits<double>::infinity() : nan;
     double *const factors = call.out<double>(op::factors);
     factors[0] = divisor;
     factors[1] = 1 / divisor;

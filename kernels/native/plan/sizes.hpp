@@ -15,6 +15,11 @@ struct MatrixSizes {
     std::int64_t M, C;
 };
 
+// Losses of labels: `labels` is C, or C + 1 if C is the label of rows to ignore.
+struct LabelSizes {
+    std::int64_t M, C, labels;
+};
+
 // Products x (batch, M, K) by w (batch, K, N); without leading axis the batch is 1.
 struct DenseSizes {
     std::int64_t batch, M, K, N;

@@ -1,20 +1,8 @@
-"""Classification metrics: accuracy, top-k accuracy, confusion matrix, precision, recall and F1.
-
-The public functions take `outputs` and `targets` of one of three kinds:
-
-- classes: outputs are scores (N, C) or predicted labels (N,), targets are labels (N,) or one-hot or soft rows
-  (N, C). The class of a row is the index of its largest value;
-- one output: outputs are logits (N, 1), targets are 0 or 1, (N,) or (N, 1). A positive logit means 1;
-- several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
-  A positive logit means 1. Only precision, recall and F1 are defined.
-
-Decisions, integers 0 and 1, may take the place of logits. Predicted and true labels may be text, such as
-`model.predict_classes` returns; classes are then in sorted order.
-"""
+"""Metrics of decisions: accuracy, top-k accuracy, confusion matrix, precision, recall, F1, kappa."""
 
 from __future__ import annotations
 
-import typing as _typing
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -22,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import real_array
-from fastnn._validation import Array, choose, positive_int, warn
+from fastnn._validation import Array, choose, positive_int, sample_weights, warn
 from fastnn.classes import numbers_of_text
 from fastnn.kernels import ops
 
@@ -57,8 +45,10 @@ def has_classes(target: Array) -> bool:
 AVERAGES = ("macro", "micro", "weighted", "binary", "none")
 
 
-def accuracy(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-    """Return the fraction of samples that are classified correctly.
+def accuracy(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> float:
+    """Return the fraction of samples, or of their weights, that are classified correctly.
 
     Raises ValueError if shapes or lengths do not fit or samples have several labels, and TypeError if labels
     are not integers.
@@ -69,19 +59,23 @@ def accuracy(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
             "the accuracy of several labels per sample is ambiguous: use fn.metrics.f1, precision or recall; "
             'fn.evaluate(..., loss="binary_cross_entropy") gives the fraction of outputs that are right'
         )
-    return float((found.predicted == found.true).mean())
+    weight = weights_of(sample_weight, len(found.true))
+    return float(np.average(found.predicted == found.true, weights=weight))
 
 
-def top_k(k: int) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
+def top_k(k: int) -> Callable[..., float]:
     """Return a metric: the fraction of samples whose class is among the `k` largest outputs of (N, C).
 
+    The metric takes `outputs`, `targets` and `sample_weight=`.
     Of equal outputs, the later one ranks higher, so a model with constant outputs gains nothing from ties.
     Raises ValueError if `k` is not a positive integer.
     """
     positive_int(k, "k")
 
-    def metric(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> float:
-        scores, labels = real_array(outputs, "outputs"), _labels(targets, "targets")
+    def metric(
+        outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        scores, labels = real_array(outputs, "outputs"), labels_of(targets, "targets")
         if scores.ndim != 2 or scores.shape[0] != len(labels):
             raise ValueError(
                 f"outputs must have shape ({len(labels)}, C), one row per target, got {scores.shape}"
@@ -89,18 +83,25 @@ def top_k(k: int) -> Callable[[npt.ArrayLike, npt.ArrayLike], float]:
         true_score = scores[np.arange(len(labels)), labels][:, None]
         later = np.arange(scores.shape[1]) > labels[:, None]
         rank = (scores > true_score).sum(axis=1) + ((scores == true_score) & later).sum(axis=1)
-        return float((rank < k).mean())
+        return float(np.average(rank < k, weights=weights_of(sample_weight, len(labels))))
 
     metric.__name__ = f"top{k}"
     return metric
 
 
-def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | None = None) -> Array:
+def confusion(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    classes: int | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> Array:
     """Return the confusion matrix: entry [i, j] is the number of samples of class i predicted as class j.
 
-    The matrix is int64 of shape (classes, classes). `classes` defaults to the smallest number that covers all
-    labels and the columns of `outputs`. One output has the classes 0 and 1. Raises ValueError if a label is
-    not below `classes`, or samples have several labels.
+    The matrix has shape (classes, classes). It is int64, or with `sample_weight` float64: the sums of the
+    weights. `classes` defaults to the smallest number that covers all labels and the columns of `outputs`.
+    One output has the classes 0 and 1. Raises ValueError if a label is not below `classes`, or samples have
+    several labels.
     """
     found = _decisions(outputs, targets)
     if found.several:
@@ -108,10 +109,44 @@ def confusion(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, classes: int | 
             "samples with several labels have no confusion matrix: use fn.metrics.precision or recall, or "
             "pass one column, confusion(outputs[:, [k]], targets[:, k])"
         )
-    return _table(found, classes)
+    return _table(found, sample_weight, classes)
 
 
-def _table(found: _Decisions, classes: int | None = None) -> Array:
+def cohen_kappa(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    weights: str | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+) -> float:
+    """Return Cohen's kappa: the agreement of predictions and targets beyond chance, 1 if all agree.
+
+    kappa = 1 - sum_ij w_ij n_ij / sum_ij w_ij e_ij, where n is the confusion matrix, e the one of independent
+    predictions with the same totals, and w_ij = 1 for i != j, |i - j| or (i - j)^2 (Cohen 1960 and 1968).
+    It is NaN if all predictions and targets are of one class.
+
+    Args:
+        outputs: Scores (N, C), logits (N, 1), or predicted labels (N,): see `fastnn.metrics`.
+        targets: Labels (N,), or one-hot or soft rows (N, C).
+        weights: None, "linear" or "quadratic": how a disagreement between the classes i and j counts.
+        sample_weight: Weights (N,), at least 0, or None for ones.
+
+    Raises:
+        ValueError: If `weights` is unknown or shapes do not fit.
+        TypeError: If labels are not integers.
+    """
+    if weights is not None:
+        choose(weights, dict.fromkeys(("linear", "quadratic")), "weights")
+    table = confusion(outputs, targets, sample_weight=sample_weight).astype(np.float64)
+    distance = np.abs(np.subtract.outer(np.arange(len(table)), np.arange(len(table))))
+    penalty = distance > 0 if weights is None else distance if weights == "linear" else distance**2
+    chance = (penalty * np.outer(table.sum(axis=1), table.sum(axis=0))).sum() / table.sum()
+    return float(1 - (penalty * table).sum() / chance) if chance else math.nan
+
+
+def _table(
+    found: _Decisions, sample_weight: npt.ArrayLike | None = None, classes: int | None = None
+) -> Array:
     """The confusion matrix of decisions between classes."""
     predicted, labels, columns = found.predicted, found.true, found.classes
     needed = int(max(predicted.max(), labels.max())) + 1
@@ -120,12 +155,19 @@ def _table(found: _Decisions, classes: int | None = None) -> Array:
         raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
     # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
     cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
-    table: Array = np.bincount(cell, minlength=count * count).reshape(count, count)
+    weight = weights_of(sample_weight, len(labels))
+    counts = np.bincount(cell, None if sample_weight is None else weight, minlength=count * count)
+    table: Array = counts.reshape(count, count)
     return table
 
 
 def precision(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    average: str | None = None,
+    zero_division: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> Any:
     """Return the precision TP / (TP + FP), with the same values as scikit-learn.
 
@@ -137,6 +179,7 @@ def precision(
             class; "micro", computed from the total counts; "binary", the value of class 1 of two; "none", an
             array with one value per class. None: "binary" for one output, else "macro".
         zero_division: The value for 0 / 0: a class that is never predicted.
+        sample_weight: Weights (N,), at least 0, or None for ones.
 
     Returns:
         A float, or a float64 array (C,) for `average="none"`.
@@ -145,26 +188,36 @@ def precision(
         ValueError: If `average` is unknown, or shapes or lengths do not fit.
         TypeError: If labels are not integers.
     """
-    counts = _counts(outputs, targets)
+    counts = _counts(outputs, targets, sample_weight)
     return _averaged(counts.correct, counts.predicted, counts, average, zero_division)
 
 
 def recall(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    average: str | None = None,
+    zero_division: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> Any:
     """Return the recall TP / (TP + FN). Takes the same arguments as `precision`."""
-    counts = _counts(outputs, targets)
+    counts = _counts(outputs, targets, sample_weight)
     return _averaged(counts.correct, counts.true, counts, average, zero_division)
 
 
 def f1(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, average: str | None = None, zero_division: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    average: str | None = None,
+    zero_division: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
 ) -> Any:
     """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
 
     Takes the same arguments as `precision`.
     """
-    counts = _counts(outputs, targets)
+    counts = _counts(outputs, targets, sample_weight)
     return _averaged(2 * counts.correct, counts.predicted + counts.true, counts, average, zero_division)
 
 
@@ -217,12 +270,13 @@ class _Counts(NamedTuple):
     several: bool
 
 
-def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Counts:
+def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> _Counts:
     found = _decisions(outputs, targets)
     if found.several:
-        correct = (found.predicted * found.true).sum(axis=0)
-        return _Counts(correct, found.predicted.sum(axis=0), found.true.sum(axis=0), False, True)
-    table = _table(found)
+        weight = weights_of(sample_weight, len(found.true))
+        correct = weight @ (found.predicted * found.true)
+        return _Counts(correct, weight @ found.predicted, weight @ found.true, False, True)
+    table = _table(found, sample_weight)
     return _Counts(np.diagonal(table), table.sum(axis=0), table.sum(axis=1), found.binary, False)
 
 
@@ -274,7 +328,7 @@ def _decisions(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Decisions:
     if scores.ndim == truth.ndim == 2 and scores.shape != truth.shape:
         raise ValueError(f"there are {scores.shape[1]} outputs per sample for targets of shape {truth.shape}")
     columns = scores.shape[1] if scores.ndim == 2 else 0
-    return _Decisions(_labels(scores, "outputs"), _labels(truth, "targets"), columns)
+    return _Decisions(labels_of(scores, "outputs"), labels_of(truth, "targets"), columns)
 
 
 def _is_zero_or_one(array: Array) -> bool:
@@ -289,7 +343,14 @@ def _positive(logits: Array) -> Array:
     return (logits > 0).astype(np.int64)
 
 
-def _labels(values: npt.ArrayLike, name: str) -> Array:
+def weights_of(sample_weight: npt.ArrayLike | None, count: int) -> Array:
+    """Return the weights (N,) of `count` samples as float64, or int64 ones for None."""
+    if sample_weight is None:
+        return np.ones(count, np.int64)
+    return sample_weights(sample_weight, count, np.dtype(np.float64))
+
+
+def labels_of(values: npt.ArrayLike, name: str) -> Array:
     """Return labels (N,) int64: `values` itself, or the index of the largest value in each row of (N, C).
 
     Raises ValueError if the shape is another, a label is negative, or targets (N, C) are no probabilities;
@@ -314,9 +375,3 @@ def _labels(values: npt.ArrayLike, name: str) -> Array:
     if array.min() < 0:
         raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
     return array.astype(np.int64)
-
-
-if not _typing.TYPE_CHECKING:  # a type checker would accept any name
-    from fastnn._attributes import names_of_module as _names_of_module
-
-    __getattr__ = _names_of_module(__name__)
