@@ -263,8 +263,8 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         ),
         (["--weight-init", "he"], "unknown initializer 'he': choose one of constant, fan_in_uniform, "),
         (
-            ["--loss", "hinge"],
-            "unknown loss 'hinge': choose one of binary_cross_entropy, binary_focal, cross_entropy",
+            ["--loss", "other"],
+            "unknown loss 'other': choose one of absolute_error, binary_cross_entropy",
         ),
         (["--loss", "mse"], "unknown loss 'mse': pass \"squared_error\""),
         (["--backend", "gpu"], "unknown backend 'gpu': choose one of aot, jit, ref"),

@@ -104,7 +104,7 @@ LARGE = (
         for options in ((False, 0.0, MEAN, True), (True, 2.0, SUM, True))
     ),
     *(
-        Case("weigh_loss", loss_cases.weigh_loss, ((40003, 10), *options))
+        Case("weigh_loss", loss_cases.weigh_loss, ((80003, 10), *options))
         for options in ((False, MEAN, True), (True, SUM, True))
     ),
     *(Case("dice", loss_cases.dice, (shape, True, 1.0, MEAN, True)) for shape in ((41, 503, 1), (33, 99, 5))),
