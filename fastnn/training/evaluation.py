@@ -44,6 +44,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
 
+    `data` may also be (x, y, sample_weight): the weights count for the loss alone.
+
     `loss` is by default the one that the model was last trained with in this process, or cross-entropy. The
     features are scaled as in the training, as `fit` describes; `scale` overrides the factor.
 

@@ -67,12 +67,13 @@ def fit(
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
-    Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts. uint8 features stay bytes in
-    memory and are multiplied by 1/255 while they are gathered; `scale` overrides the factor. The model
-    remembers the factor of its first training, and later features follow: uint8 is used as it is by a model
-    trained on int64, and int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range
-    differ from the training, and another `scale`, cause a warning. Memory-mapped features of any dtype are
-    read batch by batch, and SciPy sparse matrices are densified batch by batch. Features in h5py datasets,
+    Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts; `data` may also be
+    (x, y, sample_weight) with weights (N,) of at least 0. uint8 features stay bytes in memory and are
+    multiplied by 1/255 while they are gathered; `scale` overrides the factor. The model remembers the factor
+    of its first training, and later features follow: uint8 is used as it is by a model trained on int64, and
+    int64 is multiplied by 1/255 by one trained on uint8. Features whose dtype and range differ from the
+    training, and another `scale`, cause a warning. Memory-mapped features of any dtype are read batch by
+    batch, and SciPy sparse matrices are densified batch by batch. Features in h5py datasets,
     Zarr arrays and other objects with shape, dtype and slices are read in blocks, the next ones by a thread.
     Instead of a pair, data may be a data set whose items are pairs of one sample, such as PyTorch's.
 
