@@ -39,7 +39,7 @@ autodoc_inherit_docstrings = False  # an override without a docstring is not lis
 autodoc_typehints = "none"  # shapes and types are in the text: `npt.ArrayLike` written out fills half a page
 autosummary_generate = False  # the tables of docs/api link to entries on the same page
 maximum_signature_line_length = 88
-napoleon_numpy_docstring = False
+napoleon_numpy_docstring = True  # the estimators for scikit-learn
 napoleon_use_rtype = False
 
 PICTURE = re.compile(

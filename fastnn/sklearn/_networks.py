@@ -74,9 +74,9 @@ PARAMETERS = """
         The optimizer, for example `fn.SGD(lr=0.1, momentum=0.9)`.
     clip_norm : float, default=None
         Bound of the norm of all gradients together.
-    batch_size, max_iter, shuffle, random_state, tol, verbose, warm_start, early_stopping,
-    validation_fraction, n_iter_no_change, schedule, callbacks, n_threads, precision
-        As in `MLPClassifier`.
+    batch_size, max_iter, shuffle, random_state, tol, verbose, warm_start : as in `MLPClassifier`
+    early_stopping, validation_fraction, n_iter_no_change, schedule, callbacks : as in `MLPClassifier`
+    n_threads, precision : as in `MLPClassifier`
 """
 
 ATTRIBUTES = """
