@@ -204,6 +204,10 @@ def two_layers(input_shape, outputs):
     return fn.nets.mlp([*input_shape, 16, 16, outputs])
 
 
+# As if the user's script defined it: joblib's workers get its code, since they cannot import this module.
+two_layers.__module__ = "__main__"
+
+
 def test_any_model_in_a_grid_search_with_two_jobs(digits):
     x, y = digits[0][:300], digits[1][:300]
     search = GridSearchCV(
