@@ -63,7 +63,8 @@ def central_differences(
     if chosen.reduction == "none":
         raise ValueError('a gradient needs a scalar loss: choose the reduction "mean" or "sum"')
     twin = copy.deepcopy(model)
-    x, target = check_data(twin, chosen, data, scale).all()
+    samples = check_data(twin, chosen, data, scale)
+    x, target = samples.all()
     states = [(state, state.copy()) for state in twin.states()]
 
     def loss_with(param: Param, weights: Array) -> float:
@@ -71,7 +72,7 @@ def central_differences(
         for state, start in states:
             state[:] = start
         outputs, _ = twin.forward(x, train=True)
-        return float(chosen.value(outputs, target)[0])
+        return float(chosen.value(outputs, target, sample_weight=samples.weight)[0])
 
     gradients = {}
     for name, param in twin.named_parameters():
@@ -196,7 +197,10 @@ def _mean_over_samples(
 ) -> dict[str, Array]:
     """Average the gradients of single samples over a batch; returns them by parameter name."""
     mlp = pure_python_mlp(model)
-    x, labels = check_data(model, CrossEntropy(), data, scale).all()
+    samples = check_data(model, CrossEntropy(), data, scale)
+    if samples.weight is not None:
+        raise ValueError("the mean over single samples takes no sample weights: pass (x, y)")
+    x, labels = samples.all()
     if labels.ndim != 1:
         raise ValueError(f"y must be labels of shape (N,), not targets of shape {labels.shape}")
     per_sample = [

@@ -112,9 +112,8 @@ class Optimizer(Noted, ABC):
         """Write the hyper-parameters to the memory that recorded updates read."""
         for param in params:
             state, rate = self.state(param), self.lr * param.lr_scale
-            scales = (
-                () if param.decay_scale == 1 else (param.decay_scale,)
-            )  # one's own hyper may take no scale
+            # The `hyper` of a user's own optimizer may take no scale.
+            scales = () if param.decay_scale == 1 else (param.decay_scale,)
             if values := self.hyper(rate, *scales):
                 state.set_hyper(*values)
             elif len(state.hyper):

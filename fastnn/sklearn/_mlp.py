@@ -31,7 +31,6 @@ from fastnn.layers import (
     SiLU,
     Tanh,
 )
-from fastnn.losses import Loss, Poisson, SquaredError
 from fastnn.optim.optimizers import SGD, Adam, Optimizer
 from fastnn.sklearn._base import Network
 from fastnn.sklearn._lbfgs import minimize
@@ -332,8 +331,9 @@ class MLPRegressor(_MLP, RegressorNetwork):
 
     Parameters
     ----------
-    loss : {{"squared_error", "poisson"}} or a fastnn loss, default="squared_error"
-        The loss to minimize; with "poisson" the prediction is the exponential of the output.{_PARAMETERS}
+    loss : {{"squared_error", "absolute_error", "huber", "poisson"}} or a loss, default="squared_error"
+        The loss to minimize, by name or a fastnn loss. With "poisson" the prediction is the exponential of
+        the output.{_PARAMETERS}
     Attributes
     ----------{_ATTRIBUTES}"""
 
@@ -343,7 +343,7 @@ class MLPRegressor(_MLP, RegressorNetwork):
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_MLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson"}), Loss],
+        **RegressorNetwork._parameter_constraints,
     }
 
     partial_fit = available_if(_is_stochastic)(RegressorNetwork.partial_fit)
@@ -352,17 +352,3 @@ class MLPRegressor(_MLP, RegressorNetwork):
     def out_activation_(self) -> str:
         """The activation of the outputs, which `predict` applies."""
         return "exp" if self._predicts_logarithms else "identity"
-
-    @property
-    def _predicts_logarithms(self) -> bool:
-        return self.loss == "poisson" or isinstance(self.loss, Poisson)
-
-    def _transformed(self, outputs: Array) -> Array:
-        return np.exp(outputs) if self._predicts_logarithms else outputs
-
-    def _make_loss(self) -> Loss:
-        if isinstance(self.loss, Loss):
-            return self.loss
-        if self.loss == "poisson":
-            return Poisson(deviance=True, reduction="batch_mean")
-        return SquaredError("batch_mean")

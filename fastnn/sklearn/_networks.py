@@ -14,7 +14,6 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from fastnn.augment import Augmentation
 from fastnn.layers import Layer
-from fastnn.losses import LOSSES, Loss
 from fastnn.nets.mlp import mlp
 from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 from fastnn.rng import manual_seed
@@ -122,18 +121,13 @@ class NNRegressor(Built, RegressorNetwork):
     build : callable, default=None
         `build(input_shape, outputs)` returns the untrained model, which maps samples of `input_shape` to
         `outputs` numbers. By default one hidden layer of 100 units.
-    loss : str or a fastnn loss, default="squared_error"
-        The loss to minimize, a key of `fastnn.losses.LOSSES`.{PARAMETERS}
+    loss : {{"squared_error", "absolute_error", "huber", "poisson"}} or a loss, default="squared_error"
+        The loss to minimize, by name or a fastnn loss. With "poisson" the prediction is the exponential of
+        the output.{PARAMETERS}
     Attributes
     ----------{ATTRIBUTES}"""
 
-    _: KW_ONLY
-    loss: Any = "squared_error"
-
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Built._parameter_constraints,
-        "loss": [StrOptions(set(LOSSES)), Loss],
+        **RegressorNetwork._parameter_constraints,
     }
-
-    def _make_loss(self) -> Loss:
-        return self.loss if isinstance(self.loss, Loss) else LOSSES[self.loss](reduction="batch_mean")

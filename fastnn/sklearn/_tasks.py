@@ -14,7 +14,17 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, unique_label
 from sklearn.utils.validation import column_or_1d
 
 from fastnn._validation import Array
-from fastnn.losses import BinaryCrossEntropy, BinaryFocal, CrossEntropy, Focal, Loss
+from fastnn.losses import (
+    AbsoluteError,
+    BinaryCrossEntropy,
+    BinaryFocal,
+    CrossEntropy,
+    Focal,
+    Huber,
+    Loss,
+    Poisson,
+    SquaredError,
+)
 from fastnn.sklearn._base import Network
 from fastnn.sklearn._targets import ClassTargets
 
@@ -22,6 +32,13 @@ from fastnn.sklearn._targets import ClassTargets
 CLASS_LOSSES: dict[str, tuple[type[Loss], type[Loss]]] = {
     "log_loss": (CrossEntropy, BinaryCrossEntropy),
     "focal": (Focal, BinaryFocal),
+}
+
+REGRESSION_LOSSES: dict[str, type[Loss]] = {
+    "squared_error": SquaredError,
+    "absolute_error": AbsoluteError,
+    "huber": Huber,
+    "poisson": Poisson,
 }
 
 
@@ -142,6 +159,14 @@ class ClassifierNetwork(ClassifierMixin, Network):
 class RegressorNetwork(RegressorMixin, Network):
     """Base class of the regressors."""
 
+    _: KW_ONLY
+    loss: Any = "squared_error"
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **Network._parameter_constraints,
+        "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
+    }
+
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on samples X (N, features) with targets y, (N,) or (N, outputs).
 
@@ -165,9 +190,20 @@ class RegressorNetwork(RegressorMixin, Network):
         outputs = self._transformed(self._raw_outputs(X))
         return outputs.ravel() if self._one_dimensional else outputs
 
+    @property
+    def _predicts_logarithms(self) -> bool:
+        return self.loss == "poisson" or isinstance(self.loss, Poisson)
+
     def _transformed(self, outputs: Array) -> Array:
         """The predictions for the outputs of the network."""
-        return outputs
+        return np.exp(outputs) if self._predicts_logarithms else outputs
+
+    def _make_loss(self) -> Loss:
+        if isinstance(self.loss, Loss):
+            return self.loss
+        if self.loss == "poisson":
+            return Poisson(deviance=True, reduction="batch_mean")  # the value of scikit-learn
+        return REGRESSION_LOSSES[self.loss](reduction="batch_mean")
 
     def _encode_targets(self, y: Any, classes: Any, first: bool, partial: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:

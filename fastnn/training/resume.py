@@ -184,21 +184,26 @@ class _OptimizerState:
 
 
 class _Frozen:
-    """Which parameters are frozen, and their learning-rate scales, which callbacks may change."""
+    """Which parameters are frozen, and their scales, which callbacks may change."""
 
     def __init__(self, training: Training) -> None:
         self.model = training.model
 
     def state_dict(self) -> dict[str, Any]:
-        return {path: [bool(p.trainable), p.lr_scale] for path, p in self.model.named_parameters()}
+        return {
+            path: [bool(p.trainable), p.lr_scale, p.decay_scale] for path, p in self.model.named_parameters()
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for path, param in self.model.named_parameters():
             match state.get(path):
-                case [bool(trainable), scale]:
-                    param.trainable, param.lr_scale = trainable, in_range(scale, f"lr_scale of {path}", 0)
+                case [bool(trainable), rate, decay]:
+                    param.trainable, param.lr_scale = trainable, in_range(rate, f"lr_scale of {path}", 0)
+                    param.decay_scale = in_range(decay, f"decay_scale of {path}", 0)
                 case other:
-                    raise ValueError(f"{path!r} must be [trainable, lr_scale], got {reprlib.repr(other)}")
+                    raise ValueError(
+                        f"{path!r} must be [trainable, lr_scale, decay_scale], got {reprlib.repr(other)}"
+                    )
 
 
 def _own_arrays(training: Training) -> dict[str, Array]:

@@ -277,3 +277,14 @@ def test_unconverged_training_warns(digits):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MLPClassifier(max_iter=2000, tol=0.1).fit(*make_classification(50, random_state=0))
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "poisson"])
+def test_both_regressors_have_the_same_losses(loss):
+    x = np.random.default_rng(0).uniform(0, 2, (200, 1))
+    y = np.exp(x[:, 0])
+    for kind in (MLPRegressor, NNRegressor):
+        model = kind(loss=loss, max_iter=200, random_state=0, batch_size=20)
+        assert model.fit(x, y).score(x, y) > 0.95
+    with pytest.raises(ValueError, match="'loss' parameter"):
+        NNRegressor(loss="cross_entropy").fit(x, y)

@@ -224,7 +224,10 @@ def with_value(value, *path):
             with_value(0, "state", "parts", "optimizer", "9.weight.steps"),
             "has '9.weight.steps', but the model",
         ),
-        (with_value([1, 2, 3], "state", "parts", "frozen", "0.weight"), r"must be \[trainable, lr_scale\]"),
+        (
+            with_value([1, 2, 3], "state", "parts", "frozen", "0.weight"),
+            r"must be \[trainable, lr_scale, decay_scale\]",
+        ),
         (
             with_value(float("nan"), "state", "parts", "schedule", "current"),
             "current must be a finite number",

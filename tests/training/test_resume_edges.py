@@ -144,6 +144,21 @@ def test_frozen_parameters_and_learning_rate_are_restored(train, path):
     assert train(checkpoint=path, callbacks=[Thaw()]) == expected
 
 
+def test_decay_scales_are_restored(train, path):
+    class Vary(fn.Callback):
+        def on_epoch_begin(self, training):
+            training.model.parameters()[0].decay_scale = [0, 2, 0.5][training.epoch]
+
+    def adam():
+        return fn.Adam(weight_decay=0.1)
+
+    expected = train(optimizer=adam(), callbacks=[Vary()])
+    checkpoint = fn.Checkpoint(path, seconds=0)
+    with pytest.raises(Killed):
+        train(optimizer=adam(), checkpoint=checkpoint, callbacks=[Vary(), KillAt(7)])
+    assert train(optimizer=adam(), checkpoint=path, callbacks=[Vary()]) == expected
+
+
 def test_temporary_files_of_dead_processes_are_removed(train, path):
     with subprocess.Popen([sys.executable, "-c", ""]) as dead:
         pass

@@ -164,3 +164,10 @@ def test_weight_decay_of_a_parameter_can_be_scaled():
             trainer.step(x, np.ones((4, 2), np.float32))
         np.testing.assert_allclose(model.bias.value, 1)
         assert (model.weight.value < 0.9).all()
+
+
+def test_naive_gradients_take_the_weights_or_refuse_them():
+    model, data = net(), (X, LABELS, WEIGHT)
+    assert fn.gradcheck(model, data) < 1e-7
+    with pytest.raises(ValueError, match="takes no sample weights"):
+        fn.naive.path_gradients(model, data)
