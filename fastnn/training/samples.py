@@ -60,6 +60,11 @@ class Samples:
             target = contiguous(target, self._target_dtype)
         return replace(self, x=x, target=target, weight=weight)
 
+    def gathered(self, index: Array) -> Samples:
+        """The mini-batch of the samples `index`, not yet scaled, in arrays that the kernels can read."""
+        x = contiguous(self.x[index], np.uint8 if self.x.dtype == np.uint8 else self.dtype)
+        return replace(self, x=x, target=self._targets(index), weight=self.weights(index))
+
     def counted(self) -> Samples:
         """The samples whose weight is not 0."""
         return self if self.weight is None else self.subset(np.flatnonzero(self.weight))

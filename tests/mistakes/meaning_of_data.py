@@ -26,8 +26,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes floats with the factor of integers",
         "fastnn/training/trainer.py",
-        "self._plans.last = None  # it would",
-        "pass  # it would",
+        "None if rescaled or samples.has_encoded_labels else",
+        "None if samples.has_encoded_labels else",
         (FEEDING,),
     ),
     Mistake(
@@ -124,8 +124,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes labels for the numbers of outputs",
         "fastnn/training/trainer.py",
-        "if rescaled or samples.has_encoded_labels:",
-        "if rescaled:",
+        "None if rescaled or samples.has_encoded_labels else",
+        "None if rescaled else",
         (CLASSES,),
     ),
     Mistake(

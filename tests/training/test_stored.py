@@ -262,3 +262,32 @@ def test_memory_is_bounded(tmp_path):
     command = [sys.executable, "-c", MEMORY, tmp_path / "x.h5"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(result.stdout) < 160
+
+
+@pytest.mark.parametrize("optimizer", [None, fn.Adam(0.01)], ids=["default", "scheduled"])
+def test_updates_from_files_run_as_plans(optimizer, monkeypatch):
+    """Mini-batches of the same size are replayed by one plan, as those of arrays are."""
+    layers = []
+    forward = fn.Linear.forward
+
+    def counting(self, x, *, train=False):
+        layers.append(train)
+        return forward(self, x, train=train)
+
+    monkeypatch.setattr(fn.Linear, "forward", counting)
+    schedule = None if optimizer is None else fn.schedules.Cosine()
+    losses = []
+    for x in (Slices(X), X):
+        history = fn.fit(
+            small_net(),
+            (x, Y),
+            order="fixed",
+            optimizer=optimizer and fn.Adam(0.01),
+            schedule=schedule,
+            epochs=3,
+            batch_size=48,
+            watch=False,
+        )
+        losses.append(history.updates["loss"])
+    assert losses[0] == losses[1]
+    assert layers.count(True) == 2 * 2  # per training a mini-batch of 48 and the last one, of 40
