@@ -37,6 +37,7 @@ class Training(Declared):
     done: int
     reason: str | None
     resumable: bool
+    uneven_epochs: bool
     _hints = TRAINING_ATTRIBUTES
 
     def __init__(
@@ -46,9 +47,11 @@ class Training(Declared):
         callbacks: list[Callback],
         epochs: int,
         samples: Samples,
+        uneven_epochs: bool = False,
     ) -> None:
         self.trainer = trainer
-        self.samples = samples  # the training set
+        self.samples = samples  # the training set, or the first batch of a stream
+        self.uneven_epochs = uneven_epochs  # whether epochs may have different numbers of updates
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs

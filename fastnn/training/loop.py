@@ -10,8 +10,17 @@ import numpy as np
 
 from fastnn._sources import block_numbers, reading_ahead
 from fastnn._validation import Array
+from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Training
-from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
+from fastnn.training.evaluation import (
+    Metric,
+    batch_weights,
+    decisions_of,
+    epoch_loss,
+    evaluate_parts,
+    parts_of_data,
+    summary,
+)
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
@@ -28,7 +37,7 @@ class Loop:
     """
 
     training: Training
-    validation: Samples | None
+    validation: Samples | Batches | None
     metrics: Mapping[str, Metric]
     sizes: Array
     order: str
@@ -94,10 +103,8 @@ class Loop:
         if training.done < len(sizes):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
-        is_mean = trainer.loss.reduction in ("mean", "batch_mean")
-        # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
-        total = float((losses * sizes).sum()) / used if is_mean else float(losses.sum())
-        return summary(total, trainer.correct, decisions)
+        weights = batch_weights(trainer.loss, samples, order, sizes)
+        return summary(epoch_loss(trainer.loss, losses, weights), trainer.correct, decisions)
 
     def _updates(
         self, order: Array, sizes: Array, count: bool, raise_if_interrupted: Callable[[], None]
@@ -143,7 +150,8 @@ class Loop:
             return {}
         trainer = self.training.trainer
         with nullcontext() if trainer.ema is None else trainer.ema.applied(trainer.model):
-            values = evaluate_samples(trainer.model, trainer.loss, self.validation, metrics=self.metrics)
+            parts = parts_of_data(self.validation, self.training.epoch)
+            values = evaluate_parts(trainer.model, trainer.loss, parts, metrics=self.metrics)
         return {f"val_{name}": value for name, value in values.items()}
 
     def _end_epoch(self, values: dict[str, float]) -> None:

@@ -28,8 +28,8 @@ class Progress:
         self._epochs = epochs
         self._started = time.perf_counter()
 
-    def bar(self, epoch: int, updates: int, done: int) -> Any:
-        """A tqdm bar for the updates of an epoch, of which `done` are already made."""
+    def bar(self, epoch: int, updates: int | None, done: int) -> Any:
+        """A tqdm bar for the updates of an epoch (None: unknown), of which `done` are already made."""
         from tqdm import tqdm
 
         title = f"epoch {epoch + 1}/{self._epochs}"

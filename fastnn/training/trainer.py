@@ -269,6 +269,17 @@ class Trainer(Updates):
 
         return self._plans.record(self, kind, inputs, step)
 
+    def update_from(self, batch: Samples, count: bool) -> float:
+        """Make one update from all samples of a checked batch; returns its loss.
+
+        `count` and errors are as in `updates_from`.
+        """
+        remember = remembered(self.model, batch.feeding, batch.classes, self.loss, self._updates)
+        with self._step_lock.exclusive(), remember:
+            if self.rates is not None:
+                self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
+            return self._planned_step(batch, count=count)
+
     def updates_from(
         self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
     ) -> int:

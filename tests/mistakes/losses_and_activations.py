@@ -48,7 +48,7 @@ MISTAKES = (
     Mistake(
         "the mean counts ignored samples",
         "fastnn/training/samples.py",
-        "weight = _weights_of_counted(weight, counted, model.dtype)",
+        "weight = _weights_of_counted(weight, counted, model.dtype, may_all_be_0=may_weigh_nothing)",
         "",
         (IGNORED,),
     ),

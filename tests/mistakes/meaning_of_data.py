@@ -61,8 +61,8 @@ MISTAKES = (
     Mistake(
         "wide sparse rows converted 1024 at once",
         "fastnn/training/evaluation.py",
-        "batch_size = rows_at_once(samples.x, batch_size)",
-        "pass",
+        "rows = rows_at_once(samples.x, batch_size)",
+        "rows = batch_size",
         (SPARSE,),
     ),
     Mistake(
@@ -74,9 +74,9 @@ MISTAKES = (
     ),
     Mistake(
         "the mean over an epoch counts samples that drop_last left out",
-        "fastnn/training/loop.py",
-        "float((losses * sizes).sum()) / used",
-        "float((losses * sizes).sum()) / len(samples)",
+        "fastnn/training/evaluation.py",
+        "each[order[: sizes.sum()]], np.cumsum(sizes) - sizes",
+        "each[order], np.cumsum(sizes) - sizes",
         (HELD_OUT,),
     ),
     Mistake(

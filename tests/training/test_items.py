@@ -98,8 +98,14 @@ class Odd(Pairs):
     ("data", "error", "message"),
     [
         (Pairs(X[:0]), ValueError, "Pairs is empty"),
-        (Odd((X[7],)), TypeError, r"item 7 of Odd must be a pair \(x, y\) of one sample, not tuple"),
-        (Odd({"image": 1, "label": 2}), TypeError, r"item 7 .* not dict with the keys \['image', 'label'\]"),
+        (Odd((X[7],)), TypeError, r"item 7 of Odd must be \(x, y\), .*, not tuple of 1"),
+        (
+            Odd({"picture": 1, "label": 2}),
+            TypeError,
+            r"item 7 of Odd must have one of the keys x, image, .* for x, but has the keys \['picture', 'l",
+        ),
+        (Odd({"x": 1, "image": 2, "y": 3}), TypeError, r"item 7 .* for x, but has the keys \['x', 'image'"),
+        (Odd((X[7], Y[7], 2.0)), ValueError, "either all items or none must have a weight: item 7"),
         (Odd((X[7, :5], Y[7])), ValueError, r"x of item 7 has shape \(5,\) .* item 0 has \(6,\) and float32"),
         (Odd((X[7], Y[7:9])), ValueError, r"y of item 7 has shape \(2,\)"),
         (Odd((X[7].astype(float), Y[7])), ValueError, "x of item 7 has shape .* dtype float64"),
