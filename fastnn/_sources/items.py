@@ -86,7 +86,7 @@ def parts_of(item: Any, what: str) -> tuple[Any, Any, Any]:
     `what` begins the messages. Raises TypeError for anything else. Other keys of a dict are ignored.
     """
     if isinstance(item, Mapping):
-        return _value(item, "x", what), _value(item, "y", what), _value(item, "sample_weight", what)
+        return part_of(item, "x", what), part_of(item, "y", what), part_of(item, "sample_weight", what)
     if isinstance(item, (tuple, list)) and len(item) in (2, 3):
         return item[0], item[1], item[2] if len(item) == 3 else None
     size = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
@@ -96,7 +96,8 @@ def parts_of(item: Any, what: str) -> tuple[Any, Any, Any]:
     )
 
 
-def _value(item: Mapping[Any, Any], part: str, what: str) -> Any:
+def part_of(item: Mapping[Any, Any], part: str, what: str) -> Any:
+    """The value of the one of `KEYS[part]` in the item. Raises TypeError if there is none, or several."""
     found = [key for key in KEYS[part] if key in item]
     if len(found) == 1:
         return item[found[0]]

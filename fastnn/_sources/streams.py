@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array
 from fastnn._sources.base import Source
-from fastnn._sources.items import has_items, is_hugging_face, parts_of
+from fastnn._sources.items import has_items, is_hugging_face, part_of, parts_of
 from fastnn._sources.rows import feature_rows
 
 # Look for Ctrl-C this often (seconds) while the source computes a mini-batch.
@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     """A mini-batch that shares no memory with its source, which may use its arrays again."""
 
     x: Array
-    y: npt.ArrayLike
+    y: npt.ArrayLike  # None without targets
     weight: Array | None
 
 
@@ -42,12 +42,16 @@ class Stream:
 
     An iterator can be read once. A function that returns an iterator, and any other iterable, is started
     again for each pass. Samples (`gives_samples`) are collected into mini-batches of `batch_size`; with
-    `drop_last`, a smaller last one is left out.
+    `drop_last`, a smaller last one is left out. Without `has_targets`, items may be features alone, and what
+    comes with them is ignored.
     """
 
-    def __init__(self, data: Any, batch_size: int, *, drop_last: bool = False) -> None:
+    def __init__(
+        self, data: Any, batch_size: int, *, drop_last: bool = False, has_targets: bool = True
+    ) -> None:
         self._data = data
         self._batch_size, self._drop_last = batch_size, drop_last
+        self._parts = parts_of if has_targets else _features_of
         self.gives_samples = _gives_samples(data)
         self.is_restartable = not isinstance(data, Iterator)
         self.name = name_of(data)
@@ -79,8 +83,8 @@ class Stream:
     def batch(self, taken: list[Any]) -> Batch:
         """The mini-batch of what `take` returned. Raises TypeError or ValueError for anything else."""
         if not self.gives_samples:
-            return _batch(*parts_of(taken[0], "a batch"))
-        x, y, weight = zip(*(parts_of(sample, "a sample") for sample in taken), strict=True)
+            return _batch(*self._parts(taken[0], "a batch"))
+        x, y, weight = zip(*(self._parts(sample, "a sample") for sample in taken), strict=True)
         return _batch(_stacked(x, "x"), _stacked(y, "y"), _stacked(weight, "sample_weight"))
 
 
@@ -197,10 +201,10 @@ def is_stream(data: object) -> bool:
 
 def _gives_samples(data: object) -> bool:
     """Whether `data` is an iterable data set of PyTorch or Hugging Face, which gives single samples."""
-    if is_hugging_face(data):
-        return not hasattr(data, "__getitem__")
     torch_data = sys.modules.get("torch.utils.data")
-    return torch_data is not None and isinstance(data, torch_data.IterableDataset)
+    if torch_data is not None and isinstance(data, torch_data.IterableDataset):
+        return True
+    return is_hugging_face(data) and not hasattr(data, "__len__")
 
 
 def name_of(data: object) -> str:
@@ -208,6 +212,14 @@ def name_of(data: object) -> str:
     kind = "function" if callable(data) and not isinstance(data, Iterable) else type(data).__name__
     own = getattr(data, "__name__", None)
     return f"the {kind} {own!r}" if isinstance(own, str) else f"the {kind}"
+
+
+def _features_of(item: Any, what: str) -> tuple[Any, Any, Any]:
+    """The features of an item, which may be these alone, or a pair or dict that `parts_of` takes."""
+    if isinstance(item, Mapping):
+        return part_of(item, "x", what), None, None
+    is_pair = isinstance(item, tuple) or (isinstance(item, list) and item and hasattr(item[0], "shape"))
+    return parts_of(item, what)[0] if is_pair else item, None, None
 
 
 def _batch(x: Any, y: Any, weight: Any) -> Batch:
@@ -218,7 +230,7 @@ def _batch(x: Any, y: Any, weight: Any) -> Batch:
     elif not isinstance(x, (list, tuple)):  # of which `rows` is a new array
         rows = rows.copy()
     targets = y
-    if not hasattr(y, "cat") and not hasattr(y, "codes"):
+    if y is not None and not hasattr(y, "cat") and not hasattr(y, "codes"):
         array = as_array(y, "y")
         targets = list(y) if isinstance(y, (list, tuple)) and array.dtype.kind in "UO" else array.copy()
     return Batch(rows, targets, None if weight is None else as_array(weight, "sample_weight").copy())

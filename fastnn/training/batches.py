@@ -154,7 +154,7 @@ class Batches:
 def _kinds_of(batch: Batch) -> list[str]:
     """What x, y and weights of all mini-batches of a stream have in common; the sizes may differ."""
     shapes = [
-        "no values" if part is None else f"shape ({', '.join(['N', *map(str, np.shape(part)[1:])])})"
+        "no values" if part is None else f"shape {('N', *np.shape(part)[1:])}".replace("'N'", "N")
         for part in batch
     ]
     return [f"{shapes[0]} and dtype {batch.x.dtype}", *shapes[1:]]

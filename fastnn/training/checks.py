@@ -126,11 +126,7 @@ def check_schedule(schedule: Schedule | None, updates: int | None, per_epoch: in
     """Raise ValueError if the schedule does not fit a training of so many updates (None: unknown)."""
     if schedule is not None:
         length = Length(updates, per_epoch)
-        try:
-            schedule.check(length)
-        except ValueError as error:
-            error.add_note("for batches from a stream of unknown length pass steps_per_epoch=... to fit")
-            raise
+        schedule.check(length)
         if schedule.is_fixed and updates is not None:
             schedule.factors(0, updates, length)
 

@@ -19,6 +19,7 @@ from fastnn.losses import Loss, reducing_loss
 from fastnn.training.batches import DATA, Batches
 from fastnn.training.samples import Data, DataOrBatches, Samples, check_data, check_model
 
+MEANS = ("mean", "batch_mean")  # reductions
 STREAM_BATCH = 256  # samples of an iterable data set to evaluate together
 BLOCK = 1024  # rows of targets, which may be a memory-mapped file, to look at together
 
@@ -135,6 +136,7 @@ def evaluate_parts(
     batches: list[tuple[Array, Array, Array | None]] = []
     total = divisor = decisions = right = 0.0
     correct = np.zeros(1, np.int64)
+    is_mean = loss.reduction in MEANS
     for samples in parts:
         decided = decisions_of(model, loss, samples)
         rows = rows_at_once(samples.x, batch_size)
@@ -150,10 +152,11 @@ def evaluate_parts(
                 right += _weighted_correct(outputs, target, weight, loss.binary)
             if metrics:
                 batches.append(_counted(outputs, samples.target[index], weight))
-        divisor += loss.divisor(samples.target, samples.weight)
+        divisor += loss.divisor(samples.target, samples.weight) if is_mean else 0
         if decided:
             decisions += decided if samples.weight is None else _weight_of_decisions(samples, decided, loss)
-    total /= divisor or math.nan  # all class weights may be 0
+    if is_mean:
+        total /= divisor or math.nan  # all class weights may be 0
     values = summary(total, int(correct[0]) + right, decisions)
     if metrics:
         outputs, target = (np.concatenate([batch[part] for batch in batches]) for part in (0, 1))
@@ -222,7 +225,7 @@ def batch_weights(loss: Loss, samples: Samples, order: Array, sizes: Array) -> A
 
 def epoch_loss(loss: Loss, losses: Array, weights: Array) -> float:
     """The loss of an epoch from those of its mini-batches, which count by their weights in a mean."""
-    if loss.reduction not in ("mean", "batch_mean"):
+    if loss.reduction not in MEANS:
         return float(losses.sum())
     # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
     return float((losses * weights).sum()) / (float(weights.sum()) or math.nan)

@@ -251,7 +251,9 @@ def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]
         return data[0], data[1], data[2] if len(data) == 3 else None
     hint = ""
     if isinstance(data, Mapping):
-        hint = ': pass (data["x"], data["y"])'
+        hint = ': pass data["train"]' if "train" in data else ': pass (data["x"], data["y"])'
+    elif isinstance(data, type):
+        hint = " (add parentheses to make an instance)"
     elif is_stream(data):
         hint = ": only fit, evaluate and predict take batches one after the other"
     raise TypeError(
