@@ -158,7 +158,7 @@ def test_lists_of_two_or_three_pairs_are_pairs_of_arrays():
     )
 
 
-@pytest.mark.filterwarnings("ignore:Cannot locate reference")  # while `datasets` pickles with dill
+@pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")  # while `datasets` pickles with dill
 def test_data_of_hugging_face():
     datasets = pytest.importorskip("datasets")
     data = datasets.Dataset.from_dict({"features": X, "label": Y})
