@@ -13,7 +13,8 @@ FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS, SCORES = (
     "tests/test_metrics.py",
     "tests/test_scores.py",
 )
-CLASSES = "tests/training/test_classes.py"
+CLASSES, WEIGHTS = "tests/training/test_classes.py", "tests/training/test_sample_weight.py"
+STREAMS, STREAM_ERRORS = "tests/training/test_streams.py", "tests/training/test_stream_errors.py"
 
 MISTAKES = (
     Mistake(
@@ -148,5 +149,41 @@ MISTAKES = (
         "    weight = weights_of(sample_weight, len(labels))\n",
         "    weight = weights_of(None, len(labels))\n",
         (SCORES,),
+    ),
+    Mistake(
+        "metrics of a validation set without sample weights",
+        "fastnn/training/evaluation.py",
+        "return float(metric(outputs, target, sample_weight=weight))",
+        "return float(metric(outputs, target))",
+        (WEIGHTS,),
+    ),
+    # --- batches one after the other ---
+    Mistake(
+        "a source that uses its arrays again changes the batch in use",
+        "fastnn/_sources/streams.py",
+        "rows = rows.copy()",
+        "pass",
+        (STREAMS,),
+    ),
+    Mistake(
+        "one batch more is taken from an iterator",
+        "fastnn/_sources/streams.py",
+        "self._is_reading = self._unrequested != 0",
+        "self._is_reading = True",
+        (STREAMS,),
+    ),
+    Mistake(
+        "a resumed training uses the batches again that it has used",
+        "fastnn/training/stream_loop.py",
+        "if len(weights) <= training.done:",
+        "if False:",
+        (STREAM_ERRORS,),
+    ),
+    Mistake(
+        "Ctrl-C waits for the next batch",
+        "fastnn/_sources/streams.py",
+        "                check()",
+        "                pass",
+        (STREAM_ERRORS,),
     ),
 )
