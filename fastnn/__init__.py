@@ -10,6 +10,7 @@
 import typing as _typing
 
 from fastnn import augment, data, init, losses, metrics, nets, optim, viz
+from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.history import History
@@ -121,6 +122,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LivePage",
     "Loss",
     "MaxPool2d",
     "NonFiniteError",

@@ -36,7 +36,7 @@ ORDER = [
     {"measure"},
     {"training"},
     {"naive", "nets", "studies"},
-    {"complexity", "sklearn"},
+    {"board", "complexity", "sklearn"},
     {"cli"},
     {"__main__"},
 ]

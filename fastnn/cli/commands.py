@@ -150,6 +150,24 @@ def picture(kind: str, run: Path, out: Path | None = None) -> None:
     print(f"written to {run_pictures.draw(kind, run, out)}")
 
 
+def board(folder: Path = Path("runs"), port: int = 0) -> None:
+    """Compare finished runs on a page in the browser, until Ctrl-C.
+
+    Args:
+        folder: Folder with the runs; folders in it are searched, too.
+        port: Port of the page on this computer; 0 takes a free one.
+    """
+    import threading
+
+    from fastnn.board import runs, server
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give the folder that has the runs of fastnn train")
+    page = server.PageServer(runs.routes(folder), port)
+    print(f"{len(runs.find(folder))} runs in {folder}: {page.url}  (Ctrl-C ends it)", flush=True)
+    threading.Event().wait()
+
+
 def profile(
     layers: str = "784,128,64,32,10",
     activation: str = "relu",

@@ -76,11 +76,18 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
+        watch, port = chosen.pop("watch"), chosen.pop("port")
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(
-        train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
+        train_run.train,
+        run_settings,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        download=not no_download,
+        port=port if watch or port else None,
     )
 
 
@@ -168,6 +175,17 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
+    board = ArgumentParser(description="Compare finished runs on a page in the browser.")
+    board.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("runs"),
+        help="Folder with the runs; folders in it are searched, too. Default: runs.",
+    )
+    board.add_function_arguments(commands.board, as_group=False, skip={"folder"})
+    subcommands.add_subcommand("board", board, help="Compare finished runs on a page in the browser.")
+
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)
     subcommands.add_subcommand(
@@ -209,6 +227,15 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
     )
     files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    page = parser.add_argument_group("Live page")
+    page.add_argument(
+        "--watch",
+        action="store_true",
+        help="Draw the training on a page in the browser while it runs; the page can stop it.",
+    )
+    page.add_argument(
+        "--port", type=int, default=0, help="Port of that page on this computer; 0 takes a free one."
+    )
     return parser
 
 

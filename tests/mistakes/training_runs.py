@@ -290,4 +290,25 @@ MISTAKES = (
         "top = band.mean + band.spread",
         ("tests/viz/test_readable.py",),
     ),
+    Mistake(
+        "a page answers requests under any host name",
+        "fastnn/board/server.py",
+        'if self.headers.get("Host") not in (f"{HOST}:{port}", f"localhost:{port}"):',
+        'if self.headers.get("Host") is None:',
+        ("tests/board/test_server.py",),
+    ),
+    Mistake(
+        "a link can stop a training",
+        "fastnn/board/live.py",
+        'if method == "POST":\n                if path != "stop":\n                    return None\n',
+        'if path == "stop":\n',
+        ("tests/board/test_live.py",),
+    ),
+    Mistake(
+        "the last updates are missing from the live curve",
+        "fastnn/board/live.py",
+        "if count > stop:",
+        "if count < stop:",
+        ("tests/board/test_live.py",),
+    ),
 )
