@@ -73,6 +73,7 @@ from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
+from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
@@ -110,6 +111,7 @@ __all__ = [
     "Dice",
     "Dropout",
     "EarlyStopping",
+    "Experiment",
     "Flatten",
     "Focal",
     "GlobalAvgPool2d",
@@ -131,6 +133,7 @@ __all__ = [
     "Poisson",
     "RMSprop",
     "ReLU",
+    "Report",
     "Reshape",
     "Residual",
     "Sequential",

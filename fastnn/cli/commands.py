@@ -168,6 +168,45 @@ def board(folder: Path = Path("runs"), port: int = 0) -> None:
     threading.Event().wait()
 
 
+def reproduce(
+    ids: list[str],
+    out: Path = Path("runs/reports"),
+    variant: str | None = None,
+    quick: bool = False,
+    jobs: int | None = None,
+    redraw: bool = False,
+    list: bool = False,
+) -> None:
+    """Run the experiments of reports, compare them with what was reported, and write a page about them.
+
+    Args:
+        ids: Experiments, such as s1.part5; s1 stands for all of that report, all for all.
+        out: Folder for the results. Those that it has are not computed again.
+        variant: Variant of the experiments, such as as-written. Default: corrected.
+        quick: Take seconds per experiment, on fewer data; nothing is judged.
+        jobs: Number of experiments to run at the same time. Default: the number of threads.
+        redraw: Fill tables and figures again from the stored trainings.
+        list: Print the experiments, and run nothing.
+    """
+    from fastnn.cli import reproduce_run
+
+    if list or not ids:
+        print(reproduce_run.listing())
+        return
+    reproduce_run.reproduce(ids, out=out, variant=variant, quick=quick, jobs=jobs, redraw=redraw)
+
+
+def report(folder: Path = Path("runs/reports")) -> None:
+    """Write the page about reproduced experiments.
+
+    Args:
+        folder: Folder that fastnn reproduce wrote.
+    """
+    from fastnn.cli import reproduce_run
+
+    print(f"written to {reproduce_run.report(folder)}")
+
+
 def profile(
     layers: str = "784,128,64,32,10",
     activation: str = "relu",

@@ -23,6 +23,7 @@ from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
@@ -49,7 +50,7 @@ def _run(words: list[str]) -> int:
     except DatasetNotFoundError as error:
         return _failed(f"error: {error}", MISSING_DATA)
     # Errors that users can correct. Any other exception is a bug and keeps its traceback.
-    except (ValueError, OSError, ImportError, NonFiniteError) as error:
+    except (ValueError, OSError, ImportError, NonFiniteError, ExperimentError) as error:
         return _failed(f"error: {error}", FAILED)
     except MemoryError as error:
         return _failed(f"error: not enough memory: {error}", FAILED)
@@ -185,6 +186,30 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     )
     board.add_function_arguments(commands.board, as_group=False, skip={"folder"})
     subcommands.add_subcommand("board", board, help="Compare finished runs on a page in the browser.")
+
+    reproduce = ArgumentParser(
+        description="Run the experiments of reports, compare them with what was reported, and write a page "
+        "about them. Example: fastnn reproduce s1.part5 --out runs/reports"
+    )
+    reproduce.add_argument(
+        "ids",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="Experiments, such as s1.part5; s1 stands for all of that report, all for all.",
+    )
+    flags = {
+        "quick": "Take seconds per experiment, on fewer data; nothing is judged.",
+        "redraw": "Fill tables and figures again from the stored trainings.",
+        "list": "Print the experiments, and run nothing.",
+    }
+    reproduce.add_function_arguments(commands.reproduce, as_group=False, skip={"ids", *flags})
+    for name, text in flags.items():
+        reproduce.add_argument(f"--{name}", action="store_true", help=text)
+    subcommands.add_subcommand("reproduce", reproduce, help="Run the experiments of reports.")
+
+    report = ArgumentParser(description="Write the page about reproduced experiments.")
+    report.add_function_arguments(commands.report, as_group=False, as_positional=True)
+    subcommands.add_subcommand("report", report, help="Write the page about reproduced experiments.")
 
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)

@@ -311,4 +311,18 @@ MISTAKES = (
         "if count < stop:",
         ("tests/board/test_live.py",),
     ),
+    Mistake(
+        "a result is used again after its source has changed",
+        "fastnn/reproduction/store.py",
+        "hashlib.sha256(inspect.getsource(module).encode()).hexdigest()",
+        '""',
+        ("tests/reproduction/test_runner.py",),
+    ),
+    Mistake(
+        "a quick run is judged like a full one",
+        "fastnn/reproduction/report.py",
+        "STAND_IN if self.stand_in else QUICK if self.quick else verdict",
+        "STAND_IN if self.stand_in else verdict",
+        ("tests/reproduction/test_report.py",),
+    ),
 )
