@@ -30,6 +30,8 @@ class Training(Declared):
 
     trainer: Trainer
     samples: Samples
+    validation: Samples | None
+    total_updates: int | None
     history: History
     callbacks: list[Callback]
     epochs: int
@@ -37,7 +39,7 @@ class Training(Declared):
     done: int
     reason: str | None
     resumable: bool
-    uneven_epochs: bool
+    is_stream: bool
     _hints = TRAINING_ATTRIBUTES
 
     def __init__(
@@ -47,11 +49,16 @@ class Training(Declared):
         callbacks: list[Callback],
         epochs: int,
         samples: Samples,
-        uneven_epochs: bool = False,
+        *,
+        validation: Samples | None = None,
+        total_updates: int | None = None,
+        is_stream: bool = False,
     ) -> None:
         self.trainer = trainer
         self.samples = samples  # the training set, or the first batch of a stream
-        self.uneven_epochs = uneven_epochs  # whether epochs may have different numbers of updates
+        self.validation = validation  # the validation set, or its first batch
+        self.total_updates = total_updates  # of all epochs; None if it is not known in advance
+        self.is_stream = is_stream
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs

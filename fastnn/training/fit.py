@@ -163,7 +163,10 @@ def fit(
         trainer = run.trainer()
         try:
             training = Training(
-                trainer, history, run.watched(watch), epochs, given.samples, given.has_uneven_epochs
+                *(trainer, history, run.watched(watch), epochs, given.samples),
+                validation=given.held_out,
+                total_updates=run.updates,
+                is_stream=given.batches is not None,
             )
             writer = (
                 None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)

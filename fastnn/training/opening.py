@@ -46,15 +46,14 @@ class OpenData:
     order: str
 
     @property
-    def has_uneven_epochs(self) -> bool:
-        """Whether epochs may have different numbers of updates."""
-        return self.batches is not None and self.batches.steps is None
+    def held_out(self) -> Samples | None:
+        """The validation data, or the first mini-batch of them."""
+        return self.validation.first if isinstance(self.validation, Batches) else self.validation
 
     @property
     def known(self) -> list[Samples]:
         """What is in memory already of training and validation data."""
-        held_out = self.validation.first if isinstance(self.validation, Batches) else self.validation
-        return [self.samples] if held_out is None else [self.samples, held_out]
+        return [self.samples] if self.held_out is None else [self.samples, self.held_out]
 
 
 @contextmanager

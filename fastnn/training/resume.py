@@ -245,7 +245,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
 def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:
     """Restore what `_state` returned. Raises ValueError if it does not fit; nothing has changed then."""
     _check_arrays(training, arrays)
-    _check_counters(counters, arrays, uneven_epochs=training.uneven_epochs)
+    _check_counters(counters, arrays, uneven_epochs=training.is_stream)
     own_arrays, own_counters = _state(training)
     before = {name: array.copy() for name, array in own_arrays.items()}
     try:
