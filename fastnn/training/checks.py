@@ -19,7 +19,7 @@ from fastnn.losses import Loss
 from fastnn.optim.schedules import Length, Schedule
 from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
-from fastnn.training.evaluation import Metric, decisions_of, evaluate_parts
+from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts
 from fastnn.training.resume import Checkpoint
 from fastnn.training.samples import Samples
 
@@ -93,7 +93,7 @@ def values_of_an_epoch(
     schedule: Schedule | None,
 ) -> list[str]:
     """The names of the values that each epoch adds to the history."""
-    names = ["loss", "accuracy"] if decisions_of(model, loss, samples) else ["loss"]
+    names = ["loss", "accuracy"] if decisions_of_training(model, loss, samples) else ["loss"]
     if validation is not None:
         held_out = validation.first if isinstance(validation, Batches) else validation
         names += ["val_loss", "val_accuracy"] if decisions_of(model, loss, held_out) else ["val_loss"]

@@ -168,6 +168,14 @@ def evaluate_parts(
 
 def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array | None]:
     """Outputs, targets and weights without the samples whose label the loss ignores."""
+    if weight is not None and weight.ndim > 1:
+        if outputs.shape[-1] != 1:
+            raise ValueError(
+                "metrics cannot leave single labels of a sample out: give the samples weights, or compute "
+                "them from predict"
+            )
+        chosen = weight > 0
+        return outputs[chosen][:, None], target[chosen], weight[chosen]
     if target.ndim != 1 or target.dtype != np.int64 or outputs.ndim != 2:
         return outputs, target, weight
     counted = target < outputs.shape[1]
@@ -179,6 +187,8 @@ def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array
 def _weight_of_decisions(samples: Samples, decided: int, loss: Loss) -> float:
     """The sum of the weights of all decisions; a binary loss makes several per sample."""
     assert samples.weight is not None
+    if samples.weight.ndim > 1:
+        return float(samples.weight.sum(dtype=np.float64))
     return float(samples.weight.sum(dtype=np.float64)) * (decided / len(samples) if loss.binary else 1)
 
 
@@ -199,7 +209,9 @@ def _takes_weights(metric: Metric) -> bool:
 def _weighted_correct(outputs: Array, target: Array, weight: Array, binary: bool) -> float:
     """The sum of the weights of correct decisions; with `binary`, each output is one."""
     if binary:
-        hits = ((outputs > 0) == (target == 1)).reshape(len(target), -1).sum(axis=1)
+        hits = (outputs > 0) == (target == 1)
+        if weight.ndim == 1:
+            hits = hits.reshape(len(target), -1).sum(axis=1)
     else:
         hits = outputs.argmax(axis=1) == (target if target.ndim == 1 else target.argmax(axis=1))
     return float((weight.astype(np.float64) * hits).sum())
@@ -219,7 +231,10 @@ def batch_weights(loss: Loss, samples: Samples, order: Array, sizes: Array) -> A
     if samples.weight is None:
         return sizes
     divisors = loss.divisors(samples.target) if loss.reduction == "mean" else 1.0
-    each = np.broadcast_to(samples.weight * np.float64(1) * divisors, samples.weight.shape)
+    if samples.weight.ndim > 1:
+        each = samples.weight.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)
+    else:
+        each = np.broadcast_to(samples.weight * np.float64(1) * divisors, samples.weight.shape)
     return np.add.reduceat(each[order[: sizes.sum()]], np.cumsum(sizes) - sizes)
 
 
@@ -247,6 +262,12 @@ def gradients(
         value, dy = chosen.value_and_gradient(outputs, target, samples.weight)
         backward(dy, need_dx=False)
     return float(value[0])
+
+
+def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
+    """The same for an epoch of a training, whose kernels do not know which single targets to leave out."""
+    leaves_out = samples.weight is not None and samples.weight.ndim > 1
+    return 0 if leaves_out else decisions_of(model, loss, samples)
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:

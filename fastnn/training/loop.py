@@ -15,7 +15,7 @@ from fastnn.training.callbacks import Training
 from fastnn.training.evaluation import (
     Metric,
     batch_weights,
-    decisions_of,
+    decisions_of_training,
     epoch_loss,
     evaluate_parts,
     parts_of_data,
@@ -96,7 +96,7 @@ class Loop:
             trainer.correct = 0
         sizes = self.sizes
         used = int(sizes.sum())
-        decisions = decisions_of(trainer.model, trainer.loss, samples) * used // len(samples)
+        decisions = decisions_of_training(trainer.model, trainer.loss, samples) * used // len(samples)
         rest = order[training.done * int(sizes[0]) :]
         with ctrl_c_between_updates() as raise_if_interrupted, reading_ahead(samples.x, rest):
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)

@@ -50,7 +50,7 @@ class Samples:
     feeding: Feeding  # of a model that is trained on them
     given: tuple[Features, npt.ArrayLike]  # what the user passed as x and y
     where: str = ""  # how messages about them begin
-    weight: Array | None = None  # (N,)
+    weight: Array | None = None  # (N,), or of the shape of the targets for a loss that ignores some
     classes: Classes | None = None  # of a model that is trained on them
 
     def __len__(self) -> int:
@@ -77,7 +77,9 @@ class Samples:
 
     def counted(self) -> Samples:
         """The samples whose weight is not 0."""
-        return self if self.weight is None else self.subset(np.flatnonzero(self.weight))
+        if self.weight is None:
+            return self
+        return self.subset(np.flatnonzero(self.weight.reshape(len(self), -1).any(axis=1)))
 
     def check_again(self, model: Layer, loss: Loss) -> None:
         """Check data that have changed since they were checked. Raises ValueError if they are invalid now."""
@@ -94,7 +96,8 @@ class Samples:
         """The weights of the samples `index` (None: all of them), or None if all are 1."""
         if self.weight is None or index is None:
             return self.weight
-        return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
+        rows = self.weight.reshape(len(self.weight), -1)
+        return gather_rows(rows, index, 1.0, rows.dtype).reshape(len(index), *self.weight.shape[1:])
 
     def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
         """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.
@@ -226,13 +229,15 @@ def _encoded(
 def _weights_of_counted(
     weight: Array | None, counted: Array | None, dtype: np.dtype[Any], *, may_all_be_0: bool
 ) -> Array | None:
-    """Return the sample weights (N,), 0 for samples that do not count; None if all are 1.
+    """Return the weights, in the shape of `counted`, 0 for what does not count; None if all are 1.
 
     Raises ValueError if all are 0, unless they may be.
     """
     if counted is None:
         return weight
-    kept = counted.astype(dtype) if weight is None else weight * counted
+    kept = counted.astype(dtype)
+    if weight is not None:
+        kept *= weight.reshape(-1, *(1,) * (counted.ndim - 1))
     if not (may_all_be_0 or kept.any()):
         raise ValueError("no sample counts: all labels are the ignore_index of the loss, or have weight 0")
     return kept

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastnn.training.batches import Batches
-from fastnn.training.evaluation import batch_weights, decisions_of, epoch_loss, summary
+from fastnn.training.evaluation import batch_weights, decisions_of_training, epoch_loss, summary
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.loop import Loop
 
@@ -34,7 +34,7 @@ class StreamLoop(Loop):
             for samples in self.batches.epoch(training.epoch, raise_if_interrupted):
                 count = len(samples)
                 weights += batch_weights(trainer.loss, samples, np.arange(count), np.array([count])).tolist()
-                decided = decisions_of(trainer.model, trainer.loss, samples)
+                decided = decisions_of_training(trainer.model, trainer.loss, samples)
                 decisions += decided
                 if len(weights) <= training.done:  # used before this training was resumed
                     continue
