@@ -194,7 +194,10 @@ def is_stream(data: object) -> bool:
         return True
     if isinstance(data, (np.ndarray, Source, tuple, list, str, bytes, range, Mapping, type)):
         return False
-    if any(hasattr(data, name) for name in ("shape", "isna", "columns", "__array__", "__dlpack__")):
+    try:
+        if any(hasattr(data, name) for name in ("shape", "isna", "columns", "__array__", "__dlpack__")):
+            return False
+    except Exception:  # a data set of a closed h5py file raises RuntimeError; reading it says why
         return False
     return not has_items(data) and (isinstance(data, Iterable) or callable(data))
 
