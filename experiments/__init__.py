@@ -8,9 +8,9 @@ They use fastnn as any script does: `import fastnn as fn`. A package of yours re
 `fn.Experiment` objects in the same way, under the entry point group "fastnn.experiments".
 """
 
-from fastnn.experiments import s2
+from fastnn.experiments import s2, s4
 from fastnn.experiments.items import ITEMS
 
-EXPERIMENTS = [*s2.EXPERIMENTS]
+EXPERIMENTS = [*s2.EXPERIMENTS, *s4.EXPERIMENTS]
 
 __all__ = ["EXPERIMENTS", "ITEMS"]

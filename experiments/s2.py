@@ -104,23 +104,23 @@ def show_synthetic(result, report):
     report.expect("S2-4", "points of the curve", len(means), 2000)
     fall = float(means[:20].mean()), float(means[-20:].mean())
     report.claim("S2-4", "the loss falls", fall[1] < fall[0], f"from {fall[0]:.3f} to {fall[1]:.3f}")
-    curves = {"each 150 updates": [{"loss": means.tolist()}]}
-    first = {"each 150 updates": [{"loss": means[: len(means) // 5].tolist()}]}
-    report.figure("S2-4", "figure-1", lambda path: save(first, path), "figure 1: loss in the first epoch")
-    report.figure("S2-4", "figure-2", lambda path: save(curves, path), "figure 2: loss in five epochs")
+    epochs = (np.arange(len(means)) + 1) * 150 / report_samples(result)
+    for number, part in ((1, 1.0), (2, 5.0)):
+        shown = epochs <= part
+        report.figure(
+            *("S2-4", f"figure-{number}", lambda path, s=shown: save_loss(epochs[s], means[s], path)),
+            f"figure {number}: loss in {'the first epoch' if part == 1 else 'five epochs'}",
+        )
 
 
-def save(groups, path, name="loss"):
-    """Draw curves whose points are blocks of updates."""
-    histories = {}
-    for label, curves in groups.items():
-        histories[label] = []
-        for curve in curves:
-            history = fn.History()
-            for value in curve[name]:
-                history.add_epoch({name: value})
-            histories[label].append(history)
-    fn.viz.save_bands(histories, path, name=name, note="each point is the mean of 150 updates")
+def report_samples(result):
+    """Samples of an epoch: one update each."""
+    return len(result["history"].updates["loss"]) / result["history"].epochs
+
+
+def save_loss(epochs, means, path):
+    lines = {"mean of 150 updates": (epochs, means)}
+    fn.viz.save_lines(lines, path, x_label="epoch", y_label="loss")
 
 
 # Questions 5 to 7
