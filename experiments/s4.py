@@ -1,6 +1,7 @@
 """S4: Hung, "5LSH0 Final Project 1" (TU/e 2023): an MLP by hand, a CNN, and losses for unbalanced classes."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 
@@ -38,7 +39,8 @@ def train_mlp(p):
         model = mlp(seed)
         histories.append(
             fn.fit(
-                *(model, training),
+                model,
+                training,
                 validation=test,
                 optimizer=fn.SGD(0.01),
                 batch_size=32,
@@ -135,20 +137,19 @@ def show_mlp(result, report):
             [type(layer).__name__ for layer in mlp(0)][::2] == ["Linear"] * 4,
         )
     report.expect(
-        *("S4-3", "training accuracy", train, 0.996, 0.004),
-        because="200 epochs fit the training set completely",
+        "S4-3", "training accuracy", train, 0.996, 0.004, because="200 epochs fit the training set completely"
     )
     report.expect(
-        *("S4-3", "test accuracy", test, 0.971, 0.005),
+        "S4-3",
+        "test accuracy",
+        test,
+        0.971,
+        0.005,
         because="tested on the 10,000 test images; the report's 42,000 overlap the training set",
     )
     groups = {"training": histories}
-    report.figure(
-        "S4-3", "figure-1a", lambda path: fn.viz.save_bands(groups, path, name="loss"), "figure 1 (a): loss"
-    )
-    report.figure(
-        "S4-3", "figure-1b", lambda path: save_accuracies(histories, path), "figure 1 (b): accuracy"
-    )
+    report.figure("S4-3", "figure-1a", partial(fn.viz.save_bands, groups, name="loss"), "figure 1 (a): loss")
+    report.figure("S4-3", "figure-1b", partial(save_accuracies, histories), "figure 1 (b): accuracy")
 
 
 def save_accuracies(histories, path):
@@ -174,7 +175,8 @@ def train_cnn(p):
         model = fn.nets.mnist_cnn()
         histories.append(
             fn.fit(
-                *(model, training),
+                model,
+                training,
                 validation=test,
                 optimizer=fn.Adam(0.004),
                 schedule=fn.schedules.OneCycle(),
@@ -197,25 +199,15 @@ def show_cnn(result, report):
     model = fn.Sequential(fn.Conv2d(1, 8, 3), fn.BatchNorm2d(8))
     learned = sum(param.size for param in model[1].parameters())
     kept = sum(buffer.value.size for buffer in model[1].buffers() if buffer.value.dtype.kind == "f")
-    report.check(
-        "S4-7",
-        "batch norm of 8 channels: 16 learned, 16 kept",
-        (learned, kept) == (16, 16),
-        f"{learned}, {kept}",
-    )
+    what, why = "batch norm of 8 channels: 16 learned, 16 kept", f"{learned}, {kept}"
+    report.check("S4-7", what, (learned, kept) == (16, 16), why)
     report.check("S4-7", "the summary has a column for each", "trainable  fixed" in result["summary"])
-    report.check(
-        "S4-9",
-        "crop, rotate and distort; features of a net; parallel sweeps",
-        all(
-            callable(each)
-            for each in (fn.augment.Crop, fn.augment.Rotate, fn.augment.Elastic, fn.features, fn.sweep)
-        ),
+    has_all = all(
+        map(callable, (fn.augment.Crop, fn.augment.Rotate, fn.augment.Elastic, fn.features, fn.sweep))
     )
+    report.check("S4-9", "crop, rotate and distort; features of a net; parallel sweeps", has_all)
     groups = {"test": result["histories"]}
-    report.figure(
-        "S4-8", "accuracy", lambda path: fn.viz.save_bands(groups, path), "test accuracy of the CNN"
-    )
+    report.figure("S4-8", "accuracy", partial(fn.viz.save_bands, groups), "test accuracy of the CNN")
 
 
 # Losses
@@ -275,9 +267,7 @@ def show_losses(result, report):
     report.check("S4-12", "gamma 0 is binary cross-entropy", error <= 1e-15, f"difference {error:.1e}")
     lines = {name: (result["probability"], values) for name, values in result["focal"].items()}
     labels = {"x_label": "probability of the true class", "y_label": "focal loss"}
-    report.figure(
-        "S4-13", "figure-2", lambda path: fn.viz.save_lines(lines, path, **labels), "figure 2: focal loss"
-    )
+    report.figure("S4-13", "figure-2", partial(fn.viz.save_lines, lines, **labels), "figure 2: focal loss")
     empty = fn.metrics.precision(np.array([0, 0, 0]), np.array([1, 0, 0]), average="none", zero_division=0.0)
     report.check("S4-15", "the precision of a class that is never predicted is 0", empty[1] == 0, f"{empty}")
 
@@ -314,7 +304,8 @@ def train_unbalanced(p):
                 fn.Conv2d(8, 1, 1),
             )
             fn.fit(
-                *(model, training),
+                model,
+                training,
                 loss=loss,
                 optimizer=fn.Adam(0.003),
                 batch_size=32,
@@ -338,29 +329,19 @@ def show_unbalanced(result, report):
             report.measured("S4-14", f"{name}: {what}", table[:, column])
         means[name] = table.mean(axis=0)
     precision, recall, _ = means["cross-entropy"]
-    report.claim(
-        *("S4-14", "cross-entropy has a low recall", bool(recall < precision)),
-        f"recall {recall:.3f}, precision {precision:.3f}",
-    )
+    why = f"recall {recall:.3f}, precision {precision:.3f}"
+    report.claim("S4-14", "cross-entropy has a low recall", bool(recall < precision), why)
     for name in ("Dice", "focal, gamma 2"):
-        report.claim(
-            *("S4-14", f"{name} has a higher recall", bool(means[name][1] > recall)),
-            f"{means[name][1]:.3f} instead of {recall:.3f}",
-        )
+        why = f"{means[name][1]:.3f} instead of {recall:.3f}"
+        report.claim("S4-14", f"{name} has a higher recall", bool(means[name][1] > recall), why)
     close = abs(means["focal, gamma 0.5"] - means["cross-entropy"]).max()
-    report.claim(
-        "S4-14",
-        "a low gamma is close to cross-entropy",
-        bool(close < 0.05),
-        f"largest difference {close:.3f}",
-    )
+    why = f"largest difference {close:.3f}"
+    report.claim("S4-14", "a low gamma is close to cross-entropy", bool(close < 0.05), why)
     bars = [(name, float(mean[1])) for name, mean in means.items()]
     report.figure(
-        *(
-            "S4-14",
-            "recall",
-            lambda path: fn.viz.save_bars(bars, path, title="Recall of each loss", label="recall"),
-        ),
+        "S4-14",
+        "recall",
+        partial(fn.viz.save_bars, bars, title="Recall of each loss", label="recall"),
         "recall of each loss",
     )
 
