@@ -132,7 +132,7 @@ def show_features(result, report):
     report.check("S3-5", "one call with all settings", callable(run_network), "run_network")
     for name, (found, count) in result["counts"].items():
         report.expect("S3-6", f"parameters of {name}", found, count, needs_data=False)
-    report.check("S3-7", "timelines, filters and plots", True, "timelines.csv, training.npz and the figures")
+    report.check("S3-7", "timelines, filters and plots", True, "timelines.csv, training.npz, the figures")
     noticed = result["noticed"]
     report.check("S3-15", "vanishing gradients are noticed", "vanished" in noticed, ", ".join(noticed))
     why = f"difference {result['one_matrix']:.1e}"
@@ -314,12 +314,8 @@ def train_full(p):
     start = time.perf_counter()
     history = run_network(data, model, lr=0.01, epochs=p.epochs)
     seconds = time.perf_counter() - start
-    return {
-        "history": history,
-        "seconds": seconds,
-        "filters": filters_of(model),
-        **one_pass(model, data[0][0][:1]),
-    }
+    result = {"history": history, "seconds": seconds, "filters": filters_of(model)}
+    return result | one_pass(model, data[0][0][:1])
 
 
 def one_pass(model, image):
