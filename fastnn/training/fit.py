@@ -24,7 +24,7 @@ from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_o
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
 from fastnn.training.finite import NonFiniteError, check_finite
-from fastnn.training.loop import Loop, batch_sizes
+from fastnn.training.loop import ArrayLoop, Loop, batch_sizes
 from fastnn.training.opening import BATCH_SIZE, OpenData, Reading, opened
 from fastnn.training.options import (
     TrainingKeywords,
@@ -258,12 +258,10 @@ class _Run:
     def loop(self, training: Training, writer: CheckpointWriter | None, progress: Progress) -> Loop:
         """The loop that makes the updates."""
         data = self.data
-        if data.batches is None:
-            return Loop(training, data.validation, self.metrics, self.sizes, data.order, writer, progress)
-        none = np.empty(0, np.int64)
-        return StreamLoop(
-            training, data.validation, self.metrics, none, data.order, writer, progress, data.batches
-        )
+        common = training, data.validation, self.metrics, writer, progress
+        if data.batches is not None:
+            return StreamLoop(*common, data.batches)
+        return ArrayLoop(*common, self.sizes, data.order)
 
     def watched(self, watch: bool) -> list[Callback]:
         """The callbacks, with a `SparingWatch` if `watch` is set and there is no `GradientWatch` yet."""

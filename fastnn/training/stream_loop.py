@@ -14,7 +14,7 @@ from fastnn.training.loop import Loop
 
 @dataclass(frozen=True)
 class StreamLoop(Loop):
-    """A training on a stream: `sizes` and `order` are not used."""
+    """A training on mini-batches that come one after the other."""
 
     batches: Batches
 
