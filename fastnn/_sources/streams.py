@@ -180,8 +180,9 @@ def _serve(
             continue
         try:
             results.put(stream.batch(taken) if taken else None)
-        except (TypeError, ValueError, OSError) as error:
-            results.put(_Failure(error, raised_by_source=False))
+        except BaseException as error:  # also of a user's `__array__`, which may raise anything
+            ours = isinstance(error, (TypeError, ValueError))
+            results.put(_Failure(error, raised_by_source=not ours))
         del taken  # the memory is free while the next mini-batch is computed
     close = getattr(items, "close", None)
     if stream.is_restartable and close is not None:  # an iterator of ours: leave its `with` blocks

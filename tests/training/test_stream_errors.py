@@ -112,6 +112,16 @@ def test_what_a_source_raises_passes_through_with_the_number_of_the_batch(at):
         trained(with_odd(StopIteration(), at))
 
 
+def test_what_an_array_of_the_user_raises_ends_the_training():
+    class Broken:
+        def __array__(self, dtype=None, copy=None):
+            raise MemoryError("too large")
+
+    with pytest.raises(MemoryError, match="too large") as caught:
+        trained(with_odd((Broken(), Y[:8])))
+    assert caught.value.__notes__ == ["raised by the function 'odd' for batch 4 of epoch 1"]
+
+
 def test_nan_may_end_a_training_or_be_ignored():
     data = with_odd((X[:8] * np.nan, Y[:8]))
     history = fn.fit(small_net(), data, on_nonfinite="stop", seed=0)
