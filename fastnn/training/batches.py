@@ -130,6 +130,12 @@ class Batches:
 
     def _finite(self, batch: Batch, where: str) -> Samples:
         samples = self._checked(batch, where)
+        smallest = self._model.smallest_batch(samples.x.shape[1:]) if self._what == TRAINING else 1
+        if len(samples) < smallest:
+            raise ValueError(
+                f"the size of {where} is {len(samples)}, but layers of the model, such as batch norm, need at "
+                f"least {smallest} in training: leave out a smaller last batch (DataLoader(drop_last=True))"
+            )
         check_finite([samples], self._on_nonfinite)
         return samples
 

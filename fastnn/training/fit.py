@@ -130,21 +130,22 @@ def fit(
         seed=None if seed is None else rng.check_seed(seed),
         has_checkpoint=checkpoint is not None,
     )
+    # Before an iterator gives its first batch, which would be lost.
+    optimizer, named, called = optimizer_of(optimizer), metrics_of(pairs), callbacks_of(callbacks)
+    history, shown = checks.history_of(history), Progress(progress, reading.epochs)
+    checks.check_checkpoint(checkpoint, resume)
     with opened(model, chosen, how, data, validation, reading) as given:
         run = _Run(
             model=model,
             data=given,
             loss=chosen,
-            optimizer=optimizer_of(optimizer),
+            optimizer=optimizer,
             reading=reading,
             options=how,
-            metrics=metrics_of(pairs),
-            callbacks=callbacks_of(callbacks),
+            metrics=named,
+            callbacks=called,
         )
         run.check()
-        history = checks.history_of(history)
-        shown = Progress(progress, epochs)
-        checks.check_checkpoint(checkpoint, resume)
         description = {} if checkpoint is None else run.description()
         saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
         try:

@@ -191,6 +191,29 @@ def test_options_that_streams_do_not_have_are_refused(options, error, message):
     assert weights_of(model)[0].tobytes() == weights_of(small_net())[0].tobytes()
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"optimizer": "adamm"}, {"loss": "mse!"}, {"metrics": "f2"}, {"callbacks": 3}, {"history": []}),
+        *({"progress": "no"}, {"resume": 3}, {"epochs": 2.5}, {"scale": -1}, {"seed": "a"}),
+    ],
+    ids=str,
+)
+def test_invalid_options_cost_an_iterator_nothing(options):
+    generator = batches()()
+    with pytest.raises((ValueError, TypeError)):
+        fn.fit(small_net(), generator, **options)
+    assert len(list(generator)) == 7
+
+
+def test_a_batch_that_is_too_small_for_the_model_is_named():
+    model = fn.Sequential(fn.Linear(6, 3), fn.BatchNorm1d(3))
+    with pytest.raises(
+        ValueError, match=r"the size of batch 8 of epoch 1 is 1, but .* such as batch norm, need at least 2"
+    ):
+        fn.fit(model, batches(size=7), seed=0)
+
+
 def test_an_iterator_has_no_checkpoint(tmp_path):
     generator = batches()()
     with pytest.raises(ValueError, match="a training on the generator 'pairs' could not be resumed"):
