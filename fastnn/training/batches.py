@@ -133,8 +133,8 @@ class Batches:
         smallest = self._model.smallest_batch(samples.x.shape[1:]) if self._what == TRAINING else 1
         if len(samples) < smallest:
             raise ValueError(
-                f"the size of {where} is {len(samples)}, but layers of the model, such as batch norm, need at "
-                f"least {smallest} in training: leave out a smaller last batch (DataLoader(drop_last=True))"
+                f"the size of {where} is {len(samples)}, but layers of the model, such as batch norm, need "
+                f"at least {smallest} in training: leave out a smaller last batch (DataLoader(drop_last=True))"
             )
         check_finite([samples], self._on_nonfinite)
         return samples
