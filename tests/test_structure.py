@@ -26,7 +26,7 @@ ORDER = [
     {"param"},
     {"init"},
     {"layers"},
-    {"states"},
+    {"architecture", "states"},
     {"losses"},
     {"viz"},
     {"history"},

@@ -94,6 +94,3 @@ class Sequential(Layer):
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"

@@ -168,7 +168,14 @@ def test_memory_moves_with_the_model(how, tmp_path):
             for net in (model, other):
                 fn.fit(net, (BYTES.astype(int), Y), seed=0, checkpoint=tmp_path / "run", progress=False)
     assert feeding_of(other) == feeding_of(model)
-    assert asdict(feeding_of(other)) == {"dtype": "int64", "scale": 1, "low": 0, "high": 255, "whole": True}
+    assert asdict(feeding_of(other)) == {
+        "dtype": "int64",
+        "scale": 1,
+        "low": 0,
+        "high": 255,
+        "whole": True,
+        "shape": (6,),
+    }
     assert np.array_equal(other.predict(BYTES), other.predict(BYTES.astype(np.int64)))
 
 
