@@ -48,7 +48,7 @@ _ONE_UPDATE = "fn.Trainer(model, loss=..., optimizer=...).step(x, y) makes a who
 _FIT = "write fn.fit(model, (x, y), loss=..., optimizer=..., epochs=...)"
 _PREDICT = "write model.predict(x), which returns the logits, or model.predict_proba(x)"
 _SAVE = "write fn.save(model, path)"
-_LOAD = "write fn.load(model, path)"
+_LOAD = "write model = fn.load(path), or fn.load(model, path) for the weights alone"
 _STOP = "call training.stop() in a callback"
 _ON_CPU = "leave it out; fastnn computes on the CPU"
 _NO_INPUT_SHAPE = "leave it out; the first layer is told its number of inputs, as in fn.Linear(784, 128)"

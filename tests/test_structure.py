@@ -27,7 +27,7 @@ ORDER = [
     {"init"},
     {"layers"},
     {"architecture", "states"},
-    {"losses"},
+    {"losses", "model_record"},
     {"viz"},
     {"history"},
     {"optim"},

@@ -28,6 +28,7 @@ import augmentation
 import core
 import losses_and_activations
 import meaning_of_data
+import model_files
 import objects
 import plans
 import pools_norms_convolutions
@@ -40,6 +41,7 @@ MISTAKES = (
     *pools_norms_convolutions.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,
+    *model_files.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
     *training_runs.MISTAKES,
