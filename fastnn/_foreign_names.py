@@ -48,7 +48,7 @@ _ONE_UPDATE = "fn.Trainer(model, loss=..., optimizer=...).step(x, y) makes a who
 _FIT = "write fn.fit(model, (x, y), loss=..., optimizer=..., epochs=...)"
 _PREDICT = "write model.predict(x), which returns the logits, or model.predict_proba(x)"
 _SAVE = "write fn.save(model, path)"
-_LOAD = "write model = fn.load(path), or fn.load(model, path) for the weights alone"
+_LOAD = "write fn.load(model, path)"
 _STOP = "call training.stop() in a callback"
 _ON_CPU = "leave it out; fastnn computes on the CPU"
 _NO_INPUT_SHAPE = "leave it out; the first layer is told its number of inputs, as in fn.Linear(784, 128)"
@@ -209,7 +209,8 @@ NAMES = _table(
         "TensorBoard CSVLogger LambdaCallback": (
             "write a function of an fn.Training, which fn.fit(..., callbacks=...) calls after each epoch"
         ),
-        "load_model load_weights load_state_dict": _LOAD,
+        "load_model": "write model = fn.load(path)",
+        "load_weights load_state_dict": _LOAD,
         "save_model save_weights dump": _SAVE,
         "device cuda": _ON_CPU,
         "backward": "write fn.gradients(model, (x, y), loss=...)",

@@ -29,7 +29,7 @@ from fastnn._schema import anything, check_fields, each, text
 from fastnn._validation import FLOATS, Array
 from fastnn.init import Initializer
 from fastnn.layers import Layer
-from fastnn.layers._arguments import INITIAL, parameters_of
+from fastnn.layers._arguments import INITIAL, arguments_of, parameters_of
 
 Spec = dict[str, Any]
 Custom = Mapping[str, type[Layer]]
@@ -110,7 +110,7 @@ class _Describer:
             return {"same_as": self._numbers[id(layer)]}
         kind = type(layer)
         try:
-            arguments = layer.arguments()
+            arguments = arguments_of(layer)
         except TypeError as error:
             raise TypeError(f"{where}: {error}") from None
         spec: Spec = {"layer": kind.__name__}

@@ -109,7 +109,9 @@ def _check_format(content: Mapping[str, Any]) -> None:
 
 def _settings(param: Param) -> dict[str, Any]:
     return {
-        name: getattr(param, name) for name, default in SETTINGS.items() if getattr(param, name) != default
+        name: type(default)(getattr(param, name))  # np.bool is no JSON value
+        for name, default in SETTINGS.items()
+        if getattr(param, name) != default
     }
 
 

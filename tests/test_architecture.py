@@ -9,6 +9,7 @@ import fastnn as fn
 from fastnn.architecture import LAYERS, MOST_NESTED, build, describe
 from fastnn.layers import Activation, Elementwise, Layer
 from fastnn.layers import __all__ as public
+from fastnn.training.fingerprint import describe as settings
 
 # Arguments other than the defaults, for every layer of the table.
 EXAMPLES = [
@@ -76,6 +77,7 @@ def test_description_and_repr_rebuild_the_model(model):
     for twin in (built, evaluated):
         assert type(twin) is type(model)
         assert repr(twin) == repr(model)
+        assert settings(twin) == settings(model)
         assert describe(twin) == spec
         assert held(twin) == held(model)
 
@@ -123,6 +125,23 @@ def test_a_user_class_with_the_name_of_a_layer_is_not_taken_for_it():
     assert type(build(describe(namesake(2)), {"ReLU": namesake})) is namesake
     with pytest.raises(ValueError, match="user's own class 'ReLU'"):
         build(describe(namesake(2)))
+
+
+class Square(fn.Linear):
+    """Inherits `arguments` from a layer with another constructor."""
+
+    def __init__(self, units, keeps=True):
+        super().__init__(units, units)
+        if keeps:
+            self.units, self.keeps = units, keeps
+
+
+def test_subclass_with_another_constructor():
+    assert repr(Square(3)) == "Square(3)"
+    assert describe(Square(3))["arguments"] == {"units": 3, "keeps": True}
+    assert repr(Square(3, False)) == "Square(...)"
+    with pytest.raises(TypeError, match="Square does not keep its argument units"):
+        describe(Square(3, False))
 
 
 class Forgetful(fn.Layer):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,10 +12,33 @@ INITIAL = frozenset(("weight_init", "bias_init"))
 """Arguments that only choose initial values: a layer does not remember them."""
 
 
+class HasArguments(Protocol):
+    def arguments(self) -> dict[str, Any]: ...
+
+
 def parameters_of(kind: type) -> dict[str, inspect.Parameter]:
     """The parameters of the constructor of a layer class by name, without those of `INITIAL`."""
     signature = inspect.signature(kind)
     return {name: each for name, each in signature.parameters.items() if name not in INITIAL}
+
+
+def fits(kind: type, arguments: Mapping[str, Any]) -> bool:
+    """Whether the constructor of a class takes these arguments by name."""
+    parameters = parameters_of(kind).values()
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    required = {each.name for each in parameters if each.default is each.empty and each.kind not in several}
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    known = {each.name for each in parameters}
+    return required <= arguments.keys() and (takes_any or arguments.keys() <= known)
+
+
+def arguments_of(layer: HasArguments) -> dict[str, Any]:
+    """The arguments that make an equal layer. Raises TypeError if they are not known."""
+    arguments = layer.arguments()
+    if fits(type(layer), arguments):
+        return arguments
+    # A subclass has inherited `arguments` from a layer with another constructor.
+    return arguments_from_attributes(layer)
 
 
 def arguments_from_attributes(layer: object) -> dict[str, Any]:

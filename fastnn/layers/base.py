@@ -13,7 +13,7 @@ from fastnn._foreign_names import LAYER_ATTRIBUTES
 from fastnn._sources import Features
 from fastnn._validation import Array, Shape, float_type
 from fastnn.classes import classes_from, classes_of, set_classes
-from fastnn.layers._arguments import arguments_from_attributes, call_text
+from fastnn.layers._arguments import arguments_from_attributes, arguments_of, call_text
 from fastnn.layers._summary import summary
 from fastnn.param import Buffer, Param
 from fastnn.prediction import classes, predict, probabilities
@@ -261,8 +261,12 @@ class Layer(Noted):
     def __repr__(self) -> str:
         """The code that makes an equal layer with initial weights: `eval(repr(model), vars(fn))`."""
         try:
-            return call_text(type(self), self.arguments())
-        except (TypeError, AttributeError):  # some argument is unknown, or the constructor has not finished
+            return call_text(type(self), arguments_of(self))
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+        ):  # some argument is unknown, or the constructor has not finished
             return f"{type(self).__name__}(...)"
 
 
