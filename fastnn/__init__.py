@@ -79,6 +79,7 @@ from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
@@ -152,6 +153,7 @@ __all__ = [
     "elementwise",
     "evaluate",
     "features",
+    "find_lr",
     "fit",
     "focal",
     "get_num_threads",

@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, settings, train_run
+from fastnn.cli import commands, find_rate, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
@@ -74,11 +74,13 @@ def _parse(words: list[str]) -> Callable[[], object]:
     dataset = options.train.dataset
     try:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
-        files = ("out", "overwrite", "resume", "no_download")
-        out, overwrite, resume, no_download = map(chosen.pop, files)
+        files = ("out", "overwrite", "resume", "no_download", "find_lr")
+        out, overwrite, resume, no_download, finds_rate = map(chosen.pop, files)
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
+    if finds_rate:
+        return partial(find_rate.run, run_settings, out=out, download=not no_download)
     return partial(
         train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
     )
@@ -209,6 +211,12 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
     )
     files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    parser.add_argument(
+        "--find_lr",
+        action="store_true",
+        help="Train nothing, but find a learning rate: print it, and draw find_lr.png into the folder given "
+        "by --out or the current one.",
+    )
     return parser
 
 

@@ -125,9 +125,7 @@ def train(
     _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
-    if settings.model == "mlp":
-        check_layers(settings.layers, dataset)
-
+    check_settings(settings)
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()):
@@ -257,6 +255,12 @@ def _has_finished(out: Path) -> bool:
     """Whether the folder has results on the test set, which an interrupted run does not write."""
     results = out / HISTORY
     return results.exists() and read_json(results).get("test") is not None
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ValueError unless the settings fit the data set."""
+    if settings.model == "mlp":
+        check_layers(settings.layers, DATASETS[settings.dataset])
 
 
 def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:

@@ -32,6 +32,7 @@ import model_files
 import objects
 import plans
 import pools_norms_convolutions
+import rates
 import studies_and_data
 import training_runs
 import vectors_and_copies
@@ -44,6 +45,7 @@ MISTAKES = (
     *model_files.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
+    *rates.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
