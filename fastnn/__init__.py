@@ -13,6 +13,7 @@ from fastnn import augment, data, init, losses, metrics, nets, optim, viz
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.history import History
+from fastnn.insight import occlusion, saliency, top_units
 from fastnn.kernels import backend
 from fastnn.layers import (
     ELU,
@@ -79,6 +80,7 @@ from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.inspection import inspect
 from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.trainer import Trainer
@@ -162,20 +164,24 @@ __all__ = [
     "hinge",
     "huber",
     "init",
+    "inspect",
     "load",
     "load_torch",
     "losses",
     "manual_seed",
     "metrics",
     "nets",
+    "occlusion",
     "optim",
     "poisson",
+    "saliency",
     "save",
     "schedules",
     "set_num_threads",
     "show_config",
     "squared_error",
     "sweep",
+    "top_units",
     "viz",
 ]
 

@@ -27,7 +27,7 @@ ORDER = [
     {"init"},
     {"layers"},
     {"architecture", "states"},
-    {"losses", "model_record"},
+    {"insight", "losses", "model_record"},
     {"viz"},
     {"history"},
     {"optim"},

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import augmentation
 import core
+import insight
 import losses_and_activations
 import meaning_of_data
 import model_files
@@ -46,6 +47,7 @@ MISTAKES = (
     *plans.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
+    *insight.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
