@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
+from warnings import catch_warnings
 
 
 class Progress:
@@ -30,8 +31,11 @@ class Progress:
 
     def bar(self, epoch: int, updates: int, done: int) -> Any:
         """A tqdm bar for the updates of an epoch, of which `done` are already made."""
-        from tqdm import tqdm
-
+        if self._shows_bar:
+            with catch_warnings(action="ignore"):  # ipywidgets is missing: then the bar is text
+                from tqdm.auto import tqdm  # a widget in a notebook
+        else:
+            from tqdm import tqdm  # in less time
         title = f"epoch {epoch + 1}/{self._epochs}"
         return tqdm(total=updates, initial=done, desc=title, disable=not self._shows_bar, leave=False)
 

@@ -13,10 +13,12 @@ import numpy as np
 
 from fastnn._attributes import declared_dataclass
 from fastnn._validation import Array, in_range, positive_int
+from fastnn.history import picture_html
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Schedule
+from fastnn.tables import html_text
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.fit import fit
 from fastnn.training.options import TrainingKeywords, takes_options
@@ -59,6 +61,13 @@ class RateTest:
             found = f"try lr={self.suggestion:.2g}; the loss is lowest at lr={best:.2g}"
         ended = f"; stopped at lr={high:.2g}: {self.stopped}" if self.stopped else ""
         return f"{found} ({len(self.rates)} updates{ended})"
+
+    def _repr_html_(self) -> str:
+        """The suggestion and the picture for notebooks."""
+        try:
+            return html_text(str(self)) + picture_html(self.plot())
+        except ImportError:
+            return html_text(str(self))
 
     @overload
     def plot(self, path: None = None) -> Figure: ...
