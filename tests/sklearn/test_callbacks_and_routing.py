@@ -1,5 +1,7 @@
 """Callbacks of scikit-learn, metadata routing and output settings around the estimators."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import fastnn as fn
 from fastnn.sklearn import CNNClassifier, MLPClassifier, MLPRegressor, NNClassifier
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:lbfgs failed")
@@ -142,3 +145,10 @@ def test_pandas_output_of_the_steps_before_names_the_features():
     pipeline.fit(table, Y)
     assert list(pipeline[-1].feature_names_in_) == list(table.columns)
     assert type(pipeline.predict_proba(table)) is np.ndarray
+
+
+def test_the_workers_of_a_search_share_the_cores():
+    counted = cross_validate(
+        MLPClassifier(max_iter=1), X, Y, cv=2, n_jobs=2, scoring=lambda model, x, y: fn.get_num_threads()
+    )["test_score"]
+    assert max(counted) <= max(1, os.cpu_count() // 2)
