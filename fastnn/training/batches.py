@@ -134,7 +134,7 @@ class Batches:
         if len(samples) < smallest:
             raise ValueError(
                 f"the size of {where} is {len(samples)}, but layers of the model, such as batch norm, need "
-                f"at least {smallest} in training: leave out a smaller last batch (DataLoader(drop_last=True))"
+                f"at least {smallest} in training: leave out a smaller last batch, as drop_last=True does"
             )
         check_finite([samples], self._on_nonfinite)
         return samples
