@@ -111,13 +111,6 @@ def check_monitored(callbacks: Iterable[Callback], schedule: Schedule | None, va
             )
 
 
-def flag(value: object, name: str) -> bool:
-    """Return `value` as a bool. Raises TypeError unless it is one."""
-    if not isinstance(value, (bool, np.bool)):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return bool(value)
-
-
 def check_schedule(schedule: Schedule | None, updates: int, per_epoch: int) -> None:
     """Raise ValueError if the schedule does not fit a training of so many updates."""
     if schedule is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnn import rng
 from fastnn._sources import Source, rows_at_once
-from fastnn._validation import Array, positive_int, warn
+from fastnn._validation import Array, flag, positive_int, warn
 from fastnn.augment import Together
 from fastnn.feeding import feeding_of
 from fastnn.history import History
@@ -132,7 +132,7 @@ def fit(
         loss=chosen,
         optimizer=optimizer_of(optimizer),
         batch_size=positive_int(batch_size, "batch_size"),
-        drop_last=checks.flag(drop_last, "drop_last"),
+        drop_last=flag(drop_last, "drop_last"),
         epochs=positive_int(epochs, "epochs"),
         order=order_of(shuffle, order, sequential=isinstance(samples.x, Source) and samples.x.is_sequential),
         seed=seed,

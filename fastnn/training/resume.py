@@ -13,11 +13,13 @@ import reprlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn._validation import Array, in_range, warn
+from fastnn._attributes import Declared
+from fastnn._validation import Array, in_range, warn, within
 from fastnn.classes import Classes, classes_from, classes_of, classes_to_list, set_classes
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
 from fastnn.files import remove_leftovers, user_path, write_atomic
@@ -28,16 +30,20 @@ from fastnn.training.fingerprint import differences
 from fastnn.weights import CheckpointError, quoted
 
 
-class Checkpoint:
+class Checkpoint(Declared):
     """Where and how often `fit` writes everything it needs to resume: `fit(checkpoint=Checkpoint(path))`.
 
     A checkpoint is written `seconds` after the last one, between two updates or after an epoch; at the
     end; and when Ctrl-C ends the training. It replaces the previous checkpoint atomically.
     """
 
+    path: Path
+    seconds: float
+    _checks: ClassVar = {"path": lambda path, name: user_path(path), "seconds": within(0)}
+
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60.0) -> None:
-        self.path = user_path(path)
-        self.seconds = in_range(seconds, "seconds", 0)
+        self.path = path  # type: ignore[assignment]  # the check makes a Path
+        self.seconds = seconds
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, seconds={self.seconds:g})"

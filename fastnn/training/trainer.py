@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -53,13 +53,6 @@ T = TypeVar("T")
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
-# How an assigned value of these attributes is checked and converted.
-CHECKED: dict[str, Callable[[Any], object]] = {
-    "model": check_model,
-    "loss": reducing_loss,
-    "optimizer": optimizer_of,
-}
-
 
 class Trainer(TrainingOptions):
     """A model with its loss and its optimizer, trained step by step.
@@ -96,6 +89,11 @@ class Trainer(TrainingOptions):
     augment_state: Array
     plan_key: tuple[object, ...]
     _step_lock: StepLock
+    _checks: ClassVar = {
+        "model": lambda model, name: check_model(model),
+        "loss": lambda loss, name: reducing_loss(loss),
+        "optimizer": lambda optimizer, name: optimizer_of(optimizer),
+    }
     _hints = TRAINER_ATTRIBUTES
 
     @takes_options
@@ -135,8 +133,7 @@ class Trainer(TrainingOptions):
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
-            check = CHECKED.get(name)
-            super().__setattr__(name, value if check is None else check(value))
+            super().__setattr__(name, value)
             if name == "model":
                 self._step_lock = StepLock(value)
             if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
