@@ -180,3 +180,19 @@ def test_a_changed_option_holds_from_the_next_step(blobs):
         net[1].rate, trainer.loss.gamma, trainer.optimizer.momentum = 0.2, 1.0, 0.9
         values.append([trainer.step(x, y) for _ in range(3)])
     assert values[0] == values[1]
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        lambda net: setattr(net, "layers", [net[0], net[0]]),
+        lambda net: setattr(net[1], "weight", net[0].weight),
+    ],
+)
+def test_a_parameter_that_is_shared_by_assignment_is_not_trained(share):
+    net = fn.Sequential(fn.Linear(3, 3), fn.Linear(3, 3))
+    share(net)
+    with pytest.raises(
+        ValueError, match="'1.weight' is the same object as '0.weight': a parameter may occur"
+    ):
+        fn.fit(net, (np.ones((4, 3)), [0, 1, 2, 0]))

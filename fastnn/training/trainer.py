@@ -43,7 +43,7 @@ from fastnn.training.samples import (
     CHANGED_MEANWHILE,
     Samples,
     check_data,
-    check_model,
+    trainable_model,
     warn_if_not_logits,
 )
 from fastnn.training.streams import augmentation_state, seed_layers
@@ -90,7 +90,7 @@ class Trainer(TrainingOptions):
     plan_key: tuple[object, ...]
     _step_lock: StepLock
     _checks: ClassVar = {
-        "model": lambda model, name: check_model(model),
+        "model": trainable_model,
         "loss": lambda loss, name: reducing_loss(loss),
         "optimizer": lambda optimizer, name: optimizer_of(optimizer),
     }
