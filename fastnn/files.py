@@ -45,6 +45,19 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def check_space(path: str | os.PathLike[str], content: bytes) -> None:
+    """Raise the OSError that `write_atomic` would raise now, and leave the file as it is."""
+
+    class DiscardedError(Exception):
+        """Makes `atomic_file` remove its temporary file."""
+
+    with suppress(DiscardedError), atomic_file(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # a network file system may report a full disk only now
+        raise DiscardedError
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing. A crash, a power cut or an exception leaves the old file or the new one.

@@ -193,6 +193,6 @@ def test_a_parameter_that_is_shared_by_assignment_is_not_trained(share):
     net = fn.Sequential(fn.Linear(3, 3), fn.Linear(3, 3))
     share(net)
     with pytest.raises(
-        ValueError, match="'1.weight' is the same object as '0.weight': a parameter may occur"
+        ValueError, match=r"'1.weight' is the same object as '0.weight': a parameter may occur"
     ):
         fn.fit(net, (np.ones((4, 3)), [0, 1, 2, 0]))

@@ -19,7 +19,7 @@ from jsonargparse.typing import PositiveInt
 from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
 from fastnn.cli.parser import ArgumentParser
-from fastnn.cli.run_folder import lenient_output
+from fastnn.cli.run_folder import lenient_output, plain_warnings
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with lenient_output() as outputs:
+    with lenient_output() as outputs, plain_warnings():
         code = _run(words)
     lost = next((output.error for output in outputs if output.error is not None), None)
     return code if lost is None else code or _failed(f"error: cannot print: {lost.strerror}", FAILED)

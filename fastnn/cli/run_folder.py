@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
@@ -67,11 +68,11 @@ class Results:
             first = (str(error).splitlines() or [""])[0]
             print(f"fastnn: warning: no {path}: {first or type(error).__name__}", file=sys.stderr)
 
-    def finish(self) -> None:
-        """Print what was written. Raises OSError, with the names, if a result could not be written."""
+    def finish(self, advice: str = "") -> None:
+        """Print what was written. Raises OSError, with the names and the advice, if a result is missing."""
         print(f"written to {self._folder}: {', '.join(sorted(self._written))}", flush=True)
         if self._failed:
-            raise OSError("; ".join(self._failed))
+            raise OSError("; ".join(self._failed) + advice)
 
 
 class Output:
@@ -111,6 +112,17 @@ class Output:
             os.dup2(null, self._stream.fileno())
             os.close(null)
         return count
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings as lines "fastnn: warning: ...", without the place in the code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *place: f"fastnn: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextlib.contextmanager

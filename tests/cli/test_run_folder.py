@@ -1,15 +1,21 @@
 """What surrounds a run cannot spoil it: pictures, printing, a full disk, another run in its folder."""
 
+import contextlib
 import errno
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from fastnn.cli import train_run
 from fastnn.cli.main import main
-from fastnn.cli.run_folder import locked
+from fastnn.cli.run_folder import locked, plain_warnings
+from fastnn.files import write_atomic
+from fastnn.studies.study import Study
+from fastnn.training import resume
+from fastnn.training.fit import fit
 
 SHORT = ["train", "digits", "--epochs", "2", "--out"]
 RESULTS = {"config.json", "history.json", "weights.safetensors"}
@@ -60,6 +66,89 @@ def test_a_full_disk_costs_one_file_and_is_reported(tmp_path, monkeypatch, capsy
     assert main([*SHORT, "r"]) == 1
     assert "cannot write r/weights.safetensors: No space left on device" in capsys.readouterr().err
     assert names(tmp_path / "r") >= {"history.json", "curves.png", "confusion.png", "checkpoint"}
+
+
+def fails_after(count, function):
+    """`function` with an error of a full disk from call `count` + 1 on."""
+    calls = []
+
+    def call(*arguments):
+        calls.append(1)
+        if len(calls) > count:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return function(*arguments)
+
+    return call
+
+
+def test_a_disk_that_is_full_during_the_run_costs_no_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "whole"]) == 0
+    monkeypatch.setattr(train_run, "CHECKPOINT_SECONDS", 0)
+    for count, state in ((0, "there is no checkpoint"), (1, "it still holds the state after update")):
+        monkeypatch.setattr(resume, "write_atomic", fails_after(count, write_atomic))
+        with pytest.warns(UserWarning, match=rf"No space left on device; {state}") as warned:
+            assert main([*SHORT, f"r{count}"]) == 0
+        assert len(warned) == 2
+        assert f"cannot write the checkpoint r{count}/checkpoint after upd" in str(warned[0].message)
+        assert names(tmp_path / f"r{count}") == names(tmp_path / "whole")
+        weights = [tmp_path / folder / "weights.safetensors" for folder in ("whole", f"r{count}")]
+        assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_results_that_found_no_room_are_written_by_resuming(tmp_path, monkeypatch, capsys, full_disk):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "whole"]) == 0
+    train = fit
+
+    def train_and_fill(**arguments):
+        history = train(**arguments)
+        limit.enter_context(full_disk(2000))
+        return history
+
+    monkeypatch.setattr(train_run, "fit", train_and_fill)
+    with contextlib.ExitStack() as limit:
+        assert main([*SHORT, "r"]) == 1
+        error = capsys.readouterr().err
+        assert "cannot write r/weights.safetensors: File too large" in error
+        assert "make room, then write them with --resume" in error
+        assert names(tmp_path / "r") == {"config.json", "checkpoint"}
+    monkeypatch.setattr(train_run, "fit", train)
+    assert main([*SHORT, "r", "--resume"]) == 0
+    weights = [tmp_path / folder / "weights.safetensors" for folder in ("whole", "r")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_a_sweep_goes_on_when_its_study_cannot_be_written(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.yaml").write_text("dataset: digits\nepochs: 1")
+    sweep = ["sweep", "x.yaml", "--grid", "batch_size=32,64", "--jobs", "1", "--out"]
+    save = Study.save
+    tries = []
+
+    def full_twice(self, path):
+        tries.append(path)
+        if len(tries) < 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(self, path)
+
+    monkeypatch.setattr(Study, "save", full_twice)
+    with pytest.warns(UserWarning, match="cannot write s/study.json after run 1: No space left on device"):
+        assert main([*sweep, "s"]) == 0
+    assert len(Study.load(tmp_path / "s" / "study.json")) == len(tries) - 1
+    monkeypatch.setattr(Study, "save", fails_after(0, save))
+    with pytest.warns(UserWarning, match="cannot write t/study.json"):
+        assert main([*sweep, "t"]) == 1
+    assert "fastnn: error: cannot write t/study.json: No space left on device" in capsys.readouterr().err
+    assert "table.txt" in names(tmp_path / "t")
+
+
+def test_warnings_are_printed_without_their_place_in_the_code():
+    before = warnings.formatwarning
+    with plain_warnings():
+        text = warnings.formatwarning(UserWarning("too hot"), UserWarning, "loop.py", 7)
+    assert text == "fastnn: warning: too hot\n"
+    assert warnings.formatwarning is before
 
 
 def test_a_second_run_in_the_folder_is_refused(tmp_path, monkeypatch, capsys):

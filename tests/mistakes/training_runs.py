@@ -23,6 +23,20 @@ OPTIM, CLIPPING, SCHEDULES = (
 
 MISTAKES = (
     Mistake(
+        "a checkpoint that cannot be written ends the training",
+        "fastnn/training/resume.py",
+        "        except OSError as error:\n            self._is_failing = True\n",
+        "        except FileExistsError as error:\n            self._is_failing = True\n",
+        ("tests/training/test_unwritable_checkpoints.py",),
+    ),
+    Mistake(
+        "whether a checkpoint can be written is not tried at the start",
+        "fastnn/training/resume.py",
+        "        check_space(checkpoint.path, self._content())\n",
+        "",
+        ("tests/training/test_unwritable_checkpoints.py",),
+    ),
+    Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
         "if self.writer is not None and self.training.resumable:",
