@@ -2,10 +2,12 @@
 
 import contextlib
 import errno
+import fcntl
 import os
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import pytest
 
@@ -205,3 +207,63 @@ def test_a_sweep_of_failures_ends_in_one_line(tmp_path, monkeypatch, capsys):
 def test_too_little_memory_is_an_error_of_one_line(capsys):
     assert main(["profile", "--batch-size", "999999999999"]) == 1
     assert capsys.readouterr().err.startswith("fastnn: error: not enough memory: ")
+
+
+# --- without POSIX ---
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    """The modules and functions of POSIX are missing, and `msvcrt` locks files."""
+    from fastnn import files
+    from fastnn.cli import run_folder
+
+    flock, busy = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB
+
+    def locking(descriptor, mode, nbytes):
+        assert os.path.isfile(f"/proc/self/fd/{descriptor}")  # Windows does not open folders
+        try:
+            flock(descriptor, busy)
+        except BlockingIOError:
+            raise PermissionError(errno.EACCES, "Permission denied") from None
+
+    monkeypatch.setattr(run_folder, "fcntl", None)
+    monkeypatch.setattr(files, "IS_WINDOWS", True)
+    monkeypatch.setitem(sys.modules, "msvcrt", SimpleNamespace(locking=locking, LK_NBLCK=2))
+    for name in ("fchown", "fchmod", "kill", "getuid", "geteuid"):
+        monkeypatch.delattr(os, name)
+
+
+def test_a_run_locks_its_folder_on_windows(tmp_path, windows):
+    with locked(tmp_path / "r"):
+        with pytest.raises(FileExistsError, match="another run is writing to"), locked(tmp_path / "r"):
+            pytest.fail("locked twice")
+        assert names(tmp_path / "r") <= {".lock"}
+    assert names(tmp_path / "r") == set()
+    with locked(tmp_path / "r"):
+        pass
+
+
+def test_a_folder_that_windows_cannot_lock_is_used(tmp_path, windows, monkeypatch):
+    def fail(*arguments):
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(sys.modules["msvcrt"], "locking", fail)
+    with locked(tmp_path / "r"):
+        assert names(tmp_path / "r") == {".lock"}
+
+
+def test_a_run_is_trained_and_resumed_on_windows(tmp_path, windows, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([*SHORT, "r"]) == 0
+    assert names(tmp_path / "r") >= RESULTS
+    (tmp_path / "r" / f".checkpoint.{2**22 + 1}-ab.tmp").touch()  # of a process that was killed
+    assert main([*SHORT, "r", "--overwrite"]) == 0
+    assert not any(name.startswith(".") for name in names(tmp_path / "r"))
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r").touch()
+    assert main([*SHORT, "r"]) == 1
+    assert capsys.readouterr().err == "fastnn: error: r is a file: choose a folder as --out\n"
