@@ -105,17 +105,23 @@ def _expanded(options: dict[str, Any]) -> dict[str, Any]:
 def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
     """Build the parser. Its defaults are, in this order: `shorthands`, `file_settings`, the preset."""
     parser = ArgumentParser(
-        "fastnn", description="Train small neural networks on a CPU.", version=__version__
+        "fastnn",
+        description="Train small neural networks on a CPU. To begin: fastnn train digits",
+        version=__version__,
     )
-    subcommands = parser.add_subcommands(dest="command")
+    subcommands = parser.add_subcommands(
+        dest="command", title="commands", description="fastnn COMMAND --help explains a command."
+    )
 
     train = ArgumentParser(
-        description="Train a network and write the weights, the curves and pictures into a folder. Instead "
-        "of a data set, the command also takes a YAML file of settings or the config.json of an earlier "
-        "run: fastnn train settings.yaml --epochs 3"
+        description="Train a network and write the weights, the curves and pictures into a folder. Example: "
+        "fastnn train digits --epochs 5. Instead of a data set, the command also takes a YAML file of "
+        "settings or the config.json of an earlier run: fastnn train settings.yaml --epochs 3"
     )
     subcommands.add_subcommand("train", train, help="Train a network.")
-    datasets = train.add_subcommands(dest="dataset")
+    datasets = train.add_subcommands(
+        dest="dataset", title="data sets", description="fastnn train DATASET --help lists the options."
+    )
     for name, presets in settings.PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if file_settings is not None and file_settings.dataset == name:
