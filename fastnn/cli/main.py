@@ -7,6 +7,7 @@ jsonargparse reads the types, defaults and help texts of most options from signa
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, settings, train_run
-from fastnn.cli.parser import ArgumentParser
+from fastnn.cli.parser import ArgumentParser, ShorthandParser, fail
 from fastnn.cli.run_folder import lenient_output, plain_warnings
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
-from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
@@ -80,7 +81,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
         watch, port = chosen.pop("watch"), chosen.pop("port")
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
-        parser.error(str(error))
+        fail(f"fastnn train {dataset}", str(error))
     return partial(
         train_run.train,
         run_settings,
@@ -299,9 +300,8 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """
     if words[:1] != ["train"]:
         return {}, words
-    parser = argparse.ArgumentParser(
-        "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
-    )
+    command = [word for word in words[:2] if not word.startswith("-")]
+    parser = ShorthandParser(" ".join(["fastnn", *command]), add_help=False, allow_abbrev=False)
     parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
     parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
@@ -320,6 +320,13 @@ def _layers(text: str) -> tuple[int, ...]:
 def _optimizer(name: str) -> dict[str, Any]:
     """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
     if "." in name:
+        module, _, attribute = name.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise argparse.ArgumentTypeError(f"cannot import {name}: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+            raise argparse.ArgumentTypeError(f"{name} is no subclass of fastnn.Optimizer")
         return {"class_path": name}
     try:
         return settings.describe(optimizer_of(name.lower()))

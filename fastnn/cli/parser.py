@@ -34,9 +34,22 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         program = parser.prog.replace(" [options]", "")
         if not program.startswith("fastnn"):  # jsonargparse's own parser of the optimizer's arguments
             program = "fastnn train"
-        print(f"{program}: error: {_explained(message, parser)}", file=sys.stderr)
-        print(f"{program} --help lists what is accepted", file=sys.stderr)
-        self.exit(2)
+        fail(program, _explained(message, parser))
+
+
+class ShorthandParser(argparse.ArgumentParser):
+    """A parser of a few options, whose errors look like those of `ArgumentParser`."""
+
+    def error(self, message: str) -> NoReturn:
+        name, _, problem = message.removeprefix("argument ").partition(": ")
+        fail(self.prog, f"{name}: {_explained(problem, self)}")
+
+
+def fail(program: str, problem: str) -> NoReturn:
+    """Print a usage error and how to get help, and exit with code 2."""
+    print(f"{program}: error: {problem}", file=sys.stderr)
+    print(f"{program} --help lists what is accepted", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _explained(message: str, parser: argparse.ArgumentParser) -> str:

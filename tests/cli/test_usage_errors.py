@@ -26,6 +26,29 @@ from fastnn.cli.main import main
         ("train digits --optimizer.lr x", "--optimizer.lr must be a number, not 'x'"),
         ("train digits --epochs many", "--epochs must be an integer, not 'many'"),
         ("train digits --dropout x", "--dropout must be a number, not 'x'"),
+        (
+            "train digits --layers abc",
+            "--layers: sizes must be integers separated by commas, such as",
+        ),
+        ("train digits --model resnet", "--model: unknown 'resnet': choose one of mlp, cnn"),
+        (
+            "train digits --epochs 0",
+            "fastnn train digits: error: epochs must be an integer of at",
+        ),
+        ("train --model", "fastnn train: error: --model: expected one argument"),
+        (
+            "train digits --optimizer admm",
+            "unknown optimizer 'admm': choose one of SGD, Adam, AdamW, RMSprop",
+        ),
+        (
+            "train digits --optimizer no_such.X",
+            "--optimizer: cannot import no_such.X: No module named",
+        ),
+        (
+            "train digits --optimizer fastnn.X",
+            "--optimizer: cannot import fastnn.X: module",
+        ),
+        ("train digits --optimizer os.system", "--optimizer: os.system is no subclass of fastnn.Optimizer"),
         ("train digts", "unknown 'digts': did you mean digits?"),
         ("trian digits", "unknown 'trian': did you mean train?"),
         ("train", "missing dataset: choose one of digits, mnist"),
