@@ -73,10 +73,6 @@ MAKES = {
 }
 
 
-# Packages whose callbacks the user does not pass to `fit`.
-OUTSIDE = ("fastnn.board", "fastnn.cli", "fastnn.sklearn")
-
-
 def subclasses(kind):
     for each in kind.__subclasses__():
         yield each
@@ -87,7 +83,9 @@ def test_every_class_of_the_package_is_tested():
     bases = (schedules.Schedule, fn.Callback, Augmentation, fn.Loss)
     found = {each for base in bases for each in subclasses(base) if each.__module__.startswith("fastnn.")}
     in_training = {
-        each for each in found if not inspect.isabstract(each) and not each.__module__.startswith(OUTSIDE)
+        each
+        for each in found
+        if not inspect.isabstract(each) and not each.__module__.startswith(("fastnn.cli", "fastnn.sklearn"))
     }
     base_classes = {each for each in in_training if each.__name__.startswith("_") and each is not _AfterEpoch}
     base_classes.add(PointwiseLoss)
