@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, at_least_0, at_least_1, output_sides, short
+from fastnn.layers._geometry import Pair, at_least_0, at_least_1, output_sides, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
@@ -49,13 +49,12 @@ class _Pool2d(Layer):
         """One per pixel of each window and channel. Padding counts like any other pixel."""
         return math.prod((*self.output_shape(shape), *self.window))
 
-    def __repr__(self) -> str:
-        given = [short(self.window)]
-        if self.stride != self.window:
-            given.append(f"stride={short(self.stride)}")
-        if self.padding != (0, 0):
-            given.append(f"padding={short(self.padding)}")
-        return f"{type(self).__name__}({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "window": shortest(self.window),
+            "stride": None if self.stride == self.window else shortest(self.stride),
+            "padding": shortest(self.padding),
+        }
 
 
 class MaxPool2d(_Pool2d):

@@ -96,3 +96,12 @@ def _chain(layers: Iterable[object]) -> tuple[object, ...]:
     chain = tuple(layers)
     expect_layers("Sequential", chain)
     return chain
+
+
+def flat_layers(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers of nested `Sequential`s in order."""
+    if isinstance(layer, Sequential):
+        for inner in layer:
+            yield from flat_layers(inner)
+    else:
+        yield layer
