@@ -303,11 +303,10 @@ def last_layer(model: Layer) -> Layer:
     return model if not stages or stages[-1] is model else last_layer(stages[-1])
 
 
-def name_parameters(model: Layer) -> None:
-    """Give each parameter and buffer its name in the model.
+def check_unshared(model: Layer) -> None:
+    """Raise ValueError if a parameter occurs twice.
 
-    Raises ValueError if a parameter occurs twice: a backward pass overwrites gradients, so a shared parameter
-    would lose all contributions but one.
+    A backward pass overwrites gradients, so a shared parameter would lose all contributions but one.
     """
     seen: dict[int, str] = {}
     for name, param in model.named_parameters():
@@ -317,9 +316,13 @@ def name_parameters(model: Layer) -> None:
                 "a parameter may occur only once in a model"
             )
         seen[id(param)] = name
-        param.name = name
-    for name, buffer in model.named_buffers():
-        buffer.name = name
+
+
+def name_parameters(model: Layer) -> None:
+    """Give each parameter and buffer its name in the model. Raises ValueError if a parameter occurs twice."""
+    check_unshared(model)
+    for name, held in (*model.named_parameters(), *model.named_buffers()):
+        held.name = name
 
 
 def _takes_train(forward: Callable[..., object]) -> bool:

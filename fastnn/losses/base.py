@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array, label_advice, real_array
 from fastnn._foreign_names import LOSS_ATTRIBUTES
-from fastnn._validation import Array, Shape, choose, contiguous, is_mapped
+from fastnn._validation import Array, Shape, contiguous, is_mapped, one_of
 from fastnn.kernels import REDUCTIONS, empty, ops
 from fastnn.recording.changes import Noted
 
@@ -35,10 +35,10 @@ class Loss(Noted, ABC):
     binary = False
 
     reduction: str
+    _checks: ClassVar = {"reduction": one_of(*REDUCTIONS)}
     _hints = LOSS_ATTRIBUTES
 
     def __init__(self, reduction: str = "mean") -> None:
-        choose(reduction, REDUCTIONS, "reduction")
         self.reduction = reduction
 
     @abstractmethod
@@ -223,6 +223,11 @@ def class_weights(weight: npt.ArrayLike | None, name: str = "class weights") -> 
         got = "" if type(weight) is np.ndarray else f", not {weight!r}"
         raise ValueError(f"{name} must be a list of finite numbers, at least 0, one per class{got}")
     return array
+
+
+def class_weights_of(value: Any, name: str) -> Array | None:
+    """The check of the attribute `weight`."""
+    return class_weights(value)
 
 
 def with_the_shape(target: npt.ArrayLike, outputs: Shape, loss: str) -> Array:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import as_array
-from fastnn._validation import Array, Shape, in_range, whole_number
+from fastnn._validation import Array, Shape, in_range, whole_number, within
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, PointwiseLoss, class_weights, floats, with_the_shape
+from fastnn.losses.base import Loss, PointwiseLoss, class_weights, class_weights_of, floats, with_the_shape
 
 
 class _BinaryLoss(Loss):
@@ -57,6 +57,7 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
 
     gamma = 0.0
     ignore_index: int | None
+    _checks: ClassVar = {"gamma": within(0)}
 
     def __init__(
         self, if_one: Array | None, if_zero: Array | None, ignore_index: int | None, reduction: str
@@ -164,7 +165,7 @@ class BinaryFocal(_ElementwiseLoss):
             w = np.ones(1) if if_one is None else if_one
             if_one, if_zero = w * alpha, w * (1 - alpha)
         super().__init__(if_one, if_zero, ignore_index, reduction)
-        self.gamma = in_range(gamma, "gamma", 0)
+        self.gamma = gamma
 
     def __repr__(self) -> str:
         return f"BinaryFocal(gamma={self.gamma:g})"
@@ -189,10 +190,11 @@ class BinaryHinge(_BinaryLoss, PointwiseLoss):
     expects_logits = False
     name = "binary_hinge"
     margin: float
+    _checks: ClassVar = {"margin": within(0)}
 
     def __init__(self, *, margin: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.margin = in_range(margin, "margin", 0)
+        self.margin = margin
 
     @property
     def kernel_parameters(self) -> tuple[float, ...]:
@@ -224,13 +226,14 @@ class Dice(_BinaryLoss):
     name = "dice"
     smooth: float
     weight: Array | None
+    _checks: ClassVar = {"smooth": within(0), "weight": class_weights_of}
 
     def __init__(
         self, *, smooth: float = 1.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
-        self.smooth = in_range(smooth, "smooth", 0)
-        self.weight = class_weights(weight)
+        self.smooth = smooth
+        self.weight = weight  # type: ignore[assignment]  # the check makes an array
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         _, classes = _pixels_and_classes(outputs)

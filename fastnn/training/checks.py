@@ -115,13 +115,6 @@ def check_monitored(callbacks: Iterable[Callback], schedule: Schedule | None, va
             )
 
 
-def flag(value: object, name: str) -> bool:
-    """Return `value` as a bool. Raises TypeError unless it is one."""
-    if not isinstance(value, (bool, np.bool)):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-    return bool(value)
-
-
 def check_schedule(schedule: Schedule | None, updates: int | None, per_epoch: int | None) -> None:
     """Raise ValueError if the schedule does not fit a training of so many updates (None: unknown)."""
     if schedule is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -121,4 +122,9 @@ def _is_state(owner: object, name: str) -> bool:
         return name == "_states"
     if isinstance(owner, EMA):
         return name in ("counter", "_averages")
-    return isinstance(owner, (Callback, Schedule)) and name.startswith("_")
+    if not isinstance(owner, (Callback, Schedule)):
+        return False
+    if type(owner)._is_strict:
+        return name.startswith("_")
+    # The settings of a user's class are the arguments of its constructor; other attributes may be counters.
+    return name.removeprefix("_") not in inspect.signature(type(owner)).parameters

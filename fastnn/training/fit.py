@@ -11,7 +11,7 @@ import numpy as np
 
 from fastnn import rng
 from fastnn._sources import rows_at_once
-from fastnn._validation import Array, positive_int, warn
+from fastnn._validation import Array, flag, positive_int, warn
 from fastnn.augment import Together
 from fastnn.feeding import feeding_of
 from fastnn.history import History
@@ -122,7 +122,7 @@ def fit(
     checkpoint = checkpoint_of(checkpoint)
     reading = Reading(
         batch_size=positive_int(batch_size, "batch_size"),
-        drop_last=checks.flag(drop_last, "drop_last"),
+        drop_last=flag(drop_last, "drop_last"),
         epochs=positive_int(epochs, "epochs"),
         steps_per_epoch=steps_per_epoch,
         shuffle=shuffle,

@@ -27,7 +27,7 @@ from fastnn.classes import Classes, classes_of, encode
 from fastnn.feeding import Feeding, feeding_of, follow
 from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer, Sigmoid, Softmax
-from fastnn.layers.base import last_layer
+from fastnn.layers.base import check_unshared, last_layer
 from fastnn.losses import Loss, loaded
 
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
@@ -145,10 +145,16 @@ class Samples:
         return self.batch(np.arange(len(self)))[0], self.target
 
 
-def check_model(model: Layer) -> Layer:
-    """Return `model`. Raises TypeError unless it is a layer."""
+def check_model(model: Layer) -> None:
+    """Raise TypeError unless `model` is a layer."""
     if not isinstance(model, Layer):
         raise TypeError(f"model must be a layer such as fn.Sequential(...), not {model!r}")
+
+
+def trainable_model(model: Layer, name: str) -> Layer:
+    """Return `model`. Raises TypeError unless it is a layer, and ValueError if a parameter occurs twice."""
+    check_model(model)
+    check_unshared(model)  # it may have been assigned after the model was built
     return model
 
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -37,7 +37,7 @@ from fastnn.training.samples import (
     CHANGED_MEANWHILE,
     Samples,
     check_data,
-    check_model,
+    trainable_model,
     warn_if_not_logits,
 )
 from fastnn.training.streams import augmentation_state, seed_layers
@@ -47,13 +47,6 @@ T = TypeVar("T")
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
-
-# How an assigned value of these attributes is checked and converted.
-CHECKED: dict[str, Callable[[Any], object]] = {
-    "model": check_model,
-    "loss": reducing_loss,
-    "optimizer": optimizer_of,
-}
 
 
 class Trainer(Updates):
@@ -84,6 +77,11 @@ class Trainer(Updates):
 
     plan_key: tuple[object, ...]
     _step_lock: StepLock
+    _checks: ClassVar = {
+        "model": trainable_model,
+        "loss": lambda loss, name: reducing_loss(loss),
+        "optimizer": lambda optimizer, name: optimizer_of(optimizer),
+    }
     _hints = TRAINER_ATTRIBUTES
 
     @takes_options
@@ -123,8 +121,7 @@ class Trainer(Updates):
     if not TYPE_CHECKING:  # a type checker would accept any attribute
 
         def __setattr__(self, name: str, value: Any) -> None:
-            check = CHECKED.get(name)
-            super().__setattr__(name, value if check is None else check(value))
+            super().__setattr__(name, value)
             if name == "model":
                 self._step_lock = StepLock(value)
             if name in PLAN_DEPENDS_ON and "plan_key" in vars(self):
