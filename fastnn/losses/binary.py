@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import as_array
-from fastnn._validation import Array, Shape, in_range, whole_number, within
+from fastnn._validation import Array, Shape, in_range, optional, whole_number, within
 from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, PointwiseLoss, class_weights, class_weights_of, floats, with_the_shape
 
@@ -48,6 +48,14 @@ def _range_hint(target: Array, low: float, high: float) -> str:
     return ': for real targets use loss="squared_error"'
 
 
+def _no_target(value: Any, name: str) -> int:
+    """Return `value` as an int. Raises TypeError or ValueError unless it is an integer other than 0 and 1."""
+    number = whole_number(value, name)
+    if number in (0, 1):
+        raise ValueError(f"{name} must not be {number}, which is a target: choose -1 or 255")
+    return number
+
+
 class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
     """Base class of losses of single logits: binary cross-entropy with the factors of focal loss.
 
@@ -57,16 +65,14 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
 
     gamma = 0.0
     ignore_index: int | None
-    _checks: ClassVar = {"gamma": within(0)}
+    _checks: ClassVar = {"gamma": within(0), "ignore_index": optional(_no_target)}
 
     def __init__(
         self, if_one: Array | None, if_zero: Array | None, ignore_index: int | None, reduction: str
     ) -> None:
         super().__init__(reduction)
         self._if_one, self._if_zero = if_one, if_zero
-        self.ignore_index = None if ignore_index is None else whole_number(ignore_index, "ignore_index")
-        if ignore_index in (0, 1):
-            raise ValueError(f"ignore_index must not be {ignore_index}, which is a target: choose -1 or 255")
+        self.ignore_index = ignore_index
         if ignore_index is not None and reduction == "batch_mean":
             raise ValueError('ignore_index needs the reduction "mean", "sum" or "none", not "batch_mean"')
 
