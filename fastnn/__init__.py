@@ -12,6 +12,8 @@ import typing as _typing
 from fastnn import augment, data, init, losses, metrics, nets, optim, viz
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
+from fastnn.exchange.convert import from_keras, from_torch, to_torch
+from fastnn.exchange.errors import ConversionError
 from fastnn.history import History
 from fastnn.kernels import backend
 from fastnn.layers import (
@@ -103,6 +105,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointError",
     "Conv2d",
+    "ConversionError",
     "CrossEntropy",
     "DatasetError",
     "DatasetNotFoundError",
@@ -154,6 +157,8 @@ __all__ = [
     "features",
     "fit",
     "focal",
+    "from_keras",
+    "from_torch",
     "get_num_threads",
     "gradcheck",
     "gradients",
@@ -174,6 +179,7 @@ __all__ = [
     "show_config",
     "squared_error",
     "sweep",
+    "to_torch",
     "viz",
 ]
 

@@ -36,6 +36,7 @@ ORDER = [
     {"measure"},
     {"training"},
     {"naive", "nets", "studies"},
+    {"exchange"},
     {"complexity", "sklearn"},
     {"cli"},
     {"__main__"},

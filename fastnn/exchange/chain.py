@@ -53,21 +53,23 @@ class Value:
         return start
 
     def in_order(self, order: Array) -> bool:
-        """Reorder the features of this value by changing the layers before; returns whether it was possible."""
+        """Reorder the features of this value by the weights before; returns whether it worked."""
         return reorder_outputs(self.layers_since(self.start), order)
 
 
 def added(first: Value, second: Value) -> Value:
-    """Return first + second: a `Residual` from where the two paths fork."""
+    """Return first + second: a `Residual` from where the two paths fork.
+
+    Raises ConversionError if a layer with a state is in both paths.
+    """
     others = set(map(id, second.line()))
     fork = next(value for value in first.line() if id(value) in others)
     branch, shortcut = first.layers_since(fork), second.layers_since(fork)
     if not branch:
         branch, shortcut = shortcut, branch
+    _check_once([*branch, *shortcut])
     layer = Residual(_as_one(branch), _as_one(shortcut))
-    return Value(
-        first.shape, fork, layer, order=first.order, is_channels_last=first.is_channels_last
-    )
+    return Value(first.shape, fork, layer, first.order, first.is_channels_last)
 
 
 def _as_one(layers: list[Layer]) -> Layer:
@@ -79,20 +81,23 @@ def _as_one(layers: list[Layer]) -> Layer:
 def model_of(value: Value) -> Sequential:
     """Return the model that computes `value` from the input.
 
-    Raises ConversionError if a layer with a state occurs twice: its output is used in several places that do
-    not meet in a sum, which a chain with `Residual`s cannot express.
+    Raises ConversionError if a layer with a state would occur twice.
     """
-    model = Sequential(*value.layers_since(value.start))
+    layers = value.layers_since(value.start)
+    _check_once(layers)
+    return Sequential(*layers)
+
+
+def _check_once(layers: list[Layer]) -> None:
     seen: set[int] = set()
-    for layer in leaves(model):
+    for layer in (leaf for each in layers for leaf in leaves(each)):
         has_state = layer.parameters() or layer.buffers() or list(layer.random_states())
         if has_state and id(layer) in seen:
             raise ConversionError(
-                f"the output of {layer!r} is used by several layers in a way that is no residual sum: fastnn "
-                "has chains of layers, and Residual(branch, shortcut)"
+                f"the output of {layer!r} is used in several places that do not meet in one sum: fastnn has "
+                "chains of layers, and Residual(branch, shortcut)"
             )
         seen.add(id(layer))
-    return model
 
 
 def leaves(layer: Layer) -> Iterator[Layer]:
