@@ -32,20 +32,11 @@ def convert(module: Any, example_input: Any) -> Sequential:
     module = getattr(module, "_orig_mod", module)  # of torch.compile
     with _prepared(module) as prepared:
         x = _example(prepared, example_input)
-        graph = _trace(prepared)
-        recorder = _Recorder(torch.fx.GraphModule(prepared, graph))
         with torch.no_grad():
-            try:
-                recorder.run(x.clone())
-            except Exception as error:  # of the user's forward method
-                reason = str(error).partition("\n")[0]
-                raise ConversionError(
-                    f"the module does not accept example_input, of shape {tuple(x.shape)}: {reason}"
-                ) from error
-        output = _walk(prepared, graph, recorder.results)
-        output = _in_our_order(output)
+            graph, results = _trace(prepared, x)
+        output = _in_our_order(_walk(prepared, graph, results))
         model = model_of(output)
-        _verify(model, x, recorder.results[_output_of(graph)], output)
+        _verify(model, x, results[_output_of(graph).name], output)
     return model
 
 
@@ -94,51 +85,130 @@ def _example(module: torch.nn.Module, example_input: Any) -> torch.Tensor:
     return torch.cat([x, x]) if len(x) == 1 else x  # a batch of one would hide what mixes samples
 
 
+class _Proxy(torch.fx.Proxy):
+    """Stands for a tensor, and has its shape for the example: the forward method may compute with sizes."""
+
+    @property
+    def _result(self) -> Any:
+        return self.tracer.results[self.node.name]
+
+    @property
+    def shape(self) -> Any:
+        return self._result.shape
+
+    def size(self, dim: int | None = None) -> Any:
+        return self._result.shape if dim is None else self._result.shape[dim]
+
+    def dim(self) -> int:
+        return int(self._result.ndim)
+
+    @property
+    def ndim(self) -> int:
+        return self.dim()
+
+    def __len__(self) -> int:
+        return len(self._result)
+
+
 class _Tracer(torch.fx.Tracer):
-    """Records modules of torch.nn, and subclasses that keep their forward method, as one call each."""
+    """Records the calls of a forward method, and their results for the example, by name.
+
+    `results` are those of an earlier recording, in evaluation mode: in training mode nothing is computed,
+    which would change running statistics.
+    """
+
+    def __init__(self, x: torch.Tensor, results: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self._x = x
+        self._computes = results is None
+        self._is_computing = False
+        self.results: dict[str, Any] = {} if results is None else results
 
     def is_leaf_module(self, m: torch.nn.Module, module_qualified_name: str) -> bool:
+        """Modules of torch.nn, and subclasses that keep their forward method, are one call each."""
         return known_kind(m) is not None or super().is_leaf_module(m, module_qualified_name)
 
+    def call_module(self, m: torch.nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        return (
+            forward(*args, **kwargs) if self._is_computing else super().call_module(m, forward, args, kwargs)
+        )
 
-def _trace(module: torch.nn.Module) -> torch.fx.Graph:
-    """The calls in evaluation mode; each notes in `meta` what differs in training mode.
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return attr_val if self._is_computing else super().getattr(attr, attr_val, parameter_proxy_cache)
+
+    def proxy(self, node: torch.fx.Node) -> _Proxy:
+        if self._computes:
+            self.results[node.name] = self._computed(node)
+        elif node.name not in self.results:
+            raise ConversionError(OTHER_CALLS)
+        return _Proxy(node, self)
+
+    def _computed(self, node: torch.fx.Node) -> Any:
+        """The result of a call, a copy: a later call may change the tensor in place."""
+        arguments, options = torch.fx.node.map_arg((node.args, node.kwargs), self._result)
+        self._is_computing = True
+        try:
+            result = _run(self.root, self._x, node, arguments, options)
+        except ConversionError:
+            raise
+        except Exception as error:
+            reason = str(error).partition("\n")[0]
+            raise ConversionError(
+                f"{name_of(node)} fails for example_input, of shape {tuple(self._x.shape)}: {reason}"
+            ) from error
+        finally:
+            self._is_computing = False
+        is_weight = node.op == "get_attr"
+        return result.clone() if isinstance(result, torch.Tensor) and not is_weight else result
+
+    def _result(self, node: torch.fx.Node) -> Any:
+        if node.name not in self.results:  # a weight, for which torch.fx makes no proxy
+            self.results[node.name] = self._computed(node)
+        return self.results[node.name]
+
+
+def _run(root: Any, x: torch.Tensor, node: torch.fx.Node, arguments: Any, options: Any) -> Any:
+    """Run one call."""
+    if node.op == "placeholder":
+        return x
+    if node.op == "get_attr":
+        return operator.attrgetter(str(node.target))(root)
+    if node.op == "call_method":
+        return getattr(arguments[0], str(node.target))(*arguments[1:], **options)
+    function: Any = node.target if node.op == "call_function" else supported_module(root, node)
+    return function(*arguments, **options)
+
+
+OTHER_CALLS = "the forward method makes other calls in training mode than in evaluation mode"
+
+
+def _trace(module: torch.nn.Module, x: torch.Tensor) -> tuple[torch.fx.Graph, dict[str, Any]]:
+    """The calls in evaluation mode, and their results by name; `meta` has the arguments in training mode.
 
     Raises ConversionError if the forward method depends on values, or makes other calls in training mode.
     """
-    graphs = []
-    for training in (True, False):
-        module.train(training)
-        try:
-            graphs.append(_Tracer().trace(module))
-        except Exception as error:  # torch.fx raises what the forward method raises
-            raise ConversionError(
-                f"torch.fx cannot record the forward method: {error}. It must make the same calls for every "
-                "input: no if or loop over values, and one tensor as argument"
-            ) from error
-    in_training, graph = graphs
-    nodes = list(graph.nodes)
-    others = list(in_training.nodes)
+    recorded = _recorded(module, _Tracer(x))
+    in_training = _recorded(module.train(), _Tracer(x, recorded.results))
+    module.eval()
+    nodes, others = list(recorded.graph.nodes), list(in_training.graph.nodes)
     if [(node.op, str(node.target)) for node in nodes] != [(node.op, str(node.target)) for node in others]:
-        raise ConversionError("the forward method makes other calls in training mode than in evaluation mode")
+        raise ConversionError(OTHER_CALLS)
     for node, other in zip(nodes, others, strict=True):
         node.meta["in training"] = (other.args, other.kwargs)
-    return graph
+    return recorded.graph, recorded.results
 
 
-class _Recorder(torch.fx.Interpreter):
-    """Runs the recorded calls and keeps all results."""
-
-    def __init__(self, module: torch.fx.GraphModule) -> None:
-        super().__init__(module, garbage_collect_values=False)
-        self.results: dict[torch.fx.Node, Any] = {}
-
-    def run_node(self, n: torch.fx.Node) -> Any:
-        # A copy: a later call may change the tensor in place.
-        result = super().run_node(n)
-        is_fresh = isinstance(result, torch.Tensor) and not isinstance(result, torch.nn.Parameter)
-        self.results[n] = result.clone() if is_fresh and n.op != "get_attr" else result
-        return result
+def _recorded(module: torch.nn.Module, tracer: _Tracer) -> _Tracer:
+    try:
+        tracer.trace(module)
+    except ConversionError:
+        raise
+    except Exception as error:  # torch.fx raises what the forward method raises
+        raise ConversionError(
+            f"torch.fx cannot record the forward method: {error}. It must make the same calls for every "
+            "input: no if or loop over values, and one tensor as argument"
+        ) from error
+    return tracer
 
 
 def _output_of(graph: torch.fx.Graph) -> torch.fx.Node:
@@ -160,7 +230,7 @@ def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
     return needed
 
 
-def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[torch.fx.Node, Any]) -> Value:
+def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[str, Any]) -> Value:
     """Convert call by call; returns the value of the output."""
     values: dict[torch.fx.Node, Value] = {}
     used: dict[int, str] = {}
@@ -170,21 +240,20 @@ def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[torch.fx
         _check_in_place(node, module)
         if node not in needed and node.op != "placeholder":
             continue
-        result = results[node]
+        result = results[node.name]
         if node.op == "placeholder":
             if values:
                 raise ConversionError("the module takes several inputs: fastnn's models take one")
             values[node], batch = Value(tuple(result.shape[1:])), len(result)
             continue
         if not any(each in values for each in node.all_input_nodes):
-            continue  # a weight, or computed from the shape of the input
+            continue  # a weight
+        call = Call(name_of(node), tuple(getattr(result, "shape", ())[1:]), used)
+        handler = _handler(node, module, call)
         if not isinstance(result, torch.Tensor):
-            if _is_shape(result):
-                continue
-            raise ConversionError(f"{_name(node)} returns a {type(result).__name__}, not one tensor")
+            raise call.refused(f"returns a {type(result).__name__}, not one tensor")
         if result.ndim < 1 or len(result) != batch:
-            raise ConversionError(f"{_name(node)} mixes the samples of a batch")
-        call = Call(_name(node), tuple(result.shape[1:]), used)
+            raise call.refused("mixes the samples of a batch")
         arguments = [_resolved(each, values, results) for each in (node.args, node.kwargs)]
         handler = _handler(node, module, call)
         try:
@@ -196,12 +265,7 @@ def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[torch.fx
     return values[_output_of(graph)]
 
 
-def _is_shape(result: Any) -> bool:
-    sizes = result if isinstance(result, tuple) else (result,)
-    return all(isinstance(size, (int, torch.dtype, torch.device)) for size in sizes)
-
-
-def _name(node: torch.fx.Node) -> str:
+def name_of(node: torch.fx.Node) -> str:
     """The name of a module in the tree, or the function and the module that calls it."""
     if node.op == "call_module":
         return _path(str(node.target))
@@ -210,28 +274,32 @@ def _name(node: torch.fx.Node) -> str:
     return f"{function} in the forward method of {_path(path)}"
 
 
+def supported_module(root: Any, node: torch.fx.Node) -> Any:
+    """The module that a node calls. Raises ConversionError, which names it, if it has no layer."""
+    module = root.get_submodule(str(node.target))
+    if known_kind(module) is None:
+        raise ConversionError(
+            f"{name_of(node)} is a {type(module).__name__}, which fastnn has no layer for; supported are "
+            f"{supported(MODULES)}"
+        )
+    return module
+
+
 def _path(target: str) -> str:
     return target.removeprefix(f"{ROOT}.") if target != ROOT else "the module"
 
 
-def _resolved(arguments: Any, values: dict[torch.fx.Node, Value], results: dict[torch.fx.Node, Any]) -> Any:
+def _resolved(arguments: Any, values: dict[torch.fx.Node, Value], results: dict[str, Any]) -> Any:
     """The arguments of a call, with Values for what the input determines and results for the rest."""
-    return torch.fx.node.map_arg(arguments, lambda node: values.get(node, results[node]))
+    return torch.fx.node.map_arg(arguments, lambda node: values.get(node, results.get(node.name)))
 
 
 def _handler(node: torch.fx.Node, module: torch.nn.Module, call: Call) -> Any:
     """The function that converts a call. Raises ConversionError if there is none."""
     if node.op == "call_module":
-        called = module.get_submodule(str(node.target))
-        kind = known_kind(called)
-        if kind is None:
-            raise call.refused(
-                f"is a {type(called).__name__}, which fastnn has no layer for; supported are "
-                f"{supported(MODULES)}"
-            )
-        call.module = called
+        call.module = supported_module(module, node)
         call.check_hooks()
-        return MODULES[kind]
+        return MODULES[known_kind(call.module)]
     call.in_training = node.meta["in training"]
     table = METHODS if node.op == "call_method" else FUNCTIONS
     if node.target not in table:
@@ -255,7 +323,7 @@ def _check_in_place(node: torch.fx.Node, module: torch.nn.Module) -> None:
     place = {each: position for position, each in enumerate(node.graph.nodes)}
     if any(place[user] > place[node] for user in node.args[0].users):
         raise ConversionError(
-            f"{_name(node)} overwrites its input, which is used again: compute it with inplace=False"
+            f"{name_of(node)} overwrites its input, which is used again: compute it with inplace=False"
         )
 
 
