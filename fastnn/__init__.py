@@ -42,6 +42,8 @@ from fastnn.layers import (
     Tanh,
     elementwise,
 )
+from fastnn.loggers.epoch_files import CSVLogger, JSONLogger
+from fastnn.loggers.tensorboard import TensorBoard
 from fastnn.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
@@ -101,6 +103,7 @@ __all__ = [
     "BinaryFocal",
     "BinaryHinge",
     "Buffer",
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "CheckpointError",
@@ -120,6 +123,7 @@ __all__ = [
     "History",
     "Huber",
     "Identity",
+    "JSONLogger",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -141,6 +145,7 @@ __all__ = [
     "SquaredError",
     "Study",
     "Tanh",
+    "TensorBoard",
     "Trainer",
     "Training",
     "absolute_error",

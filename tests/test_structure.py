@@ -36,7 +36,7 @@ ORDER = [
     {"measure"},
     {"training"},
     {"naive", "nets", "studies"},
-    {"exchange"},
+    {"exchange", "loggers"},
     {"complexity", "sklearn"},
     {"cli"},
     {"__main__"},
