@@ -10,6 +10,7 @@
 import typing as _typing
 
 from fastnn import augment, data, init, losses, metrics, nets, optim, viz
+from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.exchange.convert import from_keras, from_torch, to_torch
@@ -76,6 +77,7 @@ from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
+from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
@@ -115,6 +117,7 @@ __all__ = [
     "Dice",
     "Dropout",
     "EarlyStopping",
+    "Experiment",
     "Flatten",
     "Focal",
     "GlobalAvgPool2d",
@@ -128,6 +131,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LivePage",
     "Loss",
     "MaxPool2d",
     "NonFiniteError",
@@ -136,6 +140,7 @@ __all__ = [
     "Poisson",
     "RMSprop",
     "ReLU",
+    "Report",
     "Reshape",
     "Residual",
     "Sequential",
