@@ -92,6 +92,12 @@ def test_frozen_layers_stay_frozen():
     assert [p.trainable for p in fn.from_keras(model).parameters()] == [False, False, True, True]
 
 
+def test_momentum_is_the_weight_of_the_new_batch():
+    """Keras: running = momentum running + (1 - momentum) batch."""
+    model = fn.from_keras(sequential((4,), layers.BatchNormalization(momentum=0.9, epsilon=0.01)))
+    assert (model[0].momentum, model[0].epsilon) == (pytest.approx(0.1), 0.01)
+
+
 def test_converted_model_trains_on(blobs):
     model = fn.from_keras(sequential((6,), layers.Dense(16, activation="relu"), layers.Dense(3)))
     assert fn.fit(model, blobs, epochs=20, seed=0)["accuracy"][-1] > 0.9
