@@ -6,6 +6,7 @@ The graph is followed from the output back to the input. Both libraries have ima
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -140,9 +141,17 @@ def _require(layer: Any, **options: Any) -> Any:
 # --- weights ---
 
 
+def _to_numpy(tensor: Any) -> Array:
+    """The values of a tensor of any backend."""
+    with warnings.catch_warnings():
+        # Keras converts tensors of PyTorch by an __array__ method without the argument `copy` of NumPy 2.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return np.asarray(keras.ops.convert_to_numpy(tensor))
+
+
 def _array(variable: Any) -> Array:
     """The values of a variable, float64 or float32."""
-    array: Array = np.asarray(keras.ops.convert_to_numpy(variable))
+    array = _to_numpy(variable)
     return array if array.dtype == np.float64 else array.astype(np.float32)
 
 
@@ -337,7 +346,7 @@ LAYERS: dict[Any, Callable[[Any, Shape, Any], list[Layer]]] = {
 def _verify(model: Any, converted: Sequential, shape: Shape) -> None:
     """Raise ConversionError unless the model returns what the Keras model returns for random samples."""
     x = np.random.default_rng(0).standard_normal((2, *shape)).astype(converted.dtype)
-    wanted: Array = np.asarray(keras.ops.convert_to_numpy(model(x, training=False)))
+    wanted = _to_numpy(model(x, training=False))
     check_same(
         converted.predict(x, scale=1.0),
         wanted,
