@@ -1,6 +1,7 @@
 """S2: Colombo, "Submission Assignment 1" (VU): gradients by hand, then MNIST with 300 sigmoid units."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -78,7 +79,10 @@ def show_gradients(result, report):
         )
     report.expect("S2-3", "loss of the true class", result["loss"], math.log(2), 1e-15, needs_data=False)
     report.expect(
-        *("S2-3", "loss as printed: the sum over all classes", result["printed_loss"], 1.3862943611198906),
+        "S2-3",
+        "loss as printed: the sum over all classes",
+        result["printed_loss"],
+        1.3862943611198906,
         atol=1e-15,
         needs_data=False,
     )
@@ -104,23 +108,25 @@ def show_synthetic(result, report):
     report.expect("S2-4", "points of the curve", len(means), 2000)
     fall = float(means[:20].mean()), float(means[-20:].mean())
     report.claim("S2-4", "the loss falls", fall[1] < fall[0], f"from {fall[0]:.3f} to {fall[1]:.3f}")
-    curves = {"each 150 updates": [{"loss": means.tolist()}]}
-    first = {"each 150 updates": [{"loss": means[: len(means) // 5].tolist()}]}
-    report.figure("S2-4", "figure-1", lambda path: save(first, path), "figure 1: loss in the first epoch")
-    report.figure("S2-4", "figure-2", lambda path: save(curves, path), "figure 2: loss in five epochs")
+    epochs = (np.arange(len(means)) + 1) * 150 / report_samples(result)
+    for number, part in ((1, 1.0), (2, 5.0)):
+        shown = epochs <= part
+        report.figure(
+            "S2-4",
+            f"figure-{number}",
+            partial(save_loss, epochs[shown], means[shown]),
+            f"figure {number}: loss in {'the first epoch' if part == 1 else 'five epochs'}",
+        )
 
 
-def save(groups, path, name="loss"):
-    """Draw curves whose points are blocks of updates."""
-    histories = {}
-    for label, curves in groups.items():
-        histories[label] = []
-        for curve in curves:
-            history = fn.History()
-            for value in curve[name]:
-                history.add_epoch({name: value})
-            histories[label].append(history)
-    fn.viz.save_bands(histories, path, name=name, note="each point is the mean of 150 updates")
+def report_samples(result):
+    """Samples of an epoch: one update each."""
+    return len(result["history"].updates["loss"]) / result["history"].epochs
+
+
+def save_loss(epochs, means, path):
+    lines = {"mean of 150 updates": (epochs, means)}
+    fn.viz.save_lines(lines, path, x_label="epoch", y_label="loss")
 
 
 # Questions 5 to 7
@@ -150,7 +156,8 @@ def run(p, lr, seed, printed_weights=False, reduction="mean"):
         history.record({"test_accuracy": fn.evaluate(model, test)["accuracy"]}, training.epoch + 1)
 
     return fn.fit(
-        *(model, training),
+        model,
+        training,
         validation=validation,
         loss=fn.CrossEntropy(reduction=reduction),
         optimizer=fn.SGD(lr),
@@ -177,7 +184,9 @@ def show_averaged(result, report):
         report.measured("S2-5", f"validation loss, {name}", [h["val_loss"][-1] for h in histories])
         report.measured("S2-5", f"test accuracy, {name}", [h["test_accuracy"][-1] for h in histories])
     report.figure(
-        *("S2-5", "losses", lambda path: fn.viz.save_bands(result, path, name="val_loss")),
+        "S2-5",
+        "losses",
+        partial(fn.viz.save_bands, result, name="val_loss"),
         "validation loss with averaged gradients",
     )
 
@@ -196,14 +205,20 @@ def show_rates(result, report):
     best = max(accuracy, key=lambda lr: float(np.mean(accuracy[lr])))
     report.claim("S2-10", "0.03 is the best of the four rates", best == "0.03", f"the best is {best}")
     report.expect(
-        *("S2-10", "test accuracy at 0.03", accuracy["0.03"], 0.98, 0.003),
+        "S2-10",
+        "test accuracy at 0.03",
+        accuracy["0.03"],
+        0.98,
+        0.003,
         because="without the clip of dW2, whose bound the report does not explain",
     )
     spread = (
         np.std([h["loss"] for h in result["0.03"]], axis=0, ddof=1) if len(result["0.03"]) > 1 else [0, 0]
     )
     report.claim(
-        *("S2-10", "the spread over starts shrinks with the epochs", bool(spread[-1] < spread[0])),
+        "S2-10",
+        "the spread over starts shrinks with the epochs",
+        bool(spread[-1] < spread[0]),
         f"standard deviation of the training loss: {spread[0]:.2e} in the first epoch, {spread[-1]:.2e} last",
     )
     gap = float(np.mean([h["val_loss"][-1] - min(h["val_loss"]) for h in result["0.03"]]))
@@ -219,13 +234,13 @@ def show_rates(result, report):
     report.figure(
         "S2-9",
         "figure-3",
-        lambda path: fn.viz.save_bands(three, path, name="updates.loss"),
+        partial(fn.viz.save_bands, three, name="updates.loss"),
         "figure 3: training loss of several starts",
     )
     report.figure(
         "S2-9",
         "figure-4",
-        lambda path: fn.viz.save_bands(result, path, name="updates.loss", log=True),
+        partial(fn.viz.save_bands, result, name="updates.loss", log=True),
         "figure 4: training loss at four learning rates",
     )
     for number, lr in ((5, "0.001"), (7, "0.03")):
@@ -233,13 +248,13 @@ def show_rates(result, report):
         report.figure(
             "S2-9",
             f"figure-{number}",
-            lambda path, g=group: fn.viz.save_bands(g, path, name="val_loss"),
+            partial(fn.viz.save_bands, group, name="val_loss"),
             f"figure {number}: validation loss at {lr}",
         )
         report.figure(
             "S2-9",
             f"figure-{number + 1}",
-            lambda path, g=group: fn.viz.save_bands(g, path, name="test_accuracy"),
+            partial(fn.viz.save_bands, group, name="test_accuracy"),
             f"figure {number + 1}: test accuracy at {lr}",
         )
 

@@ -9,7 +9,7 @@
 
 import typing as _typing
 
-from fastnn import augment, data, init, losses, metrics, nets, optim, viz
+from fastnn import augment, complexity, data, init, losses, metrics, nets, optim, viz
 from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
@@ -159,6 +159,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_focal",
     "binary_hinge",
+    "complexity",
     "cross_entropy",
     "data",
     "dice",
