@@ -19,7 +19,7 @@ def from_torch(module: Any, example_input: Any) -> Sequential:
     `Residual`. Images are (N, H, W, C) here, and (N, C, H, W) there: filters are transposed, and the layers
     after Flatten get their weights reordered, so that nothing is transposed when the model runs. Dropout,
     running statistics and frozen parameters are kept, half precision becomes float32. The model can be
-    trained further, and is checked: it returns what the module returns for the example.
+    trained further, and is checked: it returns what the module returns for random samples.
 
     >>> module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 26 * 26, 10))
     >>> model = fn.from_torch(module, torch.zeros(1, 1, 28, 28))
@@ -27,8 +27,8 @@ def from_torch(module: Any, example_input: Any) -> Sequential:
     Args:
         module: A `torch.nn.Module` whose forward method takes one tensor and makes the same calls for every
             input. It does not change.
-        example_input: A batch as the module takes it, a tensor or array of any batch size. Adaptive pools and
-            `ceil_mode` are converted for the size of its images.
+        example_input: A batch as the module takes it, a tensor or array. Only its shape counts, not its
+            values. Adaptive pools and `ceil_mode` are converted for the size of its images.
 
     Returns:
         The layers in the order in which they run, in one `Sequential`.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -53,8 +54,6 @@ def _prepared(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
         if tensor.is_meta:
             raise ConversionError(f"{name} has no values: it is on the device meta")
     if any(tensor.dtype in (torch.float16, torch.bfloat16) for tensor in tensors.values()):
-        import copy
-
         module = copy.deepcopy(module).float()
     modes = {each: each.training for each in module.modules()}
     try:
@@ -67,7 +66,7 @@ def _prepared(module: torch.nn.Module) -> Iterator[torch.nn.Module]:
 
 
 def _example(module: torch.nn.Module, example_input: Any) -> torch.Tensor:
-    """The example as a batch of at least two samples, in the dtype and on the device of the module."""
+    """Random samples of the shape of the example, in the dtype and on the device of the module."""
     if isinstance(example_input, np.ndarray):
         example_input = torch.from_numpy(np.ascontiguousarray(example_input))
     if not isinstance(example_input, torch.Tensor):
@@ -81,8 +80,9 @@ def _example(module: torch.nn.Module, example_input: Any) -> torch.Tensor:
             f"{tuple(example_input.shape)}"
         )
     held = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.zeros(1))
-    x = example_input.detach().to(held.device, held.dtype)
-    return torch.cat([x, x]) if len(x) == 1 else x  # a batch of one would hide what mixes samples
+    # Not the example itself: zeros would hide mistakes, and a single sample hides what mixes samples.
+    x = torch.randn(2, *example_input.shape[1:], generator=torch.Generator().manual_seed(0))
+    return x.to(held.device, held.dtype)
 
 
 class _Proxy(torch.fx.Proxy):
@@ -345,6 +345,6 @@ def _verify(model: Sequential, x: torch.Tensor, expected: torch.Tensor, output: 
     check_same(
         model.predict(channels_last(x), scale=1.0),
         expected.cpu().numpy() if output.is_channels_last else channels_last(expected),
-        "the converted model does not return what the module returns for example_input: does the forward "
-        f"method change tensors in place, or use random numbers? The model is {model!r}",
+        "the converted model does not return what the module returns: does the forward method change tensors "
+        f"in place, or use random numbers? The model is {model!r}",
     )

@@ -322,6 +322,15 @@ def test_arguments_are_checked(module, example, error, message):
         fn.from_torch(module, example)
 
 
+def test_wrong_conversion_is_noticed(monkeypatch):
+    """The check uses samples of its own: for zeros, ReLU and tanh agree."""
+    from fastnn.exchange import torch_calls
+
+    monkeypatch.setitem(torch_calls.MODULES, nn.ReLU, torch_calls.MODULES[nn.Tanh])
+    with pytest.raises(fn.ConversionError, match="does not return what the module returns"):
+        fn.from_torch(nn.Sequential(nn.ReLU()), torch.zeros(1, 4))
+
+
 def test_missing_pytorch_is_named(monkeypatch):
     import sys
 
