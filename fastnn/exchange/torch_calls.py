@@ -80,11 +80,13 @@ FUNCTIONS: dict[Any, Handler] = {
     torch.mean: shapes.mean,
     torch.permute: shapes.permute,
     torch.relu: _RELU,
+    torch.relu_: _RELU,
     torch.reshape: shapes.reshape,
     torch.sigmoid: _SIGMOID,
     torch.softmax: layers.softmax,
     torch.squeeze: shapes.reshape,
     torch.tanh: _TANH,
+    torch.unsqueeze: shapes.reshape,
 }
 
 METHODS: dict[Any, Handler] = {
@@ -103,6 +105,7 @@ METHODS: dict[Any, Handler] = {
     "squeeze": shapes.reshape,
     "tanh": _TANH,
     "unflatten": shapes.reshape,
+    "unsqueeze": shapes.reshape,
     "view": shapes.reshape,
 }
 

@@ -122,6 +122,7 @@ def resnet():
 ACCEPTED = {
     "LeNet-5": (LeNet, (3, 1, 28, 28)),
     "ResNet": (resnet, (3, 3, 8, 8)),
+    "other idioms": (lambda: Idioms(), (3, 6, 6)),
     "ConvNeXt block": (ConvNeXtBlock, (2, 6, 8, 8)),
     "mean": (lambda: Means(keepdim=False), (3, 3, 4, 4)),
     "mean, axes kept": (lambda: Means(keepdim=True), (3, 3, 4, 4)),
@@ -152,6 +153,20 @@ ACCEPTED = {
     "sum of a value with itself": (lambda: Sum(lambda x: x + x), (2, 3)),
     "sum of two layers": (lambda: Sum(lambda x: torch.add(x, torch.relu(x))), (2, 3)),
 }
+
+
+class Idioms(nn.Module):
+    """Other ways to write the same calls; a dropout module that is used twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.dense, self.drop = nn.Conv2d(1, 3, 3), nn.Linear(12, 4), nn.Dropout()
+
+    def forward(self, x):
+        assert x.shape[1:] == (6, 6)
+        x = functional.max_pool2d(functional.relu_(self.conv(x.unsqueeze(1))), kernel_size=2, stride=2)
+        x = self.drop(torch.flatten(x, start_dim=1))
+        return self.drop(self.dense(x).tanh()) if x.dim() == 2 else x
 
 
 class Sum(nn.Module):
