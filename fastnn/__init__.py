@@ -16,6 +16,7 @@ from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.exchange.convert import from_keras, from_torch, to_torch
 from fastnn.exchange.errors import ConversionError
 from fastnn.history import History
+from fastnn.insight import occlusion, saliency, top_units
 from fastnn.kernels import backend
 from fastnn.layers import (
     ELU,
@@ -85,6 +86,8 @@ from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.inspection import inspect
+from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
@@ -166,6 +169,7 @@ __all__ = [
     "elementwise",
     "evaluate",
     "features",
+    "find_lr",
     "fit",
     "focal",
     "from_keras",
@@ -176,14 +180,17 @@ __all__ = [
     "hinge",
     "huber",
     "init",
+    "inspect",
     "load",
     "load_torch",
     "losses",
     "manual_seed",
     "metrics",
     "nets",
+    "occlusion",
     "optim",
     "poisson",
+    "saliency",
     "save",
     "schedules",
     "set_num_threads",
@@ -191,6 +198,7 @@ __all__ = [
     "squared_error",
     "sweep",
     "to_torch",
+    "top_units",
     "viz",
 ]
 
