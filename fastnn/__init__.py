@@ -13,6 +13,8 @@ from fastnn import augment, complexity, data, init, losses, metrics, nets, optim
 from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
+from fastnn.exchange.convert import from_keras, from_torch, to_torch
+from fastnn.exchange.errors import ConversionError
 from fastnn.history import History
 from fastnn.insight import occlusion, saliency, top_units
 from fastnn.kernels import backend
@@ -42,6 +44,8 @@ from fastnn.layers import (
     Tanh,
     elementwise,
 )
+from fastnn.loggers.epoch_files import CSVLogger, JSONLogger
+from fastnn.loggers.tensorboard import TensorBoard
 from fastnn.losses import (
     AbsoluteError,
     BinaryCrossEntropy,
@@ -104,10 +108,12 @@ __all__ = [
     "BinaryFocal",
     "BinaryHinge",
     "Buffer",
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "CheckpointError",
     "Conv2d",
+    "ConversionError",
     "CrossEntropy",
     "DatasetError",
     "DatasetNotFoundError",
@@ -123,6 +129,7 @@ __all__ = [
     "History",
     "Huber",
     "Identity",
+    "JSONLogger",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
@@ -146,6 +153,7 @@ __all__ = [
     "SquaredError",
     "Study",
     "Tanh",
+    "TensorBoard",
     "Trainer",
     "Training",
     "absolute_error",
@@ -164,6 +172,8 @@ __all__ = [
     "find_lr",
     "fit",
     "focal",
+    "from_keras",
+    "from_torch",
     "get_num_threads",
     "gradcheck",
     "gradients",
@@ -187,6 +197,7 @@ __all__ = [
     "show_config",
     "squared_error",
     "sweep",
+    "to_torch",
     "top_units",
     "viz",
 ]

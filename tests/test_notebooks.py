@@ -125,7 +125,8 @@ def test_every_guide_is_a_notebook_with_its_code(notebooks, name):
     assert [cell.source.split() for cell in cells] == [block.code.split() for block in python]
     for cell, block in zip(cells, python, strict=True):
         is_skipped = "tags" in cell.metadata
-        assert is_skipped == (not block.runs or (block.mark == "needs torch" and not has("torch")))
+        needed = block.mark.removeprefix("needs ") if block.mark.startswith("needs ") else "fastnn"
+        assert is_skipped == (not block.runs or not has(needed))
 
 
 def has(module):

@@ -1,11 +1,12 @@
-"""Loads PyTorch weights from safetensors files, converted to fastnn's memory layout."""
+"""Loads the weights of PyTorch models into models of fastnn, in its memory layout."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 
@@ -14,8 +15,9 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear
 from fastnn.layers.sequential import flat_layers
+from fastnn.nets.torch_files import read_torch_tensors
 from fastnn.param import Buffer, Param
-from fastnn.weights import CheckpointError, quoted, read_tensors
+from fastnn.weights import CheckpointError, quoted
 
 # Modules with these name prefixes are sorted last; others by the numbers in their names.
 HEADS = ("classifier", "fc", "head", "output")
@@ -43,11 +45,15 @@ class _Target:
 
 
 def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
-    """Load weights of a PyTorch model, such as torchvision's AlexNet, from a safetensors file into `model`.
+    """Load weights of a PyTorch model, such as torchvision's AlexNet, from a file into `model`.
+
+    The file is a safetensors file or, if PyTorch is installed, one of `torch.save` (.pt, .pth) that holds a
+    state_dict, alone or in a dict; it is read with `weights_only=True`, which runs no code. Half precision
+    (float16, bfloat16) is converted. `from_torch` converts a module with its architecture.
 
     The modules of the file must correspond one to one to the layers of `model` with parameters or buffers. A
-    file sorts its tensors by name. If the modules do not fit in that order (conv1, conv2, fc), other orders
-    are tried (bn1, bn2, conv1, conv2 as conv1, bn1, conv2, bn2).
+    safetensors file sorts its tensors by name. If the modules do not fit in the order of the file (conv1,
+    conv2, fc), other orders are tried (bn1, bn2, conv1, conv2 as conv1, bn1, conv2, bn2).
 
     Filters (O, C, R, S) become (R, S, C, O) and matrices (out, in) are transposed. The input rows of a matrix
     after Flatten are reordered from C, H, W to H, W, C. Running statistics are loaded, too;
@@ -58,10 +64,14 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
 
     Raises FileNotFoundError if the file does not exist, TypeError if `model` has other layers with
     parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit, and
-    which shows how to convert a file of `torch.save` (.pt, .pth). The model is unchanged then.
+    which shows how to convert a file of `torch.save` without PyTorch. The model is unchanged then.
     """
     targets = list(_targets(model))
-    groups = _groups(_read(path))
+    tensors, is_in_order = read_torch_tensors(path)
+    if is_in_order:
+        with suppress(ValueError):
+            return _assign(_match(targets, _modules(tensors, path)))
+    groups = _groups(_modules({name: tensors[name] for name in sorted(tensors, key=_natural_key)}, path))
     try:
         matches = list(_match(targets, [module for modules in groups for module in modules]))
     except ValueError as error:
@@ -69,15 +79,19 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
         if reordered is None:
             raise CheckpointError(f"{path} does not fit the model: {error}") from error
         matches = reordered
-    for param, array in matches:
+    _assign(matches)
+
+
+def _assign(matches: Iterable[Match]) -> None:
+    """Set the parameters and buffers, after all of them have been matched."""
+    for param, array in list(matches):
         param.value = array
 
 
-def _read(path: str | os.PathLike[str]) -> list[_Module]:
-    """Read the modules of a safetensors file, sorted by name."""
-    tensors = read_tensors(path)
+def _modules(tensors: Mapping[str, Array], path: str | os.PathLike[str]) -> list[_Module]:
+    """The modules of a file, in the order of their first tensors."""
     modules: dict[str, _Module] = {}
-    for name in sorted(tensors, key=_natural_key):
+    for name in tensors:
         if "" in name.split("."):  # PyTorch makes no such names; ".weight" would stand for "weight"
             raise CheckpointError(f"{path} does not fit the model: a tensor has the name {quoted(name)}")
         path_of_module, _, tensor_name = name.rpartition(".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ class GradientWatch(Callback):
         return True
 
     def _check(self, training: Training) -> None:
-        found = check_layers(training, _spread(training.samples, CHECK_SAMPLES))
+        found = check_layers(training, spread(training.samples, CHECK_SAMPLES))
         self.updates.append(training.updates)
         for name, norm in found.norms.items():
             self.norms.setdefault(name, []).append(norm)
@@ -140,18 +141,28 @@ class SparingWatch(GradientWatch):
 
 def check_layers(training: Training, batch: tuple[Array, Array]) -> LayerCheck:
     """The gradient norms on a batch, and the units that are 0 for the whole batch; changes nothing."""
+    with gradients_on(training, batch) as gradients:
+        norms = {name: _norm(gradient) for name, gradient in gradients.items()}
+    return LayerCheck(norms, dict(_dead_units(training.model, batch[0])))
+
+
+@contextmanager
+def gradients_on(training: Training, batch: tuple[Array, Array]) -> Iterator[dict[str, Array]]:
+    """The gradients on a batch, by name, of all parameters that are not frozen.
+
+    They are valid until the end of the `with` block; then the model has its own gradients and states again.
+    """
     model, loss = training.model, training.trainer.loss
     x, target = batch
     with states.restored(model), states.restored_gradients(model):
         outputs, backward = model.forward(x, train=True)
         _, dy = loss.value_and_gradient(outputs, target)
         backward(dy, need_dx=False)
-        norms = {
-            name: _norm(param.grad_buffer())
+        yield {
+            name: param.grad_buffer()
             for name, param in model.named_parameters()
             if param.has_grad and not param.frozen
         }
-    return LayerCheck(norms, dict(_dead_units(model, x)))
 
 
 def _norm(gradient: Array) -> float:
@@ -179,7 +190,7 @@ def _flattened(model: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         yield from _flattened(layer, f"{prefix}{index}.")
 
 
-def _spread(samples: Samples, count: int) -> tuple[Array, Array]:
+def spread(samples: Samples, count: int) -> tuple[Array, Array]:
     """A batch of at most `count` samples, spread evenly over the data, which are often sorted by class."""
     count = min(count, len(samples))
     return samples.batch(np.arange(count) * len(samples) // count)
@@ -321,7 +332,7 @@ def _exploded(model: Layer, norms: Mapping[str, float]) -> str | None:
 def _dead(training: Training, dead: Mapping[str, tuple[int, int]]) -> str | None:
     if not any(map(_too_many, dead.values())):
         return None
-    batch = _spread(training.samples, CONFIRM_SAMPLES)
+    batch = spread(training.samples, CONFIRM_SAMPLES)
     confirmed = {name: count for name, count in _dead_units(training.model, batch[0]) if _too_many(count)}
     if not confirmed:
         return None

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import augmentation
 import core
+import exchange_and_logs
 import insight
 import losses_and_activations
 import meaning_of_data
@@ -52,6 +53,7 @@ MISTAKES = (
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
     *objects.MISTAKES,
+    *exchange_and_logs.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -301,24 +301,42 @@ def test_tensors_of_other_shapes_are_rejected(tmp_path, shape, unchanged):
         fn.load_torch(model, tmp_path / "a")
 
 
-def test_bfloat16_is_named(tmp_path, unchanged):
+def test_half_precision_is_converted(tmp_path, unchanged):
+    from safetensors.torch import save_file as save_torch
+
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3))
+    for dtype in (torch.bfloat16, torch.float16):
+        state = {
+            name: value.to(dtype) if value.is_floating_point() else value
+            for name, value in module.state_dict().items()
+        }
+        save_torch(state, tmp_path / "a.safetensors")
+        torch.save(state, tmp_path / "a.pth")
+        for name in ("a.safetensors", "a.pth"):
+            model = fn.Sequential(fn.Linear(4, 3), fn.BatchNorm1d(3))
+            fn.load_torch(model, tmp_path / name)
+            np.testing.assert_array_equal(model[0].weight.value, state["0.weight"].float().numpy().T)
+
+
+def test_load_names_bfloat16(tmp_path, unchanged):
     from safetensors.torch import save_file as save_torch
 
     save_torch({"weight": torch.ones(3, 4).bfloat16(), "bias": torch.zeros(3)}, tmp_path / "a")
     model = fn.Sequential(fn.Linear(4, 3))
-    for load in (fn.load, fn.load_torch):
-        with unchanged(model), pytest.raises(fn.CheckpointError, match=r"dtype BF16; .* tensor\.float\(\)"):
-            load(model, tmp_path / "a")
+    with unchanged(model), pytest.raises(fn.CheckpointError, match=r"dtype BF16; .* tensor\.float\(\)"):
+        fn.load(model, tmp_path / "a")
 
 
 @pytest.mark.parametrize("name", ["net.pt", "net.pth", 'it\'s a "net".bin', "net"])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_error_for_a_file_of_torch_save_converts_it(tmp_path, monkeypatch, name, zipped, unchanged):
+    """`load` always refuses such a file, `load_torch` where PyTorch is not installed."""
     monkeypatch.chdir(tmp_path)
     module = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 3))
     model = fn.Sequential(fn.Linear(4, 3), fn.Linear(3, 3))
     module[1].bias = module[0].bias  # shared tensors, which safetensors refuses unless they are copied
     torch.save(module.state_dict(), name, _use_new_zipfile_serialization=zipped)
+    monkeypatch.setattr("fastnn.nets.torch_files.find_spec", lambda name: None)
     for load in (fn.load, fn.load_torch):
         with unchanged(model), pytest.raises(fn.CheckpointError, match=r"file of torch\.save") as error:
             load(model, name)

@@ -1,0 +1,24 @@
+"""The error of conversions between libraries, and the check that a converted model computes the same."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastnn._validation import Array
+
+# Relative to the largest output: sums in another order give 1e-5 in small float32 nets, more in deep ones.
+TOLERANCE = 1e-3
+
+
+class ConversionError(ValueError):
+    """A model cannot be converted; the message names the module, its options, and what is supported."""
+
+
+def check_same(got: Array, wanted: Array, message: str) -> None:
+    """Raise ConversionError with `message` unless two batches of outputs agree."""
+    scale = np.abs(wanted[np.isfinite(wanted)]).max(initial=1e-30)
+    if got.shape != wanted.shape or not np.allclose(
+        got, wanted, TOLERANCE, TOLERANCE * scale, equal_nan=True
+    ):
+        difference = f": {got.shape} instead of {wanted.shape}" if got.shape != wanted.shape else ""
+        raise ConversionError(f"{message}{difference}")

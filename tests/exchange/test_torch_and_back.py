@@ -1,0 +1,169 @@
+"""Every layer and net goes to PyTorch and comes back: the same outputs and the same gradients."""
+
+import numpy as np
+import pytest
+
+import fastnn as fn
+
+from .cases import CASES, model_of, samples
+
+torch = pytest.importorskip("torch")
+
+# AlexNet's sums have up to 9,216 terms.
+DEEP = {"nets.alexnet"}
+
+
+def to_batch(x):
+    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
+
+
+def to_array(y):
+    y = y.detach().numpy()
+    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+
+
+def assert_close(got, wanted, tolerance=1e-5):
+    assert got.shape == wanted.shape
+    scale = max(np.abs(wanted).max(), 1e-2)  # the gradient of a bias before a batch norm is 0
+    assert np.abs(got - wanted).max() <= tolerance * scale
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_module_and_model_return_the_same_outputs(name):
+    model, shape = model_of(name)
+    x = samples(shape)
+    wanted = model.predict(x)
+    module = fn.to_torch(model, input_shape=shape)
+    assert_close(to_array(module(to_batch(x))), wanted)
+    back = fn.from_torch(module, to_batch(x[:1]))
+    assert_close(back.predict(x), wanted)
+    assert sum(p.size for p in back.parameters()) == sum(p.size for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name not in DEEP | {"Dropout"}])
+@pytest.mark.parametrize("train", [False, True])
+def test_all_gradients_are_those_of_pytorch(name, train):
+    """The gradients of sum(y w) for the input and all parameters, in float64."""
+    model, shape = model_of(name, np.float64)
+    x = samples(shape, dtype=np.float64)
+    module = fn.to_torch(model, input_shape=shape).train(train)
+    y, backward = model.forward(x, train=train)
+    weights = np.random.default_rng(2).standard_normal(y.shape)
+    dx = backward(weights)
+
+    batch = to_batch(x).requires_grad_()
+    outputs = module(batch)
+    (outputs * to_batch(weights)).sum().backward()
+    assert_close(to_array(outputs), y, 1e-10)
+    assert_close(to_array(batch.grad), dx, 1e-10)
+    # A module that has the gradients as its parameters becomes a model that has them in fastnn's layout.
+    with torch.no_grad():
+        for param in module.parameters():
+            param.copy_(param.grad)
+    gradients = fn.from_torch(module, batch).parameters()
+    assert len(gradients) == len(model.parameters())
+    for gradient, param in zip(gradients, model.parameters(), strict=True):
+        assert_close(gradient.value, param.grad, 1e-9)
+
+
+def test_training_updates_running_statistics_as_pytorch_does():
+    model, shape = model_of("BatchNorm2d")
+    x = samples(shape)
+    module = fn.to_torch(model).train()
+    module(to_batch(x))
+    model.forward(x, train=True)
+    back = fn.from_torch(module, to_batch(x))
+    for got, wanted in zip(back.buffers(), model.buffers(), strict=True):
+        assert_close(got.value, wanted.value)
+
+
+def test_frozen_parameters_stay_frozen_in_both_directions():
+    model = fn.Sequential(fn.Linear(4, 3), fn.ReLU(), fn.Linear(3, 2))
+    model[0].trainable = False
+    module = fn.to_torch(model)
+    assert [p.requires_grad for p in module.parameters()] == [False, False, True, True]
+    assert [p.trainable for p in fn.from_torch(module, np.zeros((1, 4))).parameters()] == [
+        *(False, False),
+        *(True, True),
+    ]
+
+
+def test_conversion_leaves_the_model_and_the_generator_of_pytorch_alone():
+    model, shape = model_of("Flatten, norms")
+    before = [held.value for held in (*model.parameters(), *model.buffers())]
+    state = torch.get_rng_state()
+    fn.from_torch(fn.to_torch(model, input_shape=shape), to_batch(samples(shape)))
+    assert torch.equal(torch.get_rng_state(), state)
+    after = [held.value for held in (*model.parameters(), *model.buffers())]
+    assert all(np.array_equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_converted_model_trains_on(blobs):
+    x, _ = blobs
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Linear(6, 16), torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Linear(16, 3)
+    )
+    model = fn.from_torch(module, x)
+    history = fn.fit(model, blobs, epochs=20, seed=0)
+    assert history["accuracy"][-1] > 0.9
+    trained = fn.to_torch(model)
+    assert_close(to_array(trained(to_batch(x))), model.predict(x))
+
+
+def test_steps_of_sgd_are_those_of_pytorch(blobs):
+    """The same losses in both libraries, step after step: outputs, gradients and updates agree."""
+    x, y = blobs
+    model = fn.Sequential(fn.Linear(6, 8), fn.Tanh(), fn.Linear(8, 3)).to(np.float64)
+    module = fn.to_torch(model).train()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.1, momentum=0.9)
+    trainer = fn.Trainer(model, loss="cross_entropy", optimizer=fn.SGD(lr=0.1, momentum=0.9))
+    batch, target = torch.from_numpy(x).double(), torch.from_numpy(y)
+    for _ in range(5):
+        loss = torch.nn.functional.cross_entropy(module(batch), target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        assert trainer.step(x, y) == pytest.approx(loss.item(), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: fn.elementwise(lambda x: x, lambda x, dy: dy), r"layer 1.*Elementwise.*supported are"),
+        (lambda: Own(), r"layer 1, Own\(\), has no counterpart in PyTorch"),
+        (lambda: fn.Sequential(fn.Residual(Own())), r"layer 1\.0\.branch, Own\(\)"),
+    ],
+)
+def test_layers_without_a_counterpart_are_named(model, message):
+    with pytest.raises(fn.ConversionError, match=message):
+        fn.to_torch(fn.Sequential(fn.Linear(3, 3), model()))
+
+
+class Own(fn.Layer):
+    def forward(self, x, *, train=False):
+        return x, lambda dy, *, need_dx=True: dy
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([fn.Conv2d(1, 2, 3), fn.Flatten()], "ends with a flattened image"),
+        ([fn.LayerNorm(3)], "pass input_shape"),
+        ([fn.MaxPool2d(2), fn.Flatten(), fn.Linear(12, 2)], "how many channels"),
+        ([fn.Reshape(2, 2, 3), fn.Conv2d(3, 1, 2)], "must come from a Linear"),
+        ([fn.Conv2d(1, 2, 1), fn.Reshape(2, -1)], "flatten them first"),
+        ([fn.Conv2d(1, 4, 1), fn.Flatten(), fn.Reshape(4, 2, 2)], "must come from a Linear"),
+        ([fn.Conv2d(1, 4, 1), fn.Flatten(), fn.Residual(fn.Linear(16, 16)), fn.Linear(16, 1)], "orders"),
+    ],
+)
+def test_models_whose_order_of_features_has_no_module_are_refused(layers, message):
+    with pytest.raises(fn.ConversionError, match=message):
+        fn.to_torch(fn.Sequential(*layers))
+
+
+def test_shape_that_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="expects samples of shape"):
+        fn.to_torch(fn.Sequential(fn.Linear(3, 2)), input_shape=(4,))
+    with pytest.raises(TypeError, match="takes layers"):
+        fn.to_torch(torch.nn.Linear(3, 2))
