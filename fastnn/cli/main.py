@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, settings, train_run
+from fastnn.cli import commands, own_settings, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
@@ -25,6 +25,11 @@ from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
 from fastnn.training.finite import NonFiniteError
 
+# What `fastnn train` calls the data of the user; the parser chooses between the kinds by the path.
+OWN_DATA = {
+    own_settings.TABLE: "a CSV file: fastnn train data.csv --label NAME",
+    own_settings.FOLDER: "a folder with a sub-folder of pictures per class: fastnn train photos/",
+}
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
@@ -64,6 +69,7 @@ def _failed(message: str, code: int) -> int:
 def _parse(words: list[str]) -> Callable[[], object]:
     """Parse the command line into a function to call. Raises SystemExit as described in `main`."""
     file_settings, words = _settings_of_file(words)
+    words = _with_kind_of_data(words)
     shorthands, words = _shorthands(words)
     parser = _parser(shorthands, file_settings)
     options = parser.parse_args(words)
@@ -76,7 +82,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
-        run_settings = settings.Settings(dataset, **chosen)
+        run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(
@@ -102,17 +108,19 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     subcommands = parser.add_subcommands(dest="command")
 
     train = ArgumentParser(
-        description="Train a network and write the weights, the curves and pictures into a folder. Instead "
-        "of a data set, the command also takes a YAML file of settings or the config.json of an earlier "
-        "run: fastnn train settings.yaml --epochs 3"
+        description="Train a network and write the weights, the curves and pictures into a folder. The data "
+        "are a data set by name, a CSV file (fastnn train data.csv --label target), or a folder with a "
+        "sub-folder of pictures per class (fastnn train photos/). The command also takes a YAML file of "
+        "settings or the config.json of an earlier run: fastnn train settings.yaml --epochs 3"
     )
     subcommands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(dest="dataset")
-    for name, presets in settings.PRESETS.items():
+    for name, presets in own_settings.ALL_PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if file_settings is not None and file_settings.dataset == name:
             preset = file_settings
-        datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
+        data = OWN_DATA.get(name, name)
+        datasets.add_subcommand(name, _train_parser(data, preset, shorthands), help=f"Train on {data}.")
 
     complexity = ArgumentParser(
         description="Show how much time backpropagation saves, by timing gradients of growing networks."
@@ -196,10 +204,11 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         description=f"Train a network on {dataset} and write config.json (all settings), history.json "
         "(curves and test result), weights.safetensors and pictures into a folder."
     )
-    parser.add_class_arguments(settings.Settings, skip={"dataset"})
-    defaults = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
-    del defaults["dataset"]
-    parser.set_defaults(defaults)
+    names = own_settings.names_of_settings(preset)
+    skipped = {"dataset", *(vars(preset).keys() - names)}
+    parser.add_class_arguments(type(preset), skip=skipped)
+    values = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
+    parser.set_defaults({name: value for name, value in values.items() if name not in skipped})
     files = parser.add_argument_group("Files")
     files.add_argument("--out", type=Path, help="Folder to write to. Default: a new folder in runs/.")
     files.add_argument(
@@ -231,10 +240,21 @@ def _settings_of_file(words: list[str]) -> tuple[settings.Settings | None, list[
     return found, ["train", found.dataset, *words[2:]]
 
 
+def _with_kind_of_data(words: list[str]) -> list[str]:
+    """Turn `train data.csv` into `train table --path data.csv`, and `train photos/` into `train folder ...`.
+
+    The name of a data set is not taken for a folder of this name: write ./digits for the folder.
+    """
+    if words[:1] != ["train"] or len(words) < 2 or words[1] in own_settings.ALL_PRESETS:
+        return words
+    kind = None if words[1].startswith("-") else own_settings.kind_of_path(words[1])
+    return words if kind is None else ["train", kind, f"--path={words[1]}", *words[2:]]
+
+
 def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """Parse the options of `fastnn train` that jsonargparse would read differently from what users mean.
 
-    jsonargparse expects --layers [784,10] in place of 784,10. With --optimizer Adam it would keep the
+    jsonargparse expects --layers [784,10] in place of 784,10, and so on. With --optimizer Adam it would keep the
     learning rate of the preset's optimizer, which is 100 times Adam's default. --model selects the preset.
 
     Returns the parsed options by name, and the remaining words.
@@ -245,7 +265,12 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
         "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
     )
     parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
-    parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
+    for option in ("--layers", "--hidden"):
+        parser.add_argument(option, type=_layers, default=argparse.SUPPRESS)
+    for option in ("--size", "--image"):
+        parser.add_argument(option, type=_sides, default=argparse.SUPPRESS)
+    for option in ("--drop", "--categorical"):
+        parser.add_argument(option, type=lambda text: tuple(text.split(",")), default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(words)
     return vars(found), rest
@@ -257,6 +282,14 @@ def _layers(text: str) -> tuple[int, ...]:
         return commands.sizes_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _sides(text: str) -> tuple[int, ...]:
+    """Parse --size 32x32, or --size 32 for a square."""
+    sides = re.fullmatch(r"(\d{1,6})(?:[x*,](\d{1,6}))?", text.strip("[]()").replace(" ", ""))
+    if sides is None:
+        raise argparse.ArgumentTypeError(f"sides must be height x width, such as 32x32, not {text!r}")
+    return int(sides[1]), int(sides[2] or sides[1])
 
 
 def _optimizer(name: str) -> dict[str, Any]:

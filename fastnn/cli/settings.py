@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import itertools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from fastnn import data
 from fastnn._validation import Array, choose, in_range, positive_int
@@ -35,11 +35,13 @@ class Dataset:
             function may download missing files.
         image: Height and width of an image, in pixels.
         classes: Number of classes.
+        names: Names of the classes. Default: their numbers.
     """
 
     load: Callable[[bool], tuple[Part, Part]]
     image: tuple[int, int]
     classes: int
+    names: tuple[str, ...] | None = None
 
 
 DATASETS = {
@@ -92,6 +94,8 @@ class Settings:
             number does not change the results.
     """
 
+    DATASETS: ClassVar[Collection[str]] = DATASETS
+
     dataset: str = "digits"
     model: str = "mlp"
     layers: tuple[int, ...] = (64, 64, 32, 10)
@@ -116,7 +120,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise ValueError for an invalid setting, listing the valid names."""
-        choose(self.dataset, DATASETS, "dataset")
+        choose(self.dataset, dict.fromkeys(self.DATASETS), "dataset")
         choose(self.model, dict.fromkeys(MODELS), "model")
         choose(self.schedule, SCHEDULES, "schedule")
         choose(self.order, ORDERS, "order")
@@ -127,15 +131,15 @@ class Settings:
                 f"layers must have at least two sizes, the pixels and the classes, not {self.layers}"
             )
         for size in self.layers:
-            _bounded(size, "each of the layers", MAX_WEIGHTS)
+            bounded(size, "each of the layers", MAX_WEIGHTS)
         weights = sum(rows * columns for rows, columns in itertools.pairwise(self.layers))
         if weights > MAX_WEIGHTS:
             raise ValueError(f"the layers have {weights:,} weights, but at most {MAX_WEIGHTS:,} are accepted")
         choose(self.activation, ACTIVATIONS, "activation")
         initializer(self.weight_init)
         loss_function(self.loss)
-        _bounded(self.batch_size, "batch_size", MAX_COUNT)
-        _bounded(self.epochs, "epochs", MAX_COUNT)
+        bounded(self.batch_size, "batch_size", MAX_COUNT)
+        bounded(self.epochs, "epochs", MAX_COUNT)
         if in_range(self.validation, "validation", 0, 1) == 1:
             raise ValueError("validation must be below 1, so that some images are left to train on")
         if not 0 <= self.seed < 2**63:
@@ -143,7 +147,7 @@ class Settings:
         if self.backend is not None:
             choose(self.backend, dict.fromkeys(BACKENDS), "backend")
         if self.threads is not None:
-            _bounded(self.threads, "threads", MAX_THREADS)
+            bounded(self.threads, "threads", MAX_THREADS)
 
     def options(self) -> TrainingOptions:
         """The training options among the settings. Raises ValueError for an invalid one."""
@@ -159,7 +163,7 @@ class Settings:
         return Together(*chosen) if chosen else None
 
 
-def _bounded(value: int, name: str, highest: int) -> None:
+def bounded(value: int, name: str, highest: int) -> None:
     """Raise ValueError unless `value` is an integer in 1..highest."""
     if positive_int(value, name) > highest:
         raise ValueError(f"{name} must be at most {highest:,}, not {_short(value)}")

@@ -9,6 +9,7 @@ fastnn.
 from fastnn.viz.confusion import save_confusion
 from fastnn.viz.curves import draw_bands, draw_bars, draw_curves, save_bands, save_bars, save_curves
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
+from fastnn.viz.regression import save_predictions
 from fastnn.viz.weights import save_filters, save_maps, save_weights
 
 __all__ = [
@@ -24,5 +25,6 @@ __all__ = [
     "save_filters",
     "save_maps",
     "save_mistakes",
+    "save_predictions",
     "save_weights",
 ]
