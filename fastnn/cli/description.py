@@ -9,15 +9,15 @@ For the user's own data, the file has these fields::
       "classes": ["setosa", ...],    text or integers, in the order of the outputs; null for regression
       "target": null,                {"mean": ..., "std": ...} of the labels, for regression
       "missing": "error",            what to do with missing cells: "error" or "mean"
-      "columns": [                   the columns of the CSV file, in the order of the features; [] for pictures
+      "columns": [                   the columns of a CSV file, in the order of the features
         {"name": "width", "categories": null, "mean": 1.2, "std": 0.8},
         {"name": "colour", "categories": ["green", "red"], "mean": null, "std": null}
       ]
     }
 
 A column of numbers becomes the feature (value - mean) / std, where mean and std are those of the training
-rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: an image is
-made of them. The content is data alone; nothing in it is imported or executed.
+rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: they form an
+image. A folder of pictures has no columns. The content is data alone; nothing in it is imported or executed.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ import numpy as np
 
 from fastnn._schema import anything, check_fields, count, number, optional, text
 from fastnn._validation import Array
+from fastnn.cli.named_data import DATASETS, Part
 from fastnn.cli.own_settings import MISSING_RULES, OwnSettings, check_sides
-from fastnn.cli.settings import DATASETS, Part, Settings
+from fastnn.cli.settings import Settings
 from fastnn.documents import read_json
 
 DATA = "data.json"
@@ -135,7 +136,8 @@ class Description:
     def _scaled_target(self, y: Array) -> Array:
         assert self.target is not None
         mean, std = self.target
-        return ((y - mean) / std).astype(np.float32)[:, None]
+        scaled: Array = ((y - mean) / std).astype(np.float32)[:, None]
+        return scaled
 
     def in_units(self, outputs: Array) -> Array:
         """The outputs (N, 1) of a regression as values (N,) of the label, in its own units."""
@@ -185,7 +187,9 @@ def description_from(content: dict[str, Any]) -> Description:
     """Make a description from what `as_dict` returned. Raises ValueError, which names the field."""
     check_fields(content, SCHEMA)
     if content["version"] != VERSION:
-        raise ValueError(f"version must be {VERSION}, got {content['version']}: a newer fastnn wrote the file")
+        raise ValueError(
+            f"version must be {VERSION}, got {content['version']}: a newer fastnn wrote the file"
+        )
     inputs = _inputs(content["inputs"])
     classes = _classes(content["classes"])
     target = content["target"]

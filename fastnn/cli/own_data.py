@@ -14,8 +14,9 @@ import numpy as np
 from fastnn import data
 from fastnn._validation import Array
 from fastnn.cli.description import Description, named
+from fastnn.cli.named_data import DATASETS, Part
 from fastnn.cli.own_settings import FolderSettings, OwnSettings, TableSettings
-from fastnn.cli.settings import DATASETS, Part, Settings
+from fastnn.cli.settings import Settings
 from fastnn.cli.table_data import check_label, describe_table, features_of, labels_of
 from fastnn.data.csv_columns import CsvColumns, read_columns
 from fastnn.files import user_path
@@ -124,7 +125,7 @@ def held_out_rows(y: Array, fraction: float, seed: int, option: str) -> tuple[Ar
             (drawn, _), (kept, _) = data.stratified(rows, y, fraction, seed=seed)
         except ValueError:
             raise ValueError(
-                f"no class has enough samples to hold out a fraction of {fraction:g}: pass a larger --{option}"
+                f"no class has enough samples to hold out {fraction:g} of them: pass a larger --{option}"
             ) from None
         return np.sort(kept), np.sort(drawn)
     count = round(fraction * len(y))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
@@ -169,7 +170,7 @@ def kind_of_path(word: str) -> str | None:
 
 def check_weights(sizes: tuple[int, ...]) -> None:
     """Raise ValueError if an mlp of these sizes has more than `MAX_WEIGHTS` weights."""
-    weights = sum(math.prod(pair) for pair in zip(sizes, sizes[1:], strict=False))
+    weights = sum(math.prod(pair) for pair in itertools.pairwise(sizes))
     if weights > MAX_WEIGHTS:
         raise ValueError(
             f"the network would have {weights:,} weights, but at most {MAX_WEIGHTS:,} are accepted: choose "

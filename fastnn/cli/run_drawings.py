@@ -12,8 +12,8 @@ import numpy as np
 from fastnn import metrics, viz
 from fastnn._validation import Array
 from fastnn.cli.description import Description
+from fastnn.cli.named_data import Part
 from fastnn.cli.run_folder import Results
-from fastnn.cli.settings import Part
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.layers import Sequential

@@ -14,9 +14,10 @@ from fastnn import viz
 from fastnn._validation import choose
 from fastnn.cli import run_drawings, train_run
 from fastnn.cli.description import Description, read
+from fastnn.cli.named_data import Part
 from fastnn.cli.own_data import load as load_data
 from fastnn.cli.own_settings import ALL_PRESETS, names_of_settings
-from fastnn.cli.settings import Part, Settings
+from fastnn.cli.settings import Settings
 from fastnn.cli.settings_file import settings_from
 from fastnn.documents import read_json
 from fastnn.history import History

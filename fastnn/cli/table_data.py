@@ -74,7 +74,7 @@ def features_of(about: Description, table: CsvColumns) -> tuple[Array, list[str]
     Columns are found by name, in any order. A category that the training data lacked counts as missing: all
     features of its column are 0.
 
-    Raises ValueError, with the nearest names, if a column is missing, and DatasetError if a cell does not fit.
+    Raises ValueError, with the nearest names, if a column is missing, DatasetError if a cell does not fit.
     """
     names = [column.name for column in about.columns]
     for name in names:
@@ -106,7 +106,9 @@ def features_of(about: Description, table: CsvColumns) -> tuple[Array, list[str]
                 )
     if about.missing == "error":
         _check_complete(table, values)
-    like = Table(np.empty((0, 0)), None, (), None, {column.name: column.categories for column in about.columns})
+    like = Table(
+        np.empty((0, 0)), None, (), None, {column.name: column.categories for column in about.columns}
+    )
     x: Array = from_table(values, like=like, fill=math.nan, dtype=np.float64).x
     return x, notes
 
@@ -134,7 +136,8 @@ def labels_of(about: Description, table: CsvColumns) -> Array:
     if (labels < 0).any():
         row = int((labels < 0).argmax())
         raise DatasetError(
-            f"{table.file}: the label {str(cells[row])!r:.60} in row {row + 1} is no class of the training data"
+            f"{table.file}: the label {str(cells[row])!r:.60} in row {row + 1} is no class of the training "
+            "data"
         )
     return labels
 
@@ -154,8 +157,8 @@ def check_mixed(table: CsvColumns, names: Iterable[str], hint: str) -> None:
     for name in names:
         if name in table.mixed:
             raise DatasetError(
-                f"{table.file}: column {name!r} has numbers, but also {table.mixed[name]}: missing cells must "
-                f"be empty or NA{hint}"
+                f"{table.file}: column {name!r} has numbers, but also {table.mixed[name]}: missing cells "
+                f"must be empty or NA{hint}"
             )
 
 
@@ -206,7 +209,8 @@ def _images(about: Description, table: CsvColumns, names: Sequence[str]) -> Arra
         cells = table.values[name]
         if cells.dtype != np.uint8:
             bad = (
-                np.array([cell is not None for cell in cells]) if cells.dtype == object
+                np.array([cell is not None for cell in cells])
+                if cells.dtype == object
                 else ~((cells >= 0) & (cells <= 255) & (cells == np.floor(cells)))
             )
             if bad.any() or cells.dtype == object:
@@ -241,7 +245,11 @@ def _check_complete(table: CsvColumns, values: dict[str, Array], *, label: bool 
             continue
         count, row = int(missing.sum()), int(missing.argmax()) + 1
         where = f"row {row}" if count == 1 else f"{count:,} rows, first in row {row}"
-        advice = "drop such rows" if label else "train with --missing mean to fill such cells, or --drop the column"
+        advice = (
+            "drop such rows"
+            if label
+            else "train with --missing mean to fill such cells, or --drop the column"
+        )
         raise DatasetError(f"{table.file}: column {name!r} has no value in {where}: {advice}")
 
 

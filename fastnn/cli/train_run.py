@@ -36,11 +36,12 @@ from fastnn import data
 from fastnn._validation import Array
 from fastnn.cli import run_drawings
 from fastnn.cli.description import DATA, Description, named
+from fastnn.cli.named_data import Part
 from fastnn.cli.own_data import Loaded, absolute, folder_name, load, prepared, source_of
 from fastnn.cli.own_settings import OwnSettings, check_weights, names_of_settings
 from fastnn.cli.run_drawings import CURVES, draw_test, draw_training
 from fastnn.cli.run_folder import Results, locked
-from fastnn.cli.settings import Part, Settings, describe
+from fastnn.cli.settings import Settings, describe
 from fastnn.config import environment, set_num_threads
 from fastnn.documents import read_json
 from fastnn.files import write_atomic
@@ -303,7 +304,8 @@ def check_layers(settings: Settings, about: Description) -> None:
     if settings.model == "cnn":
         if min(about.inputs[:2]) < 8:
             raise ValueError(
-                f"the model cnn needs images of at least 8 x 8 pixels, not {about.inputs[0]} x {about.inputs[1]}"
+                f"the model cnn needs images of at least 8 x 8 pixels, not "
+                f"{about.inputs[0]} x {about.inputs[1]}"
             )
         return
     sizes, layers = about.sizes(()), layer_sizes(settings, about)
@@ -312,8 +314,8 @@ def check_layers(settings: Settings, about: Description) -> None:
     elif (layers[0], layers[-1]) != sizes:
         example = ",".join(map(str, (sizes[0], *layers[1:-1], sizes[-1])))
         raise ValueError(
-            f"the layers {','.join(map(str, layers))} do not fit the data set, which has {sizes[0]} pixels per "
-            f"image and {sizes[-1]} classes: try --layers {example}"
+            f"the layers {','.join(map(str, layers))} do not fit the data set, which has {sizes[0]} pixels "
+            f"per image and {sizes[-1]} classes: try --layers {example}"
         )
 
 

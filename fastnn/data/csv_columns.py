@@ -21,7 +21,7 @@ import numpy as np
 from fastnn.data.columns import Array
 from fastnn.data.csv import read_csv
 from fastnn.data.csv_header import DELIMITERS, MOST_COLUMNS, number_of, shown
-from fastnn.data.errors import DatasetError, DatasetNotFoundError
+from fastnn.data.errors import DatasetError
 from fastnn.data.unpacking import read_unpacked
 
 # Cells that stand for a missing value, in any case; "None" and "?" are text, because they may be categories.
@@ -46,9 +46,7 @@ class CsvColumns:
     mixed: dict[str, str] = field(default_factory=dict)
 
 
-def read_columns(
-    path: Path, *, header: bool | None = None, categorical: Collection[str] = ()
-) -> CsvColumns:
+def read_columns(path: Path, *, header: bool | None = None, categorical: Collection[str] = ()) -> CsvColumns:
     """Read a CSV file, plain or compressed with gzip, whose delimiter is a comma, a semicolon or a tab.
 
     Args:
@@ -147,7 +145,7 @@ class _Parser:
         self.names, self.header = names, header
 
     def chunks(self) -> Iterator[list[tuple[str, ...]]]:
-        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError for a row of other length."""
+        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if one is too long or short."""
         rows = islice(_cells(self.path, self.text, self.delimiter), self.header, None)
         done = 0
         while chunk := list(islice(rows, ROWS_AT_ONCE)):

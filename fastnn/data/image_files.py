@@ -47,7 +47,7 @@ def find_images(root: Path, classes: Sequence[str] | None) -> Found:
     pictures: dict[str, list[Path]] = {}
     for entry in sorted(root.iterdir(), key=_by_numbers):
         if not entry.is_dir():
-            if _is_picture(entry):
+            if is_picture(entry):
                 found.skip("pictures beside the class folders", entry.name)
         elif entry.name.startswith("."):
             found.skip("hidden folders", entry.name)
@@ -91,29 +91,29 @@ def _pictures_in(folder: Path, found: Found) -> list[Path]:
     for entry in sorted(folder.iterdir(), key=_by_numbers):
         name = f"{folder.name}/{entry.name}"
         if entry.is_dir():
-            for deeper in _deeper_pictures(entry):
+            for deeper in pictures_below(entry):
                 found.skip("pictures in deeper folders", f"{folder.name}/{deeper.relative_to(folder)}")
         elif entry.name.startswith("."):
-            if _is_picture(entry):  # macOS adds ._name to archives, which has no picture
+            if is_picture(entry):  # macOS adds ._name to archives, which has no picture
                 found.skip("hidden files", name)
-        elif _is_picture(entry):
+        elif is_picture(entry):
             pictures.append(entry)
         elif entry.name.lower() not in LITTER:
             found.skip("files with other suffixes", name)
     return pictures
 
 
-def _deeper_pictures(folder: Path) -> list[Path]:
+def pictures_below(folder: Path) -> list[Path]:
     """List all pictures below a folder. Links to folders are not followed, which could lead in circles."""
     return sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if _is_picture(Path(parent, name))
+        if is_picture(Path(parent, name))
     )
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 

@@ -31,7 +31,9 @@ def save_predictions(
     """
     true, found = np.asarray(y, np.float64), np.asarray(predicted, np.float64)
     if true.ndim != 1 or true.shape != found.shape or not true.size:
-        raise ValueError(f"y and predicted must have the same shape (N,), N >= 1, not {true.shape}, {found.shape}")
+        raise ValueError(
+            f"y and predicted must have the same shape (N,), N >= 1, not {true.shape}, {found.shape}"
+        )
     if not (np.isfinite(true).all() and np.isfinite(found).all()):
         raise ValueError("y and predicted must be finite")
     figure = new_figure(5.6, 5.4)
