@@ -16,8 +16,8 @@ For the user's own data, the file has these fields::
     }
 
 A column of numbers becomes the feature (value - mean) / std, where mean and std are those of the training
-rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: they form an
-image. A folder of pictures has no columns. The content is data alone; nothing in it is imported or executed.
+rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: they form
+an image. A folder of pictures has no columns. The content is data alone; nothing in it is imported or executed.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class Description:
             return x
         mean = np.concatenate([[column.mean or 0.0] * column.width for column in self.columns])
         std = np.concatenate([[column.std or 1.0] * column.width for column in self.columns])
-        features = ((x - mean) / std).astype(np.float32)
+        features: Array = ((x - mean) / std).astype(np.float32)
         features[np.isnan(features)] = 0
         return features
 

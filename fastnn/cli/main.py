@@ -103,7 +103,7 @@ def _expanded(options: dict[str, Any]) -> dict[str, Any]:
 def _parser(
     words: list[str], shorthands: dict[str, Any], file_settings: settings.Settings | None
 ) -> ArgumentParser:
-    """Build the parser of `words`. Defaults come from `shorthands`, `file_settings` and the preset, in order."""
+    """Build the parser of `words`. Its defaults: `shorthands`, `file_settings`, the preset, in this order."""
     parser = ArgumentParser(
         "fastnn", description="Train small neural networks on a CPU.", version=__version__
     )

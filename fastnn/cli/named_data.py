@@ -56,8 +56,8 @@ def _fashion_mnist(download: bool) -> tuple[Part, Part]:
     except data.DatasetNotFoundError:
         raise data.DatasetNotFoundError(
             f"Fashion-MNIST is not in {folder}: put its four files (train-images-idx3-ubyte.gz and so on, "
-            "from https://github.com/zalandoresearch/fashion-mnist) there, or set FASTNN_DATA to the folder that "
-            "has them in fashion-mnist/"
+            "from https://github.com/zalandoresearch/fashion-mnist) there, or set FASTNN_DATA to the "
+            "folder that has them in fashion-mnist/"
         ) from None
 
 

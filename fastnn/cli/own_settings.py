@@ -87,7 +87,9 @@ class TableSettings(OwnSettings):
 
     dataset: str = TABLE
     batch_size: int = 32
-    epochs: int = 50
+    # Of 20, 30, 50 and 100 epochs, 30 is best: over five splits of iris, wine, breast cancer and diabetes from
+    # scikit-learn, the means are 0.940, 0.994, 0.979 (accuracy) and 0.500 (R2); 100 epochs reach an R2 of 0.318.
+    epochs: int = 30
     label: str = ""
     task: str = "classification"
     drop: tuple[str, ...] = ()

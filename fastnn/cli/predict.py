@@ -28,6 +28,7 @@ from fastnn.data.csv_columns import CsvColumns, read_columns
 from fastnn.data.image_files import is_picture, pictures_below
 from fastnn.data.images import read_image
 from fastnn.files import write_atomic
+from fastnn.layers import Sequential
 from fastnn.prediction import probabilities
 
 FORMATS = ("csv", "kaggle")
@@ -79,7 +80,7 @@ def predict(
         raise ValueError("--probabilities is for classification: this run predicts a number")
     with notes_printed():
         samples = read_samples(settings, about, data, id_column)
-        outputs = model.predict(samples.x)
+        outputs = _outputs(model, samples.x)
     header, columns = _result(about, samples, outputs, with_probabilities)
     if form == "kaggle":
         header, columns = list(KAGGLE), [range(1, len(outputs) + 1), columns[1]]
@@ -111,10 +112,22 @@ def evaluate(run: Path, data: Path | None, *, download: bool = True) -> None:
                 )
                 raise ValueError(f"{data} has no labels ({wanted}): fastnn predict needs none")
             x, labels = samples.x, samples.labels
-        outputs = model.predict(x)
+        outputs = _outputs(model, x)
     print(_score(about, outputs, labels))
     if about.classes is not None:
         print(metrics.report(outputs, labels, names=about.names))
+
+
+def _outputs(model: Sequential, x: Array) -> Array:
+    """The outputs of the network. Raises ValueError if a sample is so far off that they are not finite."""
+    outputs = model.predict(x)
+    bad = ~np.isfinite(outputs).all(axis=1)
+    if bad.any():
+        raise ValueError(
+            f"the outputs for row {int(bad.argmax()) + 1} are not finite: its values are far outside the range of "
+            "the training data"
+        )
+    return outputs
 
 
 def _result(

@@ -42,9 +42,7 @@ def draw_first_layer(weights: Array, about: Description, path: Path) -> Path:
             weights.reshape(-1, weights.shape[3]), path, image_shape=(weights.shape[0], weights.shape[1])
         )
     if weights.ndim == 4 or about.channels == 3:
-        most = np.linalg.norm(weights.reshape(-1, weights.shape[-1]), axis=0).argsort()[::-1][:64]
-        filters = weights.reshape(*(about.inputs if weights.ndim == 2 else weights.shape[:3]), -1)
-        return viz.save_filters(filters[..., np.sort(most)], path)
+        return viz.save_filters(weights.reshape(*about.inputs, -1) if weights.ndim == 2 else weights, path)
     return viz.save_weights(weights, path, image_shape=(about.inputs[0], about.inputs[1]))
 
 

@@ -8,8 +8,8 @@ A settings file looks like this::
     epochs: 5
 
 For the user's own data, `dataset` is table or folder, and `path` names the CSV file or the folder.
-`settings.Settings` and `own_settings` document the names. A setting that the file leaves out has the default of
-the data set and model. The config.json of a run is such a file, too.
+`settings.Settings` and `own_settings` document the names. A setting that the file leaves out has the default
+of the data set and model. The config.json of a run is such a file, too.
 """
 
 from __future__ import annotations

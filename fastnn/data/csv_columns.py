@@ -145,7 +145,7 @@ class _Parser:
         self.names, self.header = names, header
 
     def chunks(self) -> Iterator[list[tuple[str, ...]]]:
-        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if one is too long or short."""
+        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if the lengths differ."""
         rows = islice(_cells(self.path, self.text, self.delimiter), self.header, None)
         done = 0
         while chunk := list(islice(rows, ROWS_AT_ONCE)):
