@@ -17,7 +17,7 @@ For the user's own data, the file has these fields::
 
 A column of numbers becomes the feature (value - mean) / std, where mean and std are those of the training
 rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: they form
-an image. A folder of pictures has no columns. The content is data alone; nothing in it is imported or executed.
+an image. A folder of pictures has no columns. The content is data alone: nothing in it is imported or run.
 """
 
 from __future__ import annotations

@@ -297,12 +297,10 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
         "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
     )
     parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
-    for option in ("--layers", "--hidden"):
-        parser.add_argument(option, type=_layers, default=argparse.SUPPRESS)
-    for option in ("--size", "--image"):
-        parser.add_argument(option, type=_sides, default=argparse.SUPPRESS)
-    for option in ("--drop", "--categorical"):
-        parser.add_argument(option, type=lambda text: tuple(text.split(",")), default=argparse.SUPPRESS)
+    presets = own_settings.ALL_PRESETS.get(words[1] if len(words) > 1 else "", settings.PRESETS["digits"])
+    for name in own_settings.names_of_settings(presets["mlp"]):
+        if name in LISTS:
+            parser.add_argument(f"--{name}", type=LISTS[name], default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
     found, rest = parser.parse_known_args(words)
     return vars(found), rest
@@ -322,6 +320,22 @@ def _sides(text: str) -> tuple[int, ...]:
     if sides is None:
         raise argparse.ArgumentTypeError(f"sides must be height x width, such as 32x32, not {text!r}")
     return int(sides[1]), int(sides[2] or sides[1])
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Parse --drop Name,Ticket."""
+    return tuple(text.split(","))
+
+
+# The settings that are lists, with the functions that parse their options.
+LISTS: dict[str, Callable[[str], tuple[Any, ...]]] = {
+    "layers": _layers,
+    "hidden": _layers,
+    "size": _sides,
+    "image": _sides,
+    "drop": _names,
+    "categorical": _names,
+}
 
 
 def _optimizer(name: str) -> dict[str, Any]:

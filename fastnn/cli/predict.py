@@ -124,8 +124,8 @@ def _outputs(model: Sequential, x: Array) -> Array:
     bad = ~np.isfinite(outputs).all(axis=1)
     if bad.any():
         raise ValueError(
-            f"the outputs for row {int(bad.argmax()) + 1} are not finite: its values are far outside the range of "
-            "the training data"
+            f"the outputs for row {int(bad.argmax()) + 1} are not finite: its values are far outside the "
+            "range of the training data"
         )
     return outputs
 

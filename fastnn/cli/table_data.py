@@ -86,6 +86,8 @@ def features_of(about: Description, table: CsvColumns) -> tuple[Array, list[str]
     notes = []
     numbers = [column.name for column in about.columns if column.categories is None]
     check_mixed(table, numbers, "")
+    if about.missing == "error":
+        _check_complete(table, values)
     for column in about.columns:
         cells = values[column.name]
         if column.categories is None:
@@ -104,8 +106,6 @@ def features_of(about: Description, table: CsvColumns) -> tuple[Array, list[str]
                     f"column {column.name!r} has categories that the training data lacked ({listed}) in "
                     f"{sum(unknown.values()):,} rows: they count as missing"
                 )
-    if about.missing == "error":
-        _check_complete(table, values)
     like = Table(
         np.empty((0, 0)), None, (), None, {column.name: column.categories for column in about.columns}
     )
