@@ -197,13 +197,16 @@ def _pixels(
             f"{3 * math.prod(image)} in colour, but {table.file} has {len(names)} beside the label: choose "
             "another --image, or leave columns out with --drop"
         )
-    found = replace(about, inputs=tuple(inputs), columns=tuple(Column(name) for name in names))
-    _images(found, table, names)
-    return found
+    return replace(about, inputs=tuple(inputs), columns=tuple(Column(name) for name in names))
 
 
 def _images(about: Description, table: CsvColumns, names: Sequence[str]) -> Array:
     """The images (N, H, W) or (N, H, W, 3) whose pixels are columns, uint8. Raises DatasetError."""
+    if table.table is not None and table.table.dtype == np.uint8:
+        places = {name: index for index, name in enumerate(table.values)}
+        return np.ascontiguousarray(table.table[:, [places[name] for name in names]]).reshape(
+            -1, *about.inputs
+        )
     pixels = np.empty((len(table.values[names[0]]), len(names)), np.uint8)
     for index, name in enumerate(names):
         cells = table.values[name]

@@ -1,8 +1,8 @@
 """Read the columns of a CSV file that has a header: numbers and text, by name.
 
-A file of numbers alone goes through the kernel of `read_csv`. Any other file is parsed twice by the `csv`
-module of Python, first to learn which columns hold numbers, then to keep each column in its final form:
-memory is 8 bytes per cell, however long the cells are.
+A file of numbers alone goes through the kernel of `read_csv`. Any other file is parsed by the `csv` module of
+Python in chunks of rows, whose columns become arrays at once: memory is 8 bytes per cell, however long the
+cells are.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import io
 import warnings
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +39,13 @@ class CsvColumns:
         values: The columns (N,) by name, in the order of the file: float64 or uint8 numbers, NaN where one is
             missing; or text, an array of objects, None where it is missing.
         mixed: The columns that hold both numbers and text, with the first text; `values` has them as text.
+        table: All columns together (N, columns), if all hold numbers and none is missing.
     """
 
     file: Path
     values: dict[str, Array]
     mixed: dict[str, str] = field(default_factory=dict)
+    table: Array | None = None
 
 
 def read_columns(path: Path, *, header: bool | None = None, categorical: Collection[str] = ()) -> CsvColumns:
@@ -63,27 +65,18 @@ def read_columns(path: Path, *, header: bool | None = None, categorical: Collect
     text = _text_of(path)
     delimiter, names, start = _names_of(path, text, header)
     if not categorical and (table := _all_numbers(path, delimiter, header=start > 0)) is not None:
-        return CsvColumns(path, {name: table[:, index] for index, name in enumerate(names)})
-    parser = _Parser(path, text, delimiter, names, start)
-    count, numbers, words = parser.classify()
-    mixed = {
-        name: word
-        for name, holds_numbers, word in zip(names, numbers, words, strict=True)
-        if holds_numbers and word is not None and name not in categorical
-    }
-    is_text = [word is not None or name in categorical for name, word in zip(names, words, strict=True)]
-    values = parser.collect(count, is_text)
+        return CsvColumns(path, {name: table[:, index] for index, name in enumerate(names)}, table=table)
+    values, mixed = _Parser(path, text, delimiter, names, start).columns(categorical)
     return CsvColumns(path, dict(zip(names, values, strict=True)), mixed)
 
 
 def _all_numbers(path: Path, delimiter: str, header: bool) -> Array | None:
     """Read the file as a table of numbers, uint8 if all fit; None if some cell is no number."""
-    with warnings.catch_warnings(), contextlib.suppress(DatasetError):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of columns that may be row numbers: the caller looks at the names
-        table, _ = read_csv(path, label=None, delimiter=delimiter, header=header)
-        if table.dtype == np.uint8:
-            return table
-        return read_csv(path, label=None, delimiter=delimiter, header=header, dtype=np.float64)[0]
+        for dtype in (np.uint8, np.float64):
+            with contextlib.suppress(DatasetError):
+                return read_csv(path, label=None, delimiter=delimiter, header=header, dtype=dtype)[0]
     return None
 
 
@@ -110,8 +103,7 @@ def _names_of(path: Path, text: str, header: bool | None) -> tuple[str, list[str
     delimiter = max(DELIMITERS, key=line.count)
     if line.count(delimiter) >= MOST_COLUMNS:
         raise DatasetError(f"{path}: the first line has more than {MOST_COLUMNS} columns")
-    first = next(_cells(path, text, delimiter), None)
-    assert first is not None, "the text is not blank"
+    first = [cell.strip() for cell in next(_cells(path, text, delimiter))]
     if header is False:
         return delimiter, [str(number) for number in range(1, len(first) + 1)], 0
     if header is None and all(number_of(cell) is not None for cell in first):
@@ -127,12 +119,12 @@ def _names_of(path: Path, text: str, header: bool | None) -> tuple[str, list[str
 
 
 def _cells(path: Path, text: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield the cells of each line that is not blank, without spaces around them. Raises DatasetError."""
+    """Yield the cells of each line that is not blank. Raises DatasetError."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True)
     try:
         for row in reader:
             if row and (len(row) > 1 or row[0].strip()):
-                yield [cell.strip() for cell in row]
+                yield row
     except csv.Error as error:
         raise DatasetError(f"{path}: not a CSV file: line {reader.line_num}: {error}") from error
 
@@ -144,62 +136,92 @@ class _Parser:
         self.path, self.text, self.delimiter = path, text, delimiter
         self.names, self.header = names, header
 
-    def chunks(self) -> Iterator[list[tuple[str, ...]]]:
-        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if the lengths differ."""
-        rows = islice(_cells(self.path, self.text, self.delimiter), self.header, None)
-        done = 0
-        while chunk := list(islice(rows, ROWS_AT_ONCE)):
-            for row, cells in enumerate(chunk, done + 1):
-                if len(cells) != len(self.names):
-                    raise DatasetError(
-                        f"{self.path}: row {row} of the data has {len(cells)} cells, but there are "
-                        f"{len(self.names)} columns"
-                    )
-            done += len(chunk)
-            yield list(zip(*chunk, strict=True))
-
-    def classify(self) -> tuple[int, list[bool], list[str | None]]:
-        """Return the number of rows, whether each column has a number, and its first text.
+    def columns(self, categorical: Collection[str]) -> tuple[list[Array], dict[str, str]]:
+        """Return the columns (N,), numbers or text, and the first text of each column that has both.
 
         Raises DatasetError if there are no rows.
         """
-        count, numbers, words = 0, [False] * len(self.names), [None] * len(self.names)
-        found: list[str | None] = [*words]
-        for chunk in self.chunks():
-            for index, cells in enumerate(chunk):
-                if found[index] is not None and numbers[index]:
-                    continue
-                if found[index] is None and _as_numbers(cells) is not None:
-                    numbers[index] = numbers[index] or any(not is_missing(cell) for cell in cells)
-                    continue
-                for row, cell in enumerate(cells, count + 1):
-                    if is_missing(cell):
-                        continue
-                    if number_of(cell) is not None:
-                        numbers[index] = True
-                    elif found[index] is None:
-                        found[index] = f"{shown(cell)} in row {row}"
-            count += len(chunk[0])
-        if count == 0:
+        found = self._read([_Column(as_text=name in categorical) for name in self.names])
+        if not found[0].count:
             raise DatasetError(f"{self.path}: the file has no rows below the names of the columns")
-        return count, numbers, found
+        mixed = {
+            name: column.first_text
+            for name, column in zip(self.names, found, strict=True)
+            if column.has_numbers and column.first_text is not None
+        }
+        if mixed:  # read again: the spelling of their numbers, which may be identifiers, was not kept
+            chosen = [name in mixed for name in self.names]
+            again = iter(self._read([_Column(as_text=True) for _ in mixed], chosen))
+            found = [next(again) if is_mixed else each for each, is_mixed in zip(found, chosen, strict=True)]
+        return [column.values() for column in found], mixed
 
-    def collect(self, count: int, is_text: list[bool]) -> list[Array]:
-        """Return the columns (count,), numbers or text."""
-        columns: list[Array] = [np.empty(count, object if each else np.float64) for each in is_text]
-        known: dict[str, str | None] = {}  # equal texts share one object
-        done = 0
-        for chunk in self.chunks():
-            size = len(chunk[0])
-            for column, cells in zip(columns, chunk, strict=True):
-                if column.dtype == object:
-                    column[done : done + size] = [
-                        None if is_missing(cell) else known.setdefault(cell, cell) for cell in cells
-                    ]
-                else:
-                    column[done : done + size] = _as_numbers(cells)
-            done += size
+    def _read(self, columns: list[_Column], chosen: list[bool] | None = None) -> list[_Column]:
+        """Add all rows to the columns, which are those that `chosen` marks, and return them."""
+        for chunk in self._chunks():
+            for column, cells in zip(columns, compress(chunk, chosen) if chosen else chunk, strict=True):
+                column.add(cells)
         return columns
+
+    def _chunks(self) -> Iterator[list[tuple[str, ...]]]:
+        """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if the lengths differ."""
+        rows = islice(_cells(self.path, self.text, self.delimiter), self.header, None)
+        done, width = 0, len(self.names)
+        while chunk := list(islice(rows, ROWS_AT_ONCE)):
+            lengths = list(map(len, chunk))
+            if lengths.count(width) < len(lengths):
+                row = next(row for row, length in enumerate(lengths) if length != width)
+                raise DatasetError(
+                    f"{self.path}: row {done + row + 1} of the data has {lengths[row]} cells, but there are "
+                    f"{width} columns"
+                )
+            done += len(chunk)
+            yield list(zip(*chunk, strict=True))
+
+
+class _Column:
+    """A column that grows by chunks of cells: float64 while all cells are numbers or missing, else text."""
+
+    def __init__(self, *, as_text: bool) -> None:
+        self.as_text = as_text
+        self.first_text: str | None = None
+        self.count, self.has_numbers = 0, False
+        self._chunks: list[Array] = []
+        self._known: dict[str, str] = {}  # equal texts share one object
+
+    def add(self, cells: tuple[str, ...]) -> None:
+        """Append the cells of the next rows."""
+        numbers = None if self.as_text else _as_numbers(cells)
+        if numbers is not None:
+            self.has_numbers = self.has_numbers or not np.isnan(numbers).all()
+            self._chunks.append(numbers)
+        else:
+            stripped = [cell.strip() for cell in cells]
+            if not self.as_text:
+                self._look_at(stripped)
+            text = np.empty(len(cells), object)
+            text[:] = [None if is_missing(each) else self._known.setdefault(each, each) for each in stripped]
+            self._chunks.append(text)
+        self.count += len(cells)
+
+    def _look_at(self, cells: list[str]) -> None:
+        """Remember the first text, and whether there are numbers, of cells with at least one text."""
+        for row, cell in enumerate(cells, self.count + 1):
+            if self.has_numbers and self.first_text is not None:
+                return
+            if is_missing(cell):
+                continue
+            if number_of(cell) is not None:
+                self.has_numbers = True
+            elif self.first_text is None:
+                self.first_text = f"{shown(cell)} in row {row}"
+
+    def values(self) -> Array:
+        """The column: float64, or an array of objects where text is; a chunk of NaN is missing there."""
+        if all(chunk.dtype != object for chunk in self._chunks):
+            return np.concatenate(self._chunks)
+        return np.concatenate(
+            [chunk if chunk.dtype == object else np.full(len(chunk), None) for chunk in self._chunks]
+        )
 
 
 def is_missing(cell: str) -> bool:
@@ -209,8 +231,10 @@ def is_missing(cell: str) -> bool:
 
 def _as_numbers(cells: tuple[str, ...]) -> Array | None:
     """Convert cells to float64, NaN where one is missing; None if one is text."""
+    if "_" in "".join(cells):  # `float` accepts 1_000
+        return None
     try:
-        return np.array(list(map(float, cells))) if not any("_" in cell for cell in cells) else None
+        return np.array(list(map(float, cells)))
     except ValueError:
-        values = [np.nan if is_missing(cell) else number_of(cell) for cell in cells]
+        values = [np.nan if is_missing(cell.strip()) else number_of(cell) for cell in cells]
         return None if None in values else np.array(values, np.float64)
