@@ -19,6 +19,7 @@ from fastnn.cli.own_settings import FolderSettings, OwnSettings, TableSettings
 from fastnn.cli.settings import Settings
 from fastnn.cli.table_data import check_label, describe_table, features_of, labels_of
 from fastnn.data.csv_columns import CsvColumns, read_columns
+from fastnn.data.splits import held_out_rows
 from fastnn.files import user_path
 
 
@@ -75,7 +76,7 @@ def _load_table(settings: TableSettings, known: Description | None) -> Loaded:
         note(*more)
         y_test = labels_of(description, other)
         return Loaded((x, y), (x_test, y_test), description, np.arange(1, len(y_test) + 1))
-    kept, held_out = held_out_rows(y, settings.test_fraction, settings.seed, "test")
+    kept, held_out = split_rows(y, settings.test_fraction, settings.seed, "test")
     return Loaded((x[kept], y[kept]), (x[held_out], y[held_out]), description, held_out + 1)
 
 
@@ -104,7 +105,7 @@ def _load_folder(settings: FolderSettings, known: Description | None) -> Loaded:
         test = user_path(settings.test)
         x_test, y_test, _ = data.image_folder(test, size=(height, width), classes=classes, grey=grey)
         return Loaded((x, y), (x_test, y_test), description)
-    kept, held_out = held_out_rows(y, settings.test_fraction, settings.seed, "test")
+    kept, held_out = split_rows(y, settings.test_fraction, settings.seed, "test")
     return Loaded((x[kept], y[kept]), (x[held_out], y[held_out]), description)
 
 
@@ -113,28 +114,20 @@ def _is_grey(x: Array) -> bool:
     return all(bool((image == image[..., :1]).all()) for image in x)
 
 
-def held_out_rows(y: Array, fraction: float, seed: int, option: str) -> tuple[Array, Array]:
+def split_rows(y: Array, fraction: float, seed: int, option: str) -> tuple[Array, Array]:
     """Draw a fraction of the rows at random: returns the other rows and the drawn ones, sorted.
 
-    Of integer labels, the same fraction of each class is drawn, rounded down: each class stays in the first
-    part. Raises ValueError if no row would be drawn.
+    Of integer labels, the same fraction of each class is drawn, and one row of each stays in the first part.
+    Raises ValueError if no row is left to draw.
     """
-    rows = np.arange(len(y))
-    if y.dtype.kind == "i":
-        try:
-            (drawn, _), (kept, _) = data.stratified(rows, y, fraction, seed=seed)
-        except ValueError:
-            raise ValueError(
-                f"no class has enough samples to hold out {fraction:g} of them: pass a larger --{option}"
-            ) from None
-        return np.sort(kept), np.sort(drawn)
-    count = round(fraction * len(y))
-    if not 0 < count < len(y):
+    labels = y if y.dtype.kind == "i" else None
+    drawn = held_out_rows(np.random.default_rng(seed).permutation(len(y)), fraction, labels)
+    if not len(drawn):
+        needed = "one" if labels is None else f"one of each of the {len(np.unique(labels))} classes"
         raise ValueError(
-            f"a fraction of {fraction:g} of {len(y)} rows leaves none on one side: pass another --{option}"
+            f"no samples can be held out for --{option}: there are {len(y)}, and training needs {needed}"
         )
-    order = np.random.default_rng(seed).permutation(len(y))
-    return np.sort(order[count:]), np.sort(order[:count])
+    return np.delete(np.arange(len(y)), drawn), np.sort(drawn)
 
 
 def prepared(settings: Settings, loaded: Loaded) -> tuple[Description, Part, Part | None]:
@@ -154,7 +147,7 @@ def _split(settings: Settings, part: Part) -> tuple[Part, Part | None]:
     if settings.validation == 0:
         return part, None
     if isinstance(settings, OwnSettings):
-        kept, held_out = held_out_rows(y, settings.validation, settings.seed, "validation")
+        kept, held_out = split_rows(y, settings.validation, settings.seed, "validation")
     else:
         rows = np.arange(len(y))
         (kept, _), (held_out, _) = data.stratified(rows, y, 1 - settings.validation, seed=settings.seed)

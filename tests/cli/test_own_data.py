@@ -42,7 +42,7 @@ def test_a_table_with_text_columns_is_learned(here, capsys):
     flowers(here / "f.csv", 300)
     assert train("f.csv", "--label", "species", "--drop", "id", "--epochs", 20) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "f.csv: 241 training rows, 59 test rows, 3 classes"
+    assert lines[0] == "f.csv: 240 training rows, 60 test rows, 3 classes"
     assert lines[1].startswith("5-64-32-3, relu: ")  # length, weight and three colours
     run = here / "runs" / "f-1"
     assert names_in(run) == CLASSES
@@ -99,7 +99,7 @@ def test_the_rarest_class_stays_in_the_training_set(here):
     for seed in range(5):
         loaded = own_data.load(TableSettings(path="r.csv", label="y", seed=seed))
         assert set(loaded.train[1]) == {0, 1, 2}
-        assert len(loaded.test[1]) == 7
+        assert len(loaded.test[1]) == 8
 
 
 def test_regression_reports_r2_in_the_units_of_the_label(here, capsys):
@@ -124,7 +124,7 @@ def test_a_folder_of_pictures_is_learned(here, capsys):
     pictures(here / "photos")
     assert train("photos/", "--epochs", 10, "--hidden", "16", "--out", "run") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "photos: 20 training images, 4 test images, 2 classes"
+    assert lines[0] == "photos: 19 training images, 5 test images, 2 classes"
     assert lines[1].startswith("3072-16-2, relu: ")  # 32 x 32 in colour
     assert names_in(here / "run") == IMAGES
     about = read(here / "run" / "data.json")
@@ -216,7 +216,10 @@ def bad_tables(here):
         (["nolabel.csv", "--label", "y"], "column 'y' has no value in row 5: drop such rows"),
         (["inf.csv", "--label", "y"], "column 'x' is infinite in row 3"),
         (["only.csv", "--label", "y"], "has no columns of features"),
-        (["few.csv", "--label", "y"], "no class has enough samples to hold out 0.2"),
+        (
+            ["few.csv", "--label", "y"],
+            "no samples can be held out for --test: there are 2, and training needs one of each of the 2",
+        ),
         (["bare.csv", "--label", "2"], "the first line has only numbers"),
         (["f.csv", "--label", "species", "--image", "8x8"], "need 64 columns of pixels, or 192 in colour"),
         (["h.csv", "--label", "city", "--image", "1x2"], "pixels must be integers from 0 to 255"),
