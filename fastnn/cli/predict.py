@@ -25,7 +25,7 @@ from fastnn.cli.settings import Settings
 from fastnn.cli.table_data import features_of, labels_of, nearest
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.data.csv_columns import CsvColumns, read_columns
-from fastnn.data.image_files import is_picture, pictures_below
+from fastnn.data.image_files import by_numbers, is_picture, pictures_below
 from fastnn.data.images import read_image
 from fastnn.files import write_atomic
 from fastnn.layers import Sequential
@@ -226,6 +226,7 @@ def _pictures(about: Description, path: Path) -> Samples:
             f"{path} has pictures, but the network was trained on the columns of a table: pass a CSV file"
         )
     files = pictures_below(path) if path.is_dir() else [path]
+    files.sort(key=lambda file: (by_numbers(file.parent), by_numbers(file)))
     if not files:
         raise DatasetNotFoundError(f"there are no pictures in {path}")
     images = []

@@ -45,7 +45,7 @@ def find_images(root: Path, classes: Sequence[str] | None) -> Found:
         )
     found = Found()
     pictures: dict[str, list[Path]] = {}
-    for entry in sorted(root.iterdir(), key=_by_numbers):
+    for entry in sorted(root.iterdir(), key=by_numbers):
         if not entry.is_dir():
             if is_picture(entry):
                 found.skip("pictures beside the class folders", entry.name)
@@ -88,7 +88,7 @@ def _listed(found: Found) -> str:
 def _pictures_in(folder: Path, found: Found) -> list[Path]:
     """List the image files in a folder, sorted, and note what else it has."""
     pictures = []
-    for entry in sorted(folder.iterdir(), key=_by_numbers):
+    for entry in sorted(folder.iterdir(), key=by_numbers):
         name = f"{folder.name}/{entry.name}"
         if entry.is_dir():
             for deeper in pictures_below(entry):
@@ -117,7 +117,7 @@ def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _by_numbers(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+def by_numbers(path: Path) -> tuple[list[tuple[int, int | str]], str]:
     """Sort key that compares the numbers in a name by value: s2 before s10, and 01 before 1."""
     words = "".join(f" {c} " if not c.isdigit() else c for c in path.name).split()
     return [(0, int(word)) if word.isdecimal() else (1, word) for word in words], path.name
