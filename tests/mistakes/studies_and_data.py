@@ -300,12 +300,10 @@ MISTAKES = (
         (OWN_DATA,),
     ),
     Mistake(
-        "features in the order of the new file",
+        "columns of new data taken by position",
         "fastnn/cli/table_data.py",
-        "    names = [column.name for column in about.columns]\n    for name in names:\n",
-        "    names = [name for name in table.values if name in {c.name for c in about.columns}]\n"
-        "    about = replace(about, columns=tuple(sorted(about.columns, key=lambda c: names.index(c.name))))\n"
-        "    for name in names:\n",
+        "values = {name: table.values[name] for name in names}",
+        "values = dict(zip(names, table.values.values(), strict=False))",
         (PREDICT,),
     ),
     Mistake(
