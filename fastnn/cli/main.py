@@ -6,7 +6,6 @@ jsonargparse reads the types, defaults and help texts of most options from signa
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -20,9 +19,10 @@ from fastnn import __version__, show_config
 from fastnn.cli import commands, own_settings, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
+from fastnn.cli.shorthands import shorthands_of
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
-from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
 # What `fastnn train` calls the data of the user; the parser chooses between the kinds by the path.
@@ -54,7 +54,7 @@ def _run(words: list[str]) -> int:
     except DatasetNotFoundError as error:
         return _failed(f"error: {error}", MISSING_DATA)
     # Errors that users can correct. Any other exception is a bug and keeps its traceback.
-    except (ValueError, OSError, ImportError, NonFiniteError) as error:
+    except (ValueError, OSError, ImportError, NonFiniteError, ExperimentError) as error:
         return _failed(f"error: {error}", FAILED)
     except MemoryError as error:
         return _failed(f"error: not enough memory: {error}", FAILED)
@@ -70,7 +70,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
     """Parse the command line into a function to call. Raises SystemExit as described in `main`."""
     file_settings, words = _settings_of_file(words)
     words = _with_kind_of_data(words)
-    shorthands, words = _shorthands(words)
+    shorthands, words = shorthands_of(words)
     parser = _parser(words, shorthands, file_settings)
     options = parser.parse_args(words)
     if options.command == "config":
@@ -82,11 +82,18 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
+        watch, port = chosen.pop("watch"), chosen.pop("port")
         run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(
-        train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
+        train_run.train,
+        run_settings,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        download=not no_download,
+        port=port if watch or port else None,
     )
 
 
@@ -207,6 +214,41 @@ def _parser(
     )
     subcommands.add_subcommand("evaluate", evaluate, help="Print how well a network predicts labelled data.")
 
+    board = ArgumentParser(description="Compare finished runs on a page in the browser.")
+    board.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("runs"),
+        help="Folder with the runs; folders in it are searched, too. Default: runs.",
+    )
+    board.add_function_arguments(commands.board, as_group=False, skip={"folder"})
+    subcommands.add_subcommand("board", board, help="Compare finished runs on a page in the browser.")
+
+    reproduce = ArgumentParser(
+        description="Run the experiments of reports, compare them with what was reported, and write a page "
+        "about them. Example: fastnn reproduce s1.part5 --out runs/reports"
+    )
+    reproduce.add_argument(
+        "ids",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="Experiments, such as s1.part5; s1 stands for all of that report, all for all.",
+    )
+    flags = {
+        "quick": "Take seconds per experiment, on fewer data; nothing is judged.",
+        "redraw": "Fill tables and figures again from the stored trainings.",
+        "list": "Print the experiments, and run nothing.",
+    }
+    reproduce.add_function_arguments(commands.reproduce, as_group=False, skip={"ids", *flags})
+    for name, text in flags.items():
+        reproduce.add_argument(f"--{name}", action="store_true", help=text)
+    subcommands.add_subcommand("reproduce", reproduce, help="Run the experiments of reports.")
+
+    report = ArgumentParser(description="Write the page about reproduced experiments.")
+    report.add_function_arguments(commands.report, as_group=False, as_positional=True)
+    subcommands.add_subcommand("report", report, help="Write the page about reproduced experiments.")
+
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)
     subcommands.add_subcommand(
@@ -249,6 +291,15 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
     )
     files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    page = parser.add_argument_group("Live page")
+    page.add_argument(
+        "--watch",
+        action="store_true",
+        help="Draw the training on a page in the browser while it runs; the page can stop it.",
+    )
+    page.add_argument(
+        "--port", type=int, default=0, help="Port of that page on this computer; 0 takes a free one."
+    )
     return parser
 
 
@@ -280,72 +331,3 @@ def _with_kind_of_data(words: list[str]) -> list[str]:
         return words
     kind = None if words[1].startswith("-") else own_settings.kind_of_path(words[1])
     return words if kind is None else ["train", kind, f"--path={words[1]}", *words[2:]]
-
-
-def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Parse the options of `fastnn train` that jsonargparse would read differently from what users mean.
-
-    jsonargparse expects --layers [784,10] in place of 784,10, and so on. With --optimizer Adam it would keep
-    the learning rate of the preset's optimizer, which is 100 times Adam's default. --model selects the
-    preset.
-
-    Returns the parsed options by name, and the remaining words.
-    """
-    if words[:1] != ["train"]:
-        return {}, words
-    parser = argparse.ArgumentParser(
-        "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
-    )
-    parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
-    presets = own_settings.ALL_PRESETS.get(words[1] if len(words) > 1 else "", settings.PRESETS["digits"])
-    for name in own_settings.names_of_settings(presets["mlp"]):
-        if name in LISTS:
-            parser.add_argument(f"--{name}", type=LISTS[name], default=argparse.SUPPRESS)
-    parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
-    found, rest = parser.parse_known_args(words)
-    return vars(found), rest
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    """Parse --layers 784,128,10."""
-    try:
-        return commands.sizes_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _sides(text: str) -> tuple[int, ...]:
-    """Parse --size 32x32, or --size 32 for a square."""
-    sides = re.fullmatch(r"(\d{1,6})(?:[x*,](\d{1,6}))?", text.strip("[]()").replace(" ", ""))
-    if sides is None:
-        raise argparse.ArgumentTypeError(f"sides must be height x width, such as 32x32, not {text!r}")
-    return int(sides[1]), int(sides[2] or sides[1])
-
-
-def _names(text: str) -> tuple[str, ...]:
-    """Parse --drop Name,Ticket."""
-    return tuple(text.split(","))
-
-
-# The settings that are lists, with the functions that parse their options.
-LISTS: dict[str, Callable[[str], tuple[Any, ...]]] = {
-    "layers": _layers,
-    "hidden": _layers,
-    "size": _sides,
-    "image": _sides,
-    "drop": _names,
-    "categorical": _names,
-}
-
-
-def _optimizer(name: str) -> dict[str, Any]:
-    """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
-    if "." in name:
-        return {"class_path": name}
-    try:
-        return settings.describe(optimizer_of(name.lower()))
-    except ValueError as error:
-        names = ", ".join(kind.__name__ for kind in OPTIMIZERS.values())
-        raise argparse.ArgumentTypeError(
-            f"unknown optimizer {name!r}: choose one of {names}, or give the import path of a class"
-        ) from error

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn import viz
 from fastnn._validation import choose
+from fastnn.board.runs import flattened
 from fastnn.cli import run_drawings, train_run
 from fastnn.cli.description import Description, read
 from fastnn.cli.named_data import Part
@@ -73,7 +74,7 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
         saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
-        settings = _flattened(saved)
+        settings = flattened(saved)
         history = _history(folder / train_run.HISTORY)
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     distinct = [settings for settings, _ in groups.values()]
@@ -119,16 +120,6 @@ def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
     return label_of({name: settings[name] for name in names if name in settings}) or str(
         settings.get("dataset")
     )
-
-
-def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replace the optimizer's description by its class name and one "optimizer.<argument>" per argument."""
-    described = settings.pop("optimizer", None)
-    if not isinstance(described, dict) or not isinstance(described.get("init_args"), dict):
-        return settings
-    arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
-    name = str(described.get("class_path")).rpartition(".")[2]
-    return {**settings, "optimizer": name, **arguments}
 
 
 def _saved_settings(run: Path) -> dict[str, Any]:

@@ -26,14 +26,14 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import time
-from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from fastnn import data
 from fastnn._validation import Array
+from fastnn.board import LivePage
 from fastnn.cli import run_drawings
 from fastnn.cli.description import DATA, Description, named
 from fastnn.cli.named_data import Part
@@ -41,6 +41,7 @@ from fastnn.cli.own_data import Loaded, absolute, folder_name, load, prepared, s
 from fastnn.cli.own_settings import OwnSettings, check_weights, names_of_settings
 from fastnn.cli.run_drawings import CURVES, draw_test, draw_training
 from fastnn.cli.run_folder import Results, locked
+from fastnn.cli.run_progress import PrintedHistory, Stopwatch
 from fastnn.cli.settings import Settings, describe
 from fastnn.config import environment, set_num_threads
 from fastnn.documents import read_json
@@ -66,44 +67,6 @@ PICTURES = (
 )
 
 
-class PrintedHistory(History):
-    """A history that prints a line after every epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self._total = epochs
-        self._started = time.perf_counter()
-
-    def add_epoch(self, values: dict[str, float]) -> None:
-        super().add_epoch(values)
-        now = time.perf_counter()
-        shown = "  ".join(
-            f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items()
-        )
-        # Flush, because users also watch a run through a pipe.
-        print(f"epoch {self.epochs}/{self._total}  {shown}  {now - self._started:.1f} s", flush=True)
-        self._started = now
-
-
-class Stopwatch(Callback):
-    """Measures the training time, including the time before an interruption."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Training time so far, in seconds."""
-        return self._before + time.perf_counter() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._before, self._started = float(state["seconds"]), time.perf_counter()
-
-
 def train(
     settings: Settings,
     *,
@@ -111,6 +74,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     download: bool = True,
+    port: int | None = None,
 ) -> Path:
     """Train a network, evaluate it on the test set, and write the results into a folder.
 
@@ -123,6 +87,7 @@ def train(
         resume: Continue the interrupted run in `out`. The weights at the end are the same as without the
             interruption, bit for bit.
         download: Whether missing data may be downloaded.
+        port: Port of a page that shows the training while it runs, 0 for any free one. Default: no page.
 
     Returns:
         The folder with the results.
@@ -136,12 +101,13 @@ def train(
     """
     settings = absolute(settings)
     _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
+    page = nullcontext() if port is None else LivePage(port)
     loaded = load(settings, download=download)
     check_layers(settings, loaded.description)
 
     if settings.threads is not None:
         set_num_threads(settings.threads)
-    with backend(settings.backend or active_backend()):
+    with backend(settings.backend or active_backend()), page as callback:
         description, training, validation = prepared(settings, loaded)
         arguments = fit_arguments(settings, description, training, validation)
         folder = new_folder(folder_name(settings)) if out is None else out
@@ -154,12 +120,17 @@ def train(
                 write_json(folder / DATA, description.as_dict(), indent=2)
             write_json(folder / CONFIG, config, indent=2)
             _announce(settings, description, arguments, len(loaded.test[0]))
-            _train_and_write(folder, settings, arguments, description, loaded)
+            _train_and_write(folder, settings, arguments, description, loaded, callback)
     return folder
 
 
 def _train_and_write(
-    folder: Path, settings: Settings, arguments: dict[str, Any], description: Description, loaded: Loaded
+    folder: Path,
+    settings: Settings,
+    arguments: dict[str, Any],
+    description: Description,
+    loaded: Loaded,
+    callback: Callback | None,
 ) -> None:
     """Train, test, and write the results: weights and history first, pictures last."""
     model, ema = arguments["model"], arguments["ema"]
@@ -171,7 +142,7 @@ def _train_and_write(
         fit(
             **arguments,
             history=history,
-            callbacks=[stopwatch],
+            callbacks=[stopwatch] if callback is None else [stopwatch, callback],
             progress="bar",  # `PrintedHistory` prints the lines
             checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
         )
