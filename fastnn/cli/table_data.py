@@ -16,8 +16,9 @@ from fastnn.cli.own_settings import TableSettings
 from fastnn.data import DatasetError, Table, from_table
 from fastnn.data.csv_columns import CsvColumns
 from fastnn.data.csv_header import INDEX_NAMES, LABEL_NAMES
+from fastnn.data.table import MOST_CATEGORIES
 
-# A column of text with more categories than this share of the rows probably has names or identifiers.
+# A column of text with more categories than this fraction of the rows probably has names or identifiers.
 MOST_CATEGORIES_PER_ROW, FEW_CATEGORIES = 0.5, 20
 MOST_CLASSES = 1000
 
@@ -44,16 +45,21 @@ def describe_table(settings: TableSettings, table: CsvColumns) -> tuple[Descript
     if settings.image is not None:
         return _pixels(about, settings.image, table, names), notes
     check_mixed(table, names, "; name the column in --categorical if the numbers are categories")
-    found = from_table({name: table.values[name] for name in names}, fill=math.nan, dtype=np.float64)
-    rows = len(found.x)
-    for name, categories in found.categories.items():
-        if categories and len(categories) > max(FEW_CATEGORIES, MOST_CATEGORIES_PER_ROW * rows):
-            raise ValueError(
-                f"column {name!r} has {len(categories):,} different texts in {rows:,} rows, so it seems to "
-                f"have names or identifiers: leave it out with --drop {name!r}"
-            )
-    columns = tuple(Column(name, categories) for name, categories in found.categories.items())
-    return replace(about, inputs=(found.x.shape[1],), columns=columns), notes
+    columns = tuple(Column(name, _categories(name, table.values[name])) for name in names)
+    return replace(about, inputs=(sum(column.width for column in columns),), columns=columns), notes
+
+
+def _categories(name: str, cells: Array) -> tuple[str, ...] | None:
+    """The different texts of a column, sorted; None for numbers. Raises ValueError if there are too many."""
+    if cells.dtype != object:
+        return None
+    found = tuple(sorted({cell for cell in cells if cell is not None}))
+    if len(found) > min(MOST_CATEGORIES, max(FEW_CATEGORIES, MOST_CATEGORIES_PER_ROW * len(cells))):
+        raise ValueError(
+            f"column {name!r} has {len(found):,} different texts in {len(cells):,} rows, so it seems to have "
+            f"names or identifiers: leave it out with --drop {name!r}"
+        )
+    return found
 
 
 def check_label(settings: TableSettings, table: CsvColumns) -> None:

@@ -234,7 +234,7 @@ def _as_numbers(cells: tuple[str, ...]) -> Array | None:
     if "_" in "".join(cells):  # `float` accepts 1_000
         return None
     try:
-        return np.array(list(map(float, cells)))
+        return np.fromiter(map(float, cells), np.float64, len(cells))
     except ValueError:
         values = [np.nan if is_missing(cell.strip()) else number_of(cell) for cell in cells]
         return None if None in values else np.array(values, np.float64)
