@@ -13,7 +13,9 @@ from fastnn import metrics, viz
 from fastnn._validation import Array
 from fastnn.cli.description import Description
 from fastnn.cli.named_data import Part
+from fastnn.cli.own_settings import FolderSettings
 from fastnn.cli.run_folder import Results
+from fastnn.cli.settings import Settings
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.layers import Sequential
@@ -46,8 +48,19 @@ def draw_first_layer(weights: Array, about: Description, path: Path) -> Path:
     return viz.save_weights(weights, path, image_shape=(about.inputs[0], about.inputs[1]))
 
 
+def viewable(settings: Settings, images: Array) -> Array:
+    """The images as `fn.viz` must get them: it draws grey ones as ink on paper, which suits no photograph."""
+    is_grey_photo = isinstance(settings, FolderSettings) and images.ndim == 3
+    return np.repeat(images[..., np.newaxis], 3, axis=3) if is_grey_photo else images
+
+
 def draw_test(
-    results: Results, model: Sequential, test: Part, about: Description, rows: Array | None
+    results: Results,
+    settings: Settings,
+    model: Sequential,
+    test: Part,
+    about: Description,
+    rows: Array | None,
 ) -> None:
     """Draw what the network does with the test set, `test` = (x, y) with labels as in `Description.ready`.
 
@@ -62,7 +75,7 @@ def draw_test(
     else:
         results.decorate(CONFUSION, lambda path: draw_confusion(outputs, y, about, path))
     if about.is_image:
-        results.decorate(MISTAKES, lambda path: viz.save_mistakes(x, outputs, y, path, names=about.names))
+        results.decorate(MISTAKES, lambda path: draw_mistakes(settings, x, outputs, y, about, path))
         return
     if about.classes is not None and rows is not None:
         results.decorate(WRONG_ROWS, lambda path: _write_mistakes(outputs, y, about, rows, path))
@@ -73,6 +86,13 @@ def draw_test(
 def draw_confusion(outputs: Array, y: Array, about: Description, path: Path) -> Path:
     """Draw the confusion matrix of the logits (N, C) for the labels (N,)."""
     return viz.save_confusion(y, outputs.argmax(axis=1), path, classes=about.outputs, names=about.names)
+
+
+def draw_mistakes(
+    settings: Settings, x: Array, outputs: Array, y: Array, about: Description, path: Path
+) -> Path:
+    """Draw the misclassified images."""
+    return viz.save_mistakes(viewable(settings, x), outputs, y, path, names=about.names)
 
 
 def draw_predictions(outputs: Array, y: Array, about: Description, path: Path) -> Path:

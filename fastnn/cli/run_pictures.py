@@ -179,7 +179,7 @@ def _importance(run: Run, test: Part, path: Path) -> Path:
 
 def _mistakes(run: Run, test: Part, path: Path) -> Path:
     x, y = test
-    return viz.save_mistakes(x, run.model.predict(x), y, path, names=run.about.names)
+    return run_drawings.draw_mistakes(run.settings, x, run.model.predict(x), y, run.about, path)
 
 
 def _filters(run: Run, test: Part, path: Path) -> Path:
@@ -199,11 +199,12 @@ def _maps(run: Run, test: Part, path: Path) -> Path:
     maps = {
         f"{type(layer).__name__} {index}": features(run.model, image, upto=index)[0] for index, layer in shown
     }
-    return viz.save_maps(image[0], maps, path)
+    return viz.save_maps(run_drawings.viewable(run.settings, image)[0], maps, path)
 
 
 def _classes(run: Run, test: Part, path: Path) -> Path:
-    return viz.save_classes(*test, path, names=run.about.names)
+    x, y = test
+    return viz.save_classes(run_drawings.viewable(run.settings, x), y, path, names=run.about.names)
 
 
 def _augmented(run: Run, test: Part, path: Path) -> Path:
@@ -212,7 +213,7 @@ def _augmented(run: Run, test: Part, path: Path) -> Path:
         raise ValueError("this run has no augmentation: --rotate, --shift and --zoom were 0")
     x, y = test
     one_of_each = np.unique(y, return_index=True)[1][:6]
-    return viz.save_augmented(x[one_of_each], augment, path)
+    return viz.save_augmented(run_drawings.viewable(run.settings, x[one_of_each]), augment, path)
 
 
 KINDS: dict[str, Callable[[Run, Part, Path], Path]] = {

@@ -168,7 +168,7 @@ def _train_and_write(
     shown = "  ".join(f"{name} {value:.4f}" for name, value in test.items())
     print(f"test  {shown}  (trained for {seconds:.1f} s)")
     _write_results(results, model, history, seconds, test, description)
-    draw_test(results, model, (x_test, y_test), description, loaded.test_rows)
+    draw_test(results, settings, model, (x_test, y_test), description, loaded.test_rows)
     draw_training(results, model, history, description)
     results.finish()
     (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.image import imread
 
 import fastnn as fn
-from fastnn.cli import own_data
+from fastnn.cli import own_data, run_drawings
 from fastnn.cli.main import main
-from fastnn.cli.own_settings import TableSettings
+from fastnn.cli.own_settings import FolderSettings, TableSettings
 from tests.cli.own_files import digit_files, flowers, houses, pictures, write_rows
 
 TABLE = {"config.json", "data.json", "history.json", "weights.safetensors", "curves.png", "importance.png"}
@@ -310,3 +310,12 @@ def test_row_numbers_of_pandas_are_left_out(here, capsys):
     assert train("p.csv", "--label", "y", "--epochs", 1, "--out", "run") == 0
     assert "note: a column of row numbers, as pandas writes them, is left out" in capsys.readouterr().err
     assert [column["name"] for column in read(here / "run" / "data.json")["columns"]] == ["x"]
+
+
+def test_grey_photographs_are_not_drawn_as_negatives():
+    """`fn.viz` draws grey images as ink, large values dark, so a photograph would be a negative."""
+    photos, ink = FolderSettings(path="p"), TableSettings(path="t.csv", image=(2, 2))
+    images = np.arange(8, dtype=np.uint8).reshape(2, 2, 2)
+    assert run_drawings.viewable(photos, images).shape == (2, 2, 2, 3)
+    np.testing.assert_array_equal(run_drawings.viewable(photos, images)[..., 1], images)
+    assert run_drawings.viewable(ink, images) is images
