@@ -141,8 +141,9 @@ def picture(kind: str, run: Path, out: Path | None = None) -> None:
 
     Args:
         kind: confusion (matrix), mistakes (misclassified images), filters (weights of the first layer),
-            maps (feature maps of the convolutions), classes (sample images) or augmented (images); of a run
-            on a table: confusion, importance (of the columns) or predictions (of a regression).
+            maps (feature maps of the convolutions), classes (sample images), augmented (images) or saliency
+            (the pixels that decide); of a run on a table: confusion, importance (of the columns) or
+            predictions (of a regression).
         run: Folder that fastnn train wrote.
         out: Picture to write (.png, .svg, .pdf). Default: <kind>.png in the folder of the run.
     """

@@ -216,6 +216,13 @@ def _augmented(run: Run, test: Part, path: Path) -> Path:
     return viz.save_augmented(run_drawings.viewable(run.settings, x[one_of_each]), augment, path)
 
 
+def _saliency(run: Run, test: Part, path: Path) -> Path:
+    x, y = test
+    one_of_each = np.unique(y, return_index=True)[1][:10]
+    viz.saliency(run.model, x[one_of_each], path, classes=y[one_of_each])
+    return path
+
+
 KINDS: dict[str, Callable[[Run, Part, Path], Path]] = {
     "confusion": _confusion,
     "mistakes": _mistakes,
@@ -223,9 +230,10 @@ KINDS: dict[str, Callable[[Run, Part, Path], Path]] = {
     "maps": _maps,
     "classes": _classes,
     "augmented": _augmented,
+    "saliency": _saliency,
     "importance": _importance,
     "predictions": _predictions,
 }
-OF_IMAGES = ("mistakes", "filters", "maps", "classes", "augmented")
+OF_IMAGES = ("mistakes", "filters", "maps", "classes", "augmented", "saliency")
 OF_COLUMNS = ("importance",)
 OF_TABLES = "choose importance, and confusion (classification) or predictions (regression)"

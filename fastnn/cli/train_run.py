@@ -4,7 +4,7 @@ The folder has these files::
 
     config.json           the settings, the software versions, the backend and the number of threads
     history.json          loss and accuracy on the test set, the training time in seconds, the curves
-    weights.safetensors   the trained weights; read them with `fn.load`
+    weights.safetensors   the trained model; read it with `fn.load`
     curves.png            loss and accuracy during training
     weights.png           the weights of the first layer, one image per unit
     confusion.png         the confusion matrix of the test set
