@@ -219,7 +219,10 @@ def _augmented(run: Run, test: Part, path: Path) -> Path:
 def _saliency(run: Run, test: Part, path: Path) -> Path:
     x, y = test
     one_of_each = np.unique(y, return_index=True)[1][:10]
-    viz.saliency(run.model, x[one_of_each], path, classes=y[one_of_each])
+    classes = (
+        y if run.about.names is None else np.array(run.about.classes)[y]
+    )  # labels as the model knows them
+    viz.saliency(run.model, x[one_of_each], path, classes=classes[one_of_each])
     return path
 
 

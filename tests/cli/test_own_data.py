@@ -130,7 +130,7 @@ def test_a_folder_of_pictures_is_learned(here, capsys):
     about = read(here / "run" / "data.json")
     assert (about["inputs"], about["classes"], about["columns"]) == ([32, 32, 3], ["blue one", "red one"], [])
     assert read(here / "run" / "history.json")["test"]["accuracy"] == 1
-    for kind in ("confusion", "mistakes", "filters", "classes"):
+    for kind in ("confusion", "mistakes", "filters", "classes", "saliency"):
         assert main(["picture", kind, "run"]) == 0
     model = fn.nets.mlp([3072, 16, 2])
     fn.load(model, here / "run" / "weights.safetensors")
