@@ -17,8 +17,8 @@ from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, find_rate, own_settings, settings, train_run
-from fastnn.cli.parser import ArgumentParser
-from fastnn.cli.run_folder import lenient_output
+from fastnn.cli.parser import ArgumentParser, fail
+from fastnn.cli.run_folder import lenient_output, plain_warnings
 from fastnn.cli.shorthands import shorthands_of
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with lenient_output() as outputs:
+    with lenient_output() as outputs, plain_warnings():
         code = _run(words)
     lost = next((output.error for output in outputs if output.error is not None), None)
     return code if lost is None else code or _failed(f"error: cannot print: {lost.strerror}", FAILED)
@@ -85,7 +85,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
         watch, port, finds_rate = map(chosen.pop, ("watch", "port", "find_lr"))
         run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
-        parser.error(str(error))
+        fail(f"fastnn train {dataset}", str(error))
     if finds_rate:
         return partial(find_rate.run, run_settings, out=out, download=not no_download)
     return partial(
@@ -114,9 +114,13 @@ def _parser(
 ) -> ArgumentParser:
     """Build the parser of `words`. Its defaults: `shorthands`, `file_settings`, the preset, in this order."""
     parser = ArgumentParser(
-        "fastnn", description="Train small neural networks on a CPU.", version=__version__
+        "fastnn",
+        description="Train small neural networks on a CPU. To begin: fastnn train digits",
+        version=__version__,
     )
-    subcommands = parser.add_subcommands(dest="command")
+    subcommands = parser.add_subcommands(
+        dest="command", title="commands", description="fastnn COMMAND --help explains a command."
+    )
 
     train = ArgumentParser(
         description="Train a network and write the weights, the curves and pictures into a folder. The data "
@@ -125,7 +129,9 @@ def _parser(
         "settings or the config.json of an earlier run: fastnn train settings.yaml --epochs 3"
     )
     subcommands.add_subcommand("train", train, help="Train a network.")
-    datasets = train.add_subcommands(dest="dataset")
+    datasets = train.add_subcommands(
+        dest="dataset", title="data sets", description="fastnn train DATASET --help lists the options."
+    )
     for name, presets in own_settings.ALL_PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if file_settings is not None and file_settings.dataset == name:

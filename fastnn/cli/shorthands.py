@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 from collections.abc import Callable
 from typing import Any
 
 from fastnn.cli import own_settings, settings
 from fastnn.cli.commands import sizes_of
-from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.cli.parser import ShorthandParser
+from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 
 
 def shorthands_of(words: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -23,9 +25,8 @@ def shorthands_of(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """
     if words[:1] != ["train"]:
         return {}, words
-    parser = argparse.ArgumentParser(
-        "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
-    )
+    command = [word for word in words[:2] if not word.startswith("-")]
+    parser = ShorthandParser(" ".join(["fastnn", *command]), add_help=False, allow_abbrev=False)
     parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
     presets = own_settings.ALL_PRESETS.get(words[1] if len(words) > 1 else "", settings.PRESETS["digits"])
     for name in own_settings.names_of_settings(presets["mlp"]):
@@ -71,6 +72,13 @@ LISTS: dict[str, Callable[[str], tuple[Any, ...]]] = {
 def _optimizer(name: str) -> dict[str, Any]:
     """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
     if "." in name:
+        module, _, attribute = name.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise argparse.ArgumentTypeError(f"cannot import {name}: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+            raise argparse.ArgumentTypeError(f"{name} is no subclass of fastnn.Optimizer")
         return {"class_path": name}
     try:
         return settings.describe(optimizer_of(name.lower()))

@@ -170,8 +170,9 @@ def _train_and_write(
     _write_results(results, model, history, seconds, test, description)
     draw_test(results, settings, model, (x_test, y_test), description, loaded.test_rows)
     draw_training(results, model, history, description)
-    results.finish()
-    (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
+    results.finish(advice=": make room, then write them with --resume")
+    # Last, so that a run killed before this line can be resumed.
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def fit_arguments(

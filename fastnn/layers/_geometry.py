@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from fastnn._validation import Shape
@@ -21,6 +23,10 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
     if min(both) < least:
         raise ValueError(f"{name} must be at least {least}, not {value!r}")
     return int(both[0]), int(both[1])
+
+
+# Checks of attributes.
+at_least_0, at_least_1 = partial(pair, least=0), partial(pair, least=1)
 
 
 def shortest(sizes: Pair) -> int | Pair:

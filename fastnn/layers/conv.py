@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ import numpy.typing as npt
 from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, output_sides, pair, short, shortest
+from fastnn.layers._geometry import Pair, at_least_0, at_least_1, output_sides, pair, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.param import Param
 from fastnn.recording.recorder import Backward
@@ -55,6 +55,8 @@ class Conv2d(Layer):
     groups: int
     weight: Param
     bias: Param | None
+    _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": at_least_0}
+    _fixed = frozenset({"in_channels", "filter_size", "groups"})
 
     def __init__(
         self,
@@ -74,9 +76,9 @@ class Conv2d(Layer):
         self.in_channels = positive_int(in_channels, "in_channels")
         outputs = positive_int(out_channels, "out_channels")
         self.filter_size = pair(filter_size, "filter_size", 1)
-        self.stride = pair(stride, "stride", 1)
-        self.dilation = pair(dilation, "dilation", 1)
-        self.padding = _padding(padding, self.filter_size, self.stride, self.dilation)
+        self.stride = stride  # type: ignore[assignment]  # the checks make pairs
+        self.dilation = dilation  # type: ignore[assignment]
+        self.padding = padding  # type: ignore[assignment]
         self.groups = positive_int(groups, "groups")
         if in_channels % groups or out_channels % groups:
             raise ValueError(
@@ -89,6 +91,11 @@ class Conv2d(Layer):
         dtype = float_type(dtype)
         self.weight = initial_param(weight_init, shape, fans, "weight", dtype)
         self.bias = initial_param(bias_init, (outputs,), fans, "bias", dtype) if bias else None
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "padding":
+            return _padding(value, self.filter_size, self.stride, self.dilation)
+        return super()._checked_attribute(name, value)
 
     def output_shape(self, shape: Shape) -> Shape:
         channels = f"{self.in_channels} channel" + "s" * (self.in_channels > 1)

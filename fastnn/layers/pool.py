@@ -9,7 +9,7 @@ import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, output_sides, pair, short, shortest
+from fastnn.layers._geometry import Pair, at_least_0, at_least_1, output_sides, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
@@ -20,15 +20,24 @@ class _Pool2d(Layer):
     window: Pair
     stride: Pair
     padding: Pair
+    _checks: ClassVar = {"window": at_least_1, "stride": at_least_1, "padding": at_least_0}
 
     def __init__(self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair = 0) -> None:
-        self.window = pair(window, "window", 1)
-        self.stride = self.window if stride is None else pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
-        if any(2 * pad > size for pad, size in zip(self.padding, self.window, strict=True)):
+        self.window = window  # type: ignore[assignment]  # the checks make pairs
+        self.stride = stride  # type: ignore[assignment]
+        self.padding = padding  # type: ignore[assignment]
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "stride" and value is None:
+            return self.window
+        value = super()._checked_attribute(name, value)
+        sizes = {"padding": (0, 0), **vars(self), name: value}
+        if any(2 * pad > size for pad, size in zip(sizes["padding"], sizes["window"], strict=True)):
             raise ValueError(
-                f"padding must be at most half of the window, {short(self.window)}, not {short(self.padding)}"
+                f"padding must be at most half of the window, {short(sizes['window'])}, not "
+                f"{short(sizes['padding'])}"
             )
+        return value
 
     def output_shape(self, shape: Shape) -> Shape:
         _expect_images(self, shape)
