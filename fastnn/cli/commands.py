@@ -142,13 +142,50 @@ def picture(kind: str, run: Path, out: Path | None = None) -> None:
     Args:
         kind: confusion (matrix), mistakes (misclassified images), filters (weights of the first layer),
             maps (feature maps of the convolutions), classes (sample images), augmented (images) or saliency
-            (the pixels that decide).
+            (the pixels that decide); of a run on a table: confusion, importance (of the columns) or
+            predictions (of a regression).
         run: Folder that fastnn train wrote.
         out: Picture to write (.png, .svg, .pdf). Default: <kind>.png in the folder of the run.
     """
     from fastnn.cli import run_pictures
 
     print(f"written to {run_pictures.draw(kind, run, out)}")
+
+
+def predict(
+    run: Path,
+    data: Path,
+    out: Path | None = None,
+    id: str | None = None,
+    probabilities: bool = False,
+    format: str = "csv",
+) -> None:
+    """Predict the labels of new data with the network of a training run.
+
+    Args:
+        run: Folder that fastnn train wrote.
+        data: CSV file (its columns are found by name), picture, folder of pictures, or NumPy file (.npy).
+        out: CSV file to write. Default: print the predictions.
+        id: Column of the CSV file that names the rows in the result. Default: row numbers from 1.
+        probabilities: Add a column with the probability of each class.
+        format: Columns of the result: csv (row, label) or kaggle (ImageId, Label).
+    """
+    from fastnn.cli import predict
+
+    predict.predict(run, data, out=out, id_column=id, with_probabilities=probabilities, form=format)
+
+
+def evaluate(run: Path, data: Path | None = None, no_download: bool = False) -> None:
+    """Print how well the network of a training run predicts labelled data.
+
+    Args:
+        run: Folder that fastnn train wrote.
+        data: Data with labels, as for fastnn predict. Default: the test set of the run.
+        no_download: Fail instead of downloading missing data.
+    """
+    from fastnn.cli import predict
+
+    predict.evaluate(run, data, download=not no_download)
 
 
 def board(folder: Path = Path("runs"), port: int = 0) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastnn.cli import train_run
-from fastnn.cli.settings import DATASETS, Settings
+from fastnn.cli.own_data import load, prepared
+from fastnn.cli.settings import Settings
 from fastnn.config import set_num_threads
 from fastnn.kernels import active_backend, backend
 from fastnn.training.options import OPTION_NAMES
@@ -20,12 +21,12 @@ def run(settings: Settings, *, out: Path | None = None, download: bool = True) -
     The picture is `find_lr.png` in the folder `out`, which is made, or in the current folder. Returns its
     path. Raises DatasetNotFoundError if the data set is missing, and ValueError if the settings do not fit.
     """
-    training, _ = DATASETS[settings.dataset].load(download)
-    train_run.check_settings(settings)
+    loaded = load(settings, download=download)
+    train_run.check_layers(settings, loaded.description)
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()):
-        arguments = train_run.fit_arguments(settings, training)
+        arguments = train_run.fit_arguments(settings, *prepared(settings, loaded))
         options = {name: arguments[name] for name in OPTION_NAMES if name not in ("schedule", "ema")}
         found = find_lr(
             arguments["model"],

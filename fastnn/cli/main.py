@@ -6,8 +6,6 @@ jsonargparse reads the types, defaults and help texts of most options from signa
 
 from __future__ import annotations
 
-import argparse
-import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,15 +16,20 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, find_rate, settings, train_run
-from fastnn.cli.parser import ArgumentParser, ShorthandParser, fail
+from fastnn.cli import commands, find_rate, own_settings, settings, train_run
+from fastnn.cli.parser import ArgumentParser, fail
 from fastnn.cli.run_folder import lenient_output, plain_warnings
+from fastnn.cli.shorthands import shorthands_of
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
-from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
+# What `fastnn train` calls the data of the user; the parser chooses between the kinds by the path.
+OWN_DATA = {
+    own_settings.TABLE: "a CSV file: fastnn train data.csv --label NAME",
+    own_settings.FOLDER: "a folder with a sub-folder of pictures per class: fastnn train photos/",
+}
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
@@ -66,8 +69,9 @@ def _failed(message: str, code: int) -> int:
 def _parse(words: list[str]) -> Callable[[], object]:
     """Parse the command line into a function to call. Raises SystemExit as described in `main`."""
     file_settings, words = _settings_of_file(words)
-    shorthands, words = _shorthands(words)
-    parser = _parser(shorthands, file_settings)
+    words = _with_kind_of_data(words)
+    shorthands, words = shorthands_of(words)
+    parser = _parser(words, shorthands, file_settings)
     options = parser.parse_args(words)
     if options.command == "config":
         return show_config
@@ -79,7 +83,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
         watch, port, finds_rate = map(chosen.pop, ("watch", "port", "find_lr"))
-        run_settings = settings.Settings(dataset, **chosen)
+        run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         fail(f"fastnn train {dataset}", str(error))
     if finds_rate:
@@ -105,8 +109,10 @@ def _expanded(options: dict[str, Any]) -> dict[str, Any]:
     return expanded
 
 
-def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
-    """Build the parser. Its defaults are, in this order: `shorthands`, `file_settings`, the preset."""
+def _parser(
+    words: list[str], shorthands: dict[str, Any], file_settings: settings.Settings | None
+) -> ArgumentParser:
+    """Build the parser of `words`. Its defaults: `shorthands`, `file_settings`, the preset, in this order."""
     parser = ArgumentParser(
         "fastnn",
         description="Train small neural networks on a CPU. To begin: fastnn train digits",
@@ -117,19 +123,23 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     )
 
     train = ArgumentParser(
-        description="Train a network and write the weights, the curves and pictures into a folder. Example: "
-        "fastnn train digits --epochs 5. Instead of a data set, the command also takes a YAML file of "
+        description="Train a network and write the weights, the curves and pictures into a folder. The data "
+        "are a data set by name, a CSV file (fastnn train data.csv --label target), or a folder with a "
+        "sub-folder of pictures per class (fastnn train photos/). The command also takes a YAML file of "
         "settings or the config.json of an earlier run: fastnn train settings.yaml --epochs 3"
     )
     subcommands.add_subcommand("train", train, help="Train a network.")
     datasets = train.add_subcommands(
         dest="dataset", title="data sets", description="fastnn train DATASET --help lists the options."
     )
-    for name, presets in settings.PRESETS.items():
+    for name, presets in own_settings.ALL_PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if file_settings is not None and file_settings.dataset == name:
             preset = file_settings
-        datasets.add_subcommand(name, _train_parser(name, preset, shorthands), help=f"Train on {name}.")
+        data = OWN_DATA.get(name, name)
+        # The options of the data set in the command line alone: a parser takes 20 ms.
+        options = _train_parser(data, preset, shorthands) if name in words[1:2] else ArgumentParser()
+        datasets.add_subcommand(name, options, help=f"Train on {data}.")
 
     complexity = ArgumentParser(
         description="Show how much time backpropagation saves, by timing gradients of growing networks."
@@ -184,6 +194,33 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     picture = ArgumentParser(description="Draw a picture of a training run.")
     picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
+
+    predict = ArgumentParser(
+        description="Predict the labels of new data with the network of a training run. Example: "
+        "fastnn predict runs/iris-1 new.csv --out predictions.csv"
+    )
+    predict.add_function_arguments(
+        commands.predict, as_group=False, as_positional=True, skip={"probabilities"}
+    )
+    predict.add_argument(
+        "--probabilities", action="store_true", help="Add a column with the probability of each class."
+    )
+    subcommands.add_subcommand("predict", predict, help="Predict the labels of new data.")
+
+    evaluate = ArgumentParser(
+        description="Print how well the network of a training run predicts labelled data."
+    )
+    evaluate.add_argument("run", type=Path, help="Folder that fastnn train wrote.")
+    evaluate.add_argument(
+        "data",
+        type=Path,
+        nargs="?",
+        help="Data with labels, as for fastnn predict. Default: the test set of the run.",
+    )
+    evaluate.add_argument(
+        "--no_download", action="store_true", help="Fail instead of downloading missing data."
+    )
+    subcommands.add_subcommand("evaluate", evaluate, help="Print how well a network predicts labelled data.")
 
     board = ArgumentParser(description="Compare finished runs on a page in the browser.")
     board.add_argument(
@@ -248,10 +285,11 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         description=f"Train a network on {dataset} and write config.json (all settings), history.json "
         "(curves and test result), weights.safetensors and pictures into a folder."
     )
-    parser.add_class_arguments(settings.Settings, skip={"dataset"})
-    defaults = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
-    del defaults["dataset"]
-    parser.set_defaults(defaults)
+    names = own_settings.names_of_settings(preset)
+    skipped = {"dataset", *(vars(preset).keys() - names)}
+    parser.add_class_arguments(type(preset), skip=skipped)
+    values = {**vars(preset), "optimizer": settings.describe(preset.optimizer), **shorthands}
+    parser.set_defaults({name: value for name, value in values.items() if name not in skipped})
     files = parser.add_argument_group("Files")
     files.add_argument("--out", type=Path, help="Folder to write to. Default: a new folder in runs/.")
     files.add_argument(
@@ -298,48 +336,12 @@ def _settings_of_file(words: list[str]) -> tuple[settings.Settings | None, list[
     return found, ["train", found.dataset, *words[2:]]
 
 
-def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
-    """Parse the options of `fastnn train` that jsonargparse would read differently from what users mean.
+def _with_kind_of_data(words: list[str]) -> list[str]:
+    """Turn `train data.csv` into `train table --path data.csv`, and `train photos/` into `train folder ...`.
 
-    jsonargparse expects --layers [784,10] in place of 784,10. With --optimizer Adam it would keep the
-    learning rate of the preset's optimizer, which is 100 times Adam's default. --model selects the preset.
-
-    Returns the parsed options by name, and the remaining words.
+    The name of a data set is not taken for a folder of this name: write ./digits for the folder.
     """
-    if words[:1] != ["train"]:
-        return {}, words
-    command = [word for word in words[:2] if not word.startswith("-")]
-    parser = ShorthandParser(" ".join(["fastnn", *command]), add_help=False, allow_abbrev=False)
-    parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
-    parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
-    parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
-    found, rest = parser.parse_known_args(words)
-    return vars(found), rest
-
-
-def _layers(text: str) -> tuple[int, ...]:
-    """Parse --layers 784,128,10."""
-    try:
-        return commands.sizes_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _optimizer(name: str) -> dict[str, Any]:
-    """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
-    if "." in name:
-        module, _, attribute = name.rpartition(".")
-        try:
-            kind = getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            raise argparse.ArgumentTypeError(f"cannot import {name}: {error}") from error
-        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
-            raise argparse.ArgumentTypeError(f"{name} is no subclass of fastnn.Optimizer")
-        return {"class_path": name}
-    try:
-        return settings.describe(optimizer_of(name.lower()))
-    except ValueError as error:
-        names = ", ".join(kind.__name__ for kind in OPTIMIZERS.values())
-        raise argparse.ArgumentTypeError(
-            f"unknown optimizer {name!r}: choose one of {names}, or give the import path of a class"
-        ) from error
+    if words[:1] != ["train"] or len(words) < 2 or words[1] in own_settings.ALL_PRESETS:
+        return words
+    kind = None if words[1].startswith("-") else own_settings.kind_of_path(words[1])
+    return words if kind is None else ["train", kind, f"--path={words[1]}", *words[2:]]

@@ -75,9 +75,7 @@ def _explained(message: str, parser: argparse.ArgumentParser) -> str:
     if found := re.search(r'expected "([\w.]+)" to be one of {(.*?)}', message):
         names = found[2].split(",")
         if "..." in found[2]:  # cut by jsonargparse
-            names = next(
-                list(a.choices) for a in parser._actions if isinstance(a, argparse._SubParsersAction)
-            )
+            names = list(_subcommands(parser, found[1].split(".")[:-1]))
         return f"missing {found[1].rpartition('.')[2]}: choose one of {', '.join(names)}"
     key = re.search(r'Parser key "([\w.]+)"', message)
     value = re.search(r"(?:Got|Given) value: (.*)", message)
@@ -93,6 +91,14 @@ def _explained(message: str, parser: argparse.ArgumentParser) -> str:
     if key and "Not of type PositiveInt" in message:
         return f"--{key[1].rpartition('.')[2].replace('_', '-')} must be an integer of at least 1"
     return " ".join(message.split())
+
+
+def _subcommands(parser: argparse.ArgumentParser, path: Iterable[str]) -> dict[str, Any]:
+    """The parsers of the subcommands, by name, of the subcommand at `path`."""
+    found = next(a.choices for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+    for name in path:
+        found = _subcommands(found[name], ())
+    return found
 
 
 def _options(parser: argparse.ArgumentParser) -> list[str]:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastnn import viz
-from fastnn._validation import Array, choose
+from fastnn._validation import choose
 from fastnn.board.runs import flattened
-from fastnn.cli import train_run
-from fastnn.cli.settings import DATASETS, Settings
+from fastnn.cli import run_drawings, train_run
+from fastnn.cli.description import Description, read
+from fastnn.cli.named_data import Part
+from fastnn.cli.own_data import load as load_data
+from fastnn.cli.own_settings import ALL_PRESETS, names_of_settings
+from fastnn.cli.settings import Settings
 from fastnn.cli.settings_file import settings_from
 from fastnn.documents import read_json
 from fastnn.history import History
@@ -23,8 +26,6 @@ from fastnn.layers import Conv2d, Linear, MaxPool2d, Sequential
 from fastnn.nets.features import features
 from fastnn.studies.study import label_of
 from fastnn.weights import load
-
-Part = tuple[Array, Array]
 
 IGNORED = ("seed", "threads")  # runs that differ only in these settings form one line
 MOST_CHARACTERS = 60  # of the label of a line
@@ -43,16 +44,22 @@ def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = Fals
         The path of the picture.
 
     Raises:
-        ValueError: If the kind is unknown, or if the run has nothing of this kind to show (no convolutions,
-            no augmentation).
+        ValueError: If the kind is unknown, or if the run has nothing of this kind to show (no images, no
+            convolutions, no augmentation).
         FileNotFoundError: If the folder has no run.
         DatasetNotFoundError: If the data set is missing.
     """
     drawing = choose(kind, KINDS, "picture")
-    settings, model = _settings_and_model(run)
+    settings, about, model = settings_and_model(run)
+    if kind in OF_IMAGES and not about.is_image:
+        raise ValueError(f"the data of this run are a table, so there are no images to draw: {OF_TABLES}")
+    if kind in OF_COLUMNS and (about.is_image or len(about.columns) < 2):
+        raise ValueError("the importance of columns is for runs on a table with several columns")
+    if (kind == "predictions") != (about.classes is None) and kind in ("predictions", "confusion"):
+        raise ValueError("confusion is for classification, predictions for regression")
     target = run / f"{kind}.png" if out is None else out
-    _, test = DATASETS[settings.dataset].load(download)
-    return drawing(settings, model, test, target)
+    test = about.ready(load_data(settings, download=download, known=about).test)
+    return drawing(Run(settings, about, model), test, target)
 
 
 def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = False) -> Path:
@@ -129,74 +136,97 @@ def _saved_settings(run: Path) -> dict[str, Any]:
     return written
 
 
-def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
-    """Load the settings and the trained model of the run in a folder."""
+def settings_and_model(run: Path) -> tuple[Settings, Description, Sequential]:
+    """Load the settings, what inputs and outputs mean, and the trained model of the run in a folder."""
     written = _saved_settings(run)
     # A picture needs no optimizer, and it may be a class of the user, which no file may import.
     written.pop("optimizer", None)
-    known = {field.name for field in fields(Settings)}
+    presets = ALL_PRESETS.get(str(written.get("dataset")), ALL_PRESETS["digits"])
+    known = names_of_settings(presets["mlp"])
     try:
         settings = settings_from({name: value for name, value in written.items() if name in known})
+        about = read(settings, run)
+        train_run.check_layers(settings, about)
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{run / train_run.CONFIG}: {error}") from None
-    model = train_run.build(settings)
+        path = run / train_run.CONFIG
+        raise ValueError(str(error) if str(error).startswith(str(run)) else f"{path}: {error}") from None
+    model = train_run.build(settings, about)
     load(model, run / train_run.WEIGHTS)
-    return settings, model
+    return settings, about, model
 
 
-def _confusion(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+class Run(NamedTuple):
+    """A finished run."""
+
+    settings: Settings
+    about: Description
+    model: Sequential
+
+
+def _confusion(run: Run, test: Part, path: Path) -> Path:
     x, y = test
-    return viz.save_confusion(
-        y, model.predict(x).argmax(axis=1), path, classes=DATASETS[settings.dataset].classes
-    )
+    return run_drawings.draw_confusion(run.model.predict(x), y, run.about, path)
 
 
-def _mistakes(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+def _predictions(run: Run, test: Part, path: Path) -> Path:
     x, y = test
-    return viz.save_mistakes(x, model.predict(x), y, path)
+    return run_drawings.draw_predictions(run.model.predict(x), y, run.about, path)
 
 
-def _filters(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
-    first = next((layer for layer in model if isinstance(layer, (Conv2d, Linear))), None)
+def _importance(run: Run, test: Part, path: Path) -> Path:
+    return run_drawings.draw_importance(run.model, test, run.about, path)
+
+
+def _mistakes(run: Run, test: Part, path: Path) -> Path:
+    x, y = test
+    return run_drawings.draw_mistakes(run.settings, x, run.model.predict(x), y, run.about, path)
+
+
+def _filters(run: Run, test: Part, path: Path) -> Path:
+    first = next((layer for layer in run.model if isinstance(layer, (Conv2d, Linear))), None)
     if isinstance(first, Conv2d):
         return viz.save_filters(first.weight.value, path)
     assert first is not None, "all models have such a layer"
-    return viz.save_weights(first.weight.value, path, image_shape=DATASETS[settings.dataset].image)
+    return run_drawings.draw_first_layer(first.weight.value, run.about, path)
 
 
-def _maps(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+def _maps(run: Run, test: Part, path: Path) -> Path:
     image = test[0][:1]
     kinds = (Conv2d, MaxPool2d)
-    shown = [(index, layer) for index, layer in enumerate(model) if isinstance(layer, kinds)]
+    shown = [(index, layer) for index, layer in enumerate(run.model) if isinstance(layer, kinds)]
     if not shown:
         raise ValueError("the model of this run has no convolutions, so there are no feature maps to draw")
     maps = {
-        f"{type(layer).__name__} {index}": features(model, image, upto=index)[0] for index, layer in shown
+        f"{type(layer).__name__} {index}": features(run.model, image, upto=index)[0] for index, layer in shown
     }
-    return viz.save_maps(image[0], maps, path)
+    return viz.save_maps(run_drawings.viewable(run.settings, image)[0], maps, path)
 
 
-def _classes(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
-    return viz.save_classes(*test, path)
+def _classes(run: Run, test: Part, path: Path) -> Path:
+    x, y = test
+    return viz.save_classes(run_drawings.viewable(run.settings, x), y, path, names=run.about.names)
 
 
-def _augmented(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
-    augment = settings.augmentation()
+def _augmented(run: Run, test: Part, path: Path) -> Path:
+    augment = run.settings.augmentation()
     if augment is None:
         raise ValueError("this run has no augmentation: --rotate, --shift and --zoom were 0")
     x, y = test
     one_of_each = np.unique(y, return_index=True)[1][:6]
-    return viz.save_augmented(x[one_of_each], augment, path)
+    return viz.save_augmented(run_drawings.viewable(run.settings, x[one_of_each]), augment, path)
 
 
-def _saliency(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+def _saliency(run: Run, test: Part, path: Path) -> Path:
     x, y = test
     one_of_each = np.unique(y, return_index=True)[1][:10]
-    viz.saliency(model, x[one_of_each], path, classes=y[one_of_each])
+    classes = (
+        y if run.about.names is None else np.array(run.about.classes)[y]
+    )  # labels as the model knows them
+    viz.saliency(run.model, x[one_of_each], path, classes=classes[one_of_each])
     return path
 
 
-KINDS: dict[str, Callable[[Settings, Sequential, Part, Path], Path]] = {
+KINDS: dict[str, Callable[[Run, Part, Path], Path]] = {
     "confusion": _confusion,
     "mistakes": _mistakes,
     "filters": _filters,
@@ -204,4 +234,9 @@ KINDS: dict[str, Callable[[Settings, Sequential, Part, Path], Path]] = {
     "classes": _classes,
     "augmented": _augmented,
     "saliency": _saliency,
+    "importance": _importance,
+    "predictions": _predictions,
 }
+OF_IMAGES = ("mistakes", "filters", "maps", "classes", "augmented", "saliency")
+OF_COLUMNS = ("importance",)
+OF_TABLES = "choose importance, and confusion (classification) or predictions (regression)"

@@ -7,8 +7,9 @@ A settings file looks like this::
     optimizer: {name: sgd, lr: 0.1, momentum: 0.9}      # or only a name, or only some arguments
     epochs: 5
 
-`settings.Settings` documents the names. A setting that the file leaves out has the default of the data set
-and model. The config.json of a run is such a file, too.
+For the user's own data, `dataset` is table or folder, and `path` names the CSV file or the folder.
+`settings.Settings` and `own_settings` document the names. A setting that the file leaves out has the default
+of the data set and model. The config.json of a run is such a file, too.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from fastnn._validation import choose
-from fastnn.cli.settings import PRESETS, Settings, describe, optimizer_named
+from fastnn.cli.own_settings import ALL_PRESETS, names_of_settings
+from fastnn.cli.settings import Settings, describe, optimizer_named
 from fastnn.optim.optimizers import Optimizer
 
 Values = Mapping[str, Any]
@@ -97,8 +99,8 @@ def settings_from(values: Values) -> Settings:
     Raises ValueError if "dataset" is missing, or as `changed`.
     """
     if "dataset" not in values:
-        raise ValueError(f"dataset is missing: choose one of {', '.join(sorted(PRESETS))}")
-    presets = choose(values["dataset"], PRESETS, "dataset")
+        raise ValueError(f"dataset is missing: choose one of {', '.join(sorted(ALL_PRESETS))}")
+    presets = choose(values["dataset"], ALL_PRESETS, "dataset")
     return changed(choose(values.get("model", "mlp"), presets, "model"), values)
 
 
@@ -107,7 +109,8 @@ def changed(settings: Settings, values: Values) -> Settings:
 
     Raises ValueError for an unknown name or an invalid value.
     """
-    kinds = typing.get_type_hints(Settings)
+    hints = typing.get_type_hints(type(settings))
+    kinds = {name: hints[name] for name in names_of_settings(settings)}
     changes: dict[str, Any] = {}
     arguments: dict[str, Any] = {}
     for name, value in values.items():
@@ -206,21 +209,25 @@ def _number(value: Any) -> Any:
 
 def _converted(name: str, value: Any, kind: Any) -> Any:
     """Convert `value` to the type of the setting. Raises ValueError if that would change the value."""
-    if isinstance(kind, types.UnionType):  # float | None
+    if isinstance(kind, types.UnionType):  # such as float | None
         if value is None:
             return None
         kind = next(each for each in typing.get_args(kind) if each is not types.NoneType)
-    if typing.get_origin(kind) is tuple:  # layers
-        numbers = value.split(",") if isinstance(value, str) else value
-        if not isinstance(numbers, (list, tuple)):
-            raise ValueError(f"{name} must be a list such as [784, 128, 10], not {value!r:.60}")
-        return tuple(_converted(f"each of {name}", each, int) for each in numbers)
-    if kind is str and isinstance(value, str):
+    if typing.get_origin(kind) is tuple:  # layers, or names of columns
+        item = typing.get_args(kind)[0]
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, (list, tuple)):
+            example = "[784, 128, 10]" if item is int else "[first, second]"
+            raise ValueError(f"{name} must be a list such as {example}, not {value!r:.60}")
+        return tuple(_converted(f"each of {name}", each, item) for each in items)
+    if kind in (str, bool) and isinstance(value, kind):
         return value
+    if name == "test" and isinstance(value, float):  # a fraction or a path
+        return str(value)
     number = _number(value)
     fits = isinstance(number, (int, float)) and not isinstance(number, bool)
     if fits and (kind is float or (kind is int and number % 1 == 0)):
         with contextlib.suppress(OverflowError):  # an integer of 400 digits is no float
             return kind(number)
-    words = {int: "an integer", float: "a number", str: "a name"}
+    words = {int: "an integer", float: "a number", str: "a name", bool: "true or false"}
     raise ValueError(f"{name} must be {words[kind]}, not {value!r:.60}")

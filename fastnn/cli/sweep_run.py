@@ -5,7 +5,7 @@ The folder has these files::
     config.json     the settings that all runs share, the grid, the seeds, and the software versions
     study.json      all runs with their curves; read it with `fn.Study.load`
     table.txt       mean and standard deviation of each result over the seeds
-    bands.png       the validation accuracy of each point of the grid
+    bands.png       the validation accuracy, or R2 for regression, of each point of the grid
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from fastnn._validation import warn
+from fastnn.cli.own_data import absolute, folder_name, load, prepared, source_of
+from fastnn.cli.own_settings import TableSettings
 from fastnn.cli.run_folder import Results, locked
-from fastnn.cli.settings import DATASETS, Settings
+from fastnn.cli.settings import Settings
 from fastnn.cli.settings_file import changed
 from fastnn.cli.train_run import (
     CONFIG,
@@ -36,6 +38,11 @@ from fastnn.studies.study import Member, Study
 from fastnn.studies.sweep import check_workers, points_of, sweep
 
 STUDY, TABLE, BANDS = "study.json", "table.txt", "bands.png"
+# Settings that decide which data are loaded, or how the process computes.
+SHARED = (
+    *("dataset", "backend", "threads", "seed"),
+    *("path", "test", "label", "task", "drop", "categorical", "missing", "image", "header", "size", "colour"),
+)
 VALIDATION = 0.1
 
 
@@ -81,7 +88,7 @@ def run(
         seeds: Seeds of the runs.
         jobs: Number of runs that train at the same time, as in `fn.sweep`.
         executor: "threads" or "joblib", as in `fn.sweep`.
-        out: Folder to write to. Default: the first unused runs/sweep-<dataset>-<number>.
+        out: Folder to write to. Default: the first unused runs/sweep-<data>-<number>.
         resume: Continue the interrupted sweep in `out`.
         download: Whether missing data may be downloaded.
 
@@ -95,29 +102,30 @@ def run(
     """
     if settings.validation == 0:
         settings = dataclasses.replace(settings, validation=VALIDATION)
-    for name in ("dataset", "backend", "threads", "seed"):
+    for name in SHARED:
         if name in grid:
             hint = ": use --seeds" if name == "seed" else ""
             raise ValueError(f"{name} cannot vary in a sweep, because all runs share it{hint}")
     check_workers(jobs, executor)
     points = points_of(grid)
-    dataset = DATASETS[settings.dataset]
-    for point in points:  # reject invalid settings before anything is trained
-        changed_settings = changed(settings, point)
-        if changed_settings.model == "mlp":
-            check_layers(changed_settings.layers, dataset)
-    part, _ = dataset.load(download)
+    settings = absolute(settings)
+    variants = [changed(settings, point) for point in points]  # reject invalid settings before all else
+    loaded = load(settings, download=download)
+    for variant in variants:
+        check_layers(variant, loaded.description)
     config = {"settings": plain(settings), "grid": grid, "seeds": list(seeds)}
-    folder = _folder(config, out, resume)  # fails before anything is made
+    folder = _folder(config, out, resume, folder_name(settings))  # fails before anything is made
 
     def build(seed: int, **point: Any) -> dict[str, Any]:
-        return fit_arguments(dataclasses.replace(changed(settings, point), seed=seed), part)
+        chosen = dataclasses.replace(changed(settings, point), seed=seed)
+        return fit_arguments(chosen, *prepared(chosen, loaded))
 
     with locked(folder):
         study = _study(config, folder, resume)
         write_json(folder / CONFIG, {**config, "environment": environment()}, indent=2)
-        validation = f"{settings.validation:.0%} of the training images for validation"
-        print(f"{settings.dataset}: {len(points)} points x {len(seeds)} seeds, {validation}", flush=True)
+        samples = "images" if loaded.description.is_image else "rows"
+        validation = f"{settings.validation:.0%} of the training {samples} for validation"
+        print(f"{source_of(settings)}: {len(points)} points x {len(seeds)} seeds, {validation}", flush=True)
         try:
             with backend(settings.backend or active_backend()):
                 sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
@@ -126,16 +134,17 @@ def run(
                 raise
             raise ValueError(f"all {len(study)} runs failed: {study.failed[0].error}") from error
         finally:
-            _write_results(folder, study)
+            is_regression = isinstance(settings, TableSettings) and settings.is_regression
+            _write_results(folder, study, "val_r2" if is_regression else "val_accuracy")
     return folder
 
 
-def _folder(config: dict[str, Any], out: Path | None, resume: bool) -> Path:
+def _folder(config: dict[str, Any], out: Path | None, resume: bool, name: str) -> Path:
     """Return the folder of the sweep, a new one without `out`."""
     if out is None:
         if resume:
             raise ValueError("--resume needs --out, the folder of the sweep")
-        return new_folder(f"sweep-{config['settings']['dataset']}")
+        return new_folder(f"sweep-{name}")
     _study(config, out, resume)
     return out
 
@@ -158,15 +167,16 @@ def _study(config: dict[str, Any], folder: Path, resume: bool) -> SavedStudy:
     return study
 
 
-def _write_results(folder: Path, study: Study) -> None:
-    """Write and print the table, draw the picture, and print which files were written."""
+def _write_results(folder: Path, study: Study, score: str) -> None:
+    """Write and print the table, draw the picture of `score`, and print which files were written."""
     results = Results(folder)
     results.write(CONFIG, lambda path: None)  # written before the training
     results.write(STUDY, study.save)  # once more: `sweep` has sorted the runs into the order of the grid
     results.write(TABLE, lambda path: write_atomic(path, f"{study}\n".encode()))
     print(study)
     if study.points():
-        results.decorate(BANDS, study.plot)
-        best = ", ".join(f"{name} {value}" for name, value in study.best().items())
-        print(f"best validation accuracy: {best or 'the only point'}")
+        results.decorate(BANDS, lambda path: study.plot(path, name=score))
+        best = ", ".join(f"{name} {value}" for name, value in study.best(score, mode="max").items())
+        words = "R2" if score == "val_r2" else "accuracy"
+        print(f"best validation {words}: {best or 'the only point'}")
     results.finish()

@@ -11,6 +11,13 @@ The folder has these files::
     mistakes.png          the misclassified test images, the most confident first
     checkpoint            the state to resume from; only during training and after an interruption
 
+A run on the user's own data also has `data.json`, which says what inputs and outputs mean. A run on a table
+has these files instead of weights.png and mistakes.png::
+
+    importance.png        how much the result depends on each column
+    mistakes.csv          the misclassified rows of the test set (classification)
+    predictions.png       predicted against true values, in place of confusion.png (regression)
+
 From Python: `train_run.train(dataclasses.replace(settings.PRESETS["mnist"]["cnn"], seed=1))`.
 """
 
@@ -19,27 +26,29 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-import math
-import time
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from fastnn import data, viz
+from fastnn import data
 from fastnn._validation import Array
 from fastnn.board import LivePage
+from fastnn.cli import run_drawings
+from fastnn.cli.description import DATA, Description, named
+from fastnn.cli.named_data import Part
+from fastnn.cli.own_data import Loaded, absolute, folder_name, load, prepared, source_of
+from fastnn.cli.own_settings import OwnSettings, check_weights, names_of_settings
+from fastnn.cli.run_drawings import CURVES, draw_test, draw_training
 from fastnn.cli.run_folder import Results, locked
-from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
+from fastnn.cli.run_progress import PrintedHistory, Stopwatch
+from fastnn.cli.settings import Settings, describe
 from fastnn.config import environment, set_num_threads
 from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
-from fastnn.layers import Layer, Sequential
+from fastnn.layers import Sequential
 from fastnn.nets import mlp, mnist_cnn
 from fastnn.rng import manual_seed
 from fastnn.training.callbacks import Callback
@@ -50,48 +59,12 @@ from fastnn.training.options import option_values
 from fastnn.training.resume import Checkpoint
 from fastnn.weights import save
 
-CONFIG, HISTORY, WEIGHTS = "config.json", "history.json", "weights.safetensors"
-CURVES, IMAGES, CHECKPOINT = "curves.png", "weights.png", "checkpoint"
-CONFUSION, MISTAKES = "confusion.png", "mistakes.png"
+CONFIG, HISTORY, WEIGHTS, CHECKPOINT = "config.json", "history.json", "weights.safetensors", "checkpoint"
 CHECKPOINT_SECONDS = 10.0
-
-
-class PrintedHistory(History):
-    """A history that prints a line after every epoch."""
-
-    def __init__(self, epochs: int) -> None:
-        super().__init__()
-        self._total = epochs
-        self._started = time.perf_counter()
-
-    def add_epoch(self, values: dict[str, float]) -> None:
-        super().add_epoch(values)
-        now = time.perf_counter()
-        shown = "  ".join(
-            f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items()
-        )
-        # Flush, because users also watch a run through a pipe.
-        print(f"epoch {self.epochs}/{self._total}  {shown}  {now - self._started:.1f} s", flush=True)
-        self._started = now
-
-
-class Stopwatch(Callback):
-    """Measures the training time, including the time before an interruption."""
-
-    def __init__(self) -> None:
-        self._before = 0.0
-        self._started = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Training time so far, in seconds."""
-        return self._before + time.perf_counter() - self._started
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._before, self._started = float(state["seconds"]), time.perf_counter()
+PICTURES = (
+    *(CURVES, run_drawings.IMAGES, run_drawings.CONFUSION, run_drawings.MISTAKES),
+    *(run_drawings.IMPORTANCE, run_drawings.PREDICTIONS, run_drawings.WRONG_ROWS),
+)
 
 
 def train(
@@ -109,7 +82,7 @@ def train(
 
     Args:
         settings: Settings of the run.
-        out: Folder to write to. Default: the first unused runs/<dataset>-<number>.
+        out: Folder to write to. Default: the first unused runs/<data>-<number>.
         overwrite: Replace an earlier run in `out`.
         resume: Continue the interrupted run in `out`. The weights at the end are the same as without the
             interruption, bit for bit.
@@ -126,35 +99,45 @@ def train(
         DatasetNotFoundError: If the data set is missing.
         ValueError: If the settings do not fit the data set or the run to resume.
     """
+    settings = absolute(settings)
     _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
     page = nullcontext() if port is None else LivePage(port)
-    dataset = DATASETS[settings.dataset]
-    (x, y), (x_test, y_test) = dataset.load(download)
-    check_settings(settings)
+    loaded = load(settings, download=download)
+    check_layers(settings, loaded.description)
+
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()), page as callback:
-        arguments = fit_arguments(settings, (x, y))
-        model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
-        folder = new_folder(settings.dataset) if out is None else out
+        description, training, validation = prepared(settings, loaded)
+        arguments = fit_arguments(settings, description, training, validation)
+        folder = new_folder(folder_name(settings)) if out is None else out
         with locked(folder):
             resumes = out is not None and _resumes(settings, out, overwrite, resume)
             if not resumes:
                 _empty(folder)
             config = {"settings": plain(settings), "environment": environment()}
+            if isinstance(settings, OwnSettings):
+                write_json(folder / DATA, description.as_dict(), indent=2)
             write_json(folder / CONFIG, config, indent=2)
-            _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
-            _train_and_write(folder, settings, arguments, (x_test, y_test), callback)
+            _announce(settings, description, arguments, len(loaded.test[0]))
+            _train_and_write(folder, settings, arguments, description, loaded, callback)
     return folder
 
 
 def _train_and_write(
-    folder: Path, settings: Settings, arguments: dict[str, Any], part: Part, callback: Callback | None
+    folder: Path,
+    settings: Settings,
+    arguments: dict[str, Any],
+    description: Description,
+    loaded: Loaded,
+    callback: Callback | None,
 ) -> None:
-    """Train, test on `part`, and write the results: weights and history first, pictures last."""
-    model, ema, dataset = arguments["model"], arguments["ema"], DATASETS[settings.dataset]
-    x_test, y_test = part
+    """Train, test, and write the results: weights and history first, pictures last."""
+    model, ema = arguments["model"], arguments["ema"]
+    x_test, y_test = description.ready(loaded.test)
     history, stopwatch, results = PrintedHistory(settings.epochs), Stopwatch(), Results(folder)
+    if isinstance(settings, OwnSettings):
+        results.write(DATA, lambda path: None)  # written before the training
     try:
         fit(
             **arguments,
@@ -166,44 +149,49 @@ def _train_and_write(
         seconds = stopwatch.seconds
         if ema is not None:
             ema.copy_to(model)
-        test = evaluate(model, (x_test, _targets(settings, y_test)), loss=settings.loss)
+        test = evaluate(
+            model,
+            (x_test, targets(settings, y_test, description)),
+            loss=settings.loss,
+            metrics=_metrics(description),
+        )
         history.record({f"test_{name}": value for name, value in test.items()})
     except (KeyboardInterrupt, NonFiniteError) as reason:
         history.stopped = str(reason) or "interrupted"
         print(f"stopped after {history.epochs} epochs, {len(history.updates['loss']):,} updates")
-        _write_results(results, model, history, stopwatch.seconds, None)
-        _draw_training(results, model, dataset.image, history)
+        _write_results(results, model, history, stopwatch.seconds, None, description)
+        draw_training(results, model, history, description)
         if (folder / CHECKPOINT).exists():
             results.write(CHECKPOINT, lambda path: None)
         results.finish()
         raise
-    print(f"test  loss {test['loss']:.4f}  accuracy {test['accuracy']:.4f}  (trained for {seconds:.1f} s)")
-    _write_results(results, model, history, seconds, test)
-    outputs, classes = model.predict(x_test), dataset.classes
-    results.decorate(
-        CONFUSION,
-        lambda path: viz.save_confusion(y_test, outputs.argmax(axis=1), path, classes=classes),
-    )
-    results.decorate(MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
-    _draw_training(results, model, dataset.image, history)
+    shown = "  ".join(f"{name} {value:.4f}" for name, value in test.items())
+    print(f"test  {shown}  (trained for {seconds:.1f} s)")
+    _write_results(results, model, history, seconds, test, description)
+    draw_test(results, settings, model, (x_test, y_test), description, loaded.test_rows)
+    draw_training(results, model, history, description)
     results.finish(advice=": make room, then write them with --resume")
-    (folder / CHECKPOINT).unlink(
-        missing_ok=True
-    )  # last, so that a run killed before this line can be resumed
+    # Last, so that a run killed before this line can be resumed.
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
-def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
+def fit_arguments(
+    settings: Settings, description: Description, training: Part, validation: Part | None
+) -> dict[str, Any]:
     """Return the arguments of `fit` for a run: the untrained network, the data, the optimizer and so on.
 
-    `part` is the whole training set, (x, y). `settings.validation` is the fraction held out for validation.
+    `training` and `validation` are (x, y) as `own_data.prepared` returns them.
     """
-    x, y = part
-    training, validation = _split((x, _targets(settings, y)), y, settings)
+
+    def part(of: Part) -> Part:
+        return of[0], targets(settings, of[1], description)
+
     return {
-        "model": build(settings),
-        "data": training,
-        "validation": validation,
+        "model": build(settings, description),
+        "data": part(training),
+        "validation": None if validation is None else part(validation),
         "loss": settings.loss,
+        "metrics": [] if validation is None else _metrics(description),
         "optimizer": copy.deepcopy(settings.optimizer),  # the optimizer state belongs to one run
         "order": settings.order,
         "batch_size": settings.batch_size,
@@ -213,18 +201,32 @@ def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:
     }
 
 
-def build(settings: Settings) -> Sequential:
-    """Build the untrained network of a run. Seeds the default generator."""
+def _metrics(description: Description) -> list[str]:
+    """The metrics of a run beside the loss and the accuracy."""
+    return ["r2"] if description.classes is None else []
+
+
+def build(settings: Settings, description: Description | None = None) -> Sequential:
+    """Build the untrained network of a run. Seeds the default generator.
+
+    `description` says what the inputs and outputs are. Default: those of the named data set.
+    """
+    about = description or named(settings)
     manual_seed(settings.seed)
     if settings.model == "cnn":
-        dataset = DATASETS[settings.dataset]
-        return mnist_cnn(dataset.image, dataset.classes, dropout=settings.dropout)
+        height, width, *_ = about.inputs
+        return mnist_cnn((height, width), about.outputs, settings.dropout, channels=about.channels)
     return mlp(
-        settings.layers,
+        layer_sizes(settings, about),
         activation=settings.activation,
         weight_init=settings.weight_init,
         dropout=settings.dropout,
     )
+
+
+def layer_sizes(settings: Settings, about: Description) -> tuple[int, ...]:
+    """The layer sizes of the mlp."""
+    return about.sizes(settings.hidden) if isinstance(settings, OwnSettings) else settings.layers
 
 
 def _resumes(settings: Settings, out: Path | None, overwrite: bool, resume: bool) -> bool:
@@ -266,38 +268,37 @@ def _has_finished(out: Path) -> bool:
     return results.exists() and read_json(results).get("test") is not None
 
 
-def check_settings(settings: Settings) -> None:
-    """Raise ValueError unless the settings fit the data set."""
-    if settings.model == "mlp":
-        check_layers(settings.layers, DATASETS[settings.dataset])
+def check_layers(settings: Settings, about: Description) -> None:
+    """Raise ValueError unless the network of the settings fits the data.
 
-
-def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:
-    """Raise ValueError unless the layer sizes start with the number of pixels and end with the classes."""
-    pixels, classes = math.prod(dataset.image), dataset.classes
-    if (layers[0], layers[-1]) != (pixels, classes):
-        example = ",".join(map(str, (pixels, *layers[1:-1], classes)))
+    The layers of an mlp for a named data set must start with the number of pixels and end with the classes.
+    """
+    if settings.model == "cnn":
+        if min(about.inputs[:2]) < 8:
+            raise ValueError(
+                f"the model cnn needs images of at least 8 x 8 pixels, not "
+                f"{about.inputs[0]} x {about.inputs[1]}"
+            )
+        return
+    sizes, layers = about.sizes(()), layer_sizes(settings, about)
+    if isinstance(settings, OwnSettings):
+        check_weights(layers)
+    elif (layers[0], layers[-1]) != sizes:
+        example = ",".join(map(str, (sizes[0], *layers[1:-1], sizes[-1])))
         raise ValueError(
-            f"the layers {','.join(map(str, layers))} do not fit the data set, which has {pixels} pixels per "
-            f"image and {classes} classes: try --layers {example}"
+            f"the layers {','.join(map(str, layers))} do not fit the data set, which has {sizes[0]} pixels "
+            f"per image and {sizes[-1]} classes: try --layers {example}"
         )
 
 
-def _targets(settings: Settings, labels: Array) -> Array:
-    """Return the targets of the loss: labels (N,) for cross-entropy, one-hot rows for the other losses."""
-    if settings.loss == "cross_entropy":
+def targets(settings: Settings, labels: Array, about: Description) -> Array:
+    """Return the targets of the loss: labels (N,) for cross-entropy, one-hot rows for the other losses.
+
+    The targets of a regression stay as they are.
+    """
+    if settings.loss == "cross_entropy" or about.classes is None:
         return labels
-    return data.one_hot(labels, DATASETS[settings.dataset].classes)
-
-
-def _split(training: Part, labels: Array, settings: Settings) -> tuple[Part, Part | None]:
-    """Split the data into training and validation set; the latter is None if its fraction is 0."""
-    if settings.validation == 0:
-        return training, None
-    rows = np.arange(len(labels))
-    (kept, _), (held_out, _) = data.stratified(rows, labels, 1 - settings.validation, seed=settings.seed)
-    x, target = training
-    return (x[kept], target[kept]), (x[held_out], target[held_out])
+    return data.one_hot(labels, about.outputs)
 
 
 def new_folder(name: str) -> Path:
@@ -314,41 +315,45 @@ def new_folder(name: str) -> Path:
 
 def _empty(folder: Path) -> None:
     """Remove the files of an earlier run, lest they pass for results of the new run."""
-    for name in (CONFIG, HISTORY, WEIGHTS, CURVES, IMAGES, CONFUSION, MISTAKES, CHECKPOINT):
+    for name in (CONFIG, DATA, HISTORY, WEIGHTS, CHECKPOINT, *PICTURES):
         (folder / name).unlink(missing_ok=True)
 
 
-def _announce(settings: Settings, model: Layer, training: int, validation: int) -> None:
-    """Print the numbers of images, the network, its number of parameters and the optimizer."""
-    images = f"{training:,} training images" + (f", {validation:,} validation images" if validation else "")
-    weights = sum(param.size for param in model.parameters())
+def _announce(settings: Settings, about: Description, arguments: dict[str, Any], test: int) -> None:
+    """Print the numbers of samples, the network, its number of parameters and the optimizer."""
+    training, validation = (arguments[name] for name in ("data", "validation"))
+    samples = "images" if about.is_image else "rows"
+    counts = f"{len(training[0]):,} training {samples}"
+    if validation is not None:
+        counts += f", {len(validation[0]):,} validation {samples}"
+    if isinstance(settings, OwnSettings):
+        counts += f", {test:,} test {samples}"
+    if about.names is not None:
+        counts += f", {about.outputs} classes"
     if settings.model == "cnn":
         kind = "convolutional network"
     else:
-        kind = "-".join(map(str, settings.layers)) + f", {settings.activation}"
-    print(f"{settings.dataset}: {images}")
+        kind = "-".join(map(str, layer_sizes(settings, about))) + f", {settings.activation}"
+    weights = sum(param.size for param in arguments["model"].parameters())
+    print(f"{source_of(settings)}: {counts}")
     print(f"{kind}: {weights:,} parameters, {settings.optimizer}", flush=True)
 
 
 def _write_results(
-    results: Results, model: Sequential, history: History, seconds: float, test: dict[str, float] | None
+    results: Results,
+    model: Sequential,
+    history: History,
+    seconds: float,
+    test: dict[str, float] | None,
+    about: Description,
 ) -> None:
     """Write the history and the weights; config.json was written before the training."""
     content = {"test": test, "seconds": seconds, **history.as_dict()}
     results.write(CONFIG, lambda path: None)
     results.write(HISTORY, lambda path: write_json(path, content, indent=None))
+    if about.names is not None:
+        model.classes = about.classes  # last: the network is trained on the numbers of the classes
     results.write(WEIGHTS, lambda path: save(model, path))
-
-
-def _draw_training(results: Results, model: Sequential, image: tuple[int, int], history: History) -> None:
-    """Draw the curves and the weights of the first layer. `image` is (height, width) of a sample."""
-    first = next(iter(model.parameters())).value
-    if first.ndim == 4:  # filters (R, S, 1, O)
-        image, first = first.shape[:2], first.reshape(-1, first.shape[3])
-    if history.updates["loss"]:
-        results.decorate(CURVES, lambda path: viz.save_curves(history, path))
-    if np.isfinite(first).all():  # weights of a diverged run may have no colour
-        results.decorate(IMAGES, lambda path: viz.save_weights(first, path, image_shape=image))
 
 
 def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> None:
@@ -358,4 +363,5 @@ def write_json(path: Path, content: dict[str, Any], *, indent: int | None) -> No
 
 def plain(settings: Settings) -> dict[str, Any]:
     """Return the settings as a dict that JSON can hold."""
-    return {**asdict(settings), "optimizer": describe(settings.optimizer)}
+    values = {**asdict(settings), "optimizer": describe(settings.optimizer)}
+    return {name: values[name] for name in names_of_settings(settings)}

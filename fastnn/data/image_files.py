@@ -45,9 +45,9 @@ def find_images(root: Path, classes: Sequence[str] | None) -> Found:
         )
     found = Found()
     pictures: dict[str, list[Path]] = {}
-    for entry in sorted(root.iterdir(), key=_by_numbers):
+    for entry in sorted(root.iterdir(), key=by_numbers):
         if not entry.is_dir():
-            if _is_picture(entry):
+            if is_picture(entry):
                 found.skip("pictures beside the class folders", entry.name)
         elif entry.name.startswith("."):
             found.skip("hidden folders", entry.name)
@@ -88,15 +88,15 @@ def _listed(found: Found) -> str:
 def _pictures_in(folder: Path, found: Found) -> list[Path]:
     """List the image files in a folder, sorted, and note what else it has."""
     pictures = []
-    for entry in sorted(folder.iterdir(), key=_by_numbers):
+    for entry in sorted(folder.iterdir(), key=by_numbers):
         name = f"{folder.name}/{entry.name}"
         if entry.is_dir():
-            for deeper in _deeper_pictures(entry):
+            for deeper in pictures_below(entry):
                 found.skip("pictures in deeper folders", f"{folder.name}/{deeper.relative_to(folder)}")
         elif entry.name.startswith("."):
-            if _is_picture(entry):  # macOS adds ._name to archives, which has no picture
+            if is_picture(entry):  # macOS adds ._name to archives, which has no picture
                 found.skip("hidden files", name)
-        elif _is_picture(entry):
+        elif is_picture(entry):
             pictures.append(entry)
         elif entry.suffix.lower() in SUFFIXES:
             found.skip("broken links and special files", name)
@@ -105,21 +105,21 @@ def _pictures_in(folder: Path, found: Found) -> list[Path]:
     return pictures
 
 
-def _deeper_pictures(folder: Path) -> list[Path]:
+def pictures_below(folder: Path) -> list[Path]:
     """List all pictures below a folder. Links to folders are not followed, which could lead in circles."""
     return sorted(
         Path(parent, name)
         for parent, _, names in os.walk(folder)
         for name in names
-        if _is_picture(Path(parent, name))
+        if is_picture(Path(parent, name))
     )
 
 
-def _is_picture(path: Path) -> bool:
+def is_picture(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _by_numbers(path: Path) -> tuple[list[tuple[int, int | str]], str]:
+def by_numbers(path: Path) -> tuple[list[tuple[int, int | str]], str]:
     """Sort key that compares the numbers in a name by value: s2 before s10, and 01 before 1."""
     words = "".join(f" {c} " if not c.isdigit() else c for c in path.name).split()
     return [(0, int(word)) if word.isdecimal() else (1, word) for word in words], path.name

@@ -81,7 +81,7 @@ def image_folder(
     disable = None if progress is None else not progress
     for file, label in tqdm(found.files, desc="reading images", disable=disable, leave=False):
         try:
-            images.append(_read(file, (height, width), grey))
+            images.append(read_image(file, (height, width), grey))
         except ImportError:
             raise
         except Exception as error:  # damaged files make Pillow raise exceptions of many types
@@ -130,7 +130,7 @@ def _sides(size: tuple[int, int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def _read(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
+def read_image(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
     """Read one image. Raises the exceptions of Pillow if the file is damaged."""
     from PIL import ImageOps
 

@@ -74,6 +74,26 @@ def stratified(x: NDArray[X], y: NDArray[Y], fraction: float, *, seed: int | Non
     return (x[first], y[first]), (x[second], y[second])
 
 
+def held_out_rows(
+    order: NDArray[np.int64], fraction: float, labels: NDArray[np.generic] | None
+) -> NDArray[np.int64]:
+    """Choose the rounded fraction of the samples, at least 1, to set aside, and return their indices.
+
+    `order` is a random permutation (N,) of the samples, which decides. With `labels` (N,), classes are as
+    frequent among the chosen samples as in the data, up to one sample each, and one sample of each class is
+    never chosen; otherwise one sample is not. Returns an empty array if this leaves none to choose.
+    """
+    shuffled = order
+    if labels is not None:
+        shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
+        shuffled = np.delete(shuffled, np.unique(labels[shuffled], return_index=True)[1])
+    else:
+        shuffled = shuffled[1:]
+    count = min(max(1, round(fraction * len(order))), len(shuffled))
+    # Evenly spaced in the order of the classes: each class gives its fraction, up to one sample.
+    return shuffled[((np.arange(count) + 0.5) * (len(shuffled) / max(count, 1))).astype(np.int64)]
+
+
 def _paired(x: NDArray[X], y: NDArray[Y]) -> tuple[NDArray[X], NDArray[Y]]:
     """Convert x and y to arrays. Raises ValueError unless they have the same length, TypeError for masks."""
     x, y = as_array(x, "x"), as_array(y, "y")

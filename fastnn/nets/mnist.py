@@ -19,8 +19,10 @@ CHANNELS = (32, 64, 64, 128)
 UNITS = 128
 
 
-def mnist_cnn(image: tuple[int, int] = (28, 28), classes: int = 10, dropout: float = 0.5) -> Sequential:
-    """A CNN for images (height, width, 1): four 3x3 convolutions and two dense layers.
+def mnist_cnn(
+    image: tuple[int, int] = (28, 28), classes: int = 10, dropout: float = 0.5, *, channels: int = 1
+) -> Sequential:
+    """A CNN for images (height, width, channels): four 3x3 convolutions and two dense layers.
 
     The layers are: convolution to 32 channels, pool, 64, 64, pool, 128, pool, dense 128, dropout, dense
     `classes`. Batch norm follows every layer but the last; layers before a batch norm have no bias, because
@@ -30,6 +32,7 @@ def mnist_cnn(image: tuple[int, int] = (28, 28), classes: int = 10, dropout: flo
         image: Height and width of the images, at least 8 each.
         classes: Number of outputs (logits).
         dropout: Dropout rate before the output layer.
+        channels: Number of channels of the images: 1 for grey images, 3 for colour.
 
     Raises:
         ValueError: If an argument is not valid.
@@ -37,7 +40,6 @@ def mnist_cnn(image: tuple[int, int] = (28, 28), classes: int = 10, dropout: flo
     if min(image) < 8:
         raise ValueError(f"image must be at least 8 x 8 pixels (three pools halve it), got {image}")
     layers: list[Layer] = []
-    channels = 1
     for index, outputs in enumerate(CHANNELS):
         layers += [Conv2d(channels, outputs, 3, padding=1, bias=False), BatchNorm2d(outputs), ReLU()]
         if index != 1:

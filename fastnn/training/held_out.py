@@ -8,6 +8,7 @@ import numpy as np
 
 from fastnn import rng
 from fastnn._validation import in_range
+from fastnn.data.splits import held_out_rows
 from fastnn.training.orders import class_labels
 from fastnn.training.samples import Samples
 
@@ -32,23 +33,14 @@ def split(samples: Samples, fraction: Any, seed: int | None) -> tuple[Samples, S
     if not 0 < fraction < 1:
         raise ValueError("validation must be (x, y), or a fraction of the data above 0 and below 1")
     generator = rng.counter_generator(seed or 0, SPLIT)
-    shuffled = generator.permutation(len(samples))
     labels = class_labels(samples.target)
-    kept = 1
-    if labels is not None:
-        shuffled = shuffled[np.argsort(labels[shuffled], kind="stable")]
-        firsts = np.unique(labels[shuffled], return_index=True)[1]
-        shuffled, kept = np.delete(shuffled, firsts), len(firsts)
-    else:
-        shuffled = shuffled[1:]
-    count = min(max(1, round(fraction * len(samples))), len(shuffled))
-    if count == 0:
+    chosen = held_out_rows(generator.permutation(len(samples)), fraction, labels)
+    if not len(chosen):
+        kept = 1 if labels is None else len(np.unique(labels))
         raise ValueError(
             f"no validation samples can be set aside: there are {len(samples)} samples, and training needs "
             f"{kept}" + (", one of each class" if labels is not None else "")
         )
-    # Evenly spaced in the order of the classes: each class gives its fraction, up to one sample.
-    chosen = shuffled[((np.arange(count) + 0.5) * (len(shuffled) / count)).astype(np.int64)]
     is_chosen = np.zeros(len(samples), bool)
     is_chosen[chosen] = True
     return samples.subset(np.flatnonzero(~is_chosen)), samples.subset(np.flatnonzero(is_chosen))

@@ -12,6 +12,7 @@ from fastnn.viz.curves import draw_bands, draw_bars, draw_curves, save_bands, sa
 from fastnn.viz.insight import embedding, saliency, top_units
 from fastnn.viz.lines import draw_lines, save_lines
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
+from fastnn.viz.regression import save_predictions
 from fastnn.viz.weights import save_filters, save_maps, save_weights
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "save_lines",
     "save_maps",
     "save_mistakes",
+    "save_predictions",
     "save_weights",
     "top_units",
 ]

@@ -59,7 +59,7 @@ def test_an_optimizer_is_given_by_name_arguments_or_class_path(tmp_path, text, k
         ("[1, 2]", "must map names to settings"),
         ("1: 2", "must map names to settings"),
         ("a: [", "is not valid YAML"),
-        ("epochs: 2", "dataset is missing: choose one of digits, mnist"),
+        ("epochs: 2", "dataset is missing: choose one of digits, emnist-balanced, .*, folder, mnist, table"),
         ("dataset: nist", "unknown dataset 'nist'"),
         ("{dataset: digits, model: rnn}", "unknown model 'rnn'"),
         ("{dataset: digits, epoch: 2}", r"x\.yaml: unknown setting 'epoch': did you mean 'epochs'"),
@@ -193,11 +193,11 @@ def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
     original = sweep_run.fit_arguments
     calls = []
 
-    def interrupted(settings, part):
+    def interrupted(settings, *parts):
         calls.append(settings.seed)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        return original(settings, part)
+        return original(settings, *parts)
 
     monkeypatch.setattr(sweep_run, "fit_arguments", interrupted)
     assert sweep(*grid, "--jobs", "1") == 130

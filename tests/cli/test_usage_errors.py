@@ -51,7 +51,7 @@ from fastnn.cli.main import main
         ("train digits --optimizer os.system", "--optimizer: os.system is no subclass of fastnn.Optimizer"),
         ("train digts", "unknown 'digts': did you mean digits?"),
         ("trian digits", "unknown 'trian': did you mean train?"),
-        ("train", "missing dataset: choose one of digits, mnist"),
+        ("train", "missing dataset: choose one of digits, mnist, fashion-mnist, emnist-balanced, "),
         ("picture", "missing kind, run"),
         ("profile --batchsize 3", "unknown option --batchsize: did you mean --batch-size?"),
         ("profile --threads x", "--threads must be an integer, not 'x'"),

@@ -9,6 +9,7 @@ SWEEP, WATCH, ORDERS = (
 )
 CSV, FORMATS = "tests/data/test_csv.py", "tests/data/test_mnist_formats.py"
 UNTRUSTED = "tests/cli/test_untrusted_files.py"
+OWN_DATA, PREDICT = "tests/cli/test_own_data.py", "tests/cli/test_predict.py"
 CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity/test_complexity.py"
 
 MISTAKES = (
@@ -303,5 +304,48 @@ MISTAKES = (
         'raise ValueError(f"it calls {module}.{name}: only pickles of arrays are read")',
         "return super().find_class(module, name)",
         ("tests/data/test_mnist_archives.py",),
+    ),
+    # --- the user's own data ---
+    Mistake(
+        "columns standardized by the validation rows, too",
+        "fastnn/cli/own_data.py",
+        "description = loaded.description.fitted(training)",
+        "description = loaded.description.fitted(loaded.train)",
+        (OWN_DATA,),
+    ),
+    Mistake(
+        "columns of new data taken by position",
+        "fastnn/cli/table_data.py",
+        "values = {name: table.values[name] for name in names}",
+        "values = dict(zip(names, table.values.values(), strict=False))",
+        (PREDICT,),
+    ),
+    Mistake(
+        "predictions of a regression left standardized",
+        "fastnn/cli/description.py",
+        "outputs[:, 0].astype(np.float64) * std + mean",
+        "outputs[:, 0].astype(np.float64)",
+        (PREDICT,),
+    ),
+    Mistake(
+        "descriptions with a standard deviation of 0 accepted",
+        "fastnn/cli/description.py",
+        'and item["std"] > 0)',
+        'and item["std"] >= 0)',
+        ("tests/cli/test_description.py",),
+    ),
+    Mistake(
+        "arrays of new data unpickled",
+        "fastnn/cli/predict.py",
+        "np.load(path, allow_pickle=False)",
+        "np.load(path, allow_pickle=True)",
+        (PREDICT,),
+    ),
+    Mistake(
+        "numbers of a column with text converted",
+        "fastnn/data/csv_columns.py",
+        "if mixed:  # read again",
+        "if False:  # read again",
+        ("tests/data/test_csv_columns.py",),
     ),
 )

@@ -50,5 +50,6 @@ def test_mnist_cnn_has_the_published_size_and_rejects_small_images():
     assert sum(param.size for param in model.parameters()) == 278_890
     assert model.output_shape((28, 28)) == (10,)
     assert fn.nets.mnist_cnn((8, 9), 3).output_shape((8, 9)) == (3,)
+    assert fn.nets.mnist_cnn((8, 9), 5, channels=3).output_shape((8, 9, 3)) == (5,)
     with pytest.raises(ValueError, match="8 x 8"):
         fn.nets.mnist_cnn((7, 28))
