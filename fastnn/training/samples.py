@@ -184,7 +184,7 @@ def check_data(
         if not keep_mapped:
             target = loaded(target, model.dtype)
         fed = feeding_of(model) or (None if like is None else like.feeding)
-        factor, feeding = follow(fed, array, scale)
+        factor, feeding = follow(fed, array, scale, model.index_limit)
     except (TypeError, ValueError) as error:
         error.args = (f"{where}{error}",)
         raise
