@@ -105,15 +105,14 @@ def labels(target: Array, classes: int) -> Array:
 
 
 def indices(x: Array, limit: int) -> None:
-    """Raise ValueError unless all elements of `x` are whole numbers in [0, limit), such as the tokens of texts."""
+    """Raise ValueError unless all of `x` are whole numbers in [0, limit), such as the tokens of texts."""
     wrong = ~((x >= 0) & (x < limit))
     if x.dtype.kind == "f":
         wrong |= np.floor(x) != x
     if wrong.any():
         place = tuple(map(int, np.unravel_index(int(wrong.argmax()), x.shape)))
-        raise ValueError(
-            f"indices must be whole numbers in 0..{limit - 1}, but x[{', '.join(map(str, place))}] is {x[place]}"
-        )
+        where = ", ".join(map(str, place))
+        raise ValueError(f"indices must be whole numbers in 0..{limit - 1}, but x[{where}] is {x[place]}")
 
 
 def same_length(x: Rows, target: Array) -> None:

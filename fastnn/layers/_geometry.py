@@ -78,7 +78,10 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
 
 
 def integer(value: int, name: str, least: int) -> int:
-    """Return `value` as an int. Raises TypeError unless it is an integer, ValueError if it is below `least`."""
+    """Return `value` as an int.
+
+    Raises TypeError unless it is an integer, and ValueError if it is below `least`.
+    """
     if not _is_integer(value):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value < least:
