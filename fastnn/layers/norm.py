@@ -134,8 +134,8 @@ class BatchNorm1d(_BatchNorm):
     axes = ("features",)
 
     def output_shape(self, shape: Shape) -> Shape:
-        super().output_shape(shape[1:] if len(shape) == 2 else shape)  # of each element of a sequence
-        return shape
+        is_sequence = len(shape) == 2 and shape[1] == self.channels
+        return shape if is_sequence else super().output_shape(shape)
 
     @property
     def input_shape(self) -> Shape:  # type: ignore[override]
