@@ -15,7 +15,7 @@ Indices, the features of a model that begins with an `Embedding`, are never scal
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -26,7 +26,7 @@ from fastnn._arrays import Array
 from fastnn._schema import check_fields, number
 from fastnn._sources import Rows, rows_at_once
 from fastnn._validation import in_range, indices, is_mapped, warn
-from fastnn.classes import Classes, classes_of, set_classes
+from fastnn.classes import Classes
 
 BYTES_SCALE = 1 / 255
 SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
@@ -153,22 +153,25 @@ def remembered(
 
     Updates are counted in `updates` (1,). `classes` is None for a loss without classes, such as a regression.
     """
-    count, params, old_classes = int(updates[0]), model.parameters()[:1], classes_of(model)
-    before = [(param.feeding, param.loss) for param in params]
+    params = model.parameters()
+    if not params:
+        yield
+        return
+    count, first, last = int(updates[0]), params[0], params[-1]
+    before = first.feeding, first.loss, last.classes
 
-    def remember(pairs: Iterable[tuple[Feeding | None, object]]) -> None:
-        for param, (new_feeding, new_loss) in zip(params, pairs, strict=True):
-            if param.feeding is not new_feeding or param.loss is not new_loss:
-                param.feeding, param.loss = new_feeding, new_loss
+    def remember(feeding: Feeding | None, loss: object, classes: Classes | None) -> None:
+        if first.feeding is not feeding or first.loss is not loss:
+            first.feeding, first.loss = feeding, loss
+        if last.classes is not classes:
+            last.classes = classes
 
-    remember([(feeding, loss)] * len(params))
-    set_classes(model, classes or old_classes)
+    remember(feeding, loss, classes or last.classes)
     try:
         yield
     finally:
         if updates[0] == count:
-            remember(before)
-            set_classes(model, old_classes)
+            remember(*before)
 
 
 def feeding_from_dict(values: Any) -> Feeding:

@@ -372,7 +372,6 @@ def test_steps_that_would_overflow_addresses_are_rejected(kernel):
         ("warp", "index", lambda arguments: len(arguments["source"]), IndexError),
         ("embedding_forward", "x", lambda arguments: len(arguments["w"]), IndexError),
     ],
-    ids=["cross_entropy_labels", "hinge_labels", "gather", "gather_labels", "warp", "embedding_forward"],
 )
 def test_index_out_of_range_is_rejected(name, kernel, key, limit, error, row):
     for wrong in (-1, limit(sample(kernel)), -(2**62), 2**62):

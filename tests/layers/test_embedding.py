@@ -194,7 +194,7 @@ def test_invalid_index_in_a_file_is_rejected_when_it_is_read(tmp_path, snapshot)
     np.save(tmp_path / "x.npy", x)
     model = classifier()
     before = snapshot(model)
-    with pytest.raises(ValueError, match="whole numbers in 0..49"):
+    with pytest.raises(ValueError, match=r"whole numbers in 0\.\.49"):
         fn.fit(model, (np.load(tmp_path / "x.npy", mmap_mode="r"), y), batch_size=120, epochs=1)
     assert snapshot(model) == before
 
@@ -202,7 +202,7 @@ def test_invalid_index_in_a_file_is_rejected_when_it_is_read(tmp_path, snapshot)
 def test_indices_are_not_scaled():
     x, y = texts()
     for use in (lambda: fn.fit(classifier(), (x, y), scale=0.5), lambda: classifier().predict(x, scale=0.5)):
-        with pytest.raises(ValueError, match="indices, which are not scaled: leave out scale=0.5"):
+        with pytest.raises(ValueError, match=r"indices, which are not scaled: leave out scale=0\.5"):
             use()
     classifier().predict(x, scale=1)
 
