@@ -23,9 +23,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastnn._arrays import Array
-from fastnn._schema import check_fields, number
+from fastnn._schema import check_fields, number, optional, sizes
 from fastnn._sources import Rows, rows_at_once
-from fastnn._validation import in_range, indices, is_mapped, warn
+from fastnn._validation import Shape, in_range, indices, is_mapped, warn
 from fastnn.classes import Classes
 
 BYTES_SCALE = 1 / 255
@@ -55,6 +55,8 @@ class Feeding:
     high: float
     whole: bool
     """Whether all values are whole numbers."""
+    shape: Shape | None = None
+    """The shape of a sample; None in older files."""
 
     def factor(self, dtype: np.dtype[Any]) -> float:
         """The factor on features of `dtype`."""
@@ -93,6 +95,13 @@ def feeding_of(model: HasParameters) -> Feeding | None:
     """How the model was fed in its first training; None before it."""
     first = next(iter(model.parameters()), None)
     return None if first is None else first.feeding
+
+
+def sample_shape(model: HasParameters) -> Shape | None:
+    """The shape of one sample: what the model's first layer needs, else that of its first training."""
+    needed: Shape | None = getattr(model, "input_shape", None)
+    fed = feeding_of(model)
+    return needed if needed is not None or fed is None else fed.shape
 
 
 def set_feeding(model: HasParameters, feeding: Feeding | None) -> None:
@@ -177,9 +186,11 @@ def remembered(
 def feeding_from_dict(values: Any) -> Feeding:
     """The inverse of `asdict`. Raises ValueError, which names the field, for anything else."""
     check_fields(values, RECORD, FED)
-    if unknown := values.keys() - RECORD.keys():
+    check_fields(values.get("shape"), optional(sizes), f"{FED}.shape")
+    if unknown := values.keys() - {*RECORD, "shape"}:
         raise ValueError(f"{FED} has unknown fields: {reprlib.repr(sorted(unknown))}")
-    return Feeding(**values)
+    shape = values.get("shape")
+    return Feeding(**{**values, "shape": None if shape is None else tuple(shape)})
 
 
 def _check_dtype(value: Any, field: str) -> None:
@@ -219,13 +230,14 @@ def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:
 
 def _observe(rows: Rows, scale: float) -> Feeding:
     sample = rows[:: -(-len(rows) // rows_at_once(rows, SAMPLE_ROWS))]
+    shape = tuple(int(side) for side in rows.shape[1:])
     if sample.size == 0:
-        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True)
+        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True, shape=shape)
     low, high = np.nan_to_num(
         [float(np.fmin.reduce(sample, axis=None)), float(np.fmax.reduce(sample, axis=None))]
     )
     whole = rows.dtype.kind != "f" or bool((np.floor(sample) == sample).all())
-    return Feeding(rows.dtype.name, scale, float(low), float(high), whole)
+    return Feeding(rows.dtype.name, scale, float(low), float(high), whole, shape)
 
 
 def _warn_of_other_range(fed: Feeding, now: Feeding) -> None:

@@ -126,22 +126,25 @@ def image_shape(layer: object, shape: Shape, sides: int) -> Shape:
     return shape if sides == 2 else (1, *shape)
 
 
+def shortest(sizes: int | Pair) -> int | Pair:
+    """The shortest argument for `pair`: 3 for (3, 3)."""
+    return sizes if isinstance(sizes, int) or sizes[0] != sizes[1] else sizes[0]
+
+
 def short(sizes: int | Pair) -> str:
-    """Format sizes for `repr`: "3" for (3, 3)."""
-    if isinstance(sizes, int):
-        return str(sizes)
-    return str(sizes[0]) if sizes[0] == sizes[1] else str(sizes)
+    """Format sizes for a message: "3" for (3, 3)."""
+    return str(shortest(sizes))
 
 
-def short_padding(padding: Pair | Padding) -> str:
-    """Format the padding of images or sequences for `repr`."""
+def shortest_padding(padding: Pair | Padding) -> int | Pair | Padding:
+    """The shortest argument for the padding of images or sequences."""
     if isinstance(padding, str):
-        return repr(padding)
+        return padding
     before, after = padding
     if isinstance(before, int) or isinstance(after, int):  # of sequences
-        return str(before) if before == after else str(padding)
+        return before if before == after else padding
     (above, below), (left, right) = before, after
-    return short((above, left)) if (above, left) == (below, right) else str(padding)
+    return shortest((above, left)) if (above, left) == (below, right) else padding
 
 
 def _before_after(padding: int | Pair) -> Pair:

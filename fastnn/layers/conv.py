@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +19,8 @@ from fastnn.layers._geometry import (
     padding_of_images,
     padding_of_sequences,
     pair,
-    short,
-    short_padding,
+    shortest,
+    shortest_padding,
 )
 from fastnn.layers.base import Layer
 from fastnn.param import Param
@@ -77,24 +77,18 @@ class Convolution(Layer):
             + (f": move the channels last with x.transpose({axes})" if is_channels_first else "")
         )
 
-    def __repr__(self) -> str:
-        given = [f"{self.in_channels}, {self.out_channels}, {short(vars(self)['filter_size'])}"]
-        for name, default in (
-            ("stride", "1"),
-            ("padding", "0"),
-            ("output_padding", "0"),
-            ("dilation", "1"),
-            ("groups", "1"),
-        ):
-            if name not in vars(self):
-                continue
-            value = vars(self)[name]
-            text = short_padding(value) if name == "padding" else short(value)
-            if text != default:
-                given.append(f"{name}={text}")
-        if self.bias is None:
-            given.append("bias=False")
-        return f"{type(self).__name__}({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        held = vars(self)
+        sizes = ("filter_size", "stride", "output_padding", "dilation")
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            **{name: shortest(held[name]) for name in sizes if name in held},
+            "padding": shortest_padding(held["padding"]),
+            "groups": self.groups,
+            "bias": self.bias is not None,
+            "dtype": self.weight.dtype.name,
+        }
 
 
 class _Conv(Convolution):

@@ -102,7 +102,3 @@ class Embedding(Layer):
             return None
 
         return y, backward
-
-    def __repr__(self) -> str:
-        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"Embedding({self.num_embeddings}, {self.embedding_dim}{padding})"

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Padding, Pair, Window, image_shape, integer, pair, short
+from fastnn.layers._geometry import Padding, Pair, Window, image_shape, integer, pair, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
@@ -44,18 +44,13 @@ class _Pool(Layer):
         images = x.reshape(len(x), *image_shape(self, x.shape[1:], self.sides))
         return images, (len(x), *self._window.outputs(self, images.shape[1:]), x.shape[-1])
 
-    def __repr__(self) -> str:
+    def arguments(self) -> dict[str, Any]:
         window, stride, padding = (vars(self)[name] for name in ("window", "stride", "padding"))
-        given = [short(window)]
-        if stride != window:
-            given.append(f"stride={short(stride)}")
-        if isinstance(padding, str):
-            given.append(f"padding={padding!r}")
-        elif short(padding) != "0":
-            given.append(f"padding={short(padding)}")
-        if vars(self).get("count_include_pad", padding != "same") != (padding != "same"):
-            given.append(f"count_include_pad={padding == 'same'}")
-        return f"{type(self).__name__}({', '.join(given)})"
+        return {
+            "window": shortest(window),
+            "stride": None if stride == window else shortest(stride),
+            "padding": padding if isinstance(padding, str) else shortest(padding),
+        }
 
 
 class _Pool2d(_Pool):
@@ -169,6 +164,11 @@ class _AvgPool(_Pool):
     """Base class of average pooling."""
 
     count_include_pad: bool
+
+    def arguments(self) -> dict[str, Any]:
+        counts = self.count_include_pad
+        is_default = counts == (vars(self)["padding"] != "same")
+        return {**super().arguments(), "count_include_pad": None if is_default else counts}
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)

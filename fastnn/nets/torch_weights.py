@@ -24,8 +24,8 @@ from fastnn.layers import (
     Layer,
     LayerNorm,
     Linear,
-    Sequential,
 )
+from fastnn.layers.sequential import flat_layers
 from fastnn.param import Buffer, Param
 from fastnn.weights import CheckpointError, quoted, read_tensors
 
@@ -156,7 +156,7 @@ def _match_in_another_order(targets: list[_Target], groups: list[list[_Module]])
 def _targets(model: Layer) -> Iterator[_Target]:
     """Yield the layers with parameters or buffers. Raises TypeError for a layer of any other class."""
     channels, flattened = 1, 1
-    for layer in _flat_layers(model):
+    for layer in flat_layers(model):
         if isinstance(layer, Flatten):
             flattened = channels
         elif isinstance(layer, CONVOLUTIONS):
@@ -173,15 +173,6 @@ def _targets(model: Layer) -> Iterator[_Target]:
                 "ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d, LayerNorm and GroupNorm, in nested "
                 "Sequentials"
             )
-
-
-def _flat_layers(layer: Layer) -> Iterator[Layer]:
-    """Yield the layers of nested `Sequential`s in order."""
-    if isinstance(layer, Sequential):
-        for inner in layer:
-            yield from _flat_layers(inner)
-    else:
-        yield layer
 
 
 def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from typing import Any
+from warnings import catch_warnings
 
 
 class HiddenBar:
@@ -42,8 +43,8 @@ class Progress:
         """A tqdm bar for the updates of an epoch, of which `done` are already made."""
         if not self._shows_bar:  # a disabled tqdm still takes 40 us, a fifth of a short epoch
             return nullcontext(HIDDEN)
-        from tqdm import tqdm
-
+        with catch_warnings(action="ignore"):  # ipywidgets is missing: then the bar is text
+            from tqdm.auto import tqdm  # a widget in a notebook
         title = f"epoch {epoch + 1}/{self._epochs}"
         return tqdm(total=updates, initial=done, desc=title, leave=False)
 

@@ -26,11 +26,14 @@ from pathlib import Path
 
 import augmentation
 import core
+import insight
 import losses_and_activations
 import meaning_of_data
+import model_files
 import objects
 import plans
 import pools_norms_convolutions
+import rates
 import studies_and_data
 import tables_and_groups
 import training_runs
@@ -42,8 +45,11 @@ MISTAKES = (
     *tables_and_groups.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,
+    *model_files.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
+    *rates.MISTAKES,
+    *insight.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
