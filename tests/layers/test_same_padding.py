@@ -56,7 +56,7 @@ def test_gradients_of_pools_equal_finite_differences(kind, normal, check_gradien
 def test_gradients_of_convolutions_equal_finite_differences(normal, check_gradients):
     layer = fn.Conv2d(2, 3, 3, stride=2, padding="same", dtype=np.float64)
     check_gradients(layer, normal(2, 6, 7, 2))
-    assert repr(layer) == "Conv2d(2, 3, 3, stride=2, padding='same')"
+    assert repr(layer) == "Conv2d(2, 3, 3, stride=2, padding='same', dtype='float64')"
 
 
 def test_average_that_leaves_the_padding_out_equals_pytorch(normal):
