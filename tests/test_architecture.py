@@ -214,7 +214,7 @@ for _ in range(500):
         ([], "model must be an object"),
         ({"layer": 3, "arguments": {}}, "model.layer must be a text"),
         ({"layer": "ReLU"}, "model.arguments is missing"),
-        (layer("Swish"), "model is a layer 'Swish', which fastnn does not have: it has AvgPool2d, Batch"),
+        (layer("Swish"), "model is a layer 'Swish', which fastnn does not have: it has AvgPool1d, AvgPool2d"),
         (layer("os.system", command="true"), "which fastnn does not have"),
         (layer("Layer"), "which fastnn does not have"),
         (layer("ReLU", slope=1), "model: ReLU has no argument 'slope', but none"),
