@@ -19,6 +19,7 @@ from fastnn._foreign_names import ARGUMENTS, NAMES, RENAMED
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+Check = Callable[[Any, str], Any]
 
 
 class Declared:
@@ -32,6 +33,18 @@ class Declared:
     _declared: ClassVar[frozenset[str]] = frozenset()
     _methods: ClassVar[frozenset[str]] = frozenset()
     _is_strict: ClassVar[bool] = True
+
+    # Attributes whose values are checked whenever they are assigned, in the constructor and later:
+    # `check(value, name)` returns the value to store, or raises ValueError or TypeError. Reading an attribute
+    # costs what it costs without a check, as properties would not.
+    _checks: ClassVar[Mapping[str, Check]] = {}
+
+    # Attributes that the constructor sets for good, because sizes of arrays follow from them.
+    _fixed: ClassVar[frozenset[str]] = frozenset()
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        """The value to store for an attribute of `_checks`; a subclass compares it with other attributes."""
+        return self._checks[name](value, name)
 
     @classmethod
     def _hint_for_arguments(cls, arguments: tuple[object, ...]) -> str:
@@ -48,6 +61,12 @@ class Declared:
             )
             own_methods = {name for name, value in vars(cls).items() if inspect.isroutine(value)}
             cls._methods = frozenset(own_methods.union(*(base._methods for base in bases)))
+            inherited: dict[str, Check] = {}
+            for base in reversed(bases):
+                inherited |= base._checks
+            redefined = vars(cls).keys()  # by a user's subclass
+            own = vars(cls).get("_checks", {})
+            cls._checks = {name: check for name, check in inherited.items() if name not in redefined} | own
             # The experiments are written as users write.
             package = cls.__module__.split(".")
             cls._is_strict = package[0] == "fastnn" and package[1:2] != ["experiments"]
@@ -64,6 +83,11 @@ class Declared:
                 is_method = name in cls._methods and not callable(value)
                 if is_method or name not in cls._declared:
                     raise AttributeError(_unknown_attribute(self, name))
+            if name in cls._checks:
+                value = self._checked_attribute(name, value)
+            held = vars(self).get(name, value)
+            if name in cls._fixed and (type(held), held) != (type(value), value):
+                raise AttributeError(f"{name} of {self} cannot be changed: make a new {cls.__name__}")
             try:
                 super().__setattr__(name, value)
             except AttributeError:

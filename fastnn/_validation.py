@@ -13,6 +13,7 @@ import reprlib
 import sys
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from mmap import mmap
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._arrays import Array as Array
+from fastnn._attributes import Check
 from fastnn._sources import Rows, Source, feature_rows
 from fastnn.kernels import aligned_empty, ops
 
@@ -125,11 +127,13 @@ def same_length(x: Rows, target: Array) -> None:
         )
 
 
-def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> Array:
+def sample_weights(
+    weight: npt.ArrayLike, count: int, dtype: np.dtype[Any], *, may_all_be_0: bool = False
+) -> Array:
     """Return the weights (N,) of `count` samples as a contiguous array of `dtype`.
 
     Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
-    finite and at least 0, and one is above 0.
+    finite and at least 0, and, without `may_all_be_0`, one is above 0.
     """
     array = as_array(weight, "sample_weight")
     if array.dtype.kind not in REAL_KINDS:
@@ -143,7 +147,7 @@ def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> A
         raise ValueError(
             f"sample weights must be finite and at least 0, but weight {first} is {array[first]}"
         )
-    if not checked.any():
+    if not (may_all_be_0 or checked.any()):
         raise ValueError("all sample weights are 0: at least one must be above 0")
     return checked
 
@@ -184,7 +188,7 @@ def counter_value(value: Any, name: str) -> int:
 
 def not_nan(value: Any, name: str) -> float:
     """Return `value` as a float, which may be infinite. Raises ValueError for NaN, str, bool, ..."""
-    number = _as_float(value)
+    number = as_float(value)
     if math.isnan(number):
         raise ValueError(f"{name} must be a number, got {reprlib.repr(value)}")
     return number
@@ -192,14 +196,52 @@ def not_nan(value: Any, name: str) -> float:
 
 def in_range(value: Any, name: str, low: float, high: float = float("inf")) -> float:
     """Return `value` as a finite float in [low, high]. Raises ValueError otherwise, also for str and bool."""
-    number = _as_float(value)
+    number = as_float(value)
     if not (low <= number <= high and math.isfinite(number)):
         accepted = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
         raise ValueError(f"{name} must be a finite number, {accepted}, not {reprlib.repr(value)}")
     return number
 
 
-def _as_float(value: Any) -> float:
+def within(low: float, high: float = float("inf")) -> Check:
+    """A check of attributes: a finite number in [low, high], as `in_range` says."""
+    return partial(in_range, low=low, high=high)
+
+
+def flag(value: object, name: str) -> bool:
+    """Return `value` as a bool. Raises TypeError unless it is one."""
+    if not isinstance(value, (bool, np.bool)):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
+
+
+def optional(check: Check) -> Check:
+    """The same check, which also accepts None."""
+
+    def checked(value: Any, name: str) -> Any:
+        return None if value is None else check(value, name)
+
+    return checked
+
+
+def above_0(value: Any, name: str) -> float:
+    """A check of attributes: a finite number above 0."""
+    if (number := in_range(value, name, 0)) == 0:
+        raise ValueError(f"{name} must be above 0, not {value!r}")
+    return number
+
+
+def one_of(*names: str, kind: str = "") -> Check:
+    """A check of attributes: one of these texts. The error calls others "unknown <kind>"."""
+
+    def checked(value: Any, name: str) -> str:
+        choose(value, dict.fromkeys(names), kind or name)
+        return str(value)
+
+    return checked
+
+
+def as_float(value: Any) -> float:
     """Return `value` as a float; NaN for str, bool and whatever is not a number, or too large for a float."""
     try:
         return math.nan if isinstance(value, (str, bytes, bool, np.bool)) else float(value)

@@ -14,6 +14,7 @@ copy, a pickle, a weight file and a checkpoint keep them.
 
 from __future__ import annotations
 
+import itertools
 import reprlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,10 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array, position
+from fastnn._validation import positive_int
+
+# More classes are a mistake: the labels are numbers of something else, such as customers.
+MOST_CLASSES = 2**20
 
 SHOWN = 5  # labels in a message
 KINDS = {"U": "text", "i": "integers", "b": "bools"}
@@ -79,6 +84,25 @@ def numbered(count: int) -> Classes:
     return Classes(np.arange(count), numbered=True)
 
 
+def class_count(labels: Array, classes: int | None, *, most: int = MOST_CLASSES) -> int:
+    """Return the number of classes of integer labels: `classes`, or else the largest label + 1.
+
+    Raises ValueError unless `classes` is a positive integer, all labels are in [0, classes), and there are at
+    most `most` classes.
+    """
+    low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
+    count = high + 1 if classes is None else positive_int(classes, "classes")
+    if low < 0 or (classes is not None and high >= count):
+        raise ValueError(f"labels must be from 0 to {count - 1}, not from {low} to {high}")
+    if count > most:
+        cause = f"the label {high}" if classes is None else f"classes={classes}"
+        raise ValueError(
+            f"{cause} makes {count:,} classes, but at most {most:,} are possible here: are labels numbers of "
+            "classes, from 0? Number others with np.unique(y, return_inverse=True)"
+        )
+    return count
+
+
 def classes_from(labels: Any) -> Classes:
     """The classes with these labels, in this order.
 
@@ -86,7 +110,10 @@ def classes_from(labels: Any) -> Classes:
     and all different.
     """
     values = labels if isinstance(labels, Iterable) and not isinstance(labels, str) else None
-    found = None if values is None else _labels(np.array(list(values), object))
+    some = [] if values is None else list(itertools.islice(values, MOST_CLASSES + 1))
+    if len(some) > MOST_CLASSES:
+        raise ValueError(f"classes must be at most {MOST_CLASSES:,} labels, got more")
+    found = None if values is None else _labels(np.array(some, object))
     if found is None or len(found) < 2:
         raise TypeError(
             "classes must be a list of at least 2 labels, one per output, all text, all integers or all "
@@ -170,8 +197,8 @@ def _learned(labels: Array, categories: Array | None, count: int, learn: bool) -
         return numbered(count)  # if a label is out of range, the loss says so
     elif not learn:
         raise ValueError(
-            "y has text as labels, and the model does not know its classes yet: train it with fn.fit, or "
-            "name them with model.classes = [...], one label per output"
+            "y has text as labels, and the model does not know its classes yet: name them with "
+            "model.classes = [...], one label per output, or train it with fn.fit on arrays"
         )
     else:
         values = np.unique(labels)

@@ -14,6 +14,9 @@ from typing import BinaryIO
 # The name of a temporary file has 30 more characters, and most file systems accept 255 bytes.
 LONGEST_PREFIX = 200
 
+# Windows has no owners and modes of files as POSIX has: a new file inherits the rights of its folder.
+IS_WINDOWS = os.name == "nt"
+
 
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Return a path that a user passed, with a leading `~` or `~name` expanded as in a shell.
@@ -45,6 +48,19 @@ def write_atomic(path: str | os.PathLike[str], content: bytes) -> None:
         file.write(content)
 
 
+def check_space(path: str | os.PathLike[str], content: bytes) -> None:
+    """Raise the OSError that `write_atomic` would raise now, and leave the file as it is."""
+
+    class DiscardedError(Exception):
+        """Makes `atomic_file` remove its temporary file."""
+
+    with suppress(DiscardedError), atomic_file(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())  # a network file system may report a full disk only now
+        raise DiscardedError
+
+
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """Open `path` for writing. A crash, a power cut or an exception leaves the old file or the new one.
@@ -63,7 +79,7 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     FileNotFoundError, which names the folder, if that is missing, and OSError for a block device.
     """
     target = user_path(path)
-    if os.fsdecode(path).endswith(os.sep):
+    if os.fsdecode(path).endswith((os.sep, os.altsep or os.sep)):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fsdecode(path))
     try:
         old: os.stat_result | None = target.stat()
@@ -88,7 +104,8 @@ def remove_leftovers(path: Path) -> None:
     for temporary in target.parent.glob(f"{glob.escape(prefix)}*-*.tmp"):
         process = temporary.name.removeprefix(prefix).partition("-")[0]
         if process.isdecimal() and not _runs(int(process)):
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # Windows does not remove a file that another process has open
+                temporary.unlink()
 
 
 def _prefix(target: Path) -> str:
@@ -124,7 +141,8 @@ def _is_direct(target: Path, old: os.stat_result | None) -> bool:
 
 def _direct(target: Path) -> BinaryIO:
     """Open for writing without creating or truncating: `fastnn ... > log` keeps what the log holds."""
-    return os.fdopen(os.open(target, os.O_WRONLY | os.O_APPEND), "wb")
+    binary = getattr(os, "O_BINARY", 0)  # Windows would write "\r\n" for "\n"
+    return os.fdopen(os.open(target, os.O_WRONLY | os.O_APPEND | binary), "wb")
 
 
 @contextmanager
@@ -132,7 +150,7 @@ def _replacing(target: Path, temporary: Path, old: os.stat_result | None) -> Ite
     """Open `temporary`, and rename it to `target` at the end; remove it if anything is raised before."""
     try:
         with open(temporary, "xb") as file:  # "x" follows no link that another user may have put there
-            if old is not None:
+            if old is not None and not IS_WINDOWS:
                 _copy_owner_and_mode(old, file.fileno())
             yield file
             file.flush()
@@ -171,6 +189,9 @@ def _synchronize_folder(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
+    """Whether the process runs; on Windows, where signal 0 is Ctrl-C, False: it protects its open files."""
+    if IS_WINDOWS:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

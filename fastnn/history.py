@@ -189,7 +189,17 @@ def _moments_from(name: str, curves: Mapping[str, list[float]], at: Mapping[str,
 
 
 # Parts of the names of curves for which larger, or smaller, values are better.
+# Directions of improvement; "auto" decides by the name of the curve.
+MODES = "auto", "min", "max"
+
 LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
+
+
+def curve_name(value: object, name: str) -> str:
+    """Return `value`. Raises TypeError unless it is a text."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be the name of a curve, such as 'val_loss', not {value!r}")
+    return value
 
 
 def better(mode: str, monitor: str) -> str:
@@ -198,9 +208,8 @@ def better(mode: str, monitor: str) -> str:
     `mode` decides; "auto" decides by the name. Raises ValueError for another mode, and for a name that "auto"
     does not know.
     """
-    choose(mode, dict.fromkeys(("auto", "min", "max")), "mode")
-    if not isinstance(monitor, str):
-        raise TypeError(f"monitor must be the name of a curve, such as 'val_loss', not {monitor!r}")
+    choose(mode, dict.fromkeys(MODES), "mode")
+    curve_name(monitor, "monitor")
     if mode != "auto":
         return mode
     larger, smaller = (any(part in monitor.lower() for part in parts) for parts in (LARGER, SMALLER))

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
-from fastnn._validation import Array, Shape, float_type, in_range, writable
+from fastnn._validation import Array, Shape, flag, float_type, in_range, writable
 from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
@@ -148,6 +148,7 @@ class Param(_Held):
 
     kind = "parameter"
     trainable: bool
+    _checks: ClassVar = {"trainable": flag}
 
     # What a model remembers of its training, if this is its first parameter (see feeding.py), and, if it is
     # the last one, the labels of its outputs (see classes.py). They are in the class because older pickles do

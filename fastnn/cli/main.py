@@ -7,6 +7,7 @@ jsonargparse reads the types, defaults and help texts of most options from signa
 from __future__ import annotations
 
 import argparse
+import importlib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,11 +19,11 @@ from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
 from fastnn.cli import commands, find_rate, settings, train_run
-from fastnn.cli.parser import ArgumentParser
-from fastnn.cli.run_folder import lenient_output
+from fastnn.cli.parser import ArgumentParser, ShorthandParser, fail
+from fastnn.cli.run_folder import lenient_output, plain_warnings
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
-from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.optim.optimizers import OPTIMIZERS, Optimizer, optimizer_of
 from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with lenient_output() as outputs:
+    with lenient_output() as outputs, plain_warnings():
         code = _run(words)
     lost = next((output.error for output in outputs if output.error is not None), None)
     return code if lost is None else code or _failed(f"error: cannot print: {lost.strerror}", FAILED)
@@ -80,7 +81,7 @@ def _parse(words: list[str]) -> Callable[[], object]:
         watch, port, finds_rate = map(chosen.pop, ("watch", "port", "find_lr"))
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
-        parser.error(str(error))
+        fail(f"fastnn train {dataset}", str(error))
     if finds_rate:
         return partial(find_rate.run, run_settings, out=out, download=not no_download)
     return partial(
@@ -107,17 +108,23 @@ def _expanded(options: dict[str, Any]) -> dict[str, Any]:
 def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None) -> ArgumentParser:
     """Build the parser. Its defaults are, in this order: `shorthands`, `file_settings`, the preset."""
     parser = ArgumentParser(
-        "fastnn", description="Train small neural networks on a CPU.", version=__version__
+        "fastnn",
+        description="Train small neural networks on a CPU. To begin: fastnn train digits",
+        version=__version__,
     )
-    subcommands = parser.add_subcommands(dest="command")
+    subcommands = parser.add_subcommands(
+        dest="command", title="commands", description="fastnn COMMAND --help explains a command."
+    )
 
     train = ArgumentParser(
-        description="Train a network and write the weights, the curves and pictures into a folder. Instead "
-        "of a data set, the command also takes a YAML file of settings or the config.json of an earlier "
-        "run: fastnn train settings.yaml --epochs 3"
+        description="Train a network and write the weights, the curves and pictures into a folder. Example: "
+        "fastnn train digits --epochs 5. Instead of a data set, the command also takes a YAML file of "
+        "settings or the config.json of an earlier run: fastnn train settings.yaml --epochs 3"
     )
     subcommands.add_subcommand("train", train, help="Train a network.")
-    datasets = train.add_subcommands(dest="dataset")
+    datasets = train.add_subcommands(
+        dest="dataset", title="data sets", description="fastnn train DATASET --help lists the options."
+    )
     for name, presets in settings.PRESETS.items():
         preset = presets[shorthands.get("model", "mlp")]
         if file_settings is not None and file_settings.dataset == name:
@@ -301,9 +308,8 @@ def _shorthands(words: list[str]) -> tuple[dict[str, Any], list[str]]:
     """
     if words[:1] != ["train"]:
         return {}, words
-    parser = argparse.ArgumentParser(
-        "fastnn train", usage="fastnn train --help", add_help=False, allow_abbrev=False
-    )
+    command = [word for word in words[:2] if not word.startswith("-")]
+    parser = ShorthandParser(" ".join(["fastnn", *command]), add_help=False, allow_abbrev=False)
     parser.add_argument("--model", choices=settings.MODELS, default=argparse.SUPPRESS)
     parser.add_argument("--layers", type=_layers, default=argparse.SUPPRESS)
     parser.add_argument("--optimizer", type=_optimizer, default=argparse.SUPPRESS)
@@ -322,6 +328,13 @@ def _layers(text: str) -> tuple[int, ...]:
 def _optimizer(name: str) -> dict[str, Any]:
     """Parse --optimizer: the name of a fastnn optimizer, with its own defaults, or an import path."""
     if "." in name:
+        module, _, attribute = name.rpartition(".")
+        try:
+            kind = getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            raise argparse.ArgumentTypeError(f"cannot import {name}: {error}") from error
+        if not (isinstance(kind, type) and issubclass(kind, Optimizer)):
+            raise argparse.ArgumentTypeError(f"{name} is no subclass of fastnn.Optimizer")
         return {"class_path": name}
     try:
         return settings.describe(optimizer_of(name.lower()))

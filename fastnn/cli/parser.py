@@ -8,10 +8,11 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import jsonargparse
 
+from fastnn.cli.help import HelpFormatter
 from fastnn.optim.optimizers import OPTIMIZERS
 
 KINDS = {"int": "an integer", "float": "a number", "bool": "true or false", "str": "text", "Path": "a path"}
@@ -19,7 +20,10 @@ OPTION = re.compile(r"(?<![\w-])--[A-Za-z][\w.-]*")
 
 
 class ArgumentParser(jsonargparse.ArgumentParser):
-    """A parser of jsonargparse with shorter errors, which name the nearest option."""
+    """A parser of jsonargparse with shorter help, and shorter errors, which name the nearest option."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": HelpFormatter, **keywords})
 
     def format_help(self, formatter: argparse.HelpFormatter | None = None) -> str:
         return OPTION.sub(lambda option: option[0].replace("_", "-"), super().format_help(formatter))
@@ -30,9 +34,22 @@ class ArgumentParser(jsonargparse.ArgumentParser):
         program = parser.prog.replace(" [options]", "")
         if not program.startswith("fastnn"):  # jsonargparse's own parser of the optimizer's arguments
             program = "fastnn train"
-        print(f"{program}: error: {_explained(message, parser)}", file=sys.stderr)
-        print(f"{program} --help lists what is accepted", file=sys.stderr)
-        self.exit(2)
+        fail(program, _explained(message, parser))
+
+
+class ShorthandParser(argparse.ArgumentParser):
+    """A parser of a few options, whose errors look like those of `ArgumentParser`."""
+
+    def error(self, message: str) -> NoReturn:
+        name, _, problem = message.removeprefix("argument ").partition(": ")
+        fail(self.prog, f"{name}: {_explained(problem, self)}")
+
+
+def fail(program: str, problem: str) -> NoReturn:
+    """Print a usage error and how to get help, and exit with code 2."""
+    print(f"{program}: error: {problem}", file=sys.stderr)
+    print(f"{program} --help lists what is accepted", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def _explained(message: str, parser: argparse.ArgumentParser) -> str:
@@ -61,7 +78,7 @@ def _explained(message: str, parser: argparse.ArgumentParser) -> str:
             names = next(
                 list(a.choices) for a in parser._actions if isinstance(a, argparse._SubParsersAction)
             )
-        return f"missing {found[1].rpartition('.')[2]}: choose one of {','.join(names)}"
+        return f"missing {found[1].rpartition('.')[2]}: choose one of {', '.join(names)}"
     key = re.search(r'Parser key "([\w.]+)"', message)
     value = re.search(r"(?:Got|Given) value: (.*)", message)
     kinds = [

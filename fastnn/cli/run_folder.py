@@ -3,41 +3,73 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Make the folder and hold its lock, so that no other run writes into it.
 
-    The operating system releases the lock when the process ends, however it ends. Where folders cannot be
-    locked (Windows, some network file systems), nothing is locked.
+    The operating system releases the lock when the process ends, however it ends. Where nothing can be locked
+    (some network file systems), nothing is locked.
 
-    Raises FileExistsError if another run holds the lock.
+    Raises FileExistsError if another run holds the lock, and NotADirectoryError if `folder` is a file.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        import fcntl
-    except ImportError:  # Windows
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(f"{folder} is a file: choose a folder as --out") from None
+    with _lock(folder) if fcntl is not None else _lock_of_windows(folder) as is_free:
+        if not is_free:
+            raise FileExistsError(
+                f"another run is writing to {folder}: wait for its end, or choose another --out"
+            )
         yield
-        return
+
+
+@contextlib.contextmanager
+def _lock(folder: Path) -> Iterator[bool]:
+    """Lock the folder itself. Yields whether it is locked now, or cannot be."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FileExistsError(
-                f"another run is writing to {folder}: wait for its end, or choose another --out"
-            ) from None
-        except OSError:  # the file system has no locks
-            pass
-        yield
+            is_free = True
+        except OSError as error:  # BlockingIOError, or the file system has no locks
+            is_free = not isinstance(error, BlockingIOError)
+        yield is_free
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _lock_of_windows(folder: Path) -> Iterator[bool]:
+    """Lock a file in the folder, as Windows does not open folders. Yields what `_lock` yields."""
+    msvcrt = importlib.import_module("msvcrt")
+    path = folder / ".lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            is_free = True
+        except OSError as error:  # PermissionError, or the file system has no locks
+            is_free = not isinstance(error, PermissionError)
+        yield is_free
+    finally:
+        os.close(descriptor)
+        with contextlib.suppress(OSError):  # Windows does not remove a file that another run has open
+            path.unlink()
 
 
 class Results:
@@ -67,11 +99,11 @@ class Results:
             first = (str(error).splitlines() or [""])[0]
             print(f"fastnn: warning: no {path}: {first or type(error).__name__}", file=sys.stderr)
 
-    def finish(self) -> None:
-        """Print what was written. Raises OSError, with the names, if a result could not be written."""
+    def finish(self, advice: str = "") -> None:
+        """Print what was written. Raises OSError, with the names and the advice, if a result is missing."""
         print(f"written to {self._folder}: {', '.join(sorted(self._written))}", flush=True)
         if self._failed:
-            raise OSError("; ".join(self._failed))
+            raise OSError("; ".join(self._failed) + advice)
 
 
 class Output:
@@ -111,6 +143,17 @@ class Output:
             os.dup2(null, self._stream.fileno())
             os.close(null)
         return count
+
+
+@contextlib.contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Print warnings as lines "fastnn: warning: ...", without the place in the code."""
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *place: f"fastnn: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from fastnn._validation import warn
 from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.settings import DATASETS, Settings
 from fastnn.cli.settings_file import changed
@@ -39,13 +40,23 @@ VALIDATION = 0.1
 
 
 class SavedStudy(Study):
-    """A study that is written to `path` after every run, so that an interruption loses no finished run."""
+    """A study that is written to `path` after every run, so that an interruption loses no finished run.
+
+    If it cannot be written, the sweep goes on: a warning says so, and the end of the sweep tries again.
+    """
 
     path: Path
+    is_failing = False
 
     def add(self, member: Member) -> None:
         super().add(member)
-        self.save(self.path)
+        try:
+            self.save(self.path)
+            self.is_failing = False
+        except OSError as error:
+            if not self.is_failing:  # one warning is enough
+                warn(f"cannot write {self.path} after run {len(self)}: {error.strerror or error}")
+            self.is_failing = True
 
 
 def run(

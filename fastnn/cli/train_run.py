@@ -186,8 +186,10 @@ def _train_and_write(
     )
     results.decorate(MISTAKES, lambda path: viz.save_mistakes(x_test, outputs, y_test, path))
     _draw_training(results, model, dataset.image, history)
-    results.finish()
-    (folder / CHECKPOINT).unlink()  # last, so that a run killed before this line can be resumed
+    results.finish(advice=": make room, then write them with --resume")
+    (folder / CHECKPOINT).unlink(
+        missing_ok=True
+    )  # last, so that a run killed before this line can be resumed
 
 
 def fit_arguments(settings: Settings, part: Part) -> dict[str, Any]:

@@ -13,10 +13,12 @@ from numpy.typing import DTypeLike, NDArray
 
 from fastnn.data.csv_header import (
     DELIMITERS,
+    LONGEST_CELL,
     FirstLine,
     first_line,
     label_column,
     number_of,
+    problem_of,
     shown,
     warn_of_guesses,
 )
@@ -81,7 +83,8 @@ def read_csv(
     end = _next_line(text, start)
     line = text[start:end]
     if b"\0" in line:
-        raise DatasetError(f"{file}: not a CSV file: the first line has zero bytes")
+        hint = ": is it UTF-16? Save it as UTF-8" if line.count(0) > len(line) // 4 else ""
+        raise DatasetError(f"{file}: not a CSV file: the first line has zero bytes{hint}")
     number = 1 + text.count(b"\n", 0, start)
     first = first_line(file, line.decode("utf-8", "replace").rstrip("\r\n"), number, delimiter, header)
     reader = _Reader(first, text, end if first.is_header else start, label_column(first, label))
@@ -194,13 +197,16 @@ class _Reader:
     def _values(self, lines: list[bytearray]) -> NDArray[np.float64] | None:
         """Convert lines to rows of numbers; None if a line or a cell needs a closer look."""
         joined = self.delimiter.join(lines)
+        if len(joined) > 2 * BLOCK and max(map(len, joined.split(self.delimiter))) > LONGEST_CELL:
+            return None
         if b"_" in joined or {line.count(self.delimiter) for line in lines} != {self.columns - 1}:
             return None
         cells = self.quoted.sub(rb"\1", joined).split(self.delimiter)
         try:
-            return np.array(list(map(float, cells))).reshape(len(lines), self.columns)
+            values = np.array(list(map(float, cells))).reshape(len(lines), self.columns)
         except ValueError:
             return None
+        return None if np.isinf(values).any() else values
 
     def _row(self, start: int, at: int, line: bytearray) -> list[float]:
         """Convert a line, number `at` from the byte `start` on, to numbers.
@@ -212,12 +218,10 @@ class _Reader:
             raise self._wrong_length(self._line(start) + at, len(cells), short=len(cells) < self.columns)
         row = []
         for column, cell in enumerate(cells):
-            text = cell.decode("utf-8", "replace").strip()
+            text = cell.strip()[: LONGEST_CELL + 1].decode("utf-8", "replace").strip()
             value = number_of(text)
-            if value is None:
-                problem = f"{shown(text)} is not a number" if text else "the cell is empty"
-                if text[:1].isalpha():
-                    problem += ": number the names with np.unique(names, return_inverse=True)"
+            problem = problem_of(text, value)
+            if value is None or problem:
                 raise DatasetError(f"{self._where(self._line(start) + at, column)}: {problem}")
             row.append(value)
         return row
@@ -229,7 +233,7 @@ class _Reader:
 
     def _wrong_length(self, line: int, cells: int, *, short: bool) -> DatasetError:
         """Make the error for a line that has too few cells (`short`) or too many."""
-        found = f"{cells} cells" if short else f"more than {self.columns} cells"
+        found = f"{cells} cell{'s' * (cells != 1)}" if short else f"more than {self.columns} cells"
         return DatasetError(f"{self.file}, line {line} has {found}, but the first line has {self.columns}")
 
     def _line(self, position: int) -> int:

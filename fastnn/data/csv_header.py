@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import warnings
 from pathlib import Path
 from types import EllipsisType
@@ -16,6 +17,9 @@ DELIMITERS = (",", ";", "\t")
 
 # An image of 600 x 600 pixels in colour. Names of more columns would take more memory than the file.
 MOST_COLUMNS = 1 << 20
+
+# float64 needs at most 24 characters for a number, but all 767 significant digits may be written out.
+LONGEST_CELL = 1000
 
 # Names of a column that certainly has the labels.
 LABEL_NAMES = ("label", "labels", "class", "classes", "target", "targets", "y")
@@ -58,12 +62,10 @@ def first_line(file: Path, line: str, number: int, delimiter: str | None, header
         return FirstLine(file, cells, separator, True)
     if is_text:
         column = next(i for i, cell in enumerate(cells) if number_of(cell) is None)
-        problem = f"{shown(cells[column])} is not a number" if cells[column] else "the cell is empty"
-        others = (
-            ", but other cells of this line are numbers: pass header=True if they are names"
-            if numbers
-            else ""
-        )
+        problem = problem_of(cells[column], None, is_first=True)
+        others = ""
+        if numbers and ": " not in problem:
+            others = ", but other cells of this line are numbers: pass header=True if they are names"
         raise DatasetError(f"{file}, line {number}, column {column + 1}: {problem}{others}")
     if counts[0]:
         raise DatasetError(
@@ -146,6 +148,26 @@ def number_of(cell: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def problem_of(text: str, value: float | None, *, is_first: bool = False) -> str:
+    """What is wrong with a cell, without spaces around it, of which `number_of` makes `value`; or "".
+
+    A cell of the first line may be a name.
+    """
+    if len(text) > LONGEST_CELL:
+        return f"{shown(text)} has more than {LONGEST_CELL:,} characters"
+    if value is None:
+        problem = f"{shown(text)} is not a number" if text else "the cell is empty"
+        if number_of(text.replace(",", ".", 1)) is not None and "," in text:
+            return f"{problem}: write it with a decimal point and without commas"
+        if not is_first and text[:1].isalpha():
+            return f"{problem}: number the names with np.unique(names, return_inverse=True)"
+        others = [each for each in DELIMITERS if each in text]
+        return f"{problem}: pass delimiter={others[0]!r}, if that separates the cells" if others else problem
+    if math.isinf(value) and "n" not in text.lower():  # of inf
+        return f"{shown(text)} is too large for float64"
+    return ""
 
 
 def shown(cell: str) -> str:

@@ -98,6 +98,8 @@ def _pictures_in(folder: Path, found: Found) -> list[Path]:
                 found.skip("hidden files", name)
         elif _is_picture(entry):
             pictures.append(entry)
+        elif entry.suffix.lower() in SUFFIXES:
+            found.skip("broken links and special files", name)
         elif entry.name.lower() not in LITTER:
             found.skip("files with other suffixes", name)
     return pictures

@@ -41,9 +41,10 @@ def image_folder(
     """Read the images in a folder that has one sub-folder per class.
 
     Files are selected by their suffix: PNG, JPEG, PGM, PPM, PBM, BMP, GIF, TIFF and WebP. Images are rotated
-    as their EXIF data say, transparent pixels become white, and 16 bits per channel become 8: values from 0
-    to 65535 are divided by 257, whatever the values of an image are. A warning counts and names what is not
-    read: pictures in no class or in deeper folders, hidden folders, folders without pictures, other files.
+    as their EXIF data say, and transparent pixels become white. Of an animation, the first frame is read. 16
+    bits per channel become 8: values from 0 to 65535 are divided by 257, whatever the values of an image are.
+    A warning counts and names what is not read: pictures in no class or in deeper folders, hidden folders,
+    folders without pictures, other files.
 
     Args:
         path: The folder.
@@ -143,7 +144,9 @@ def _read(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
         picture: Image = ImageOps.exif_transpose(file)
     if mode.startswith("I;16") or (mode == "I" and form in FORMATS_OF_16_BITS):
         wide = np.asarray(picture, np.float32)
-        picture = pil.fromarray((wide / 257).round().astype(np.uint8))
+        narrow = (wide / 257).round().astype(np.uint8)
+        narrow[wide == picture.info.get("transparency", -1)] = 255
+        picture = pil.fromarray(narrow)
     elif mode in ("I", "F"):
         raise ValueError(f"pixels of mode {mode} have no known range: convert the image to 8 or 16 bits")
     if picture.has_transparency_data:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnn._arrays import as_array
+from fastnn.classes import class_count
 
 
 def one_hot(labels: ArrayLike, classes: int | None = None, dtype: DTypeLike = np.float32) -> NDArray[Any]:
@@ -60,10 +61,6 @@ def _checked(labels: ArrayLike, classes: int | None) -> tuple[NDArray[Any], int]
     labels = as_array(labels, "labels")
     if not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be integers, not {labels.dtype}")
-    if classes is None:
-        if labels.size == 0:
-            raise ValueError("the number of classes cannot be inferred without labels: pass `classes`")
-        classes = int(labels.max()) + 1
-    if labels.size and (labels.min() < 0 or labels.max() >= classes):
-        raise ValueError(f"labels must be from 0 to {classes - 1}, not from {labels.min()} to {labels.max()}")
-    return labels, classes
+    if classes is None and labels.size == 0:
+        raise ValueError("the number of classes cannot be inferred without labels: pass `classes`")
+    return labels, class_count(labels, classes)

@@ -5,6 +5,7 @@ A sequence (L, C) is computed as an image (1, L, C) of height 1.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -75,6 +76,10 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
     if min(both) < least:
         raise ValueError(f"{name} must be at least {least}, not {value!r}")
     return int(both[0]), int(both[1])
+
+
+# Checks of attributes.
+at_least_0, at_least_1 = partial(pair, least=0), partial(pair, least=1)
 
 
 def integer(value: int, name: str, least: int) -> int:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar
 
-from fastnn._validation import Array, Shape, choose, in_range
+from fastnn._validation import Array, Shape, one_of, within
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
@@ -64,9 +64,10 @@ class LeakyReLU(Activation):
 
     recordable = True
     slope: float
+    _checks: ClassVar = {"slope": within(0)}
 
     def __init__(self, slope: float = 0.01) -> None:
-        self.slope = in_range(slope, "slope", 0)
+        self.slope = slope
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
@@ -82,9 +83,10 @@ class ELU(Activation):
 
     recordable = True
     alpha: float
+    _checks: ClassVar = {"alpha": within(0)}
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = in_range(alpha, "alpha", 0)
+        self.alpha = alpha
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         y: Array = empty(x.shape, x.dtype)
@@ -102,9 +104,9 @@ class GELU(Activation):
     recordable = True
     per_element = 2  # the function, the product
     approximate: str
+    _checks: ClassVar = {"approximate": one_of("none", "tanh", kind="approximation")}
 
     def __init__(self, approximate: str = "none") -> None:
-        choose(approximate, dict.fromkeys(("none", "tanh")), "approximation")
         self.approximate = approximate
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:

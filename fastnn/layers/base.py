@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._foreign_names import LAYER_ATTRIBUTES
-from fastnn._sources import Features
+from fastnn._sources import Features, Streamed
 from fastnn._validation import Array, Shape, float_type
 from fastnn.classes import classes_from, classes_of, set_classes
 from fastnn.feeding import sample_shape
@@ -189,23 +189,24 @@ class Layer(Noted):
             param.lr_scale = scale
         return self
 
-    def predict(self, x: Features, *, scale: float | None = None, batch_size: int = 1024) -> Array:
+    def predict(self, x: Features | Streamed, *, scale: float | None = None, batch_size: int = 1024) -> Array:
         """Return the outputs of the last layer, usually logits, for the samples `x` (N, ...), for any N.
 
         `model(x)` is the same; `predict_proba` returns probabilities, `predict_classes` labels.
         The input is scaled as in the training of the model, as `fit` describes; `scale` overrides the factor.
+        `x` may also give batches of features, or pairs (x, y), one after the other, as `fit` takes them.
         A row has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError
         if the shape does not fit.
         """
         return predict(self, x, scale, batch_size)
 
-    def __call__(self, x: Features) -> Array:
+    def __call__(self, x: Features | Streamed) -> Array:
         """Return `predict(x)`."""
         return self.predict(x)
 
     def predict_proba(
         self,
-        x: Features,
+        x: Features | Streamed,
         *,
         multi_label: bool = False,
         scale: float | None = None,
@@ -223,7 +224,7 @@ class Layer(Noted):
 
     def predict_classes(
         self,
-        x: Features,
+        x: Features | Streamed,
         *,
         multi_label: bool = False,
         scale: float | None = None,
@@ -306,11 +307,10 @@ def last_layer(model: Layer) -> Layer:
     return model if not stages or stages[-1] is model else last_layer(stages[-1])
 
 
-def name_parameters(model: Layer) -> None:
-    """Give each parameter and buffer its name in the model.
+def check_unshared(model: Layer) -> None:
+    """Raise ValueError if a parameter occurs twice.
 
-    Raises ValueError if a parameter occurs twice: a backward pass overwrites gradients, so a shared parameter
-    would lose all contributions but one.
+    A backward pass overwrites gradients, so a shared parameter would lose all contributions but one.
     """
     seen: dict[int, str] = {}
     for name, param in model.named_parameters():
@@ -320,9 +320,13 @@ def name_parameters(model: Layer) -> None:
                 "a parameter may occur only once in a model"
             )
         seen[id(param)] = name
-        param.name = name
-    for name, buffer in model.named_buffers():
-        buffer.name = name
+
+
+def name_parameters(model: Layer) -> None:
+    """Give each parameter and buffer its name in the model. Raises ValueError if a parameter occurs twice."""
+    check_unshared(model)
+    for name, held in (*model.named_parameters(), *model.named_buffers()):
+        held.name = name
 
 
 def _takes_train(forward: Callable[..., object]) -> bool:

@@ -14,6 +14,8 @@ from fastnn.layers._geometry import (
     Padding,
     Pair,
     Window,
+    at_least_0,
+    at_least_1,
     image_shape,
     integer,
     padding_of_images,
@@ -180,6 +182,8 @@ class Conv2d(_Conv):
     stride: Pair
     padding: Padding
     dilation: Pair
+    _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": at_least_0}
+    _fixed = frozenset({"in_channels", "filter_size", "groups"})
 
     def __init__(
         self,
@@ -202,6 +206,11 @@ class Conv2d(_Conv):
         self.padding = padding_of_images(padding, self.filter_size, self.stride, self.dilation)
         outputs = self._set_channels(in_channels, out_channels, groups)
         self._set_filters(outputs, self.filter_size, bias, (weight_init, bias_init), dtype)
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "padding":
+            return padding_of_images(value, self.filter_size, self.stride, self.dilation)
+        return super()._checked_attribute(name, value)
 
     @property
     def _window(self) -> Window:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn import rng
-from fastnn._validation import Array, in_range, writable
+from fastnn._validation import Array, within, writable
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
@@ -25,9 +25,10 @@ class Dropout(Layer):
     recordable = True
     rate: float
     state: Array
+    _checks: ClassVar = {"rate": within(0, 1)}
 
     def __init__(self, rate: float = 0.5) -> None:
-        self.rate = in_range(rate, "rate", 0, 1)
+        self.rate = rate
         # (key, number of draws): the kernel `random_next` reads it and advances it; `Trainer` sets the key.
         self.state = np.array([rng.key(None), 0], np.uint64)
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, float_type, in_range, positive_int
+from fastnn._validation import Array, Shape, float_type, positive_int, within
 from fastnn.init import initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
@@ -29,6 +29,8 @@ class _BatchNorm(Layer):
     beta: Param | None
     running_mean: Buffer
     running_var: Buffer
+    _checks: ClassVar = {"epsilon": within(0), "momentum": within(0, 1)}
+    _fixed = frozenset({"channels"})
 
     def __init__(
         self,
@@ -40,8 +42,8 @@ class _BatchNorm(Layer):
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
         self.channels = positive_int(channels, "channels" if len(self.axes) > 1 else "features")
-        self.epsilon = in_range(epsilon, "epsilon", 0)
-        self.momentum = in_range(momentum, "momentum", 0, 1)
+        self.epsilon = epsilon
+        self.momentum = momentum
         self.gamma, self.beta = _scale_and_shift((self.channels,), affine, float_type(dtype))
         self.running_mean = Buffer(np.zeros(self.channels, dtype), name="running_mean")
         self.running_var = Buffer(np.ones(self.channels, dtype), name="running_var")
@@ -171,6 +173,8 @@ class LayerNorm(Layer):
     epsilon: float
     gamma: Param | None
     beta: Param | None
+    _checks: ClassVar = {"epsilon": within(0)}
+    _fixed = frozenset({"shape"})
 
     def __init__(
         self,
@@ -184,7 +188,7 @@ class LayerNorm(Layer):
         self.shape = tuple(positive_int(size, "shape") for size in sizes)
         if not self.shape:
             raise ValueError("shape must have at least one axis, got ()")
-        self.epsilon = in_range(epsilon, "epsilon", 0)
+        self.epsilon = epsilon
         self.gamma, self.beta = _scale_and_shift(self.shape, affine, float_type(dtype))
 
     def output_shape(self, shape: Shape) -> Shape:
@@ -251,6 +255,8 @@ class GroupNorm(Layer):
     epsilon: float
     gamma: Param | None
     beta: Param | None
+    _checks: ClassVar = {"epsilon": within(0)}
+    _fixed = frozenset({"groups", "channels"})
 
     def __init__(
         self,
@@ -265,7 +271,7 @@ class GroupNorm(Layer):
         self.channels = positive_int(channels, "channels")
         if channels % groups:
             raise ValueError(f"groups must divide the channels: {groups} does not divide {channels}")
-        self.epsilon = in_range(epsilon, "epsilon", 0)
+        self.epsilon = epsilon
         self.gamma, self.beta = _scale_and_shift((self.channels,), affine, float_type(dtype))
 
     def output_shape(self, shape: Shape) -> Shape:

@@ -9,7 +9,18 @@ import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Padding, Pair, Window, image_shape, integer, pair, short, shortest
+from fastnn.layers._geometry import (
+    Padding,
+    Pair,
+    Window,
+    at_least_0,
+    at_least_1,
+    image_shape,
+    integer,
+    pair,
+    short,
+    shortest,
+)
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
@@ -60,18 +71,28 @@ class _Pool2d(_Pool):
     window: Pair
     stride: Pair
     padding: Pair | str
+    _checks: ClassVar = {"window": at_least_1, "stride": at_least_1, "padding": at_least_0}
 
     def __init__(
         self, window: int | Pair, stride: int | Pair | None = None, padding: int | Pair | str = 0
     ) -> None:
-        self.window = pair(window, "window", 1)
-        self.stride = self.window if stride is None else pair(stride, "stride", 1)
-        if isinstance(padding, str):
-            self.padding = _named_padding(padding, (0, 0))
+        self.window = window  # type: ignore[assignment]  # the checks make pairs
+        self.stride = stride  # type: ignore[assignment]
+        self.padding = padding  # type: ignore[assignment]
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "stride" and value is None:
+            return self.window
+        if name == "padding":
+            is_name = isinstance(value, str)
+            value = _named_padding(value, (0, 0)) if is_name else pair(value, "padding", 0)
         else:
-            self.padding = pair(padding, "padding", 0)
-            for pad, size in zip(self.padding, self.window, strict=True):
-                _expect_half(pad, size, short(self.window), short(self.padding))
+            value = super()._checked_attribute(name, value)
+        sizes = {"padding": (0, 0), **vars(self), name: value}
+        if not isinstance(sizes["padding"], str):
+            for pad, size in zip(sizes["padding"], sizes["window"], strict=True):
+                _expect_half(pad, size, short(sizes["window"]), short(sizes["padding"]))
+        return value
 
     @property
     def _window(self) -> Window:

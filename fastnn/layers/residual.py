@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
 from fastnn.layers.act import Identity
 from fastnn.layers.base import Layer, expect_layers, name_parameters
 from fastnn.recording.recorder import Backward, run_layer
+
+
+def _branch(layer: object, name: str) -> object:
+    expect_layers("Residual", [layer])
+    return layer
+
+
+def _shortcut(layer: object, name: str) -> object:
+    return Identity() if layer is None else _branch(layer, name)
 
 
 class Residual(Layer):
@@ -25,12 +34,11 @@ class Residual(Layer):
     recordable = True
     branch: Layer
     shortcut: Layer
+    _checks: ClassVar = {"branch": _branch, "shortcut": _shortcut}
 
     def __init__(self, branch: Layer, shortcut: Layer | None = None) -> None:
-        shortcut = Identity() if shortcut is None else shortcut
-        expect_layers("Residual", (branch, shortcut))
         self.branch = branch
-        self.shortcut = shortcut
+        self.shortcut = shortcut  # type: ignore[assignment]  # None becomes the identity
         name_parameters(self)
 
     @property

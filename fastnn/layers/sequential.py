@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, cast
 
 from fastnn._validation import Array, Shape
 from fastnn.layers.act import Identity
@@ -24,19 +24,12 @@ class Sequential(Layer):
 
     recordable = True
     layers: Sequence[Layer]
+    _checks: ClassVar = {"layers": lambda layers, name: _chain(layers)}
 
     def __init__(self, *layers: Layer | Sequence[Layer]) -> None:
         chain = layers[0] if len(layers) == 1 and isinstance(layers[0], (list, tuple)) else layers
         self.layers = cast(Sequence[Layer], chain)
         name_parameters(self)
-
-    if not TYPE_CHECKING:  # a type checker would accept any attribute
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            if name == "layers":
-                value = tuple(value)
-                expect_layers("Sequential", value)
-            super().__setattr__(name, value)
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         backward_functions: list[Backward] = []
@@ -101,6 +94,15 @@ class Sequential(Layer):
 
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+
+def _chain(layers: Iterable[object]) -> tuple[object, ...]:
+    chain = tuple(layers)
+    expect_layers("Sequential", chain)
+    return chain
 
 
 def flat_layers(layer: Layer) -> Iterator[Layer]:

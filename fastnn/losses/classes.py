@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array, label_advice
-from fastnn._validation import Array, Shape, contiguous, in_range, labels, whole_number
+from fastnn._validation import Array, Shape, contiguous, labels, optional, whole_number, within
 from fastnn.kernels import REDUCTIONS, ops
-from fastnn.losses.base import Loss, check_numbers, class_weights, first_values
+from fastnn.losses.base import Loss, check_numbers, class_weights_of, first_values
 
 SUM_TOLERANCE = 1e-3  # of the probabilities of a sample
 
@@ -24,11 +24,12 @@ class _SingleLabelLoss(Loss):
     other_loss = "binary_cross_entropy"  # for a single output
     weight: Array | None
     ignore_index: int | None
+    _checks: ClassVar = {"weight": class_weights_of, "ignore_index": optional(whole_number)}
 
     def __init__(self, weight: npt.ArrayLike | None, ignore_index: int | None, reduction: str) -> None:
         super().__init__(reduction)
-        self.weight = class_weights(weight)
-        self.ignore_index = None if ignore_index is None else whole_number(ignore_index, "ignore_index")
+        self.weight = weight  # type: ignore[assignment]  # the check makes an array
+        self.ignore_index = ignore_index
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         array = as_array(target, "y")
@@ -160,6 +161,7 @@ class CrossEntropy(_SingleLabelLoss):
     recordable = True
     name = "cross_entropy"
     label_smoothing: float
+    _checks: ClassVar = {"label_smoothing": within(0, 1)}
 
     def __init__(
         self,
@@ -170,7 +172,7 @@ class CrossEntropy(_SingleLabelLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.label_smoothing = in_range(label_smoothing, "label_smoothing", 0, 1)
+        self.label_smoothing = label_smoothing
 
     @property
     def kernel_parameter(self) -> float:
@@ -196,6 +198,7 @@ class Focal(_SingleLabelLoss):
     recordable = True
     name = "focal"
     gamma: float
+    _checks: ClassVar = {"gamma": within(0)}
 
     def __init__(
         self,
@@ -206,7 +209,7 @@ class Focal(_SingleLabelLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.gamma = in_range(gamma, "gamma", 0)
+        self.gamma = gamma
 
     @property
     def kernel_parameter(self) -> float:
@@ -239,6 +242,7 @@ class Hinge(_SingleLabelLoss):
     name = "hinge"
     other_loss = "binary_hinge"
     margin: float
+    _checks: ClassVar = {"margin": within(0)}
 
     def __init__(
         self,
@@ -249,7 +253,7 @@ class Hinge(_SingleLabelLoss):
         reduction: str = "mean",
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        self.margin = in_range(margin, "margin", 0)
+        self.margin = margin
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         checked = super().targets(target, outputs, dtype)

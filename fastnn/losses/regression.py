@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, in_range
+from fastnn._validation import Array, Shape, above_0, flag
 from fastnn.losses.base import PointwiseLoss
 
 
@@ -50,12 +50,11 @@ class Huber(PointwiseLoss):
     recordable = True
     name = "huber"
     delta: float
+    _checks: ClassVar = {"delta": above_0}
 
     def __init__(self, *, delta: float = 1.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.delta = in_range(delta, "delta", 0)
-        if self.delta == 0:
-            raise ValueError("delta must be above 0: with 0 every loss is 0")
+        self.delta = delta
 
     @property
     def kernel_parameters(self) -> tuple[float, ...]:
@@ -87,10 +86,11 @@ class Poisson(PointwiseLoss):
     limits_targets = True
     name = "poisson"
     deviance: bool
+    _checks: ClassVar = {"deviance": flag}
 
     def __init__(self, *, deviance: bool = False, reduction: str = "mean") -> None:
         super().__init__(reduction)
-        self.deviance = bool(deviance)
+        self.deviance = deviance
 
     @property
     def kernel_parameters(self) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import real_array
 from fastnn._validation import Array, choose, positive_int, sample_weights, warn
-from fastnn.classes import numbers_of_text
+from fastnn.classes import class_count, numbers_of_text
 from fastnn.kernels import ops
 
 
@@ -41,6 +41,9 @@ def has_classes(target: Array) -> bool:
         and bool(np.allclose(target.sum(axis=1), 1, atol=1e-3))
     )
 
+
+# The largest confusion matrix has 2 GiB.
+MOST_ROWS = 2**14
 
 AVERAGES = ("macro", "micro", "weighted", "binary", "none")
 
@@ -80,6 +83,7 @@ def top_k(k: int) -> Callable[..., float]:
             raise ValueError(
                 f"outputs must have shape ({len(labels)}, C), one row per target, got {scores.shape}"
             )
+        class_count(labels, scores.shape[1])
         true_score = scores[np.arange(len(labels)), labels][:, None]
         later = np.arange(scores.shape[1]) > labels[:, None]
         rank = (scores > true_score).sum(axis=1) + ((scores == true_score) & later).sum(axis=1)
@@ -150,9 +154,10 @@ def _table(
     """The confusion matrix of decisions between classes."""
     predicted, labels, columns = found.predicted, found.true, found.classes
     needed = int(max(predicted.max(), labels.max())) + 1
-    count = max(needed, columns) if classes is None else classes
+    count = max(needed, columns) if classes is None else positive_int(classes, "classes")
     if count < needed:
         raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
+    class_count(np.array([count - 1]), classes, most=MOST_ROWS)
     # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
     cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
     weight = weights_of(sample_weight, len(labels))
@@ -374,4 +379,6 @@ def labels_of(values: npt.ArrayLike, name: str) -> Array:
         raise TypeError(f"labels must be integers, but {name} are {array.dtype}{hint}")
     if array.min() < 0:
         raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
+    if array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"labels must be below 2^63, but {name} contain {array.max()}")
     return array.astype(np.int64)

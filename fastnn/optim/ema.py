@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn._attributes import Declared
-from fastnn._validation import Array, counter_value, float_type, in_range, writable
+from fastnn._validation import Array, counter_value, flag, float_type, in_range, writable
 from fastnn.kernels import aligned_empty, ops
 from fastnn.layers import Layer
 from fastnn.param import Buffer, Param
 from fastnn.states import held_by
+
+
+def _decay(value: Any, name: str) -> float:
+    decay = in_range(value, name, 0, 1)
+    if decay == 1:
+        raise ValueError("decay must be below 1: with 1 the averages would never change")
+    return decay
 
 
 class EMA(Declared):
@@ -32,12 +39,11 @@ class EMA(Declared):
     decay: float
     warmup: bool
     counter: Array
+    _checks: ClassVar = {"decay": _decay, "warmup": flag}
 
     def __init__(self, decay: float = 0.999, *, warmup: bool = True) -> None:
-        if in_range(decay, "decay", 0, 1) == 1:
-            raise ValueError("decay must be below 1: with 1 the averages would never change")
-        self.decay = float(decay)
-        self.warmup = bool(warmup)
+        self.decay = decay
+        self.warmup = warmup
         self.counter = np.zeros(1, np.int64)  # the number of updates
         self._averages: dict[str, Array] = {}
 

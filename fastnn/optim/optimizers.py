@@ -6,7 +6,7 @@ import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from fastnn._arrays import REAL_KINDS
 from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
-from fastnn._validation import Array, choose, counter_value, in_range
+from fastnn._validation import Array, as_float, choose, counter_value, flag, in_range, within
 from fastnn.kernels import active_recorder, ops
 from fastnn.optim.schedules import Schedule
 from fastnn.optim.state import State
@@ -200,6 +200,7 @@ class SGD(Optimizer):
     momentum: float
     nesterov: bool
     weight_decay: float
+    _checks: ClassVar = {"momentum": within(0), "nesterov": flag, "weight_decay": within(0)}
 
     def __init__(
         self,
@@ -210,11 +211,16 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(lr)
-        self.momentum = in_range(momentum, "momentum", 0)
-        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
-        if nesterov and not momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+        self.momentum = momentum
         self.nesterov = nesterov
+        self.weight_decay = weight_decay
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        value = super()._checked_attribute(name, value)
+        chosen = {**vars(self), name: value}
+        if chosen.get("nesterov") and not chosen["momentum"]:
+            raise ValueError("nesterov needs a momentum above 0")
+        return value
 
     def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
         return lr, self.momentum, self.weight_decay * decay_scale, self.nesterov
@@ -222,6 +228,16 @@ class SGD(Optimizer):
     def update(self, value: Array, grad: Array, state: State, lr: float) -> None:
         hyper = state.set_hyper(*self.hyper(lr, state.decay_scale))
         ops.sgd(grad, hyper, state.array("velocity", value) if self.momentum else None, value)
+
+
+def _betas(value: Any, name: str) -> tuple[float, ...]:
+    """A check of attributes: two numbers in [0, 1)."""
+    if np.shape(value) != (2,):
+        raise ValueError(f"{name} must be a pair of numbers, not {value!r}")
+    for place, beta in enumerate(value):
+        if not 0 <= as_float(beta) < 1:
+            raise ValueError(f"{name}[{place}] must be in [0, 1), not {beta!r}")
+    return tuple(map(as_float, value))
 
 
 class Adam(Optimizer):
@@ -235,6 +251,7 @@ class Adam(Optimizer):
     betas: tuple[float, float]
     eps: float
     weight_decay: float
+    _checks: ClassVar = {"betas": _betas, "eps": within(0), "weight_decay": within(0)}
 
     def __init__(
         self,
@@ -245,11 +262,9 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         super().__init__(lr)
-        if np.shape(betas) != (2,):
-            raise ValueError(f"betas must be a pair of numbers, not {betas!r}")
-        self.betas = (_below_one(betas[0], "betas[0]"), _below_one(betas[1], "betas[1]"))
-        self.eps = in_range(eps, "eps", 0)
-        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
+        self.betas = betas
+        self.eps = eps
+        self.weight_decay = weight_decay
 
     def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
         # 1.0, 1.0: the bias corrections, which a kernel computes from the number of updates.
@@ -295,6 +310,13 @@ class RMSprop(Optimizer):
     weight_decay: float
     momentum: float
     centered: bool
+    _checks: ClassVar = {
+        "alpha": within(0, 1),
+        "eps": within(0),
+        "weight_decay": within(0),
+        "momentum": within(0),
+        "centered": flag,
+    }
 
     def __init__(
         self,
@@ -307,11 +329,11 @@ class RMSprop(Optimizer):
         centered: bool = False,
     ) -> None:
         super().__init__(lr)
-        self.alpha = in_range(alpha, "alpha", 0, 1)
-        self.eps = in_range(eps, "eps", 0)
-        self.weight_decay = in_range(weight_decay, "weight_decay", 0)
-        self.momentum = in_range(momentum, "momentum", 0)
-        self.centered = bool(centered)
+        self.alpha = alpha
+        self.eps = eps
+        self.weight_decay = weight_decay
+        self.momentum = momentum
+        self.centered = centered
 
     def hyper(self, lr: float, decay_scale: float = 1.0) -> tuple[float, ...]:
         return lr, self.alpha, self.eps, self.weight_decay * decay_scale, self.momentum
@@ -327,12 +349,6 @@ def _holds_parameters(value: object) -> bool:
     """Whether `value` is a model, a parameter, or several parameters, perhaps in groups as in PyTorch."""
     items = value if isinstance(value, (list, tuple)) else [value]
     return any(isinstance(item, (Noted, Generator, dict)) for item in items)
-
-
-def _below_one(value: float, name: str) -> float:
-    if value >= 1:
-        raise ValueError(f"{name} must be in [0, 1), not {value!r}")
-    return in_range(value, name, 0, 1)
 
 
 OPTIMIZERS: dict[str, Callable[[], Optimizer]] = {

@@ -13,14 +13,14 @@ import typing as _typing
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn._attributes import Declared, declared_dataclass
 from fastnn._foreign_names import SCHEDULE_ATTRIBUTES
-from fastnn._validation import Array, counter_value, in_range, not_nan, positive_int
-from fastnn.history import better
+from fastnn._validation import Array, counter_value, in_range, not_nan, one_of, positive_int, within
+from fastnn.history import MODES, better, curve_name
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,14 @@ class Schedule(Declared, ABC):
     def check(self, length: Length) -> None:
         """Raise ValueError if the schedule needs a length that is unknown."""
         if self.needs_updates and length.updates is None:
-            raise ValueError(f"{self!r} needs the number of updates: pass total_updates=... to Trainer")
+            raise ValueError(
+                f"{self!r} needs the number of updates: pass total_updates=... to Trainer, or, for batches "
+                "from an iterator, steps_per_epoch=... to fit"
+            )
         if self.needs_epochs and length.per_epoch is None:
             raise ValueError(
-                f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
+                f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer, or, "
+                "for batches from an iterator, steps_per_epoch=... to fit"
             )
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
@@ -260,6 +264,13 @@ class Plateau(Schedule):
     patience: int
     threshold: float
     mode: str
+    _checks: ClassVar = {
+        "monitor": curve_name,
+        "gamma": within(0, 1),
+        "patience": counter_value,
+        "threshold": within(0),
+        "mode": one_of(*MODES),
+    }
 
     def __init__(
         self,
@@ -271,11 +282,15 @@ class Plateau(Schedule):
         mode: str = "auto",
     ) -> None:
         self.monitor = monitor
-        self.gamma = in_range(gamma, "gamma", 0, 1)
-        self.patience = int(in_range(patience, "patience", 0))
-        self.threshold = in_range(threshold, "threshold", 0)
-        self.mode = better(mode, monitor)
+        self.gamma = gamma
+        self.patience = patience
+        self.threshold = threshold
+        self.mode = mode
         self.begin()
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        value = super()._checked_attribute(name, value)
+        return better(value, self.monitor) if name == "mode" else value
 
     def begin(self) -> None:
         self._best = math.inf if self.mode == "min" else -math.inf

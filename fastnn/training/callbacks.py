@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn._attributes import Declared
 from fastnn._foreign_names import TRAINING_ATTRIBUTES
-from fastnn._validation import Array, counter_value, in_range, not_nan
-from fastnn.history import History, better
+from fastnn._validation import Array, counter_value, flag, not_nan, one_of, within
+from fastnn.history import MODES, History, better, curve_name
 from fastnn.layers import Layer
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
@@ -39,6 +39,7 @@ class Training(Declared):
     done: int
     reason: str | None
     resumable: bool
+    is_stream: bool
     _hints = TRAINING_ATTRIBUTES
 
     def __init__(
@@ -51,11 +52,13 @@ class Training(Declared):
         *,
         validation: Samples | None = None,
         total_updates: int | None = None,
+        is_stream: bool = False,
     ) -> None:
         self.trainer = trainer
-        self.samples = samples  # the training set
-        self.validation = validation
+        self.samples = samples  # the training set, or the first batch of a stream
+        self.validation = validation  # the validation set, or its first batch
         self.total_updates = total_updates  # of all epochs; None if it is not known in advance
+        self.is_stream = is_stream
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs
@@ -213,6 +216,13 @@ class EarlyStopping(Callback):
     min_delta: float
     mode: str
     restore_best: bool
+    _checks: ClassVar = {
+        "monitor": curve_name,
+        "patience": counter_value,
+        "min_delta": within(0),
+        "mode": one_of(*MODES),
+        "restore_best": flag,
+    }
 
     def __init__(
         self,
@@ -223,12 +233,16 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best: bool = True,
     ) -> None:
-        self.monitor: str = monitor
-        self.patience = int(in_range(patience, "patience", 0))
-        self.min_delta = in_range(min_delta, "min_delta", 0)
-        self.mode = better(mode, monitor)
+        self.monitor = monitor
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
         self.restore_best = restore_best
         self._reset()
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        value = super()._checked_attribute(name, value)
+        return better(value, self.monitor) if name == "mode" else value
 
     def _reset(self) -> None:
         self._best = math.inf if self.mode == "min" else -math.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
 from fastnn.param import Buffer, Param
+from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
 from fastnn.training.samples import Samples
 
@@ -65,10 +67,10 @@ def describe_array(array: Rows) -> str:
     return f"{array.dtype} {array.shape} with the hash {digest.hexdigest()[:16]}"
 
 
-def describe_data(samples: Samples | None) -> Any:
+def describe_data(samples: Samples | Batches | None) -> Any:
     """A description of features and targets."""
-    if samples is None:
-        return None
+    if samples is None or isinstance(samples, Batches):
+        return None if samples is None else samples.describe()
     described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
     if samples.weight is not None:
         described["sample weights"] = describe_array(samples.weight)
@@ -120,4 +122,9 @@ def _is_state(owner: object, name: str) -> bool:
         return name == "_states"
     if isinstance(owner, EMA):
         return name in ("counter", "_averages")
-    return isinstance(owner, (Callback, Schedule)) and name.startswith("_")
+    if not isinstance(owner, (Callback, Schedule)):
+        return False
+    if type(owner)._is_strict:
+        return name.startswith("_")
+    # The settings of a user's class are the arguments of its constructor; other attributes may be counters.
+    return name.removeprefix("_") not in inspect.signature(type(owner)).parameters

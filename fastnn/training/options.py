@@ -27,11 +27,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, cast
+from functools import wraps
+from typing import Any, TypedDict, TypeVar, cast
 
-from fastnn._attributes import Declared
-from fastnn._validation import choose, in_range
+from fastnn._attributes import Check, Declared
+from fastnn._validation import flag, one_of, optional, within
 from fastnn.augment import Augmentation, Together
 from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
@@ -39,7 +39,6 @@ from fastnn.optim.schedules import Schedule, schedule_of
 from fastnn.training.spellings import check_names, check_positions
 
 F = TypeVar("F", bound=Callable[..., Any])
-Check = Callable[[Any, str], Any]
 
 # What to do about NaN or inf in the data or in the loss.
 NONFINITE = {
@@ -47,24 +46,6 @@ NONFINITE = {
     "stop": "end the training there, with the reason in history.stopped",
     "ignore": "continue, as PyTorch does",
 }
-
-
-def _optional(check: Check) -> Check:
-    """The same check, which also accepts None."""
-
-    def checked(value: Any, name: str) -> Any:
-        return None if value is None else check(value, name)
-
-    return checked
-
-
-def _flag(value: Any, name: str) -> bool:
-    return bool(value)
-
-
-def _policy(value: Any, name: str) -> str:
-    choose(value, NONFINITE, name)
-    return str(value)
 
 
 def _augmentation(value: Any, name: str) -> Together:
@@ -115,50 +96,45 @@ class TrainingOptions(Declared):
     Raises ValueError or TypeError for an invalid value, TypeError for an unknown option.
     """
 
-    scale: float | None = field(default=None, metadata=option(_optional(partial(in_range, low=0))))
+    scale: float | None = field(default=None, metadata=option(optional(within(0))))
     """Factor on the features; None: as in the first training of the model, then 1/255 for uint8, else 1."""
 
-    on_nonfinite: str = field(default="raise", metadata=option(_policy))
+    on_nonfinite: str = field(default="raise", metadata=option(one_of(*NONFINITE)))
     """What to do about NaN or inf in data or loss: a key of `NONFINITE`."""
 
-    plan: bool = field(default=True, metadata=option(_flag, recorded=None, described=None))
+    plan: bool = field(default=True, metadata=option(flag, recorded=None, described=None))
     """Record the first step on each batch shape and replay it."""
 
-    fuse: bool = field(default=True, metadata=option(_flag, described=None))
+    fuse: bool = field(default=True, metadata=option(flag, described=None))
     """Fuse the recorded kernel calls."""
 
-    keep_gradients: bool = field(default=False, metadata=option(_flag, described=None))
+    keep_gradients: bool = field(default=False, metadata=option(flag, described=None))
     """Store the gradients, so that `p.grad` can be read after a step."""
 
     augment: Augmentation | None = field(
-        default=None, metadata=option(_optional(_augmentation), described=_parts)
+        default=None, metadata=option(optional(_augmentation), described=_parts)
     )
     """Random changes to the images of each batch."""
 
-    schedule: Schedule | None = field(default=None, metadata=option(_optional(_schedule), recorded=None))
+    schedule: Schedule | None = field(default=None, metadata=option(optional(_schedule), recorded=None))
     """The learning rate of each update, as a factor on `optimizer.lr`."""
 
-    clip_norm: float | None = field(
-        default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
-    )
+    clip_norm: float | None = field(default=None, metadata=option(optional(clipping_bound), recorded=_is_set))
     """Largest norm of all gradients together."""
 
     clip_value: float | None = field(
-        default=None, metadata=option(_optional(clipping_bound), recorded=_is_set)
+        default=None, metadata=option(optional(clipping_bound), recorded=_is_set)
     )
     """Largest absolute value of a gradient element."""
 
-    ema: float | EMA | None = field(default=None, metadata=option(_optional(_ema)))
+    ema: float | EMA | None = field(default=None, metadata=option(optional(_ema)))
     """Exponential moving average of the weights: an `EMA` or a decay."""
 
-    if not TYPE_CHECKING:  # a type checker would accept any attribute
-
-        def __setattr__(self, name: str, value: Any) -> None:
-            check = _CHECKS.get(name)
-            if check is not None:
-                value = check(value, name)
-                self._apply_option(name, value)
-            super().__setattr__(name, value)
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        value = super()._checked_attribute(name, value)
+        if name in OPTION_NAMES:
+            self._apply_option(name, value)
+        return value
 
     def _apply_option(self, name: str, value: Any) -> None:
         """Act on the checked value of an option just before it is stored; an error rejects it."""
@@ -187,7 +163,8 @@ def _metadata(key: str) -> list[tuple[str, Callable[..., Any]]]:
     return [(each.name, each.metadata[key]) for each in fields(TrainingOptions) if each.metadata[key]]
 
 
-_CHECKS, _RECORDED, _DESCRIBED = dict(_metadata("check")), _metadata("recorded"), _metadata("described")
+TrainingOptions._checks = dict(_metadata("check"))
+_RECORDED, _DESCRIBED = _metadata("recorded"), _metadata("described")
 
 # The options that kernels read from memory: a recorded step depends only on whether they are set.
 IN_MEMORY = tuple(name for name, recorded in _RECORDED if recorded is _is_set)

@@ -13,14 +13,16 @@ import reprlib
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from fastnn._validation import Array, in_range, warn
+from fastnn._attributes import Declared
+from fastnn._validation import Array, in_range, warn, within
 from fastnn.classes import Classes, classes_from, classes_of, classes_to_list, set_classes
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
-from fastnn.files import remove_leftovers, user_path, write_atomic
+from fastnn.files import check_space, remove_leftovers, user_path, write_atomic
 from fastnn.states import held_by
 from fastnn.training.callbacks import EarlyStopping, Training, with_state
 from fastnn.training.checkpoint_file import FORMAT, HISTORY, SavedState, digest_of, read_checkpoint
@@ -28,16 +30,24 @@ from fastnn.training.fingerprint import differences
 from fastnn.weights import CheckpointError, quoted
 
 
-class Checkpoint:
+class Checkpoint(Declared):
     """Where and how often `fit` writes everything it needs to resume: `fit(checkpoint=Checkpoint(path))`.
 
     A checkpoint is written `seconds` after the last one, between two updates or after an epoch; at the
     end; and when Ctrl-C ends the training. It replaces the previous checkpoint atomically.
+
+    The start of the training raises OSError if the file cannot be written: a full disk, a read-only folder.
+    If it cannot be written later, the training goes on: a warning names the file and the reason, and the
+    previous checkpoint stays.
     """
 
+    path: Path
+    seconds: float
+    _checks: ClassVar = {"path": lambda path, name: user_path(path), "seconds": within(0)}
+
     def __init__(self, path: str | os.PathLike[str], *, seconds: float = 60.0) -> None:
-        self.path = user_path(path)
-        self.seconds = in_range(seconds, "seconds", 0)
+        self.path = path  # type: ignore[assignment]  # the check makes a Path
+        self.seconds = seconds
 
     def __repr__(self) -> str:
         return f"Checkpoint({str(self.path)!r}, seconds={self.seconds:g})"
@@ -88,7 +98,8 @@ def find_checkpoint(
 class CheckpointWriter:
     """Writes the checkpoints of one training, and first restores it from the checkpoint `saved`, if any.
 
-    `description` identifies the training: name -> anything that JSON can hold.
+    `description` identifies the training: name -> anything that JSON can hold. Raises OSError if a checkpoint
+    cannot be written now.
     """
 
     def __init__(
@@ -103,20 +114,44 @@ class CheckpointWriter:
         self.description = description
         checkpoint.path.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(checkpoint.path)
+        check_space(checkpoint.path, self._content())
         if saved is not None:
             try:
                 _restore(training, saved.arrays, saved.content["state"])
             except ValueError as error:
                 raise CheckpointError(f"{checkpoint.path} does not fit this training: {error}") from error
         self._last = time.monotonic()
+        self._written = None if saved is None else training.updates
+        self._is_failing = False
 
     def save_if_due(self) -> None:
-        """Write a checkpoint if the last one is `seconds` old."""
+        """Write a checkpoint if the last attempt was `seconds` ago; warn of the first of several failures."""
         if time.monotonic() - self._last >= self.checkpoint.seconds:
-            self.save()
+            self.save(warns=not self._is_failing)
 
-    def save(self) -> None:
-        """Write a checkpoint."""
+    def save(self, *, warns: bool = True) -> None:
+        """Write a checkpoint. If the file system refuses it, warn and keep the previous one."""
+        try:
+            write_atomic(self.checkpoint.path, self._content())
+        except OSError as error:
+            self._is_failing = True
+            if warns:
+                warn(self._failure(error))
+        else:
+            self._is_failing, self._written = False, self.training.updates
+        self._last = time.monotonic()
+
+    def _failure(self, error: OSError) -> str:
+        written = "there is no checkpoint"
+        if self._written is not None:
+            written = f"it still holds the state after update {self._written:,}"
+        return (
+            f"cannot write the checkpoint {self.checkpoint.path} after update {self.training.updates:,}: "
+            f"{error.strerror or error}; {written}. The model in memory is not affected"
+        )
+
+    def _content(self) -> bytes:
+        """The state of the training as the content of a checkpoint."""
         from safetensors.numpy import save as serialize
 
         arrays, counters = _state(self.training)
@@ -128,9 +163,7 @@ class CheckpointWriter:
                 "state": counters,
             }
         )
-        metadata = {"fastnn": content, "digest": digest_of(content, arrays)}
-        write_atomic(self.checkpoint.path, serialize(arrays, metadata))
-        self._last = time.monotonic()
+        return serialize(arrays, {"fastnn": content, "digest": digest_of(content, arrays)})
 
 
 def _instruction_set() -> str:
@@ -245,7 +278,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
 def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:
     """Restore what `_state` returned. Raises ValueError if it does not fit; nothing has changed then."""
     _check_arrays(training, arrays)
-    _check_counters(counters, arrays)
+    _check_counters(counters, arrays, uneven_epochs=training.is_stream)
     own_arrays, own_counters = _state(training)
     before = {name: array.copy() for name, array in own_arrays.items()}
     try:
@@ -296,11 +329,12 @@ def _saved_classes(labels: Any) -> Classes:
         raise ValueError(str(error)) from error
 
 
-def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array], *, uneven_epochs: bool) -> None:
     """Raise ValueError if the counters contradict each other."""
     updates, epoch, done = int(arrays["trainer/updates"][0]), counters["epoch"], counters["done"]
     before = updates - done  # updates of finished epochs
-    if before < 0 or (before % epoch if epoch else before):
+    odd = before < epoch if uneven_epochs else epoch and before % epoch
+    if before < 0 or odd or (before and not epoch):
         raise ValueError(f"{updates} updates cannot be {epoch} epochs and {done} updates of the next one")
     curve = arrays.get(f"{HISTORY}loss", ())
     if len(curve) < updates or len(counters["epochs"].get("loss", ())) < epoch:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from fastnn import states
-from fastnn._validation import Array, warn
+from fastnn._validation import Array, flag, warn
 from fastnn.kernels import ops
 from fastnn.layers import Layer, ReLU, Sequential
 from fastnn.losses import CrossEntropy
@@ -72,6 +72,7 @@ class GradientWatch(Callback):
     updates: list[int]
     norms: dict[str, list[float]]
     found: dict[str, str]
+    _checks: ClassVar = {"silent": flag}
 
     def __init__(self, *, silent: bool = False) -> None:
         self.silent = silent

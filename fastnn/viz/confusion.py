@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from fastnn.classes import numbers_of_text
+from fastnn.classes import class_count, numbers_of_text
 from fastnn.viz._drawing import finish, new_figure, shortened
+
+# The picture has a cell for each pair of classes.
+MOST_ROWS = 2**11
 
 # With more classes than this, the cells are too small for counts.
 MOST_CLASSES_WITH_COUNTS = 25
@@ -57,7 +60,8 @@ def save_confusion(
     integers = labels.dtype.kind in "iu" and predictions.dtype.kind in "iu"
     if not integers or min(labels.min(), predictions.min()) < 0:
         raise ValueError("labels must be integers of at least 0")
-    count = max(int(max(labels.max(), predictions.max())) + 1, classes or 0, len(names or ()))
+    last = np.array([max(labels.max(), predictions.max(), (classes or 0) - 1, len(names or ()) - 1)])
+    count = class_count(last, None, most=MOST_ROWS)
     if names is not None and len(names) != count:
         raise ValueError(f"there are {len(names)} names for {count} classes")
     table = np.zeros((count, count), np.int64)

@@ -202,7 +202,8 @@ def _table(histories: Sequence[Curves], name: str, label: str) -> tuple[Array, A
         source = history if key == name else history.updates
         values = np.asarray(source.get(key, []), np.float64)
         if not values.size:
-            raise ValueError(f"a history of {label!r} has no {name!r}")
+            known = ", ".join([*history, *(f"updates.{each}" for each in history.updates)])
+            raise ValueError(f"a history of {label!r} has no {name!r}: it has {known}")
         per_update = range(1, len(values) + 1)
         curves.append((np.asarray(history.epochs_of(key) if key == name else per_update), values))
     x = np.unique(np.concatenate([places for places, _ in curves]))

@@ -31,7 +31,7 @@ from numba.core.errors import TypingError
 from numba.core.registry import CPUDispatcher
 from numba.core.serialize import dumps
 
-from fastnn.kernels.jit.private_folder import is_private
+from fastnn.kernels.jit.private_folder import is_own_file, is_private
 
 # No fastmath: it assumes that there is no NaN or inf, and reorders sums.
 OPTIONS = {"nopython": True, "nogil": True, "error_model": "numpy"}
@@ -173,8 +173,8 @@ class _Entry(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's cache of one function. Entries that cannot be read are deleted; entries that cannot be written
-    are skipped.
+    """Numba's cache of one function. Entries that cannot be read, and files of other users, are deleted;
+    entries that cannot be written are skipped.
 
     Loading and saving check the folder again: permissions may have changed since the import. Nobody else can
     replace a folder that passes the check, so it is still the same when the file is opened.
@@ -185,13 +185,15 @@ class _Cache(FunctionCache):
     def load_overload(self, sig, target_context):
         if not is_private(Path(self.cache_path)):
             return None
+        files = list(Path(self.cache_path).glob(glob.escape(self._impl.filename_base) + ".*"))
         # Unpickling damaged bytes can raise any exception.
         with contextlib.suppress(Exception):
-            loaded = super().load_overload(sig, target_context)
-            # Two processes that compile at the same time can give two signatures the same file name.
-            if loaded is None or loaded.signature.args == tuple(sig):
-                return loaded
-        for path in Path(self.cache_path).glob(glob.escape(self._impl.filename_base) + ".*"):
+            if all(map(is_own_file, files)):
+                loaded = super().load_overload(sig, target_context)
+                # Two processes that compile at the same time can give two signatures the same file name.
+                if loaded is None or loaded.signature.args == tuple(sig):
+                    return loaded
+        for path in files:
             path.unlink(missing_ok=True)
         return None
 

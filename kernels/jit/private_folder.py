@@ -34,6 +34,15 @@ def is_private(folder):
     )
 
 
+def is_own_file(path):
+    """Return whether `path` is a regular file of this user, and no link.
+
+    A file of another user may be left from a time when the folder was not private.
+    """
+    status = os.lstat(path)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+
+
 def _only_own_group(status):
     """Return whether just the group may write, and is the user's own: many systems make a group per user."""
     if status.st_mode & stat.S_IWOTH:

@@ -305,7 +305,7 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
 def test_a_missing_subcommand_lists_the_subcommands(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
-    names = "train,complexity,sweep,compare,curves,picture,board,reproduce,report,profile,probe,config"
+    names = "train, complexity, sweep, compare, curves, picture, board, reproduce, report, profile, probe"
     assert names in process.stderr
 
 
@@ -330,8 +330,8 @@ def test_config_prints_the_configuration(command, tmp_path):
                 *("--layers", "--activation", "--weight-init", "--loss", "--optimizer", "--batch-size"),
                 *("--epochs", "--validation", "--seed", "--backend", "--threads"),
                 *("--out", "--overwrite", "--no-download"),
-                "Number of passes over the training set.",  # from the docstring
-                "default: (784, 256, 128, 10)",  # from the preset
+                "Number of passes over the training set (default: 5).",  # from the docstring
+                "(default: 784,256,128,10).",  # from the preset
             ],
         ),
         (["probe"], ["--threads", "--fresh"]),

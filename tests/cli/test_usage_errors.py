@@ -26,9 +26,32 @@ from fastnn.cli.main import main
         ("train digits --optimizer.lr x", "--optimizer.lr must be a number, not 'x'"),
         ("train digits --epochs many", "--epochs must be an integer, not 'many'"),
         ("train digits --dropout x", "--dropout must be a number, not 'x'"),
+        (
+            "train digits --layers abc",
+            "--layers: sizes must be integers separated by commas, such as",
+        ),
+        ("train digits --model resnet", "--model: unknown 'resnet': choose one of mlp, cnn"),
+        (
+            "train digits --epochs 0",
+            "fastnn train digits: error: epochs must be an integer of at",
+        ),
+        ("train --model", "fastnn train: error: --model: expected one argument"),
+        (
+            "train digits --optimizer admm",
+            "unknown optimizer 'admm': choose one of SGD, Adam, AdamW, RMSprop",
+        ),
+        (
+            "train digits --optimizer no_such.X",
+            "--optimizer: cannot import no_such.X: No module named",
+        ),
+        (
+            "train digits --optimizer fastnn.X",
+            "--optimizer: cannot import fastnn.X: module",
+        ),
+        ("train digits --optimizer os.system", "--optimizer: os.system is no subclass of fastnn.Optimizer"),
         ("train digts", "unknown 'digts': did you mean digits?"),
         ("trian digits", "unknown 'trian': did you mean train?"),
-        ("train", "missing dataset: choose one of digits,mnist"),
+        ("train", "missing dataset: choose one of digits, mnist"),
         ("picture", "missing kind, run"),
         ("profile --batchsize 3", "unknown option --batchsize: did you mean --batch-size?"),
         ("profile --threads x", "--threads must be an integer, not 'x'"),
@@ -52,3 +75,44 @@ def test_help_spells_options_with_dashes(capsys):
         options = re.findall(r"--[\w.-]+", capsys.readouterr().out)
         assert options
         assert not [option for option in options if "_" in option]
+
+
+COMMANDS = ["", "train", "train digits", "complexity", "sweep", "compare", "curves", "picture", "profile"]
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize("command", [*COMMANDS, "board", "reproduce", "report", "probe", "config"])
+def test_help_fits_the_terminal_and_has_no_types_of_python(capsys, monkeypatch, command, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    text = capsys.readouterr().out
+    usage, _, rest = text.partition("\n")
+    assert usage.startswith(f"usage: fastnn {command}".strip())
+    assert usage.endswith("[options]")
+    words = " ".join(rest.split())
+    for odd in (
+        "<class",
+        "| null",
+        "default: None",
+        "default: null",
+        "default: False",
+        "(required)",
+        "type:",
+    ):
+        assert odd not in words
+    if width >= 80:
+        assert max(map(len, rest.splitlines())) < width
+
+
+def test_help_shows_defaults_as_they_are_written(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "digits", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for words in (
+        "Example: 784,128,10 (default: 64,64,32,10).",
+        "(default: SGD(lr=0.1, momentum=0.9, nesterov=False, weight_decay=0.0)).",
+        "--epochs N Number of passes over the training set (default: 30).",
+        "--out PATH Folder to write to. Default: a new folder in runs/. --overwrite Replace",
+    ):
+        assert words in text

@@ -155,6 +155,29 @@ def test_transparent_colours_become_white(folder):
     assert (x == 255).all()
 
 
+def test_transparent_grey_of_16_bits_becomes_white(folder):
+    image = Image.fromarray(np.array([[25700, 514]], np.uint16))
+    save(folder / "a" / "x.png", image, transparency=25700)
+    x, _, _ = image_folder(folder, size=(1, 2), grey=True, progress=False)
+    assert x[0].tolist() == [[255, 2]]
+
+
+def test_broken_links_and_special_files_are_reported_as_such(folder):
+    save(folder / "a" / "1.png")
+    (folder / "a" / "2.png").symlink_to("nowhere")
+    os.mkfifo(folder / "a" / "3.png")
+    with pytest.warns(UserWarning, match=r"2 broken links and special files \(a/2.png, a/3.png\)$"):
+        assert len(image_folder(folder, size=(1, 1), progress=False)[0]) == 1
+
+
+def test_of_an_animation_the_first_frame_is_read(folder):
+    frames = [Image.new("RGB", (4, 4), (shade, shade, shade)) for shade in (10, 200)]
+    for name in ("x.gif", "x.webp", "x.tif", "x.png"):
+        save(folder / "a" / name, frames[0], save_all=True, append_images=frames[1:])
+    x, _, _ = image_folder(folder, size=(4, 4), progress=False)
+    assert np.abs(x.astype(int) - 10).max() <= 2
+
+
 def test_what_is_not_read_is_reported(folder):
     for name in ("a/1.png", "b/1.png", "alone.png", "a/more/2.png", "a/more/still/3.png", ".git/1.png"):
         save(folder / name)

@@ -186,3 +186,25 @@ def test_folder_of_the_entries_is_private_whatever_the_umask(numba_folder):
     (entries,) = (path for path in numba_folder.iterdir() if path.is_dir())
     assert stat.S_IMODE(entries.stat().st_mode) == 0o700
     assert run()
+
+
+@pytest.mark.parametrize("kind", ["foreign", "link"])
+def test_file_of_another_user_is_deleted_unread(numba_folder, monkeypatch, kind):
+    """It may be left from a time when the folder was open to others."""
+    run()
+    (index,) = numba_folder.rglob("*.nbi")
+    if kind == "link":
+        index.rename(numba_folder.parent / "elsewhere")
+        index.symlink_to(numba_folder.parent / "elsewhere")
+    else:
+        lstat = os.lstat
+
+        def foreign(path):
+            status = lstat(path)
+            owner = status.st_uid + (path == index)
+            return SimpleNamespace(st_mode=status.st_mode, st_uid=owner, st_gid=status.st_gid)
+
+        monkeypatch.setattr(private_folder.os, "lstat", foreign)
+    assert not run()
+    assert not index.is_symlink()
+    assert run() == (kind == "link")  # a new file took its place

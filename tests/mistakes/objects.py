@@ -3,10 +3,25 @@
 from mistake import Mistake
 
 ATTRIBUTES = "tests/test_attributes.py"
+CHECKED = "tests/test_checked_attributes.py"
 READ_ONLY = "tests/test_read_only.py"
 PREDICT = "tests/layers/test_predict.py"
 
 MISTAKES = (
+    Mistake(
+        "assigned values are not checked",
+        "fastnn/_attributes.py",
+        "            if name in cls._checks:\n",
+        "            if name in cls._checks and name not in vars(self):\n",
+        (CHECKED,),
+    ),
+    Mistake(
+        "a subclass loses the checks of its base",
+        "fastnn/_attributes.py",
+        "inherited |= base._checks",
+        "pass",
+        (CHECKED,),
+    ),
     Mistake(
         "unknown attributes are accepted",
         "fastnn/_attributes.py",

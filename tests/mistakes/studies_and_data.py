@@ -13,6 +13,20 @@ CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity
 
 MISTAKES = (
     Mistake(
+        "a number too large for floats is read as infinite",
+        "fastnn/data/csv.py",
+        "return None if np.isinf(values).any() else values",
+        "return values",
+        ("tests/data/test_csv_odd_files.py",),
+    ),
+    Mistake(
+        "a confusion matrix of any size",
+        "fastnn/metrics/classification.py",
+        "    class_count(np.array([count - 1]), classes, most=MOST_ROWS)\n",
+        "",
+        ("tests/test_class_numbers.py",),
+    ),
+    Mistake(
         "null in a table taken for 0",
         "fastnn/data/table.py",
         "if fill is None and column.missing.any():",

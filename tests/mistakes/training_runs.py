@@ -23,6 +23,42 @@ OPTIM, CLIPPING, SCHEDULES = (
 
 MISTAKES = (
     Mistake(
+        "the counters of a user's callback identify its training",
+        "fastnn/training/fingerprint.py",
+        '    return name.removeprefix("_") not in inspect.signature(type(owner)).parameters\n',
+        '    return name.startswith("_")\n',
+        ("tests/training/test_resume_edges.py",),
+    ),
+    Mistake(
+        "files of other users in the cache of Numba are unpickled",
+        "kernels/jit/numba_cache.py",
+        "if all(map(is_own_file, files)):",
+        "if True:",
+        ("tests/kernels/test_private_folder.py",),
+    ),
+    Mistake(
+        "a locked folder passes for one that cannot be locked on Windows",
+        "fastnn/cli/run_folder.py",
+        "        except OSError as error:  # PermissionError, or the file system has no locks\n"
+        "            is_free = not isinstance(error, PermissionError)\n",
+        "        except OSError:\n            is_free = True\n",
+        ("tests/cli/test_run_folder.py",),
+    ),
+    Mistake(
+        "a checkpoint that cannot be written ends the training",
+        "fastnn/training/resume.py",
+        "        except OSError as error:\n            self._is_failing = True\n",
+        "        except FileExistsError as error:\n            self._is_failing = True\n",
+        ("tests/training/test_unwritable_checkpoints.py",),
+    ),
+    Mistake(
+        "whether a checkpoint can be written is not tried at the start",
+        "fastnn/training/resume.py",
+        "        check_space(checkpoint.path, self._content())\n",
+        "",
+        ("tests/training/test_unwritable_checkpoints.py",),
+    ),
+    Mistake(
         "checkpoint in the middle of an update",
         "fastnn/training/loop.py",
         "if self.writer is not None and self.training.resumable:",

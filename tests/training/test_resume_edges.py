@@ -257,6 +257,35 @@ def test_fewer_epochs_than_done_are_rejected(train, path):
         train(checkpoint=path, epochs=2)
 
 
+class Counting(fn.Callback):
+    """A user's callback with a setting, and with states in public attributes."""
+
+    def __init__(self, every):
+        self.every, self.epochs, self.losses = every, 0, []
+
+    def on_epoch_end(self, training, values):
+        self.epochs += 1
+        self.losses.append(values["loss"])
+
+    def state_dict(self):
+        return {"epochs": self.epochs}
+
+    def load_state_dict(self, state):
+        self.epochs = state["epochs"]
+
+
+def test_a_callback_that_has_counted_resumes_its_own_training(train, path):
+    """In a notebook, the same object is used again after Ctrl-C."""
+    expected, counting = train(), Counting(2)
+    with pytest.raises(Killed):
+        train(checkpoint=fn.Checkpoint(path, seconds=0), callbacks=[counting, KillAt(7)])
+    assert counting.epochs == 1
+    assert train(checkpoint=path, callbacks=[counting]) == expected
+    assert counting.epochs == 3
+    with pytest.raises(fn.CheckpointError, match=r"callbacks\[0\].every was 2, is 3"):
+        train(checkpoint=path, callbacks=[Counting(3)])
+
+
 def test_stateless_callbacks_may_differ_on_resume(train, path):
     expected = train(checkpoint=path, callbacks=[lambda training: None])
     assert train(checkpoint=path, callbacks=[KillAt(999), lambda training: None]) == expected
