@@ -56,7 +56,7 @@ LEVELS = {
 
 # The files of an instruction set, those that take longest first.
 ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
-ISA_FILES += ("pointwise", "data", "act", "optim", "probe", "module")
+ISA_FILES += ("pointwise", "group_norm", "data", "act", "optim", "embedding", "probe", "module")
 
 # The Cython modules, too.
 CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
@@ -67,6 +67,8 @@ CYTHON_FILES += (
     "data_aot",
     "dense_aot",
     "norm_aot",
+    "group_norm_aot",
+    "embedding_aot",
     "elementwise_aot",
     "random_aot",
 )

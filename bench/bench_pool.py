@@ -32,10 +32,10 @@ def test_max_pool_dx(benchmark, shape, contestant):
 @race
 def test_avg_pool_forward(benchmark, shape, contestant):
     x, y, _ = make_arrays(shape)
-    race_kernel(benchmark, "avg_pool_forward", shape, contestant, (x, *STEPS, y), flop=x.size)
+    race_kernel(benchmark, "avg_pool_forward", shape, contestant, (x, *STEPS, True, y), flop=x.size)
 
 
 @race
 def test_avg_pool_dx(benchmark, shape, contestant):
     dx, dy, _ = make_arrays(shape)
-    race_kernel(benchmark, "avg_pool_dx", shape, contestant, (dy, *STEPS, dx), flop=dx.size)
+    race_kernel(benchmark, "avg_pool_dx", shape, contestant, (dy, *STEPS, True, dx), flop=dx.size)

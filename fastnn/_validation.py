@@ -106,6 +106,17 @@ def labels(target: Array, classes: int) -> Array:
     return contiguous(target, np.int64)
 
 
+def indices(x: Array, limit: int) -> None:
+    """Raise ValueError unless all of `x` are whole numbers in [0, limit), such as the tokens of texts."""
+    wrong = ~((x >= 0) & (x < limit))
+    if x.dtype.kind == "f":
+        wrong |= np.floor(x) != x
+    if wrong.any():
+        place = tuple(map(int, np.unravel_index(int(wrong.argmax()), x.shape)))
+        where = ", ".join(map(str, place))
+        raise ValueError(f"indices must be whole numbers in 0..{limit - 1}, but x[{where}] is {x[place]}")
+
+
 def same_length(x: Rows, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):

@@ -9,6 +9,7 @@ another model, a copy, a pickle and a weight file keep it. Later features follow
 - trained on floats from 0 to 1: uint8 features are scaled by 1/255, the usual way to make such floats.
 
 The factor depends on dtypes only, never on the values of a batch. Values that contradict it cause a warning.
+Indices, the features of a model that begins with an `Embedding`, are never scaled.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import numpy as np
 from fastnn._arrays import Array
 from fastnn._schema import check_fields, number, optional, sizes
 from fastnn._sources import Rows, rows_at_once
-from fastnn._validation import Shape, in_range, warn
+from fastnn._validation import Shape, in_range, indices, is_mapped, warn
 from fastnn.classes import Classes
 
 BYTES_SCALE = 1 / 255
@@ -35,6 +36,13 @@ FAR_ABOVE = 10
 
 class HasParameters(Protocol):
     def parameters(self) -> Sequence[Any]: ...
+
+
+class Fed(HasParameters, Protocol):
+    """A model, as far as the factor on its features depends on it."""
+
+    @property
+    def index_limit(self) -> int | None: ...
 
 
 @dataclass(frozen=True)
@@ -75,8 +83,10 @@ def default_factor(dtype: np.dtype[Any]) -> float:
     return BYTES_SCALE if dtype == np.uint8 else 1.0
 
 
-def usual_factor(model: HasParameters, dtype: np.dtype[Any]) -> float:
+def usual_factor(model: Fed, dtype: np.dtype[Any]) -> float:
     """The factor on features of `dtype` that are passed to the model without `scale`."""
+    if model.index_limit is not None:
+        return 1.0
     fed = feeding_of(model)
     return default_factor(dtype) if fed is None else fed.factor(dtype)
 
@@ -101,14 +111,24 @@ def set_feeding(model: HasParameters, feeding: Feeding | None) -> None:
             first.feeding = feeding
 
 
-def follow(fed: Feeding | None, rows: Rows, scale: float | None) -> tuple[float, Feeding]:
+def follow(
+    fed: Feeding | None, rows: Rows, scale: float | None, index_limit: int | None
+) -> tuple[float, Feeding]:
     """The factor on the features `rows`, and the feeding of a model that is trained on them.
 
-    `fed` is the feeding of the model so far. Warns if the features, or `scale` (None: not given), contradict
-    it. Raises ValueError for an invalid scale.
+    `fed` is the feeding of the model so far, `index_limit` that of its layers. Warns if the features, or
+    `scale` (None: not given), contradict it. Raises ValueError for an invalid scale, and for indices out of
+    range; those outside of memory are checked batch by batch, when the kernels read them.
     """
     if scale is not None:
         scale = in_range(scale, "scale", 0)
+    if index_limit is not None:
+        if scale not in (None, 1):
+            raise ValueError(f"the features are indices, which are not scaled: leave out scale={scale:.4g}")
+        if isinstance(rows, np.ndarray) and not is_mapped(rows):
+            indices(rows, index_limit)
+        return 1.0, fed or _observe(rows, 1.0)
+    if scale is not None:
         if fed is None or not _contradicts(fed, rows.dtype, scale):
             return scale, fed or _observe(rows, scale)
         warn(

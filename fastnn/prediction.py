@@ -19,6 +19,7 @@ from fastnn._validation import Shape, features, positive_int
 from fastnn.feeding import feeding_of, follow, usual_factor
 from fastnn.gather import gather_rows, kernels_can_read
 from fastnn.kernels import active_backend, ops, record_with
+from fastnn.kernels.plan import CheckFailedError
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
 from fastnn.recording.recorder import (
@@ -39,6 +40,9 @@ class Predictor(HasForward, Protocol):
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def index_limit(self) -> int | None: ...
 
     def output_shape(self, shape: Shape) -> Shape: ...
 
@@ -62,7 +66,7 @@ def predict(model: Predictor, x: Features | Streamed, scale: float | None, batch
     array = feature_rows(x, "x")
     rows = features(array, dtype, keep_mapped=True)
     out = np.empty((len(rows), *_output_shape(model, rows)), dtype)
-    factor, _ = follow(feeding_of(model), array, scale)
+    factor, _ = follow(feeding_of(model), array, scale, model.index_limit)
     batch_size = rows_at_once(rows, batch_size)
     for start in range(0, len(rows), batch_size):
         part = rows[start : start + batch_size]
@@ -91,7 +95,7 @@ def scaled_features(model: Predictor, x: Features, scale: float | None) -> Array
     array = feature_rows(x, "x")
     rows = features(array, model.dtype)
     _output_shape(model, rows)
-    factor, _ = follow(feeding_of(model), array, scale)
+    factor, _ = follow(feeding_of(model), array, scale, model.index_limit)
     return _all_rows(np.asarray(rows), factor, model.dtype)
 
 
@@ -187,6 +191,8 @@ def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     try:
         assert found.recorder is not None
         return found.output.copy() if found.recorder.plan.forward(x) else None
+    except CheckFailedError:  # an index out of range: layer by layer, the pass raises the error
+        return None
     finally:
         lock.release()
 

@@ -45,7 +45,7 @@ def _kernels_of(family: str) -> tuple[str, ...]:
 FAMILIES = {
     family: _kernels_of(family)
     for family in (
-        *("dense", "conv", "pool", "norm", "act", "elementwise"),
+        *("dense", "conv", "pool", "norm", "group_norm", "embedding", "act", "elementwise"),
         *("loss", "pointwise", "optim", "random", "data", "augment"),
     )
 }

@@ -27,6 +27,7 @@ cdef KernelId GELU_DX = kernel_id("gelu_dx")
 cdef KernelId SILU_FORWARD = kernel_id("silu_forward")
 cdef KernelId SILU_DX = kernel_id("silu_dx")
 cdef KernelId ADD = kernel_id("add")
+cdef KernelId ADD_BIAS = kernel_id("add_bias")
 cdef KernelId SOFTMAX_FORWARD = kernel_id("softmax_forward")
 cdef KernelId SOFTMAX_DX = kernel_id("softmax_dx")
 cdef KernelId EXP_FORWARD = kernel_id("exp_forward")
@@ -109,6 +110,19 @@ def silu_dx(x, dy, dx):
 def add(x1, x2, y):
     """y = x1 + x2."""
     _pairs(ADD, x1, x2, y, CHEAP)
+
+
+def add_bias(x, b, y):
+    """y_mc = x_mc + b_c."""
+    cdef cnp.ndarray ax, ab
+    cdef Call call = new_call(ADD_BIAS, x, "x")
+    ax, ab = floats(&call, "x", x), floats(&call, "b", b)
+    if not (ax.ndim == 2 and ab.ndim == 1 and ab.shape[0] == ax.shape[1]):
+        raise shape_error("x (M, C), b (C,)", {"x": x, "b": b})
+    expect_same_shape("x", ax, "y", floats(&call, "y", y))
+    call.set_sizes(MatrixSizes(ax.shape[0], ax.shape[1]))
+    call.work = CHEAP * ax.size
+    execute(&call)
 
 
 def softmax_forward(x, y):

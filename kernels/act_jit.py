@@ -184,6 +184,15 @@ def add(x1, x2, y):
 
 
 @kernel()
+def add_bias(x, b, y):
+    """y_mc = x_mc + b_c."""
+    _check(x.shape == y.shape and b.shape == x.shape[1:])
+    for m in range(x.shape[0]):
+        for c in range(x.shape[1]):
+            y[m, c] = x[m, c] + b[c]
+
+
+@kernel()
 def softmax_forward(x, y):
     """y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).  x (M, C) -> y (M, C)."""
     _check(x.shape == y.shape)

@@ -148,6 +148,11 @@ def add(x1, x2, y):
     np.add(x1, x2, out=y)
 
 
+def add_bias(x, b, y):
+    """y_mc = x_mc + b_c.  x (M, C), b (C,) -> y (M, C)."""
+    np.add(x, b, out=y)
+
+
 def softmax_forward(x, y):
     """y_mc = exp(x_mc - max_c x_mc) / sum_c exp(x_mc - max_c x_mc).
 

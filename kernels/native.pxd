@@ -45,6 +45,12 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
     ctypedef struct GatherSizes:
         int64_t M, D, rows
 
+    ctypedef struct EmbeddingSizes:
+        int64_t M, D, rows, padding
+
+    ctypedef struct GroupSizes:
+        int64_t N, S, C, groups
+
     ctypedef struct WeighSizes:
         int64_t M, L, D
 
@@ -63,6 +69,7 @@ cdef extern from "plan/sizes.hpp" namespace "fastnn" nogil:
 cdef extern from "plan/kernels.hpp" namespace "fastnn" nogil:
     ctypedef enum KernelId:
         CHECK_INDEX
+        CHECK_WHOLE
         REDUCE_LOSS
         KERNEL_COUNT
 

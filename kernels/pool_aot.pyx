@@ -38,16 +38,18 @@ def max_pool_dx(dy, taps, window, stride, padding, dx):
     execute(&call)
 
 
-def avg_pool_forward(x, window, stride, padding, y):
-    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c]; x is 0 outside of the image."""
+def avg_pool_forward(x, window, stride, padding, count_padding, y):
+    """y[n, p, q, c] = mean_rs x[n, p stride + r - padding, ..., c]; x is 0 outside of the image."""
     cdef Call call = new_call(AVG_POOL_FORWARD, x, "x")
+    call.scalar[0] = not count_padding
     _set_sizes(&call, "x", floats(&call, "x", x), window, stride, padding, "y", floats(&call, "y", y))
     execute(&call)
 
 
-def avg_pool_dx(dy, window, stride, padding, dx):
-    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows that contain the pixel."""
+def avg_pool_dx(dy, window, stride, padding, count_padding, dx):
+    """dx[n, h, w, c] = sum of dy[n, p, q, c] / size over the windows that contain the pixel."""
     cdef Call call = new_call(AVG_POOL_DX, dy, "dy")
+    call.scalar[0] = not count_padding
     _set_sizes(&call, "dx", floats(&call, "dx", dx), window, stride, padding, "dy", floats(&call, "dy", dy))
     execute(&call)
 

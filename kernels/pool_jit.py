@@ -51,10 +51,9 @@ def max_pool_dx(dy, taps, window, stride, padding, dx):
 
 
 @kernel()
-def avg_pool_forward(x, window, stride, padding, y):
-    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c], 0 outside of the image."""
+def avg_pool_forward(x, window, stride, padding, count_padding, y):
+    """y[n, p, q, c] = 1 / size_pq sum_rs x[n, p stride + r - padding, ..., c], 0 outside of the image."""
     _check(x.shape, y.shape, window, stride)
-    factor = y.dtype.type(1 / (window[0] * window[1]))
     for n in range(y.shape[0]):
         for p in range(y.shape[1]):
             top = p * stride[0] - padding[0]
@@ -65,27 +64,45 @@ def avg_pool_forward(x, window, stride, padding, y):
                 for r in range(max(0, -top), min(window[0], x.shape[1] - top)):
                     for s in range(max(0, -left), min(window[1], x.shape[2] - left)):
                         _add(x[n, top + r, left + s], total)
+                factor = y.dtype.type(1 / _size(top, left, window, x.shape, count_padding))
                 for c in range(len(total)):
                     total[c] *= factor
 
 
 @kernel()
-def avg_pool_dx(dy, window, stride, padding, dx):
-    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows (p, q) that contain this pixel."""
+def avg_pool_dx(dy, window, stride, padding, count_padding, dx):
+    """dx[n, h, w, c] = sum of dy[n, p, q, c] / size_pq over the windows (p, q) that contain this pixel."""
     _check(dx.shape, dy.shape, window, stride)
-    factor = dx.dtype.type(1 / (window[0] * window[1]))
+    one, weighted = dx.dtype.type(1), np.empty(dy.shape[3], dy.dtype)
     dx[:] = 0
     for n in range(dy.shape[0]):
         for p in range(dy.shape[1]):
             top = p * stride[0] - padding[0]
             for q in range(dy.shape[2]):
                 left = q * stride[1] - padding[1]
+                size = _size(top, left, window, dx.shape, count_padding)
+                factor = one if count_padding else dx.dtype.type(1 / size)
+                for c in range(len(weighted)):
+                    weighted[c] = dy[n, p, q, c] * factor
                 for r in range(max(0, -top), min(window[0], dx.shape[1] - top)):
                     for s in range(max(0, -left), min(window[1], dx.shape[2] - left)):
-                        _add(dy[n, p, q], dx[n, top + r, left + s])
+                        _add(weighted, dx[n, top + r, left + s])
+    if not count_padding:
+        return
+    factor = dx.dtype.type(1 / (window[0] * window[1]))
     pixels = dx.reshape(-1)
     for e in range(len(pixels)):
         pixels[e] *= factor
+
+
+@jit
+def _size(top, left, window, x, count_padding):
+    """The number of pixels of a window, all or those inside images of the shape x (N, H, W, C)."""
+    if count_padding:
+        return window[0] * window[1]
+    rows = min(window[0], x[1] - top) - max(0, -top)
+    columns = min(window[1], x[2] - left) - max(0, -left)
+    return max(rows, 0) * max(columns, 0)
 
 
 @jit

@@ -38,26 +38,43 @@ def max_pool_dx(dy, taps, window, stride, padding, dx):
         dx[inputs] += np.where(taps[outputs] == tap, dy[outputs], 0)
 
 
-def avg_pool_forward(x, window, stride, padding, y):
-    """y[n, p, q, c] = 1 / (R S) sum_rs x[n, p stride + r - padding, ..., c], 0 outside of the image.
+def avg_pool_forward(x, window, stride, padding, count_padding, y):
+    """y[n, p, q, c] = 1 / size_pq sum_rs x[n, p stride + r - padding, ..., c], 0 outside of the image.
 
-    x (N, H, W, C) -> y (N, P, Q, C). The padding counts in the mean: PyTorch's count_include_pad=True.
+    x (N, H, W, C) -> y (N, P, Q, C). With `count_padding`, size_pq = R S for all windows, as in PyTorch;
+    without it, it is the number of pixels of the window inside the image, as in Keras. The mean of no pixels
+    is NaN.
     """
     y[...] = 0
     for _, outputs, inputs in _window_views(x.shape, window, stride, padding, y.shape):
         y[outputs] += x[inputs]
-    y *= y.dtype.type(1 / (window[0] * window[1]))
+    y *= _mean_factors(x.shape, window, stride, padding, count_padding, y)
 
 
-def avg_pool_dx(dy, window, stride, padding, dx):
-    """dx[n, h, w, c] = 1 / (R S) sum of dy[n, p, q, c] over the windows (p, q) that contain this pixel.
+def avg_pool_dx(dy, window, stride, padding, count_padding, dx):
+    """dx[n, h, w, c] = sum of dy[n, p, q, c] / size_pq over the windows (p, q) that contain this pixel.
 
-    dy (N, P, Q, C) -> dx (N, H, W, C). The adjoint of `avg_pool_forward`.
+    dy (N, P, Q, C) -> dx (N, H, W, C). The adjoint of `avg_pool_forward`. If all sizes are the same, the sum
+    is divided.
     """
+    factors = _mean_factors(dx.shape, window, stride, padding, count_padding, dy)
     dx[...] = 0
     for _, outputs, inputs in reversed(_window_views(dx.shape, window, stride, padding, dy.shape)):
-        dx[inputs] += dy[outputs]
-    dx *= dx.dtype.type(1 / (window[0] * window[1]))
+        dx[inputs] += dy[outputs] if count_padding else (dy * factors)[outputs]
+    if count_padding:
+        dx *= factors
+
+
+def _mean_factors(x, window, stride, padding, count_padding, y):
+    """1 / size_pq for each window (P, Q, 1), or for all of them, in the dtype of y."""
+    if count_padding:
+        return y.dtype.type(1 / (window[0] * window[1]))
+    counts = []
+    for axis in range(2):
+        first = np.arange(y.shape[1 + axis]) * stride[axis] - padding[axis]
+        counts.append(np.minimum(window[axis], x[1 + axis] - first) - np.maximum(0, -first))
+    rows, columns = (np.maximum(count, 0) for count in counts)
+    return (1 / np.multiply.outer(rows, columns)[..., None]).astype(y.dtype)
 
 
 def _window_views(x, window, stride, padding, y):

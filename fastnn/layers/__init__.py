@@ -20,12 +20,21 @@ from fastnn.layers.act import (
     Tanh,
 )
 from fastnn.layers.base import Layer
-from fastnn.layers.conv import Conv2d
+from fastnn.layers.conv import Conv1d, Conv2d
+from fastnn.layers.conv_transpose import ConvTranspose2d
 from fastnn.layers.dense import Linear
 from fastnn.layers.dropout import Dropout
 from fastnn.layers.elementwise import Elementwise, elementwise
-from fastnn.layers.norm import BatchNorm1d, BatchNorm2d, LayerNorm
-from fastnn.layers.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
+from fastnn.layers.embedding import Embedding
+from fastnn.layers.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from fastnn.layers.pool import (
+    AvgPool1d,
+    AvgPool2d,
+    GlobalAvgPool1d,
+    GlobalAvgPool2d,
+    MaxPool1d,
+    MaxPool2d,
+)
 from fastnn.layers.residual import Residual
 from fastnn.layers.sequential import Sequential
 from fastnn.layers.shape import Flatten, Reshape
@@ -36,20 +45,27 @@ __all__ = [
     "ELU",
     "GELU",
     "Activation",
+    "AvgPool1d",
     "AvgPool2d",
     "Backward",
     "BatchNorm1d",
     "BatchNorm2d",
+    "Conv1d",
     "Conv2d",
+    "ConvTranspose2d",
     "Dropout",
     "Elementwise",
+    "Embedding",
     "Flatten",
+    "GlobalAvgPool1d",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "Identity",
     "Layer",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "MaxPool1d",
     "MaxPool2d",
     "ReLU",
     "Reshape",

@@ -40,6 +40,10 @@ class Layer(Noted):
     # The shape of one input sample, if the layer knows it.
     input_shape: Shape | None = None
 
+    # If the inputs are indices, as for an `Embedding`: they must be below this number, and are never scaled.
+    # None: the inputs are ordinary numbers.
+    index_limit: int | None = None
+
     # Whether the outputs are probabilities.
     gives_probabilities = False
 

@@ -1,4 +1,4 @@
-"""The convolutional layer."""
+"""Convolutions of images and of sequences."""
 
 from __future__ import annotations
 
@@ -10,13 +10,144 @@ import numpy.typing as npt
 from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, at_least_0, at_least_1, output_sides, pair, short, shortest
+from fastnn.layers._geometry import (
+    Padding,
+    Pair,
+    Window,
+    at_least_0,
+    at_least_1,
+    image_shape,
+    integer,
+    padding_of_images,
+    padding_of_sequences,
+    pair,
+    shortest,
+    shortest_padding,
+)
 from fastnn.layers.base import Layer
 from fastnn.param import Param
 from fastnn.recording.recorder import Backward
 
 
-class Conv2d(Layer):
+class Convolution(Layer):
+    """Base class of layers with filters over images, or over sequences, which are images of height 1."""
+
+    # The number of sides of a sample, without the channels.
+    sides: ClassVar[int] = 2
+
+    in_channels: int
+    groups: int
+    weight: Param
+    bias: Param | None
+
+    def _set_channels(self, in_channels: int, out_channels: int, groups: int) -> int:
+        """Check and set channels and groups; returns the number of output channels."""
+        self.in_channels = positive_int(in_channels, "in_channels")
+        outputs = positive_int(out_channels, "out_channels")
+        self.groups = positive_int(groups, "groups")
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"groups must divide in_channels and out_channels: {groups} does not divide "
+                f"{in_channels} and {out_channels}"
+            )
+        return outputs
+
+    @property
+    def out_channels(self) -> int:
+        """The number of output channels."""
+        return self.weight.shape[-1]
+
+    @property
+    def _window(self) -> Window:
+        """The window over images that the filters read."""
+        raise NotImplementedError
+
+    def _images(self, shape: Shape) -> Shape:
+        """Return the shape (H, W, C) of a sample. Raises ValueError if it does not fit."""
+        if len(shape) == self.sides and self.in_channels == 1:
+            shape = (*shape, 1)
+        if len(shape) == self.sides + 1 and shape[-1] == self.in_channels:
+            return image_shape(self, shape, self.sides)
+        channels = f"{self.in_channels} channel" + "s" * (self.in_channels > 1)
+        expected = (
+            f"images (height, width, {channels})" if self.sides == 2 else f"sequences (length, {channels})"
+        )
+        is_channels_first = len(shape) == self.sides + 1 and shape[0] == self.in_channels
+        axes = "0, 2, 3, 1" if self.sides == 2 else "0, 2, 1"
+        raise ValueError(
+            f"{self} expects {expected}, got samples of shape {shape}"
+            + (f": move the channels last with x.transpose({axes})" if is_channels_first else "")
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        held = vars(self)
+        sizes = ("filter_size", "stride", "output_padding", "dilation")
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            **{name: shortest(held[name]) for name in sizes if name in held},
+            "padding": shortest_padding(held["padding"]),
+            "groups": self.groups,
+            "bias": self.bias is not None,
+            "dtype": self.weight.dtype.name,
+        }
+
+
+class _Conv(Convolution):
+    """Base class of `Conv1d` and `Conv2d`."""
+
+    def _set_filters(
+        self,
+        outputs: int,
+        sides: Shape,
+        bias: bool,
+        inits: tuple[str | Initializer, str | Initializer],
+        dtype: npt.DTypeLike,
+    ) -> None:
+        """Create the filters of these sides, and the biases."""
+        size = int(np.prod(sides))
+        fans = size * self.in_channels // self.groups, size * outputs // self.groups
+        shape = *sides, self.in_channels // self.groups, outputs
+        self.weight = initial_param(inits[0], shape, fans, "weight", float_type(dtype))
+        self.bias = initial_param(inits[1], (outputs,), fans, "bias", float_type(dtype)) if bias else None
+
+    def output_shape(self, shape: Shape) -> Shape:
+        sides = self._window.outputs(self, self._images(shape))
+        return (*sides[-self.sides :], self.out_channels)
+
+    def flop(self, shape: Shape) -> int:
+        """2 P Q R S C O / groups, plus P Q O for the biases. Padding counts like any other pixel."""
+        outputs = self.output_shape(shape)
+        per_pixel = 2 * self.weight.size + (outputs[-1] if self.bias is not None else 0)
+        return int(np.prod(outputs[:-1])) * per_pixel
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        shape, window = x.shape, self._window
+        y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)
+        x = x.reshape(len(x), *self._images(shape[1:]))
+        pixels = (len(x), *window.outputs(self, x.shape[1:]), self.out_channels)
+        steps = window.stride, window.corner(x.shape[1:]), window.dilation
+        weight, bias = self.weight, self.bias
+        filters = (*window.size, *weight.shape[-2:])
+        w = weight.master.reshape(filters)
+        ops.conv_forward(x, w, None if bias is None else bias.master, *steps, y.reshape(pixels))
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            dy = dy.reshape(pixels)
+            if not weight.frozen:
+                ops.conv_dw(x, dy, *steps, weight.grad_buffer().reshape(filters))
+            if bias is not None and not bias.frozen:
+                ops.dense_db(dy.reshape(-1, bias.size), bias.grad_buffer())
+            if not need_dx:
+                return None
+            dx: Array = empty(x.shape, x.dtype)
+            ops.conv_dx(dy, w, *steps, dx)
+            return dx.reshape(shape)
+
+        return y, backward
+
+
+class Conv2d(_Conv):
     """2-D convolution: (N, H, W, in_channels) -> (N, P, Q, out_channels).
 
     y[n, p, q, o] = b[o] + sum_rsc x[n, p stride + r dilation - padding, ..., c] W[r, s, c, o].
@@ -31,7 +162,7 @@ class Conv2d(Layer):
         filter_size: Filter height and width (R, S).
         stride: Stride, at least 1.
         padding: Zeros on each side: an integer, a pair, ((above, below), (left, right)), "valid" (none) or
-            "same" (P = H and Q = W; requires stride 1).
+            "same" (P = ceil(H / stride), with the odd pixel below and on the right, as in Keras).
         dilation: Distance between the pixels that neighbouring filter elements read, at least 1.
         groups: Divides the channels into groups that are convolved separately. As many groups as channels
             make a depthwise convolution.
@@ -47,14 +178,10 @@ class Conv2d(Layer):
     """
 
     recordable = True
-    in_channels: int
     filter_size: Pair
     stride: Pair
-    padding: tuple[Pair, Pair]
+    padding: Padding
     dilation: Pair
-    groups: int
-    weight: Param
-    bias: Param | None
     _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": at_least_0}
     _fixed = frozenset({"in_channels", "filter_size", "groups"})
 
@@ -73,108 +200,67 @@ class Conv2d(Layer):
         bias_init: str | Initializer = "fan_in_uniform",
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.in_channels = positive_int(in_channels, "in_channels")
-        outputs = positive_int(out_channels, "out_channels")
         self.filter_size = pair(filter_size, "filter_size", 1)
-        self.stride = stride  # type: ignore[assignment]  # the checks make pairs
-        self.dilation = dilation  # type: ignore[assignment]
-        self.padding = padding  # type: ignore[assignment]
-        self.groups = positive_int(groups, "groups")
-        if in_channels % groups or out_channels % groups:
-            raise ValueError(
-                f"groups must divide in_channels and out_channels: {groups} does not divide "
-                f"{in_channels} and {out_channels}"
-            )
-        rows, columns = self.filter_size
-        shape = rows, columns, in_channels // groups, outputs
-        fans = rows * columns * in_channels // groups, rows * columns * outputs // groups
-        dtype = float_type(dtype)
-        self.weight = initial_param(weight_init, shape, fans, "weight", dtype)
-        self.bias = initial_param(bias_init, (outputs,), fans, "bias", dtype) if bias else None
+        self.stride = pair(stride, "stride", 1)
+        self.dilation = pair(dilation, "dilation", 1)
+        self.padding = padding_of_images(padding, self.filter_size, self.stride, self.dilation)
+        outputs = self._set_channels(in_channels, out_channels, groups)
+        self._set_filters(outputs, self.filter_size, bias, (weight_init, bias_init), dtype)
 
     def _checked_attribute(self, name: str, value: Any) -> Any:
         if name == "padding":
-            return _padding(value, self.filter_size, self.stride, self.dilation)
+            return padding_of_images(value, self.filter_size, self.stride, self.dilation)
         return super()._checked_attribute(name, value)
 
-    def output_shape(self, shape: Shape) -> Shape:
-        channels = f"{self.in_channels} channel" + "s" * (self.in_channels > 1)
-        if len(shape) == 2 and self.in_channels == 1:
-            shape = (*shape, 1)
-        if len(shape) != 3 or shape[2] != self.in_channels:
-            is_channels_first = len(shape) == 3 and shape[0] == self.in_channels
-            raise ValueError(
-                f"{self} expects images (height, width, {channels}), got samples of shape {shape}"
-                + (": move the channels last with x.transpose(0, 2, 3, 1)" if is_channels_first else "")
-            )
-        sides = output_sides(self, shape, self._dilated_size(), self.stride, self.padding)
-        return (*sides, self.weight.shape[3])
-
-    def flop(self, shape: Shape) -> int:
-        """2 P Q R S C O / groups, plus P Q O for the biases. Padding counts like any other pixel."""
-        rows, columns, outputs = self.output_shape(shape)
-        return rows * columns * (2 * self.weight.size + (outputs if self.bias is not None else 0))
-
-    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
-        shape = x.shape
-        y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)
-        x = x.reshape(*shape[:3], self.in_channels)
-        steps = self.stride, (self.padding[0][0], self.padding[1][0]), self.dilation
-        weight, bias = self.weight, self.bias
-        ops.conv_forward(x, weight.master, None if bias is None else bias.master, *steps, y)
-
-        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
-            if not weight.frozen:
-                ops.conv_dw(x, dy, *steps, weight.grad_buffer())
-            if bias is not None and not bias.frozen:
-                ops.dense_db(dy.reshape(-1, bias.size), bias.grad_buffer())
-            if not need_dx:
-                return None
-            dx: Array = empty(x.shape, x.dtype)
-            ops.conv_dx(dy, weight.master, *steps, dx)
-            return dx.reshape(shape)
-
-        return y, backward
-
-    def _dilated_size(self) -> Pair:
-        """The height and width of the window that a filter reads, in pixels."""
-        rows, columns = (
-            step * (size - 1) + 1 for size, step in zip(self.filter_size, self.dilation, strict=True)
-        )
-        return rows, columns
-
-    def arguments(self) -> dict[str, Any]:
-        return {
-            "in_channels": self.in_channels,
-            "out_channels": self.weight.shape[3],
-            "filter_size": shortest(self.filter_size),
-            "stride": shortest(self.stride),
-            "padding": _shortest_padding(self.padding),
-            "dilation": shortest(self.dilation),
-            "groups": self.groups,
-            "bias": self.bias is not None,
-            "dtype": self.weight.dtype.name,
-        }
+    @property
+    def _window(self) -> Window:
+        return Window(self.filter_size, self.stride, self.padding, self.dilation)
 
 
-def _padding(
-    padding: int | Pair | tuple[Pair, Pair] | str, size: Pair, stride: Pair, dilation: Pair
-) -> tuple[Pair, Pair]:
-    """Return `padding` as ((above, below), (left, right)). Raises ValueError if it is not valid."""
-    if isinstance(padding, str):
-        if padding not in ("valid", "same"):
-            raise ValueError(f'padding must be a number, a pair, "same" or "valid", not {padding!r}')
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if stride != (1, 1):
-            raise ValueError(f'padding="same" needs stride 1, not {short(stride)}: pass numbers')
-        rows, columns = (step * (taps - 1) for taps, step in zip(size, dilation, strict=True))
-        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
-    if isinstance(padding, (tuple, list)) and len(padding) == 2:
-        return pair(padding[0], "padding", 0), pair(padding[1], "padding", 0)
-    return pair(padding, "padding", 0), pair(padding, "padding", 0)
+class Conv1d(_Conv):
+    """1-D convolution of sequences: (N, L, in_channels) -> (N, P, out_channels).
 
+    y[n, p, o] = b[o] + sum_rc x[n, p stride + r dilation - padding, c] W[r, c, o].
 
-def _shortest_padding(padding: tuple[Pair, Pair]) -> int | Pair | tuple[Pair, Pair]:
-    (above, below), (left, right) = padding
-    return shortest((above, left)) if (above, left) == (below, right) else padding
+    The filters W are (R, in_channels / groups, out_channels), and the output length is
+    P = floor((L + 2 padding - dilation (R - 1) - 1) / stride) + 1. With one input channel, sequences (N, L)
+    are accepted, too. All sizes are integers; `padding` may also be a pair (before, after): (R - 1, 0) makes
+    a causal convolution, which sees no later elements. Other arguments and errors are as in `Conv2d`.
+
+    >>> fn.Conv1d(3, 8, 5, padding="same", stride=2).output_shape((101, 3))
+    (51, 8)
+    """
+
+    recordable = True
+    sides = 1
+    filter_size: int
+    stride: int
+    padding: Pair | str
+    dilation: int
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        filter_size: int,
+        *,
+        stride: int = 1,
+        padding: int | Pair | str = 0,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        weight_init: str | Initializer = "fan_in_uniform",
+        bias_init: str | Initializer = "fan_in_uniform",
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.filter_size = integer(filter_size, "filter_size", 1)
+        self.stride = integer(stride, "stride", 1)
+        self.dilation = integer(dilation, "dilation", 1)
+        self.padding = padding_of_sequences(padding, self.filter_size, self.stride, self.dilation)
+        outputs = self._set_channels(in_channels, out_channels, groups)
+        self._set_filters(outputs, (self.filter_size,), bias, (weight_init, bias_init), dtype)
+
+    @property
+    def _window(self) -> Window:
+        padding = self.padding if isinstance(self.padding, str) else ((0, 0), self.padding)
+        return Window((1, self.filter_size), (1, self.stride), padding, (1, self.dilation))

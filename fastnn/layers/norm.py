@@ -1,4 +1,4 @@
-"""Normalisation layers: batch norm and layer norm."""
+"""Normalisation layers: batch norm, layer norm and group norm."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class _BatchNorm(Layer):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Batch normalisation of x (N, features), per feature (Ioffe & Szegedy 2015).
+    """Batch normalisation of x (N, features) or (N, length, features), per feature (Ioffe & Szegedy 2015).
 
     y = (x - mean) / sqrt(var + epsilon) gamma + beta. In training, mean and (biased) variance are those of
     the batch, and the running statistics are updated: running = (1 - momentum) running + momentum batch, with
@@ -133,6 +133,10 @@ class BatchNorm1d(_BatchNorm):
 
     recordable = True
     axes = ("features",)
+
+    def output_shape(self, shape: Shape) -> Shape:
+        is_sequence = len(shape) == 2 and shape[1] == self.channels
+        return shape if is_sequence else super().output_shape(shape)
 
     @property
     def input_shape(self) -> Shape:  # type: ignore[override]
@@ -220,6 +224,89 @@ class LayerNorm(Layer):
     def arguments(self) -> dict[str, Any]:
         return {
             "shape": self.shape[0] if len(self.shape) == 1 else self.shape,
+            "epsilon": self.epsilon,
+            "affine": self.gamma is not None,
+            "dtype": "float32" if self.gamma is None else self.gamma.dtype.name,
+        }
+
+
+class GroupNorm(Layer):
+    """Group normalisation of each sample (..., channels), over groups of channels (Wu & He 2018).
+
+    y = (x - mean) / sqrt(var + epsilon) gamma + beta, with mean and (biased) variance over all positions (the
+    pixels of an image, the elements of a sequence) and the channels of a group. The result does not depend on
+    the other samples of the batch, nor on whether the model is being trained. `groups=channels` is instance
+    normalisation.
+
+    Args:
+        groups: Number of groups of neighbouring channels; it divides `channels`.
+        channels: Size of the last axis.
+        epsilon: Added to the variance, at least 0.
+        affine: Whether to scale by gamma and shift by beta, both (channels,), which start at 1 and 0.
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: If an argument is not valid, or `groups` does not divide `channels`.
+    """
+
+    recordable = True
+    groups: int
+    channels: int
+    epsilon: float
+    gamma: Param | None
+    beta: Param | None
+    _checks: ClassVar = {"epsilon": within(0)}
+    _fixed = frozenset({"groups", "channels"})
+
+    def __init__(
+        self,
+        groups: int,
+        channels: int,
+        epsilon: float = 1e-5,
+        affine: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.groups = positive_int(groups, "groups")
+        self.channels = positive_int(channels, "channels")
+        if channels % groups:
+            raise ValueError(f"groups must divide the channels: {groups} does not divide {channels}")
+        self.epsilon = epsilon
+        self.gamma, self.beta = _scale_and_shift((self.channels,), affine, float_type(dtype))
+
+    def output_shape(self, shape: Shape) -> Shape:
+        if shape[-1:] != (self.channels,):
+            raise ValueError(f"{self} expects samples with {self.channels} channels last, got shape {shape}")
+        return shape
+
+    def flop(self, shape: Shape) -> int:
+        return 7 * math.prod(self.output_shape(shape))  # as for layer norm
+
+    def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
+        shape = x.shape
+        self.output_shape(shape[1:])
+        x = x.reshape(len(x), math.prod(shape[1:-1]), self.channels)
+        gamma, beta = self.gamma, self.beta
+        y, moments = empty(x.shape, x.dtype), empty((len(x), 2, self.channels), x.dtype)
+        ops.group_norm_forward(x, self.groups, _master(gamma), _master(beta), self.epsilon, y, moments)
+
+        def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
+            dy = dy.reshape(x.shape)
+            if self.trainable:
+                dgamma, dbeta = (_gradient(param, self.channels, x.dtype) for param in (gamma, beta))
+                ops.group_norm_dw(x, dy, moments, dgamma, dbeta)
+            if not need_dx:
+                return None
+            dx: Array = empty(x.shape, x.dtype)
+            ops.group_norm_dx(x, dy, self.groups, _master(gamma), moments, dx)
+            return dx.reshape(shape)
+
+        return y.reshape(shape), backward
+
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "groups": self.groups,
+            "channels": self.channels,
             "epsilon": self.epsilon,
             "affine": self.gamma is not None,
             "dtype": "float32" if self.gamma is None else self.gamma.dtype.name,

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar, cast
 
 from fastnn._validation import Array, Shape
+from fastnn.layers.act import Identity
 from fastnn.layers.base import Layer, expect_layers, name_parameters
+from fastnn.layers.shape import Flatten, Reshape
 from fastnn.recording.recorder import Backward, run_layer
 
 
@@ -49,6 +51,11 @@ class Sequential(Layer):
     @property
     def input_shape(self) -> Shape | None:  # type: ignore[override]
         return self.layers[0].input_shape if self.layers else None
+
+    @property
+    def index_limit(self) -> int | None:  # type: ignore[override]
+        first = (layer for layer in self.layers if not isinstance(layer, (Flatten, Identity, Reshape)))
+        return next((layer.index_limit for layer in first), None)
 
     def output_shape(self, shape: Shape) -> Shape:
         return [shape, *self._shapes(shape)][-1]

@@ -13,7 +13,19 @@ from functools import cache
 import numpy as np
 
 from fastnn._validation import Array
-from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear
+from fastnn.layers import (
+    BatchNorm1d,
+    BatchNorm2d,
+    Conv1d,
+    Conv2d,
+    ConvTranspose2d,
+    Embedding,
+    Flatten,
+    GroupNorm,
+    Layer,
+    LayerNorm,
+    Linear,
+)
 from fastnn.layers.sequential import flat_layers
 from fastnn.nets.torch_files import read_torch_tensors
 from fastnn.param import Buffer, Param
@@ -22,6 +34,9 @@ from fastnn.weights import CheckpointError, quoted
 # Modules with these name prefixes are sorted last; others by the numbers in their names.
 HEADS = ("classifier", "fc", "head", "output")
 IGNORED = "num_batches_tracked"
+CONVOLUTIONS = (Conv1d, Conv2d, ConvTranspose2d)
+# Layers whose tensors are the same in PyTorch.
+AS_IN_PYTORCH = (BatchNorm1d, BatchNorm2d, Embedding, GroupNorm, LayerNorm)
 # Limits the search for an order: 16 groups of the same shapes that do not fit have 2^16 subsets.
 MAX_TRIES = 100_000
 
@@ -55,12 +70,12 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
     safetensors file sorts its tensors by name. If the modules do not fit in the order of the file (conv1,
     conv2, fc), other orders are tried (bn1, bn2, conv1, conv2 as conv1, bn1, conv2, bn2).
 
-    Filters (O, C, R, S) become (R, S, C, O) and matrices (out, in) are transposed. The input rows of a matrix
-    after Flatten are reordered from C, H, W to H, W, C. Running statistics are loaded, too;
-    `num_batches_tracked` is ignored.
+    Filters (O, C, R, S) become (R, S, C, O), those of a transposed convolution, (C, O, R, S), become
+    (R, S, O, C), and matrices (out, in) are transposed. The input rows of a matrix after Flatten are
+    reordered from C, H, W to H, W, C. Running statistics are loaded, too; `num_batches_tracked` is ignored.
 
-    `model` may consist of Conv2d, Linear, BatchNorm1d, BatchNorm2d and LayerNorm, layers without parameters,
-    and nested Sequentials.
+    `model` may consist of Linear, Conv1d, Conv2d, ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d,
+    LayerNorm and GroupNorm, layers without parameters, and nested Sequentials.
 
     Raises FileNotFoundError if the file does not exist, TypeError if `model` has other layers with
     parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit, and
@@ -158,18 +173,19 @@ def _targets(model: Layer) -> Iterator[_Target]:
     for layer in flat_layers(model):
         if isinstance(layer, Flatten):
             flattened = channels
-        elif isinstance(layer, Conv2d):
-            channels = layer.weight.shape[3]
+        elif isinstance(layer, CONVOLUTIONS):
+            channels = layer.out_channels
             yield _Target(layer, 1)
         elif isinstance(layer, Linear):
             yield _Target(layer, flattened)
             channels = flattened = 1
-        elif isinstance(layer, (BatchNorm1d, BatchNorm2d, LayerNorm)):
+        elif isinstance(layer, AS_IN_PYTORCH):
             yield _Target(layer, 1)
         elif layer.parameters():
             raise TypeError(
-                f"load_torch cannot load weights into {layer!r}: it takes Conv2d, Linear, BatchNorm1d, "
-                "BatchNorm2d and LayerNorm, in nested Sequentials"
+                f"load_torch cannot load weights into {layer!r}: it takes Linear, Conv1d, Conv2d, "
+                "ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d, LayerNorm and GroupNorm, in nested "
+                "Sequentials"
             )
 
 
@@ -214,10 +230,11 @@ def _torch_name(name: str) -> str:
 
 def _to_fastnn_layout(target: _Target, name: str, tensor: Array) -> Array | None:
     """Reorder the axes and rows of a PyTorch tensor for fastnn. Returns None if its shape cannot fit."""
-    if name != "weight" or not isinstance(target.layer, (Conv2d, Linear)):
+    if name != "weight" or not isinstance(target.layer, (*CONVOLUTIONS, Linear)):
         return tensor
-    if isinstance(target.layer, Conv2d):
-        return tensor.transpose(2, 3, 1, 0) if tensor.ndim == 4 else None
+    if isinstance(target.layer, CONVOLUTIONS):
+        sides = tuple(range(2, tensor.ndim))
+        return tensor.transpose(*sides, 1, 0) if tensor.ndim == len(target.layer.weight.shape) else None
     channels = target.flattened_channels
     if tensor.ndim != 2 or tensor.shape[1] % channels:
         return None

@@ -213,7 +213,7 @@ def check_data(
             target = loaded(target, model.dtype)
         if batch_of is None:
             fed = feeding_of(model) or (None if like is None else like.feeding)
-            factor, feeding = follow(fed, array, scale)
+            factor, feeding = follow(fed, array, scale, model.index_limit)
         else:
             factor, feeding = batch_of.scale, batch_of.feeding
     except (TypeError, ValueError) as error:

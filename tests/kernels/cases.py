@@ -6,7 +6,7 @@ import numpy as np
 
 from fastnn.kernels.jit.scalar import ScalarFunction
 
-from . import loss_cases, norm_cases, pool_cases
+from . import group_norm_cases, loss_cases, norm_cases, pool_cases, table_cases
 from .case import Case
 from .convolution import Convolution
 
@@ -311,4 +311,7 @@ def cases():
             yield Case("warp", warp, (shape, source_type, scale, True))
 
 
-CASES = (*cases(), *loss_cases.cases(SHAPES, ROWS), *pool_cases.cases(), *norm_cases.cases())
+CASES = (
+    *(*cases(), *loss_cases.cases(SHAPES, ROWS), *pool_cases.cases(), *norm_cases.cases()),
+    *(*group_norm_cases.cases(), *table_cases.cases()),
+)

@@ -44,12 +44,12 @@ def max_pool_dx(a, pool):
     return a(*pool.outputs), taps, *geometry(pool), a.poison(*pool.images)
 
 
-def avg_pool_forward(a, pool):
-    return a(*pool.images), *geometry(pool), a.poison(*pool.outputs)
+def avg_pool_forward(a, pool, count_padding):
+    return a(*pool.images), *geometry(pool), count_padding, a.poison(*pool.outputs)
 
 
-def avg_pool_dx(a, pool):
-    return a(*pool.outputs), *geometry(pool), a.poison(*pool.images)
+def avg_pool_dx(a, pool, count_padding):
+    return a(*pool.outputs), *geometry(pool), count_padding, a.poison(*pool.images)
 
 
 POOLINGS = (
@@ -77,8 +77,9 @@ def cases():
         yield Case("max_pool_forward", max_pool_forward, (pool, False))
         yield Case("max_pool_forward", max_pool_forward, (pool, True))
         yield Case("max_pool_dx", max_pool_dx, (pool,))
-        yield Case("avg_pool_forward", avg_pool_forward, (pool,))
-        yield Case("avg_pool_dx", avg_pool_dx, (pool,))
+        for count_padding in (True, False):
+            yield Case("avg_pool_forward", avg_pool_forward, (pool, count_padding))
+            yield Case("avg_pool_dx", avg_pool_dx, (pool, count_padding))
 
 
 def large():
@@ -90,8 +91,9 @@ def large():
     ):
         yield Case("max_pool_forward", max_pool_forward, (pool, True))
         yield Case("max_pool_dx", max_pool_dx, (pool,))
-        yield Case("avg_pool_forward", avg_pool_forward, (pool,))
-        yield Case("avg_pool_dx", avg_pool_dx, (pool,))
+        for count_padding in (True, False):
+            yield Case("avg_pool_forward", avg_pool_forward, (pool, count_padding))
+            yield Case("avg_pool_dx", avg_pool_dx, (pool, count_padding))
 
 
 def at_walls(sizes):
@@ -100,5 +102,6 @@ def at_walls(sizes):
     for pool in (*POOLINGS, *pools, pooling((5, 17, 19, 33), (2, 3))):
         yield Case("max_pool_forward", max_pool_forward, (pool, False))
         yield Case("max_pool_dx", max_pool_dx, (pool,))
-        yield Case("avg_pool_forward", avg_pool_forward, (pool,))
-        yield Case("avg_pool_dx", avg_pool_dx, (pool,))
+        for count_padding in (True, False):
+            yield Case("avg_pool_forward", avg_pool_forward, (pool, count_padding))
+            yield Case("avg_pool_dx", avg_pool_dx, (pool, count_padding))

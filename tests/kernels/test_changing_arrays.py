@@ -70,6 +70,7 @@ def in_child_kernels_run(backend, seconds):
     pixels = rng.normal(size=(10, 6, 6, 1))
     matrix = np.tile([1.0, 0, 0, 0, 1, 0], (rows, 1))
     dy, taps = rng.normal(size=(rows, 3, 3, 1)), rng.integers(0, 4, (rows, 3, 3, 1))
+    tokens = label.astype(np.float64)
     losses, loss, count = output(rows), output(1), output(1, dtype=np.int64)
     steps = (2, 2), (2, 2), (0, 0)
     calls = [
@@ -82,11 +83,13 @@ def in_child_kernels_run(backend, seconds):
         ("gather_labels", (source, label, output(rows, dtype=np.int64))),
         ("warp", (pixels, label, matrix, None, 1.0, 0.0, output(rows, 6, 6, 1))),
         ("max_pool_dx", (dy, taps, *steps, output(rows, 6, 6, 1))),
+        ("embedding_forward", (tokens, z, output(rows, classes))),
+        ("embedding_dw", (tokens, z, -1, output(15, classes))),
     ]
     with np.errstate(all="ignore"):
         for name, arguments in calls:
             kernel[name](*arguments)
-        for arrays in ([label], [taps], [z, weight, source, pixels, matrix, dy]):
+        for arrays in ([label], [taps], [tokens], [z, weight, source, pixels, matrix, dy]):
             end = time.monotonic() + seconds
             with changing(arrays):
                 while time.monotonic() < end:

@@ -260,14 +260,17 @@ SPOILS = {
 # any size (how far the image is padded at its end follows from the outputs).
 CONV_FILTERS = (("forward", "w"), ("dx", "w"), ("dw", "dw"))
 MORE_OR_LESS = ("more", "less")
+NORMS = ("batch", "layer", "group")
+TABLES = (("forward", "w"), ("dw", "dw"))
 WEIGHTED = {*FAMILIES["loss"], "binary_cross_entropy"} - {"weigh_loss"}
 RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
     *((f"{k}_forward", "b", "missing") for k in ("conv", "dense")),
     ("sgd", "v", "missing"),
     *((loss, "dy", "missing") for loss in POINTWISE),
-    *((f"{norm}_norm_forward", name, "missing") for norm in ("batch", "layer") for name in ("gamma", "beta")),
-    *((f"{norm}_norm_dx", "gamma", "missing") for norm in ("batch", "layer")),
+    *((f"{norm}_norm_forward", name, "missing") for norm in NORMS for name in ("gamma", "beta")),
+    *((f"{norm}_norm_dx", "gamma", "missing") for norm in NORMS),
+    *((f"embedding_{k}", name, f"one row {more}") for k, name in TABLES for more in MORE_OR_LESS),
     *(("batch_moments", "x", f"one row {more}") for more in ("more", "less")),
     *((name, array, "missing") for name in WEIGHTED for array in ("weight", "dz")),
     *((name, "weight", "one column less") for name in WEIGHTED if name.endswith("labels")),
@@ -367,8 +370,8 @@ def test_steps_that_would_overflow_addresses_are_rejected(kernel):
         ("gather", "index", lambda arguments: len(arguments["source"]), IndexError),
         ("gather_labels", "index", lambda arguments: len(arguments["source"]), IndexError),
         ("warp", "index", lambda arguments: len(arguments["source"]), IndexError),
+        ("embedding_forward", "x", lambda arguments: len(arguments["w"]), IndexError),
     ],
-    ids=["cross_entropy_labels", "hinge_labels", "gather", "gather_labels", "warp"],
 )
 def test_index_out_of_range_is_rejected(name, kernel, key, limit, error, row):
     for wrong in (-1, limit(sample(kernel)), -(2**62), 2**62):

@@ -17,7 +17,7 @@ import pytest
 
 from fastnn.kernels import core, load
 
-from . import cases, loss_cases, norm_cases, pool_cases
+from . import cases, group_norm_cases, loss_cases, norm_cases, pool_cases, table_cases
 from .case import Case
 from .children import TESTS_ON_PATH
 from .columns import KERNELS, LEVELS, both_types, every_isa
@@ -247,6 +247,8 @@ def walled_cases():
     yield Case("adam_corrections", cases.adam_corrections, (1,))
     yield from pool_cases.at_walls(SIZES)
     yield from norm_cases.at_walls(SIZES)
+    yield from group_norm_cases.at_walls(SIZES)
+    yield from table_cases.at_walls(SIZES)
 
 
 def rotations(*sizes):

@@ -208,8 +208,8 @@ def test_pools_and_their_gradients_are_those_of_pytorch(channels, dtype, column)
     kernel["max_pool_forward"](x, *steps, y, taps)
     kernel["max_pool_dx"](dy, taps, *steps, dx)
     assert_as_torch((y, dx), by_torch(in_our_order(lambda x: F.max_pool2d(x, 2)), x, dy), "max")
-    kernel["avg_pool_forward"](x, *steps, y)
-    kernel["avg_pool_dx"](dy, *steps, dx)
+    kernel["avg_pool_forward"](x, *steps, True, y)
+    kernel["avg_pool_dx"](dy, *steps, True, dx)
     assert_as_torch((y, dx), by_torch(in_our_order(lambda x: F.avg_pool2d(x, 2)), x, dy), "average")
 
 

@@ -71,8 +71,8 @@ def test_nested_loops_agree(backend, pool):
     for got, wanted in zip((y, taps, dx), max_by_loops(pool, x, dy), strict=True):
         np.testing.assert_allclose(got, wanted, 1e-12, 1e-12)
     x = a(*pool.images)
-    kernel["avg_pool_forward"](x, *geometry(pool), y)
-    kernel["avg_pool_dx"](dy, *geometry(pool), dx)
+    kernel["avg_pool_forward"](x, *geometry(pool), True, y)
+    kernel["avg_pool_dx"](dy, *geometry(pool), True, dx)
     for got, wanted in zip((y, dx), average_by_loops(pool, x, dy), strict=True):
         np.testing.assert_allclose(got, wanted, 1e-12, 1e-12)
 
@@ -91,8 +91,8 @@ def test_random_geometries_have_the_bits_of_the_specification(dtype, isa):
             y, mean, dx, spread = (a.poison(*s) for s in (pool.outputs, pool.images) for _ in range(2))
             kernel["max_pool_forward"](x, *geometry(pool), y, taps)
             kernel["max_pool_dx"](dy, taps, *geometry(pool), dx)
-            kernel["avg_pool_forward"](np.nan_to_num(x, neginf=-2), *geometry(pool), mean)
-            kernel["avg_pool_dx"](dy, *geometry(pool), spread)
+            kernel["avg_pool_forward"](np.nan_to_num(x, neginf=-2), *geometry(pool), True, mean)
+            kernel["avg_pool_dx"](dy, *geometry(pool), True, spread)
             results.append([array.tobytes() for array in (y, taps, dx, mean, spread)])
         assert results[0] == results[1], str(pool)
 
@@ -167,8 +167,8 @@ def test_gradients_are_adjoints(backend, pool):
     a, kernel = Arrays(np.float64, whole=True), load(backend)
     x, dy = a(*pool.images), a(*pool.outputs)
     y, taps, dx = a.poison(*pool.outputs), np.full(pool.outputs, -7), a.poison(*pool.images)
-    kernel["avg_pool_forward"](x, *geometry(pool), y)
-    kernel["avg_pool_dx"](dy, *geometry(pool), dx)
+    kernel["avg_pool_forward"](x, *geometry(pool), True, y)
+    kernel["avg_pool_dx"](dy, *geometry(pool), True, dx)
     np.testing.assert_allclose(np.vdot(y, dy), np.vdot(x, dx), 1e-12)
     kernel["max_pool_forward"](x, *geometry(pool), y, taps)
     kernel["max_pool_dx"](dy, taps, *geometry(pool), dx)
@@ -179,12 +179,12 @@ def test_gradients_are_adjoints(backend, pool):
 def test_nan_reaches_all_windows_that_see_it_and_no_other(backend):
     x, y = np.zeros((1, 5, 5, 3)), np.zeros((1, 3, 3, 3))
     x[0, 2, 2, 1] = nan
-    load(backend)["avg_pool_forward"](x, (3, 3), (1, 1), (0, 0), y)
+    load(backend)["avg_pool_forward"](x, (3, 3), (1, 1), (0, 0), True, y)
     assert np.isnan(y[..., 1]).all()
     assert not y[..., ::2].any()
     dy, dx = np.zeros((1, 3, 3, 3)), np.zeros_like(x)
     dy[0, 0, 0, 2] = nan
-    load(backend)["avg_pool_dx"](dy, (3, 3), (1, 1), (0, 0), dx)
+    load(backend)["avg_pool_dx"](dy, (3, 3), (1, 1), (0, 0), True, dx)
     assert np.isnan(dx[0, :3, :3, 2]).all()
     assert np.isnan(dx).sum() == 9
     load(backend)["max_pool_dx"](dy, np.full(dy.shape, 4), (3, 3), (1, 1), (0, 0), dx)
@@ -206,4 +206,4 @@ def test_taps_are_as_wide_as_the_floats(backend, kernel, dtype):
 def test_a_window_of_too_many_places_is_rejected():
     x = np.zeros((1, 2, 2, 1), np.float32)
     with pytest.raises(ValueError, match="window must have fewer than"):
-        load("aot")["avg_pool_forward"](x, (2**16, 2**15), (1, 1), (2**15, 2**14), x.copy())
+        load("aot")["avg_pool_forward"](x, (2**16, 2**15), (1, 1), (2**15, 2**14), True, x.copy())

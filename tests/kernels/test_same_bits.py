@@ -11,7 +11,7 @@ import pytest
 
 from fastnn.kernels import FAMILIES, core, load
 
-from . import cases, loss_cases, norm_cases, pool_cases
+from . import cases, group_norm_cases, loss_cases, norm_cases, pool_cases, table_cases
 from .case import Arrays, Case
 from .columns import KERNELS, both_types, every_isa, every_kernel, kernels_of
 from .comparison import assert_same, check_each, copied
@@ -150,6 +150,8 @@ LARGE = (
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
     *pool_cases.large(),
     *norm_cases.large(),
+    *group_norm_cases.large(),
+    *table_cases.large(),
 )
 
 

@@ -147,7 +147,6 @@ REFUSED = [
     ({"dilation": 0}, ValueError, "dilation must be at least 1"),
     ({"padding": -1}, ValueError, "padding must be at least 0"),
     ({"padding": "full"}, ValueError, "same"),
-    ({"padding": "same", "stride": 2}, ValueError, "needs stride 1"),
     ({"groups": 3}, ValueError, "3 does not divide 4 and 6"),
     ({"groups": 0}, ValueError, "groups"),
     ({"in_channels": 0}, ValueError, "in_channels"),

@@ -261,7 +261,7 @@ def test_invalid_arguments_are_rejected(kind, options, words):
     ("layer", "shape", "words"),
     [
         (fn.BatchNorm1d(3), (4,), r"BatchNorm1d\(3\) expects samples of shape \(3 features\), got \(4,\)"),
-        (fn.BatchNorm1d(3), (2, 3), r"got \(2, 3\)"),
+        (fn.BatchNorm1d(3), (3, 2), r"got \(3, 2\)"),
         (fn.BatchNorm2d(3), (3,), r"expects samples of shape \(height, width, 3 channels\), got \(3,\)"),
         (fn.BatchNorm2d(3), (5, 5, 4), r"got \(5, 5, 4\)"),
         (fn.LayerNorm(3), (4,), r"LayerNorm\(3\) expects samples whose last axes are \(3,\), got \(4,\)"),

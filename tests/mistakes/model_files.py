@@ -57,7 +57,7 @@ MISTAKES = (
     ),
     Mistake(
         "asymmetric padding is shown as padding of both axes",
-        "fastnn/layers/conv.py",
+        "fastnn/layers/_geometry.py",
         "return shortest((above, left)) if (above, left) == (below, right) else padding",
         "return shortest((above, left))",
         (ARCHITECTURE,),

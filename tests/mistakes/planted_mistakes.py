@@ -36,12 +36,14 @@ import plans
 import pools_norms_convolutions
 import rates
 import studies_and_data
+import tables_and_groups
 import training_runs
 import vectors_and_copies
 
 MISTAKES = (
     *core.MISTAKES,
     *pools_norms_convolutions.MISTAKES,
+    *tables_and_groups.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,
     *model_files.MISTAKES,

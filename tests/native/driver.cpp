@@ -23,6 +23,7 @@
 #include "indices.hpp"
 #include "plans.hpp"
 #include "products.hpp"
+#include "tables.hpp"
 
 namespace {
 
@@ -232,6 +233,7 @@ template <class T> void check_every_kernel() {
     check_pool<T>();
     check_augmentation<T>();
     check_norms<T>();
+    check_tables<T>();
     for (int64_t count = 0; count <= 2 * LANES<T> + 1; ++count) check_elementwise_kernels<T>(count);
     check_elementwise_kernels<T>(1003);
     for (const int64_t M : {0, 1, 5})

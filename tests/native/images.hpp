@@ -42,6 +42,18 @@ void check_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S
     check(make<T>("max_pool_dx", MAX_POOL_DX, sizes, {input(dy), input(taps), output(dx_of_largest)}));
     check(make<T>("avg_pool_forward", AVG_POOL_FORWARD, sizes, {input(x), output(sum)}));
     check(make<T>("avg_pool_dx", AVG_POOL_DX, sizes, {input(dy), output(dx_of_sum)}));
+    // Without the padding: each mean is over the pixels that a window sees.
+    std::vector<T> seen(dy.size()), mean(dy.size()), spread(x.size());
+    for_seen([&](std::size_t output, int64_t, std::size_t pixel) {
+        seen[output] += 1;
+        mean[output] += x[pixel];
+    });
+    for (std::size_t i = 0; i < mean.size(); ++i) mean[i] *= T(1 / double(seen[i]));
+    for_seen([&](std::size_t output, int64_t, std::size_t pixel) {
+        spread[pixel] += dy[output] * T(1 / double(seen[output]));
+    });
+    check(make<T>("avg_pool_forward without padding", AVG_POOL_FORWARD, sizes, {input(x), output(mean)}, {1}));
+    check(make<T>("avg_pool_dx without padding", AVG_POOL_DX, sizes, {input(dy), output(spread)}, {1}));
     std::vector<Tap> lies(taps.size(), std::numeric_limits<Tap>::max());
     for (std::size_t i = 0; i < lies.size(); i += 2) lies[i] = std::numeric_limits<Tap>::min();
     check(make<T>("max_pool_dx of taps that lie", MAX_POOL_DX, sizes,

@@ -136,6 +136,42 @@ def test_individually_named_layers_are_matched_in_their_order(tmp_path):
     np.testing.assert_allclose(model.predict(x), outputs(module, x), 1e-4, 1e-5)
 
 
+class TextNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.conv = nn.Embedding(20, 6), nn.Conv1d(6, 8, 3, groups=2)
+        self.norm, self.out = nn.GroupNorm(4, 8), nn.Linear(8 * 7, 3)
+
+    def forward(self, x):
+        x = self.embedding(x).transpose(1, 2)
+        return self.out(self.norm(self.conv(x)).flatten(1))
+
+
+def test_text_network_returns_the_same_outputs(tmp_path):
+    torch.manual_seed(0)
+    module, tokens = TextNet(), np.random.default_rng(0).integers(0, 20, (5, 9))
+    nn.init.normal_(module.norm.weight)
+    model = fn.Sequential(
+        *(fn.Embedding(20, 6), fn.Conv1d(6, 8, 3, groups=2), fn.GroupNorm(4, 8)),
+        *(fn.Flatten(), fn.Linear(8 * 7, 3)),
+    )
+    fn.load_torch(model, saved(module, tmp_path / "text.safetensors"))
+    expected = module(torch.from_numpy(tokens)).detach().numpy()
+    np.testing.assert_allclose(model.predict(tokens), expected, 1e-4, 1e-5)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_transposed_convolution_returns_the_same_outputs(tmp_path, groups):
+    torch.manual_seed(0)
+    options = {"stride": 2, "padding": 1, "output_padding": 1, "groups": groups}
+    module = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ConvTranspose2d(4, 6, 3, **options))
+    model = fn.Sequential(fn.Conv2d(2, 4, 3), fn.ConvTranspose2d(4, 6, 3, **options))
+    fn.load_torch(model, saved(module, tmp_path / "net.safetensors"))
+    x = np.random.default_rng(0).standard_normal((3, 8, 7, 2)).astype(np.float32)
+    expected = module(torch.from_numpy(x.transpose(0, 3, 1, 2).copy())).detach().numpy()
+    np.testing.assert_allclose(model.predict(x), expected.transpose(0, 2, 3, 1), 1e-4, 1e-5)
+
+
 def test_search_for_an_order_of_equal_layers_is_limited(tmp_path):
     class Wide(nn.Module):
         def __init__(self):

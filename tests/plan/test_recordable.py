@@ -101,6 +101,52 @@ CASES = {
         }
         for options in ({"padding": "same"}, {"padding": (0, 1), "groups": 2, "bias": False})
     ],
+    fn.Conv1d: [
+        {
+            "model": lambda options=options, outputs=outputs: small_net(
+                fn.Reshape(8, 2), fn.Conv1d(2, 2, 3, **options), fn.Flatten(), fn.Linear(outputs, 16)
+            )
+        }
+        for options, outputs in (({"padding": "same", "stride": 2}, 8), ({"groups": 2, "bias": False}, 12))
+    ],
+    fn.ConvTranspose2d: [
+        {
+            "model": lambda options=options, rows=rows: small_net(
+                AsImages(),
+                fn.ConvTranspose2d(2, 2, (2, 1), **options),
+                fn.Flatten(),
+                fn.Linear(rows * 16, 16),
+            )
+        }
+        for options, rows in (({"stride": (2, 1)}, 2), ({"groups": 2, "bias": False}, 2))
+    ],
+    fn.Embedding: [
+        {
+            "model": lambda padding=padding: fn.Sequential(
+                fn.Embedding(10, 5, padding), fn.Flatten(), fn.Linear(5 * FEATURES, CLASSES)
+            ),
+            "indices": True,
+        }
+        for padding in (None, 2)
+    ],
+    **{
+        kind: [
+            {
+                "model": lambda kind=kind, options=options: small_net(
+                    fn.Reshape(8, 2), kind(*options), fn.Flatten(), fn.Linear(8, 16)
+                )
+            }
+            for options in ((2,), (3, 2, 1), (3, 2, "same"))
+        ]
+        for kind in (fn.MaxPool1d, fn.AvgPool1d)
+    },
+    fn.GlobalAvgPool1d: [
+        {"model": lambda: small_net(fn.Reshape(8, 2), fn.GlobalAvgPool1d(), fn.Linear(2, 16))},
+    ],
+    fn.GroupNorm: [
+        {"model": lambda: small_net(fn.Reshape(4, 4), fn.GroupNorm(2, 4), fn.Flatten())},
+        {"model": lambda: small_net(fn.GroupNorm(4, 16, affine=False))},
+    ],
     **{
         kind: [
             {"model": lambda kind=kind, options=options: small_net(AsImages(), kind(*options), fn.Flatten())}
@@ -195,6 +241,7 @@ def run(case, *, dtype=np.float32, bytes_=False):
     trainer = fn.Trainer(model, loss=loss, optimizer=optimizer, seed=0)
     x, y = batch(dtype=dtype)
     x = (50 * x + 128).clip(0, 255).astype(np.uint8) if bytes_ else x
+    x = (np.abs(x) % 9).round() if case.get("indices") else x
     target = np.eye(CLASSES, dtype=dtype)[y] if case.get("target") == "rows" else y
     for _ in range(3):
         trainer.step(x, target)

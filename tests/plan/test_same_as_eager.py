@@ -14,6 +14,7 @@ import fastnn as fn
 from fastnn.kernels import core, cpu, empty, ops
 
 from ..kernels.columns import LEVELS, both_types, every_isa
+from .convolutional import CONVOLUTIONAL
 from .twins import CLASSES, FEATURES, AsImages, batch, small_net
 
 fused_or_not = pytest.mark.parametrize("fuse", [True, False], ids=["fused", "unfused"])
@@ -118,6 +119,7 @@ NETS = {
         *(fn.Linear(FEATURES, 48), AsImages(), fn.MaxPool2d((1, 3), (1, 2), (0, 1)), fn.Sigmoid()),
         *(fn.AvgPool2d((1, 2)), fn.Conv2d(2, 5, (1, 3)), fn.GlobalAvgPool2d(), fn.Linear(5, CLASSES)),
     ),
+    **CONVOLUTIONAL,
     "pool last": lambda: fn.Sequential(
         *(
             fn.Linear(FEATURES, 4),

@@ -191,6 +191,19 @@ template <class T> void add(const Call &call, int part, int parts) {
     map_gradient<T>(call, part, parts, [](Vec<T> x1, Vec<T> x2) { return x1 + x2; });
 }
 
+// y_mc = x_mc + b_c.  x (M, C), b (C,) -> y (M, C)
+template <class T> void add_bias(const Call &call, int part, int parts) {
+    using op = operands::ADD_BIAS;
+    const auto [M, C] = call.sizes<MatrixSizes>();
+    const T *const x = call.in<T>(op::x), *const b = call.in<T>(op::b);
+    T *const y = call.out<T>(op::y);
+    const Range rows = share(M, part, parts);
+    for (std::int64_t m = rows.begin; m < rows.end; ++m)
+        for_vectors<T>(0, C, [=, from = m * C](std::int64_t c, int n) {
+            store_n(y + from + c, load_n(x + from + c, n) + load_n(b + c, n), n);
+        });
+}
+
 // The largest of C values, ignoring nan; -inf if there is none. (Softmax need not look for nan here, since
 // the exponentials and therefore the sum become nan.)
 template <class T> inline T largest(const T *x, std::int64_t C) {

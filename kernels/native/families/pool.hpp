@@ -75,14 +75,28 @@ template <class T> void max_pool_forward(const Call &call, int part, int parts) 
     });
 }
 
-// y = 1 / (R S) times the sum over the window; pixels outside of the image are 0.
+// The factor on the sum over a window: 1 / (R S), or 1 / (its pixels inside the image) if scalar[0] is set.
+template <class T> struct MeanFactor {
+    T whole;
+    bool only_inside;
+
+    MeanFactor(const Windows &g, const Call &call)
+        : whole(T(1 / double(g.R * g.S))), only_inside(call.scalar[0] != 0) {}
+
+    T of(Range rows, Range columns) const {
+        return only_inside ? T(1 / double((rows.end - rows.begin) * (columns.end - columns.begin))) : whole;
+    }
+};
+
+// y = the mean over the window; pixels outside of the image are 0, or do not count if scalar[0] is set.
 // x (N, H, W, C) -> y (N, P, Q, C)
 template <class T> void avg_pool_forward(const Call &call, int part, int parts) {
     using op = operands::AVG_POOL_FORWARD;
     const Windows g(call);
     const T *const x = call.in<T>(op::x);
-    const T factor = T(1 / double(g.R * g.S));
+    const MeanFactor<T> mean(g, call);
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
+        const T factor = mean.of(rows, columns);
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
             Vec<T> sum{};
             for (std::int64_t r = rows.begin; r < rows.end; ++r)
@@ -154,15 +168,26 @@ template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     gather_windows(Windows(call), call.out<T>(op::dx), part, parts, won, [](Vec<T> sum) { return sum; });
 }
 
-// dx = 1 / (R S) times the sum of dy over the windows that contain the pixel.
-// dy (N, P, Q, C) -> dx (N, H, W, C)
+// dx = sum over the windows that contain the pixel of dy / (R S), or of dy / (pixels inside the image) if
+// scalar[0] is set. dy (N, P, Q, C) -> dx (N, H, W, C)
 template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
     using op = operands::AVG_POOL_DX;
     const Windows g(call);
-    const T factor = T(1 / double(g.R * g.S));
+    const MeanFactor<T> mean(g, call);
     const T *const dy = call.in<T>(op::dy);
+    if (mean.only_inside) {
+        const auto weighted = [&](std::int64_t at, std::int64_t, int n) {
+            const std::int64_t pixel = at / g.C, q = pixel % g.Q, p = pixel / g.Q % g.P;
+            const Range rows = places_inside(p * g.stride[0] - g.padding[0], g.R, g.H);
+            const Range columns = places_inside(q * g.stride[1] - g.padding[1], g.S, g.W);
+            return load_n(dy + at, n) * mean.of(rows, columns);
+        };
+        gather_windows(g, call.out<T>(op::dx), part, parts, weighted, [](Vec<T> sum) { return sum; });
+        return;
+    }
     const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };
-    gather_windows(g, call.out<T>(op::dx), part, parts, seen, [=](Vec<T> sum) { return sum * factor; });
+    gather_windows(g, call.out<T>(op::dx), part, parts, seen,
+                   [factor = mean.whole](Vec<T> sum) { return sum * factor; });
 }
 
 }  // namespace fastnn

@@ -23,6 +23,7 @@ template <class T> void fill(Setter<T> set) {
     set(SILU_FORWARD, silu_forward<T>);
     set(SILU_DX, silu_dx<T>);
     set(ADD, add<T>);
+    set(ADD_BIAS, add_bias<T>);
     set(EXP_FORWARD, exp_forward<T>);
     set(LOG_FORWARD, log_forward<T>);
     set(SOFTMAX_FORWARD, softmax_forward<T>);

@@ -25,6 +25,8 @@ void fill_conv(Table &table);
 void fill_data(Table &table);
 void fill_dense(Table &table);
 void fill_dense_update(Table &table);
+void fill_embedding(Table &table);
+void fill_group_norm(Table &table);
 void fill_loss(Table &table);
 void fill_norm(Table &table);
 void fill_optim(Table &table);
@@ -40,6 +42,8 @@ inline Table make_table(const char *isa) {
     fill_data(table);
     fill_dense(table);
     fill_dense_update(table);
+    fill_embedding(table);
+    fill_group_norm(table);
     fill_loss(table);
     fill_norm(table);
     fill_optim(table);

@@ -123,6 +123,15 @@ inline std::int64_t index_at(const std::int64_t *index, std::int64_t i, std::int
     return 0 <= value && value < limit ? value : -1;
 }
 
+// The same for an index that is stored as a float: -1 for nan, infinities and fractions, too.
+template <class T> inline std::int64_t index_at(const T *index, std::int64_t i, std::int64_t limit) {
+    T value;
+    __atomic_load(index + i, &value, __ATOMIC_RELAXED);
+    if (!(0 <= value && value < T(limit))) return -1;
+    const std::int64_t whole = std::int64_t(value);
+    return T(whole) == value && whole < limit ? whole : -1;
+}
+
 // A half-open range of items.
 struct Range {
     std::int64_t begin, end;

@@ -16,18 +16,32 @@ inline bool in_range(const std::int64_t *index, std::int64_t count, std::int64_t
     return count == 0 || largest < std::uint64_t(limit);
 }
 
+// The same for indices that are stored as floats, which must be whole numbers.
+template <class T> inline bool whole_in_range(const T *index, std::int64_t count, std::int64_t limit) {
+    for (std::int64_t i = 0; i < count; ++i)
+        if (index_at(index, i, limit) < 0) return false;
+    return true;
+}
+
 // Whether a call only decides if the step goes on.
 inline bool is_check(KernelId kernel) {
-    return kernel == CHECK_INDEX || kernel == CHECK_ZERO || kernel == CHECK_FINITE;
+    return kernel == CHECK_INDEX || kernel == CHECK_WHOLE || kernel == CHECK_ZERO || kernel == CHECK_FINITE;
 }
 
 // Whether the step may go on after this check.
-// CHECK_INDEX: index (count,), all in [0, limit). CHECK_ZERO: count (1,) int64. CHECK_FINITE: loss (1,).
+// CHECK_INDEX: index (count,), all in [0, limit). CHECK_WHOLE: the same for x (count,), floats. CHECK_ZERO:
+// count (1,) int64. CHECK_FINITE: loss (1,).
 inline bool passes(const Call &check) {
     switch (check.kernel) {
         case CHECK_INDEX: {
             const auto [count, limit] = check.sizes<IndexCheck>();
             return in_range(check.in<std::int64_t>(operands::CHECK_INDEX::index), count, limit);
+        }
+        case CHECK_WHOLE: {
+            const auto [count, limit] = check.sizes<IndexCheck>();
+            constexpr int x = operands::CHECK_WHOLE::x;
+            return check.is_double ? whole_in_range(check.in<double>(x), count, limit)
+                                   : whole_in_range(check.in<float>(x), count, limit);
         }
         case CHECK_ZERO: return *check.in<std::int64_t>(operands::CHECK_ZERO::count) == 0;
         case CHECK_FINITE: return std::isfinite(*check.in<double>(operands::CHECK_FINITE::loss));

@@ -50,6 +50,16 @@ struct GatherSizes {
     std::int64_t M, D, rows;
 };
 
+// M indices of rows of D elements, of a matrix (rows, D). The row `padding` (-1: none) has no gradient.
+struct EmbeddingSizes {
+    std::int64_t M, D, rows, padding;
+};
+
+// Samples (N, S, C) of S positions and C channels, which form `groups` groups.
+struct GroupSizes {
+    std::int64_t N, S, C, groups;
+};
+
 // M samples with L losses and D gradient elements each.
 struct WeighSizes {
     std::int64_t M, L, D;

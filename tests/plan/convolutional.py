@@ -1,0 +1,22 @@
+"""Models with transposed convolutions, layers of sequences and group norms, for `test_same_as_eager.py`."""
+
+import fastnn as fn
+
+from .twins import CLASSES, FEATURES, small_net
+
+CONVOLUTIONAL = {
+    "transposed convolutions": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 48), fn.Reshape(4, 4, 3), fn.ConvTranspose2d(3, 18, 3, stride=2), fn.ReLU()),
+        *(fn.ConvTranspose2d(18, 17, 3, padding=1, groups=1), fn.BatchNorm2d(17), fn.ReLU(), fn.MaxPool2d(3)),
+        *(fn.ConvTranspose2d(17, 2, 3, stride=2, padding="same", bias=False), fn.Tanh(), fn.Flatten()),
+        fn.Linear(72, CLASSES),
+    ),
+    "sequences": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 48), fn.Reshape(12, 4), fn.Conv1d(4, 6, 3, padding="same"), fn.BatchNorm1d(6)),
+        *(fn.ReLU(), fn.MaxPool1d(2), fn.Conv1d(6, 6, 2, stride=2, padding="same", groups=6), fn.Sigmoid()),
+        *(fn.GroupNorm(3, 6), fn.AvgPool1d(2, padding="same"), fn.GlobalAvgPool1d(), fn.Linear(6, CLASSES)),
+    ),
+    "group norm": lambda: small_net(
+        fn.GroupNorm(4, 16), fn.ReLU(), fn.Reshape(4, 4), fn.GroupNorm(2, 4), fn.Flatten()
+    ),
+}
