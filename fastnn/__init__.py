@@ -68,6 +68,7 @@ from fastnn.losses import (
 from fastnn.naive.gradcheck import gradcheck
 from fastnn.nets.features import features
 from fastnn.nets.torch_weights import load_torch
+from fastnn.onnx import ModelFormatError, export_onnx
 from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -123,6 +124,7 @@ __all__ = [
     "Linear",
     "Loss",
     "MaxPool2d",
+    "ModelFormatError",
     "NonFiniteError",
     "Optimizer",
     "Param",
@@ -151,6 +153,7 @@ __all__ = [
     "dice",
     "elementwise",
     "evaluate",
+    "export_onnx",
     "features",
     "fit",
     "focal",
