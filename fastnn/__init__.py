@@ -68,7 +68,7 @@ from fastnn.losses import (
 from fastnn.naive.gradcheck import gradcheck
 from fastnn.nets.features import features
 from fastnn.nets.torch_weights import load_torch
-from fastnn.onnx import ModelFormatError, export_onnx
+from fastnn.onnx import ModelFormatError, export_onnx, import_onnx
 from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -162,6 +162,7 @@ __all__ = [
     "gradients",
     "hinge",
     "huber",
+    "import_onnx",
     "init",
     "load",
     "load_torch",

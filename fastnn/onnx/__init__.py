@@ -8,5 +8,6 @@ needed. May import `weights` and the modules below it.
 
 from fastnn.onnx.errors import ModelFormatError
 from fastnn.onnx.export import export_onnx
+from fastnn.onnx.importer import import_onnx
 
-__all__ = ["ModelFormatError", "export_onnx"]
+__all__ = ["ModelFormatError", "export_onnx", "import_onnx"]

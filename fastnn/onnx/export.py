@@ -12,11 +12,10 @@ from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.layers.base import expect_layers
 from fastnn.onnx.errors import onnx_module
-from fastnn.onnx.graph_writer import GraphWriter
+from fastnn.onnx.graph_writer import LAYOUTS, GraphWriter
 from fastnn.onnx.layer_writers import WRITERS
 
 OLDEST_OPSET = 17  # the first with LayerNormalization
-LAYOUTS = {"nchw": True, "nhwc": False}
 
 
 def export_onnx(

@@ -15,6 +15,10 @@ MOST_ELEMENTS = 2**24  # of a computed constant: a file of a few bytes can ask f
 
 Folder = Callable[..., Any]
 
+# By the numbers of TensorProto.DataType; float16 becomes float32, as in weights.
+CAST_TYPES: dict[int, Any] = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64}
+CAST_TYPES |= {9: np.bool_, 10: np.float32, 11: np.float64}
+
 
 def fold(node: Node, inputs: Sequence[Array | None]) -> Array:
     """The first output of a node in `FOLDERS`.
@@ -67,12 +71,11 @@ def _tile(node: Node, x: Array, repeats: Array) -> Array:
 
 
 def _cast(node: Node, x: Array) -> Array:
-    kinds = {1: np.float32, 2: np.uint8, 3: np.int8, 5: np.int16, 6: np.int32, 7: np.int64, 9: np.bool_}
     to = node.attribute("to", 0)
     node.attribute("saturate", 1)
-    if to not in kinds | {11: np.float64, 10: np.float16}:
+    if to not in CAST_TYPES:
         raise node.refused(f"cannot cast a constant to data type {to}")
-    return x.astype((kinds | {11: np.float64, 10: np.float32})[to])
+    return x.astype(CAST_TYPES[to])
 
 
 def _reshape(node: Node, x: Array, shape: Array) -> Array:

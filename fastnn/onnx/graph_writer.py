@@ -14,6 +14,7 @@ from fastnn.classes import classes_to_list
 from fastnn.feeding import feeding_to_dict
 from fastnn.layers import Layer
 
+LAYOUTS = {"nchw": True, "nhwc": False}  # whether the channels of images come first
 METADATA = "fastnn"  # the key of the record in the metadata of a file
 
 

@@ -63,7 +63,7 @@ def _batch_norm(graph: GraphWriter, layer: Any, x: Tensor) -> Tensor:
     kept = layer.running_mean.value, layer.running_var.value
     gamma, beta = _scale_and_shift(layer, kept[0].shape)
     arrays = [graph.weight(_flat_reordered(array, x.channels)) for array in (gamma, beta, *kept)]
-    return graph.node("BatchNormalization", x, *arrays, epsilon=layer.epsilon)
+    return graph.node("BatchNormalization", x, *arrays, epsilon=layer.epsilon, momentum=1 - layer.momentum)
 
 
 def _layer_norm(graph: GraphWriter, layer: layers.LayerNorm, x: Tensor) -> Tensor:

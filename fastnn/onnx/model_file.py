@@ -16,7 +16,7 @@ from fastnn._validation import Array
 from fastnn.files import user_path
 from fastnn.onnx.errors import ModelFormatError, onnx_module
 
-OPSETS = range(7, 29)
+OPSETS = range(6, 29)
 MOST_BYTES = 2**31 - 1  # of a file: protobuf reads no more
 MOST_NODES = 5000  # graphs are searched in quadratic time
 
@@ -189,7 +189,7 @@ def _attributes(proto: Any, tensors: TensorReader, where: str) -> Iterator[tuple
             case "INT":
                 value = each.i
             case "FLOAT":
-                value = each.f
+                value = float(str(np.float32(each.f)))  # 1e-05, not 9.999999747378752e-06
             case "STRING":
                 value = each.s.decode(errors="replace")
             case "INTS":
