@@ -112,7 +112,7 @@ class _Reader:
             {source.name: Step(None, start)},
             dict(graph.constants),
             {name: node for node in self._nodes for name in node.outputs},
-            Counter(name for node in self._nodes for name in node.inputs) + Counter([target]),
+            Counter([target, *(name for node in self._nodes if node.op != "Shape" for name in node.inputs)]),
             graph.opset,
             np.dtype(np.float64 if source.is_double else np.float32),
             images_first=len(start.order) != 4 or start.is_channels_last,

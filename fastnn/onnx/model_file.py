@@ -20,6 +20,7 @@ OPSETS = range(6, 29)
 MOST_BYTES = 2**31 - 1  # of a file: protobuf reads no more
 MOST_NODES = 5000  # graphs are searched in quadratic time
 
+INPUT_KINDS = ("float", "double", "float16", "bfloat16")
 NUMBERS = "FLOAT DOUBLE FLOAT16 BFLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
 
 
@@ -207,8 +208,11 @@ def _input(proto: Any, onnx: Any) -> Input:
     tensor = proto.type.tensor_type
     if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise ModelFormatError(f"the input {shown(proto.name)} is no tensor with a shape")
+    kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type in range(20) else "?"
+    if kind not in INPUT_KINDS:
+        raise ModelFormatError(f"the input {shown(proto.name)} is {kind}, not one of {', '.join(INPUT_KINDS)}")
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
-    return Input(proto.name, sides, tensor.elem_type == onnx.TensorProto.DOUBLE)
+    return Input(proto.name, sides, kind == "double")
 
 
 def _check_order(nodes: list[Node], known: set[str], outputs: list[str]) -> None:

@@ -45,6 +45,6 @@ CONVERTERS: dict[str, Converter] = {
 
 # What a node before left to do (`Batch.pending`), and the operators that do it or leave it to the next one.
 TAKES_PENDING = {
-    "a factor": ("Cast", "Conv", "Flatten", "Gemm", "Identity", "MatMul", "Transpose"),
+    "a factor": ("Cast", "Conv", "Flatten", "Gemm", "Identity", "MatMul", "Pad", "Transpose"),
     "zeros around it": ("Cast", "Conv", "Identity", "Pad", "Transpose"),
 }

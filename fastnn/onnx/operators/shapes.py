@@ -48,9 +48,9 @@ def reshape(site: Site) -> Result:
     sizes = site.needed(1)
     if sizes.ndim != 1 or not 1 <= sizes.size <= 8 or sizes.dtype.kind not in "iu":
         raise site.node.refused("the new shape must be a list of 1 to 8 integers")
-    if site.node.attribute("allowzero", 0):
-        raise site.node.refused("allowzero=1 is not supported")
     batch, *sides = (int(side) for side in sizes)
+    if site.node.attribute("allowzero", 0) and 0 in sides:
+        raise site.node.refused("samples without elements are not supported, as allowzero=1 gives")
     old = site.values.file_shape(site.source)
     if any(side == 0 and axis >= len(old) for axis, side in enumerate(sides, 1)):
         raise site.node.refused(f"the shape {[batch, *sides]} copies an axis that the input does not have")
