@@ -53,7 +53,7 @@ def import_onnx(
         layout: "nchw" if the input of the file has its channels first, "nhwc" if it has its features last,
             which the model takes as it is; the graph may transpose it. By default, the first that fits: images
             (four axes) are tried as "nchw" first, sequences (three) as "nhwc".
-        output: The output of the graph to compute, if it has several. The default is the probabilities for
+        output: The value of the graph to compute, if it has several outputs. The default is the probabilities for
             classifiers of scikit-learn.
 
     Raises:
@@ -160,20 +160,19 @@ class _Reader:
         return Step(site.source, batch, layers)
 
     def _fold(self, node: Node) -> None:
-        constants = self._values.constants
-        inputs = [constants[name] if name else None for name in node.inputs]
+        inputs = [self._values.constant(node, name) if name else None for name in node.inputs]
         if len(node.outputs) != 1:
             raise node.refused(f"it has {len(node.outputs)} outputs instead of 1")
-        folded = constants[node.outputs[0]] = fold(node, inputs)
+        folded = self._values.constants[node.outputs[0]] = fold(node, inputs)
         self._room -= folded.size
         if self._room < 0:
             raise node.refused("the constants that the graph computes are too large")
 
     def _shape(self, node: Node) -> None:
         """Fold a node Shape. The batch size is 0, for Reshape the size that an axis of its input has."""
-        (name,) = node.inputs
+        name = node.inputs[0] if node.inputs else ""
         values = self._values
-        sides = values.constants[name].shape if name in values.constants else values.file_shape(name)
+        sides = values.file_shape(name) if name in values.steps else values.constant(node, name).shape
         first, last = node.attribute("start", 0), node.attribute("end", len(sides))
         node.check_attributes()
         values.constants[node.outputs[0]] = np.array(sides[first:last], np.int64)
@@ -192,8 +191,10 @@ def _needed(graph: Graph, target: str) -> list[Node]:
 def _target(graph: Graph, output: str | None) -> tuple[str, Any]:
     """The value to compute, and the labels of its classes if the graph names them."""
     maps = {node.outputs[0]: node for node in graph.nodes if node.op == ZIP_MAP and node.outputs and node.inputs}
-    names = [name for name in graph.outputs if output in (None, name)]
-    if output is None and len(names) > 1:  # a label and probabilities
+    names = graph.outputs if output is None else [output]
+    if output is not None and output not in {name for node in graph.nodes for name in node.outputs}:
+        raise ModelFormatError(f"no node gives the value {shown(output)}")
+    if len(names) > 1:  # a label and probabilities
         names = [name for name in names if name in maps or "prob" in name]
     if len(names) != 1:
         listed = ", ".join(map(shown, graph.outputs)) or "none"

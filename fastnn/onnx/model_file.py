@@ -85,6 +85,11 @@ def shortened(text: str) -> str:
     return text if len(text) <= 60 and text.isprintable() else shown(text)
 
 
+def text(value: str | bytes) -> str:
+    """A text of the file, which protobuf may return as bytes, also if it is not UTF-8."""
+    return value if isinstance(value, str) else value.decode(errors="backslashreplace")
+
+
 def read_graph(path: str | os.PathLike[str]) -> Graph:
     """Read the graph of an ONNX file.
 
@@ -108,12 +113,18 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     if graph.sparse_initializer:
         raise ModelFormatError("the graph has sparse weights, which are not supported")
     tensors = TensorReader(onnx, source.parent)
-    constants = {each.name: tensors.array(each, "weight " + shown(each.name)) for each in graph.initializer}
+    # Others, such as the text of labels, are no weights; a node that uses them is refused.
+    constants = {
+        text(each.name): tensors.array(each, f"weight {shown(text(each.name))}")
+        for each in graph.initializer
+        if tensors.has_numbers(each)
+    }
     nodes = [_node(each, index, tensors) for index, each in enumerate(graph.node)]
-    inputs = [_input(each, onnx) for each in graph.input if each.name not in constants]
-    _check_order(nodes, {*constants, *(each.name for each in inputs)}, [each.name for each in graph.output])
-    metadata = {each.key: each.value for each in model.metadata_props}
-    outputs = [each.name for each in graph.output]
+    weights = {text(each.name) for each in graph.initializer}
+    inputs = [_input(each, onnx) for each in graph.input if text(each.name) not in weights]
+    outputs = [text(each.name) for each in graph.output]
+    _check_order(nodes, weights | {each.name for each in inputs}, outputs)
+    metadata = {text(each.key): text(each.value) for each in model.metadata_props}
     return Graph(inputs, outputs, nodes, constants, _opset(model), metadata)
 
 
@@ -126,9 +137,13 @@ class TensorReader:
         self._types = {getattr(onnx.TensorProto, name): name for name in NUMBERS}
         self._read: dict[Path, int] = {}
 
+    def has_numbers(self, tensor: Any) -> bool:
+        """Whether the elements of a TensorProto are real numbers."""
+        return tensor.data_type in self._types
+
     def array(self, tensor: Any, what: str) -> Array:
         """The array of a TensorProto. Raises ModelFormatError if it is damaged or not of real numbers."""
-        if tensor.data_type not in self._types:
+        if not self.has_numbers(tensor):
             raise ModelFormatError(f"{what} is no tensor of real numbers (data type {tensor.data_type})")
         if any(side < 0 for side in tensor.dims):
             raise ModelFormatError(f"{what} has a negative size: {reprlib.repr(list(tensor.dims))}")
@@ -147,7 +162,7 @@ class TensorReader:
 
     def _external(self, tensor: Any, what: str) -> bytes:
         """The bytes of a tensor in another file, which must be in the folder of the model."""
-        given = {entry.key: entry.value for entry in tensor.external_data}
+        given = {text(entry.key): text(entry.value) for entry in tensor.external_data}
         location = given.get("location", "")
         try:
             path = (self._folder / location).resolve()
@@ -174,11 +189,12 @@ class TensorReader:
 
 
 def _node(proto: Any, index: int, tensors: TensorReader) -> Node:
-    domain = "" if proto.domain in ("", "ai.onnx") else proto.domain
-    op = f"{domain}.{proto.op_type}" if domain else proto.op_type
-    name = proto.name or f"number {index}"
+    domain, op = text(proto.domain), text(proto.op_type)
+    if domain not in ("", "ai.onnx"):
+        op = f"{domain}.{op}"
+    name = text(proto.name) or f"number {index}"
     attributes = dict(_attributes(proto, tensors, f"node {shown(name)} ({shortened(op)})"))
-    return Node(op, name, list(proto.input), list(proto.output), attributes)
+    return Node(op, name, list(map(text, proto.input)), list(map(text, proto.output)), attributes)
 
 
 def _attributes(proto: Any, tensors: TensorReader, where: str) -> Iterator[tuple[str, Any]]:
@@ -192,27 +208,27 @@ def _attributes(proto: Any, tensors: TensorReader, where: str) -> Iterator[tuple
             case "FLOAT":
                 value = float(str(np.float32(each.f)))  # 1e-05, not 9.999999747378752e-06
             case "STRING":
-                value = each.s.decode(errors="replace")
+                value = text(each.s)
             case "INTS":
                 value = list(each.ints)
             case "FLOATS":
                 value = list(each.floats)
             case "STRINGS":
-                value = [text.decode(errors="replace") for text in each.strings]
+                value = list(map(text, each.strings))
             case "TENSOR":
-                value = tensors.array(each.t, f"{where}: the attribute {shown(each.name)}")
-        yield each.name, value
+                value = tensors.array(each.t, f"{where}: the attribute {shown(text(each.name))}")
+        yield text(each.name), value
 
 
 def _input(proto: Any, onnx: Any) -> Input:
     tensor = proto.type.tensor_type
     if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
-        raise ModelFormatError(f"the input {shown(proto.name)} is no tensor with a shape")
+        raise ModelFormatError(f"the input {shown(text(proto.name))} is no tensor with a shape")
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type in range(20) else "?"
     if kind not in INPUT_KINDS:
-        raise ModelFormatError(f"the input {shown(proto.name)} is {kind}, not one of {', '.join(INPUT_KINDS)}")
+        raise ModelFormatError(f"the input {shown(text(proto.name))} is {kind}, not one of {', '.join(INPUT_KINDS)}")
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
-    return Input(proto.name, sides, kind == "double")
+    return Input(text(proto.name), sides, kind == "double")
 
 
 def _check_order(nodes: list[Node], known: set[str], outputs: list[str]) -> None:

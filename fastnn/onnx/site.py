@@ -30,6 +30,12 @@ class Values:
     images_first: bool
     """Whether samples of three axes are (C, H, W) in the file, rather than (H, W, C)."""
 
+    def constant(self, node: Node, name: str) -> Array:
+        """A constant. Raises ModelFormatError if it is no tensor of real numbers."""
+        if name not in self.constants:
+            raise node.refused(f"its input {shown(name)} is no tensor of real numbers")
+        return self.constants[name]
+
     def file_shape(self, name: str) -> Shape:
         """The shape in the file, with 0 for the batch size."""
         return (0, *self.steps[name].batch.file_shape)
@@ -65,7 +71,7 @@ class Site:
     def constant(self, index: int) -> Array | None:
         """Input `index`, a constant; None if the node does not have it."""
         name = self.node.inputs[index] if index < len(self.node.inputs) else ""
-        return self.values.constants[name] if name else None
+        return self.values.constant(self.node, name) if name else None
 
     def needed(self, index: int) -> Array:
         """Input `index`, a constant. Raises ModelFormatError if the node does not have it."""
