@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, settings, train_run
+from fastnn.cli import commands, onnx_files, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
@@ -25,6 +25,7 @@ from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
 from fastnn.training.finite import NonFiniteError
 
+ONNX = {"export": onnx_files.export_run, "import": onnx_files.import_model}
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
@@ -70,7 +71,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
     if options.command == "config":
         return show_config
     if options.command != "train":
-        return partial(getattr(commands, options.command), **_expanded(options[options.command].as_dict()))
+        function = ONNX.get(options.command) or getattr(commands, options.command)
+        return partial(function, **_expanded(options[options.command].as_dict()))
     dataset = options.train.dataset
     try:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
@@ -167,6 +169,14 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     picture = ArgumentParser(description="Draw a picture of a training run.")
     picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
+
+    for name, function, contents in (
+        ("export", onnx_files.export_run, "Write the trained model of a run as an ONNX file."),
+        ("import", onnx_files.import_model, "Read an ONNX file and write the model as a safetensors file."),
+    ):
+        subcommand = ArgumentParser(description=contents)
+        subcommand.add_function_arguments(function, as_group=False, as_positional=True)
+        subcommands.add_subcommand(name, subcommand, help=contents)
 
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)

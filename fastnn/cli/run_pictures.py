@@ -48,7 +48,7 @@ def draw(kind: str, run: Path, out: Path | None = None, *, download: bool = Fals
         DatasetNotFoundError: If the data set is missing.
     """
     drawing = choose(kind, KINDS, "picture")
-    settings, model = _settings_and_model(run)
+    settings, model = settings_and_model(run)
     target = run / f"{kind}.png" if out is None else out
     _, test = DATASETS[settings.dataset].load(download)
     return drawing(settings, model, test, target)
@@ -138,7 +138,7 @@ def _saved_settings(run: Path) -> dict[str, Any]:
     return written
 
 
-def _settings_and_model(run: Path) -> tuple[Settings, Sequential]:
+def settings_and_model(run: Path) -> tuple[Settings, Sequential]:
     """Load the settings and the trained model of the run in a folder."""
     written = _saved_settings(run)
     # A picture needs no optimizer, and it may be a class of the user, which no file may import.

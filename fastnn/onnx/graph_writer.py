@@ -51,8 +51,8 @@ class GraphWriter:
         helper = self._onnx.helper
         start = Tensor("input", shape, channels_first=channels_first and len(shape) == 3)
         found = self.flat_order(self.layer(model, start))
-        if found.channels_first and not channels_first:
-            found = self.channels_last(found)
+        if len(found.shape) == 3:
+            found = self.channels_first_of(found) if channels_first else self.channels_last(found)
         if self._nodes and self._nodes[-1].output[0] == found.name:
             self._nodes[-1].output[0] = "output"
         else:  # the model has no layer that computes anything

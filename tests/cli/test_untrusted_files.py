@@ -241,7 +241,7 @@ def test_mutated_run_folders_give_a_result_or_a_short_error(here, finished, caps
                 place[key] = rng.choice(JSON_VALUES)
             (here / "run" / name).write_text(json.dumps(content))
             with contextlib.suppress(ValueError):
-                run_pictures._settings_and_model(here / "run")
+                run_pictures.settings_and_model(here / "run")
             with contextlib.suppress(ValueError):
                 train_run._is_resumable(PRESETS["digits"]["mlp"], here / "run")
             assert main(["curves", "run", "--out", "c.png"]) in (0, 1)
