@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fastnn.layers import Layer, Residual, Sequential
-from fastnn.onnx.batch import Batch
+from fastnn.onnx.batch import Batch, LayoutError
 from fastnn.onnx.errors import ModelFormatError
 from fastnn.onnx.model_file import shown
 
@@ -38,9 +38,13 @@ def assemble(steps: Steps, start: str, end: str) -> list[Layer]:
         raise ModelFormatError("the output does not depend on the input of the graph")
     batch, given = steps[end].batch, steps[start].batch
     # An input as in the file promises an output as in the file; images from features have their channels last.
-    from_plain = given.is_plain and len(given.shape) > 1
-    if batch.pending or batch.channels > 1 or not (batch.is_plain or (batch.is_channels_last and not from_plain)):
-        raise ModelFormatError(
+    from_plain = given.is_plain and (len(given.shape) > 2 or len(given.shape) == len(batch.shape) > 1)
+    if (
+        batch.pending
+        or batch.channels > 1
+        or not (batch.is_plain or (batch.is_channels_last and not from_plain))
+    ):
+        raise LayoutError(
             f"the output needs {batch.pending or 'a transposition'}, for which fastnn has no layer: end with "
             "a Linear or a convolution, or choose another output with output=..."
         )

@@ -75,7 +75,9 @@ def _sample_shape(model: Layer, given: Shape | None) -> Shape:
         fed: Any = feeding_of(model)
         given = model.input_shape or getattr(fed, "shape", None)
     if given is None:
-        raise ValueError("the model does not know the shape of a sample: pass it, as in input_shape=(28, 28, 1)")
+        raise ValueError(
+            "the model does not know the shape of a sample: pass it, as in input_shape=(28, 28, 1)"
+        )
     sides = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     shape = tuple(positive_int(side, "a size of input_shape") for side in sides)
     model.output_shape(shape)

@@ -66,9 +66,10 @@ class GraphWriter:
             producer_name="fastnn",
             ir_version=helper.find_min_ir_version_for(imports),
         )
-        record = {"feeding": feeding_to_dict(model), "classes": classes_to_list(model)}
+        layout = next(name for name, first in LAYOUTS.items() if first == channels_first)
+        record = {"layout": layout, "feeding": feeding_to_dict(model), "classes": classes_to_list(model)}
         known = {name: value for name, value in record.items() if value is not None}
-        helper.set_model_props(made, {METADATA: json.dumps(known)} if known else {})
+        helper.set_model_props(made, {METADATA: json.dumps(known)})
         return made
 
     def layer(self, layer: Layer, x: Tensor) -> Tensor:
@@ -80,7 +81,13 @@ class GraphWriter:
         return write(self, layer, x)
 
     def node(
-        self, op: str, x: Tensor, *others: str, shape: Shape | None = None, channels: int = 1, **attributes: Any
+        self,
+        op: str,
+        x: Tensor,
+        *others: str,
+        shape: Shape | None = None,
+        channels: int = 1,
+        **attributes: Any,
     ) -> Tensor:
         """Add a node that computes samples of `shape` (default: that of `x`) from `x` and `others`."""
         name = self._new_name(op.lower())

@@ -6,13 +6,15 @@ import json
 import math
 import os
 from collections import Counter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from fastnn._schema import check_fields
 from fastnn._validation import Shape, choose, positive_int
-from fastnn.classes import classes_from, set_classes
-from fastnn.feeding import feeding_from_dict, set_feeding
+from fastnn.classes import Classes, classes_from, set_classes
+from fastnn.feeding import Feeding, feeding_from_dict, set_feeding
 from fastnn.layers import Sequential
 from fastnn.layers.base import name_parameters
 from fastnn.onnx.assembly import Step, Steps, assemble
@@ -51,8 +53,9 @@ def import_onnx(
         input_shape: Shape of one sample as in the file, such as (3, 224, 224), for a graph that does not fix
             it.
         layout: "nchw" if the input of the file has its channels first, "nhwc" if it has its features last,
-            which the model takes as it is; the graph may transpose it. By default, the first that fits: images
-            (four axes) are tried as "nchw" first, sequences (three) as "nhwc".
+            which the model takes as it is; the graph may transpose it. The default is the layout in the
+            metadata of `export_onnx`, or else the first that fits: images (four axes) are tried as "nchw"
+            first, sequences (three) as "nhwc".
         output: The value of the graph to compute, if it has several outputs. The default is the probabilities for
             classifiers of scikit-learn.
 
@@ -71,15 +74,17 @@ def import_onnx(
 
 
 def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, output: str | None) -> Sequential:
+    record = _record(graph.metadata)
+    is_first = record.is_first if is_first is None else is_first
     target, labels = _target(graph, output)
     source = _source(graph)
     shape = _sample_shape(source, input_shape)
     first_error: LayoutError | None = None
-    for order in _input_orders(len(shape) + 1, is_first):
+    for order, images_first in _layouts(len(shape) + 1, is_first):
         sides = (0, *shape)
         start = Batch(tuple(sides[axis] for axis in order[1:]), order)
         try:
-            steps = _Reader(graph, source, target, start).read()
+            steps = _Reader(graph, source, target, start, images_first).read()
             model = Sequential(assemble(steps, source.name, target))
             break
         except LayoutError as error:
@@ -88,24 +93,28 @@ def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, outpu
         assert first_error is not None
         raise first_error
     name_parameters(model)
-    _restore(model, graph.metadata, labels)
+    set_feeding(model, record.feeding)
+    try:
+        set_classes(model, record.classes if labels is None else classes_from(labels))
+    except (ValueError, TypeError) as error:
+        raise ModelFormatError(f"the labels of the classes are damaged: {error}") from error
     return model
 
 
-def _input_orders(axes: int, is_first: bool | None) -> list[tuple[int, ...]]:
-    """The layouts to try, for an input whose channels come first, or last (None: unknown)."""
+def _layouts(axes: int, is_first: bool | None) -> list[tuple[tuple[int, ...], bool]]:
+    """The layouts to try: the order of the input, and whether Reshape makes images with channels first.
+
+    `is_first` says whether the channels of the input come first, or last (None: unknown).
+    """
     plain, moved = tuple(range(axes)), channels_last(axes)
-    if axes < 3:
-        return [plain]
-    if is_first is None:
-        return [moved, plain] if axes > 3 else [plain, moved]
-    return [moved if is_first else plain]
+    orders = {None: [moved, plain] if axes > 3 else [plain, moved], True: [moved], False: [plain]}[is_first]
+    return [(order, first) for order in orders[: 1 if axes < 3 else 2] for first in (True, False)]
 
 
 class _Reader:
     """Converts the nodes of a graph, in the order of computation."""
 
-    def __init__(self, graph: Graph, source: Input, target: str, start: Batch) -> None:
+    def __init__(self, graph: Graph, source: Input, target: str, start: Batch, images_first: bool) -> None:
         self._nodes = _needed(graph, target)
         self._room = MOST_ELEMENTS + 4 * sum(array.size for array in graph.constants.values())
         self._values = Values(
@@ -115,7 +124,7 @@ class _Reader:
             Counter([target, *(name for node in self._nodes if node.op != "Shape" for name in node.inputs)]),
             graph.opset,
             np.dtype(np.float64 if source.is_double else np.float32),
-            images_first=len(start.order) != 4 or start.is_channels_last,
+            images_first,
         )
 
     def read(self) -> Steps:
@@ -190,7 +199,9 @@ def _needed(graph: Graph, target: str) -> list[Node]:
 
 def _target(graph: Graph, output: str | None) -> tuple[str, Any]:
     """The value to compute, and the labels of its classes if the graph names them."""
-    maps = {node.outputs[0]: node for node in graph.nodes if node.op == ZIP_MAP and node.outputs and node.inputs}
+    maps = {
+        node.outputs[0]: node for node in graph.nodes if node.op == ZIP_MAP and node.outputs and node.inputs
+    }
     names = graph.outputs if output is None else [output]
     if output is not None and output not in {name for node in graph.nodes for name in node.outputs}:
         raise ModelFormatError(f"no node gives the value {shown(output)}")
@@ -222,21 +233,32 @@ def _sample_shape(source: Input, given: Shape | None) -> Shape:
             "sample as in the file, such as input_shape=(3, 224, 224)"
         )
     shape = given or tuple(side or 0 for side in sides)
-    fits = len(shape) == len(sides) and all(side in (None, own) for side, own in zip(sides, shape, strict=True))
+    fits = len(shape) == len(sides) and all(
+        side in (None, own) for side, own in zip(sides, shape, strict=True)
+    )
     if not fits or not shape or min(shape) < 1 or len(shape) > 8:
         raise ModelFormatError(f"samples of shape {shape} do not fit the input of shape {source.sides}")
     return shape
 
 
-def _restore(model: Sequential, metadata: dict[str, str], labels: Any) -> None:
-    """Give the model the classes, and how it was fed, from the metadata of `export_onnx`."""
+@dataclass(frozen=True)
+class _Record:
+    """What `export_onnx` wrote into the metadata; None for what the file lacks."""
+
+    is_first: bool | None
+    feeding: Feeding | None
+    classes: Classes | None
+
+
+def _record(metadata: dict[str, str]) -> _Record:
+    """Read the metadata of `export_onnx`. Raises ModelFormatError if they are damaged."""
     try:
         record = json.loads(metadata.get(METADATA, "{}"))
-        if not isinstance(record, dict):
-            raise ValueError("it must be an object")
-        feeding = feeding_from_dict(record["feeding"]) if "feeding" in record else None
-        labels = record.get("classes", labels)
-        set_feeding(model, feeding)
-        set_classes(model, None if labels is None else classes_from(labels))
+        check_fields(record, {})
+        return _Record(
+            choose(record["layout"], LAYOUTS, "layout") if "layout" in record else None,
+            feeding_from_dict(record["feeding"]) if "feeding" in record else None,
+            classes_from(record["classes"]) if "classes" in record else None,
+        )
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelFormatError(f"the metadata {METADATA!r} are damaged: {error}") from error

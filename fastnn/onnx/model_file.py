@@ -99,7 +99,9 @@ def read_graph(path: str | os.PathLike[str]) -> Graph:
     onnx = onnx_module("onnx")
     source = user_path(path)
     if source.stat().st_size > MOST_BYTES:
-        raise ModelFormatError(f"the file has more than {MOST_BYTES:,} bytes: store the weights as external data")
+        raise ModelFormatError(
+            f"the file has more than {MOST_BYTES:,} bytes: store the weights as external data"
+        )
     model = onnx.ModelProto()
     try:
         model.ParseFromString(source.read_bytes())
@@ -226,7 +228,9 @@ def _input(proto: Any, onnx: Any) -> Input:
         raise ModelFormatError(f"the input {shown(text(proto.name))} is no tensor with a shape")
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type in range(20) else "?"
     if kind not in INPUT_KINDS:
-        raise ModelFormatError(f"the input {shown(text(proto.name))} is {kind}, not one of {', '.join(INPUT_KINDS)}")
+        raise ModelFormatError(
+            f"the input {shown(text(proto.name))} is {kind}, not one of {', '.join(INPUT_KINDS)}"
+        )
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
     return Input(text(proto.name), sides, kind == "double")
 

@@ -62,6 +62,8 @@ def _affine(site: Site) -> Step:
             }[node.op]()
     except ModelFormatError as error:
         return Step(site.source, site.x, error=error)
+    if node.op in ("Add", "Sub") and is_first and not values.any():
+        return Step(site.source, site.x)
     if not site.x.pending and site.with_affine(scale, shift):
         return Step(site.source, site.x)
     if node.op in ("Mul", "Div") and array.size == 1 and np.isfinite(scale).all():
@@ -93,7 +95,11 @@ def _gelu(values: Values, name: str, x: str) -> str:
     scale, factors = _product(values, node.inputs[0])
     if node.op == "Erf" and factors == [x] and math.isclose(scale, math.sqrt(0.5), rel_tol=1e-4):
         return "none"
-    if node.op != "Tanh" or len(factors) != 1 or not math.isclose(scale, math.sqrt(2 / math.pi), rel_tol=1e-4):
+    if (
+        node.op != "Tanh"
+        or len(factors) != 1
+        or not math.isclose(scale, math.sqrt(2 / math.pi), rel_tol=1e-4)
+    ):
         return ""
     inner = values.producers.get(factors[0])
     if inner is None or inner.op != "Add" or x not in inner.inputs or len(inner.inputs) != 2:

@@ -28,7 +28,7 @@ class Values:
     opset: int
     dtype: np.dtype[Any]
     images_first: bool
-    """Whether samples of three axes are (C, H, W) in the file, rather than (H, W, C)."""
+    """Whether Reshape makes samples (C, H, W) in the file, rather than (H, W, C)."""
 
     def constant(self, node: Node, name: str) -> Array:
         """A constant. Raises ModelFormatError if it is no tensor of real numbers."""
@@ -155,5 +155,7 @@ class Site:
     def set_values(self, param: Any, array: Array) -> None:
         """Set the values of a parameter or buffer. Raises ModelFormatError if the shape does not fit."""
         if array.shape != param.shape:
-            raise self.node.refused(f"the weights {shown(param.name)} have the shape {array.shape}, not {param.shape}")
+            raise self.node.refused(
+                f"the weights {shown(param.name)} have the shape {array.shape}, not {param.shape}"
+            )
         param.value = array

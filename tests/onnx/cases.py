@@ -59,7 +59,10 @@ def nets():
             (5, 6, 2),
         ),
         "flatten-reshape": (fn.Sequential(*front, fn.Reshape(4, 9), fn.LayerNorm(9)), (5, 6, 2)),
-        "flatten-residual": (fn.Sequential(*front, fn.Residual(fn.Linear(36, 36)), fn.Linear(36, 2)), (5, 6, 2)),
+        "flatten-residual": (
+            fn.Sequential(*front, fn.Residual(fn.Linear(36, 36)), fn.Linear(36, 2)),
+            (5, 6, 2),
+        ),
         "residual": (
             fn.Sequential(
                 *(fn.Conv2d(2, 3, 3), fn.Residual(fn.Sequential(fn.Residual(block), fn.ReLU()))),
@@ -67,7 +70,10 @@ def nets():
             ),
             (6, 7, 2),
         ),
-        "decoder": (fn.Sequential(fn.Linear(5, 24), fn.ReLU(), fn.Reshape(3, 4, 2), fn.Conv2d(2, 1, 3)), (5,)),
+        "decoder": (
+            fn.Sequential(fn.Linear(5, 24), fn.ReLU(), fn.Reshape(3, 4, 2), fn.Conv2d(2, 1, 3)),
+            (5,),
+        ),
     }
 
 

@@ -43,7 +43,19 @@ def changed_protos(content, count, seed):
 
 
 STRANGE = (0, 1, -1, 2, 3, 7, 255, 2**31 - 1, -(2**31), 2**62, -(2**63))
-OPERATORS = ("Add", "Mul", "Transpose", "Reshape", "Tile", "ConstantOfShape", "If", "Flatten", "Squeeze", "Pad", "X")
+OPERATORS = (
+    "Add",
+    "Mul",
+    "Transpose",
+    "Reshape",
+    "Tile",
+    "ConstantOfShape",
+    "If",
+    "Flatten",
+    "Squeeze",
+    "Pad",
+    "X",
+)
 
 
 def _change(message, rng):

@@ -37,7 +37,9 @@ def shipped_cases():
 
     data = Path(onnx.__file__).parent / "backend" / "test" / "data"
     for path in sorted(data.glob("pytorch-*/*")):
-        arrays = ([_array(each) for each in sorted(path.glob(f"*_0/{kind}_*.pb"))] for kind in ("input", "output"))
+        arrays = (
+            [_array(each) for each in sorted(path.glob(f"*_0/{kind}_*.pb"))] for kind in ("input", "output")
+        )
         yield path.name, onnx.load(path / "model.onnx"), *arrays
 
 
@@ -56,7 +58,11 @@ def run(model, inputs, outputs, path):
     """
     from onnx import numpy_helper
 
-    if not inputs or isinstance(inputs[0], list) or not all(isinstance(each, np.ndarray) for each in inputs[1:]):
+    if (
+        not inputs
+        or isinstance(inputs[0], list)
+        or not all(isinstance(each, np.ndarray) for each in inputs[1:])
+    ):
         return "refused", "an input is no tensor"
     weights = {each.name for each in model.graph.initializer}
     values = [each for each in model.graph.input if each.name not in weights]
@@ -79,7 +85,9 @@ def run(model, inputs, outputs, path):
     half = any(kind in path.name for kind in ("FLOAT16", "last_window_starts"))
     tolerance = 1e-2 if half else 1e-5
     for found in (y, np.moveaxis(y, -1, 1)):
-        if found.shape == expected.shape and np.allclose(found, expected, tolerance, tolerance, equal_nan=True):
+        if found.shape == expected.shape and np.allclose(
+            found, expected, tolerance, tolerance, equal_nan=True
+        ):
             return "equal", ""
     return "wrong", f"{y.shape} instead of {expected.shape}, from {x.shape}: {net}"
 
@@ -88,7 +96,11 @@ def _plain(tensor):
     """An array, float32 for the types that NumPy does not have."""
     from onnx import numpy_helper
 
-    return np.asarray(tensor) if isinstance(tensor, (np.ndarray, np.generic)) else numpy_helper.to_array(tensor).astype(np.float32)
+    return (
+        np.asarray(tensor)
+        if isinstance(tensor, (np.ndarray, np.generic))
+        else numpy_helper.to_array(tensor).astype(np.float32)
+    )
 
 
 def count(cases):

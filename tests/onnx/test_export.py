@@ -74,7 +74,9 @@ def test_float64_models_stay_float64(name, path):
         model.to("f4")
 
 
-@pytest.mark.parametrize("name", ["mnist_cnn", "flatten-linear", "flatten-norms", "residual", "mlp-of-images"])
+@pytest.mark.parametrize(
+    "name", ["mnist_cnn", "flatten-linear", "flatten-norms", "residual", "mlp-of-images"]
+)
 def test_nothing_is_transposed_when_the_graph_runs(name, path):
     model, shape = CASES[name]
     fn.export_onnx(model, path, input_shape=shape)

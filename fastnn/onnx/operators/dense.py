@@ -48,12 +48,19 @@ def _linear(site: Site, weight: Array, bias: Array | None) -> Result:
     inputs, outputs = weight.shape
     # Zeros are quick, and draw no random numbers.
     layer = Linear(
-        inputs, outputs, bias=bias is not None, weight_init="zeros", bias_init="zeros", dtype=site.values.dtype
+        inputs,
+        outputs,
+        bias=bias is not None,
+        weight_init="zeros",
+        bias_init="zeros",
+        dtype=site.values.dtype,
     )
     site.set_values(layer.weight, reordered(weight, x.channels) * x.scale)
     if bias is not None:
         if bias.size not in (1, outputs) or bias.shape[-1:] not in ((), (1,), (outputs,)):
-            raise site.node.refused(f"the third input must have one value per output, but its shape is {bias.shape}")
+            raise site.node.refused(
+                f"the third input must have one value per output, but its shape is {bias.shape}"
+            )
         site.set_values(layer.bias, np.broadcast_to(bias.reshape(-1), (outputs,)))
     return [layer], Batch((outputs,), (0, 1))
 
@@ -106,7 +113,9 @@ def clip(site: Site) -> Result:
     if low is not None and high is not None and low <= -largest and high >= largest:
         return [], site.x
     if low != 0 or (high is not None and high < largest):
-        raise node.refused(f"only min=0 without max is supported, which is ReLU, not min={low:g}, max={high:g}")
+        raise node.refused(
+            f"only min=0 without max is supported, which is ReLU, not min={low:g}, max={high:g}"
+        )
     return [ReLU()], site.x
 
 

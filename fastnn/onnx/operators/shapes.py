@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from fastnn._validation import Shape
-from fastnn.layers import Dropout, Flatten, Identity, Layer, Linear, Reshape
+from fastnn.layers import Dropout, Flatten, GlobalAvgPool2d, Identity, Layer, Linear, Reshape
 from fastnn.layers.act import Activation
 from fastnn.layers.norm import BatchNorm1d
 from fastnn.onnx.batch import Batch, flattened, images, plain
@@ -95,15 +95,22 @@ def _to(site: Site, shape: Shape) -> Result:
         return [], x
     if len(shape) == 1:
         return _to_features(site)
-    if [side for side in shape if side != 1] == [side for side in x.file_shape if side != 1] and not x.is_plain:
+    if [side for side in shape if side != 1] == [
+        side for side in x.file_shape if side != 1
+    ] and not x.is_plain:
         return _with_ones(site, shape)
     if not x.is_plain:
         raise site.layout_error()
-    is_images = site.values.images_first and len(shape) == 3
-    target = images((*shape[1:], shape[0])) if is_images else plain(shape)
-    channels = shape[0] if is_images and math.prod(shape[1:]) > 1 else 1
-    if x.channels != channels and (x.channels > 1 or not _permute_outputs(site, channels)):
-        raise site.layout_error()
+    if x.channels > 1:  # the inverse of Flatten
+        if shape[0] != x.channels:
+            raise site.layout_error()
+        target = images((*shape[1:], shape[0]))
+    elif site.values.images_first and len(shape) == 3:
+        if math.prod(shape[1:]) > 1 and not _permute_outputs(site, shape[0]):
+            raise site.layout_error()
+        target = images((*shape[1:], shape[0]))
+    else:
+        target = plain(shape)
     return [Reshape(*target.shape)], target
 
 
@@ -113,7 +120,8 @@ def _with_ones(site: Site, shape: Shape) -> Result:
     sides = [side for side in x.shape if side != 1]
     if len(sides) > 1 and len(shape) != 3:
         raise site.layout_error()
-    target = images((*shape[1:], shape[0])) if len(shape) == 3 else plain(shape)
+    is_images = len(shape) == 3 and site.values.images_first
+    target = images((*shape[1:], shape[0])) if is_images else plain(shape)
     if [side for side in target.shape if side != 1] != sides:
         raise site.layout_error()
     return [Reshape(*target.shape)], target
@@ -125,12 +133,11 @@ def _to_features(site: Site) -> Result:
         raise site.layout_error()
     if len(site.x.shape) == 1:
         return [], target
-    # GlobalAveragePool gives features already, and its Reshape to images has only served the file.
-    step = site.last_step()
-    if step is not None and len(step.layers) > 1 and isinstance(step.layers[-1], Reshape):
+    # Only the last change of the shape counts, and GlobalAveragePool gives features already.
+    while (step := site.last_step()) is not None and isinstance(step.layers[-1], (Flatten, Reshape)):
         step.layers.pop()
-        return [], target
-    return [Flatten()], target
+    is_pool = step is not None and isinstance(step.layers[-1], GlobalAvgPool2d)
+    return ([] if is_pool else [Flatten()]), target
 
 
 def _permute_outputs(site: Site, channels: int) -> bool:

@@ -110,7 +110,9 @@ def _pool(site: Site, kind: Any, *, counts_padding: bool) -> Result:
             )
         is_average = kind is AvgPool2d
         if is_average and (end > side + after or (not counts_padding and (before or end > side))):
-            raise node.refused("averages that leave padding out are not supported: count_include_pad must be 1")
+            raise node.refused(
+                "averages that leave padding out are not supported: count_include_pad must be 1"
+            )
     return [layer], x.resized(shape)
 
 
