@@ -25,7 +25,7 @@ from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
 from fastnn.training.finite import NonFiniteError
 
-ONNX = {"export": onnx_files.export_run, "import": onnx_files.import_model}
+ONNX: dict[str, Callable[..., None]] = {"export": onnx_files.export_run, "import": onnx_files.import_model}
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
@@ -170,13 +170,13 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
     picture.add_function_arguments(commands.picture, as_group=False, as_positional=True)
     subcommands.add_subcommand("picture", picture, help="Draw a picture of a training run.")
 
-    for name, function, contents in (
-        ("export", onnx_files.export_run, "Write the trained model of a run as an ONNX file."),
-        ("import", onnx_files.import_model, "Read an ONNX file and write the model as a safetensors file."),
+    for name, help_text in (
+        ("export", "Write the trained model of a run as an ONNX file."),
+        ("import", "Read an ONNX file and write the model as a safetensors file."),
     ):
-        subcommand = ArgumentParser(description=contents)
-        subcommand.add_function_arguments(function, as_group=False, as_positional=True)
-        subcommands.add_subcommand(name, subcommand, help=contents)
+        subcommand = ArgumentParser(description=help_text)
+        subcommand.add_function_arguments(ONNX[name], as_group=False, as_positional=True)
+        subcommands.add_subcommand(name, subcommand, help=help_text)
 
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)

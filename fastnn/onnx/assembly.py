@@ -37,7 +37,7 @@ def assemble(steps: Steps, start: str, end: str) -> list[Layer]:
     if end not in steps:
         raise ModelFormatError("the output does not depend on the input of the graph")
     batch, given = steps[end].batch, steps[start].batch
-    # An input as in the file promises an output as in the file; images from features have their channels last.
+    # An input as in the file promises an output as in the file; images from features have channels last.
     from_plain = given.is_plain and (len(given.shape) > 2 or len(given.shape) == len(batch.shape) > 1)
     if (
         batch.pending

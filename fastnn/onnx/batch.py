@@ -24,7 +24,7 @@ class Batch:
     order: tuple[int, ...]
     """Axis i of fastnn's batch is axis order[i] in the file; the batch axis is the first in both."""
     channels: int = 1
-    """If above 1: features (N, F) are flattened from (pixels, channels), but from (channels, pixels) there."""
+    """If above 1: features (N, F) are flattened from (pixels, channels), in the file from the reverse."""
     pads: Pads = NO_PADS
     """Zeros around images that the next layer must add."""
     scale: float = 1.0

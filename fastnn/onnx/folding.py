@@ -44,7 +44,7 @@ def _check_size(node: Node, shape: Sequence[int]) -> None:
 
 
 def _constant(node: Node) -> Any:
-    names = {"value": None, "value_float": np.float32, "value_floats": np.float32}
+    names: dict[str, Any] = {"value": None, "value_float": np.float32, "value_floats": np.float32}
     names |= {"value_int": np.int64, "value_ints": np.int64}
     found = [(node.attribute(name, None), dtype) for name, dtype in names.items()]
     node.check_attributes()

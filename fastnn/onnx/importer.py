@@ -56,8 +56,8 @@ def import_onnx(
             which the model takes as it is; the graph may transpose it. The default is the layout in the
             metadata of `export_onnx`, or else the first that fits: images (four axes) are tried as "nchw"
             first, sequences (three) as "nhwc".
-        output: The value of the graph to compute, if it has several outputs. The default is the probabilities for
-            classifiers of scikit-learn.
+        output: The value of the graph to compute, if it has several outputs. For classifiers of scikit-learn
+            the default is the probabilities.
 
     Raises:
         FileNotFoundError: If the file does not exist.
@@ -74,10 +74,11 @@ def import_onnx(
 
 
 def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, output: str | None) -> Sequential:
-    record = _record(graph.metadata)
-    is_first = record.is_first if is_first is None else is_first
-    target, labels = _target(graph, output)
     source = _source(graph)
+    record = _record(graph.metadata)
+    if is_first is None and len(source.sides) == 4:
+        is_first = record.is_first
+    target, labels = _target(graph, output)
     shape = _sample_shape(source, input_shape)
     first_error: LayoutError | None = None
     for order, images_first in _layouts(len(shape) + 1, is_first):
@@ -199,9 +200,7 @@ def _needed(graph: Graph, target: str) -> list[Node]:
 
 def _target(graph: Graph, output: str | None) -> tuple[str, Any]:
     """The value to compute, and the labels of its classes if the graph names them."""
-    maps = {
-        node.outputs[0]: node for node in graph.nodes if node.op == ZIP_MAP and node.outputs and node.inputs
-    }
+    maps = {node.outputs[0]: node for node in graph.nodes if node.op == ZIP_MAP and node.inputs}
     names = graph.outputs if output is None else [output]
     if output is not None and output not in {name for node in graph.nodes for name in node.outputs}:
         raise ModelFormatError(f"no node gives the value {shown(output)}")
@@ -233,10 +232,8 @@ def _sample_shape(source: Input, given: Shape | None) -> Shape:
             "sample as in the file, such as input_shape=(3, 224, 224)"
         )
     shape = given or tuple(side or 0 for side in sides)
-    fits = len(shape) == len(sides) and all(
-        side in (None, own) for side, own in zip(sides, shape, strict=True)
-    )
-    if not fits or not shape or min(shape) < 1 or len(shape) > 8:
+    fits = all(side in (None, own) for side, own in zip(sides, shape, strict=False))
+    if not fits or len(shape) != len(sides) or min(shape, default=0) < 1 or len(shape) > 8:
         raise ModelFormatError(f"samples of shape {shape} do not fit the input of shape {source.sides}")
     return shape
 

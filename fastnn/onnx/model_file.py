@@ -21,7 +21,8 @@ MOST_BYTES = 2**31 - 1  # of a file: protobuf reads no more
 MOST_NODES = 5000  # graphs are searched in quadratic time
 
 INPUT_KINDS = ("float", "double", "float16", "bfloat16")
-NUMBERS = "FLOAT DOUBLE FLOAT16 BFLOAT16 INT8 INT16 INT32 INT64 UINT8 UINT16 UINT32 UINT64 BOOL".split()
+NUMBERS = ("BOOL", *(kind.upper() for kind in INPUT_KINDS))
+NUMBERS += tuple(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64))
 
 
 @dataclass(eq=False)
@@ -171,7 +172,7 @@ class TensorReader:
             inside = path.is_relative_to(self._folder) and not Path(location).is_absolute()
             if not inside or not path.is_file():
                 raise ModelFormatError(
-                    f"{what} is in the file {shown(location)}, which must be a file in the folder of the model"
+                    f"{what} must be in a file in the folder of the model, not in {shown(location)}"
                 )
             offset, size = int(given.get("offset", 0)), path.stat().st_size
             length = int(given.get("length", size - offset))

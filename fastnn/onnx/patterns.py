@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fastnn._validation import Array
 from fastnn.layers import GELU, Layer, SiLU
 from fastnn.onnx.assembly import Step
 from fastnn.onnx.errors import ModelFormatError
@@ -53,13 +54,7 @@ def _affine(site: Site) -> Step:
         if node.op == "Div" and not is_first:
             raise node.refused("the divisor must be a constant")
         values = site.per_channel(array)
-        with np.errstate(all="ignore"):
-            scale, shift = {
-                "Add": lambda: (1.0, values),
-                "Sub": lambda: (1.0, -values) if is_first else (-1.0, values),
-                "Mul": lambda: (values, None),
-                "Div": lambda: (1 / values, None),
-            }[node.op]()
+        scale, shift = _scale_and_shift(node.op, is_first, values)
     except ModelFormatError as error:
         return Step(site.source, site.x, error=error)
     if node.op in ("Add", "Sub") and is_first and not values.any():
@@ -70,6 +65,20 @@ def _affine(site: Site) -> Step:
         return Step(site.source, replace(site.x, scale=site.x.scale * float(scale[0])))
     reason = "a constant must follow a Linear layer or a convolution, whose output nothing else uses"
     return Step(site.source, site.x, error=node.refused(reason))
+
+
+def _scale_and_shift(op: str, is_first: bool, values: Array) -> tuple[Array, Array | None]:
+    """What makes x scale + shift of "x op values", or of "values op x"."""
+    one = np.ones(values.shape)
+    match op:
+        case "Mul":
+            return values, None
+        case "Div":
+            with np.errstate(all="ignore"):
+                return 1 / values, None
+        case "Add":
+            return one, values
+    return (one, -values) if is_first else (-one, values)
 
 
 def _activation(values: Values, name: str) -> tuple[str, Layer] | None:

@@ -137,7 +137,7 @@ class Site:
         """The last step with layers before this node, if nothing else uses its value."""
         return next((step for step in self.backwards() if step.layers), None)
 
-    def with_affine(self, scale: Array | float, shift: Array | None) -> bool:
+    def with_affine(self, scale: Array, shift: Array | None) -> bool:
         """Let the layer before compute y scale + shift in place of y; whether it can."""
         step = self.last_step()
         layer = None if step is None else step.layers[-1]

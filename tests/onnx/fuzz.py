@@ -117,8 +117,7 @@ def _outcome(path, shape):
     try:
         model = fn.import_onnx(path)
     except fn.ModelFormatError as error:
-        assert len(str(error)) < 2000, "the message is too long"
-        return "error"
+        return "error" if len(str(error)) < 2000 else "an error with a message that is too long"
     finally:
         assert time.perf_counter() - start < SLOW, "reading took too long"
     x = np.random.default_rng(0).random((2, *shape), np.float32)

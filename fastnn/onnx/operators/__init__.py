@@ -1,4 +1,4 @@
-"""The table operator -> converter. A converter returns the layers for a node and the batch that they return."""
+"""The table operator -> converter, which returns the layers for a node and the batch that they return."""
 
 from __future__ import annotations
 

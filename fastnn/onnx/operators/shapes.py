@@ -141,7 +141,7 @@ def _to_features(site: Site) -> Result:
 
 
 def _permute_outputs(site: Site, channels: int) -> bool:
-    """Reorder features that are (channels, pixels) in the file to (pixels, channels); whether that is possible.
+    """Reorder features (channels, pixels) of the file to (pixels, channels); whether that is possible.
 
     The outputs of the Linear layer before are reordered, through layers that treat all features alike.
     """

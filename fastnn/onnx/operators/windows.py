@@ -106,7 +106,7 @@ def _pool(site: Site, kind: Any, *, counts_padding: bool) -> Result:
             side, got, extent, step, before, after, rounded is math.ceil
         ):
             raise node.refused(
-                f"padding {pads} and ceil_mode give another size than the same padding on all sides, {shape[:2]}"
+                f"padding {pads} and ceil_mode give another size than equal padding, {shape[:2]}"
             )
         is_average = kind is AvgPool2d
         if is_average and (end > side + after or (not counts_padding and (before or end > side))):
