@@ -35,7 +35,7 @@ ORDER = [
     {"metrics", "weights"},
     {"measure"},
     {"training"},
-    {"naive", "nets", "studies"},
+    {"naive", "nets", "onnx", "studies"},
     {"complexity", "sklearn"},
     {"cli"},
     {"__main__"},
@@ -100,7 +100,7 @@ def test_import_scan_finds_known_imports():
 
 
 HEAVY = {"numba", "matplotlib", "sklearn", "scipy", "torch", "tqdm", "jsonargparse", "safetensors", "pooch"}
-HEAVY |= {"threadpoolctl"}  # 2 ms, and it sets an environment variable
+HEAVY |= {"onnx", "threadpoolctl"}  # threadpoolctl takes 2 ms, and sets an environment variable
 
 
 def test_import_loads_nothing_heavy():
