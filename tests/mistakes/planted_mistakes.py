@@ -29,6 +29,7 @@ import core
 import losses_and_activations
 import meaning_of_data
 import objects
+import onnx_files
 import plans
 import pools_norms_convolutions
 import studies_and_data
@@ -46,6 +47,7 @@ MISTAKES = (
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
     *objects.MISTAKES,
+    *onnx_files.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 """Print the largest differences of each layer, exported and imported, as in docs/guide/onnx.md.
 
-    python -m tests.onnx.table
+python -m tests.onnx.table
 """
 
 import tempfile
