@@ -121,16 +121,17 @@ class EditableInstall(editable_wheel):
     """Puts the checkout on the import path of an editable install: type checkers and editors find it there.
 
     Setuptools would install an import hook, which they cannot follow: `fastnn.kernels` is the folder
-    kernels/. The link fastnn/kernels, which git ignores, puts that package in its place. Without symbolic
-    links the hook remains.
+    kernels/, `fastnn.experiments` the folder experiments/. Links in fastnn/, which git ignores, put these
+    packages in their places. Without symbolic links the hook remains.
     """
 
     def finalize_options(self):
         super().finalize_options()
-        link = Path("fastnn", "kernels")
         with contextlib.suppress(OSError):
-            if not link.exists():
-                link.symlink_to(Path("..", "kernels"), target_is_directory=True)
+            for name in ("kernels", "experiments"):
+                link = Path("fastnn", name)
+                if not link.exists():
+                    link.symlink_to(Path("..", name), target_is_directory=True)
             self.package_dir = {"": "."}
 
 

@@ -9,7 +9,8 @@
 
 import typing as _typing
 
-from fastnn import augment, data, init, losses, metrics, nets, optim, viz
+from fastnn import augment, complexity, data, init, losses, metrics, nets, optim, viz
+from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.history import History
@@ -73,6 +74,7 @@ from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
+from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
@@ -110,6 +112,7 @@ __all__ = [
     "Dice",
     "Dropout",
     "EarlyStopping",
+    "Experiment",
     "Flatten",
     "Focal",
     "GlobalAvgPool2d",
@@ -122,6 +125,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LivePage",
     "Loss",
     "MaxPool2d",
     "ModelFormatError",
@@ -131,6 +135,7 @@ __all__ = [
     "Poisson",
     "RMSprop",
     "ReLU",
+    "Report",
     "Reshape",
     "Residual",
     "Sequential",
@@ -148,6 +153,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_focal",
     "binary_hinge",
+    "complexity",
     "cross_entropy",
     "data",
     "dice",

@@ -17,7 +17,7 @@ FENCE = re.compile(
 )
 
 # Of these languages, and directives of MyST, nothing runs.
-SHOWN = {"text", "yaml", ""}
+SHOWN = {"text", "toml", "yaml", ""}
 RUN_BY_NAME = {"pip", "pytest", "ruff", "mypy", "cython-lint", "sphinx-build"}
 
 

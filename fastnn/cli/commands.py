@@ -150,6 +150,63 @@ def picture(kind: str, run: Path, out: Path | None = None) -> None:
     print(f"written to {run_pictures.draw(kind, run, out)}")
 
 
+def board(folder: Path = Path("runs"), port: int = 0) -> None:
+    """Compare finished runs on a page in the browser, until Ctrl-C.
+
+    Args:
+        folder: Folder with the runs; folders in it are searched, too.
+        port: Port of the page on this computer; 0 takes a free one.
+    """
+    import threading
+
+    from fastnn.board import runs, server
+
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder: give the folder that has the runs of fastnn train")
+    page = server.PageServer(runs.routes(folder), port)
+    print(f"{len(runs.find(folder))} runs in {folder}: {page.url}  (Ctrl-C ends it)", flush=True)
+    threading.Event().wait()
+
+
+def reproduce(
+    ids: list[str],
+    out: Path = Path("runs/reports"),
+    variant: str | None = None,
+    quick: bool = False,
+    jobs: int | None = None,
+    redraw: bool = False,
+    list: bool = False,
+) -> None:
+    """Run the experiments of reports, compare them with what was reported, and write a page about them.
+
+    Args:
+        ids: Experiments, such as s1.part5; s1 stands for all of that report, all for all.
+        out: Folder for the results. Those that it has are not computed again.
+        variant: Variant of the experiments, such as as-written. Default: corrected.
+        quick: Take seconds per experiment, on fewer data; nothing is judged.
+        jobs: Number of experiments to run at the same time. Default: the number of threads.
+        redraw: Fill tables and figures again from the stored trainings.
+        list: Print the experiments, and run nothing.
+    """
+    from fastnn.cli import reproduce_run
+
+    if list or not ids:
+        print(reproduce_run.listing())
+        return
+    reproduce_run.reproduce(ids, out=out, variant=variant, quick=quick, jobs=jobs, redraw=redraw)
+
+
+def report(folder: Path = Path("runs/reports")) -> None:
+    """Write the page about reproduced experiments.
+
+    Args:
+        folder: Folder that fastnn reproduce wrote.
+    """
+    from fastnn.cli import reproduce_run
+
+    print(f"written to {reproduce_run.report(folder)}")
+
+
 def profile(
     layers: str = "784,128,64,32,10",
     activation: str = "relu",

@@ -23,6 +23,7 @@ from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
 from fastnn.optim.optimizers import OPTIMIZERS, optimizer_of
+from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
 
 ONNX: dict[str, Callable[..., None]] = {"export": onnx_files.export_run, "import": onnx_files.import_model}
@@ -50,7 +51,7 @@ def _run(words: list[str]) -> int:
     except DatasetNotFoundError as error:
         return _failed(f"error: {error}", MISSING_DATA)
     # Errors that users can correct. Any other exception is a bug and keeps its traceback.
-    except (ValueError, OSError, ImportError, NonFiniteError) as error:
+    except (ValueError, OSError, ImportError, NonFiniteError, ExperimentError) as error:
         return _failed(f"error: {error}", FAILED)
     except MemoryError as error:
         return _failed(f"error: not enough memory: {error}", FAILED)
@@ -78,11 +79,18 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
+        watch, port = chosen.pop("watch"), chosen.pop("port")
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
     return partial(
-        train_run.train, run_settings, out=out, overwrite=overwrite, resume=resume, download=not no_download
+        train_run.train,
+        run_settings,
+        out=out,
+        overwrite=overwrite,
+        resume=resume,
+        download=not no_download,
+        port=port if watch or port else None,
     )
 
 
@@ -178,6 +186,41 @@ def _parser(shorthands: dict[str, Any], file_settings: settings.Settings | None)
         subcommand.add_function_arguments(ONNX[name], as_group=False, as_positional=True)
         subcommands.add_subcommand(name, subcommand, help=help_text)
 
+    board = ArgumentParser(description="Compare finished runs on a page in the browser.")
+    board.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("runs"),
+        help="Folder with the runs; folders in it are searched, too. Default: runs.",
+    )
+    board.add_function_arguments(commands.board, as_group=False, skip={"folder"})
+    subcommands.add_subcommand("board", board, help="Compare finished runs on a page in the browser.")
+
+    reproduce = ArgumentParser(
+        description="Run the experiments of reports, compare them with what was reported, and write a page "
+        "about them. Example: fastnn reproduce s1.part5 --out runs/reports"
+    )
+    reproduce.add_argument(
+        "ids",
+        nargs="*",
+        metavar="EXPERIMENT",
+        help="Experiments, such as s1.part5; s1 stands for all of that report, all for all.",
+    )
+    flags = {
+        "quick": "Take seconds per experiment, on fewer data; nothing is judged.",
+        "redraw": "Fill tables and figures again from the stored trainings.",
+        "list": "Print the experiments, and run nothing.",
+    }
+    reproduce.add_function_arguments(commands.reproduce, as_group=False, skip={"ids", *flags})
+    for name, text in flags.items():
+        reproduce.add_argument(f"--{name}", action="store_true", help=text)
+    subcommands.add_subcommand("reproduce", reproduce, help="Run the experiments of reports.")
+
+    report = ArgumentParser(description="Write the page about reproduced experiments.")
+    report.add_function_arguments(commands.report, as_group=False, as_positional=True)
+    subcommands.add_subcommand("report", report, help="Write the page about reproduced experiments.")
+
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")
     profile.add_function_arguments(commands.profile, as_group=False)
     subcommands.add_subcommand(
@@ -219,6 +262,15 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
     )
     files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    page = parser.add_argument_group("Live page")
+    page.add_argument(
+        "--watch",
+        action="store_true",
+        help="Draw the training on a page in the browser while it runs; the page can stop it.",
+    )
+    page.add_argument(
+        "--port", type=int, default=0, help="Port of that page on this computer; 0 takes a free one."
+    )
     return parser
 
 

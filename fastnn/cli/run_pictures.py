@@ -13,6 +13,7 @@ import numpy as np
 
 from fastnn import viz
 from fastnn._validation import Array, choose
+from fastnn.board.runs import flattened
 from fastnn.cli import train_run
 from fastnn.cli.settings import DATASETS, Settings
 from fastnn.cli.settings_file import settings_from
@@ -66,7 +67,7 @@ def draw_bands(folders: Sequence[Path], out: Path, *, name: str, log: bool = Fal
     groups: dict[str, tuple[dict[str, Any], list[History]]] = {}
     for folder in folders:
         saved = {key: value for key, value in _saved_settings(folder).items() if key not in IGNORED}
-        settings = _flattened(saved)
+        settings = flattened(saved)
         history = _history(folder / train_run.HISTORY)
         groups.setdefault(json.dumps(settings), (settings, []))[1].append(history)
     distinct = [settings for settings, _ in groups.values()]
@@ -112,16 +113,6 @@ def _label(settings: dict[str, Any], names: Sequence[str]) -> str:
     return label_of({name: settings[name] for name in names if name in settings}) or str(
         settings.get("dataset")
     )
-
-
-def _flattened(settings: dict[str, Any]) -> dict[str, Any]:
-    """Replace the optimizer's description by its class name and one "optimizer.<argument>" per argument."""
-    described = settings.pop("optimizer", None)
-    if not isinstance(described, dict) or not isinstance(described.get("init_args"), dict):
-        return settings
-    arguments = {f"optimizer.{name}": value for name, value in described["init_args"].items()}
-    name = str(described.get("class_path")).rpartition(".")[2]
-    return {**settings, "optimizer": name, **arguments}
 
 
 def _saved_settings(run: Path) -> dict[str, Any]:

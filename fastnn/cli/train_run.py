@@ -22,6 +22,7 @@ import json
 import math
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ import numpy as np
 
 from fastnn import data, viz
 from fastnn._validation import Array
+from fastnn.board import LivePage
 from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.settings import DATASETS, Dataset, Part, Settings, describe
 from fastnn.config import environment, set_num_threads
@@ -99,6 +101,7 @@ def train(
     overwrite: bool = False,
     resume: bool = False,
     download: bool = True,
+    port: int | None = None,
 ) -> Path:
     """Train a network, evaluate it on the test set, and write the results into a folder.
 
@@ -111,6 +114,7 @@ def train(
         resume: Continue the interrupted run in `out`. The weights at the end are the same as without the
             interruption, bit for bit.
         download: Whether missing data may be downloaded.
+        port: Port of a page that shows the training while it runs, 0 for any free one. Default: no page.
 
     Returns:
         The folder with the results.
@@ -123,6 +127,7 @@ def train(
         ValueError: If the settings do not fit the data set or the run to resume.
     """
     _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
+    page = nullcontext() if port is None else LivePage(port)
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
     if settings.model == "mlp":
@@ -130,7 +135,7 @@ def train(
 
     if settings.threads is not None:
         set_num_threads(settings.threads)
-    with backend(settings.backend or active_backend()):
+    with backend(settings.backend or active_backend()), page as callback:
         arguments = fit_arguments(settings, (x, y))
         model, training, validation = arguments["model"], arguments["data"], arguments["validation"]
         folder = new_folder(settings.dataset) if out is None else out
@@ -141,11 +146,13 @@ def train(
             config = {"settings": plain(settings), "environment": environment()}
             write_json(folder / CONFIG, config, indent=2)
             _announce(settings, model, len(training[0]), 0 if validation is None else len(validation[0]))
-            _train_and_write(folder, settings, arguments, (x_test, y_test))
+            _train_and_write(folder, settings, arguments, (x_test, y_test), callback)
     return folder
 
 
-def _train_and_write(folder: Path, settings: Settings, arguments: dict[str, Any], part: Part) -> None:
+def _train_and_write(
+    folder: Path, settings: Settings, arguments: dict[str, Any], part: Part, callback: Callback | None
+) -> None:
     """Train, test on `part`, and write the results: weights and history first, pictures last."""
     model, ema, dataset = arguments["model"], arguments["ema"], DATASETS[settings.dataset]
     x_test, y_test = part
@@ -154,7 +161,7 @@ def _train_and_write(folder: Path, settings: Settings, arguments: dict[str, Any]
         fit(
             **arguments,
             history=history,
-            callbacks=[stopwatch],
+            callbacks=[stopwatch] if callback is None else [stopwatch, callback],
             progress="bar",  # `PrintedHistory` prints the lines
             checkpoint=Checkpoint(folder / CHECKPOINT, seconds=CHECKPOINT_SECONDS),
         )

@@ -13,8 +13,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from threadpoolctl import threadpool_limits
-
 from fastnn._validation import choose, in_range, positive_int
 from fastnn.complexity import fit, measure, picture, table
 from fastnn.complexity.measure import Curve, Sweep
@@ -94,6 +92,8 @@ def run(
         (by_batch, [(each, depth, each) for each in wide]),
     ]
     try:
+        from threadpoolctl import threadpool_limits  # 2 ms
+
         with threadpool_limits(threads):  # of NumPy and of fastnn
             measure.check(chosen)
             _time_all(series, limit, rounds)

@@ -146,6 +146,11 @@ def profile_plan(plan: Plan, step: Callable[[], object], threads: int, steps: in
     return Profile(calls, float(np.median(whole)), threads, probe.figures(threads)["fma float32"])
 
 
+def flop_of(plan: Plan) -> float:
+    """Count the floating-point operations of the convolutions and matrix products of a plan."""
+    return sum(_flop(name, sizes) for name, sizes, _ in plan.calls())
+
+
 def _clock_seconds() -> float:
     """Measure the time that reading the clock adds to the time of a call: about 20 ns."""
     readings = [time.perf_counter() for _ in range(1000)]

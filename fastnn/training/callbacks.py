@@ -30,6 +30,8 @@ class Training(Declared):
 
     trainer: Trainer
     samples: Samples
+    validation: Samples | None
+    total_updates: int | None
     history: History
     callbacks: list[Callback]
     epochs: int
@@ -46,9 +48,14 @@ class Training(Declared):
         callbacks: list[Callback],
         epochs: int,
         samples: Samples,
+        *,
+        validation: Samples | None = None,
+        total_updates: int | None = None,
     ) -> None:
         self.trainer = trainer
         self.samples = samples  # the training set
+        self.validation = validation
+        self.total_updates = total_updates  # of all epochs; None if it is not known in advance
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs

@@ -162,7 +162,11 @@ def fit(
     history.stopped = None
     trainer = run.trainer()
     try:
-        training = Training(trainer, history, run.watched(watch), epochs, run.samples)
+        training = Training(
+            *(trainer, history, run.watched(watch), epochs, run.samples),
+            validation=run.validation,
+            total_updates=epochs * len(run.sizes),
+        )
         writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
         Loop(training, run.validation, run.metrics, run.sizes, run.order, writer, shown).run()
     finally:

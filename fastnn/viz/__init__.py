@@ -8,6 +8,7 @@ fastnn.
 
 from fastnn.viz.confusion import save_confusion
 from fastnn.viz.curves import draw_bands, draw_bars, draw_curves, save_bands, save_bars, save_curves
+from fastnn.viz.lines import draw_lines, save_lines
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
 from fastnn.viz.weights import save_filters, save_maps, save_weights
 
@@ -15,6 +16,7 @@ __all__ = [
     "draw_bands",
     "draw_bars",
     "draw_curves",
+    "draw_lines",
     "save_augmented",
     "save_bands",
     "save_bars",
@@ -22,6 +24,7 @@ __all__ = [
     "save_confusion",
     "save_curves",
     "save_filters",
+    "save_lines",
     "save_maps",
     "save_mistakes",
     "save_weights",

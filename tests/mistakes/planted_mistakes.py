@@ -51,7 +51,7 @@ MISTAKES = (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = ("fastnn", "kernels", "tests", "pyproject.toml", "setup.py")
+COPIED = ("fastnn", "kernels", "experiments", "tests", "pyproject.toml", "setup.py")
 WORKERS = 2
 TIMEOUT = 300  # seconds, of a test
 BUILD_TIMEOUT = 1800  # a busy machine takes long to build everything
@@ -126,9 +126,10 @@ def prepare(folder, mistakes):
         else:
             shutil.copy2(source, folder / name)
     check_texts(folder, mistakes)
-    link = folder / "fastnn" / "kernels"
-    if not link.exists():  # an editable install has made it
-        link.symlink_to(Path("..") / "kernels")
+    for name in ("kernels", "experiments"):
+        link = folder / "fastnn" / name
+        if not link.exists():  # an editable install has made it
+            link.symlink_to(Path("..") / name)
     build(folder, WORKERS)
     where = python("import fastnn; print(fastnn.kernels.__file__)", folder).strip()
     if not where.startswith(str(folder)):

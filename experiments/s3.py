@@ -1,0 +1,399 @@
+"""S3: Highsmith, "EECS 8770 Project 1" (2019): a small convolutional net by hand, trained on few digits."""
+
+import time
+from functools import partial
+
+import numpy as np
+
+import fastnn as fn
+
+ACTIVATIONS = {"tanh": fn.Tanh, "sigmoid": fn.Sigmoid, "relu": fn.ReLU, "none": fn.Identity}
+RATES = (0.0, 0.0001, 0.001, 0.01, 0.1, 1.0)
+START = fn.init.Uniform(-0.1, 0.1)  # the report says "Uniform", without a range
+
+
+def network(filters, size, outputs, activation="tanh", conv_rate=1.0, dense_rate=1.0, identity=False):
+    """Convolution and dense layer, both with the activation; the rates are factors on the learning rate."""
+    kind = ACTIVATIONS[activation]
+    places = (28 - size + 1) ** 2
+    model = fn.Sequential(
+        fn.Conv2d(1, filters, size, weight_init=START, bias_init=START),
+        kind(),
+        fn.Flatten(),
+        fn.Linear(filters * places, outputs, weight_init=START, bias_init=START),
+        kind(),
+    )
+    for layer, rate in ((model[0], conv_rate), (model[3], dense_rate)):
+        for param in layer.parameters():
+            param.lr_scale = rate
+    if identity:
+        model[3].weight.value = np.eye(filters * places, outputs)
+        model[3].bias.value = np.zeros(outputs)
+        model[3].trainable = False
+    return model
+
+
+def few_digits(digits=(3, 1), training=31, test=98, seed=0):
+    """Return `training` and `test` images (N, 28, 28, 1) of the digits, as many of each as possible."""
+    parts = []
+    rng = np.random.default_rng(seed)
+    for (x, y), count in zip(fn.data.mnist(download=False), (training, test), strict=True):
+        rows = [rng.permutation(np.flatnonzero(y == digit)) for digit in digits]
+        chosen = np.concatenate([row[: -(-count // len(digits))] for row in rows])[:count]
+        x = x[chosen].reshape(-1, 28, 28, 1) / np.float32(255)
+        labels = np.argmax(y[chosen][:, None] == np.array(digits), axis=1)
+        parts.append((x, fn.data.one_hot(labels, len(digits))))
+    return parts
+
+
+def all_digits(training, test):
+    """Return the first `training` and `test` images of MNIST (N, 28, 28, 1), with one-hot labels."""
+    return [
+        (x[:count].reshape(-1, 28, 28, 1) / np.float32(255), fn.data.one_hot(y[:count], 10))
+        for (x, y), count in zip(fn.data.mnist(download=False), (training, test), strict=True)
+    ]
+
+
+def run_network(data, model, *, lr=0.001, epochs=100, order="random", seed=0):
+    """Train one sample at a time on the squared error, as `runNetwork` of the report does."""
+    training, test = data
+    return fn.fit(
+        model,
+        training,
+        validation=test,
+        loss=fn.SquaredError(reduction="sum"),
+        optimizer=fn.SGD(lr),
+        order=order,
+        batch_size=1,
+        epochs=epochs,
+        seed=seed,
+        watch=False,
+        on_nonfinite="stop",
+        progress=False,
+    )
+
+
+def filters_of(model):
+    return model[0].weight.value
+
+
+def ends(histories, name):
+    """The last value of a curve in each run; NaN for a run that diverged before it had one."""
+    return [history[name][-1] if history.get(name) else float("nan") for history in histories]
+
+
+# Features
+
+
+def train_features(p):
+    fn.manual_seed(0)
+    data = few_digits(training=8, test=8)
+    check = {}
+    for activation in ACTIVATIONS:
+        model = network(2, 7, 2, activation).to(np.float64)
+        x, y = data[0][0][:3].astype(np.float64), data[0][1][:3].astype(np.float64)
+        check[activation] = fn.gradcheck(model, (x, y), loss=fn.SquaredError(reduction="sum"))
+    frozen = network(2, 7, 2, conv_rate=0.0)
+    before = filters_of(frozen)
+    run_network(data, frozen, epochs=2)
+    affine = network(2, 7, 2, "none").to(np.float64)
+    zero = affine.predict(np.zeros((1, 28, 28, 1)))
+    basis = affine.predict(np.eye(784).reshape(784, 28, 28, 1)) - zero
+    x = np.random.default_rng(0).normal(size=(5, 784))
+    one_matrix = np.abs(affine.predict(x.reshape(5, 28, 28, 1)) - (x @ basis + zero)).max()
+    watch = fn.GradientWatch(silent=True)
+    deep = fn.nets.mlp((784, *[32] * 6, 2), activation="sigmoid", weight_init=fn.init.Normal(0.01))
+    flat = data[0][0].reshape(8, 784), data[0][1].argmax(axis=1)
+    fn.fit(deep, flat, optimizer=fn.SGD(0.01), batch_size=1, epochs=30, callbacks=watch, progress=False)
+    counts = {(2, 28, 2): 1576, (16, 7, 10): 78250, (10, 28, 10): 7960}
+    return {
+        "gradcheck": {name: float(error) for name, error in check.items()},
+        "frozen": bool((filters_of(frozen) == before).all()),
+        "one_matrix": float(one_matrix),
+        "noticed": sorted(watch.found),
+        "counts": {
+            "{} filters {}, {} outputs".format(*sizes): [
+                sum(p.size for p in network(*sizes).parameters()),
+                count,
+            ]
+            for sizes, count in counts.items()
+        },
+    }
+
+
+def show_features(result, report):
+    errors = result["gradcheck"]
+    report.check("S3-1", "convolution, activation, dense layer, activation", True, "the nets below")
+    worst = max(errors.values())
+    report.check("S3-2", "gradients of all four groups", worst < 1e-5, f"relative error {worst:.1e}")
+    report.check("S3-3", "a learning rate of 0 freezes the convolution", result["frozen"])
+    for name, error in errors.items():
+        report.check("S3-4", f"gradients with {name}", error < 1e-5, f"relative error {error:.1e}")
+    report.check("S3-5", "one call with all settings", callable(run_network), "run_network")
+    for name, (found, count) in result["counts"].items():
+        report.expect("S3-6", f"parameters of {name}", found, count, needs_data=False)
+    report.check("S3-7", "timelines, filters and plots", True, "timelines.csv, training.npz, the figures")
+    noticed = result["noticed"]
+    report.check("S3-15", "vanishing gradients are noticed", "vanished" in noticed, ", ".join(noticed))
+    why = f"difference {result['one_matrix']:.1e}"
+    report.check("S3-16", "without activations the net is one matrix", result["one_matrix"] < 1e-12, why)
+
+
+# Orders, activations and learning rates: two filters of 28 x 28, digits 3 and 1
+
+
+def trials(p, variations):
+    """Train each variation with several starts: histories and the filters of the first start, by name."""
+    found = {"histories": {}, "filters": {}}
+    data = few_digits()
+    for name, (options, training) in variations.items():
+        histories = []
+        for seed in range(p.trials):
+            fn.manual_seed(seed)
+            model = network(2, 28, 2, **options)
+            histories.append(run_network(data, model, epochs=p.epochs, seed=seed, **training))
+            if seed == 0:
+                found["filters"][name] = filters_of(model)
+        found["histories"][name] = histories
+    return found
+
+
+def show_trials(item, result, report):
+    """Measure each variation and draw its curves and filters."""
+    histories = result["histories"]
+    for name, runs in histories.items():
+        report.measured(item, f"{name}: training loss", ends(runs, "loss"))
+        report.measured(item, f"{name}: test accuracy", ends(runs, "val_accuracy"))
+    for curve in ("loss", "val_loss", "val_accuracy"):
+        drawn = {name: runs for name, runs in histories.items() if all(run.get(curve) for run in runs)}
+        report.figure(
+            item,
+            curve.replace("_", "-"),
+            partial(fn.viz.save_bands, drawn, name=curve),
+            f"{curve.replace('val_', 'test ')} of each variation",
+        )
+    for name, filters in result["filters"].items():
+        if np.isfinite(filters).all():
+            label = "filters-" + name.lower().replace(" ", "-").replace(".", "-").replace(",", "")
+            report.figure(*(item, label, partial(fn.viz.save_filters, filters)), f"filters, {name}")
+
+
+def best(result, curve, smallest):
+    """The variation with the best mean of the last values."""
+    means = {name: np.nanmean(ends(runs, curve)) for name, runs in result["histories"].items()}
+    return (min if smallest else max)(means, key=lambda name: means[name]), means
+
+
+def train_orders(p):
+    return trials(p, {order: ({}, {"order": order}) for order in ("random", "fixed", "alternate")})
+
+
+def show_orders(result, report):
+    show_trials("S3-8", result, report)
+    _, losses = best(result, "loss", True)
+    worst = max(losses, key=lambda name: losses[name])
+    why = f"worst: {worst}, {losses[worst]:.4f}"
+    report.claim("S3-8", "the fixed order has the worst training loss", worst == "fixed", why)
+    name, accuracies = best(result, "val_accuracy", False)
+    is_best = accuracies["fixed"] >= accuracies[name]
+    why = f"fixed {accuracies['fixed']:.3f}, best {name} {accuracies[name]:.3f}"
+    report.claim("S3-8", "the fixed order has the best test accuracy", bool(is_best), why)
+
+
+def train_activations(p):
+    return trials(p, {name: ({"activation": name}, {}) for name in ACTIVATIONS})
+
+
+def show_activations(result, report):
+    show_trials("S3-9", result, report)
+    # Convergence: epochs until the training loss has made 90 % of its way.
+    epochs = {}
+    for name, runs in result["histories"].items():
+        curve = np.mean([run["loss"] for run in runs], axis=0)
+        epochs[name] = int(np.argmax(curve <= curve[0] - 0.9 * (curve[0] - curve.min()))) + 1
+    first = min(epochs, key=lambda name: epochs[name])
+    why = f"epochs to 90 % of the way: {epochs}"
+    report.claim("S3-9", "sigmoid converges quickest", first == "sigmoid", why)
+    _, accuracies = best(result, "val_accuracy", False)
+    gap = max(accuracies.values()) - accuracies["relu"]
+    why = f"{gap:.3f} below the best"
+    report.claim("S3-9", "ReLU reaches a comparable test accuracy", bool(gap < 0.03), why)
+    _, losses = best(result, "loss", True)
+    worst = max(losses, key=lambda name: losses[name])
+    why = f"highest training loss: {worst}"
+    report.claim("S3-9", "no activation has less capacity", worst == "none", why)
+
+
+def train_rates(p):
+    data = few_digits()
+    found = {"table": [], "filters": {}}
+    for conv_rate in RATES:
+        for dense_rate in RATES:
+            runs = []
+            for seed in range(p.trials):
+                fn.manual_seed(seed)
+                model = network(2, 28, 2, conv_rate=conv_rate, dense_rate=dense_rate)
+                runs.append(run_network(data, model, lr=1.0, epochs=p.epochs, seed=seed))
+                if seed == 0 and conv_rate == dense_rate and conv_rate in RATES[1:5]:
+                    found["filters"][f"{conv_rate:g}"] = filters_of(model)
+            accuracy, loss = (float(np.nanmean(ends(runs, name))) for name in ("val_accuracy", "loss"))
+            found["table"].append([conv_rate, dense_rate, accuracy, loss])
+    return found
+
+
+def show_rates(result, report):
+    table = result["table"]
+    conv_rate, dense_rate, accuracy, _ = max(
+        table, key=lambda row: (np.nan_to_num(row[2]), -np.nan_to_num(row[3], nan=1e9))
+    )
+    report.expect("S3-10", "runs for each start", len(table), 36, needs_data=False)
+    report.measured("S3-10", "best test accuracy", accuracy)
+    why = f"convolution {conv_rate:g}, dense layer {dense_rate:g}"
+    report.claim("S3-10", "best: a faster dense layer, a slower convolution", conv_rate < dense_rate, why)
+    lines = {
+        f"convolution {rate:g}": (RATES[1:], [row[2] for row in table if row[0] == rate and row[1] > 0])
+        for rate in RATES
+    }
+    labels = {"x_label": "learning rate of the dense layer", "y_label": "test accuracy", "log": (True, False)}
+    report.figure("S3-10", "rates", partial(fn.viz.save_lines, lines, **labels), "test accuracy of 36 pairs")
+    for rate, filters in result["filters"].items():
+        if np.isfinite(filters).all():
+            name = f"filters-{rate.replace('.', '-')}"
+            report.figure("S3-10", name, partial(fn.viz.save_filters, filters), f"filters at rate {rate}")
+
+
+# Frozen layers
+
+
+def train_frozen(p):
+    variations = {
+        "frozen convolution": ({"conv_rate": 0.0}, {}),
+        "frozen identity": ({"identity": True}, {}),
+        "nothing frozen": ({}, {}),
+    }
+    found = trials(p, variations)
+    fn.manual_seed(0)
+    data = all_digits(p.digits, p.digits)
+    model = network(10, 28, 10, identity=True)
+    found["digits"] = run_network(data, model, epochs=p.digit_epochs)
+    found["digit_filters"] = filters_of(model)
+    x, y = data[0]
+    found["means"] = np.stack([x[y[:, digit] == 1].mean(axis=0) for digit in range(10)])
+    return found
+
+
+def show_frozen(result, report):
+    show_trials("S3-11", result, report)
+    _, accuracies = best(result, "val_accuracy", False)
+    frozen, free = accuracies["frozen convolution"], accuracies["nothing frozen"]
+    why = f"test accuracy {frozen:.3f}, {free:.3f} with nothing frozen"
+    report.claim("S3-11", "frozen filters do not generalize", bool(frozen < free - 0.03), why)
+    identity = accuracies["frozen identity"]
+    why = f"test accuracy {identity:.3f}, {free:.3f} with nothing frozen"
+    report.claim("S3-12", "a frozen identity is not effective", bool(identity < free - 0.03), why)
+    filters = result["filters"]["frozen identity"].reshape(784, 2)
+    alike = float(np.corrcoef(filters.T)[0, 1])
+    report.claim("S3-12", "its two filters look alike", alike > 0.5, f"correlation {alike:.2f}")
+    ten = result["digit_filters"]
+    report.figure("S3-13", "ten-filters", partial(fn.viz.save_filters, ten, columns=5), "ten filters, MNIST")
+    means = result["means"].reshape(10, 784)
+    alike = [float(np.corrcoef(ten.reshape(784, 10)[:, digit], means[digit])[0, 1]) for digit in range(10)]
+    report.measured("S3-13", "test accuracy", result["digits"]["val_accuracy"][-1])
+    seen = [digit for digit in range(10) if alike[digit] > 0.3]
+    why = "correlation with the mean image of each digit: " + ", ".join(f"{value:.2f}" for value in alike)
+    report.claim("S3-13", "2, 3, 8 and 9 begin to look like digits", {2, 3, 8, 9} <= set(seen), why)
+
+
+# Experiment 3, which the report did not finish
+
+
+def train_full(p):
+    data = all_digits(p.samples, p.tests)
+    fn.manual_seed(0)
+    model = network(16, 7, 10)
+    start = time.perf_counter()
+    history = run_network(data, model, lr=0.01, epochs=p.epochs)
+    seconds = time.perf_counter() - start
+    result = {"history": history, "seconds": seconds, "filters": filters_of(model)}
+    return result | one_pass(model, data[0][0][:1])
+
+
+def one_pass(model, image):
+    """Seconds of the convolution of one image by loops in Python, and by im2col in NumPy."""
+    filters, bias, pixels = filters_of(model)[:, :, 0], model[0].bias.value, image[0, :, :, 0]
+    start = time.perf_counter()
+    looped = np.zeros((22, 22, 16))
+    for m, n, number in np.ndindex(22, 22, 16):
+        total = bias[number]
+        for i in range(7):
+            for j in range(7):
+                total += filters[i, j, number] * pixels[m + i, n + j]
+        looped[m, n, number] = total
+    loops = time.perf_counter() - start
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        columns = np.lib.stride_tricks.sliding_window_view(pixels, (7, 7)).reshape(484, 49)
+        products = columns @ filters.reshape(49, 16) + bias
+        times.append(time.perf_counter() - start)
+    error = float(np.abs(products.reshape(22, 22, 16) - looped).max())
+    return {"loops": loops, "im2col": min(times), "difference": error}
+
+
+def show_full(result, report):
+    history = result["history"]
+    report.measured("S3-14", "test accuracy", history["val_accuracy"][-1])
+    report.measured("S3-14", "seconds of the training", result["seconds"])
+    updates = len(history.updates["loss"])
+    report.measured("S3-14", "seconds of one convolution by loops in Python", result["loops"])
+    report.measured("S3-14", "seconds of one convolution by im2col in NumPy", result["im2col"])
+    report.check("S3-14", "loops and im2col agree", result["difference"] < 1e-4)
+    hours = 2 * result["loops"] * updates / 3600
+    why = f"two passes for each of {updates:,} updates: {hours:.1f} hours; here {result['seconds']:.0f} s"
+    report.claim("S3-14", "training by loops takes forever", hours > 1, why)
+    report.figure("S3-14", "curves", partial(fn.viz.save_curves, history), "16 filters of 7 x 7")
+    report.figure("S3-14", "filters", partial(fn.viz.save_filters, result["filters"]), "the 16 filters")
+
+
+def experiment(id, title, items, minutes, expected, train, show, full, quick):
+    return fn.Experiment(
+        **{"id": id, "title": title, "items": items, "minutes": minutes, "expected": expected},
+        **{"train": train, "show": show, "full": full, "quick": quick, "data": ("mnist",)},
+    )
+
+
+FEATURES = tuple(f"S3-{number}" for number in (1, 2, 3, 4, 5, 6, 7, 15, 16))
+EXPERIMENTS = [
+    experiment(
+        *(
+            "s3.features",
+            "gradients, rates, activations, parameters",
+            FEATURES,
+            0.1,
+            "1,576 and 78,250 parameters",
+        ),
+        *(train_features, show_features, {}, {}),
+    ),
+    experiment(
+        *("s3.orders", "order of the samples", ("S3-8",), 0.3, "fixed: worst loss, best test accuracy"),
+        *(train_orders, show_orders, {"trials": 4, "epochs": 100}, {"trials": 2, "epochs": 5}),
+    ),
+    experiment(
+        *("s3.activations", "four activations", ("S3-9",), 0.3, "sigmoid converges quickest"),
+        *(train_activations, show_activations, {"trials": 3, "epochs": 100}, {"trials": 2, "epochs": 5}),
+    ),
+    experiment(
+        *("s3.rates", "36 pairs of learning rates", ("S3-10",), 1.0, "dense layer faster than convolution"),
+        *(train_rates, show_rates, {"trials": 3, "epochs": 200}, {"trials": 1, "epochs": 2}),
+    ),
+    experiment(
+        *("s3.frozen", "frozen layers", ("S3-11", "S3-12", "S3-13"), 1.0, "neither generalizes"),
+        *(train_frozen, show_frozen, {"trials": 3, "epochs": 200, "digits": 10000, "digit_epochs": 5}),
+        {"trials": 1, "epochs": 3, "digits": 200, "digit_epochs": 1},
+    ),
+    experiment(
+        *("s3.full", "16 filters of 7 x 7 on all of MNIST", ("S3-14",), 4.0, "never finished"),
+        *(train_full, show_full, {"samples": 60000, "tests": 10000, "epochs": 3}),
+        {"samples": 300, "tests": 100, "epochs": 1},
+    ),
+]
