@@ -305,7 +305,8 @@ def test_layers_that_do_not_fit_the_data_fail(tmp_path, monkeypatch, capsys, lay
 def test_a_missing_subcommand_lists_the_subcommands(command, tmp_path):
     process = command(folder=tmp_path)
     assert process.returncode == 2
-    assert "train,complexity,sweep,compare,curves,picture,board,reproduce,report,profile,probe,config" in process.stderr
+    commands = "train,complexity,sweep,compare,curves,picture,export,import,board,reproduce,report,profile"
+    assert f"{commands},probe,config" in process.stderr
 
 
 def test_version(command, tmp_path):

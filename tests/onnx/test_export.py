@@ -15,6 +15,10 @@ runtime = pytest.importorskip("onnxruntime")
 
 CASES = {**layers(), **nets()}
 
+# Layers that `export_onnx` refuses by name.
+WITHOUT_COUNTERPART = {"Layer", "Embedding", "GroupNorm", "ConvTranspose2d"}
+WITHOUT_COUNTERPART |= {"Conv1d", "MaxPool1d", "AvgPool1d", "GlobalAvgPool1d"}
+
 
 @pytest.fixture
 def path(tmp_path):
@@ -50,7 +54,7 @@ def test_every_layer_has_a_case():
     tested = {type(model) for model, _ in layers().values()}
     assert tested == set(WRITERS)
     kinds = {value for value in vars(fn).values() if isinstance(value, type) and issubclass(value, fn.Layer)}
-    assert kinds - tested == {fn.Layer}
+    assert {kind.__name__ for kind in kinds - tested} <= WITHOUT_COUNTERPART
 
 
 @pytest.mark.parametrize("name", [name for name, (model, _) in CASES.items() if model.parameters()])
