@@ -14,6 +14,7 @@ from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.history import History
+from fastnn.insight import occlusion, saliency, top_units
 from fastnn.kernels import backend
 from fastnn.layers import (
     ELU,
@@ -82,6 +83,8 @@ from fastnn.training.callbacks import Callback, EarlyStopping, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.inspection import inspect
+from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
@@ -161,6 +164,7 @@ __all__ = [
     "evaluate",
     "export_onnx",
     "features",
+    "find_lr",
     "fit",
     "focal",
     "get_num_threads",
@@ -170,20 +174,24 @@ __all__ = [
     "huber",
     "import_onnx",
     "init",
+    "inspect",
     "load",
     "load_torch",
     "losses",
     "manual_seed",
     "metrics",
     "nets",
+    "occlusion",
     "optim",
     "poisson",
+    "saliency",
     "save",
     "schedules",
     "set_num_threads",
     "show_config",
     "squared_error",
     "sweep",
+    "top_units",
     "viz",
 ]
 

@@ -209,7 +209,8 @@ NAMES = _table(
         "TensorBoard CSVLogger LambdaCallback": (
             "write a function of an fn.Training, which fn.fit(..., callbacks=...) calls after each epoch"
         ),
-        "load_model load_weights load_state_dict": _LOAD,
+        "load_model": "write model = fn.load(path)",
+        "load_weights load_state_dict": _LOAD,
         "save_model save_weights dump": _SAVE,
         "device cuda": _ON_CPU,
         "backward": "write fn.gradients(model, (x, y), loss=...)",

@@ -56,6 +56,11 @@ def numbers(value: Any, field: str) -> None:
         raise ValueError(f"{field} must be a list of numbers, got {reprlib.repr(value)}")
 
 
+def sizes(value: Any, field: str) -> None:
+    if not isinstance(value, (list, tuple)) or not all(type(side) is int and side >= 0 for side in value):
+        raise ValueError(f"{field} must be a list of integers of at least 0, got {reprlib.repr(value)}")
+
+
 def is_number(value: object) -> bool:
     """Whether `value` is a number, also NaN or inf; an integer must not exceed the range of floats."""
     return isinstance(value, Real) and (not isinstance(value, int) or abs(value) < 2**1023)

@@ -14,7 +14,7 @@ The factor depends on dtypes only, never on the values of a batch. Values that c
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
@@ -22,10 +22,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastnn._arrays import Array
-from fastnn._schema import check_fields, number
+from fastnn._schema import check_fields, number, optional, sizes
 from fastnn._sources import Rows, rows_at_once
-from fastnn._validation import in_range, warn
-from fastnn.classes import Classes, classes_of, set_classes
+from fastnn._validation import Shape, in_range, warn
+from fastnn.classes import Classes
 
 BYTES_SCALE = 1 / 255
 SAMPLE_ROWS = 256  # look at this many rows, evenly spaced, to find the range of the features
@@ -47,6 +47,8 @@ class Feeding:
     high: float
     whole: bool
     """Whether all values are whole numbers."""
+    shape: Shape | None = None
+    """The shape of a sample; None in older files."""
 
     def factor(self, dtype: np.dtype[Any]) -> float:
         """The factor on features of `dtype`."""
@@ -83,6 +85,13 @@ def feeding_of(model: HasParameters) -> Feeding | None:
     """How the model was fed in its first training; None before it."""
     first = next(iter(model.parameters()), None)
     return None if first is None else first.feeding
+
+
+def sample_shape(model: HasParameters) -> Shape | None:
+    """The shape of one sample: what the model's first layer needs, else that of its first training."""
+    needed: Shape | None = getattr(model, "input_shape", None)
+    fed = feeding_of(model)
+    return needed if needed is not None or fed is None else fed.shape
 
 
 def set_feeding(model: HasParameters, feeding: Feeding | None) -> None:
@@ -133,30 +142,35 @@ def remembered(
 
     Updates are counted in `updates` (1,). `classes` is None for a loss without classes, such as a regression.
     """
-    count, params, old_classes = int(updates[0]), model.parameters()[:1], classes_of(model)
-    before = [(param.feeding, param.loss) for param in params]
+    params = model.parameters()
+    if not params:
+        yield
+        return
+    count, first, last = int(updates[0]), params[0], params[-1]
+    before = first.feeding, first.loss, last.classes
 
-    def remember(pairs: Iterable[tuple[Feeding | None, object]]) -> None:
-        for param, (new_feeding, new_loss) in zip(params, pairs, strict=True):
-            if param.feeding is not new_feeding or param.loss is not new_loss:
-                param.feeding, param.loss = new_feeding, new_loss
+    def remember(feeding: Feeding | None, loss: object, classes: Classes | None) -> None:
+        if first.feeding is not feeding or first.loss is not loss:
+            first.feeding, first.loss = feeding, loss
+        if last.classes is not classes:
+            last.classes = classes
 
-    remember([(feeding, loss)] * len(params))
-    set_classes(model, classes or old_classes)
+    remember(feeding, loss, classes or last.classes)
     try:
         yield
     finally:
         if updates[0] == count:
-            remember(before)
-            set_classes(model, old_classes)
+            remember(*before)
 
 
 def feeding_from_dict(values: Any) -> Feeding:
     """The inverse of `asdict`. Raises ValueError, which names the field, for anything else."""
     check_fields(values, RECORD, FED)
-    if unknown := values.keys() - RECORD.keys():
+    check_fields(values.get("shape"), optional(sizes), f"{FED}.shape")
+    if unknown := values.keys() - {*RECORD, "shape"}:
         raise ValueError(f"{FED} has unknown fields: {reprlib.repr(sorted(unknown))}")
-    return Feeding(**values)
+    shape = values.get("shape")
+    return Feeding(**{**values, "shape": None if shape is None else tuple(shape)})
 
 
 def _check_dtype(value: Any, field: str) -> None:
@@ -196,13 +210,14 @@ def _contradicts(fed: Feeding, dtype: np.dtype[Any], scale: float) -> bool:
 
 def _observe(rows: Rows, scale: float) -> Feeding:
     sample = rows[:: -(-len(rows) // rows_at_once(rows, SAMPLE_ROWS))]
+    shape = tuple(int(side) for side in rows.shape[1:])
     if sample.size == 0:
-        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True)
+        return Feeding(rows.dtype.name, scale, 0.0, 0.0, whole=True, shape=shape)
     low, high = np.nan_to_num(
         [float(np.fmin.reduce(sample, axis=None)), float(np.fmax.reduce(sample, axis=None))]
     )
     whole = rows.dtype.kind != "f" or bool((np.floor(sample) == sample).all())
-    return Feeding(rows.dtype.name, scale, float(low), float(high), whole)
+    return Feeding(rows.dtype.name, scale, float(low), float(high), whole, shape)
 
 
 def _warn_of_other_range(fed: Feeding, now: Feeding) -> None:

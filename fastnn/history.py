@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
 from fastnn._schema import check_fields, each, numbers, optional, text
 from fastnn._validation import choose
+from fastnn.tables import html_table, html_text
 
 SCHEMA = {"epochs": each(numbers), "updates": each(numbers), "stopped": optional(text)}
 RECORDED = each({"epochs": numbers, "updates": numbers})  # missing in old files
@@ -151,6 +152,30 @@ class History(dict[str, list[float]]):
         from fastnn.viz.curves import draw_curves
 
         return finish(draw_curves(self), path)
+
+    def _repr_html_(self) -> str:
+        """The curves and their last values for notebooks; without matplotlib, the last values alone."""
+        if not self.updates["loss"]:
+            return html_text("an empty history: no update has been made")
+        last = {name: f"{curve[-1]:.4g}" for name, curve in self.items() if curve}
+        ended = f", {self.stopped}" if self.stopped else ""
+        caption = f"{self.epochs} epochs, {len(self.updates['loss']):,} updates{ended}"
+        table = html_table([list(last), list(last.values())], caption=caption) if last else html_text(caption)
+        try:
+            return table + picture_html(self.plot())
+        except ImportError:
+            return table
+
+
+def picture_html(figure: Figure) -> str:
+    """A figure as an HTML image."""
+    import base64
+    import io
+
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    encoded = base64.b64encode(content.getvalue()).decode()
+    return f'<img style="max-width:100%" src="data:image/png;base64,{encoded}">'
 
 
 def _moments_from(name: str, curves: Mapping[str, list[float]], at: Mapping[str, Any]) -> list[Moment]:

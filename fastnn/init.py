@@ -15,7 +15,7 @@ import numpy as np
 
 from fastnn import rng
 from fastnn._validation import Array, Shape, choose
-from fastnn.param import Param
+from fastnn.param import Param, check_room
 
 
 class Initializer:
@@ -177,7 +177,9 @@ def initial_param(
     `fans` is (fan_in, fan_out). Raises the errors of `initializer`, and ValueError if the initialiser returns
     an array of another shape.
     """
-    values = initializer(init)(shape, *fans, rng.default_generator())
+    chosen = initializer(init)
+    check_room(shape)
+    values = chosen(shape, *fans, rng.default_generator())
     if values.shape != shape:
         raise ValueError(f"{init!r} returned an array of shape {values.shape} for a {name} of shape {shape}")
     return Param(values.astype(dtype), name=name)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,11 +13,35 @@ import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
-from fastnn._validation import Array, float_type, in_range, writable
+from fastnn._validation import Array, Shape, float_type, in_range, writable
 from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
 from fastnn.recording.changes import Noted
+
+# How many more elements parameters and buffers may have in this context; None: any number.
+_room: ContextVar[int | None] = ContextVar("fastnn_room", default=None)
+
+
+@contextmanager
+def limited(elements: int) -> Iterator[None]:
+    """Let all parameters and buffers made in the `with` block have at most `elements` elements together.
+
+    A file of a few bytes can describe a layer that does not fit into memory: the constructor then raises
+    ValueError before it takes the memory.
+    """
+    token = _room.set(elements)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def check_room(shape: Shape) -> None:
+    """Raise ValueError if an array of this shape exceeds the limit of an enclosing `limited`."""
+    room = _room.get()
+    if room is not None and math.prod(shape) > room:
+        raise ValueError(f"an array of shape {shape} does not fit: there is room for {room:,} elements")
 
 
 class _Held(Noted):
@@ -30,6 +58,9 @@ class _Held(Noted):
 
     def __init__(self, value: npt.ArrayLike, *, name: str = "") -> None:
         array = as_array(value, "value")
+        check_room(array.shape)
+        if (room := _room.get()) is not None:
+            _room.set(room - array.size)
         self.master = aligned_empty(array.shape, float_type(array.dtype))
         self.master[...] = array
         self.name = name

@@ -69,6 +69,18 @@ def predict(model: Predictor, x: Features, scale: float | None, batch_size: int)
     return out
 
 
+def scaled_features(model: Predictor, x: Features, scale: float | None) -> Array:
+    """The samples `x` (N, ...) as the model gets them: scaled, and in its dtype.
+
+    Raises ValueError if the shape does not fit the model.
+    """
+    array = feature_rows(x, "x")
+    rows = features(array, model.dtype)
+    _output_shape(model, rows)
+    factor, _ = follow(feeding_of(model), array, scale)
+    return _all_rows(np.asarray(rows), factor, model.dtype)
+
+
 def _output_shape(model: Predictor, rows: Rows) -> Shape:
     """The shape of one output. Raises ValueError if the samples do not fit the model."""
     try:

@@ -7,6 +7,8 @@ threads nor on the order of unrelated calls.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import numpy as np
@@ -30,6 +32,16 @@ def default_generator() -> np.random.Generator:
         generator = np.random.Generator(np.random.Philox())
         _generator.set(generator)
     return generator
+
+
+@contextmanager
+def separate_generator() -> Iterator[None]:
+    """Use another default generator, which always starts alike, in the `with` block."""
+    token = _generator.set(counter_generator(0))
+    try:
+        yield
+    finally:
+        _generator.reset(token)
 
 
 def key(seed: int | None) -> int:

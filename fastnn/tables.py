@@ -1,8 +1,9 @@
-"""Formats tables and durations as text."""
+"""Formats tables as text and as HTML, and durations as text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 
@@ -20,6 +21,30 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def html_table(rows: Sequence[Sequence[str]], *, left: int = 0, caption: str = "") -> str:
+    """Format rows of cells, the first of which is the header, as an HTML table for notebooks.
+
+    The first `left` columns are left-aligned, the others right-aligned. Without colours: the table takes
+    those of the page, light or dark.
+    """
+    style = "padding:0 0.6em;white-space:nowrap;text-align:"
+    header, *body = (
+        "".join(
+            f'<{tag} style="{style}{"left" if column < left else "right"}">{escape(cell)}</{tag}>'
+            for column, cell in enumerate(row)
+        )
+        for tag, row in zip(("th", *["td"] * (len(rows) - 1)), rows, strict=True)
+    )
+    above = f"<caption>{escape(caption)}</caption>" if caption else ""
+    lines = "".join(f"<tr>{row}</tr>" for row in body)
+    return f"<table>{above}<thead><tr>{header}</tr></thead><tbody>{lines}</tbody></table>"
+
+
+def html_text(text: str) -> str:
+    """Format text as it is, with its lines and spaces, as HTML."""
+    return f"<pre>{escape(text)}</pre>"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastnn as fn
-from fastnn.weights import REMEMBERED
+from fastnn.weights import RECORD
 from tests.json_mutations import json_mutations
 from tests.mutations import mutations
 
@@ -287,12 +287,12 @@ def test_changed_records_of_how_the_model_was_fed_end_in_a_checkpoint_error(path
     fn.fit(model, blobs, progress=False)
     fn.save(model, path)
     with safe_open(path, "np") as file:
-        record = json.loads(file.metadata()[REMEMBERED])
+        record = json.loads(file.metadata()[RECORD])
     strange = [{"feeding": {**record["feeding"], "dtype": name}} for name in STRANGE_DTYPES]
     records = [*json_mutations(record, FUZZ, seed=0), *strange]
     rejected = 0
     for changed in records:
-        save_file(weights(model), path, {REMEMBERED: json.dumps(changed)})
+        save_file(weights(model), path, {RECORD: json.dumps(changed)})
         other = fn.Sequential(fn.Linear(6, 3))
         before = content_of(other)
         try:

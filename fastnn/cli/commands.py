@@ -141,7 +141,8 @@ def picture(kind: str, run: Path, out: Path | None = None) -> None:
 
     Args:
         kind: confusion (matrix), mistakes (misclassified images), filters (weights of the first layer),
-            maps (feature maps of the convolutions), classes (sample images) or augmented (images).
+            maps (feature maps of the convolutions), classes (sample images), augmented (images) or saliency
+            (the pixels that decide).
         run: Folder that fastnn train wrote.
         out: Picture to write (.png, .svg, .pdf). Default: <kind>.png in the folder of the run.
     """

@@ -17,7 +17,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, onnx_files, settings, train_run
+from fastnn.cli import commands, find_rate, onnx_files, settings, train_run
 from fastnn.cli.parser import ArgumentParser
 from fastnn.cli.run_folder import lenient_output
 from fastnn.data import DatasetNotFoundError
@@ -79,10 +79,12 @@ def _parse(words: list[str]) -> Callable[[], object]:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
-        watch, port = chosen.pop("watch"), chosen.pop("port")
+        watch, port, finds_rate = map(chosen.pop, ("watch", "port", "find_lr"))
         run_settings = settings.Settings(dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         parser.error(str(error))
+    if finds_rate:
+        return partial(find_rate.run, run_settings, out=out, download=not no_download)
     return partial(
         train_run.train,
         run_settings,
@@ -262,6 +264,12 @@ def _train_parser(dataset: str, preset: settings.Settings, shorthands: dict[str,
         "--resume", action="store_true", help="Continue the interrupted run in the folder given by --out."
     )
     files.add_argument("--no_download", action="store_true", help="Fail instead of downloading missing data.")
+    parser.add_argument(
+        "--find_lr",
+        action="store_true",
+        help="Train nothing, but find a learning rate: print it, and draw find_lr.png into the folder given "
+        "by --out or the current one.",
+    )
     page = parser.add_argument_group("Live page")
     page.add_argument(
         "--watch",

@@ -189,6 +189,13 @@ def _augmented(settings: Settings, model: Sequential, test: Part, path: Path) ->
     return viz.save_augmented(x[one_of_each], augment, path)
 
 
+def _saliency(settings: Settings, model: Sequential, test: Part, path: Path) -> Path:
+    x, y = test
+    one_of_each = np.unique(y, return_index=True)[1][:10]
+    viz.saliency(model, x[one_of_each], path, classes=y[one_of_each])
+    return path
+
+
 KINDS: dict[str, Callable[[Settings, Sequential, Part, Path], Path]] = {
     "confusion": _confusion,
     "mistakes": _mistakes,
@@ -196,4 +203,5 @@ KINDS: dict[str, Callable[[Settings, Sequential, Part, Path], Path]] = {
     "maps": _maps,
     "classes": _classes,
     "augmented": _augmented,
+    "saliency": _saliency,
 }

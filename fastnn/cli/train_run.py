@@ -4,7 +4,7 @@ The folder has these files::
 
     config.json           the settings, the software versions, the backend and the number of threads
     history.json          loss and accuracy on the test set, the training time in seconds, the curves
-    weights.safetensors   the trained weights; read them with `fn.load`
+    weights.safetensors   the trained model; read it with `fn.load`
     curves.png            loss and accuracy during training
     weights.png           the weights of the first layer, one image per unit
     confusion.png         the confusion matrix of the test set
@@ -130,9 +130,7 @@ def train(
     page = nullcontext() if port is None else LivePage(port)
     dataset = DATASETS[settings.dataset]
     (x, y), (x_test, y_test) = dataset.load(download)
-    if settings.model == "mlp":
-        check_layers(settings.layers, dataset)
-
+    check_settings(settings)
     if settings.threads is not None:
         set_num_threads(settings.threads)
     with backend(settings.backend or active_backend()), page as callback:
@@ -264,6 +262,12 @@ def _has_finished(out: Path) -> bool:
     """Whether the folder has results on the test set, which an interrupted run does not write."""
     results = out / HISTORY
     return results.exists() and read_json(results).get("test") is not None
+
+
+def check_settings(settings: Settings) -> None:
+    """Raise ValueError unless the settings fit the data set."""
+    if settings.model == "mlp":
+        check_layers(settings.layers, DATASETS[settings.dataset])
 
 
 def check_layers(layers: tuple[int, ...], dataset: Dataset) -> None:

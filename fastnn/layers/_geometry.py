@@ -23,9 +23,14 @@ def pair(value: int | Pair, name: str, least: int) -> Pair:
     return int(both[0]), int(both[1])
 
 
+def shortest(sizes: Pair) -> int | Pair:
+    """The shortest argument for `pair`: 3 for (3, 3)."""
+    return sizes[0] if sizes[0] == sizes[1] else sizes
+
+
 def short(sizes: Pair) -> str:
-    """Format a pair for `repr`: "3" for (3, 3)."""
-    return str(sizes[0]) if sizes[0] == sizes[1] else str(sizes)
+    """Format a pair for a message: "3" for (3, 3)."""
+    return str(shortest(sizes))
 
 
 def output_sides(layer: object, shape: Shape, window: Pair, stride: Pair, padding: tuple[Pair, Pair]) -> Pair:

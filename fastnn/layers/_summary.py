@@ -48,7 +48,14 @@ def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) ->
     Without `input_shape`, shapes and FLOP are known from the first stage on that has an `input_shape` of its
     own; before it they are "?". Frozen parameters and buffers count as fixed.
     """
-    rows = [HEADER]
+    lines = aligned(summary_rows(model, stages, input_shape), left=3)
+    rule = "-" * max(map(len, lines))
+    return Table("\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]))
+
+
+def summary_rows(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) -> list[tuple[str, ...]]:
+    """Return the rows of the table of `summary`: the header, the stages, the whole model."""
+    rows: list[tuple[str, ...]] = [HEADER]
     itemsize = model.dtype.itemsize
     shape = input_shape
     nbytes: list[int | None] = []
@@ -61,10 +68,7 @@ def summary(model: Stage, stages: Iterable[Stage], input_shape: Shape | None) ->
         output = "?" if shape is None else str(shape)
         rows.append((str(index), _cut(repr(layer)), output, _si(nbytes[-1]), _si(flop[-1]), *_counts(layer)))
     rows.append(("", "total", "", _si(_sum(nbytes)), _si(_sum(flop)), *_counts(model)))
-
-    lines = aligned(rows, left=3)
-    rule = "-" * max(map(len, lines))
-    return Table("\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]]))
+    return rows
 
 
 def _counts(layer: Stage) -> tuple[str, str, str]:

@@ -73,9 +73,6 @@ class LeakyReLU(Activation):
         ops.leaky_relu_forward(x, self.slope, y)
         return y, _backward_function(lambda dy, dx: ops.leaky_relu_dx(y, dy, self.slope, dx))
 
-    def __repr__(self) -> str:
-        return f"LeakyReLU({self.slope:g})"
-
 
 class ELU(Activation):
     """Exponential linear unit: y = x for x > 0, else y = `alpha` (exp(x) - 1) (Clevert et al. 2015).
@@ -93,9 +90,6 @@ class ELU(Activation):
         y: Array = empty(x.shape, x.dtype)
         ops.elu_forward(x, self.alpha, y)
         return y, _backward_function(lambda dy, dx: ops.elu_dx(y, dy, self.alpha, dx))
-
-    def __repr__(self) -> str:
-        return f"ELU({self.alpha:g})"
 
 
 class GELU(Activation):
@@ -118,9 +112,6 @@ class GELU(Activation):
         by_tanh = self.approximate == "tanh"
         ops.gelu_forward(x, by_tanh, y)
         return y, _backward_function(lambda dy, dx: ops.gelu_dx(x, dy, by_tanh, dx))
-
-    def __repr__(self) -> str:
-        return "GELU()" if self.approximate == "none" else f"GELU({self.approximate!r})"
 
 
 class SiLU(Activation):

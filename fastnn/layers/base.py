@@ -13,11 +13,14 @@ from fastnn._foreign_names import LAYER_ATTRIBUTES
 from fastnn._sources import Features
 from fastnn._validation import Array, Shape, float_type
 from fastnn.classes import classes_from, classes_of, set_classes
-from fastnn.layers._summary import summary
+from fastnn.feeding import sample_shape
+from fastnn.layers._arguments import arguments_from_attributes, arguments_of, call_text
+from fastnn.layers._summary import summary, summary_rows
 from fastnn.param import Buffer, Param
 from fastnn.prediction import classes, predict, probabilities
 from fastnn.recording.changes import Noted
 from fastnn.recording.recorder import Backward
+from fastnn.tables import html_table, html_text
 
 
 class Layer(Noted):
@@ -243,12 +246,38 @@ class Layer(Noted):
         """
         return summary(self, self._stages(), input_shape)
 
+    def _repr_html_(self) -> str:
+        """The table of `summary` for notebooks, for samples as in the training."""
+        try:
+            rows = summary_rows(self, self._stages(), sample_shape(self))
+        except ValueError:  # layers that do not fit each other, mixed dtypes
+            return html_text(repr(self))
+        return html_table(rows, left=3, caption=type(self).__name__)
+
     def _stages(self) -> Sequence[Layer]:
         """The layers that a summary lists: each takes the output of the one before."""
         return (self,)
 
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of the constructor that make an equal layer, with initial weights.
+
+        `repr` shows them and `fn.save` stores them, so values should be numbers, text, layers, or lists of
+        those. The base class returns the attributes that have the names of the arguments; `weight_init` and
+        `bias_init` are left out. A layer that keeps its arguments otherwise overrides this method. Raises
+        TypeError if an argument has no attribute.
+        """
+        return arguments_from_attributes(self)
+
     def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
+        """The code that makes an equal layer with initial weights: `eval(repr(model), vars(fn))`."""
+        try:
+            return call_text(type(self), arguments_of(self))
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+        ):  # some argument is unknown, or the constructor has not finished
+            return f"{type(self).__name__}(...)"
 
 
 def expect_layers(owner: str, layers: Iterable[object]) -> None:

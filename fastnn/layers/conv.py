@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, output_sides, pair, short
+from fastnn.layers._geometry import Pair, output_sides, pair, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.param import Param
 from fastnn.recording.recorder import Backward
@@ -134,18 +136,18 @@ class Conv2d(Layer):
         )
         return rows, columns
 
-    def __repr__(self) -> str:
-        given = [f"{self.in_channels}, {self.weight.shape[3]}, {short(self.filter_size)}"]
-        for name, value, default in (
-            ("stride", short(self.stride), "1"),
-            ("padding", _short_padding(self.padding), "0"),
-            ("dilation", short(self.dilation), "1"),
-            ("groups", str(self.groups), "1"),
-            ("bias", str(self.bias is not None), "True"),
-        ):
-            if value != default:
-                given.append(f"{name}={value}")
-        return f"Conv2d({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.weight.shape[3],
+            "filter_size": shortest(self.filter_size),
+            "stride": shortest(self.stride),
+            "padding": _shortest_padding(self.padding),
+            "dilation": shortest(self.dilation),
+            "groups": self.groups,
+            "bias": self.bias is not None,
+            "dtype": self.weight.dtype.name,
+        }
 
 
 def _padding(
@@ -166,6 +168,6 @@ def _padding(
     return pair(padding, "padding", 0), pair(padding, "padding", 0)
 
 
-def _short_padding(padding: tuple[Pair, Pair]) -> str:
+def _shortest_padding(padding: tuple[Pair, Pair]) -> int | Pair | tuple[Pair, Pair]:
     (above, below), (left, right) = padding
-    return short((above, left)) if (above, left) == (below, right) else str(padding)
+    return shortest((above, left)) if (above, left) == (below, right) else padding

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -83,6 +85,7 @@ class Linear(Layer):
 
         return y, backward
 
-    def __repr__(self) -> str:
-        fans = ", ".join(map(str, self.weight.shape))
-        return f"Linear({fans})" if self.bias is not None else f"Linear({fans}, bias=False)"
+    def arguments(self) -> dict[str, Any]:
+        inputs, outputs = self.weight.shape
+        has_bias, dtype = self.bias is not None, self.weight.dtype.name
+        return {"in_features": inputs, "out_features": outputs, "bias": has_bias, "dtype": dtype}

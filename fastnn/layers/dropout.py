@@ -58,6 +58,3 @@ class Dropout(Layer):
             return dx
 
         return y, backward
-
-    def __repr__(self) -> str:
-        return f"Dropout({self.rate:g})"

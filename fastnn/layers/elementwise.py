@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
@@ -38,6 +39,12 @@ class Elementwise(Layer):
 
     def flop(self, shape: Shape) -> int:
         return math.prod(shape)
+
+    def arguments(self) -> dict[str, Any]:
+        raise TypeError(
+            "fn.elementwise makes a layer of Python functions, which a file cannot hold: write a subclass of "
+            "fn.layers.Elementwise whose __init__ passes the functions to super().__init__"
+        )
 
     def __repr__(self) -> str:
         return f"Elementwise({self.function.function.__name__}, {self.gradient.function.__name__})"

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._validation import Array, Shape, float_type, in_range, positive_int
+from fastnn.init import initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
 from fastnn.param import Buffer, Param
@@ -98,16 +99,14 @@ class _BatchNorm(Layer):
         ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
         return mean, var
 
-    def __repr__(self) -> str:
-        given = [str(self.channels)]
-        for name, value, default in (
-            ("epsilon", self.epsilon, 1e-5),
-            ("momentum", self.momentum, 0.1),
-            ("affine", self.gamma is not None, True),
-        ):
-            if value != default:
-                given.append(f"{name}={value}")
-        return f"{type(self).__name__}({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "channels": self.channels,
+            "epsilon": self.epsilon,
+            "momentum": self.momentum,
+            "affine": self.gamma is not None,
+            "dtype": self.running_mean.dtype.name,
+        }
 
 
 class BatchNorm1d(_BatchNorm):
@@ -214,20 +213,22 @@ class LayerNorm(Layer):
 
         return y.reshape(x.shape), backward
 
-    def __repr__(self) -> str:
-        given = [str(self.shape[0] if len(self.shape) == 1 else self.shape)]
-        if self.epsilon != 1e-5:
-            given.append(f"epsilon={self.epsilon}")
-        if self.gamma is None:
-            given.append("affine=False")
-        return f"LayerNorm({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape[0] if len(self.shape) == 1 else self.shape,
+            "epsilon": self.epsilon,
+            "affine": self.gamma is not None,
+            "dtype": "float32" if self.gamma is None else self.gamma.dtype.name,
+        }
 
 
 def _scale_and_shift(shape: Shape, affine: bool, dtype: np.dtype[Any]) -> tuple[Param | None, Param | None]:
     """Return the parameters gamma (ones) and beta (zeros), or None for both if not `affine`."""
     if not affine:
         return None, None
-    return Param(np.ones(shape, dtype), name="gamma"), Param(np.zeros(shape, dtype), name="beta")
+    fans = math.prod(shape), math.prod(shape)
+    gamma = initial_param("ones", shape, fans, "gamma", dtype)
+    return gamma, initial_param("zeros", shape, fans, "beta", dtype)
 
 
 def _master(param: Param | None) -> Array | None:

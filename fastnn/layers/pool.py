@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
-from fastnn.layers._geometry import Pair, output_sides, pair, short
+from fastnn.layers._geometry import Pair, output_sides, pair, short, shortest
 from fastnn.layers.base import Layer
 from fastnn.recording.recorder import Backward
 
@@ -40,13 +40,12 @@ class _Pool2d(Layer):
         """One per pixel of each window and channel. Padding counts like any other pixel."""
         return math.prod((*self.output_shape(shape), *self.window))
 
-    def __repr__(self) -> str:
-        given = [short(self.window)]
-        if self.stride != self.window:
-            given.append(f"stride={short(self.stride)}")
-        if self.padding != (0, 0):
-            given.append(f"padding={short(self.padding)}")
-        return f"{type(self).__name__}({', '.join(given)})"
+    def arguments(self) -> dict[str, Any]:
+        return {
+            "window": shortest(self.window),
+            "stride": None if self.stride == self.window else shortest(self.stride),
+            "padding": shortest(self.padding),
+        }
 
 
 class MaxPool2d(_Pool2d):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from fastnn._validation import Array, Shape
 from fastnn.kernels import empty, ops
@@ -79,6 +80,6 @@ class Residual(Layer):
 
         return y, backward
 
-    def __repr__(self) -> str:
-        paths = [self.branch] if type(self.shortcut) is Identity else [self.branch, self.shortcut]
-        return f"Residual({', '.join(map(repr, paths))})"
+    def arguments(self) -> dict[str, Any]:
+        is_default = type(self.shortcut) is Identity
+        return {"branch": self.branch, "shortcut": None if is_default else self.shortcut}

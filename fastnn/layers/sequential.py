@@ -95,5 +95,11 @@ class Sequential(Layer):
     def __getitem__(self, index: int) -> Layer:
         return self.layers[index]
 
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+def flat_layers(layer: Layer) -> Iterator[Layer]:
+    """Yield the layers of nested `Sequential`s in order."""
+    if isinstance(layer, Sequential):
+        for inner in layer:
+            yield from flat_layers(inner)
+    else:
+        yield layer

@@ -56,6 +56,3 @@ class Reshape(_ShapeLayer):
             count = f"a multiple of {known}" if -1 in self.shape else str(known)
             raise ValueError(f"{self} expects samples of {count} elements, got {size}: shape {shape}")
         return tuple(size // known if side == -1 else side for side in self.shape)
-
-    def __repr__(self) -> str:
-        return f"Reshape({', '.join(map(str, self.shape))})"

@@ -12,7 +12,8 @@ from functools import cache
 import numpy as np
 
 from fastnn._validation import Array
-from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear, Sequential
+from fastnn.layers import BatchNorm1d, BatchNorm2d, Conv2d, Flatten, Layer, LayerNorm, Linear
+from fastnn.layers.sequential import flat_layers
 from fastnn.param import Buffer, Param
 from fastnn.weights import CheckpointError, quoted, read_tensors
 
@@ -140,7 +141,7 @@ def _match_in_another_order(targets: list[_Target], groups: list[list[_Module]])
 def _targets(model: Layer) -> Iterator[_Target]:
     """Yield the layers with parameters or buffers. Raises TypeError for a layer of any other class."""
     channels, flattened = 1, 1
-    for layer in _flat_layers(model):
+    for layer in flat_layers(model):
         if isinstance(layer, Flatten):
             flattened = channels
         elif isinstance(layer, Conv2d):
@@ -156,15 +157,6 @@ def _targets(model: Layer) -> Iterator[_Target]:
                 f"load_torch cannot load weights into {layer!r}: it takes Conv2d, Linear, BatchNorm1d, "
                 "BatchNorm2d and LayerNorm, in nested Sequentials"
             )
-
-
-def _flat_layers(layer: Layer) -> Iterator[Layer]:
-    """Yield the layers of nested `Sequential`s in order."""
-    if isinstance(layer, Sequential):
-        for inner in layer:
-            yield from _flat_layers(inner)
-    else:
-        yield layer
 
 
 def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:

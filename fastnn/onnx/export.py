@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from fastnn._validation import Shape, choose, positive_int
-from fastnn.feeding import feeding_of
+from fastnn.feeding import sample_shape
 from fastnn.files import user_path, write_atomic
 from fastnn.layers import Layer
 from fastnn.layers.base import expect_layers
@@ -46,8 +45,8 @@ def export_onnx(
         model: Any model of fastnn's own layers, except `fn.elementwise`.
         path: Name of the file, which is written atomically.
         opset: Version of the operators, from 17 to the newest of the installed package `onnx`.
-        input_shape: Shape of one sample as fastnn has it, such as (28, 28, 1). Needed unless the first layer
-            knows it.
+        input_shape: Shape of one sample as fastnn has it, such as (28, 28, 1). The default is what the first
+            layer needs, or else the shape in the training.
         layout: "nchw", or "nhwc" for a graph that takes and returns images as fastnn does; it transposes them
             once.
 
@@ -72,8 +71,7 @@ def export_onnx(
 def _sample_shape(model: Layer, given: Shape | None) -> Shape:
     """The shape of one sample. Raises ValueError if it is unknown or does not fit the model."""
     if given is None:
-        fed: Any = feeding_of(model)
-        given = model.input_shape or getattr(fed, "shape", None)
+        given = sample_shape(model)
     if given is None:
         raise ValueError(
             "the model does not know the shape of a sample: pass it, as in input_shape=(28, 28, 1)"

@@ -24,6 +24,7 @@ from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
+from fastnn.sklearn._callbacks import CallbackSupport, FitCallbacks
 from fastnn.sklearn._stopping import Recorder
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.finite import NonFiniteError
@@ -37,7 +38,7 @@ NONFINITE = (
 
 
 @dataclass(eq=False, repr=False)
-class Network(BaseEstimator, ABC):
+class Network(CallbackSupport, BaseEstimator, ABC):
     """Base class of all estimators. A subclass builds the model, the loss and the optimizer.
 
     The fields are the parameters that all estimators have; each class describes its own.
@@ -148,6 +149,10 @@ class Network(BaseEstimator, ABC):
                 "partial_fit does not support early_stopping=True without validation data: pass X_val and "
                 "y_val"
             )
+        told: FitCallbacks | None = None
+        if getattr(self, "_skl_callbacks", None):  # set by set_callbacks, from scikit-learn 1.9 on
+            epochs = 0 if not self._uses_epochs() else 1 if partial else self.max_iter
+            told = FitCallbacks(self, X, y, sample_weight, epochs)
         random = check_random_state(self.random_state)
         target = self._encode_targets(y, classes, first, partial)
         X = self._shaped(X)
@@ -164,9 +169,11 @@ class Network(BaseEstimator, ABC):
             )
             self._reset()
         with self._thread_limit():
-            self._optimize(X, target, weight, held_out, random, partial)
+            self._optimize(X, target, weight, held_out, random, partial, told)
         if not all(np.isfinite(param.master).all() for param in self.model_.parameters()):
             raise ValueError(NONFINITE)
+        if told is not None:
+            told.end()
         return self
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
@@ -212,6 +219,7 @@ class Network(BaseEstimator, ABC):
         validation: tuple[Any, Array, Array | None] | None,
         random: np.random.RandomState,
         partial: bool,
+        told: FitCallbacks | None,
     ) -> None:
         """Train by mini-batches and record the attributes that scikit-learn's networks have."""
         samples = X.shape[0]
@@ -240,7 +248,7 @@ class Network(BaseEstimator, ABC):
                 order="random" if self.shuffle else "fixed",
                 seed=int(random.randint(2**31)),
                 schedule=self.schedule,
-                callbacks=[recorder, *self._user_callbacks()],
+                callbacks=[recorder, *([] if told is None else [told]), *self._user_callbacks()],
                 on_nonfinite="raise",
                 progress=False,
                 watch=False,

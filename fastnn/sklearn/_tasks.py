@@ -26,6 +26,7 @@ from fastnn.losses import (
     SquaredError,
 )
 from fastnn.sklearn._base import Network
+from fastnn.sklearn._callbacks import with_callbacks
 from fastnn.sklearn._targets import ClassTargets
 
 # For single-label and for binary or multi-label classification.
@@ -63,6 +64,7 @@ class ClassifierNetwork(ClassifierMixin, Network):
         "class_weight": [StrOptions({"balanced"}), dict, list, None],
     }
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on samples X (N, features) with labels y: (N,), or an indicator matrix (N, labels).
 
@@ -71,6 +73,7 @@ class ClassifierNetwork(ClassifierMixin, Network):
         """
         return self._train(X, y, sample_weight, _pair(X_val, y_val))
 
+    @with_callbacks
     def partial_fit(
         self,
         X: Any,
@@ -167,6 +170,7 @@ class RegressorNetwork(RegressorMixin, Network):
         "loss": [StrOptions(set(REGRESSION_LOSSES)), Loss],
     }
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None) -> Self:
         """Train on samples X (N, features) with targets y, (N,) or (N, outputs).
 
@@ -175,6 +179,7 @@ class RegressorNetwork(RegressorMixin, Network):
         """
         return self._train(X, y, sample_weight, _pair(X_val, y_val))
 
+    @with_callbacks
     def partial_fit(
         self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None
     ) -> Self:

@@ -15,7 +15,7 @@ import numpy as np
 from fastnn._schema import anything, check_fields, count, each, number, optional, text
 from fastnn.files import user_path, write_atomic
 from fastnn.history import History, better
-from fastnn.tables import aligned
+from fastnn.tables import aligned, html_table, html_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -170,11 +170,22 @@ class Study:
         return finish(draw_bands(groups, name=name, log=log), path)
 
     def __str__(self) -> str:
+        table = self._table()
+        lines = aligned(table) if len(table) > 1 else ["no run has finished"]
+        return "\n".join([*lines, *self._problems()])
+
+    def _repr_html_(self) -> str:
+        """The table for notebooks, and the problems below it."""
+        table = self._table()
+        problems = "\n".join(self._problems())
+        shown = html_table(table) if len(table) > 1 else "no run has finished"
+        return shown + (html_text(problems) if problems else "")
+
+    def _table(self) -> list[list[str]]:
+        """The header, and a row of cells per point."""
         rows = self.rows()
         names = list(dict.fromkeys(name for row in rows for name in row))
-        table = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
-        lines = aligned(table) if rows else ["no run has finished"]
-        return "\n".join([*lines, *self._problems()])
+        return [names] + [[_cell(row.get(name)) for name in names] for row in rows]
 
     def _problems(self) -> Iterator[str]:
         """Yield a line per point and kind of warning or error: the affected seeds and the first message."""

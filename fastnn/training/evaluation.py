@@ -56,12 +56,12 @@ def evaluate(
     dict by name. Names of functions of `fn.metrics`, such as "f1" and "roc_auc", stand for them. Returns
     {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
-    chosen, named = _loss_of(model, loss), metrics_of(pairs_of(metrics))
+    chosen, named = loss_of(model, loss), metrics_of(pairs_of(metrics))
     samples = check_data(model, chosen, data, scale, keep_mapped=True)
     return evaluate_samples(model, chosen, samples, metrics=named)
 
 
-def _loss_of(model: Layer, loss: str | Loss | None) -> Loss:
+def loss_of(model: Layer, loss: str | Loss | None) -> Loss:
     """The loss, by default the one that the model was last trained with, or cross-entropy."""
     check_model(model)
     trained_with = None if loss is not None else next((param.loss for param in model.parameters()), None)
@@ -162,7 +162,7 @@ def gradients(
     `loss` and `scale` are as in `evaluate`. Weights, random counters and running statistics do not change.
     Raises ValueError or TypeError for data that do not fit.
     """
-    chosen = _loss_of(model, loss)
+    chosen = loss_of(model, loss)
     samples = check_data(model, chosen, data, scale)
     with states.restored(model):
         x, target = samples.all()

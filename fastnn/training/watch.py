@@ -126,13 +126,13 @@ class SparingWatch(GradientWatch):
         self._next = BETWEEN_CHECKS
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
-        if calls_python(training.model) or not declares_recordable(training.trainer.loss):
-            return False  # layers and losses of users may count their calls, or take long
         seen = (training.epoch + 1) * len(training.samples)
         # A suspicious loss is checked the first time, and at the end: the ReLUs may have died in between.
         is_last = training.epoch + 1 == training.epochs
         if seen < self._next and not (suspicious and (is_last or not self.updates)):
             return False
+        if calls_python(training.model) or not declares_recordable(training.trainer.loss):
+            return False  # layers and losses of users may count their calls, or take long
         self._next = max(2 * seen, BETWEEN_CHECKS)
         return True
 

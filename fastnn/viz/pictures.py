@@ -38,7 +38,7 @@ def save_classes(
         ValueError: If x has another shape, or if there are no images.
         ImportError: If matplotlib is missing.
     """
-    images, labels = _images(x), np.asarray(y)
+    images, labels = images_of(x), np.asarray(y)
     classes = np.unique(labels)
     rows = [images[labels == label][:count] for label in classes]
     titles = [shortened(_name(label, names), 20) for label in classes]
@@ -61,8 +61,8 @@ def save_augmented(
     same shape; it is called `versions` times, with the seeds `seed`, `seed` + 1 and so on. Raises as
     `save_classes`.
     """
-    images = _images(x)
-    augmented = [_images(augment(images, seed=seed + number)) for number in range(versions)]
+    images = images_of(x)
+    augmented = [images_of(augment(images, seed=seed + number)) for number in range(versions)]
     rows = [np.stack([image, *(version[row] for version in augmented)]) for row, image in enumerate(images)]
     return _rows(rows, None, path, columns=["original", *([""] * versions)], title=repr(augment))
 
@@ -95,7 +95,7 @@ def save_mistakes(
         ValueError: If the shapes do not fit together.
         ImportError: If matplotlib is missing.
     """
-    images, logits, labels = _images(x), np.asarray(outputs, np.float64), np.asarray(y)
+    images, logits, labels = images_of(x), np.asarray(outputs, np.float64), np.asarray(y)
     if logits.ndim != 2 or len(logits) != len(images) or labels.shape != (len(images),):
         raise ValueError(
             "x, outputs and y must have the shapes (N, ...), (N, C) and (N,), not "
@@ -177,7 +177,7 @@ def _name(label: int, names: Sequence[str] | None) -> str:
     return str(label) if names is None else names[int(label)]
 
 
-def _images(x: npt.ArrayLike) -> Array:
+def images_of(x: npt.ArrayLike) -> Array:
     """Convert images to a form that matplotlib draws: (N, H, W), or (N, H, W, 3) with floats in [0, 1]."""
     images = np.asarray(x)
     if images.ndim == 4 and images.shape[3] == 1:

@@ -64,14 +64,14 @@ def save_weights(
         raise ValueError(f"columns must be at least 1, not {columns}")
     if most < 1:
         raise ValueError(f"most must be at least 1, not {most}")
-    height, width = _image_shape(fan_in, image_shape)
+    height, width = image_sides(fan_in, image_shape)
     shown = _largest(matrix, most)
     if title is None:
         units = f"{count:,} unit{'s' * (count > 1)}"
         largest_of = f"the {len(shown)} of {units} that have the largest norms"
         title = f"Weights of {units if len(shown) == count else largest_of}"
     names = [] if titles is None else [shortened(titles[unit], 22) for unit in shown]
-    return finish(_mosaic(matrix[:, shown].T.reshape(-1, height, width), columns, names, title), path)
+    return finish(draw_mosaic(matrix[:, shown].T.reshape(-1, height, width), columns, names, title), path)
 
 
 def _largest(matrix: Array, most: int) -> Array:
@@ -79,7 +79,7 @@ def _largest(matrix: Array, most: int) -> Array:
     return np.sort(np.argsort(-np.linalg.norm(matrix, axis=0), kind="stable")[:most])
 
 
-def _mosaic(images: Array, columns: int | None, titles: Sequence[str], title: str) -> Figure:
+def draw_mosaic(images: Array, columns: int | None, titles: Sequence[str], title: str) -> Figure:
     """Draw images (count, H, W) on one diverging colour scale, with titles above them if there are any."""
     count, height, width = images.shape
     columns = columns_for(count) if columns is None else min(columns, count)
@@ -148,7 +148,7 @@ def save_filters(filters: npt.ArrayLike, path: str | os.PathLike[str], *, column
         title = f"{title}: each row has {some} of a filter"
         weights, columns = weights[:, :, :channels], channels if columns is None else columns
     images = weights.transpose(3, 2, 0, 1).reshape(-1, R, S)
-    return finish(_mosaic(images, columns, (), title), path)
+    return finish(draw_mosaic(images, columns, (), title), path)
 
 
 def _colour_mosaic(images: Array, columns: int | None, title: str) -> Figure:
@@ -234,7 +234,7 @@ def _colours(*, signed: bool) -> Colormap:
     return diverging if signed else ListedColormap(diverging(np.linspace(0.5, 1, 128)), "reds")
 
 
-def _image_shape(fan_in: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
+def image_sides(fan_in: int, image_shape: tuple[int, int] | None) -> tuple[int, int]:
     """Return height and width of an image of `fan_in` weights: as given, or square. Raises ValueError."""
     if image_shape is None:
         side = math.isqrt(fan_in)

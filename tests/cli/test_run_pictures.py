@@ -180,7 +180,9 @@ def run(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("kind", ["confusion", "mistakes", "filters", "maps", "classes", "augmented"])
+@pytest.mark.parametrize(
+    "kind", ["confusion", "mistakes", "filters", "maps", "classes", "augmented", "saliency"]
+)
 def test_picture_draws_each_kind(run, kind, tmp_path, capsys):
     assert main(["picture", kind, str(run)]) == 0
     assert imread(run / f"{kind}.png").size > 10_000

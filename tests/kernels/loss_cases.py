@@ -131,6 +131,7 @@ def cases(shapes, rows):
         for build in (cross_entropy_labels, cross_entropy_soft):
             for options in (
                 (False, 0.0, MEAN, True),
+                (True, 0.0, SUM, True),
                 (True, 0.1, MEAN, True),
                 (True, 0.1, SUM, False),
                 (True, 0.1, BATCH_MEAN, True),
@@ -143,6 +144,7 @@ def cases(shapes, rows):
             yield Case("hinge_labels", cross_entropy_labels, (shape, *options))
         for name in ("cross_entropy_labels", "focal_labels", "hinge_labels"):
             yield Case(name, with_ignored_rows, (shape, 0.5, SUM, True))
+        yield Case("cross_entropy_labels", with_ignored_rows, (shape, 0.0, MEAN, True))
         yield Case("count_correct_labels", count_correct_labels, (shape,))
         yield Case("count_correct_soft", count_correct_soft, (shape,))
     for shape in (

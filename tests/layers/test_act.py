@@ -191,7 +191,7 @@ def test_repr_shows_the_parameters():
     ] == [
         "LeakyReLU(0.2)",
         "ELU(1)",
-        "GELU()",
+        "GELU('none')",
         "GELU('tanh')",
         "SiLU()",
     ]

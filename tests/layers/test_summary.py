@@ -87,9 +87,9 @@ def test_summary_counts_trainable_and_fixed():
     model = fn.Sequential(fn.Linear(4, 5), fn.Tanh(), fn.Linear(5, 6)).to(np.float64)
     model[2].bias.trainable = False
     assert rows_of(model.summary())[1:] == [
-        ["0", "Linear(4, 5)", "(5,)", "40", "45", "25", "0", "200"],
+        ["0", "Linear(4, 5, dtype='float64')", "(5,)", "40", "45", "25", "0", "200"],
         ["1", "Tanh()", "(5,)", "40", "5", "0", "0", "0"],
-        ["2", "Linear(5, 6)", "(6,)", "48", "66", "30", "6", "288"],
+        ["2", "Linear(5, 6, dtype='float64')", "(6,)", "48", "66", "30", "6", "288"],
         ["total", "128", "116", "55", "6", "488"],
     ]
 

@@ -203,6 +203,20 @@ MISTAKES = (
         (LOSSES,),
     ),
     Mistake(
+        "class weight ignored in the gradient of few classes",
+        "kernels/native/families/loss.hpp",
+        "const T factor = own[row] * scale / sum[row];",
+        "const T factor = scale / sum[row];",
+        (GRID,),
+    ),
+    Mistake(
+        "label of the second vector of classes taken for one of the first",
+        "kernels/native/families/loss.hpp",
+        "lane_numbers<T>() == int(label - j * LANES<T>)",
+        "lane_numbers<T>() == int(label % LANES<T>)",
+        (GRID,),
+    ),
+    Mistake(
         "class weight ignored in the gradient of smoothed targets",
         "kernels/native/families/loss.hpp",
         "- weighted_target(c, n)) * scale",

@@ -149,4 +149,18 @@ MISTAKES = (
         "    weight = weights_of(None, len(labels))\n",
         (SCORES,),
     ),
+    Mistake(
+        "callback of scikit-learn that cannot stop the training",
+        "fastnn/sklearn/_callbacks.py",
+        "            training.stop(",
+        "            str(",
+        ("tests/sklearn/test_callbacks_and_routing.py",),
+    ),
+    Mistake(
+        "blocks of a sparse X weighted equally by lbfgs",
+        "fastnn/sklearn/_lbfgs.py",
+        "share = loss.divisor(*block[1:]) / total",
+        "share = 1 / len(blocks)",
+        ("tests/sklearn/test_sparse.py",),
+    ),
 )

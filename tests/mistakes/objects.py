@@ -67,4 +67,11 @@ MISTAKES = (
         "    if multi_label:\n        ops",
         (PREDICT,),
     ),
+    Mistake(
+        "tables in notebooks do not escape their cells",
+        "fastnn/tables.py",
+        "{escape(cell)}</{tag}>",
+        "{cell}</{tag}>",
+        ("tests/test_notebooks.py",),
+    ),
 )

@@ -26,12 +26,15 @@ from pathlib import Path
 
 import augmentation
 import core
+import insight
 import losses_and_activations
 import meaning_of_data
+import model_files
 import objects
 import onnx_files
 import plans
 import pools_norms_convolutions
+import rates
 import studies_and_data
 import training_runs
 import vectors_and_copies
@@ -41,8 +44,11 @@ MISTAKES = (
     *pools_norms_convolutions.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,
+    *model_files.MISTAKES,
     *plans.MISTAKES,
     *augmentation.MISTAKES,
+    *rates.MISTAKES,
+    *insight.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,

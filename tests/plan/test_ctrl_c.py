@@ -188,6 +188,7 @@ def in_child_bar_is_interrupted(when):
     import tqdm
 
     import fastnn as fn
+    from fastnn.training import progress
 
     class Bar(tqdm.tqdm):
         def __init__(self, *arguments, **options):
@@ -201,6 +202,7 @@ def in_child_bar_is_interrupted(when):
             super().__del__()
 
     tqdm.tqdm = Bar
+    progress._is_terminal = lambda: True
     history = fn.History()
     try:
         data = np.ones((100, 6), np.float32), np.arange(100) % 3

@@ -48,6 +48,7 @@ MAKES = {
     fn.EMA: ("ema", lambda: fn.EMA(0.9)),
     fn.EarlyStopping: ("callbacks", lambda: fn.EarlyStopping("loss", patience=2, min_delta=0.02)),
     fn.GradientWatch: ("callbacks", lambda: fn.GradientWatch(silent=True)),
+    fn.LivePage: ("callbacks", lambda: fn.LivePage(show_url=False)),
     SparingWatch: ("callbacks", SparingWatch),
     _AfterEpoch: ("callbacks", lambda: _AfterEpoch(lambda training: None)),
     augment.Together: ("augment", lambda: augment.Rotate(15) | augment.Shift(1)),

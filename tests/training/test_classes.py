@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 import fastnn as fn
 from fastnn.naive import central_differences
-from fastnn.weights import REMEMBERED
+from fastnn.weights import RECORD
 
 RNG = np.random.default_rng(0)
 NUMBERS = np.arange(60) % 3
@@ -313,7 +313,7 @@ def test_weight_files_keep_the_classes(kind, tmp_path):
 def test_damaged_classes_in_a_weight_file_are_an_error(record, tmp_path):
     path, model = tmp_path / "model.safetensors", trained_on(NAMES[NUMBERS])
     fn.save(model, path)
-    save_file(load_file(path), path, {REMEMBERED: f'{{"classes": {record}}}'})
+    save_file(load_file(path), path, {RECORD: f'{{"classes": {record}}}'})
     with pytest.raises(fn.CheckpointError, match="is damaged"):
         fn.load(model, path)
     assert model.classes.tolist() == NAMES.tolist()

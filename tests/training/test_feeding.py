@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 import fastnn as fn
 from fastnn.feeding import feeding_of
 from fastnn.naive import central_differences
-from fastnn.weights import REMEMBERED
+from fastnn.weights import RECORD
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 6), dtype=np.uint8)
@@ -168,7 +168,14 @@ def test_memory_moves_with_the_model(how, tmp_path):
             for net in (model, other):
                 fn.fit(net, (BYTES.astype(int), Y), seed=0, checkpoint=tmp_path / "run", progress=False)
     assert feeding_of(other) == feeding_of(model)
-    assert asdict(feeding_of(other)) == {"dtype": "int64", "scale": 1, "low": 0, "high": 255, "whole": True}
+    assert asdict(feeding_of(other)) == {
+        "dtype": "int64",
+        "scale": 1,
+        "low": 0,
+        "high": 255,
+        "whole": True,
+        "shape": (6,),
+    }
     assert np.array_equal(other.predict(BYTES), other.predict(BYTES.astype(np.int64)))
 
 
@@ -187,7 +194,7 @@ def test_file_without_the_memory_is_loaded_as_untrained(tmp_path):
 def test_damaged_memory_in_a_file_is_rejected(text, tmp_path, unchanged):
     model, path = trained_on(BYTES), tmp_path / "net.safetensors"
     fn.save(model, path)
-    save_file(load_file(path), path, {REMEMBERED: f'{{"feeding": {text}}}'})
+    save_file(load_file(path), path, {RECORD: f'{{"feeding": {text}}}'})
     with unchanged(model), pytest.raises(fn.CheckpointError):
         fn.load(model, path)
     assert feeding_of(model).dtype == "uint8"

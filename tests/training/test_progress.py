@@ -126,3 +126,11 @@ def test_stopped_training_shows_the_epochs_that_were_made(shown):
         training.stop()
 
     assert len(lines_of(shown(Terminal(), callbacks=stop, epochs=5)[1])) == 1
+
+
+def test_a_hidden_bar_costs_nothing(monkeypatch):
+    import tqdm
+
+    monkeypatch.setattr(tqdm, "tqdm", None)  # calling it would raise
+    history, _ = train(progress=False)
+    assert len(history["loss"]) == 2

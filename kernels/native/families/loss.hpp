@@ -55,6 +55,43 @@ inline T label_row(const T *z, std::int64_t C, std::int64_t label, const T *weig
     return own * (log<T>(broadcast(sum))[0] - (z[label] - top));
 }
 
+// Rows of up to this many vectors of classes are processed in groups of LANES rows.
+constexpr int SHORT_VECTORS = 2;
+
+// What the losses of a group of rows are computed from. The same as `label_row`, but the exponentials stay in
+// registers, because a masked load waits for a masked store to the same place, and the logarithms of the group
+// are computed together (200 rows of ten classes on Zen 4: 6.1 -> 2.9 us).
+template <class T> struct LabelTerms {
+    T sum[LANES<T>], gap[LANES<T>], own[LANES<T>];
+
+    // own (log sum - gap) of each row.
+    Vec<T> losses() const { return load(own) * (log<T>(load(sum)) - load(gap)); }
+
+    // Adds a row of C classes in VECTORS vectors, and computes its gradient dz.
+    template <int VECTORS>
+    void add(int row, const T *z, std::int64_t C, std::int64_t label, const T *weight, T scale, T *dz) {
+        constexpr std::int64_t LAST = (VECTORS - 1) * LANES<T>;
+        const T top = largest(z, C);
+        Vec<T> e[VECTORS], sums{};
+        for (int j = 0; j < VECTORS; ++j) {
+            const int n = j < VECTORS - 1 ? LANES<T> : int(C - LAST);
+            e[j] = exp<T>(load_n(z + j * LANES<T>, n) - top);
+            sums += keep_first<T>(e[j], n, T(0));
+        }
+        sum[row] = sum_lanes<T>(sums);
+        gap[row] = z[label] - top;
+        own[row] = weight ? weight[label] : T(1);
+        const T factor = own[row] * scale / sum[row];
+        for (int j = 0; j < VECTORS; ++j) {
+            const auto is_label = lane_numbers<T>() == int(label - j * LANES<T>);
+            const Vec<T> hit = select<T>(is_label, broadcast(own[row] * scale), Vec<T>{});
+            store_n(dz + j * LANES<T>, e[j] * factor - hit, j < VECTORS - 1 ? LANES<T> : int(C - LAST));
+        }
+    }
+    // Adds a row without a class, whose loss is 0 or nan.
+    void add_constant(int row, T loss) { sum[row] = 1, gap[row] = 0, own[row] = loss; }
+};
+
 // The label of row m: in [0, C), C for a row to ignore, or -1 if it is out of range.
 inline std::int64_t label_of(const Call &call, std::int64_t m) {
     return index_at(call.in<std::int64_t>(operands::CROSS_ENTROPY_LABELS::label), m,
@@ -75,6 +112,28 @@ template <class T> inline T gradient_factor(const Call &call) {
     return T(factors ? factors[1] : call.scalar[1]);
 }
 
+// cross_entropy_labels for rows of at most SHORT_VECTORS vectors, without smoothing, with gradient.
+template <class T> void short_cross_entropy_labels(const Call &call, Range rows) {
+    using op = operands::CROSS_ENTROPY_LABELS;
+    const std::int64_t C = call.sizes<LabelSizes>().C;
+    const T scale = gradient_factor<T>(call), *weight = call.in<T>(op::weight);
+    for_vectors<T>(rows.begin, rows.end, [=, &call](std::int64_t begin, int n) {
+        LabelTerms<T> terms{};
+        for (int row = 0; row < n; ++row) {
+            const std::int64_t m = begin + row, label = label_of(call, m);
+            const T *z = call.in<T>(op::z) + m * C;
+            T *dz = call.out<T>(op::dz) + m * C, constant;
+            if (has_no_class(label, C, constant, dz))
+                terms.add_constant(row, constant);
+            else if (C <= LANES<T>)
+                terms.template add<1>(row, z, C, label, weight, scale, dz);
+            else
+                terms.template add<2>(row, z, C, label, weight, scale, dz);
+        }
+        store_n(call.out<T>(op::losses) + begin, terms.losses(), n);
+    });
+}
+
 // z (M, C), label (M,), weight (C,) or (C + 1,) or null -> losses (M,), dz (M, C) or null
 template <class T> void cross_entropy_labels(const Call &call, int part, int parts) {
     using op = operands::CROSS_ENTROPY_LABELS;
@@ -83,6 +142,8 @@ template <class T> void cross_entropy_labels(const Call &call, int part, int par
     const T other = C ? smoothing / T(C) : T(0), hit = other + (T(1) - smoothing);
     const T *weight = call.in<T>(op::weight);
     const Range rows = share(call.sizes<LabelSizes>().M, part, parts);
+    if (smoothing == 0 && C <= SHORT_VECTORS * LANES<T> && call.out<T>(op::dz))
+        return short_cross_entropy_labels<T>(call, rows);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const T *z = call.in<T>(op::z) + m * C;
         const std::int64_t label = label_of(call, m);
