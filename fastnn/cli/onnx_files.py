@@ -6,23 +6,26 @@ from pathlib import Path
 
 from fastnn.cli.commands import sizes_of
 from fastnn.onnx import export_onnx, import_onnx
-from fastnn.weights import save
+from fastnn.weights import load, save
 
 
 def export_run(run: Path, out: Path, opset: int = 17, layout: str = "nchw") -> None:
     """Write the trained model of a run as an ONNX file.
 
     Args:
-        run: Folder that fastnn train wrote.
-        out: ONNX file to write. Its input has the shape (N, 1, height, width).
+        run: Folder that fastnn train wrote, or a file of fn.save.
+        out: ONNX file to write. The input of a run has the shape (N, 1, height, width).
         opset: Version of the ONNX operators, at least 17.
         layout: nchw, or nhwc for an input of shape (N, height, width, 1).
     """
     from fastnn.cli.run_pictures import settings_and_model
     from fastnn.cli.settings import DATASETS
 
-    settings, model = settings_and_model(run)
-    shape = (*DATASETS[settings.dataset].image, 1)
+    if run.is_file():
+        model, shape = load(run), None
+    else:
+        settings, model = settings_and_model(run)
+        shape = (*DATASETS[settings.dataset].image, 1)
     print(f"written to {export_onnx(model, out, opset=opset, input_shape=shape, layout=layout)}")
 
 

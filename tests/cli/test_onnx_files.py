@@ -28,8 +28,9 @@ def test_a_run_goes_out_and_comes_back(run, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Sequential(Flatten(), Linear(64, 64), ReLU()" in printed
     assert str(tmp_path / "net.safetensors") in printed
-    twin = fn.import_onnx(path)
-    fn.load(twin, tmp_path / "net.safetensors")
+    twin = fn.load(tmp_path / "net.safetensors")
+    assert main(["export", str(tmp_path / "net.safetensors"), str(path)]) == 0
+    assert repr(fn.import_onnx(path)) == repr(twin)
     _, (x, y) = fn.data.digits()
     assert np.mean(twin.predict_classes(x) == y) > 0.5
 
