@@ -42,19 +42,63 @@ def _linear(graph: GraphWriter, layer: layers.Linear, x: Tensor) -> Tensor:
 
 
 def _conv(graph: GraphWriter, layer: layers.Conv2d, x: Tensor) -> Tensor:
-    (above, below), (left, right) = layer.padding
+    x = _images(graph, x)
     return graph.node(
         "Conv",
-        _images(graph, x),
+        x,
         graph.weight(layer.weight.value.transpose(3, 2, 0, 1)),
         *_optional(graph, layer.bias),
         shape=layer.output_shape(x.shape),
         kernel_shape=layer.filter_size,
         strides=layer.stride,
-        pads=(above, left, below, right),
+        pads=_pads(layer._window.padded(x.shape)),
         dilations=layer.dilation,
         group=layer.groups,
     )
+
+
+def _conv_transpose(graph: GraphWriter, layer: layers.ConvTranspose2d, x: Tensor) -> Tensor:
+    x = _images(graph, x)
+    shape, window = layer.output_shape(x.shape), layer._window
+    pads = window.padded(shape)
+    more = [
+        own - (size - 1) * step - extent + sum(cut)
+        for own, size, step, extent, cut in zip(
+            shape, x.shape, window.stride, window.extent, pads, strict=False
+        )
+    ]
+    return graph.node(
+        "ConvTranspose",
+        x,
+        graph.weight(layer.weight.value.transpose(3, 2, 0, 1)),
+        *_optional(graph, layer.bias),
+        shape=shape,
+        kernel_shape=layer.filter_size,
+        strides=layer.stride,
+        pads=_pads(pads),
+        output_padding=more,
+        dilations=layer.dilation,
+        group=layer.groups,
+    )
+
+
+def _group_norm(graph: GraphWriter, layer: layers.GroupNorm, x: Tensor) -> Tensor:
+    """One node from opset 21 on; before, instance norm of the groups, as PyTorch writes it."""
+    if len(x.shape) > 1:
+        x = graph.channels_first_of(x)
+    gamma, beta = _scale_and_shift(layer, (layer.channels,))
+    x = graph.flat_order(x)
+    if graph.opset >= 21:
+        names = [graph.weight(array) for array in (gamma, beta)]
+        return graph.node("GroupNormalization", x, *names, num_groups=layer.groups, epsilon=layer.epsilon)
+    groups = graph.reshape(x, (layer.groups, math.prod(x.shape) // layer.groups))
+    names = [graph.weight(filler(layer.groups)) for filler in (np.ones, np.zeros)]
+    normalized = graph.node("InstanceNormalization", groups, *names, epsilon=layer.epsilon)
+    sides = (x.shape[-1], *x.shape[:-1]) if x.channels_first else x.shape
+    restored = replace(graph.reshape(normalized, sides), shape=x.shape)
+    columns = (-1, *(1 for _ in x.shape[1:]))
+    scaled = graph.node("Mul", restored, graph.weight(gamma.reshape(columns)))
+    return graph.node("Add", scaled, graph.weight(beta.reshape(columns)))
 
 
 def _batch_norm(graph: GraphWriter, layer: Any, x: Tensor) -> Tensor:
@@ -78,11 +122,13 @@ def _layer_norm(graph: GraphWriter, layer: layers.LayerNorm, x: Tensor) -> Tenso
     return graph.node("LayerNormalization", x, *names, axis=-len(layer.shape), epsilon=layer.epsilon)
 
 
-def _pool(op: str, **attributes: int) -> Writer:
+def _pool(op: str) -> Writer:
     def write(graph: GraphWriter, layer: Any, x: Tensor) -> Tensor:
-        (above, left), shape = layer.padding, layer.output_shape(x.shape)
-        windows = {"kernel_shape": layer.window, "strides": layer.stride, "pads": (above, left) * 2}
-        return graph.node(op, graph.channels_first_of(x), shape=shape, **windows, **attributes)
+        pads = _pads(layer._window.padded(x.shape))
+        attributes = {"kernel_shape": layer.window, "strides": layer.stride, "pads": pads}
+        if op == "AveragePool":
+            attributes["count_include_pad"] = int(layer.count_include_pad)
+        return graph.node(op, graph.channels_first_of(x), shape=layer.output_shape(x.shape), **attributes)
 
     return write
 
@@ -160,21 +206,28 @@ def _flat_reordered(array: Array, channels: int) -> Array:
     return array.reshape(-1, channels).T.reshape(-1)
 
 
+def _pads(padding: Any) -> tuple[int, int, int, int]:
+    (above, below), (left, right) = padding
+    return above, left, below, right
+
+
 def _optional(graph: GraphWriter, param: Param | None) -> list[str]:
     return [] if param is None else [graph.weight(param.value, "bias")]
 
 
 WRITERS: dict[type[layers.Layer], Writer] = {
-    layers.AvgPool2d: _pool("AveragePool", count_include_pad=1),
+    layers.AvgPool2d: _pool("AveragePool"),
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
     layers.Conv2d: _conv,
+    layers.ConvTranspose2d: _conv_transpose,
     layers.Dropout: _nothing,
     layers.ELU: _activation("Elu", "alpha=alpha"),
     layers.Flatten: _flatten,
     layers.GELU: _gelu,
     layers.GlobalAvgPool2d: _global_pool,
     layers.Identity: _nothing,
+    layers.GroupNorm: _group_norm,
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _activation("LeakyRelu", "alpha=slope"),
     layers.Linear: _linear,

@@ -45,8 +45,8 @@ MISTAKES = (
     Mistake(
         "an average that leaves out padding is read as one that counts it",
         "fastnn/onnx/operators/windows.py",
-        "(not counts_padding and (before or end > side))",
-        "(not counts_padding and end > side + before)",
+        '{"count_include_pad": counts_padding} if',
+        '{"count_include_pad": True} if',
         IMPORT,
     ),
 )

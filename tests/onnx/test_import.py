@@ -26,6 +26,8 @@ def path(tmp_path):
 def test_exported_models_come_back(name, opset, path):
     model, shape = CASES[name]
     model, x = randomized(model), samples(shape)
+    if name.startswith("GroupNorm"):
+        opset = 21  # before, ONNX had no such operator
     for layout in ("nchw", "nhwc"):
         fn.export_onnx(model, path, opset=opset, input_shape=shape, layout=layout)
         twin = fn.import_onnx(path)
@@ -222,7 +224,7 @@ def test_models_of_keras_agree(path, monkeypatch):
 # --- the tests of the package onnx ---
 
 
-@pytest.mark.parametrize(("cases", "least"), [(node_cases, 85), (shipped_cases, 33)])
+@pytest.mark.parametrize(("cases", "least"), [(node_cases, 101), (shipped_cases, 37)])
 def test_no_node_test_of_onnx_is_wrong(cases, least):
     """A refusal names the reason; `python -m tests.onnx.node_tests --all` lists them."""
     results = list(count(cases()))

@@ -17,6 +17,7 @@ CONVERTERS: dict[str, Converter] = {
     "Cast": shapes.cast,
     "Clip": dense.clip,
     "Conv": windows.conv,
+    "ConvTranspose": windows.conv_transpose,
     "Dropout": dense.dropout,
     "Elu": dense.elu,
     "Flatten": shapes.flatten,
@@ -24,7 +25,9 @@ CONVERTERS: dict[str, Converter] = {
     "Gemm": dense.gemm,
     "GlobalAveragePool": windows.global_average_pool,
     "GlobalMaxPool": windows.global_max_pool,
+    "GroupNormalization": norms.group_norm,
     "Identity": shapes.identity,
+    "InstanceNormalization": norms.instance_norm,
     "LayerNormalization": norms.layer_norm,
     "LeakyRelu": dense.leaky_relu,
     "MatMul": dense.mat_mul,
@@ -45,6 +48,16 @@ CONVERTERS: dict[str, Converter] = {
 
 # What a node before left to do (`Batch.pending`), and the operators that do it or leave it to the next one.
 TAKES_PENDING = {
-    "a factor": ("Cast", "Conv", "Flatten", "Gemm", "Identity", "MatMul", "Pad", "Transpose"),
+    "a factor": (
+        "Cast",
+        "Conv",
+        "ConvTranspose",
+        "Flatten",
+        "Gemm",
+        "Identity",
+        "MatMul",
+        "Pad",
+        "Transpose",
+    ),
     "zeros around it": ("Cast", "Conv", "Identity", "Pad", "Transpose"),
 }

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from fastnn.layers import BatchNorm1d, BatchNorm2d, Layer, LayerNorm
+from fastnn.layers import BatchNorm1d, BatchNorm2d, GroupNorm, Layer, LayerNorm
 from fastnn.onnx.batch import Batch, reordered
 from fastnn.onnx.site import Site
 
@@ -32,6 +32,28 @@ def batch_norm(site: Site) -> Result:
         if array.shape != x.shape[-1:]:
             raise node.refused(f"input {index} must have shape {x.shape[-1:]}, not {array.shape}")
         site.set_values(held, reordered(array, x.channels))
+    return [layer], x
+
+
+def group_norm(site: Site) -> Result:
+    if site.values.opset < 21:
+        raise site.node.refused("GroupNormalization is supported from opset 21 on")
+    if site.node.attribute("stash_type", 1) != 1:
+        raise site.node.refused("stash_type must be 1")
+    return _group_norm(site, site.node.attribute("num_groups", 0))
+
+
+def instance_norm(site: Site) -> Result:
+    return _group_norm(site, site.x.shape[-1])
+
+
+def _group_norm(site: Site, groups: int) -> Result:
+    x = site.features() if len(site.x.shape) == 1 else site.images()
+    layer = GroupNorm(groups, x.shape[-1], site.node.attribute("epsilon", 1e-5), dtype=site.values.dtype)
+    for index, param in ((1, layer.gamma), (2, layer.beta)):
+        if site.needed(index).shape != x.shape[-1:] or x.channels > 1:
+            raise site.node.refused(f"input {index} must have shape {x.shape[-1:]}, one value per channel")
+        site.set_values(param, site.needed(index))
     return [layer], x
 
 

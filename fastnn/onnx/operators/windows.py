@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from fastnn.layers import AvgPool2d, Conv2d, GlobalAvgPool2d, Layer, MaxPool2d, Reshape
+from fastnn.layers import AvgPool2d, Conv2d, ConvTranspose2d, GlobalAvgPool2d, Layer, MaxPool2d, Reshape
 from fastnn.onnx.batch import Batch, Pads, images
 from fastnn.onnx.folding import axes_of
 from fastnn.onnx.site import Site
@@ -44,6 +44,37 @@ def conv(site: Site) -> Result:
         stride=stride,
         padding=((above, below), (left, right)),
         dilation=dilation,
+        groups=groups,
+        bias=bias is not None,
+        weight_init="zeros",
+        bias_init="zeros",
+        dtype=site.values.dtype,
+    )
+    site.set_values(layer.weight, weight.transpose(2, 3, 1, 0) * x.scale)
+    if bias is not None:
+        site.set_values(layer.bias, bias)
+    return [layer], x.resized(layer.output_shape(x.shape))
+
+
+def conv_transpose(site: Site) -> Result:
+    node, x, weight = site.node, site.images(), site.needed(1)
+    if weight.ndim != 4 or min(weight.shape) < 1 or weight.shape[0] != x.shape[2]:
+        raise node.refused(f"filters of shape {weight.shape} do not fit images of {x.shape[2]} channels")
+    size = _pair(site, "kernel_shape", weight.shape[2:])
+    if size != weight.shape[2:]:
+        raise node.refused(f"kernel_shape {size} is not that of the weights, {weight.shape[2:]}")
+    if node.attribute("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
+        raise node.refused("auto_pad is not supported: it must be NOTSET")
+    more = node.attribute("output_padding", [0, 0])
+    bias, groups = site.constant(2), node.attribute("group", 1)
+    layer = ConvTranspose2d(
+        x.shape[2],
+        weight.shape[1] * groups,
+        size,
+        stride=_pair(site, "strides", (1, 1)),
+        padding=_pads(site, size, (1, 1)),
+        output_padding=tuple(more),
+        dilation=_pair(site, "dilations", (1, 1)),
         groups=groups,
         bias=bias is not None,
         weight_init="zeros",
@@ -98,7 +129,10 @@ def _pool(site: Site, kind: Any, *, counts_padding: bool) -> Result:
     if _pair(site, "dilations", (1, 1)) != (1, 1):
         raise node.refused("dilations of pools must be 1")
     pads, rounded = _pads(site, window, stride), math.ceil if node.attribute("ceil_mode", 0) else math.floor
-    layer = kind(window, stride, (pads[0][0], pads[1][0]))
+    options = {"count_include_pad": counts_padding} if kind is AvgPool2d else {}
+    is_equal = all(before == after for before, after in pads)
+    padding = "same" if not is_equal and pads == _same(site, window, stride) else (pads[0][0], pads[1][0])
+    layer = kind(window, stride, padding, **options)
     shape = layer.output_shape(x.shape)
     for side, got, extent, step, (before, after) in zip(x.shape, shape, window, stride, pads, strict=False):
         end = (got - 1) * step + extent - before  # of the last window, in pixels of the image
@@ -109,10 +143,8 @@ def _pool(site: Site, kind: Any, *, counts_padding: bool) -> Result:
                 f"padding {pads} and ceil_mode give another size than equal padding, {shape[:2]}"
             )
         is_average = kind is AvgPool2d
-        if is_average and (end > side + after or (not counts_padding and (before or end > side))):
-            raise node.refused(
-                "averages that leave padding out are not supported: count_include_pad must be 1"
-            )
+        if is_average and counts_padding and end > side + after:
+            raise node.refused("an average over more than the image and its padding is not supported")
     return [layer], x.resized(shape)
 
 
@@ -174,9 +206,15 @@ def _pads(site: Site, extent: Any, stride: tuple[int, int]) -> Pads:
         return (0, 0), (0, 0)
     if mode not in ("SAME_UPPER", "SAME_LOWER"):
         raise node.refused(f"unknown auto_pad {mode!r}")
-    found = []
-    for side, size, step in zip(site.x.shape, extent, stride, strict=False):
-        total = max((math.ceil(side / step) - 1) * step + size - side, 0)
-        small, large = total // 2, total - total // 2
-        found.append((small, large) if mode == "SAME_UPPER" else (large, small))
-    return found[0], found[1]
+    (above, below), (left, right) = _same(site, extent, stride)
+    return ((above, below), (left, right)) if mode == "SAME_UPPER" else ((below, above), (right, left))
+
+
+def _same(site: Site, extent: Any, stride: tuple[int, int]) -> Pads:
+    """The padding for a window at every `stride` pixels of the image, with the odd pixel at the end."""
+    totals = [
+        max((math.ceil(side / step) - 1) * step + size - side, 0)
+        for side, size, step in zip(site.x.shape, extent, stride, strict=False)
+    ]
+    first, second = ((total // 2, total - total // 2) for total in totals)
+    return first, second
