@@ -81,6 +81,7 @@ from fastnn.losses import (
 from fastnn.naive.gradcheck import gradcheck
 from fastnn.nets.features import features
 from fastnn.nets.torch_weights import load_torch
+from fastnn.onnx import ModelFormatError, export_onnx, import_onnx
 from fastnn.optim import schedules
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
@@ -151,6 +152,7 @@ __all__ = [
     "Loss",
     "MaxPool1d",
     "MaxPool2d",
+    "ModelFormatError",
     "NonFiniteError",
     "Optimizer",
     "Param",
@@ -182,6 +184,7 @@ __all__ = [
     "dice",
     "elementwise",
     "evaluate",
+    "export_onnx",
     "features",
     "find_lr",
     "fit",
@@ -193,6 +196,7 @@ __all__ = [
     "gradients",
     "hinge",
     "huber",
+    "import_onnx",
     "init",
     "inspect",
     "load",

@@ -36,7 +36,7 @@ ORDER = [
     {"measure"},
     {"training"},
     {"naive", "nets", "studies"},
-    {"exchange", "loggers"},
+    {"exchange", "loggers", "onnx"},
     {"board", "complexity", "reproduction", "sklearn"},
     {"cli"},
     {"__main__"},
@@ -101,7 +101,8 @@ def test_import_scan_finds_known_imports():
 
 
 HEAVY = {"numba", "matplotlib", "sklearn", "scipy", "torch", "tqdm", "jsonargparse", "safetensors", "pooch"}
-HEAVY |= {"keras", "tensorboardX", "threadpoolctl"}  # 2 ms, and it sets an environment variable
+HEAVY |= {"keras", "onnx", "tensorboardX"}
+HEAVY |= {"threadpoolctl"}  # 2 ms, and it sets an environment variable
 
 
 def test_import_loads_nothing_heavy():

@@ -16,7 +16,7 @@ from typing import Any
 from jsonargparse.typing import PositiveInt
 
 from fastnn import __version__, show_config
-from fastnn.cli import commands, find_rate, own_settings, settings, train_run
+from fastnn.cli import commands, find_rate, onnx_files, own_settings, settings, train_run
 from fastnn.cli.parser import ArgumentParser, fail
 from fastnn.cli.run_folder import lenient_output, plain_warnings
 from fastnn.cli.shorthands import shorthands_of
@@ -30,6 +30,7 @@ OWN_DATA = {
     own_settings.TABLE: "a CSV file: fastnn train data.csv --label NAME",
     own_settings.FOLDER: "a folder with a sub-folder of pictures per class: fastnn train photos/",
 }
+ONNX: dict[str, Callable[..., None]] = {"export": onnx_files.export_run, "import": onnx_files.import_model}
 DONE, FAILED, MISSING_DATA, INTERRUPTED = 0, 1, 3, 130  # and 2, argparse's, for usage errors
 
 
@@ -76,7 +77,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
     if options.command == "config":
         return show_config
     if options.command != "train":
-        return partial(getattr(commands, options.command), **_expanded(options[options.command].as_dict()))
+        function = ONNX.get(options.command) or getattr(commands, options.command)
+        return partial(function, **_expanded(options[options.command].as_dict()))
     dataset = options.train.dataset
     try:
         chosen = _expanded(parser.instantiate(options).train[dataset].as_dict())
@@ -221,6 +223,13 @@ def _parser(
         "--no_download", action="store_true", help="Fail instead of downloading missing data."
     )
     subcommands.add_subcommand("evaluate", evaluate, help="Print how well a network predicts labelled data.")
+    for name, help_text in (
+        ("export", "Write the trained model of a run as an ONNX file."),
+        ("import", "Read an ONNX file and write the model as a safetensors file."),
+    ):
+        subcommand = ArgumentParser(description=help_text)
+        subcommand.add_function_arguments(ONNX[name], as_group=False, as_positional=True)
+        subcommands.add_subcommand(name, subcommand, help=help_text)
 
     board = ArgumentParser(description="Compare finished runs on a page in the browser.")
     board.add_argument(

@@ -32,6 +32,7 @@ import losses_and_activations
 import meaning_of_data
 import model_files
 import objects
+import onnx_files
 import plans
 import pools_norms_convolutions
 import rates
@@ -56,6 +57,7 @@ MISTAKES = (
     *vectors_and_copies.MISTAKES,
     *objects.MISTAKES,
     *exchange_and_logs.MISTAKES,
+    *onnx_files.MISTAKES,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
