@@ -114,11 +114,13 @@ def same_length(x: Rows, target: Array) -> None:
         )
 
 
-def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> Array:
+def sample_weights(
+    weight: npt.ArrayLike, count: int, dtype: np.dtype[Any], *, may_all_be_0: bool = False
+) -> Array:
     """Return the weights (N,) of `count` samples as a contiguous array of `dtype`.
 
     Raises TypeError unless they are real numbers, and ValueError unless there is one for each sample, all are
-    finite and at least 0, and one is above 0.
+    finite and at least 0, and, without `may_all_be_0`, one is above 0.
     """
     array = as_array(weight, "sample_weight")
     if array.dtype.kind not in REAL_KINDS:
@@ -132,7 +134,7 @@ def sample_weights(weight: npt.ArrayLike, count: int, dtype: np.dtype[Any]) -> A
         raise ValueError(
             f"sample weights must be finite and at least 0, but weight {first} is {array[first]}"
         )
-    if not checked.any():
+    if not (may_all_be_0 or checked.any()):
         raise ValueError("all sample weights are 0: at least one must be above 0")
     return checked
 

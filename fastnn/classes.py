@@ -170,8 +170,8 @@ def _learned(labels: Array, categories: Array | None, count: int, learn: bool) -
         return numbered(count)  # if a label is out of range, the loss says so
     elif not learn:
         raise ValueError(
-            "y has text as labels, and the model does not know its classes yet: train it with fn.fit, or "
-            "name them with model.classes = [...], one label per output"
+            "y has text as labels, and the model does not know its classes yet: name them with "
+            "model.classes = [...], one label per output, or train it with fn.fit on arrays"
         )
     else:
         values = np.unique(labels)

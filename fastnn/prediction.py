@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from fastnn._arrays import Array
-from fastnn._sources import Features, Rows, feature_rows, rows_at_once
+from fastnn._sources import Features, Reader, Rows, Stream, Streamed, feature_rows, is_stream, rows_at_once
 from fastnn._validation import Shape, features, positive_int
 from fastnn.feeding import feeding_of, follow, usual_factor
 from fastnn.gather import gather_rows, kernels_can_read
@@ -45,8 +45,10 @@ class Predictor(HasForward, Protocol):
     def parameters(self) -> Sequence[Any]: ...
 
 
-def predict(model: Predictor, x: Features, scale: float | None, batch_size: int) -> Array:
+def predict(model: Predictor, x: Features | Streamed, scale: float | None, batch_size: int) -> Array:
     """The outputs of the model for the samples `x` (N, ...), computed in batches of `batch_size`.
+
+    `x` may also be a stream of batches, of features alone or with targets.
 
     Raises ValueError if the shape does not fit the model or `batch_size` is not a positive integer.
     """
@@ -54,6 +56,8 @@ def predict(model: Predictor, x: Features, scale: float | None, batch_size: int)
     replayed = _replay(model, x, scale)
     if replayed is not None:
         return replayed
+    if is_stream(x):
+        return _predict_stream(model, Stream(x, batch_size, has_targets=False), scale, batch_size)
     dtype = model.dtype
     array = feature_rows(x, "x")
     rows = features(array, dtype, keep_mapped=True)
@@ -67,6 +71,16 @@ def predict(model: Predictor, x: Features, scale: float | None, batch_size: int)
     if scale is None and factor == usual_factor(model, rows.dtype) and kernels_can_read(rows):
         _record_if_repeated(model, rows)
     return out
+
+
+def _predict_stream(model: Predictor, stream: Stream, scale: float | None, batch_size: int) -> Array:
+    outputs: list[Array] = []
+    with Reader(stream) as reader:
+        while (batch := reader.read(f"batch {len(outputs) + 1}")) is not None:
+            outputs.append(predict(model, batch.x, scale, batch_size))
+    if not outputs:
+        raise ValueError(f"x is empty: {stream.name} gives no batches")
+    return np.concatenate(outputs)
 
 
 def scaled_features(model: Predictor, x: Features, scale: float | None) -> Array:

@@ -1,4 +1,4 @@
-"""Data sets that give one sample at a time, such as those of PyTorch."""
+"""Data sets that give one sample at a time, such as those of PyTorch and Hugging Face."""
 
 from __future__ import annotations
 
@@ -10,6 +10,13 @@ import numpy as np
 from fastnn._arrays import Array, as_array, real_array
 from fastnn._sources.base import Source
 
+# The keys of dicts for features, targets and weights. Exactly one key for features and for targets is needed.
+KEYS = {
+    "x": ("x", "image", "img", "features", "pixel_values"),
+    "y": ("y", "label", "labels", "target"),
+    "sample_weight": ("sample_weight", "weight"),
+}
+
 
 class Items(Protocol):
     """A data set whose items are pairs (x, y)."""
@@ -20,11 +27,12 @@ class Items(Protocol):
 
 
 class ItemRows(Source):
-    """The features of a data set whose items are pairs (x, y) of one sample; `targets` are all y (N, ...).
+    """The features of a data set whose items are samples; `parts_of` says what they may be.
 
-    Every item is read once for its target. Raises ValueError if there are no items, and what `read` raises:
-    TypeError if an item is no pair of numbers, ValueError if its shape or dtype differs from those of item 0.
-    What the data set raises passes through, with the number of the item as a note.
+    `targets` are all y (N, ...), `weights` all weights (N,), or None without weights. Every item is read once
+    for these. Raises ValueError if there are no items, and what `read` raises: TypeError if an item is no
+    sample, ValueError if its shape or dtype differs from those of item 0. What the data set raises passes
+    through, with the number of the item as a note.
     """
 
     def __init__(self, items: Items) -> None:
@@ -32,10 +40,17 @@ class ItemRows(Source):
         count = len(items)
         if count == 0:
             raise ValueError(f"{type(items).__name__} is empty: pass at least one sample")
-        x, y = self._item(0)
+        x, y, weight = self._item(0)
         self.shape, self.dtype = (count, *x.shape), x.dtype
-        targets = [self._like(self._item(number)[1], y, number, "y") for number in range(count)]
+        targets, weights = [], []
+        for number in range(count):
+            _, own, of_sample = self._item(number)
+            targets.append(self._like(own, y, number, "y"))
+            if (of_sample is None) != (weight is None):
+                raise ValueError(f"either all items or none must have a weight: item {number} differs from 0")
+            weights.append(of_sample)
         self.targets: Array = np.stack(targets)
+        self.weights = None if weight is None else weights
         self._first = x
 
     def read(self, index: slice | Array) -> Array:
@@ -45,19 +60,14 @@ class ItemRows(Source):
             rows[place] = self._like(self._item(number)[0], self._first, number, "x")
         return rows
 
-    def _item(self, number: int) -> tuple[Array, Array]:
+    def _item(self, number: int) -> tuple[Array, Array, Any]:
         try:
             item = self._items[number]
         except Exception as error:
             error.add_note(f"raised by item {number} of the data, {type(self._items).__name__}")
             raise
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
-            keys = f" with the keys {list(item)}" if isinstance(item, Mapping) else ""
-            raise TypeError(
-                f"item {number} of {type(self._items).__name__} must be a pair (x, y) of one sample, not "
-                f"{type(item).__name__}{keys}"
-            )
-        return real_array(item[0], f"x of item {number}"), as_array(item[1], f"y of item {number}")
+        x, y, weight = parts_of(item, f"item {number} of {type(self._items).__name__}")
+        return real_array(x, f"x of item {number}"), as_array(y, f"y of item {number}"), weight
 
     @staticmethod
     def _like(array: Array, first: Array, number: int, name: str) -> Array:
@@ -70,10 +80,50 @@ class ItemRows(Source):
         return array
 
 
+def parts_of(item: Any, what: str) -> tuple[Any, Any, Any]:
+    """Features, targets and weight, or None without a weight, of an item: a tuple, or a dict with `KEYS`.
+
+    `what` begins the messages. Raises TypeError for anything else. Other keys of a dict are ignored.
+    """
+    if isinstance(item, Mapping):
+        return part_of(item, "x", what), part_of(item, "y", what), part_of(item, "sample_weight", what)
+    if isinstance(item, (tuple, list)) and len(item) in (2, 3):
+        return item[0], item[1], item[2] if len(item) == 3 else None
+    size = f" of {len(item)}" if isinstance(item, (tuple, list)) else ""
+    raise TypeError(
+        f'{what} must be (x, y), (x, y, sample_weight), or a dict such as {{"image": x, "label": y}}, not '
+        f"{type(item).__name__}{size}"
+    )
+
+
+def part_of(item: Mapping[Any, Any], part: str, what: str) -> Any:
+    """The value of the one of `KEYS[part]` in the item. Raises TypeError if there is none, or several."""
+    found = [key for key in KEYS[part] if key in item]
+    if len(found) == 1:
+        return item[found[0]]
+    if not found and part == "sample_weight":
+        return None
+    raise TypeError(
+        f"{what} must have one of the keys {', '.join(KEYS[part])} for {part}, but has the keys {list(item)}"
+    )
+
+
+def is_hugging_face(data: object) -> bool:
+    """Whether `data` is a data set of Hugging Face's `datasets`, whose items are dicts."""
+    return hasattr(data, "column_names") and hasattr(data, "with_format")
+
+
 def has_items(data: object) -> bool:
-    """Whether `data` gives samples by number, and is no array, table, dict or sequence."""
-    if isinstance(data, (np.ndarray, tuple, list, str, bytes, range, Mapping)):
+    """Whether `data` gives samples by number, and is no array, table, dict or pair (x, y).
+
+    A list is a data set if it has dicts, or more than three pairs.
+    """
+    if isinstance(data, list):
+        return bool(data) and all(
+            isinstance(item, Mapping) or (isinstance(item, tuple) and len(data) > 3) for item in data
+        )
+    if isinstance(data, (np.ndarray, tuple, str, bytes, range, Mapping)):
         return False
-    if hasattr(data, "isna") or hasattr(data, "shape") or hasattr(data, "columns"):
+    if not hasattr(data, "__len__") or not hasattr(data, "__getitem__"):
         return False
-    return hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    return is_hugging_face(data) or not any(hasattr(data, name) for name in ("isna", "shape", "columns"))

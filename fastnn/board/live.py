@@ -242,7 +242,9 @@ class _View:
             cursor.rate = (updates - before) / (now - since)
         if updates > before or not since:
             cursor.measured = (now, updates)
-        per_update = len(training.samples) * training.epochs / (training.total_updates or math.inf)
+        per_update: float = len(training.samples)
+        if not training.is_stream:
+            per_update *= training.epochs / (training.total_updates or math.inf)
         return {
             "seconds": now - self._started,
             "updates_per_second": cursor.rate,
@@ -253,7 +255,8 @@ class _View:
 
 def _title(training: Training) -> str:
     count = sum(param.size for param in training.model.parameters())
-    return f"{count:,} parameters, {len(training.samples):,} samples, {training.optimizer}"
+    data = f"{'batches of ' if training.is_stream else ''}{len(training.samples):,} samples"
+    return f"{count:,} parameters, {data}, {training.optimizer}"
 
 
 def _new_points(losses: list[float], cursor: _Cursor, is_last: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._foreign_names import LAYER_ATTRIBUTES
-from fastnn._sources import Features
+from fastnn._sources import Features, Streamed
 from fastnn._validation import Array, Shape, float_type
 from fastnn.classes import classes_from, classes_of, set_classes
 from fastnn.feeding import sample_shape
@@ -185,23 +185,24 @@ class Layer(Noted):
             param.lr_scale = scale
         return self
 
-    def predict(self, x: Features, *, scale: float | None = None, batch_size: int = 1024) -> Array:
+    def predict(self, x: Features | Streamed, *, scale: float | None = None, batch_size: int = 1024) -> Array:
         """Return the outputs of the last layer, usually logits, for the samples `x` (N, ...), for any N.
 
         `model(x)` is the same; `predict_proba` returns probabilities, `predict_classes` labels.
         The input is scaled as in the training of the model, as `fit` describes; `scale` overrides the factor.
+        `x` may also give batches of features, or pairs (x, y), one after the other, as `fit` takes them.
         A row has the same bits whatever the other rows are, except with the backend "ref". Raises ValueError
         if the shape does not fit.
         """
         return predict(self, x, scale, batch_size)
 
-    def __call__(self, x: Features) -> Array:
+    def __call__(self, x: Features | Streamed) -> Array:
         """Return `predict(x)`."""
         return self.predict(x)
 
     def predict_proba(
         self,
-        x: Features,
+        x: Features | Streamed,
         *,
         multi_label: bool = False,
         scale: float | None = None,
@@ -219,7 +220,7 @@ class Layer(Noted):
 
     def predict_classes(
         self,
-        x: Features,
+        x: Features | Streamed,
         *,
         multi_label: bool = False,
         scale: float | None = None,

@@ -158,13 +158,17 @@ def binary_cross_entropy(
     *,
     weight: npt.ArrayLike | None = None,
     pos_weight: npt.ArrayLike | None = None,
+    ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
     """Return the binary cross-entropy of logits (N, ...), -w (v t log p + (1 - t) log(1 - p)).
 
     See `BinaryCrossEntropy`.
     """
-    return BinaryCrossEntropy(weight=weight, pos_weight=pos_weight, reduction=reduction)(logits, target)
+    loss = BinaryCrossEntropy(
+        weight=weight, pos_weight=pos_weight, ignore_index=ignore_index, reduction=reduction
+    )
+    return loss(logits, target)
 
 
 def dice(
@@ -222,10 +226,14 @@ def binary_focal(
     gamma: float = 2.0,
     alpha: float | None = None,
     weight: npt.ArrayLike | None = None,
+    ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
     """Return the binary focal loss of logits (N, ...). See `BinaryFocal`."""
-    return BinaryFocal(gamma=gamma, alpha=alpha, weight=weight, reduction=reduction)(logits, target)
+    loss = BinaryFocal(
+        gamma=gamma, alpha=alpha, weight=weight, ignore_index=ignore_index, reduction=reduction
+    )
+    return loss(logits, target)
 
 
 if not _typing.TYPE_CHECKING:  # a type checker would accept any name

@@ -51,7 +51,7 @@ class Loss(Noted, ABC):
         """
 
     def counted(self, target: npt.ArrayLike) -> Array | None:
-        """Return which samples of the user's targets count, (N,) bool; None for all, unless overridden."""
+        """Return which samples (N,) or single targets (N, ...) of the user count, bool; None for all."""
         return None
 
     @abstractmethod
@@ -86,6 +86,8 @@ class Loss(Noted, ABC):
         if self.reduction in ("sum", "none"):
             return 1.0
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
+        if weight.ndim > 1:
+            return float(weight.sum(dtype=np.float64))
         return float((weight * (self.divisors(target) if self.reduction == "mean" else 1)).sum())
 
     def cause_of_nan(self, target: Array) -> str | None:
@@ -102,7 +104,7 @@ class Loss(Noted, ABC):
         """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none".
 
         `sample_weight` (N,) of the dtype of `y` multiplies the losses of the samples; a mean is divided by
-        the sum of the weights; it is 0 if all weights are.
+        the sum of the weights; it is 0 if all weights are. A pointwise loss also takes weights of its shape.
         """
         return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
 
@@ -138,7 +140,12 @@ class Loss(Noted, ABC):
         losses: Array = empty(self.losses_shape(y), y.dtype)
         loss: Array = empty((1,), np.float64)
         self.evaluate(y, target, reduction if sample_weight is None else "sum", losses, loss, dy)
-        if sample_weight is not None:
+        if sample_weight is not None and sample_weight.ndim > 1:
+            rows = [None if array is None else array.reshape(-1) for array in (losses, dy)]
+            ops.weigh_loss(
+                sample_weight.reshape(-1), None, None, REDUCTIONS[reduction], rows[0], loss, rows[1]
+            )
+        elif sample_weight is not None:
             weight, label = self.weights_and_labels(target)
             weight = None if weight is None else weight.astype(y.dtype)
             ops.weigh_loss(sample_weight, weight, label, REDUCTIONS[reduction], losses, loss, dy)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import as_array
-from fastnn._validation import Array, Shape, in_range
+from fastnn._validation import Array, Shape, in_range, whole_number
 from fastnn.kernels import REDUCTIONS, ops
 from fastnn.losses.base import Loss, PointwiseLoss, class_weights, floats, with_the_shape
 
@@ -56,10 +56,18 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
     """
 
     gamma = 0.0
+    ignore_index: int | None
 
-    def __init__(self, if_one: Array | None, if_zero: Array | None, reduction: str) -> None:
+    def __init__(
+        self, if_one: Array | None, if_zero: Array | None, ignore_index: int | None, reduction: str
+    ) -> None:
         super().__init__(reduction)
         self._if_one, self._if_zero = if_one, if_zero
+        self.ignore_index = None if ignore_index is None else whole_number(ignore_index, "ignore_index")
+        if ignore_index in (0, 1):
+            raise ValueError(f"ignore_index must not be {ignore_index}, which is a target: choose -1 or 255")
+        if ignore_index is not None and reduction == "batch_mean":
+            raise ValueError('ignore_index needs the reduction "mean", "sum" or "none", not "batch_mean"')
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         for weight in (self._if_one, self._if_zero):
@@ -67,7 +75,14 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
                 raise ValueError(
                     f"there are {len(weight)} weights for {outputs[-1]} outputs in the last axis"
                 )
-        return super().targets(target, outputs, dtype)
+        counted = self.counted(target)
+        given = target if counted is None else np.where(counted, as_array(target, "y"), 0)
+        return super().targets(given, outputs, dtype)
+
+    def counted(self, target: npt.ArrayLike) -> Array | None:
+        if self.ignore_index is None:
+            return None
+        return np.asarray(as_array(target, "y") != self.ignore_index)
 
     def evaluate(
         self, y: Array, target: Array, reduction: str, losses: Array, loss: Array, dy: Array | None
@@ -89,6 +104,9 @@ class BinaryCrossEntropy(_ElementwiseLoss):
     Args:
         weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
         pos_weight: Weights v of the targets 1, in the same form; by default 1.
+        ignore_index: Value of targets that do not count, such as 255 for the border of a mask or -1 for a
+            missing label: they have loss and gradient 0, and are left out of the mean and of the accuracy of
+            `evaluate`. None: every target counts. Not with "batch_mean".
         reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
 
     Raises:
@@ -103,11 +121,12 @@ class BinaryCrossEntropy(_ElementwiseLoss):
         *,
         weight: npt.ArrayLike | None = None,
         pos_weight: npt.ArrayLike | None = None,
+        ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> None:
         w, v = _output_weights(weight, "weight"), _output_weights(pos_weight, "pos_weight")
         if_one = w if v is None else v if w is None else w * v
-        super().__init__(if_one, w, reduction)
+        super().__init__(if_one, w, ignore_index, reduction)
 
 
 class BinaryFocal(_ElementwiseLoss):
@@ -120,6 +139,7 @@ class BinaryFocal(_ElementwiseLoss):
         gamma: Focusing parameter, at least 0. 0 gives `BinaryCrossEntropy`, bit for bit.
         alpha: In [0, 1]: a = alpha and b = 1 - alpha balance targets 1 and 0. None: a = b = 1.
         weight: Weights w, at least 0: (C,), one per output of the last axis, or a scalar; by default 1.
+        ignore_index: Value of targets that do not count. See `BinaryCrossEntropy`.
         reduction: "mean", "sum", "batch_mean" or "none" (one loss per element).
 
     Raises:
@@ -135,6 +155,7 @@ class BinaryFocal(_ElementwiseLoss):
         gamma: float = 2.0,
         alpha: float | None = None,
         weight: npt.ArrayLike | None = None,
+        ignore_index: int | None = None,
         reduction: str = "mean",
     ) -> None:
         if_one = if_zero = _output_weights(weight, "weight")
@@ -142,7 +163,7 @@ class BinaryFocal(_ElementwiseLoss):
             alpha = in_range(alpha, "alpha", 0, 1)
             w = np.ones(1) if if_one is None else if_one
             if_one, if_zero = w * alpha, w * (1 - alpha)
-        super().__init__(if_one, if_zero, reduction)
+        super().__init__(if_one, if_zero, ignore_index, reduction)
         self.gamma = in_range(gamma, "gamma", 0)
 
     def __repr__(self) -> str:

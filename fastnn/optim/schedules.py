@@ -80,10 +80,14 @@ class Schedule(Declared, ABC):
     def check(self, length: Length) -> None:
         """Raise ValueError if the schedule needs a length that is unknown."""
         if self.needs_updates and length.updates is None:
-            raise ValueError(f"{self!r} needs the number of updates: pass total_updates=... to Trainer")
+            raise ValueError(
+                f"{self!r} needs the number of updates: pass total_updates=... to Trainer, or, for batches "
+                "from an iterator, steps_per_epoch=... to fit"
+            )
         if self.needs_epochs and length.per_epoch is None:
             raise ValueError(
-                f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer"
+                f"{self!r} needs the number of updates per epoch: pass updates_per_epoch=... to Trainer, or, "
+                "for batches from an iterator, steps_per_epoch=... to fit"
             )
 
     def end_epoch(self, values: Mapping[str, float]) -> None:

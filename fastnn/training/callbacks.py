@@ -39,6 +39,7 @@ class Training(Declared):
     done: int
     reason: str | None
     resumable: bool
+    is_stream: bool
     _hints = TRAINING_ATTRIBUTES
 
     def __init__(
@@ -51,11 +52,13 @@ class Training(Declared):
         *,
         validation: Samples | None = None,
         total_updates: int | None = None,
+        is_stream: bool = False,
     ) -> None:
         self.trainer = trainer
-        self.samples = samples  # the training set
-        self.validation = validation
+        self.samples = samples  # the training set, or the first batch of a stream
+        self.validation = validation  # the validation set, or its first batch
         self.total_updates = total_updates  # of all epochs; None if it is not known in advance
+        self.is_stream = is_stream
         self.history = history
         self.callbacks = callbacks
         self.epochs = epochs

@@ -17,8 +17,9 @@ from fastnn.history import History
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.schedules import Length, Schedule
+from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
-from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples
+from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts
 from fastnn.training.resume import Checkpoint
 from fastnn.training.samples import Samples
 
@@ -47,7 +48,7 @@ def check_metrics(
     model: Layer,
     loss: Loss,
     samples: Samples,
-    validation: Samples | None,
+    validation: Samples | Batches | None,
     metrics: Mapping[str, Metric],
     asked: Iterable[str],
 ) -> None:
@@ -64,14 +65,16 @@ def check_metrics(
             f"the metrics {', '.join(metrics)} are computed on validation data, but there are none: pass "
             "validation=(x, y), which may be the training data"
         )
+    if isinstance(validation, Batches):
+        return  # the first batch may lack a class that a metric needs, and the others come only once
     count = min(len(validation), TRIED_SAMPLES)
     few = validation.subset(np.arange(count) * len(validation) // count)
     for name, metric in metrics.items():
         try:
-            evaluate_samples(model, loss, few, metrics={name: metric})
+            evaluate_parts(model, loss, [few], metrics={name: metric})
         except Exception:
             try:
-                evaluate_samples(model, loss, validation, metrics={name: metric})
+                evaluate_parts(model, loss, [validation], metrics={name: metric})
             except Exception as error:
                 outputs = ", ".join(map(str, ("N", *model.output_shape(validation.x.shape[1:]))))
                 targets = ", ".join(map(str, ("N", *validation.target.shape[1:])))
@@ -85,14 +88,15 @@ def values_of_an_epoch(
     model: Layer,
     loss: Loss,
     samples: Samples,
-    validation: Samples | None,
+    validation: Samples | Batches | None,
     metrics: Iterable[str],
     schedule: Schedule | None,
 ) -> list[str]:
     """The names of the values that each epoch adds to the history."""
-    names = ["loss", "accuracy"] if decisions_of(model, loss, samples) else ["loss"]
+    names = ["loss", "accuracy"] if decisions_of_training(model, loss, samples) else ["loss"]
     if validation is not None:
-        names += ["val_loss", "val_accuracy"] if decisions_of(model, loss, validation) else ["val_loss"]
+        held_out = validation.first if isinstance(validation, Batches) else validation
+        names += ["val_loss", "val_accuracy"] if decisions_of(model, loss, held_out) else ["val_loss"]
         names += [f"val_{name}" for name in metrics]
     return names if schedule is None else [*names, "lr"]
 
@@ -118,12 +122,12 @@ def flag(value: object, name: str) -> bool:
     return bool(value)
 
 
-def check_schedule(schedule: Schedule | None, updates: int, per_epoch: int) -> None:
-    """Raise ValueError if the schedule does not fit a training of so many updates."""
+def check_schedule(schedule: Schedule | None, updates: int | None, per_epoch: int | None) -> None:
+    """Raise ValueError if the schedule does not fit a training of so many updates (None: unknown)."""
     if schedule is not None:
         length = Length(updates, per_epoch)
         schedule.check(length)
-        if schedule.is_fixed:
+        if schedule.is_fixed and updates is not None:
             schedule.factors(0, updates, length)
 
 

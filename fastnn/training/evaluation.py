@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from fastnn import metrics as counting
 from fastnn import states
-from fastnn._sources import rows_at_once
+from fastnn._sources import Stream, is_stream, rows_at_once
 from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
-from fastnn.training.samples import Data, Samples, check_data, check_model
+from fastnn.training.batches import DATA, Batches
+from fastnn.training.samples import Data, DataOrBatches, Samples, check_data, check_model
 
+MEANS = ("mean", "batch_mean")  # reductions
+STREAM_BATCH = 256  # samples of an iterable data set to evaluate together
 BLOCK = 1024  # rows of targets, which may be a memory-mapped file, to look at together
 
-Metric = Callable[[Array, Array], float]
+Metric = Callable[..., float]  # of (outputs, targets)
 Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | None
 
 # The metrics that may be passed by name, besides the two that are always reported.
@@ -36,7 +40,7 @@ ALWAYS_REPORTED = ("loss", "accuracy")
 
 def evaluate(
     model: Layer,
-    data: Data,
+    data: DataOrBatches,
     *,
     loss: str | Loss | None = None,
     scale: float | None = None,
@@ -44,7 +48,8 @@ def evaluate(
 ) -> dict[str, float]:
     """Return loss, accuracy (where it applies) and `metrics` on the data (x, y); changes nothing.
 
-    `data` may also be (x, y, sample_weight): the weights count for the loss alone.
+    `data` may also be (x, y, sample_weight), or batches one after the other, as `fit` takes them. Weights
+    count for the loss, the accuracy, and the metrics that have a parameter `sample_weight`.
 
     `loss` is by default the one that the model was last trained with in this process, or cross-entropy. The
     features are scaled as in the training, as `fit` describes; `scale` overrides the factor.
@@ -57,8 +62,12 @@ def evaluate(
     {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
     """
     chosen, named = loss_of(model, loss), metrics_of(pairs_of(metrics))
-    samples = check_data(model, chosen, data, scale, keep_mapped=True)
-    return evaluate_samples(model, chosen, samples, metrics=named)
+    if is_stream(data):
+        stream = Stream(data, STREAM_BATCH)
+        with Batches(stream, model, chosen, scale, what=DATA) as batches:
+            return evaluate_parts(model, chosen, batches.epoch(0), metrics=named)
+    samples = check_data(model, chosen, cast(Data, data), scale, keep_mapped=True)
+    return evaluate_parts(model, chosen, [samples], metrics=named)
 
 
 def loss_of(model: Layer, loss: str | Loss | None) -> Loss:
@@ -109,49 +118,132 @@ def metrics_of(pairs: Iterable[tuple[str, Any]]) -> dict[str, Metric]:
     return named
 
 
-def evaluate_samples(
+def parts_of_data(data: Samples | Batches, epoch: int) -> Iterable[Samples]:
+    """The data in parts that fit in memory or are read in blocks; `epoch` is counted from 0."""
+    return [data] if isinstance(data, Samples) else data.epoch(epoch)
+
+
+def evaluate_parts(
     model: Layer,
     loss: Loss,
-    samples: Samples,
+    parts: Iterable[Samples],
     batch_size: int = 1024,
     *,
     metrics: Mapping[str, Metric] = MappingProxyType({}),
 ) -> dict[str, float]:
-    """Evaluate checked samples in batches of `batch_size`; `evaluate` describes the result."""
-    batches: list[Array] = []
-    decisions = decisions_of(model, loss, samples)
-    total, correct = 0.0, np.zeros(1, np.int64)
-    batch_size = rows_at_once(samples.x, batch_size)
-    for start in range(0, len(samples), batch_size):
-        index = np.arange(start, min(start + batch_size, len(samples)))
-        x, target = samples.batch(index)
-        outputs, _ = model.forward(x)
-        if metrics:
-            batches.append(outputs)
-        weight = samples.weights(index)
-        total += float(loss.value(outputs, target, "sum", weight)[0])
-        if decisions:
-            counting.count_correct(outputs, target, correct, binary=loss.binary)
-    total /= loss.divisor(samples.target, samples.weight) or math.nan  # all class weights may be 0
-    values = summary(total, int(correct[0]), decisions)
+    """Evaluate checked samples in parts, in batches of `batch_size`; `evaluate` describes the result."""
+    # Outputs, targets and weights of all batches, for metrics.
+    batches: list[tuple[Array, Array, Array | None]] = []
+    total = divisor = decisions = right = 0.0
+    correct = np.zeros(1, np.int64)
+    is_mean = loss.reduction in MEANS
+    for samples in parts:
+        decided = decisions_of(model, loss, samples)
+        rows = rows_at_once(samples.x, batch_size)
+        for start in range(0, len(samples), rows):
+            index = np.arange(start, min(start + rows, len(samples)))
+            x, target = samples.batch(index)
+            outputs, _ = model.forward(x)
+            weight = samples.weights(index)
+            total += float(loss.value(outputs, target, "sum", weight)[0])
+            if decided and weight is None:
+                counting.count_correct(outputs, target, correct, binary=loss.binary)
+            elif decided and weight is not None:
+                right += _weighted_correct(outputs, target, weight, loss.binary)
+            if metrics:
+                batches.append(_counted(outputs, samples.target[index], weight))
+        divisor += loss.divisor(samples.target, samples.weight) if is_mean else 0
+        if decided:
+            decisions += decided if samples.weight is None else _weight_of_decisions(samples, decided, loss)
+    if is_mean:
+        total /= divisor or math.nan  # all class weights may be 0
+    values = summary(total, int(correct[0]) + right, decisions)
     if metrics:
-        outputs = np.concatenate(batches)
-        outputs, target = _counted(outputs, samples.target)
-        values |= {name: float(metric(outputs, target)) for name, metric in metrics.items()}
+        outputs, target = (np.concatenate([batch[part] for batch in batches]) for part in (0, 1))
+        weights = [weight for _, _, weight in batches if weight is not None]
+        joined = np.concatenate(weights) if weights else None
+        values |= {name: _value(metric, outputs, target, joined) for name, metric in metrics.items()}
     return values
 
 
-def _counted(outputs: Array, target: Array) -> tuple[Array, Array]:
-    """Outputs and targets without the samples whose label the loss ignores."""
+def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array | None]:
+    """Outputs, targets and weights without the samples whose label the loss ignores."""
+    if weight is not None and weight.ndim > 1:
+        if outputs.shape[-1] != 1:
+            raise ValueError(
+                "metrics cannot leave single labels of a sample out: give the samples weights, or compute "
+                "them from predict"
+            )
+        chosen = weight > 0
+        return outputs[chosen][:, None], target[chosen], weight[chosen]
     if target.ndim != 1 or target.dtype != np.int64 or outputs.ndim != 2:
-        return outputs, target
+        return outputs, target, weight
     counted = target < outputs.shape[1]
-    return (outputs, target) if counted.all() else (outputs[counted], target[counted])
+    if counted.all():
+        return outputs, target, weight
+    return outputs[counted], target[counted], None if weight is None else weight[counted]
 
 
-def summary(loss: float, correct: int, decisions: int) -> dict[str, float]:
+def _weight_of_decisions(samples: Samples, decided: int, loss: Loss) -> float:
+    """The sum of the weights of all decisions; a binary loss makes several per sample."""
+    assert samples.weight is not None
+    if samples.weight.ndim > 1:
+        return float(samples.weight.sum(dtype=np.float64))
+    return float(samples.weight.sum(dtype=np.float64)) * (decided / len(samples) if loss.binary else 1)
+
+
+def _value(metric: Metric, outputs: Array, target: Array, weight: Array | None) -> float:
+    """The metric, with the sample weights if it has a parameter for them and they are not all 1."""
+    if weight is None or (weight == 1).all() or not _takes_weights(metric):
+        return float(metric(outputs, target))
+    return float(metric(outputs, target, sample_weight=weight))
+
+
+def _takes_weights(metric: Metric) -> bool:
+    try:
+        return "sample_weight" in inspect.signature(metric).parameters
+    except ValueError:  # some functions written in C have no signature
+        return False
+
+
+def _weighted_correct(outputs: Array, target: Array, weight: Array, binary: bool) -> float:
+    """The sum of the weights of correct decisions; with `binary`, each output is one."""
+    if binary:
+        hits = (outputs > 0) == (target == 1)
+        if weight.ndim == 1:
+            hits = hits.reshape(len(target), -1).sum(axis=1)
+    else:
+        hits = outputs.argmax(axis=1) == (target if target.ndim == 1 else target.argmax(axis=1))
+    return float((weight.astype(np.float64) * hits).sum())
+
+
+def summary(loss: float, correct: float, decisions: float) -> dict[str, float]:
     """Loss and accuracy by name; no accuracy without decisions."""
     return {"loss": loss, "accuracy": correct / decisions} if decisions else {"loss": loss}
+
+
+def batch_weights(loss: Loss, samples: Samples, order: Array, sizes: Array) -> Array:
+    """How much each mini-batch of an epoch counts in its mean loss: successive samples of `order`.
+
+    Their numbers of samples or, with sample weights, what their means were divided by, so that the mean over
+    the epoch is that over all samples.
+    """
+    if samples.weight is None:
+        return sizes
+    divisors = loss.divisors(samples.target) if loss.reduction == "mean" else 1.0
+    if samples.weight.ndim > 1:
+        each = samples.weight.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)
+    else:
+        each = np.broadcast_to(samples.weight * np.float64(1) * divisors, samples.weight.shape)
+    return np.add.reduceat(each[order[: sizes.sum()]], np.cumsum(sizes) - sizes)
+
+
+def epoch_loss(loss: Loss, losses: Array, weights: Array) -> float:
+    """The loss of an epoch from those of its mini-batches, which count by their weights in a mean."""
+    if loss.reduction not in MEANS:
+        return float(losses.sum())
+    # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
+    return float((losses * weights).sum()) / (float(weights.sum()) or math.nan)
 
 
 def gradients(
@@ -170,6 +262,12 @@ def gradients(
         value, dy = chosen.value_and_gradient(outputs, target, samples.weight)
         backward(dy, need_dx=False)
     return float(value[0])
+
+
+def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
+    """The same for an epoch of a training, whose kernels do not know which single targets to leave out."""
+    leaves_out = samples.weight is not None and samples.weight.ndim > 1
+    return 0 if leaves_out else decisions_of(model, loss, samples)
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:

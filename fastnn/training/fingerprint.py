@@ -17,6 +17,7 @@ from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
 from fastnn.param import Buffer, Param
+from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
 from fastnn.training.samples import Samples
 
@@ -65,10 +66,10 @@ def describe_array(array: Rows) -> str:
     return f"{array.dtype} {array.shape} with the hash {digest.hexdigest()[:16]}"
 
 
-def describe_data(samples: Samples | None) -> Any:
+def describe_data(samples: Samples | Batches | None) -> Any:
     """A description of features and targets."""
-    if samples is None:
-        return None
+    if samples is None or isinstance(samples, Batches):
+        return None if samples is None else samples.describe()
     described = {"x": describe_array(samples.x), "y": describe_array(samples.target)}
     if samples.weight is not None:
         described["sample weights"] = describe_array(samples.weight)

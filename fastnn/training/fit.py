@@ -10,7 +10,7 @@ from typing import Any, Unpack
 import numpy as np
 
 from fastnn import rng
-from fastnn._sources import Source, rows_at_once
+from fastnn._sources import rows_at_once
 from fastnn._validation import Array, positive_int, warn
 from fastnn.augment import Together
 from fastnn.feeding import feeding_of
@@ -24,8 +24,8 @@ from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_o
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
 from fastnn.training.finite import NonFiniteError, check_finite
-from fastnn.training.held_out import split
-from fastnn.training.loop import Loop, batch_sizes
+from fastnn.training.loop import ArrayLoop, Loop, batch_sizes
+from fastnn.training.opening import BATCH_SIZE, OpenData, Reading, opened
 from fastnn.training.options import (
     TrainingKeywords,
     TrainingOptions,
@@ -33,11 +33,12 @@ from fastnn.training.options import (
     option_values,
     takes_options,
 )
-from fastnn.training.orders import check_order, order_of
+from fastnn.training.orders import check_order
 from fastnn.training.plans import StepLock
 from fastnn.training.progress import Progress
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
-from fastnn.training.samples import Data, Samples, check_data
+from fastnn.training.samples import DataOrBatches, Samples
+from fastnn.training.stream_loop import StreamLoop
 from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch, SparingWatch
 
@@ -45,14 +46,15 @@ from fastnn.training.watch import GradientWatch, SparingWatch
 @takes_options
 def fit(
     model: Layer,
-    data: Data,
+    data: DataOrBatches,
     *,
-    validation: Data | float | None = None,
+    validation: DataOrBatches | float | None = None,
     loss: str | Loss = "cross_entropy",
     optimizer: str | Optimizer | None = None,
-    batch_size: int = 32,
+    batch_size: int = BATCH_SIZE,
     drop_last: bool = False,
     epochs: int = 1,
+    steps_per_epoch: int | None = None,
     shuffle: bool = True,
     order: str | None = None,
     seed: int | None = None,
@@ -75,7 +77,11 @@ def fit(
     training, and another `scale`, cause a warning. Memory-mapped features of any dtype are read batch by
     batch, and SciPy sparse matrices are densified batch by batch. Features in h5py datasets,
     Zarr arrays and other objects with shape, dtype and slices are read in blocks, the next ones by a thread.
-    Instead of a pair, data may be a data set whose items are pairs of one sample, such as PyTorch's.
+    Instead of a pair, data may be a data set whose items are samples, such as those of PyTorch and Hugging
+    Face, or give batches (x, y), (x, y, sample_weight) or dicts one after the other: an iterator, a function
+    that returns one, such as a generator function, or an iterable such as PyTorch's `DataLoader`. A thread
+    reads the next batch. An epoch is one pass or, with `steps_per_epoch`, that many batches, after which the
+    next epoch goes on; a function or an iterable that ends is started again.
 
     Batches: each epoch uses every sample once. The last batch may be smaller, but a single last sample joins
     the batch before it if the model has batch norm, which cannot use it alone; `drop_last=True` leaves out a
@@ -113,66 +119,64 @@ def fit(
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
     how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
-    samples = check_data(model, chosen, data, how.scale, keep_mapped=True, learn_classes=True)
-    held_out: Samples | None = None
-    seed = None if seed is None else rng.check_seed(seed)
-    checked = [samples]
-    if isinstance(validation, (int, float, np.number)):
-        samples, held_out = split(samples, validation, seed)
-    elif validation is not None:
-        where = "validation data: "
-        held_out = check_data(
-            model, chosen, validation, how.scale, like=samples, where=where, keep_mapped=True
-        )
-        checked.append(held_out)
-    run = _Run(
-        model=model,
-        samples=samples,
-        validation=held_out,
-        loss=chosen,
-        optimizer=optimizer_of(optimizer),
+    checkpoint = checkpoint_of(checkpoint)
+    reading = Reading(
         batch_size=positive_int(batch_size, "batch_size"),
         drop_last=checks.flag(drop_last, "drop_last"),
         epochs=positive_int(epochs, "epochs"),
-        order=order_of(shuffle, order, sequential=isinstance(samples.x, Source) and samples.x.is_sequential),
-        seed=seed,
-        options=how,
-        metrics=metrics_of(pairs),
-        callbacks=callbacks_of(callbacks),
+        steps_per_epoch=steps_per_epoch,
+        shuffle=shuffle,
+        order=order,
+        seed=None if seed is None else rng.check_seed(seed),
+        has_checkpoint=checkpoint is not None,
     )
-    run.check()
-    history = checks.history_of(history)
-    shown = Progress(progress, run.epochs)
-    checkpoint = checkpoint_of(checkpoint)
+    # Before an iterator gives its first batch, which would be lost.
+    optimizer, named, called = optimizer_of(optimizer), metrics_of(pairs), callbacks_of(callbacks)
+    history, shown = checks.history_of(history), Progress(progress, reading.epochs)
     checks.check_checkpoint(checkpoint, resume)
-    description = {} if checkpoint is None else run.description()
-    saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
-    try:
-        check_finite(checked, how.on_nonfinite)
-    except NonFiniteError as error:
-        if how.on_nonfinite == "raise":
-            raise
-        history.stopped = str(error)
-        return history
-    checks.check_metrics(
-        model, chosen, run.samples, run.validation, run.metrics, asked=[name for name, _ in pairs]
-    )
-    if how.scale is None and feeding_of(model) is None:
-        _warn_of_pixels(model, run.samples)
-    history.stopped = None
-    trainer = run.trainer()
-    try:
-        training = Training(
-            *(trainer, history, run.watched(watch), epochs, run.samples),
-            validation=run.validation,
-            total_updates=epochs * len(run.sizes),
+    with opened(model, chosen, how, data, validation, reading) as given:
+        run = _Run(
+            model=model,
+            data=given,
+            loss=chosen,
+            optimizer=optimizer,
+            reading=reading,
+            options=how,
+            metrics=named,
+            callbacks=called,
         )
-        writer = None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
-        Loop(training, run.validation, run.metrics, run.sizes, run.order, writer, shown).run()
-    finally:
-        if trainer.rates is not None:
-            trainer.optimizer.lr = trainer.rates.lr
-    return history
+        run.check()
+        description = {} if checkpoint is None else run.description()
+        saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
+        try:
+            check_finite(given.known, how.on_nonfinite)
+        except NonFiniteError as error:
+            if how.on_nonfinite == "raise":
+                raise
+            history.stopped = str(error)
+            return history
+        checks.check_metrics(
+            model, chosen, given.samples, given.validation, run.metrics, asked=[name for name, _ in pairs]
+        )
+        if how.scale is None and feeding_of(model) is None:
+            _warn_of_pixels(model, given.samples)
+        history.stopped = None
+        trainer = run.trainer()
+        try:
+            training = Training(
+                *(trainer, history, run.watched(watch), epochs, given.samples),
+                validation=given.held_out,
+                total_updates=run.updates,
+                is_stream=given.batches is not None,
+            )
+            writer = (
+                None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
+            )
+            run.loop(training, writer, shown).run()
+        finally:
+            if trainer.rates is not None:
+                trainer.optimizer.lr = trainer.rates.lr
+        return history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,15 +184,10 @@ class _Run:
     """The checked arguments of `fit`."""
 
     model: Layer
-    samples: Samples
-    validation: Samples | None
+    data: OpenData
     loss: Loss
     optimizer: Optimizer
-    batch_size: int
-    drop_last: bool
-    epochs: int
-    order: str
-    seed: int | None
+    reading: Reading
     options: TrainingOptions
     metrics: dict[str, Metric]
     callbacks: list[Callback]
@@ -196,18 +195,29 @@ class _Run:
     @cached_property
     def sizes(self) -> Array:
         """The sizes of the mini-batches of an epoch. Raises ValueError if the model cannot use them."""
-        smallest = checks.smallest_batch(self.model, self.samples, self.batch_size)
-        return batch_sizes(len(self.samples), self.batch_size, smallest, drop_last=self.drop_last)
+        samples, batch_size = self.data.samples, self.reading.batch_size
+        smallest = checks.smallest_batch(self.model, samples, batch_size)
+        return batch_sizes(len(samples), batch_size, smallest, drop_last=self.reading.drop_last)
+
+    @property
+    def per_epoch(self) -> int | None:
+        """The number of updates of an epoch; None if it is unknown."""
+        return len(self.sizes) if self.data.batches is None else self.data.batches.per_epoch
+
+    @property
+    def updates(self) -> int | None:
+        """The number of updates of the training; None if it is unknown."""
+        return None if self.per_epoch is None else self.reading.epochs * self.per_epoch
 
     def check(self) -> None:
         """Check the arguments against each other. Raises ValueError; nothing has changed then."""
-        schedule = self.options.schedule
+        schedule, samples = self.options.schedule, self.data.samples
         if self.options.augment is not None:
-            Together(self.options.augment).check_images(self.samples.x.shape[1:])
-        check_order(self.order, self.samples.target)
-        checks.check_schedule(schedule, self.epochs * len(self.sizes), len(self.sizes))
+            Together(self.options.augment).check_images(samples.x.shape[1:])
+        check_order(self.data.order, samples.target)
+        checks.check_schedule(schedule, self.updates, self.per_epoch)
         values = checks.values_of_an_epoch(
-            self.model, self.loss, self.samples, self.validation, self.metrics, schedule
+            self.model, self.loss, samples, self.data.validation, self.metrics, schedule
         )
         checks.check_monitored(self.callbacks, schedule, values)
         StepLock(self.model).exclusive()
@@ -217,15 +227,15 @@ class _Run:
         description: dict[str, Any] = describe(
             {
                 "model": self.model,
-                "data": describe_data(self.samples),
-                "validation": describe_data(self.validation),
+                "data": describe_data(self.data.batches or self.data.samples),
+                "validation": describe_data(self.data.validation),
                 "loss": self.loss,
                 "optimizer": self.optimizer,
-                "batch_size": self.batch_size,
-                **({"drop_last": True} if self.drop_last else {}),  # older checkpoints do not have it
-                "epochs": None if self.options.schedule is None else self.epochs,
-                "order": self.order,
-                "seed": self.seed,
+                "batch_size": self.reading.batch_size,
+                **({"drop_last": True} if self.reading.drop_last else {}),  # older checkpoints do not have it
+                "epochs": None if self.options.schedule is None else self.reading.epochs,
+                "order": self.data.order,
+                "seed": self.reading.seed,
                 **described_values(self.options),
                 "metrics": list(self.metrics),
                 "callbacks": with_state(self.callbacks),
@@ -236,16 +246,23 @@ class _Run:
 
     def trainer(self) -> Trainer:
         """The trainer that makes the updates."""
-        per_epoch = len(self.sizes)
         return Trainer(
             self.model,
             loss=self.loss,
             optimizer=self.optimizer,
-            seed=self.seed,
-            total_updates=self.epochs * per_epoch,
-            updates_per_epoch=per_epoch,
+            seed=self.reading.seed,
+            total_updates=self.updates,
+            updates_per_epoch=self.per_epoch,
             **option_values(self.options),
         )
+
+    def loop(self, training: Training, writer: CheckpointWriter | None, progress: Progress) -> Loop:
+        """The loop that makes the updates."""
+        data = self.data
+        common = training, data.validation, self.metrics, writer, progress
+        if data.batches is not None:
+            return StreamLoop(*common, data.batches)
+        return ArrayLoop(*common, self.sizes, data.order)
 
     def watched(self, watch: bool) -> list[Callback]:
         """The callbacks, with a `SparingWatch` if `watch` is set and there is no `GradientWatch` yet."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -10,8 +11,17 @@ import numpy as np
 
 from fastnn._sources import block_numbers, reading_ahead
 from fastnn._validation import Array
+from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Training
-from fastnn.training.evaluation import Metric, decisions_of, evaluate_samples, summary
+from fastnn.training.evaluation import (
+    Metric,
+    batch_weights,
+    decisions_of_training,
+    epoch_loss,
+    evaluate_parts,
+    parts_of_data,
+    summary,
+)
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
@@ -21,17 +31,12 @@ from fastnn.training.samples import Samples
 
 
 @dataclass(frozen=True)
-class Loop:
-    """A training with everything that its loop needs.
-
-    `sizes` are the sizes of the mini-batches of an epoch; `writer` is None without checkpoints.
-    """
+class Loop(ABC):
+    """A training with everything that its loop needs; `writer` is None without checkpoints."""
 
     training: Training
-    validation: Samples | None
+    validation: Samples | Batches | None
     metrics: Mapping[str, Metric]
-    sizes: Array
-    order: str
     writer: CheckpointWriter | None
     progress: Progress
 
@@ -74,11 +79,62 @@ class Loop:
                 raise
             training.stop(str(error))
 
+    @abstractmethod
     def _epoch(self) -> dict[str, float] | None:
         """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.
 
         Returns None if a callback stopped the training before the last update.
         """
+
+    def _record(self, losses: Array) -> None:
+        """Add the losses of the latest updates, and their learning rates, to the history."""
+        training, rates = self.training, self.training.trainer.rates
+        count = len(losses)
+        curves = {"loss": losses.tolist()}
+        if rates is not None:
+            curves["lr"] = rates.of(training.updates - count, count).tolist()
+        training.history.add_updates(curves)
+        training.done += count
+
+    def _validate(self) -> dict[str, float]:
+        """Loss, accuracy and metrics on the validation set, with the averaged weights if there are any."""
+        if self.validation is None:
+            return {}
+        trainer = self.training.trainer
+        with nullcontext() if trainer.ema is None else trainer.ema.applied(trainer.model):
+            parts = parts_of_data(self.validation, self.training.epoch)
+            values = evaluate_parts(trainer.model, trainer.loss, parts, metrics=self.metrics)
+        return {f"val_{name}": value for name, value in values.items()}
+
+    def _end_epoch(self, values: dict[str, float]) -> None:
+        """Add the values of the epoch to the history and call the callbacks."""
+        training, trainer = self.training, self.training.trainer
+        if trainer.rates is not None:
+            values["lr"] = trainer.optimizer.lr
+        with ctrl_c_between_updates():
+            training.resumable = False
+            if trainer.rates is not None:
+                trainer.rates.end_epoch(values)
+            training.history.add_epoch(values)
+            self.progress.report(training.epoch, values)
+            training.tell("on_epoch_end", values)
+            training.epoch, training.done = training.epoch + 1, 0
+            training.resumable = True
+        if self.writer is not None:
+            self.writer.save_if_due()
+
+
+@dataclass(frozen=True)
+class ArrayLoop(Loop):
+    """A training on samples that can be read in any order.
+
+    `sizes` are the sizes of the mini-batches of an epoch.
+    """
+
+    sizes: Array
+    order: str
+
+    def _epoch(self) -> dict[str, float] | None:
         training, trainer, samples = self.training, self.training.trainer, self.training.samples
         numbers = block_numbers(samples.x) if self.order == "blocks" else None
         order = indices(self.order, samples.target, trainer.key, training.epoch, numbers)
@@ -87,17 +143,15 @@ class Loop:
             trainer.correct = 0
         sizes = self.sizes
         used = int(sizes.sum())
-        decisions = decisions_of(trainer.model, trainer.loss, samples) * used // len(samples)
+        decisions = decisions_of_training(trainer.model, trainer.loss, samples) * used // len(samples)
         rest = order[training.done * int(sizes[0]) :]
         with ctrl_c_between_updates() as raise_if_interrupted, reading_ahead(samples.x, rest):
             self._updates(order, sizes, decisions > 0, raise_if_interrupted)
         if training.done < len(sizes):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
-        is_mean = trainer.loss.reduction in ("mean", "batch_mean")
-        # Not np.dot: it sums long curves in an order that depends on the number of BLAS threads.
-        total = float((losses * sizes).sum()) / used if is_mean else float(losses.sum())
-        return summary(total, trainer.correct, decisions)
+        weights = batch_weights(trainer.loss, samples, order, sizes)
+        return summary(epoch_loss(trainer.loss, losses, weights), trainer.correct, decisions)
 
     def _updates(
         self, order: Array, sizes: Array, count: bool, raise_if_interrupted: Callable[[], None]
@@ -126,42 +180,6 @@ class Loop:
                 if self.writer is not None:
                     self.writer.save_if_due()
                 raise_if_interrupted()
-
-    def _record(self, losses: Array) -> None:
-        """Add the losses of the latest updates, and their learning rates, to the history."""
-        training, rates = self.training, self.training.trainer.rates
-        count = len(losses)
-        curves = {"loss": losses.tolist()}
-        if rates is not None:
-            curves["lr"] = rates.of(training.updates - count, count).tolist()
-        training.history.add_updates(curves)
-        training.done += count
-
-    def _validate(self) -> dict[str, float]:
-        """Loss, accuracy and metrics on the validation set, with the averaged weights if there are any."""
-        if self.validation is None:
-            return {}
-        trainer = self.training.trainer
-        with nullcontext() if trainer.ema is None else trainer.ema.applied(trainer.model):
-            values = evaluate_samples(trainer.model, trainer.loss, self.validation, metrics=self.metrics)
-        return {f"val_{name}": value for name, value in values.items()}
-
-    def _end_epoch(self, values: dict[str, float]) -> None:
-        """Add the values of the epoch to the history and call the callbacks."""
-        training, trainer = self.training, self.training.trainer
-        if trainer.rates is not None:
-            values["lr"] = trainer.optimizer.lr
-        with ctrl_c_between_updates():
-            training.resumable = False
-            if trainer.rates is not None:
-                trainer.rates.end_epoch(values)
-            training.history.add_epoch(values)
-            self.progress.report(training.epoch, values)
-            training.tell("on_epoch_end", values)
-            training.epoch, training.done = training.epoch + 1, 0
-            training.resumable = True
-        if self.writer is not None:
-            self.writer.save_if_due()
 
 
 def batch_sizes(count: int, batch_size: int, smallest: int = 1, *, drop_last: bool = False) -> Array:

@@ -183,6 +183,8 @@ class Plans:
         self._arena = Arena()
         self._recorded: dict[Hashable, RecordedStep] = {}
         self.last: RecordedStep | None = None
+        self.direct: RecordedStep | None = None
+        """The last one, if it takes the arrays of a user as they are."""
 
     def find(self, trainer: PlannedTrainer, kind: Hashable) -> RecordedStep | None:
         """The recorded step for batches of this kind; None if there is none or it is out of date."""
@@ -193,7 +195,7 @@ class Plans:
         if recorded is not None and not recorded.is_current(trainer):
             self._recorded.clear()
             recorded = None
-        self.last = recorded
+        self.last, self.direct = recorded, None
         return recorded
 
     def record(

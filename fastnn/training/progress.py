@@ -39,8 +39,8 @@ class Progress:
         self._epochs = epochs
         self._started = time.perf_counter()
 
-    def bar(self, epoch: int, updates: int, done: int) -> Any:
-        """A tqdm bar for the updates of an epoch, of which `done` are already made."""
+    def bar(self, epoch: int, updates: int | None, done: int) -> Any:
+        """A tqdm bar for the updates of an epoch (None: unknown), of which `done` are already made."""
         if not self._shows_bar:  # a disabled tqdm still takes 40 us, a fifth of a short epoch
             return nullcontext(HIDDEN)
         with catch_warnings(action="ignore"):  # ipywidgets is missing: then the bar is text

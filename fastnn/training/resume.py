@@ -245,7 +245,7 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
 def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:
     """Restore what `_state` returned. Raises ValueError if it does not fit; nothing has changed then."""
     _check_arrays(training, arrays)
-    _check_counters(counters, arrays)
+    _check_counters(counters, arrays, uneven_epochs=training.is_stream)
     own_arrays, own_counters = _state(training)
     before = {name: array.copy() for name, array in own_arrays.items()}
     try:
@@ -296,11 +296,12 @@ def _saved_classes(labels: Any) -> Classes:
         raise ValueError(str(error)) from error
 
 
-def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array], *, uneven_epochs: bool) -> None:
     """Raise ValueError if the counters contradict each other."""
     updates, epoch, done = int(arrays["trainer/updates"][0]), counters["epoch"], counters["done"]
     before = updates - done  # updates of finished epochs
-    if before < 0 or (before % epoch if epoch else before):
+    odd = before < epoch if uneven_epochs else epoch and before % epoch
+    if before < 0 or odd or (before and not epoch):
         raise ValueError(f"{updates} updates cannot be {epoch} epochs and {done} updates of the next one")
     curve = arrays.get(f"{HISTORY}loss", ())
     if len(curve) < updates or len(counters["epochs"].get("loss", ())) < epoch:

@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import Array, as_array
-from fastnn._sources import Features, ItemRows, Items, Rows, Selection, feature_rows, has_items
+from fastnn._sources import (
+    Features,
+    ItemRows,
+    Items,
+    Rows,
+    Selection,
+    Streamed,
+    feature_rows,
+    has_items,
+    is_stream,
+)
 from fastnn._validation import Shape, contiguous, features, is_mapped, same_length, sample_weights, warn
 from fastnn.augment import Together
 from fastnn.classes import Classes, classes_of, encode
@@ -21,7 +31,7 @@ from fastnn.layers.base import last_layer
 from fastnn.losses import Loss, loaded
 
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
-
+DataOrBatches = Data | Streamed
 
 CHANGED_MEANWHILE = (
     "the data changed while a training step read them, and the step was not made: do not write to x and y "
@@ -40,7 +50,7 @@ class Samples:
     feeding: Feeding  # of a model that is trained on them
     given: tuple[Features, npt.ArrayLike]  # what the user passed as x and y
     where: str = ""  # how messages about them begin
-    weight: Array | None = None  # (N,)
+    weight: Array | None = None  # (N,), or of the shape of the targets for a loss that ignores some
     classes: Classes | None = None  # of a model that is trained on them
 
     def __len__(self) -> int:
@@ -60,9 +70,16 @@ class Samples:
             target = contiguous(target, self._target_dtype)
         return replace(self, x=x, target=target, weight=weight)
 
+    def gathered(self, index: Array) -> Samples:
+        """The mini-batch of the samples `index`, not yet scaled, in arrays that the kernels can read."""
+        x = contiguous(self.x[index], np.uint8 if self.x.dtype == np.uint8 else self.dtype)
+        return replace(self, x=x, target=self._targets(index), weight=self.weights(index))
+
     def counted(self) -> Samples:
         """The samples whose weight is not 0."""
-        return self if self.weight is None else self.subset(np.flatnonzero(self.weight))
+        if self.weight is None:
+            return self
+        return self.subset(np.flatnonzero(self.weight.reshape(len(self), -1).any(axis=1)))
 
     def check_again(self, model: Layer, loss: Loss) -> None:
         """Check data that have changed since they were checked. Raises ValueError if they are invalid now."""
@@ -79,7 +96,8 @@ class Samples:
         """The weights of the samples `index` (None: all of them), or None if all are 1."""
         if self.weight is None or index is None:
             return self.weight
-        return gather_rows(self.weight[:, None], index, 1.0, self.weight.dtype).reshape(-1)
+        rows = self.weight.reshape(len(self.weight), -1)
+        return gather_rows(rows, index, 1.0, rows.dtype).reshape(len(index), *self.weight.shape[1:])
 
     def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
         """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.
@@ -155,13 +173,16 @@ def check_data(
     where: str = "",
     keep_mapped: bool = False,
     learn_classes: bool = False,
+    batch_of: Samples | None = None,
+    may_weigh_nothing: bool = False,
 ) -> Samples:
     """Check the data set (x, y) or (x, y, sample_weight) against model and loss; no array is changed.
 
     The features are scaled as in the training of the model, or, before it, as those of `like`; so are the
     labels encoded. `where` begins every error message. With `keep_mapped`, memory-mapped arrays and sources
     such as sparse matrices are read batch by batch. With `learn_classes`, the labels may become the classes
-    of a model that has none.
+    of a model that has none. A later mini-batch of a stream is scaled like the first one, `batch_of`; with
+    `may_weigh_nothing`, all its samples may have weight 0.
 
     Raises TypeError or ValueError for data that do not fit.
     """
@@ -171,7 +192,8 @@ def check_data(
         array = feature_rows(x, "x")
         rows = features(array, model.dtype, keep_mapped=keep_mapped)
         same_length(rows, as_array(y, "y"))
-        weight = None if weight is None else sample_weights(weight, len(rows), model.dtype)
+        if weight is not None:
+            weight = sample_weights(weight, len(rows), model.dtype, may_all_be_0=may_weigh_nothing)
         outputs = model.output_shape(rows.shape[1:])
         classes = classes_of(model) or (None if like is None else like.classes)
         counted = loss.counted(y)
@@ -180,11 +202,14 @@ def check_data(
         else:  # the labels that count are the numbers of the outputs
             labels, classes = y, None
         target = loss.targets(labels, outputs, model.dtype)
-        weight = _weights_of_counted(weight, counted, model.dtype)
+        weight = _weights_of_counted(weight, counted, model.dtype, may_all_be_0=may_weigh_nothing)
         if not keep_mapped:
             target = loaded(target, model.dtype)
-        fed = feeding_of(model) or (None if like is None else like.feeding)
-        factor, feeding = follow(fed, array, scale)
+        if batch_of is None:
+            fed = feeding_of(model) or (None if like is None else like.feeding)
+            factor, feeding = follow(fed, array, scale)
+        else:
+            factor, feeding = batch_of.scale, batch_of.feeding
     except (TypeError, ValueError) as error:
         error.args = (f"{where}{error}",)
         raise
@@ -201,15 +226,19 @@ def _encoded(
     return encode(y, known, count, learn=learn)
 
 
-def _weights_of_counted(weight: Array | None, counted: Array | None, dtype: np.dtype[Any]) -> Array | None:
-    """Return the sample weights (N,), 0 for samples that do not count; None if all are 1.
+def _weights_of_counted(
+    weight: Array | None, counted: Array | None, dtype: np.dtype[Any], *, may_all_be_0: bool
+) -> Array | None:
+    """Return the weights, in the shape of `counted`, 0 for what does not count; None if all are 1.
 
-    Raises ValueError if all are 0.
+    Raises ValueError if all are 0, unless they may be.
     """
     if counted is None:
         return weight
-    kept = counted.astype(dtype) if weight is None else weight * counted
-    if not kept.any():
+    kept = counted.astype(dtype)
+    if weight is not None:
+        kept *= weight.reshape(-1, *(1,) * (counted.ndim - 1))
+    if not (may_all_be_0 or kept.any()):
         raise ValueError("no sample counts: all labels are the ignore_index of the loss, or have weight 0")
     return kept
 
@@ -217,21 +246,21 @@ def _weights_of_counted(weight: Array | None, counted: Array | None, dtype: np.d
 def _parts(data: object) -> tuple[Features, npt.ArrayLike, npt.ArrayLike | None]:
     """Features, targets and sample weights, or None without weights.
 
-    `data` are two or three arrays, or a data set whose items are pairs of one sample. Raises TypeError for
-    anything else; an array of two rows is no pair.
+    `data` are two or three arrays, or a data set whose items are samples. Raises TypeError for anything else;
+    an array of two rows is no pair.
     """
-    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
-        return data[0], data[1], data[2] if len(data) == 3 else None
     if has_items(data):
         rows = ItemRows(cast(Items, data))
-        return rows, rows.targets, None
+        return rows, rows.targets, rows.weights
+    if isinstance(data, (tuple, list)) and len(data) in (2, 3):
+        return data[0], data[1], data[2] if len(data) == 3 else None
     hint = ""
     if isinstance(data, Mapping):
-        hint = ': pass (data["x"], data["y"])'
-    elif hasattr(data, "__iter__") and not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-        hint = (
-            ". For batches one after the other: trainer = fn.Trainer(model), and trainer.step(x, y) for each"
-        )
+        hint = ': pass data["train"]' if "train" in data else ': pass (data["x"], data["y"])'
+    elif isinstance(data, type):
+        hint = " (add parentheses to make an instance)"
+    elif is_stream(data):
+        hint = ": only fit, evaluate and predict take batches one after the other"
     raise TypeError(
         f"data must be a pair of arrays (x, y), or (x, y, sample_weight), not {_kind_of(data)}{hint}"
     )

@@ -3,41 +3,35 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Hashable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
-from fastnn import metrics, rng
+from fastnn import rng
 from fastnn._foreign_names import TRAINER_ATTRIBUTES
 from fastnn._sources import Features
 from fastnn._validation import Array, positive_int, writable
-from fastnn.augment import Together
 from fastnn.feeding import remembered, usual_factor
-from fastnn.kernels import active_recorder, ops
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile
-from fastnn.optim.clipping import clip_norm, clip_value
-from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Rates
-from fastnn.recording.recorder import Recorder, input_buffer, run_layer, run_loss
-from fastnn.states import restored_on_failure
+from fastnn.recording.recorder import Recorder, input_buffer
 from fastnn.training.finite import NonFiniteError, check_finite, loss_message
 from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
     TrainingKeywords,
-    TrainingOptions,
     recorded_values,
     takes_options,
 )
-from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock, plans_can_run
+from fastnn.training.plans import RUN_SECONDS, Plans, RecordedStep, Refused, StepLock, plans_can_run
 from fastnn.training.profiling import profile_step
 from fastnn.training.samples import (
     CHANGED_MEANWHILE,
@@ -47,6 +41,7 @@ from fastnn.training.samples import (
     warn_if_not_logits,
 )
 from fastnn.training.streams import augmentation_state, seed_layers
+from fastnn.training.update import Updates
 
 T = TypeVar("T")
 
@@ -61,7 +56,7 @@ CHECKED: dict[str, Callable[[Any], object]] = {
 }
 
 
-class Trainer(TrainingOptions):
+class Trainer(Updates):
     """A model with its loss and its optimizer, trained step by step.
 
     `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
@@ -87,13 +82,6 @@ class Trainer(TrainingOptions):
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
-    model: Layer
-    loss: Loss
-    optimizer: Optimizer
-    ema: EMA | None  # a decay has become an EMA
-    rates: Rates | None
-    key: int
-    augment_state: Array
     plan_key: tuple[object, ...]
     _step_lock: StepLock
     _hints = TRAINER_ATTRIBUTES
@@ -155,7 +143,7 @@ class Trainer(TrainingOptions):
                 self.optimizer.lr = self.rates.lr
             self.rates = None if value is None else Rates(value, self.optimizer.lr, self._length)
         elif name == "augment":
-            self._augmentation: Together | None = value
+            self._augmentation = value
         elif name == "ema" and value is not None:
             value.begin(self.model)
         elif name in self._memory and value is not None:
@@ -180,9 +168,9 @@ class Trainer(TrainingOptions):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                last = self._plans.last if self._uses_plans() and sample_weight is None else None
-                if last is not None and not last.needs_checks and last.is_current(self) and last.takes(y):
-                    loss = self._replay(last, last.step, x, y, target=lambda: np.asarray(y))
+                plan = self._plans.direct if self._uses_plans() and sample_weight is None else None
+                if plan is not None and not plan.needs_checks and plan.is_current(self) and plan.takes(y):
+                    loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
                     if not isinstance(loss, Refused):
                         return loss
                 return self._checked_step(x, y, sample_weight)
@@ -190,11 +178,6 @@ class Trainer(TrainingOptions):
             if self.on_nonfinite == "raise":
                 raise
             return math.nan
-
-    @property
-    def updates(self) -> int:
-        """The number of updates."""
-        return int(self._updates[0])
 
     def _uses_plans(self) -> bool:
         return self.plan and plans_can_run()
@@ -240,39 +223,40 @@ class Trainer(TrainingOptions):
                 ) from error
             return Refused(error)
 
-    def _restored_on_failure(self) -> AbstractContextManager[None]:
-        return restored_on_failure(self.model, self._updates, self.augment_state)
-
     def _checked_step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
         with remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
-            return self._planned_step(samples)
+            loss = self._planned_step(samples)
+        rescaled = self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype)
+        # A plan would take x with the wrong factor, or labels as numbers of outputs.
+        self._plans.direct = None if rescaled or samples.has_encoded_labels else self._plans.last
+        return loss
 
-    def _planned_step(self, samples: Samples) -> float:
-        """Replay the recorded step for batches of this kind, or record it, or run it layer by layer."""
+    def _planned_step(self, samples: Samples, *, count: bool = False) -> float:
+        """Replay the recorded step for batches of this kind, or record it, or run it layer by layer.
+
+        `count` is as in `_update`.
+        """
         if not self._uses_plans():
-            return float(self._update(samples)[0])
+            return float(self._update(samples, count=count)[0])
         kind = (
-            *(samples.x.shape, samples.x.dtype, samples.scale),
+            *(samples.x.shape, samples.x.dtype, samples.scale, count),
             *(samples.target.shape, samples.target.dtype, samples.weight is None),
         )
         recorded = self._plans.find(self, kind)
         loss: float | Refused
         if recorded is None:
-            loss = self._record_step(kind, samples)
+            loss = self._record_step(kind, samples, count)
         else:
             loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
-        rescaled = self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype)
-        if rescaled or samples.has_encoded_labels:
-            self._plans.last = None  # it would take x with the wrong factor, or labels as numbers of outputs
         if isinstance(loss, Refused):
             # A check of the plan failed: layer by layer, the step raises the error.
-            return float(self._update(samples)[0])
+            return float(self._update(samples, count=count)[0])
         return loss
 
-    def _record_step(self, kind: Hashable, samples: Samples) -> float:
+    def _record_step(self, kind: Hashable, samples: Samples, count: bool) -> float:
         inputs = [input_buffer(array) for array in samples.arrays()]
         batch = replace(samples, x=inputs[0], target=inputs[1], weight=inputs[2] if inputs[2:] else None)
 
@@ -281,9 +265,20 @@ class Trainer(TrainingOptions):
                 for array in inputs:
                     if array.dtype.kind == "f":
                         recorder.check_all_finite(array)
-            return self._update(batch)
+            return self._update(batch, count=count)
 
         return self._plans.record(self, kind, inputs, step)
+
+    def update_from(self, batch: Samples, count: bool) -> float:
+        """Make one update from all samples of a checked batch; returns its loss.
+
+        `count` and errors are as in `updates_from`.
+        """
+        remember = remembered(self.model, batch.feeding, batch.classes, self.loss, self._updates)
+        with self._step_lock.exclusive(), remember:
+            if self.rates is not None:
+                self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
+            return self._planned_step(batch, count=count)
 
     def updates_from(
         self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
@@ -301,7 +296,9 @@ class Trainer(TrainingOptions):
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not (self._uses_plans() and samples.readable):
+            if not samples.readable:
+                return self._updates_from_source(samples, order, losses, rates, batch_size, count)
+            if not self._uses_plans():
                 losses[0] = self._update(samples, index, count=count)[0]
                 return 1
             kind = (id(samples), len(index), count)
@@ -318,6 +315,29 @@ class Trainer(TrainingOptions):
                 self.optimizer.lr = float(rates[done - 1])
             return done
 
+    def _updates_from_source(
+        self, samples: Samples, order: Array, losses: Array, rates: Array | None, batch_size: int, count: bool
+    ) -> int:
+        """Do what `updates_from` does for features that kernels cannot read, for `RUN_SECONDS`.
+
+        An error in a later update ends the run before it, so that the next run raises it.
+        """
+        stop = time.monotonic() + RUN_SECONDS
+        for done in range(len(losses)):
+            try:
+                batch = samples.gathered(order[done * batch_size : (done + 1) * batch_size])
+                if rates is not None:
+                    self.optimizer.lr = float(rates[done])
+                losses[done] = self._planned_step(batch, count=count)
+            except Exception:
+                if done == 0:
+                    raise
+                return done
+            plan = self._plans.last
+            if time.monotonic() >= stop or plan is None or plan.has_callbacks:
+                return done + 1
+        return len(losses)
+
     def _record_gathered(self, kind: Hashable, samples: Samples, index: Array, count: bool) -> float:
         buffer = input_buffer(index)
 
@@ -326,73 +346,3 @@ class Trainer(TrainingOptions):
             return self._update(samples, buffer, count=count)
 
         return self._plans.record(self, kind, [buffer], step)
-
-    def states(self) -> dict[str, Array]:
-        """The counters that an update changes beside model and optimizer, by name; not copies."""
-        return {
-            "trainer/updates": self._updates,
-            "trainer/correct": self._correct,
-            "trainer/augment": self.augment_state,
-        }
-
-    @property
-    def correct(self) -> int:
-        """The number of correct outputs counted since it was last set."""
-        return int(self._correct[0])
-
-    @correct.setter
-    def correct(self, count: int) -> None:
-        self._correct[0] = count
-
-    def check_images(self, samples: Samples) -> None:
-        """Raise ValueError if `augment` is set and the samples are not images."""
-        if self._augmentation is not None:
-            self._augmentation.check_images(samples.x.shape[1:])
-
-    def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
-        """Make one update from the samples `index` (None: all of them); returns its loss (1,).
-
-        With `count`, correct outputs are counted. Raises `NonFiniteError` if the loss is not finite, unless
-        that is to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in
-        Python that raises after its first parameter.
-        """
-        with self._restored_on_failure():
-            x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
-            outputs, backward = run_layer(self.model, x, True)
-            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
-            self._reject_nonfinite(loss, target=target)
-            if count:
-                metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
-            backward(dy, need_dx=False)
-            self._clip()
-            recorder = active_recorder()
-            if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
-                recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
-            else:
-                self.optimizer.step(self.model.parameters())
-            if self.ema is not None:
-                self.ema.update(self.model)
-            ops.advance(self._updates)
-        return loss
-
-    def _clip(self) -> None:
-        """Clip the gradients if `clip_value` or `clip_norm` is set."""
-        if self.clip_value is not None:
-            clip_value(self.model.parameters(), self._memory["clip_value"])
-        if self.clip_norm is not None:
-            norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
-            self._reject_nonfinite(norm, "norm of the gradients")
-
-    def _reject_nonfinite(self, number: Array, what: str = "loss", target: Array | None = None) -> None:
-        """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
-        if self.on_nonfinite == "ignore":
-            return
-        self._check_finite(number, what, target)
-        recorder = active_recorder()
-        if isinstance(recorder, Recorder):
-            recorder.plan.check_finite(number)
-
-    def _check_finite(self, number: Array, what: str, target: Array | None) -> None:
-        if not math.isfinite(number[0]):
-            cause = None if target is None else self.loss.cause_of_nan(target)
-            raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))

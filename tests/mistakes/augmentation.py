@@ -128,7 +128,7 @@ MISTAKES = (
     ),
     Mistake(
         "a failed step draws new augmentations",
-        "fastnn/training/trainer.py",
+        "fastnn/training/update.py",
         "return restored_on_failure(self.model, self._updates, self.augment_state)",
         "return restored_on_failure(self.model, self._updates)",
         (AUGMENT,),

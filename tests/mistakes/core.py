@@ -348,8 +348,8 @@ MISTAKES = (
     Mistake(
         "validation on the training data",
         "fastnn/training/loop.py",
-        "evaluate_samples(trainer.model, trainer.loss, self.validation, metrics=self.metrics)",
-        "evaluate_samples(trainer.model, trainer.loss, self.training.samples, metrics=self.metrics)",
+        "parts_of_data(self.validation, self.training.epoch)",
+        "parts_of_data(self.training.samples, self.training.epoch)",
         (TRAIN,),
     ),
     Mistake(

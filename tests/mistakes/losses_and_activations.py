@@ -10,10 +10,11 @@ LOSSES, ACT, EDGES, NONFINITE = (
 )
 LOSS, ACTIVATIONS = "kernels/native/families/loss.hpp", "kernels/native/families/act.hpp"
 POINTWISE = "kernels/native/families/pointwise.hpp"
-REGRESSION, KERNELS, IGNORED = (
+REGRESSION, KERNELS, IGNORED, IGNORED_PIXELS = (
     "tests/losses/test_regression_and_hinge.py",
     "tests/kernels/test_losses.py",
     "tests/training/test_ignore_index.py",
+    "tests/training/test_ignored_pixels.py",
 )
 
 MISTAKES = (
@@ -48,9 +49,23 @@ MISTAKES = (
     Mistake(
         "the mean counts ignored samples",
         "fastnn/training/samples.py",
-        "weight = _weights_of_counted(weight, counted, model.dtype)",
+        "weight = _weights_of_counted(weight, counted, model.dtype, may_all_be_0=may_weigh_nothing)",
         "",
         (IGNORED,),
+    ),
+    Mistake(
+        "sample weights do not reach the pixels that count",
+        "fastnn/training/samples.py",
+        "kept *= weight.reshape(-1, *(1,) * (counted.ndim - 1))",
+        "pass",
+        (IGNORED_PIXELS, IGNORED),
+    ),
+    Mistake(
+        "the mean over an epoch counts mini-batches with ignored pixels like the others",
+        "fastnn/training/evaluation.py",
+        "each = samples.weight.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)",
+        "each = np.ones(len(samples))",
+        (IGNORED_PIXELS,),
     ),
     Mistake(
         "the accuracy counts ignored samples",

@@ -13,7 +13,8 @@ FEEDING, ARRAYS, MAPS, SPARSE, HELD_OUT, STORED, TARGETS, METRICS, SCORES = (
     "tests/test_metrics.py",
     "tests/test_scores.py",
 )
-CLASSES = "tests/training/test_classes.py"
+CLASSES, WEIGHTS = "tests/training/test_classes.py", "tests/training/test_sample_weight.py"
+STREAMS, STREAM_ERRORS = "tests/training/test_streams.py", "tests/training/test_stream_errors.py"
 
 MISTAKES = (
     Mistake(
@@ -26,8 +27,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes floats with the factor of integers",
         "fastnn/training/trainer.py",
-        "self._plans.last = None  # it would",
-        "pass  # it would",
+        "None if rescaled or samples.has_encoded_labels else",
+        "None if samples.has_encoded_labels else",
         (FEEDING,),
     ),
     Mistake(
@@ -61,8 +62,8 @@ MISTAKES = (
     Mistake(
         "wide sparse rows converted 1024 at once",
         "fastnn/training/evaluation.py",
-        "batch_size = rows_at_once(samples.x, batch_size)",
-        "pass",
+        "rows = rows_at_once(samples.x, batch_size)",
+        "rows = batch_size",
         (SPARSE,),
     ),
     Mistake(
@@ -74,9 +75,9 @@ MISTAKES = (
     ),
     Mistake(
         "the mean over an epoch counts samples that drop_last left out",
-        "fastnn/training/loop.py",
-        "float((losses * sizes).sum()) / used",
-        "float((losses * sizes).sum()) / len(samples)",
+        "fastnn/training/evaluation.py",
+        "each[order[: sizes.sum()]], np.cumsum(sizes) - sizes",
+        "each[order], np.cumsum(sizes) - sizes",
         (HELD_OUT,),
     ),
     Mistake(
@@ -124,8 +125,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes labels for the numbers of outputs",
         "fastnn/training/trainer.py",
-        "if rescaled or samples.has_encoded_labels:",
-        "if rescaled:",
+        "None if rescaled or samples.has_encoded_labels else",
+        "None if rescaled else",
         (CLASSES,),
     ),
     Mistake(
@@ -162,5 +163,41 @@ MISTAKES = (
         "share = loss.divisor(*block[1:]) / total",
         "share = 1 / len(blocks)",
         ("tests/sklearn/test_sparse.py",),
+    ),
+    Mistake(
+        "metrics of a validation set without sample weights",
+        "fastnn/training/evaluation.py",
+        "return float(metric(outputs, target, sample_weight=weight))",
+        "return float(metric(outputs, target))",
+        (WEIGHTS,),
+    ),
+    # --- batches one after the other ---
+    Mistake(
+        "a source that uses its arrays again changes the batch in use",
+        "fastnn/_sources/streams.py",
+        "rows = rows.copy()",
+        "pass",
+        (STREAMS,),
+    ),
+    Mistake(
+        "one batch more is taken from an iterator",
+        "fastnn/_sources/streams.py",
+        "self._is_reading = self._unrequested != 0",
+        "self._is_reading = True",
+        (STREAMS,),
+    ),
+    Mistake(
+        "a resumed training uses the batches again that it has used",
+        "fastnn/training/stream_loop.py",
+        "if len(weights) <= training.done:",
+        "if False:",
+        (STREAM_ERRORS,),
+    ),
+    Mistake(
+        "Ctrl-C waits for the next batch",
+        "fastnn/_sources/streams.py",
+        "                check()",
+        "                pass",
+        (STREAM_ERRORS,),
     ),
 )

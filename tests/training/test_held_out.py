@@ -131,12 +131,13 @@ def test_too_few_samples_for_a_split_are_refused():
 
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_drop_last_leaves_out_a_smaller_last_batch(plan, reduction):
+@pytest.mark.parametrize("weight", [None, RNG.random(100)], ids=["plain", "weighted"])
+def test_drop_last_leaves_out_a_smaller_last_batch(plan, reduction, weight):
     options = {"loss": fn.CrossEntropy(reduction=reduction), "batch_size": 32, "seed": 0, "plan": plan}
     model = new_model()
-    history = fn.fit(model, (X, Y), drop_last=True, order="fixed", watch=False, **options)
-    expected = new_model()
-    same = fn.fit(expected, (X[:96], Y[:96]), order="fixed", watch=False, **options)
+    history = fn.fit(model, (X, Y, weight), drop_last=True, order="fixed", watch=False, **options)
+    expected, few = new_model(), None if weight is None else weight[:96]
+    same = fn.fit(expected, (X[:96], Y[:96], few), order="fixed", watch=False, **options)
     assert history.updates["loss"] == same.updates["loss"]
     assert history["loss"] == same["loss"]
     assert history["accuracy"] == same["accuracy"]

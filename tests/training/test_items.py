@@ -98,8 +98,14 @@ class Odd(Pairs):
     ("data", "error", "message"),
     [
         (Pairs(X[:0]), ValueError, "Pairs is empty"),
-        (Odd((X[7],)), TypeError, r"item 7 of Odd must be a pair \(x, y\) of one sample, not tuple"),
-        (Odd({"image": 1, "label": 2}), TypeError, r"item 7 .* not dict with the keys \['image', 'label'\]"),
+        (Odd((X[7],)), TypeError, r"item 7 of Odd must be \(x, y\), .*, not tuple of 1"),
+        (
+            Odd({"picture": 1, "label": 2}),
+            TypeError,
+            r"item 7 of Odd must have one of the keys x, image, .* for x, but has the keys \['picture', 'l",
+        ),
+        (Odd({"x": 1, "image": 2, "y": 3}), TypeError, r"item 7 .* for x, but has the keys \['x', 'image'"),
+        (Odd((X[7], Y[7], 2.0)), ValueError, "either all items or none must have a weight: item 7"),
         (Odd((X[7, :5], Y[7])), ValueError, r"x of item 7 has shape \(5,\) .* item 0 has \(6,\) and float32"),
         (Odd((X[7], Y[7:9])), ValueError, r"y of item 7 has shape \(2,\)"),
         (Odd((X[7].astype(float), Y[7])), ValueError, "x of item 7 has shape .* dtype float64"),
@@ -133,21 +139,34 @@ def test_nan_in_an_item_is_named():
         fn.fit(small_net(), Pairs(x))
 
 
-def test_batches_one_after_the_other_are_refused_with_what_to_write():
-    message = r"data must be a pair of arrays .* trainer.step\(x, y\) for each"
-    with pytest.raises(TypeError, match=message):
-        fn.fit(small_net(), ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 48, 8)))
-    with pytest.raises(TypeError, match=message):
-        fn.fit(small_net(), iter([(X, Y)]))
-    torch_data = pytest.importorskip("torch.utils.data")
+def test_items_may_be_dicts_and_have_weights():
+    weight = np.arange(1.0, 51)
+    rows = list(zip(X, Y.tolist(), weight, strict=True))
+    dicts = [{"image": x, "label": y, "sample_weight": w, "id": 3} for x, y, w in rows]
+    assert everything(dicts) == everything(rows) == everything((X, Y, weight))
+    assert everything([{"x": x, "y": y} for x, y, _ in rows[:2] * 10]) == everything(
+        (np.tile(X[:2], (10, 1)), np.tile(Y[:2], 10))
+    )
 
-    class Stream(torch_data.IterableDataset):
-        def __iter__(self):
-            return iter(Pairs())
 
-    for data in (torch_data.DataLoader(Pairs(), batch_size=8), Stream()):
-        with pytest.raises(TypeError, match=message):
-            fn.fit(small_net(), data)
+def test_lists_of_two_or_three_pairs_are_pairs_of_arrays():
+    pair = [(1.0, 2.0), (3.0, 4.0)], [0, 1]
+    model = fn.Sequential(fn.Linear(2, 2))
+    assert fn.evaluate(model, list(pair)) == fn.evaluate(model, pair)
+    assert fn.evaluate(model, [[[1.0, 2.0], [3.0, 4.0]], [0, 1], [1.0, 2.0]]) == fn.evaluate(
+        model, (*pair, [1.0, 2.0])
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Cannot (locate|pickle)")  # while `datasets` pickles with dill
+def test_data_of_hugging_face():
+    datasets = pytest.importorskip("datasets")
+    data = datasets.Dataset.from_dict({"features": X, "label": Y})
+    for form in ("numpy", "torch"):
+        rows = data.with_format(form)
+        assert everything(rows) == everything((X, Y))
+        batches = fn.fit(small_net(), rows.to_iterable_dataset(), batch_size=8, seed=0, watch=False)
+        assert batches == fn.fit(small_net(), (X, Y), batch_size=8, order="fixed", seed=0, watch=False)
 
 
 def test_a_trainer_takes_the_batches_of_a_data_loader():

@@ -36,7 +36,7 @@ def test_memory_maps_are_never_copied_whole(dtype, view, mapped):
     fn.fit(model, (part[:64], y[:64]), progress=False, watch=False)  # what is made once
     tracemalloc.start()
     try:
-        fn.fit(model, (part, y), validation=(part, y), batch_size=1024, progress=False, watch=False)
+        fn.fit(model, (part, y), validation=(part, y), batch_size=256, progress=False, watch=False)
         fn.evaluate(model, (part, y))
         model.predict(part)
         peak = tracemalloc.get_traced_memory()[1]
@@ -55,7 +55,7 @@ def test_targets_of_memory_maps_are_never_copied_whole(dtype, loss, mapped):
     fn.fit(model, (x[:64], x[:64]), loss=loss, progress=False, watch=False)
     tracemalloc.start()
     try:
-        fn.fit(model, (x, x), validation=(x, x), batch_size=1024, loss=loss, progress=False, watch=False)
+        fn.fit(model, (x, x), validation=(x, x), batch_size=256, loss=loss, progress=False, watch=False)
         fn.evaluate(model, (x, x), loss=loss)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -87,7 +87,7 @@ def test_checkpoints_of_memory_maps_resume_without_a_copy(mapped, tmp_path):
     tracemalloc.start()
     try:
         for _ in range(2):
-            fn.fit(small_net(40), (x, y), batch_size=1024, checkpoint=tmp_path / "run", seed=0, watch=False)
+            fn.fit(small_net(40), (x, y), batch_size=256, checkpoint=tmp_path / "run", seed=0, watch=False)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -171,3 +171,42 @@ def test_naive_gradients_take_the_weights_or_refuse_them():
     assert fn.gradcheck(model, data) < 1e-7
     with pytest.raises(ValueError, match="takes no sample weights"):
         fn.naive.path_gradients(model, data)
+
+
+@pytest.mark.parametrize(
+    "loss", [fn.CrossEntropy(), fn.CrossEntropy(weight=[1, 2, 0.5])], ids=["plain", "classes"]
+)
+@pytest.mark.parametrize("reduction", ["mean", "batch_mean", "sum"])
+def test_the_loss_of_an_epoch_is_that_of_all_samples(loss, reduction):
+    """Batches count by what their means are divided by: with a learning rate of 0, `evaluate` agrees."""
+    loss = fn.CrossEntropy(weight=loss.weight, reduction=reduction)
+    data, model = (X, LABELS, WEIGHT), net()
+    options = {"loss": loss, "optimizer": fn.SGD(lr=1e-300), "seed": 0, "watch": False}
+    history = fn.fit(model, data, batch_size=7, **options)
+    assert history["loss"] == [pytest.approx(fn.evaluate(model, data, loss=loss)["loss"], rel=1e-12)]
+
+
+def test_metrics_get_the_weights():
+    model, data = net(), (X, LABELS, WEIGHT)
+    metrics = {
+        "f1": "f1",
+        "top2": fn.metrics.top_k(2),
+        "right": fn.metrics.accuracy,
+        "own": lambda y, t: len(y),
+    }
+    several = repeated(X, LABELS)
+    found = fn.evaluate(model, data, metrics=metrics)
+    expected = fn.evaluate(model, several, metrics=metrics)
+    assert found.pop("own") == 40  # has no parameter sample_weight
+    assert expected.pop("own") == WEIGHT.sum()
+    assert found == pytest.approx(expected, rel=1e-12)
+    assert found["accuracy"] == pytest.approx(found["right"], rel=1e-12)
+    history = fn.fit(model, data, validation=data, metrics=metrics, seed=0)
+    assert history["val_f1"][0] == pytest.approx(fn.evaluate(model, several, metrics="f1")["f1"], rel=1e-12)
+
+
+def test_the_accuracy_of_a_binary_loss_is_weighted():
+    y = RNG.integers(0, 2, (40, 3))
+    model = net()
+    found = fn.evaluate(model, (X, y, WEIGHT), loss="binary_cross_entropy")
+    assert found == pytest.approx(fn.evaluate(model, repeated(X, y), loss="binary_cross_entropy"), rel=1e-12)

@@ -262,3 +262,73 @@ def test_memory_is_bounded(tmp_path):
     command = [sys.executable, "-c", MEMORY, tmp_path / "x.h5"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert float(result.stdout) < 160
+
+
+@pytest.mark.parametrize("optimizer", [None, fn.Adam(0.01)], ids=["default", "scheduled"])
+def test_updates_from_files_run_as_plans(optimizer, monkeypatch):
+    """Mini-batches of the same size are replayed by one plan, as those of arrays are."""
+    layers = []
+    forward = fn.Linear.forward
+
+    def counting(self, x, *, train=False):
+        layers.append(train)
+        return forward(self, x, train=train)
+
+    monkeypatch.setattr(fn.Linear, "forward", counting)
+    schedule = None if optimizer is None else fn.schedules.Cosine()
+    losses = []
+    for x in (Slices(X), X):
+        history = fn.fit(
+            small_net(),
+            (x, Y),
+            order="fixed",
+            optimizer=optimizer and fn.Adam(0.01),
+            schedule=schedule,
+            epochs=3,
+            batch_size=48,
+            watch=False,
+        )
+        losses.append(history.updates["loss"])
+    assert losses[0] == losses[1]
+    assert layers.count(True) == 2 * 2  # per training a mini-batch of 48 and the last one, of 40
+
+
+@pytest.mark.usefixtures("small_blocks")
+def test_updates_before_a_file_breaks_are_kept():
+    class Breaks(Slices):
+        def __getitem__(self, index):
+            if index.start >= 512 and threading.current_thread().name.startswith("fastnn-read"):
+                raise RuntimeError("broken disk")
+            return super().__getitem__(index)
+
+    model, history = small_net(), fn.History()
+    with pytest.raises(OSError, match="rows 512 to 543 of x cannot be read"):
+        fn.fit(model, (Breaks(X), Y), order="fixed", seed=0, watch=False, history=history)
+    expected = small_net()
+    kept = fn.fit(expected, (X[:512], Y[:512]), order="fixed", seed=0, watch=False)
+    assert history.updates == kept.updates
+    np.testing.assert_array_equal(model[1].weight.value, expected[1].weight.value)
+
+
+PROGRAM = """
+import resource, sys
+import h5py, numpy as np
+import fastnn as fn
+
+with h5py.File(sys.argv[1], "w") as file:  # chunks that were never written take no space on the disk
+    x = file.create_dataset("x", (200_000, 2000), "f4", chunks=(1000, 2000))
+    resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30))
+    data = x, np.arange(len(x)) % 10
+    fn.fit(fn.Linear(2000, 10), data, batch_size=4000, on_nonfinite="ignore", watch=False)
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+print(int(status["VmHWM"].split()[0]) // 1024)  # ru_maxrss includes the parent before `exec`
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+def test_a_training_on_a_file_needs_less_memory_than_the_file(tmp_path):
+    """1.5 GiB of features with 1 GiB of address space; a training takes a few blocks of 4 MB."""
+    pytest.importorskip("h5py")
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "x.h5")]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) < 400  # MiB

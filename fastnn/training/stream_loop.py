@@ -1,0 +1,54 @@
+"""The training loop of `fit` for mini-batches that come one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastnn.training.batches import Batches
+from fastnn.training.evaluation import batch_weights, decisions_of_training, epoch_loss, summary
+from fastnn.training.interrupts import ctrl_c_between_updates
+from fastnn.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class StreamLoop(Loop):
+    """A training on mini-batches that come one after the other."""
+
+    batches: Batches
+
+    def _epoch(self) -> dict[str, float] | None:
+        training, trainer = self.training, self.training.trainer
+        if training.done == 0:
+            training.tell("on_epoch_begin")
+            trainer.correct = 0
+        one_by_one = training.watches_updates
+        weights: list[float] = []
+        decisions = 0
+        per_epoch = self.batches.per_epoch
+        with (
+            ctrl_c_between_updates() as raise_if_interrupted,
+            self.progress.bar(training.epoch, per_epoch, training.done) as bar,
+        ):
+            for samples in self.batches.epoch(training.epoch, raise_if_interrupted):
+                count = len(samples)
+                weights += batch_weights(trainer.loss, samples, np.arange(count), np.array([count])).tolist()
+                decided = decisions_of_training(trainer.model, trainer.loss, samples)
+                decisions += decided
+                if len(weights) <= training.done:  # used before this training was resumed
+                    continue
+                training.resumable = False
+                loss = trainer.update_from(samples, decided > 0)
+                self._record(np.array([loss]))
+                bar.update(1)
+                if one_by_one:
+                    training.tell("on_update", loss)
+                training.resumable = True
+                if self.writer is not None:
+                    self.writer.save_if_due()
+                raise_if_interrupted()
+                if training.reason is not None and training.done != per_epoch:
+                    return None
+        losses = np.array(training.history.updates["loss"][-len(weights) :])
+        return summary(epoch_loss(trainer.loss, losses, np.array(weights)), trainer.correct, decisions)

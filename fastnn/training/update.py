@@ -1,0 +1,116 @@
+"""One update, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager
+
+from fastnn import metrics
+from fastnn._validation import Array
+from fastnn.augment import Together
+from fastnn.kernels import active_recorder, ops
+from fastnn.layers import Layer
+from fastnn.losses import Loss
+from fastnn.optim.clipping import clip_norm, clip_value
+from fastnn.optim.ema import EMA
+from fastnn.optim.optimizers import Optimizer
+from fastnn.optim.schedules import Rates
+from fastnn.recording.recorder import Recorder, run_layer, run_loss
+from fastnn.states import restored_on_failure
+from fastnn.training.finite import NonFiniteError, loss_message
+from fastnn.training.options import TrainingOptions
+from fastnn.training.samples import Samples
+
+
+class Updates(TrainingOptions):
+    """The base class of `Trainer`: what an update changes, and how it is made."""
+
+    model: Layer
+    loss: Loss
+    optimizer: Optimizer
+    ema: EMA | None  # a decay has become an EMA
+    rates: Rates | None
+    key: int
+    augment_state: Array
+    _augmentation: Together | None
+    _memory: dict[str, Array]
+    _updates: Array
+    _correct: Array
+
+    @property
+    def updates(self) -> int:
+        """The number of updates."""
+        return int(self._updates[0])
+
+    def states(self) -> dict[str, Array]:
+        """The counters that an update changes beside model and optimizer, by name; not copies."""
+        return {
+            "trainer/updates": self._updates,
+            "trainer/correct": self._correct,
+            "trainer/augment": self.augment_state,
+        }
+
+    @property
+    def correct(self) -> int:
+        """The number of correct outputs counted since it was last set."""
+        return int(self._correct[0])
+
+    @correct.setter
+    def correct(self, count: int) -> None:
+        self._correct[0] = count
+
+    def check_images(self, samples: Samples) -> None:
+        """Raise ValueError if `augment` is set and the samples are not images."""
+        if self._augmentation is not None:
+            self._augmentation.check_images(samples.x.shape[1:])
+
+    def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
+        """Make one update from the samples `index` (None: all of them); returns its loss (1,).
+
+        With `count`, correct outputs are counted. Raises `NonFiniteError` if the loss is not finite, unless
+        that is to be ignored. Whatever it raises, nothing has changed, except by an optimizer written in
+        Python that raises after its first parameter.
+        """
+        with self._restored_on_failure():
+            x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
+            outputs, backward = run_layer(self.model, x, True)
+            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
+            self._reject_nonfinite(loss, target=target)
+            if count:
+                metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
+            backward(dy, need_dx=False)
+            self._clip()
+            recorder = active_recorder()
+            if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
+                recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
+            else:
+                self.optimizer.step(self.model.parameters())
+            if self.ema is not None:
+                self.ema.update(self.model)
+            ops.advance(self._updates)
+        return loss
+
+    def _clip(self) -> None:
+        """Clip the gradients if `clip_value` or `clip_norm` is set."""
+        if self.clip_value is not None:
+            clip_value(self.model.parameters(), self._memory["clip_value"])
+        if self.clip_norm is not None:
+            norm = clip_norm(self.model.parameters(), self._memory["clip_norm"])
+            self._reject_nonfinite(norm, "norm of the gradients")
+
+    def _reject_nonfinite(self, number: Array, what: str = "loss", target: Array | None = None) -> None:
+        """Raise `NonFiniteError` if the number (1,) is not finite, now and in every replay."""
+        if self.on_nonfinite == "ignore":
+            return
+        self._check_finite(number, what, target)
+        recorder = active_recorder()
+        if isinstance(recorder, Recorder):
+            recorder.plan.check_finite(number)
+
+    def _check_finite(self, number: Array, what: str, target: Array | None) -> None:
+        if not math.isfinite(number[0]):
+            cause = None if target is None else self.loss.cause_of_nan(target)
+            raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))
+
+    def _restored_on_failure(self) -> AbstractContextManager[None]:
+        return restored_on_failure(self.model, self._updates, self.augment_state)
