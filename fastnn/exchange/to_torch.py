@@ -268,8 +268,18 @@ def _torch_linear(layer: ours.Linear) -> list[nn.Module]:
     return [module]
 
 
+def _pixels(layer: Any) -> Any:
+    """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
+    if isinstance(layer.padding, str):
+        raise ConversionError(
+            f'the padding "same" of {layer} depends on the size of the images, and PyTorch has none for strides '
+            "above 1: build the layer with the padding in pixels"
+        )
+    return layer.padding
+
+
 def _torch_conv(layer: ours.Conv2d) -> list[nn.Module]:
-    (above, below), (left, right) = layer.padding
+    (above, below), (left, right) = _pixels(layer)
     symmetric = above == below and left == right
     module = _bare(
         nn.Conv2d,
@@ -322,7 +332,9 @@ def _bare(kind: Any, *arguments: Any, **options: Any) -> Any:
 
 
 MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
-    ours.AvgPool2d: lambda layer: [nn.AvgPool2d(layer.window, layer.stride, layer.padding)],
+    ours.AvgPool2d: lambda layer: [
+        nn.AvgPool2d(*(layer.window, layer.stride, _pixels(layer)), count_include_pad=layer.count_include_pad)
+    ],
     ours.BatchNorm1d: _torch_batch_norm,
     ours.BatchNorm2d: _torch_batch_norm,
     ours.Conv2d: _torch_conv,
@@ -333,7 +345,7 @@ MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
     ours.LayerNorm: lambda layer: [_norm(layer, layer.shape, ())],
     ours.LeakyReLU: lambda layer: [nn.LeakyReLU(layer.slope)],
     ours.Linear: _torch_linear,
-    ours.MaxPool2d: lambda layer: [nn.MaxPool2d(layer.window, layer.stride, layer.padding)],
+    ours.MaxPool2d: lambda layer: [nn.MaxPool2d(layer.window, layer.stride, _pixels(layer))],
     ours.ReLU: lambda layer: [nn.ReLU()],
     ours.SiLU: lambda layer: [nn.SiLU()],
     ours.Sigmoid: lambda layer: [nn.Sigmoid()],

@@ -172,9 +172,10 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> Value:
     call.require(divisor_override=(divisor_override, [None]))
-    if any(pair(padding)):
-        call.require(count_include_pad=(count_include_pad, [True]))
-    return _pool(call, input, AvgPool2d(pair(kernel_size), _stride(stride), pair(padding)), ceil_mode)
+    steps = pair(kernel_size), _stride(stride), pair(padding)
+    # Without padding, PyTorch's flag says nothing.
+    counted = bool(count_include_pad) or not any(pair(padding))
+    return _pool(call, input, AvgPool2d(*steps, count_include_pad=counted), ceil_mode)
 
 
 def _stride(stride: Any) -> Pair | None:

@@ -26,6 +26,10 @@ CASES = {
     "Conv2d, depthwise": (lambda: chain(fn.Conv2d(4, 8, 3, groups=4)), (5, 6, 4)),
     "MaxPool2d": (lambda: chain(fn.MaxPool2d(3, stride=2, padding=1)), (7, 8, 3)),
     "AvgPool2d": (lambda: chain(fn.AvgPool2d((3, 2), padding=1)), (7, 8, 3)),
+    "AvgPool2d without padding": (
+        lambda: chain(fn.AvgPool2d(3, 2, padding=1, count_include_pad=False)),
+        (7, 8, 3),
+    ),
     "GlobalAvgPool2d": (lambda: chain(fn.GlobalAvgPool2d(), fn.Linear(3, 2)), (4, 5, 3)),
     "BatchNorm1d": (lambda: chain(fn.BatchNorm1d(4, epsilon=1e-3, momentum=0.3)), (4,)),
     "BatchNorm1d, not affine": (lambda: chain(fn.Linear(5, 4), fn.BatchNorm1d(4, affine=False)), (5,)),

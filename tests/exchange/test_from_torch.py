@@ -293,7 +293,6 @@ IMAGES = [
     (lambda: nn.Sequential(nn.MaxPool2d(2, dilation=2)), r"dilation=\(2, 2\)"),
     (lambda: nn.Sequential(nn.MaxPool2d(2, ceil_mode=True)), "ceil_mode=True"),
     (lambda: nn.Sequential(nn.MaxPool2d(2, return_indices=True)), "returns a tuple"),
-    (lambda: nn.Sequential(nn.AvgPool2d(3, padding=1, count_include_pad=False)), "count_include_pad=False"),
     (lambda: nn.Sequential(nn.AvgPool2d(3, divisor_override=2)), "divisor_override=2"),
     (lambda: nn.Sequential(nn.AdaptiveAvgPool2d(2)), "windows of different sizes"),
     (lambda: nn.Sequential(nn.AdaptiveMaxPool2d(1)), "is a AdaptiveMaxPool2d"),

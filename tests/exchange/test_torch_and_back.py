@@ -167,3 +167,11 @@ def test_shape_that_does_not_fit_is_refused():
         fn.to_torch(fn.Sequential(fn.Linear(3, 2)), input_shape=(4,))
     with pytest.raises(TypeError, match="takes layers"):
         fn.to_torch(torch.nn.Linear(3, 2))
+
+
+@pytest.mark.parametrize(
+    "layer", [fn.Conv2d(1, 2, 3, stride=2, padding="same"), fn.MaxPool2d(2, padding="same")], ids=repr
+)
+def test_padding_that_depends_on_the_image_is_refused(layer):
+    with pytest.raises(fn.ConversionError, match='the padding "same" of .* build the layer with the padding'):
+        fn.to_torch(fn.Sequential(layer), input_shape=(7, 8, 1))
