@@ -272,8 +272,8 @@ def _pixels(layer: Any) -> Any:
     """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
     if isinstance(layer.padding, str):
         raise ConversionError(
-            f'the padding "same" of {layer} depends on the size of the images, and PyTorch has none for strides '
-            "above 1: build the layer with the padding in pixels"
+            f'the padding "same" of {layer} depends on the size of the images, which PyTorch has for '
+            "strides of 1 only: build the layer with the padding in pixels"
         )
     return layer.padding
 

@@ -94,6 +94,11 @@ def integer(value: int, name: str, least: int) -> int:
     return int(value)
 
 
+def integer_at_least_1(value: int, name: str) -> int:
+    """Return `value` as an int. Raises TypeError or ValueError unless it is an integer, at least 1."""
+    return integer(value, name, 1)
+
+
 def padding_of_images(
     padding: int | Pair | tuple[Pair, Pair] | str, size: Pair, stride: Pair, dilation: Pair
 ) -> Padding:

@@ -70,7 +70,7 @@ class Layer(Noted):
                 super().__setattr__(name, value)
             elif isinstance(held, (Param, Buffer)):
                 held.value = value
-            elif held is None and self._is_strict:
+            elif held is None and self._is_strict and name not in self._fixed:
                 raise TypeError(f"{self} has no {name}: assign an fn.Param, not {type(value).__name__}")
             else:
                 super().__setattr__(name, value)

@@ -17,7 +17,7 @@ from fastnn.layers._geometry import (
     at_least_0,
     at_least_1,
     image_shape,
-    integer,
+    integer_at_least_1,
     padding_of_images,
     padding_of_sequences,
     pair,
@@ -39,6 +39,7 @@ class Convolution(Layer):
     groups: int
     weight: Param
     bias: Param | None
+    _fixed = frozenset({"in_channels", "filter_size", "groups"})
 
     def _set_channels(self, in_channels: int, out_channels: int, groups: int) -> int:
         """Check and set channels and groups; returns the number of output channels."""
@@ -183,7 +184,6 @@ class Conv2d(_Conv):
     padding: Padding
     dilation: Pair
     _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": at_least_0}
-    _fixed = frozenset({"in_channels", "filter_size", "groups"})
 
     def __init__(
         self,
@@ -237,6 +237,7 @@ class Conv1d(_Conv):
     stride: int
     padding: Pair | str
     dilation: int
+    _checks: ClassVar = dict.fromkeys(("filter_size", "stride", "dilation", "padding"), integer_at_least_1)
 
     def __init__(
         self,
@@ -253,12 +254,17 @@ class Conv1d(_Conv):
         bias_init: str | Initializer = "fan_in_uniform",
         dtype: npt.DTypeLike = np.float32,
     ) -> None:
-        self.filter_size = integer(filter_size, "filter_size", 1)
-        self.stride = integer(stride, "stride", 1)
-        self.dilation = integer(dilation, "dilation", 1)
-        self.padding = padding_of_sequences(padding, self.filter_size, self.stride, self.dilation)
+        self.filter_size = filter_size
+        self.stride = stride
+        self.dilation = dilation
+        self.padding = padding  # type: ignore[assignment]  # the check makes a pair
         outputs = self._set_channels(in_channels, out_channels, groups)
         self._set_filters(outputs, (self.filter_size,), bias, (weight_init, bias_init), dtype)
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "padding":
+            return padding_of_sequences(value, self.filter_size, self.stride, self.dilation)
+        return super()._checked_attribute(name, value)
 
     @property
     def _window(self) -> Window:

@@ -52,6 +52,8 @@ class ConvTranspose2d(Convolution):
     padding: Padding
     output_padding: Pair
     dilation: Pair
+    # The checks of these depend on each other.
+    _fixed = Convolution._fixed | {"stride", "padding", "output_padding", "dilation"}
 
     def __init__(
         self,

@@ -50,6 +50,7 @@ class Embedding(Layer):
     embedding_dim: int
     padding_idx: int | None
     weight: Param
+    _fixed = frozenset({"num_embeddings", "embedding_dim", "padding_idx"})
 
     def __init__(
         self,

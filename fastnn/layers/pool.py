@@ -7,7 +7,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from fastnn._validation import Array, Shape
+from fastnn._validation import Array, Shape, flag
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import (
     Padding,
@@ -17,6 +17,7 @@ from fastnn.layers._geometry import (
     at_least_1,
     image_shape,
     integer,
+    integer_at_least_1,
     pair,
     short,
     shortest,
@@ -110,15 +111,23 @@ class _Pool1d(_Pool):
     window: int
     stride: int
     padding: int | str
+    _checks: ClassVar = dict.fromkeys(("window", "stride", "padding"), integer_at_least_1)
 
     def __init__(self, window: int, stride: int | None = None, padding: int | str = 0) -> None:
-        self.window = integer(window, "window", 1)
-        self.stride = self.window if stride is None else integer(stride, "stride", 1)
-        if isinstance(padding, str):
-            self.padding = _named_padding(padding, 0)
-        else:
-            self.padding = integer(padding, "padding", 0)
-            _expect_half(self.padding, self.window, str(window), str(padding))
+        self.window = window
+        self.stride = stride  # type: ignore[assignment]  # the check replaces None
+        self.padding = padding
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "stride" and value is None:
+            return self.window
+        if name == "padding" and isinstance(value, str):
+            return _named_padding(value, 0)
+        value = integer(value, name, 0) if name == "padding" else super()._checked_attribute(name, value)
+        sizes = {"padding": 0, **vars(self), name: value}
+        if not isinstance(sizes["padding"], str):
+            _expect_half(sizes["padding"], sizes["window"], str(sizes["window"]), str(sizes["padding"]))
+        return value
 
     @property
     def _window(self) -> Window:
@@ -185,6 +194,12 @@ class _AvgPool(_Pool):
     """Base class of average pooling."""
 
     count_include_pad: bool
+    _checks: ClassVar = {"count_include_pad": flag}
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        if name == "count_include_pad" and value is None:
+            return vars(self)["padding"] != "same"
+        return super()._checked_attribute(name, value)
 
     def arguments(self) -> dict[str, Any]:
         counts = self.count_include_pad
@@ -218,7 +233,7 @@ class AvgPool2d(_Pool2d, _AvgPool):
         count_include_pad: bool | None = None,
     ) -> None:
         super().__init__(window, stride, padding)
-        self.count_include_pad = padding != "same" if count_include_pad is None else bool(count_include_pad)
+        self.count_include_pad = count_include_pad  # type: ignore[assignment]  # the check replaces None
 
 
 class AvgPool1d(_Pool1d, _AvgPool):
@@ -238,7 +253,7 @@ class AvgPool1d(_Pool1d, _AvgPool):
         count_include_pad: bool | None = None,
     ) -> None:
         super().__init__(window, stride, padding)
-        self.count_include_pad = padding != "same" if count_include_pad is None else bool(count_include_pad)
+        self.count_include_pad = count_include_pad  # type: ignore[assignment]  # the check replaces None
 
 
 class _GlobalAvgPool(Layer):

@@ -173,5 +173,5 @@ def test_shape_that_does_not_fit_is_refused():
     "layer", [fn.Conv2d(1, 2, 3, stride=2, padding="same"), fn.MaxPool2d(2, padding="same")], ids=repr
 )
 def test_padding_that_depends_on_the_image_is_refused(layer):
-    with pytest.raises(fn.ConversionError, match='the padding "same" of .* build the layer with the padding'):
+    with pytest.raises(fn.ConversionError, match=r'the padding "same" of .* build the layer'):
         fn.to_torch(fn.Sequential(layer), input_shape=(7, 8, 1))

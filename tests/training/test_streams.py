@@ -27,7 +27,9 @@ from .streaming import (
 
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize(
-    "data", [batches(), Loader(), Loader(length=False), lambda: list(batches()())], ids=str
+    "data",
+    [batches(), Loader(), Loader(length=False), lambda: list(batches()())],
+    ids=["generator function", "loader", "loader without length", "function"],
 )
 def test_batches_give_the_same_bits_as_arrays(data, plan):
     expected = trained_on_arrays(epochs=3, validation=(X, Y), plan=plan)
