@@ -61,7 +61,7 @@ BAD_DATA = {
         X[:, :5],
         Y,
         ValueError,
-        r"layer 0: Linear\(6, 16\) expects samples of .*\(6,\), got \(5,\)",
+        r"layer 0: Linear\(6, 16.*\) expects samples of .*\(6,\), got \(5,\)",
     ),
     "rank too high": (X[:, :, None], Y, ValueError, r"got \(6, 1\): put fn.Flatten\(\) in front"),
     "single sample": (X[0], Y[:1], ValueError, r"got \(6,\): for a single sample pass x\[None\]"),

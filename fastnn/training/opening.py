@@ -102,7 +102,7 @@ def opened(
             held_out = check_data(
                 *(model, loss, cast(Data, validation), options.scale),
                 like=samples,
-                where=f"{VALIDATION}: ",
+                where="validation data: ",
                 keep_mapped=True,
             )
         yield OpenData(samples, batches, held_out, order)

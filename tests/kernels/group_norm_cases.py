@@ -46,7 +46,7 @@ def cases():
 
 def large():
     """Worth several threads, of odd sizes."""
-    for shape, groups in (((11, 301, 42), 7), ((5, 67, 516), 4)):
+    for shape, groups in (((11, 301, 140), 7), ((9, 67, 516), 4)):
         yield from cases_of(shape, groups)
 
 

@@ -185,12 +185,12 @@ def in_child_bar_is_interrupted(when):
     import signal
 
     import numpy as np
-    import tqdm
+    import tqdm.auto
 
     import fastnn as fn
     from fastnn.training import progress
 
-    class Bar(tqdm.tqdm):
+    class Bar(tqdm.auto.tqdm):
         def __init__(self, *arguments, **options):
             if when == "made":
                 signal.raise_signal(signal.SIGINT)
@@ -201,7 +201,7 @@ def in_child_bar_is_interrupted(when):
                 signal.raise_signal(signal.SIGINT)
             super().__del__()
 
-    tqdm.tqdm = Bar
+    tqdm.auto.tqdm = Bar
     progress._is_terminal = lambda: True
     history = fn.History()
     try:

@@ -1,7 +1,6 @@
 """Running experiments: results are complete or absent, and used again only if nothing changed."""
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -235,7 +234,3 @@ def test_mistakes_in_a_declaration():
         ValueError, match=r"t\.one has no variant 'as-drawn': choose from corrected, as-written"
     ):
         tiny.experiment().parameters("as-drawn", quick=False)
-
-
-def test_no_process_is_left():
-    assert multiprocessing.active_children() == []

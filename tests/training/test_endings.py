@@ -227,8 +227,10 @@ def test_checkpoint_that_cannot_be_written_still_restores_the_best_weights(tmp_p
         raise OSError("no space left on device")
 
     monkeypatch.setattr("fastnn.training.resume.write_atomic", full)
-    for then in (lambda training: signal.raise_signal(signal.SIGINT), lambda training: None):
-        model, stopping, diary, _ = run(then, OSError, checkpoint=tmp_path / "c")
+    ctrl_c = lambda training: signal.raise_signal(signal.SIGINT), KeyboardInterrupt
+    for then, error in (ctrl_c, (lambda training: None, None)):
+        with pytest.warns(UserWarning, match="cannot write the checkpoint .* no space left on device"):
+            model, stopping, diary, _ = run(then, error, checkpoint=tmp_path / "c")
         assert held(model) == diary.after[stopping.best_epoch] != diary.after[-1]
 
 
