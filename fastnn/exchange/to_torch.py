@@ -141,12 +141,22 @@ def _batch_norm1d(chain: _Chain, layer: ours.BatchNorm1d, name: str) -> None:
     chain.add(layer)
 
 
-def _conv(chain: _Chain, layer: ours.Conv2d, name: str) -> None:
-    chain.add(layer, channels=layer.weight.shape[3])
+def _conv(chain: _Chain, layer: ours.Conv2d | ours.ConvTranspose2d, name: str) -> None:
+    chain.add(layer, channels=layer.out_channels)
 
 
 def _batch_norm2d(chain: _Chain, layer: ours.BatchNorm2d, name: str) -> None:
     chain.add(layer, channels=layer.channels)
+
+
+def _group_norm(chain: _Chain, layer: ours.GroupNorm, name: str) -> None:
+    if chain.stage.channels is None:
+        raise ValueError("pass input_shape: are the samples images, or rows of features?")
+    if chain.stage.flattened > 1:
+        raise ValueError(
+            "the groups of a flattened image are other elements in PyTorch: put it before Flatten"
+        )
+    chain.add(layer)
 
 
 def _layer_norm(chain: _Chain, layer: ours.LayerNorm, name: str) -> None:
@@ -222,11 +232,13 @@ LAYERS: dict[type[Layer], Callable[[_Chain, Any, str], None]] = {
     ours.BatchNorm1d: _batch_norm1d,
     ours.BatchNorm2d: _batch_norm2d,
     ours.Conv2d: _conv,
+    ours.ConvTranspose2d: _conv,
     ours.Dropout: _keep,
     ours.ELU: _keep,
     ours.Flatten: _flatten,
     ours.GELU: _keep,
     ours.GlobalAvgPool2d: _global_pool,
+    ours.GroupNorm: _group_norm,
     ours.Identity: _keep,
     ours.LayerNorm: _layer_norm,
     ours.LeakyReLU: _keep,
@@ -298,6 +310,36 @@ def _torch_conv(layer: ours.Conv2d) -> list[nn.Module]:
     return [module] if symmetric else [nn.ZeroPad2d((left, right, above, below)), module]
 
 
+def _torch_conv_transpose(layer: ours.ConvTranspose2d) -> list[nn.Module]:
+    (above, below), (left, right) = _pixels(layer)
+    if above != below or left != right:
+        raise ConversionError(f"{layer} cuts off different numbers of pixels on two sides, PyTorch the same")
+    module = _bare(
+        nn.ConvTranspose2d,
+        layer.in_channels,
+        layer.out_channels,
+        layer.filter_size,
+        stride=layer.stride,
+        padding=(above, left),
+        output_padding=layer.output_padding,
+        dilation=layer.dilation,
+        groups=layer.groups,
+        bias=layer.bias is not None,
+        dtype=_dtype(layer.weight),
+    )
+    _set(module.weight, layer.weight, (3, 2, 0, 1))
+    _set(module.bias, layer.bias)
+    return [module]
+
+
+def _torch_group_norm(layer: ours.GroupNorm) -> list[nn.Module]:
+    dtype = None if layer.gamma is None else _dtype(layer.gamma)
+    module = nn.GroupNorm(layer.groups, layer.channels, layer.epsilon, layer.gamma is not None, dtype=dtype)
+    _set(module.weight, layer.gamma)
+    _set(module.bias, layer.beta)
+    return [module]
+
+
 def _torch_batch_norm(layer: ours.BatchNorm1d | ours.BatchNorm2d) -> list[nn.Module]:
     kind = nn.BatchNorm2d if isinstance(layer, ours.BatchNorm2d) else nn.BatchNorm1d
     affine = layer.gamma is not None
@@ -338,9 +380,11 @@ MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
     ours.BatchNorm1d: _torch_batch_norm,
     ours.BatchNorm2d: _torch_batch_norm,
     ours.Conv2d: _torch_conv,
+    ours.ConvTranspose2d: _torch_conv_transpose,
     ours.Dropout: lambda layer: [nn.Dropout(layer.rate)],
     ours.ELU: lambda layer: [nn.ELU(layer.alpha)],
     ours.GELU: lambda layer: [nn.GELU(layer.approximate)],
+    ours.GroupNorm: _torch_group_norm,
     ours.Identity: lambda layer: [nn.Identity()],
     ours.LayerNorm: lambda layer: [_norm(layer, layer.shape, ())],
     ours.LeakyReLU: lambda layer: [nn.LeakyReLU(layer.slope)],

@@ -22,7 +22,9 @@ from fastnn.layers import (
     BatchNorm1d,
     BatchNorm2d,
     Conv2d,
+    ConvTranspose2d,
     Dropout,
+    GroupNorm,
     Layer,
     LayerNorm,
     LeakyReLU,
@@ -92,6 +94,38 @@ def conv_module(call: Call, input: Value) -> Value:
     return conv2d(call, input, module.weight, module.bias, *options)
 
 
+def conv_transpose2d(
+    call: Call,
+    input: Value,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: int | Pair = 1,
+    padding: int | Pair = 0,
+    output_padding: int | Pair = 0,
+    groups: int = 1,
+    dilation: int | Pair = 1,
+) -> Value:
+    call.expect_images(input)
+    inputs, per_group, *size = weight.shape
+    layer = ConvTranspose2d(
+        inputs,
+        per_group * groups,
+        (size[0], size[1]),
+        stride=pair(stride),
+        padding=pair(padding),
+        output_padding=pair(output_padding),
+        dilation=pair(dilation),
+        groups=groups,
+        bias=bias is not None,
+        weight_init="zeros",
+        bias_init="zeros",
+        dtype=dtype_of(weight),
+    )
+    call.set(layer.weight, weight, (2, 3, 1, 0))
+    call.set(layer.bias, bias)
+    return call.then(input, layer)
+
+
 # --- norms ---
 
 
@@ -110,6 +144,24 @@ def batch_norm(call: Call, input: Value) -> Value:
     call.set(layer.beta, module.bias)
     layer.running_mean.value = call.array(module.running_mean)
     layer.running_var.value = call.array(module.running_var)
+    return call.then(input, layer)
+
+
+def group_norm(
+    call: Call,
+    input: Value,
+    num_groups: int,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> Value:
+    (call.expect_images if len(input.shape) == 3 else call.expect_features)(input)
+    affine = weight is not None or bias is not None
+    given = weight if weight is not None else bias
+    dtype = np.float32 if given is None else dtype_of(given)
+    layer = GroupNorm(num_groups, input.shape[0], eps, affine, dtype=dtype)
+    call.set(layer.gamma, weight)
+    call.set(layer.beta, bias)
     return call.then(input, layer)
 
 

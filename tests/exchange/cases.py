@@ -24,6 +24,12 @@ CASES = {
         (5, 6, 2),
     ),
     "Conv2d, depthwise": (lambda: chain(fn.Conv2d(4, 8, 3, groups=4)), (5, 6, 4)),
+    "ConvTranspose2d": (
+        lambda: chain(fn.ConvTranspose2d(4, 6, (3, 2), stride=2, padding=1, output_padding=1, groups=2)),
+        (4, 5, 4),
+    ),
+    "GroupNorm": (lambda: chain(fn.Conv2d(2, 6, 2), fn.GroupNorm(3, 6, 1e-3)), (4, 5, 2)),
+    "GroupNorm, features": (lambda: chain(fn.Linear(5, 6), fn.GroupNorm(2, 6, affine=False)), (5,)),
     "MaxPool2d": (lambda: chain(fn.MaxPool2d(3, stride=2, padding=1)), (7, 8, 3)),
     "AvgPool2d": (lambda: chain(fn.AvgPool2d((3, 2), padding=1)), (7, 8, 3)),
     "AvgPool2d without padding": (
