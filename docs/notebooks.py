@@ -9,10 +9,12 @@ Needs jupytext, nbclient and ipykernel: pip install 'fastnn-kernels[notebooks]'.
 """
 
 import argparse
+import os
 import re
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,12 +65,17 @@ def main():
     if unknown := set(chosen) - set(guides):
         parser.error(f"unknown guides: {', '.join(sorted(unknown))}; there are {', '.join(guides)}")
     options.out.mkdir(parents=True, exist_ok=True)
-    for name, guide in guides.items():
-        made, start = notebook(guide), time.perf_counter()
+
+    def make(name):
+        made, start = notebook(guides[name]), time.perf_counter()
         if name in chosen:
             run(made)
             print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
         nbformat.write(made, options.out / f"{name}.ipynb")
+
+    # Each notebook has a process of its own: the threads wait.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(make, guides))  # raises the first error
     return 0
 
 

@@ -78,7 +78,8 @@ class PageServer:
                 error.errno, f"port {port} is {why}: choose another port, or 0 for any free one"
             ) from None
         self.url = f"http://{HOST}:{self._server.server_port}/{token}/"
-        thread = threading.Thread(target=self._server.serve_forever, name="fastnn page", daemon=True)
+        options = {"poll_interval": 0.05}  # seconds that `close` waits at most
+        thread = threading.Thread(None, self._server.serve_forever, "fastnn page", (), options, daemon=True)
         thread.start()
         self._end = weakref.finalize(self, _end, self._server, thread)
 

@@ -19,9 +19,14 @@ from fastnn.reproduction.runner import Run, run_all, run_one
 from . import tiny
 
 
+ROOT = Path(__file__).resolve().parents[2]
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    # The processes of experiments import `tests.reproduction.tiny`; behind an installed fastnn.
+    monkeypatch.setattr(sys, "path", [*sys.path, str(ROOT)])
 
 
 @pytest.fixture
