@@ -18,7 +18,6 @@ from fastnn.reproduction.runner import Run, run_all, run_one
 
 from . import tiny
 
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
