@@ -198,13 +198,15 @@ def test_an_error_in_an_answer_closes_the_connection_silently(page, capfd):
 
 
 def test_a_closed_page_frees_its_port_and_its_thread():
+    before = set(threading.enumerate())
     page = PageServer(answer)
     port = urlsplit(page.url).port
     page.close()
     page.close()
     again = PageServer(answer, port)
     again.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "fastnn page"]
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if thread.name == "fastnn page"]
 
 
 def test_a_forgotten_page_is_closed():
