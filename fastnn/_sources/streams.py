@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from queue import Empty, SimpleQueue
+from queue import Empty, Queue, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,7 +107,8 @@ class Reader:
         self.stream = stream
         self._unrequested = limit
         self._requests: SimpleQueue[bool] = SimpleQueue()
-        self._results: SimpleQueue[Batch | _Failure | None] = SimpleQueue()
+        # Not a SimpleQueue: in Python 3.11 its `get` forgets the timeout when a signal comes.
+        self._results: Queue[Batch | _Failure | None] = Queue()
         self._is_reading = False
         self._thread = threading.Thread(
             target=_serve,
@@ -163,7 +164,7 @@ def _serve(
     stream: Stream,
     repeat: bool,
     requests: SimpleQueue[bool],
-    results: SimpleQueue[Batch | _Failure | None],
+    results: Queue[Batch | _Failure | None],
 ) -> None:
     """Answer each request with the next mini-batch, None at the end, or a failure. Runs in the thread."""
     items: Iterator[Any] | None = None
