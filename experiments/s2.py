@@ -108,7 +108,7 @@ def show_synthetic(result, report):
     report.expect("S2-4", "points of the curve", len(means), 2000)
     fall = float(means[:20].mean()), float(means[-20:].mean())
     report.claim("S2-4", "the loss falls", fall[1] < fall[0], f"from {fall[0]:.3f} to {fall[1]:.3f}")
-    epochs = (np.arange(len(means)) + 1) * 150 / report_samples(result)
+    epochs = (np.arange(len(means)) + 1) * 150 / updates_per_epoch(result)
     for number, part in ((1, 1.0), (2, 5.0)):
         shown = epochs <= part
         report.figure(
@@ -119,8 +119,7 @@ def show_synthetic(result, report):
         )
 
 
-def report_samples(result):
-    """Samples of an epoch: one update each."""
+def updates_per_epoch(result):
     return len(result["history"].updates["loss"]) / result["history"].epochs
 
 
@@ -210,7 +209,7 @@ def show_rates(result, report):
         accuracy["0.03"],
         0.98,
         0.003,
-        because="without the clip of dW2, whose bound the report does not explain",
+        because="without the clip of dW2 to [-5, 5]",
     )
     spread = (
         np.std([h["loss"] for h in result["0.03"]], axis=0, ddof=1) if len(result["0.03"]) > 1 else [0, 0]

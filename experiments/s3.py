@@ -1,5 +1,6 @@
 """S3: Highsmith, "EECS 8770 Project 1" (2019): a small convolutional net by hand, trained on few digits."""
 
+import inspect
 import time
 from functools import partial
 
@@ -9,6 +10,9 @@ import fastnn as fn
 
 ACTIVATIONS = {"tanh": fn.Tanh, "sigmoid": fn.Sigmoid, "relu": fn.ReLU, "none": fn.Identity}
 RATES = (0.0, 0.0001, 0.001, 0.01, 0.1, 1.0)
+# The settings of the report's runNetwork, with the parameters of `network` and `run_network` here.
+SETTINGS = {"L": "filters", "I": "size", "R": "outputs", "lrA": "conv_rate", "lrW": "dense_rate"}
+SETTINGS |= {"ACT": "activation", "Epochs": "epochs", "ORDER": "order", "TrialNum": "seed"}
 START = fn.init.Uniform(-0.1, 0.1)  # the report says "Uniform", without a range
 
 
@@ -73,10 +77,6 @@ def run_network(data, model, *, lr=0.001, epochs=100, order="random", seed=0):
     )
 
 
-def filters_of(model):
-    return model[0].weight.value
-
-
 def ends(histories, name):
     """The last value of a curve in each run; NaN for a run that diverged before it had one."""
     return [history[name][-1] if history.get(name) else float("nan") for history in histories]
@@ -88,13 +88,13 @@ def ends(histories, name):
 def train_features(p):
     fn.manual_seed(0)
     data = few_digits(training=8, test=8)
+    few = [array[:3].astype(np.float64) for array in data[0]]
     check = {}
     for activation in ACTIVATIONS:
         model = network(2, 7, 2, activation).to(np.float64)
-        x, y = data[0][0][:3].astype(np.float64), data[0][1][:3].astype(np.float64)
-        check[activation] = fn.gradcheck(model, (x, y), loss=fn.SquaredError(reduction="sum"))
+        check[activation] = fn.gradcheck(model, few, loss=fn.SquaredError(reduction="sum"))
     frozen = network(2, 7, 2, conv_rate=0.0)
-    before = filters_of(frozen)
+    before = frozen[0].weight.value
     run_network(data, frozen, epochs=2)
     affine = network(2, 7, 2, "none").to(np.float64)
     zero = affine.predict(np.zeros((1, 28, 28, 1)))
@@ -105,34 +105,37 @@ def train_features(p):
     deep = fn.nets.mlp((784, *[32] * 6, 2), activation="sigmoid", weight_init=fn.init.Normal(0.01))
     flat = data[0][0].reshape(8, 784), data[0][1].argmax(axis=1)
     fn.fit(deep, flat, optimizer=fn.SGD(0.01), batch_size=1, epochs=30, callbacks=watch, progress=False)
-    counts = {(2, 28, 2): 1576, (16, 7, 10): 78250, (10, 28, 10): 7960}
+    net = network(2, 7, 2)
+    convolved, output = fn.features(net, few[0][:1], upto=0), net.predict(few[0][:1])
     return {
         "gradcheck": {name: float(error) for name, error in check.items()},
-        "frozen": bool((filters_of(frozen) == before).all()),
+        "shape": list(convolved.shape[1:]),
+        "tanh_at_the_end": bool(np.abs(output).max() < 1),
+        "frozen": bool((frozen[0].weight.value == before).all()),
         "one_matrix": float(one_matrix),
         "noticed": sorted(watch.found),
-        "counts": {
-            "{} filters {}, {} outputs".format(*sizes): [
-                sum(p.size for p in network(*sizes).parameters()),
-                count,
-            ]
-            for sizes, count in counts.items()
-        },
     }
 
 
 def show_features(result, report):
     errors = result["gradcheck"]
-    report.check("S3-1", "convolution, activation, dense layer, activation", True, "the nets below")
+    shape = tuple(result["shape"])
+    report.check("S3-1", "filters of 7 x 7 give 22 x 22 outputs", shape == (22, 22, 2), f"{shape}")
+    report.check("S3-1", "the output has the activation, too", result["tanh_at_the_end"])
     worst = max(errors.values())
     report.check("S3-2", "gradients of all four groups", worst < 1e-5, f"relative error {worst:.1e}")
     report.check("S3-3", "a learning rate of 0 freezes the convolution", result["frozen"])
     for name, error in errors.items():
         report.check("S3-4", f"gradients with {name}", error < 1e-5, f"relative error {error:.1e}")
-    report.check("S3-5", "one call with all settings", callable(run_network), "run_network")
-    for name, (found, count) in result["counts"].items():
-        report.expect("S3-6", f"parameters of {name}", found, count, needs_data=False)
-    report.check("S3-7", "timelines, filters and plots", True, "timelines.csv, training.npz, the figures")
+    settings = {*inspect.signature(network).parameters, *inspect.signature(run_network).parameters}
+    missing = ", ".join(set(SETTINGS.values()) - settings)
+    report.check("S3-5", "a parameter for each setting of runNetwork", not missing, missing)
+    for sizes, count in {(2, 28, 2): 1576, (16, 7, 10): 78250, (10, 28, 10): 7960}.items():
+        found = sum(param.size for param in network(*sizes).parameters())
+        what = "parameters of {} filters of size {} and {} outputs".format(*sizes)
+        report.expect("S3-6", what, found, count, needs_data=False)
+    kept = {"timelines.csv", "training.npz"} - {path.name for path in report.folder.iterdir()}
+    report.check("S3-7", "timelines and filters are kept", not kept, ", ".join(kept))
     noticed = result["noticed"]
     report.check("S3-15", "vanishing gradients are noticed", "vanished" in noticed, ", ".join(noticed))
     why = f"difference {result['one_matrix']:.1e}"
@@ -153,7 +156,7 @@ def trials(p, variations):
             model = network(2, 28, 2, **options)
             histories.append(run_network(data, model, epochs=p.epochs, seed=seed, **training))
             if seed == 0:
-                found["filters"][name] = filters_of(model)
+                found["filters"][name] = model[0].weight.value
         found["histories"][name] = histories
     return found
 
@@ -174,8 +177,8 @@ def show_trials(item, result, report):
         )
     for name, filters in result["filters"].items():
         if np.isfinite(filters).all():
-            label = "filters-" + name.lower().replace(" ", "-").replace(".", "-").replace(",", "")
-            report.figure(*(item, label, partial(fn.viz.save_filters, filters)), f"filters, {name}")
+            label = "filters-" + name.replace(" ", "-")
+            report.figure(item, label, partial(fn.viz.save_filters, filters), f"filters, {name}")
 
 
 def best(result, curve, smallest):
@@ -195,9 +198,8 @@ def show_orders(result, report):
     why = f"worst: {worst}, {losses[worst]:.4f}"
     report.claim("S3-8", "the fixed order has the worst training loss", worst == "fixed", why)
     name, accuracies = best(result, "val_accuracy", False)
-    is_best = accuracies["fixed"] >= accuracies[name]
-    why = f"fixed {accuracies['fixed']:.3f}, best {name} {accuracies[name]:.3f}"
-    report.claim("S3-8", "the fixed order has the best test accuracy", bool(is_best), why)
+    why = f"best: {name}, {accuracies[name]:.3f}; fixed: {accuracies['fixed']:.3f}"
+    report.claim("S3-8", "the fixed order has the best test accuracy", name == "fixed", why)
 
 
 def train_activations(p):
@@ -211,13 +213,12 @@ def show_activations(result, report):
     for name, runs in result["histories"].items():
         curve = np.mean([run["loss"] for run in runs], axis=0)
         epochs[name] = int(np.argmax(curve <= curve[0] - 0.9 * (curve[0] - curve.min()))) + 1
-    first = min(epochs, key=lambda name: epochs[name])
-    why = f"epochs to 90 % of the way: {epochs}"
-    report.claim("S3-9", "sigmoid converges quickest", first == "sigmoid", why)
-    _, accuracies = best(result, "val_accuracy", False)
-    gap = max(accuracies.values()) - accuracies["relu"]
-    why = f"{gap:.3f} below the best"
-    report.claim("S3-9", "ReLU reaches a comparable test accuracy", bool(gap < 0.03), why)
+    is_first = epochs["sigmoid"] == min(epochs.values())
+    report.claim("S3-9", "sigmoid converges quickest", is_first, f"epochs to 90 % of the way: {epochs}")
+    name, accuracies = best(result, "val_accuracy", False)
+    gap = accuracies[name] - accuracies["relu"]
+    close = bool(gap < 0.03)
+    report.claim("S3-9", "ReLU reaches a comparable test accuracy", close, f"{gap:.3f} below the best")
     _, losses = best(result, "loss", True)
     worst = max(losses, key=lambda name: losses[name])
     why = f"highest training loss: {worst}"
@@ -235,7 +236,7 @@ def train_rates(p):
                 model = network(2, 28, 2, conv_rate=conv_rate, dense_rate=dense_rate)
                 runs.append(run_network(data, model, lr=1.0, epochs=p.epochs, seed=seed))
                 if seed == 0 and conv_rate == dense_rate and conv_rate in RATES[1:5]:
-                    found["filters"][f"{conv_rate:g}"] = filters_of(model)
+                    found["filters"][f"{conv_rate:g}"] = model[0].weight.value
             accuracy, loss = (float(np.nanmean(ends(runs, name))) for name in ("val_accuracy", "loss"))
             found["table"].append([conv_rate, dense_rate, accuracy, loss])
     return found
@@ -276,7 +277,7 @@ def train_frozen(p):
     data = all_digits(p.digits, p.digits)
     model = network(10, 28, 10, identity=True)
     found["digits"] = run_network(data, model, epochs=p.digit_epochs)
-    found["digit_filters"] = filters_of(model)
+    found["digit_filters"] = model[0].weight.value
     x, y = data[0]
     found["means"] = np.stack([x[y[:, digit] == 1].mean(axis=0) for digit in range(10)])
     return found
@@ -314,13 +315,13 @@ def train_full(p):
     start = time.perf_counter()
     history = run_network(data, model, lr=0.01, epochs=p.epochs)
     seconds = time.perf_counter() - start
-    result = {"history": history, "seconds": seconds, "filters": filters_of(model)}
+    result = {"history": history, "seconds": seconds, "filters": model[0].weight.value}
     return result | one_pass(model, data[0][0][:1])
 
 
 def one_pass(model, image):
     """Seconds of the convolution of one image by loops in Python, and by im2col in NumPy."""
-    filters, bias, pixels = filters_of(model)[:, :, 0], model[0].bias.value, image[0, :, :, 0]
+    filters, bias, pixels = model[0].weight.value[:, :, 0], model[0].bias.value, image[0, :, :, 0]
     start = time.perf_counter()
     looped = np.zeros((22, 22, 16))
     for m, n, number in np.ndindex(22, 22, 16):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from fastnn._validation import Array
+from fastnn._validation import Array, warn
 from fastnn.config import get_num_threads
 from fastnn.history import History
 from fastnn.measure import probe
@@ -108,6 +108,10 @@ class _Cursor:
     measured: tuple[float, int] = (0.0, 0)
     rate: float = 0.0
 
+    def begin(self, training: int) -> None:
+        """Start afresh, with nothing of this training received."""
+        vars(self).update(vars(_Cursor(training)))
+
 
 class _View:
     """What pages show. The threads of the server read it while the training goes on.
@@ -172,7 +176,11 @@ class _View:
         allowed = BUDGET * (time.perf_counter() - self._started)
         expected = self._spent / self._looks if self._looks else 0.0
         if self._pages and (self._spent + expected < allowed):
-            self.look(training)
+            try:
+                self.look(training)
+            except Exception as error:  # of a layer of the user's, perhaps: the training must go on
+                self._spent = math.inf
+                warn(f"the live page has no pictures of this training: {type(error).__name__}: {error}")
 
     def look(self, training: Training) -> None:
         """Copy the weights of the first layer and count the confusion matrix."""
@@ -214,7 +222,7 @@ class _View:
             return {"status": "waiting"}
         news: dict[str, Any] = {"status": "training" if reason is None else "ended", "reason": reason}
         if cursor.training != number:
-            cursor.__init__(training=number)  # type: ignore[misc]
+            cursor.begin(number)
             news["reset"] = _title(training)
         history = training.history
         news |= {

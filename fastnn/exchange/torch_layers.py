@@ -36,14 +36,20 @@ from fastnn.layers import (
 # --- dense layers and convolutions ---
 
 
+def _zeros(weight: torch.Tensor, bias: torch.Tensor | None) -> dict[str, Any]:
+    """The options of a layer that gets these weights later."""
+    zeros = {"weight_init": "zeros", "bias_init": "zeros"}
+    return {"bias": bias is not None, **zeros, "dtype": dtype_of(weight)}
+
+
 def linear(call: Call, input: Value, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Value:
     outputs, inputs = weight.shape
-    zeros: dict[str, Any] = {"bias": bias is not None, "weight_init": "zeros", "bias_init": "zeros"}
+    zeros = _zeros(weight, bias)
     if len(input.shape) == 3 and input.is_channels_last:  # a dense layer for each pixel
-        layer: Conv2d | Linear = Conv2d(inputs, outputs, 1, dtype=dtype_of(weight), **zeros)
+        layer: Conv2d | Linear = Conv2d(inputs, outputs, 1, **zeros)
     else:
         call.expect_features(input)
-        layer = Linear(inputs, outputs, dtype=dtype_of(weight), **zeros)
+        layer = Linear(inputs, outputs, **zeros)
     call.set(layer.weight, weight, (1, 0))
     call.set(layer.bias, bias)
     return call.then(input, layer)
@@ -77,10 +83,7 @@ def conv2d(
         padding=both,
         dilation=pair(dilation),
         groups=groups,
-        bias=bias is not None,
-        weight_init="zeros",
-        bias_init="zeros",
-        dtype=dtype_of(weight),
+        **_zeros(weight, bias),
     )
     call.set(layer.weight, weight, (2, 3, 1, 0))
     call.set(layer.bias, bias)
@@ -116,10 +119,7 @@ def conv_transpose2d(
         output_padding=pair(output_padding),
         dilation=pair(dilation),
         groups=groups,
-        bias=bias is not None,
-        weight_init="zeros",
-        bias_init="zeros",
-        dtype=dtype_of(weight),
+        **_zeros(weight, bias),
     )
     call.set(layer.weight, weight, (2, 3, 1, 0))
     call.set(layer.bias, bias)

@@ -12,7 +12,6 @@ from typing import Any
 
 from fastnn.files import write_atomic
 from fastnn.reproduction import store
-from fastnn.reproduction.report import NOT_RUN
 
 LARGEST_SVG = 400_000  # bytes; beyond, the page holds the PNG
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -20,7 +19,6 @@ VERDICTS = {
     "good": ("matches", "claim holds", "drawn"),
     "bad": ("differs", "claim does not hold"),
     "other": ("measured", "stand-in", "quick"),
-    "absent": ("not run",),
 }
 
 
@@ -84,7 +82,7 @@ def _machine(results: Sequence[Mapping[str, Any]]) -> str:
 
 def _coverage(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
     """A line for each report: the number of its items with a row, and the verdicts of the rows."""
-    names = [name for names in VERDICTS.values() for name in names if name != NOT_RUN]
+    names = [name for names in VERDICTS.values() for name in names]
     covered = {row["item"] for result in results for row in result["rows"]}
     lines = []
     for report in sorted({_report(item) for item in (*items, *covered)}):

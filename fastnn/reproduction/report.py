@@ -16,7 +16,7 @@ from fastnn.tables import aligned
 
 MATCHES, DIFFERS = "matches", "differs"
 HOLDS, FAILS = "claim holds", "claim does not hold"
-DRAWN, STAND_IN, QUICK, NOT_RUN, MEASURED = "drawn", "stand-in", "quick", "not run", "measured"
+DRAWN, STAND_IN, QUICK, MEASURED = "drawn", "stand-in", "quick", "measured"
 FORMATS = (".png", ".svg")
 
 

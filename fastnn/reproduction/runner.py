@@ -22,7 +22,7 @@ from fastnn.documents import read_json
 from fastnn.files import cache_folder, write_atomic
 from fastnn.reproduction import store
 from fastnn.reproduction.experiment import Experiment
-from fastnn.reproduction.report import NOT_RUN, Report, Row, table
+from fastnn.reproduction.report import Report, Row, table
 
 COSTS = "reproduce.json"  # in the cache folder: seconds of earlier runs
 
@@ -256,13 +256,3 @@ def _remember(outcome: Outcome) -> None:
         path = cache_folder() / COSTS
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, json.dumps({**_measured(), outcome.run.name: outcome.seconds}, indent=1).encode())
-
-
-def not_run(runs: Sequence[Run]) -> list[Row]:
-    """Return a row for each item of runs that have no result."""
-    return [
-        Row(item, run.experiment.title, verdict=NOT_RUN)
-        for run in runs
-        if store.finished(run.folder) is None
-        for item in run.experiment.items
-    ]

@@ -203,6 +203,24 @@ def test_pictures_stay_within_their_budget(data, monkeypatch):
     assert view._looks >= 2
 
 
+def test_pictures_that_fail_do_not_end_the_training(page, data, monkeypatch):
+    class TrainingOnly(fn.Layer):
+        def forward(self, x, *, train=False):
+            if not train:
+                raise LookupError("no predictions")
+            return x, lambda dy, *, need_dx=True: dy
+
+    monkeypatch.setattr(live, "BUDGET", 1e9)
+    client = Client(page)
+    model = fn.Sequential(fn.Linear(16, 4), TrainingOnly())
+    with pytest.warns(UserWarning, match="no pictures of this training: LookupError: no predictions"):
+        history = fn.fit(model, data, epochs=3, callbacks=page, watch=False, progress=False)
+    assert history.epochs == 3
+    page.close()
+    assert client.ended.wait(30)
+    assert client.messages[-1]["reason"] == "finished"
+
+
 @pytest.mark.parametrize(
     ("weight", "sample", "shape"),
     [
