@@ -91,16 +91,22 @@ def class_count(labels: Array, classes: int | None, *, most: int = MOST_CLASSES)
     most `most` classes.
     """
     low, high = (int(labels.min()), int(labels.max())) if labels.size else (0, -1)
+    if classes is None and low < 0:
+        raise ValueError(f"labels must be at least 0, not {low}")
     count = high + 1 if classes is None else positive_int(classes, "classes")
-    if low < 0 or (classes is not None and high >= count):
+    if low < 0 or high >= count:
         raise ValueError(f"labels must be from 0 to {count - 1}, not from {low} to {high}")
+    check_count(count, f"the label {high}" if classes is None else f"classes={classes}", most)
+    return count
+
+
+def check_count(count: int, cause: str, most: int) -> None:
+    """Raise ValueError, which names the cause, if there are more than `most` classes."""
     if count > most:
-        cause = f"the label {high}" if classes is None else f"classes={classes}"
         raise ValueError(
             f"{cause} makes {count:,} classes, but at most {most:,} are possible here: are labels numbers of "
             "classes, from 0? Number others with np.unique(y, return_inverse=True)"
         )
-    return count
 
 
 def classes_from(labels: Any) -> Classes:

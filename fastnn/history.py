@@ -188,10 +188,10 @@ def _moments_from(name: str, curves: Mapping[str, list[float]], at: Mapping[str,
     return [Moment(epoch, int(update)) for epoch, update in zip(epochs, updates, strict=True)]
 
 
-# Parts of the names of curves for which larger, or smaller, values are better.
 # Directions of improvement; "auto" decides by the name of the curve.
 MODES = "auto", "min", "max"
 
+# Parts of the names of curves for which larger, or smaller, values are better.
 LARGER, SMALLER = ("acc", "precision", "recall", "f1", "auc", "top", "iou"), ("loss", "error")
 
 

@@ -25,6 +25,7 @@ def embedding_dw(x, dy, padding, dw):
 
     x (M,), dy (M, D) -> dw (V, D). A value of x that is no index adds nothing.
     """
+    index = x.copy()  # no other thread can change it after the check
     dw[...] = 0
-    counts = (x >= 0) & (x < len(dw)) & (x == np.floor(x)) & (x != padding)
-    np.add.at(dw, x[counts].astype(np.int64), dy[counts])
+    counts = (index >= 0) & (index < len(dw)) & (index == np.floor(index)) & (index != padding)
+    np.add.at(dw, index[counts].astype(np.int64), dy[counts])

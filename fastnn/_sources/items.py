@@ -14,7 +14,7 @@ from fastnn._sources.base import Source
 KEYS = {
     "x": ("x", "image", "img", "features", "pixel_values"),
     "y": ("y", "label", "labels", "target"),
-    "sample_weight": ("sample_weight", "weight"),
+    "sample_weight": ("sample_weight",),
 }
 
 

@@ -223,8 +223,15 @@ def _features_of(item: Any, what: str) -> tuple[Any, Any, Any]:
     """The features of an item, which may be these alone, or a pair or dict that `parts_of` takes."""
     if isinstance(item, Mapping):
         return part_of(item, "x", what), None, None
-    is_pair = isinstance(item, tuple) or (isinstance(item, list) and item and hasattr(item[0], "shape"))
-    return parts_of(item, what)[0] if is_pair else item, None, None
+    if isinstance(item, (tuple, list)) and len(item) == 1 and hasattr(item[0], "shape"):
+        return item[0], None, None  # as PyTorch's TensorDataset gives features
+    if isinstance(item, tuple):
+        return parts_of(item, what)[0], None, None
+    # A list of arrays is (x, y) if the second one has fewer axes, and otherwise the samples of a batch.
+    if isinstance(item, list) and item and hasattr(item[0], "shape"):
+        is_pair = len(item) in (2, 3) and np.ndim(item[0]) > np.ndim(item[1])
+        return parts_of(item, what)[0] if is_pair else np.stack(item), None, None
+    return item, None, None
 
 
 def _batch(x: Any, y: Any, weight: Any) -> Batch:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn._validation import Shape
+from fastnn._validation import Shape, whole_number
 
 Pair = tuple[int, int]
 # Pixels ((above, below), (left, right)), or "same": as many as an output of ceil(size / stride) needs.
@@ -87,11 +87,10 @@ def integer(value: int, name: str, least: int) -> int:
 
     Raises TypeError unless it is an integer, and ValueError if it is below `least`.
     """
-    if not _is_integer(value):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if value < least:
+    whole = whole_number(value, name)
+    if whole < least:
         raise ValueError(f"{name} must be at least {least}, not {value!r}")
-    return int(value)
+    return whole
 
 
 def integer_at_least_1(value: int, name: str) -> int:
@@ -116,8 +115,8 @@ def padding_of_images(
         rows, columns = Window(size, stride, "same", dilation).extent
         return _halves(rows - 1), _halves(columns - 1)
     if isinstance(padding, (tuple, list)) and len(padding) == 2:
-        return _before_after(padding[0]), _before_after(padding[1])
-    return _before_after(padding), _before_after(padding)
+        return at_least_0(padding[0], "padding"), at_least_0(padding[1], "padding")
+    return at_least_0(padding, "padding"), at_least_0(padding, "padding")
 
 
 def padding_of_sequences(padding: int | Pair | str, size: int, stride: int, dilation: int) -> Pair | str:
@@ -155,10 +154,6 @@ def shortest_padding(padding: Pair | Padding) -> int | Pair | Padding:
         return before if before == after else padding
     (above, below), (left, right) = before, after
     return shortest((above, left)) if (above, left) == (below, right) else padding
-
-
-def _before_after(padding: int | Pair) -> Pair:
-    return pair(padding, "padding", 0)
 
 
 def _halves(total: int) -> Pair:

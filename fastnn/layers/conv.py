@@ -53,6 +53,19 @@ class Convolution(Layer):
             )
         return outputs
 
+    def _set_params(
+        self,
+        shape: Shape,
+        fans: tuple[int, int],
+        biases: int,
+        inits: tuple[str | Initializer, str | Initializer],
+        dtype: npt.DTypeLike,
+    ) -> None:
+        """Create the filters of this shape, and `biases` biases."""
+        dtype = float_type(dtype)
+        self.weight = initial_param(inits[0], shape, fans, "weight", dtype)
+        self.bias = initial_param(inits[1], (biases,), fans, "bias", dtype) if biases else None
+
     @property
     def out_channels(self) -> int:
         """The number of output channels."""
@@ -109,8 +122,7 @@ class _Conv(Convolution):
         size = int(np.prod(sides))
         fans = size * self.in_channels // self.groups, size * outputs // self.groups
         shape = *sides, self.in_channels // self.groups, outputs
-        self.weight = initial_param(inits[0], shape, fans, "weight", float_type(dtype))
-        self.bias = initial_param(inits[1], (outputs,), fans, "bias", float_type(dtype)) if bias else None
+        self._set_params(shape, fans, outputs if bias else 0, inits, dtype)
 
     def output_shape(self, shape: Shape) -> Shape:
         sides = self._window.outputs(self, self._images(shape))
@@ -237,7 +249,10 @@ class Conv1d(_Conv):
     stride: int
     padding: Pair | str
     dilation: int
-    _checks: ClassVar = dict.fromkeys(("filter_size", "stride", "dilation", "padding"), integer_at_least_1)
+    _checks: ClassVar = {
+        **dict.fromkeys(("filter_size", "stride", "dilation"), integer_at_least_1),
+        "padding": at_least_0,  # by `_checked_attribute`
+    }
 
     def __init__(
         self,

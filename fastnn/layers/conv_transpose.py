@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, float_type
-from fastnn.init import Initializer, initial_param
+from fastnn._validation import Array, Shape
+from fastnn.init import Initializer
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import Padding, Pair, Window, padding_of_images, pair, short
 from fastnn.layers.conv import Convolution
@@ -86,8 +86,7 @@ class ConvTranspose2d(Convolution):
         outputs = self._set_channels(in_channels, out_channels, groups)
         shape = *self.filter_size, outputs // groups, self.in_channels
         fans = math.prod(shape[:3]), math.prod(self.filter_size) * in_channels // groups
-        self.weight = initial_param(weight_init, shape, fans, "weight", float_type(dtype))
-        self.bias = initial_param(bias_init, (outputs,), fans, "bias", float_type(dtype)) if bias else None
+        self._set_params(shape, fans, outputs if bias else 0, (weight_init, bias_init), dtype)
 
     @property
     def out_channels(self) -> int:

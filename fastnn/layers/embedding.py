@@ -23,7 +23,7 @@ class Embedding(Layer):
 
     W is (num_embeddings, embedding_dim), as in PyTorch. The layer comes first in a model, except for layers
     that only change the shape. Its inputs are whole numbers in [0, num_embeddings), in any integer or float
-    dtype, such as the tokens of a text (N, L). They are never scaled, uint8 neither; an index out of range
+    dtype, such as the tokens of a text (N, L). They are never scaled, not even uint8; an index out of range
     raises ValueError before anything changes.
 
     The gradient of W is dense: vectors that no index names get zeros.

@@ -138,10 +138,6 @@ class BatchNorm1d(_BatchNorm):
         is_sequence = len(shape) == 2 and shape[1] == self.channels
         return shape if is_sequence else super().output_shape(shape)
 
-    @property
-    def input_shape(self) -> Shape:  # type: ignore[override]
-        return (self.channels,)
-
 
 class BatchNorm2d(_BatchNorm):
     """Batch normalisation of images (N, H, W, channels), per channel (Ioffe & Szegedy 2015).

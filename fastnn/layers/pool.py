@@ -57,7 +57,7 @@ class _Pool(Layer):
         return images, (len(x), *self._window.outputs(self, images.shape[1:]), x.shape[-1])
 
     def arguments(self) -> dict[str, Any]:
-        window, stride, padding = (vars(self)[name] for name in ("window", "stride", "padding"))
+        window, stride, padding = (getattr(self, name) for name in ("window", "stride", "padding"))
         return {
             "window": shortest(window),
             "stride": None if stride == window else shortest(stride),
@@ -111,7 +111,10 @@ class _Pool1d(_Pool):
     window: int
     stride: int
     padding: int | str
-    _checks: ClassVar = dict.fromkeys(("window", "stride", "padding"), integer_at_least_1)
+    _checks: ClassVar = {
+        **dict.fromkeys(("window", "stride"), integer_at_least_1),
+        "padding": at_least_0,  # by `_checked_attribute`
+    }
 
     def __init__(self, window: int, stride: int | None = None, padding: int | str = 0) -> None:
         self.window = window
@@ -203,7 +206,7 @@ class _AvgPool(_Pool):
 
     def arguments(self) -> dict[str, Any]:
         counts = self.count_include_pad
-        is_default = counts == (vars(self)["padding"] != "same")
+        is_default = counts == (getattr(self, "padding", 0) != "same")
         return {**super().arguments(), "count_include_pad": None if is_default else counts}
 
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:

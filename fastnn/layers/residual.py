@@ -45,6 +45,11 @@ class Residual(Layer):
     def input_shape(self) -> Shape | None:  # type: ignore[override]
         return self.shortcut.input_shape if self.branch.input_shape is None else self.branch.input_shape
 
+    @property
+    def index_limit(self) -> int | None:  # type: ignore[override]
+        limits = (self.branch.index_limit, self.shortcut.index_limit)
+        return min((limit for limit in limits if limit is not None), default=None)
+
     def output_shape(self, shape: Shape) -> Shape:
         outputs = []
         for name, path in (("branch", self.branch), ("shortcut", self.shortcut)):

@@ -73,8 +73,13 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
         super().__init__(reduction)
         self._if_one, self._if_zero = if_one, if_zero
         self.ignore_index = ignore_index
-        if ignore_index is not None and reduction == "batch_mean":
+
+    def _checked_attribute(self, name: str, value: Any) -> Any:
+        value = super()._checked_attribute(name, value)
+        chosen = {"ignore_index": None, **vars(self), name: value}
+        if chosen["ignore_index"] is not None and chosen["reduction"] == "batch_mean":
             raise ValueError('ignore_index needs the reduction "mean", "sum" or "none", not "batch_mean"')
+        return value
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         for weight in (self._if_one, self._if_zero):

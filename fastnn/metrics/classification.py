@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import real_array
 from fastnn._validation import Array, choose, positive_int, sample_weights, warn
-from fastnn.classes import class_count, numbers_of_text
+from fastnn.classes import check_count, class_count, numbers_of_text
 from fastnn.kernels import ops
 
 
@@ -157,7 +157,8 @@ def _table(
     count = max(needed, columns) if classes is None else positive_int(classes, "classes")
     if count < needed:
         raise ValueError(f"there is a class {needed - 1}, but classes={classes}")
-    class_count(np.array([count - 1]), classes, most=MOST_ROWS)
+    cause = f"the label {needed - 1}" if classes is None else f"classes={classes}"
+    check_count(count, cause, MOST_ROWS)
     # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
     cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
     weight = weights_of(sample_weight, len(labels))

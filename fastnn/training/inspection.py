@@ -81,7 +81,7 @@ def inspect(
     else:
         chosen = loss_of(model, loss)
         samples = check_data(model, chosen, (x, y), scale)
-        inputs, target = samples.all()
+        (inputs, target), weight = samples.all(), samples.weight
     found = {INPUT: Inspected(None, inputs.copy())}
     for name, layer in [*_named_layers(twin), (OUTPUT, twin)]:
         if "forward" not in vars(layer):  # a layer that occurs twice is listed once
@@ -92,7 +92,7 @@ def inspect(
         flat = dy.reshape(len(dy), -1)
         flat[np.arange(len(flat)), outputs.reshape(flat.shape).argmax(axis=1)] = 1
     else:
-        _, dy = chosen.value_and_gradient(outputs, target, None)
+        _, dy = chosen.value_and_gradient(outputs, target, weight)
     found[INPUT].gradient = backward(dy)
     for each in found.values():
         if each.layer is not None:

@@ -24,7 +24,7 @@ BATCH_SIZE = 32  # the default of `fit`
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """How `fit` was told to read its data; all fields but `shuffle` and `order` are checked."""
+    """How `fit` was told to read its data; `steps_per_epoch`, `shuffle` and `order` are not checked yet."""
 
     batch_size: int
     drop_last: bool

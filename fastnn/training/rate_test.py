@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack, overload
@@ -22,7 +23,7 @@ from fastnn.tables import html_text
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.fit import fit
 from fastnn.training.options import TrainingKeywords, takes_options
-from fastnn.training.samples import Data, check_model
+from fastnn.training.samples import DataOrBatches, check_model
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,7 +91,7 @@ class RateTest:
 @takes_options
 def find_lr(
     model: Layer,
-    data: Data,
+    data: DataOrBatches,
     *,
     low: float = 1e-6,
     high: float = 10.0,
@@ -139,6 +140,11 @@ def find_lr(
         raise ValueError(f"low and high must be rates with 0 < low < high, not {low:g} and {high:g}")
     if positive_int(updates, "updates") < FEWEST_UPDATES:
         raise ValueError(f"updates must be at least {FEWEST_UPDATES}, not {updates}")
+    if isinstance(data, Iterator):
+        raise ValueError(
+            "find_lr may use the batches several times: pass a function that returns a new iterator, not "
+            f"{type(data).__name__}"
+        )
     if options.get("schedule") is not None:
         raise ValueError("find_lr sets the learning rate of each update itself: leave out schedule")
     twin, own = copy.deepcopy(model), copy.deepcopy(optimizer_of(optimizer))

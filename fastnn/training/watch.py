@@ -64,7 +64,8 @@ class GradientWatch(Callback):
     - "dead": at least half of the units of a ReLU layer are 0 for each of 2,048 samples.
 
     `fit` adds a watch of its own, which checks the gradients when that costs less than 1 % (after 25,600
-    samples, and each time their number has doubled), and when the loss grows or is that of a guessing net. A
+    samples, and each time their number has doubled), and when the loss grows or is that of a guessing net. Of
+    batches that come one after the other, it checks the first one. A
     watch starts afresh with every call of `fit`, also of one that resumes. See Glorot and Bengio 2010
     (vanishing), Pascanu et al. 2013 (exploding), Maas et al. 2013 (dead ReLUs).
     """
@@ -120,6 +121,10 @@ class GradientWatch(Callback):
                     warn(message)
 
 
+Batch = tuple[Array, Array, Array | None]
+"""Features, targets and sample weights."""
+
+
 class SparingWatch(GradientWatch):
     """The default watch of `fit`: it checks the gradients where that costs next to nothing."""
 
@@ -128,7 +133,9 @@ class SparingWatch(GradientWatch):
         self._next = BETWEEN_CHECKS
 
     def is_check_due(self, training: Training, suspicious: bool) -> bool:
-        seen = (training.epoch + 1) * len(training.samples)
+        # Of a stream, `samples` are the first mini-batch.
+        times = training.updates if training.is_stream else training.epoch + 1
+        seen = times * len(training.samples)
         # A suspicious loss is checked the first time, and at the end: the ReLUs may have died in between.
         is_last = training.epoch + 1 == training.epochs
         if seen < self._next and not (suspicious and (is_last or not self.updates)):
@@ -139,7 +146,7 @@ class SparingWatch(GradientWatch):
         return True
 
 
-def check_layers(training: Training, batch: tuple[Array, Array]) -> LayerCheck:
+def check_layers(training: Training, batch: Batch) -> LayerCheck:
     """The gradient norms on a batch, and the units that are 0 for the whole batch; changes nothing."""
     with gradients_on(training, batch) as gradients:
         norms = {name: _norm(gradient) for name, gradient in gradients.items()}
@@ -147,16 +154,16 @@ def check_layers(training: Training, batch: tuple[Array, Array]) -> LayerCheck:
 
 
 @contextmanager
-def gradients_on(training: Training, batch: tuple[Array, Array]) -> Iterator[dict[str, Array]]:
+def gradients_on(training: Training, batch: Batch) -> Iterator[dict[str, Array]]:
     """The gradients on a batch, by name, of all parameters that are not frozen.
 
     They are valid until the end of the `with` block; then the model has its own gradients and states again.
     """
     model, loss = training.model, training.trainer.loss
-    x, target = batch
+    x, target, weight = batch
     with states.restored(model), states.restored_gradients(model):
         outputs, backward = model.forward(x, train=True)
-        _, dy = loss.value_and_gradient(outputs, target)
+        _, dy = loss.value_and_gradient(outputs, target, weight)
         backward(dy, need_dx=False)
         yield {
             name: param.grad_buffer()
@@ -190,10 +197,11 @@ def _flattened(model: Layer, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         yield from _flattened(layer, f"{prefix}{index}.")
 
 
-def spread(samples: Samples, count: int) -> tuple[Array, Array]:
+def spread(samples: Samples, count: int) -> Batch:
     """A batch of at most `count` samples, spread evenly over the data, which are often sorted by class."""
     count = min(count, len(samples))
-    return samples.batch(np.arange(count) * len(samples) // count)
+    index = np.arange(count) * len(samples) // count
+    return *samples.batch(index), samples.weights(index)
 
 
 def _class_fractions(target: Array, classes: int) -> Array | None:

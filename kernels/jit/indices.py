@@ -19,7 +19,7 @@ def _atomic_load(typing_context, array, i):
 
 
 def load_once(array, i):
-    """array[i], an integer, by a single load: the compiler may not repeat it after a check of the value."""
+    """array[i] by a single load: the compiler may not repeat it after a check of the value."""
     return array[i]
 
 

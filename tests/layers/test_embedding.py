@@ -84,7 +84,7 @@ def test_padding_vector_starts_at_zero_and_stays():
 
 @pytest.mark.parametrize("plan", [True, False], ids=["planned", "eager"])
 def test_indices_mean_the_same_in_every_dtype(plan):
-    """`fit`, `Trainer.step`, `evaluate`, `predict` and `gradients` never scale them, uint8 neither."""
+    """`fit`, `Trainer.step`, `evaluate`, `predict` and `gradients` never scale them, not even uint8."""
     x, y = texts()
     outcomes = []
     for dtype in DTYPES:
@@ -250,3 +250,12 @@ def test_repr_and_state():
     assert repr(layer) == "Embedding(5, 3, padding_idx=4)"
     assert [name for name, _ in layer.named_parameters()] == ["weight"]
     assert repr(fn.Embedding(5, 3)) == "Embedding(5, 3)"
+
+
+def test_indices_are_not_scaled_behind_a_residual():
+    fn.manual_seed(0)
+    both = fn.Residual(fn.Embedding(300, 4), fn.Embedding(300, 4))
+    model = fn.Sequential(both, fn.GlobalAvgPool1d(), fn.Linear(4, 2))
+    x = np.array([[0, 255], [255, 0]])
+    assert model.index_limit == 300
+    np.testing.assert_array_equal(model.predict(x.astype(np.uint8)), model.predict(x))

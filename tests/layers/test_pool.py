@@ -152,3 +152,7 @@ def test_images_that_do_not_fit_are_rejected(layer, shape, words):
 def test_repr_recreates_the_layer(layer, shown):
     assert repr(layer) == shown
     assert vars(eval(f"fn.{shown}", {"fn": fn})) == vars(layer)
+
+
+def test_a_pool_that_is_not_finished_has_a_repr():
+    assert repr(fn.MaxPool2d.__new__(fn.MaxPool2d)) == "MaxPool2d(...)"

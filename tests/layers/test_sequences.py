@@ -164,3 +164,11 @@ def test_invalid_arguments_and_shapes_are_rejected(make, error, words):
 )
 def test_repr(layer, text):
     assert repr(layer) == text
+
+
+def test_a_model_that_begins_with_batch_norm_of_sequences_has_a_summary():
+    model = fn.Sequential(fn.BatchNorm1d(4), fn.Conv1d(4, 6, 3), fn.GlobalAvgPool1d(), fn.Linear(6, 2))
+    assert "Conv1d(4, 6, 3)" in str(model.summary())
+    x = np.random.default_rng(0).random((16, 7, 4), np.float32)
+    fn.fit(model, (x, np.arange(16) % 2), epochs=1, progress=False)
+    assert "(5, 6)" in model._repr_html_()

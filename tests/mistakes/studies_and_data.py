@@ -23,7 +23,7 @@ MISTAKES = (
     Mistake(
         "a confusion matrix of any size",
         "fastnn/metrics/classification.py",
-        "    class_count(np.array([count - 1]), classes, most=MOST_ROWS)\n",
+        "    check_count(count, cause, MOST_ROWS)\n",
         "",
         ("tests/test_class_numbers.py",),
     ),

@@ -142,3 +142,45 @@ def test_masks_that_do_not_fit_are_rejected():
     labels = np.where(RNG.random((12, 3)) < 0.5, 255, 1)
     with pytest.raises(ValueError, match="metrics cannot leave single labels of a sample out"):
         fn.evaluate(fn.Linear(3, 3), (np.ones((12, 3)), labels), loss=loss, metrics="f1")
+
+
+def test_watch_and_inspection_leave_ignored_targets_out():
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 4)), rng.integers(0, 2, (64, 3)).astype(float)
+    y[:, 1] = -1
+    loss = fn.BinaryCrossEntropy(ignore_index=-1)
+    fn.manual_seed(0)
+    model = fn.Sequential(fn.Linear(4, 3, dtype="float64"))
+    fn.gradients(model, (x, y), loss=loss)
+    expected = model[0].weight.grad
+    found = fn.inspect(model, x, y, loss=loss)
+    np.testing.assert_allclose(np.asarray(found["input"].gradient), found_input_gradient(model, x, y, loss))
+    assert (expected[:, 1] == 0).all()
+    watch = fn.GradientWatch(silent=True)
+    fn.fit(
+        model,
+        (x, y),
+        loss=loss,
+        optimizer=fn.SGD(1e-12),
+        epochs=1,
+        batch_size=64,
+        callbacks=watch,
+        progress=False,
+    )
+    assert watch.norms["0.weight"][0] == pytest.approx(np.linalg.norm(expected))
+
+
+def found_input_gradient(model, x, y, loss):
+    """dx by hand: dy W^T, with zeros where targets are ignored and a mean over those that count."""
+    p = 1 / (1 + np.exp(-model.predict(x)))
+    dy = np.where(y == -1, 0, p - y) / np.count_nonzero(y != -1)
+    return dy @ model[0].weight.value.T
+
+
+def test_batch_mean_is_refused_when_it_is_assigned():
+    loss = fn.BinaryCrossEntropy(ignore_index=-1)
+    with pytest.raises(ValueError, match="ignore_index needs the reduction"):
+        loss.reduction = "batch_mean"
+    loss = fn.BinaryCrossEntropy(reduction="batch_mean")
+    with pytest.raises(ValueError, match="ignore_index needs the reduction"):
+        loss.ignore_index = -1

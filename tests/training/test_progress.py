@@ -129,8 +129,8 @@ def test_stopped_training_shows_the_epochs_that_were_made(shown):
 
 
 def test_a_hidden_bar_costs_nothing(monkeypatch):
-    import tqdm
+    import tqdm.auto
 
-    monkeypatch.setattr(tqdm, "tqdm", None)  # calling it would raise
+    monkeypatch.setattr(tqdm.auto, "tqdm", None)  # calling it would raise
     history, _ = train(progress=False)
     assert len(history["loss"]) == 2

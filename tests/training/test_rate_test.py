@@ -122,3 +122,9 @@ def test_invalid_arguments_are_rejected(blobs, options, error, words):
 def test_a_model_must_be_a_layer(blobs):
     with pytest.raises(TypeError, match="layer"):
         fn.find_lr("mlp", blobs)
+
+
+def test_an_iterator_of_batches_is_refused():
+    x, y = np.zeros((8, 4), np.float32), np.arange(8) % 2
+    with pytest.raises(ValueError, match="pass a function that returns a new iterator, not generator"):
+        fn.find_lr(fn.Linear(4, 2), ((x, y) for _ in range(3)))

@@ -38,7 +38,6 @@ def test_a_training_resumes_with_the_same_bits(tmp_path, steps):
             if training.updates in (2, 8):
                 raise KeyboardInterrupt
 
-    history = fn.History()
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):
             fn.fit(small_net(), weights, epochs=4, checkpoint=path, callbacks=Ends(), **options)

@@ -11,6 +11,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.metrics import accuracy
+from fastnn.training.watch import SparingWatch
 
 from .streaming import (
     WEIGHT,
@@ -338,3 +339,22 @@ def test_a_data_set_of_hugging_face_that_streams_gives_samples():
     assert trained(IterableDataset(), batch_size=8, epochs=2) == trained_on_arrays(
         (X.astype(float), Y), epochs=2
     )
+
+
+@pytest.mark.parametrize("wrap", [lambda x: [x], lambda x: (x,), list], ids=["list", "tuple", "list of rows"])
+def test_predict_takes_features_alone_in_lists(wrap):
+    x = np.random.default_rng(0).random((9, 1, 4), np.float32)
+    model = fn.Sequential(fn.Flatten(), fn.Linear(4, 2))
+    found = model.predict(iter([wrap(x[:3]), wrap(x[3:6]), wrap(x[6:])]))
+    np.testing.assert_array_equal(found, model.predict(x))
+
+
+def test_the_default_watch_counts_the_samples_of_a_stream():
+    x, y = np.zeros((32, 6), np.float32), np.arange(32) % 3
+
+    def many():
+        return ((x, y) for _ in range(900))  # 28,800 samples: more than BETWEEN_CHECKS
+
+    watch = SparingWatch(silent=True)
+    fn.fit(small_net(), many, callbacks=watch, seed=0, progress=False)
+    assert watch.updates == [900]
