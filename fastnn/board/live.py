@@ -204,11 +204,13 @@ class _View:
             self._pages += 1
         try:
             while True:
+                is_last = self._closing  # asked before the news, which then hold the last state
                 yield self._news(cursor)
-                if self._closing:
+                if is_last:
                     return
                 with self._changed:
-                    self._changed.wait(INTERVAL)
+                    if not self._closing:
+                        self._changed.wait(INTERVAL)
         finally:
             with self._changed:
                 self._pages -= 1
