@@ -9,6 +9,7 @@ inner layers are descriptions in turn. That of `Sequential(Linear(4, 3), ReLU())
 
 A layer of a user's own class has `"custom": True` as well. A layer object that occurs again is `{"same_as":
 n}`: the layer that was finished as number n, counted from 0, where inner layers finish before outer ones.
+JSON has one kind of list: lists and tuples among the arguments come back as tuples.
 
 Only the classes in `LAYERS`, and those that the caller passes as `custom`, are ever called: a description may
 come from anyone.

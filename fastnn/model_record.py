@@ -5,7 +5,7 @@ The record is JSON in the metadata of the safetensors file:
     {"format": 1, "version": "0.1.0",
      "architecture": {"layer": "Sequential", "arguments": ...},    # see architecture.py
      "parameters": {"0.weight": {"trainable": false}},             # settings that are not the default ones
-     "input_shape": [28, 28], "feeding": {"scale": ...}, "classes": ["cat", "dog"],
+     "feeding": {"scale": ...}, "classes": ["cat", "dog"],
      "crc32": 123}                                                 # of the record and the arrays
 
 Fields that do not apply are missing. "no_architecture" says why "architecture" is missing. Files from before
@@ -20,11 +20,11 @@ import zlib
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from fastnn._schema import anything, check_fields, count, each, number, optional, sizes, text
+from fastnn._schema import anything, check_fields, count, each, number, optional, text
 from fastnn._validation import Array
 from fastnn.architecture import describe
 from fastnn.classes import Classes, classes_from, classes_to_list
-from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict, sample_shape
+from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict
 from fastnn.layers import Layer
 from fastnn.param import Param
 
@@ -51,10 +51,8 @@ def write_record(model: Layer, arrays: Mapping[str, Array]) -> str:
     except (TypeError, ValueError) as error:  # a layer of the user's, which code must rebuild
         record["no_architecture"] = str(error)
     settings = {name: _settings(param) for name, param in model.named_parameters()}
-    shape = sample_shape(model)
     known = {
         "parameters": {name: values for name, values in settings.items() if values},
-        "input_shape": None if shape is None else list(shape),
         "feeding": feeding_to_dict(model),
         "classes": classes_to_list(model),
     }
@@ -80,7 +78,6 @@ def read_record(written: str, arrays: Mapping[str, Array]) -> Record:
         if checksum != _checksum(content, arrays):
             raise ValueError("its content differs from what was written")
     check_fields(content.get("no_architecture"), optional(text), "no_architecture")
-    check_fields(content.get("input_shape"), optional(sizes), "input_shape")
     settings = content.get("parameters", {})
     check_fields(settings, each(each(anything)), "parameters")
     for name, values in settings.items():

@@ -14,9 +14,9 @@ def export_run(run: Path, out: Path, opset: int = 17, layout: str = "nchw") -> N
 
     Args:
         run: Folder that fastnn train wrote, or a file of fn.save.
-        out: ONNX file to write. The input of a run has the shape (N, 1, height, width).
+        out: ONNX file to write. The input of a run has the shape (N, channels, height, width).
         opset: Version of the ONNX operators, at least 17.
-        layout: nchw, or nhwc for an input of shape (N, height, width, 1).
+        layout: nchw, or nhwc for an input of shape (N, height, width, channels).
     """
     from fastnn.cli.run_pictures import settings_and_model
 

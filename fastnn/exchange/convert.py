@@ -61,9 +61,10 @@ def to_torch(model: Layer, *, input_shape: Shape | None = None) -> Any:
 
     Args:
         model: The model.
-        input_shape: The shape of a sample as `model` takes it. It is needed if the model begins with Flatten,
-            and its samples are images of several channels, (H, W, C): the module then takes (N, C, H, W).
-            Without it, such a module flattens what it gets.
+        input_shape: The shape of a sample as `model` takes it. By default images (H, W, C) are those of the
+            model's first training. It is needed if the model begins with Flatten, takes images of several
+            channels, (H, W, C), and was not trained here: without it, such a module flattens what it gets,
+            with it, the module takes (N, C, H, W). Convolutions of grey images (H, W) need (H, W, 1).
 
     Raises:
         ConversionError: If the model has a layer that PyTorch does not have. The message names it.

@@ -35,9 +35,10 @@ def convert(module: Any, example_input: Any) -> Sequential:
         x = _example(prepared, example_input)
         with torch.no_grad():
             graph, results = _trace(prepared, x)
+            expected = _returned(prepared, x)
         output = _in_our_order(_walk(prepared, graph, results))
         model = model_of(output)
-        _verify(model, x, results[_output_of(graph).name], output)
+        _verify(model, x, expected, output)
     return model
 
 
@@ -179,6 +180,14 @@ def _run(root: Any, x: torch.Tensor, node: torch.fx.Node, arguments: Any, option
     return function(*arguments, **options)
 
 
+def _returned(module: torch.nn.Module, x: torch.Tensor) -> Any:
+    """What the module returns. The recorded results are copies, without what is changed in place later."""
+    try:
+        return module(x.clone())
+    except Exception as error:
+        raise ConversionError(f"the module fails for samples of shape {tuple(x.shape)}: {error}") from error
+
+
 OTHER_CALLS = "the forward method makes other calls in training mode than in evaluation mode"
 
 
@@ -255,7 +264,6 @@ def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[str, Any
         if result.ndim < 1 or len(result) != batch:
             raise call.refused("mixes the samples of a batch")
         arguments = [_resolved(each, values, results) for each in (node.args, node.kwargs)]
-        handler = _handler(node, module, call)
         try:
             values[node] = handler(call, *arguments[0], **arguments[1])
         except ConversionError:

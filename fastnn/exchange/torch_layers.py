@@ -191,11 +191,6 @@ def layer_norm(
     return call.then(input, layer)
 
 
-def layer_norm_module(call: Call, input: Value) -> Value:
-    module = call.module
-    return layer_norm(call, input, module.normalized_shape, module.weight, module.bias, module.eps)
-
-
 # --- pools ---
 
 

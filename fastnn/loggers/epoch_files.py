@@ -91,7 +91,7 @@ def _epoch(row: Row) -> int:
     """The number of the epoch of a row, from 1; 0 for a line that is no row."""
     try:
         return int(row["epoch"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, OverflowError, TypeError, ValueError):
         return 0
 
 
@@ -126,7 +126,14 @@ class CSVLogger(_EpochFile):
         return "".join(_csv_line([row.get(name, "") for name in columns]) for row in rows)
 
     def _parse(self, text: str) -> Iterable[Row]:
-        for row in csv.DictReader(io.StringIO(text, newline="")):
+        rows = csv.DictReader(io.StringIO(text, newline=""))
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except csv.Error:  # a cell that is too long
+                continue
             yield {name: value for name, value in row.items() if name is not None and value}
 
 

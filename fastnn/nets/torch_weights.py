@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from fastnn._validation import Array
+from fastnn.feeding import sample_shape
 from fastnn.layers import (
     BatchNorm1d,
     BatchNorm2d,
@@ -21,10 +22,13 @@ from fastnn.layers import (
     ConvTranspose2d,
     Embedding,
     Flatten,
+    GlobalAvgPool1d,
+    GlobalAvgPool2d,
     GroupNorm,
     Layer,
     LayerNorm,
     Linear,
+    Reshape,
 )
 from fastnn.layers.sequential import flat_layers
 from fastnn.nets.torch_files import read_torch_tensors
@@ -35,7 +39,7 @@ from fastnn.weights import CheckpointError, quoted
 HEADS = ("classifier", "fc", "head", "output")
 IGNORED = "num_batches_tracked"
 CONVOLUTIONS = (Conv1d, Conv2d, ConvTranspose2d)
-# Layers whose tensors are the same in PyTorch.
+# Layers whose tensors are the same in PyTorch, in another order where images are flattened.
 AS_IN_PYTORCH = (BatchNorm1d, BatchNorm2d, Embedding, GroupNorm, LayerNorm)
 # Limits the search for an order: 16 groups of the same shapes that do not fit have 2^16 subsets.
 MAX_TRIES = 100_000
@@ -53,10 +57,13 @@ class _Module:
 
 @dataclass
 class _Target:
-    """A layer with parameters or buffers, and the number of channels flattened before it (1: none)."""
+    """A layer with parameters or buffers, and what is known of its input."""
 
     layer: Layer
-    flattened_channels: int
+    channels: int = 1
+    """The channels of images or sequences; 1 if unknown."""
+    flattened: int = 1
+    """The channels of the images whose elements are the features; 1 if the order is that of PyTorch."""
 
 
 def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
@@ -71,15 +78,19 @@ def load_torch(model: Layer, path: str | os.PathLike[str]) -> None:
     conv2, fc), other orders are tried (bn1, bn2, conv1, conv2 as conv1, bn1, conv2, bn2).
 
     Filters (O, C, R, S) become (R, S, C, O), those of a transposed convolution, (C, O, R, S), become
-    (R, S, O, C), and matrices (out, in) are transposed. The input rows of a matrix after Flatten are
-    reordered from C, H, W to H, W, C. Running statistics are loaded, too; `num_batches_tracked` is ignored.
+    (R, S, O, C), and matrices (out, in) are transposed. Behind Flatten, or Reshape to one axis, the rows of
+    a matrix and the values of norms are reordered from C, H, W to H, W, C, as are those of a LayerNorm of all
+    axes of images. If the model begins with Flatten, its channels are those of its first training; a model
+    that is not trained counts as one of images of one channel. Running statistics are loaded, too;
+    `num_batches_tracked` is ignored.
 
     `model` may consist of Linear, Conv1d, Conv2d, ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d,
     LayerNorm and GroupNorm, layers without parameters, and nested Sequentials.
 
     Raises FileNotFoundError if the file does not exist, TypeError if `model` has other layers with
-    parameters, and `CheckpointError`, which names the tensor, if the file is damaged or does not fit, and
-    which shows how to convert a file of `torch.save` without PyTorch. The model is unchanged then.
+    parameters, GroupNorm behind Flatten, or a Reshape to or from images of several channels, and
+    `CheckpointError`, which names the tensor, if the file is damaged or does not fit, and which shows how to
+    convert a file of `torch.save` without PyTorch. The model is unchanged then.
     """
     targets = list(_targets(model))
     tensors, is_in_order = read_torch_tensors(path)
@@ -168,25 +179,43 @@ def _match_in_another_order(targets: list[_Target], groups: list[list[_Module]])
 
 
 def _targets(model: Layer) -> Iterator[_Target]:
-    """Yield the layers with parameters or buffers. Raises TypeError for a layer of any other class."""
-    channels, flattened = 1, 1
+    """Yield the layers with parameters or buffers. Raises TypeError for a layer that has no counterpart."""
+    shape = sample_shape(model) or ()
+    channels, flattened = shape[2] if len(shape) == 3 else 1, 1  # channels: 0 for features
     for layer in flat_layers(model):
-        if isinstance(layer, Flatten):
-            flattened = channels
+        if isinstance(layer, Flatten) or (isinstance(layer, Reshape) and len(layer.shape) == 1):
+            flattened = max(channels, 1)
+        elif isinstance(layer, Reshape) and len(layer.shape) == 3:
+            if channels > 1 or layer.shape[2] != 1:
+                raise _refused(layer, "images of several channels have another order in PyTorch")
+            channels = 1
+        elif isinstance(layer, (GlobalAvgPool1d, GlobalAvgPool2d)):
+            channels = 0
         elif isinstance(layer, CONVOLUTIONS):
-            channels = layer.out_channels
-            yield _Target(layer, 1)
+            yield _Target(layer)
+            channels, flattened = layer.out_channels, 1
         elif isinstance(layer, Linear):
-            yield _Target(layer, flattened)
-            channels = flattened = 1
+            yield _Target(layer, flattened=flattened)
+            channels, flattened = 0, 1
         elif isinstance(layer, AS_IN_PYTORCH):
-            yield _Target(layer, 1)
+            if isinstance(layer, GroupNorm) and flattened not in (1, layer.channels):
+                raise _refused(layer, "the groups of a flattened image are other elements in PyTorch")
+            yield _Target(layer, channels, flattened)
+            if isinstance(layer, BatchNorm2d) or (isinstance(layer, GroupNorm) and channels):
+                channels = layer.channels
+            elif isinstance(layer, LayerNorm) and len(layer.shape) == 3:
+                channels = layer.shape[2]
         elif layer.parameters():
-            raise TypeError(
-                f"load_torch cannot load weights into {layer!r}: it takes Linear, Conv1d, Conv2d, "
-                "ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d, LayerNorm and GroupNorm, in nested "
-                "Sequentials"
+            raise _refused(
+                layer,
+                "it takes Linear, Conv1d, Conv2d, ConvTranspose2d, Embedding, BatchNorm1d, BatchNorm2d, "
+                "LayerNorm and GroupNorm, in nested Sequentials",
             )
+
+
+def _refused(layer: Layer, reason: str) -> TypeError:
+    kind = "weights into" if layer.parameters() else "a model with"
+    return TypeError(f"load_torch cannot load {kind} {layer!r}: {reason}")
 
 
 def _match(targets: list[_Target], modules: list[_Module]) -> Iterator[Match]:
@@ -230,14 +259,18 @@ def _torch_name(name: str) -> str:
 
 def _to_fastnn_layout(target: _Target, name: str, tensor: Array) -> Array | None:
     """Reorder the axes and rows of a PyTorch tensor for fastnn. Returns None if its shape cannot fit."""
-    if name != "weight" or not isinstance(target.layer, (*CONVOLUTIONS, Linear)):
-        return tensor
-    if isinstance(target.layer, CONVOLUTIONS):
+    layer, channels = target.layer, target.flattened
+    if isinstance(layer, CONVOLUTIONS) and name == "weight":
         sides = tuple(range(2, tensor.ndim))
-        return tensor.transpose(*sides, 1, 0) if tensor.ndim == len(target.layer.weight.shape) else None
-    channels = target.flattened_channels
-    if tensor.ndim != 2 or tensor.shape[1] % channels:
-        return None
-    outputs, inputs = tensor.shape
-    by_channel = tensor.reshape(outputs, channels, inputs // channels)
-    return np.ascontiguousarray(by_channel.transpose(2, 1, 0)).reshape(inputs, outputs)
+        return tensor.transpose(*sides, 1, 0) if tensor.ndim == len(layer.weight.shape) else None
+    if isinstance(layer, Linear) and name == "weight":
+        if tensor.ndim != 2 or tensor.shape[1] % channels:
+            return None
+        outputs, inputs = tensor.shape
+        by_channel = tensor.reshape(outputs, channels, inputs // channels)
+        return np.ascontiguousarray(by_channel.transpose(2, 1, 0)).reshape(inputs, outputs)
+    if isinstance(layer, LayerNorm) and (tensor.ndim == 3 or (tensor.ndim == 2 and target.channels > 1)):
+        return np.ascontiguousarray(np.moveaxis(tensor, 0, -1))  # the channels are first in PyTorch
+    if isinstance(layer, (BatchNorm1d, LayerNorm)) and channels > 1 and tensor.ndim == 1:
+        return None if tensor.size % channels else tensor.reshape(channels, -1).T.reshape(-1)
+    return tensor

@@ -24,7 +24,10 @@ def arithmetic(site: Site) -> Step:
         raise node.refused(f"it has {len(node.inputs)} inputs")
     if found := _activation(site.values, node.outputs[0]) if node.op == "Mul" else None:
         name, layer = found
-        return Step(name, site.values.steps[name].batch, [layer])
+        batch, error = site.values.steps[name].batch, None
+        if batch.scale != 1:
+            error = node.refused("its input needs a factor, which only a layer with weights can apply")
+        return Step(name, batch, [layer], error)
     if node.op == "Add" and len(site.data) == 2:
         return _sum(site)
     if len(site.data) == 1 and node.op in ("Add", "Div", "Mul", "Sub"):

@@ -236,9 +236,21 @@ class Calls(nn.Module):
         super().__init__()
         self.function = forward
         self.linear, self.other, self.conv = nn.Linear(4, 4), nn.Linear(4, 4), nn.Conv2d(1, 1, 1)
+        self.same = nn.Identity()
 
     def forward(self, x):
         return self.function(self, x)
+
+
+def changed(x):
+    return functional.relu(x, inplace=True)
+
+
+def changed_view(self, x):
+    """The view shares the memory of what is returned."""
+    y = self.linear(x)
+    y.view(-1, 4).relu_()
+    return y
 
 
 REFUSED = [
@@ -282,6 +294,12 @@ REFUSED = [
     (lambda: Calls(lambda self, x: x.chunk(2, 1)[0]), "chunk in the forward method of the module is not"),
     (lambda: Calls(lambda self, x: self.linear(x) if self.training else x), "other calls in training mode"),
     (lambda: Calls(lambda self, x: functional.relu(x, inplace=True) + x), "overwrites its input"),
+    (lambda: Calls(changed_view), "in place"),
+    (
+        lambda: Calls(lambda self, x: changed(functional.dropout(h := self.linear(x), training=False)) + h),
+        "in place",
+    ),
+    (lambda: Calls(lambda self, x: changed(self.same(h := self.linear(x))) + h), "in place"),
     (lambda: Calls(lambda self, x: functional.gelu(x, approximate="fast")), "gelu .* fails"),
     (
         lambda: Calls(lambda self, x: self.other(y := self.linear(x)) + torch.tanh(y + x)),

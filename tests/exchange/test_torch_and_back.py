@@ -162,6 +162,22 @@ def test_models_whose_order_of_features_has_no_module_are_refused(layers, messag
         fn.to_torch(fn.Sequential(*layers))
 
 
+def test_shape_of_the_images_is_that_of_the_first_training():
+    x = samples((4, 3, 2), 20)
+    model = fn.Sequential(fn.Flatten(), fn.Linear(24, 3))
+    fn.fit(model, (x, np.arange(20) % 3), epochs=1, seed=0, progress=False)
+    assert_close(to_array(fn.to_torch(model)(to_batch(x))), model.predict(x))
+    rest = fn.Sequential(fn.ReLU(), model[1])  # behind another Flatten
+    rows = samples((24,))
+    assert_close(to_array(fn.to_torch(rest)(to_batch(rows))), rest.predict(rows))
+
+
+@pytest.mark.parametrize("layer", [fn.Conv2d(1, 2, 3), fn.BatchNorm2d(1), fn.MaxPool2d(2)], ids=repr)
+def test_images_without_channels_are_refused(layer):
+    with pytest.raises(fn.ConversionError, match=r"pass input_shape=\(8, 8, 1\)"):
+        fn.to_torch(fn.Sequential(fn.Conv2d(1, 1, 1), layer), input_shape=(8, 8))
+
+
 def test_shape_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="expects samples of shape"):
         fn.to_torch(fn.Sequential(fn.Linear(3, 2)), input_shape=(4,))

@@ -81,7 +81,8 @@ def test_strange_lines_are_dropped_when_a_training_resumes(train, stop, tmp_path
     with pytest.raises(RuntimeError):
         train([KINDS[kind](log), stop(2)], epochs=3, checkpoint=checkpoint)
     with open(log, "ab") as file:
-        file.write(b'[]\nnull\n{"epoch": "x"}\n\xff\xfe\n' + b"[" * 100_000 + b"\n,,,\n")
+        file.write(b'[]\nnull\n{"epoch": "x"}\n{"epoch": Infinity}\n\xff\xfe\n')
+        file.write(b"[" * 100_000 + b"\n,,,\n" + b"x" * 200_000 + b"\n")
     train([KINDS[kind](log), stop(9)], epochs=3, checkpoint=checkpoint)
     assert [row["epoch"] for row in rows_of(log, kind)] == [1, 2, 3]
 

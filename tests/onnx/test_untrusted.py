@@ -77,6 +77,14 @@ W = np.ones((3, 2), np.float32)
         ([("MatMul", "x x", "y", {})], {}, "the others must be constants"),
         ([("Relu", "x", "a", {}), ("Mul", "a x", "y", {})], {}, "as a part of SiLU or GELU"),
         (
+            [
+                *(("Mul", "x f", "a", {}), ("Identity", "a", "b", {}), ("Sigmoid", "b", "c", {})),
+                *(("Mul", "b c", "d", {}), ("Gemm", "d w", "y", {})),
+            ],
+            {"f": 3, "w": W},
+            "its input needs a factor, which only a layer with weights can apply",
+        ),
+        (
             [("LeakyRelu", "x", "y", {"alpha": -1.0})],
             {},
             "slope must be a finite number, at least 0, not -1.0",
