@@ -118,6 +118,9 @@ def test_unknown_categories_count_as_missing_with_a_note(plants, tmp_path, capsy
         "missing" in found.err
     )
     assert len(table(found.out)) == 4
+    write_rows(tmp_path / "one.csv", ["length", "weight", "colour"], rows[:1])  # no known category at all
+    assert main(["predict", str(plants / "run"), str(tmp_path / "one.csv")]) == 0
+    assert table(capsys.readouterr().out)[1] == table(found.out)[1]
 
 
 @pytest.mark.parametrize(
