@@ -1,7 +1,9 @@
-"""Formats tables as text and as HTML, and durations as text."""
+"""Formats tables as text, as CSV and as HTML, and durations as text."""
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from html import escape
 
@@ -21,6 +23,15 @@ def aligned(rows: Sequence[Sequence[str]], *, left: int = 0) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def csv_text(header: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
+    """Format a table as CSV, with quotes where a cell needs them."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()
 
 
 def html_table(rows: Sequence[Sequence[str]], *, left: int = 0, caption: str = "") -> str:

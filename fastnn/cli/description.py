@@ -12,8 +12,9 @@ For the user's own data, the file has these fields::
       "columns": [                   the columns of a CSV file, in the order of the features
         {"name": "width", "categories": null, "mean": 1.2, "std": 0.8},
         {"name": "colour", "categories": ["green", "red"], "mean": null, "std": null}
-      ]
-    }
+      ],
+      "source": "sha256:..."         checksum of the CSV file that has the test rows; [40, 38]: the number of
+    }                                pictures of each class in the folder; null or missing: unknown
 
 A column of numbers becomes the feature (value - mean) / std, where mean and std are those of the training
 rows; a column of text becomes one feature of 0 and 1 per category. Columns of pixels have neither: they form
@@ -79,6 +80,7 @@ class Description:
     target: tuple[float, float] | None = None
     missing: str = "error"
     columns: tuple[Column, ...] = ()
+    source: str | tuple[int, ...] | None = None
 
     @property
     def is_image(self) -> bool:
@@ -211,6 +213,7 @@ def description_from(content: dict[str, Any]) -> Description:
         None if target is None else (float(target["mean"]), float(target["std"])),
         content["missing"],
         columns,
+        _source(content.get("source")),
     )
 
 
@@ -256,6 +259,14 @@ def _columns(value: Any, *, pixels: bool) -> tuple[Column, ...]:
     if len({column.name for column in columns}) < len(columns):
         raise ValueError("two columns have the same name")
     return tuple(columns)
+
+
+def _source(value: Any) -> str | tuple[int, ...] | None:
+    if value is None or isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        raise ValueError(f"source must be a checksum, numbers of pictures or null, got {value!r:.60}")
+    return tuple(value)
 
 
 def _check_statistics(item: dict[str, Any], field: str) -> None:

@@ -11,6 +11,11 @@ import jsonargparse
 
 # What an option takes, by the type of its parameter in Python.
 METAVARS = {"int": "N", "PositiveInt": "N", "float": "X", "Path": "PATH"}
+LISTS = {  # by name, because jsonargparse calls all of them [ITEM,...]
+    **dict.fromkeys(("layers", "hidden"), "N,N,..."),
+    **dict.fromkeys(("size", "image"), "HEIGHTxWIDTH"),
+    **dict.fromkeys(("drop", "categorical"), "NAME,NAME,..."),
+}
 
 
 class HelpFormatter(jsonargparse.DefaultHelpFormatter):
@@ -21,7 +26,7 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
             return "Show this help."
         text, default = action.help or "", action.default
         says_it = not action.option_strings or "efault:" in text or action.nargs == 0
-        if says_it or default is None or default == argparse.SUPPRESS:
+        if says_it or default is None or default in ("", (), [], argparse.SUPPRESS):
             return text
         return f"{text.removesuffix('.')} (default: {_in_words(default)})."
 
@@ -31,8 +36,9 @@ class HelpFormatter(jsonargparse.DefaultHelpFormatter):
         return METAVARS.get(name, action.dest.rpartition(".")[2].upper())
 
     def _metavar_formatter(self, action: argparse.Action, default_metavar: str) -> Any:
-        if action.dest.endswith("layers") and action.metavar == "[ITEM,...]":  # jsonargparse's for tuples
-            return lambda size: ("N,N,...",)
+        name = action.dest.rpartition(".")[2]
+        if name in LISTS:
+            return lambda size: (LISTS[name],)
         return super()._metavar_formatter(action, default_metavar)
 
     def _format_action(self, action: argparse.Action) -> str:

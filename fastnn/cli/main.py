@@ -85,6 +85,10 @@ def _parse(words: list[str]) -> Callable[[], object]:
         files = ("out", "overwrite", "resume", "no_download")
         out, overwrite, resume, no_download = map(chosen.pop, files)
         watch, port, finds_rate = map(chosen.pop, ("watch", "port", "find_lr"))
+        if finds_rate:
+            given = {"watch": watch, "port": port, "overwrite": overwrite, "resume": resume}
+            if unused := [f"--{name}" for name, value in given.items() if value]:
+                raise ValueError(f"--find-lr trains nothing: leave out {', '.join(unused)}")
         run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         fail(f"fastnn train {dataset}", str(error))

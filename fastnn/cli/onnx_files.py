@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastnn.cli.commands import sizes_of
+from fastnn.cli.description import DATA
+from fastnn.cli.own_data import note
 from fastnn.onnx import export_onnx, import_onnx
 from fastnn.weights import load, save
 
@@ -14,18 +16,25 @@ def export_run(run: Path, out: Path, opset: int = 17, layout: str = "nchw") -> N
 
     Args:
         run: Folder that fastnn train wrote, or a file of fn.save.
-        out: ONNX file to write. The input of a run has the shape (N, channels, height, width).
+        out: ONNX file to write. The input of a run has the shape (N, channels, height, width), or (N,
+            features) of a table.
         opset: Version of the ONNX operators, at least 17.
         layout: nchw, or nhwc for an input of shape (N, height, width, channels).
     """
     from fastnn.cli.run_pictures import settings_and_model
 
     if run.is_file():
-        model, shape = load(run), None
+        about, model, shape = None, load(run), None
     else:
         _, about, model = settings_and_model(run)
         shape = (*about.inputs, 1) if len(about.inputs) == 2 else about.inputs
     print(f"written to {export_onnx(model, out, opset=opset, input_shape=shape, layout=layout)}")
+    if about is not None and not about.is_image:
+        output = "; its output is (value - mean) / std of the label" if about.classes is None else ""
+        note(
+            f"the graph takes features as {DATA} describes them: (value - mean) / std, and 0 or 1 per "
+            f"category{output}"
+        )
 
 
 def import_model(

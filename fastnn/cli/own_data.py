@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from fastnn.cli.description import Description, named
 from fastnn.cli.named_data import DATASETS, Part
 from fastnn.cli.own_settings import FolderSettings, OwnSettings, TableSettings
 from fastnn.cli.settings import Settings
-from fastnn.cli.table_data import check_label, describe_table, features_of, labels_of
+from fastnn.cli.table_data import check_label, describe_table, features_of, labels_of, text_columns
 from fastnn.data.csv_columns import CsvColumns, read_columns
 from fastnn.data.splits import held_out_rows
 from fastnn.files import user_path
@@ -54,6 +55,7 @@ def load(settings: Settings, *, download: bool = True, known: Description | None
         DatasetError: If the data are damaged or have cells that cannot be used.
         ValueError: If the data do not fit the settings.
     """
+    _check_path(settings)
     with notes_printed():
         if isinstance(settings, TableSettings):
             return _load_table(settings, known)
@@ -70,20 +72,21 @@ def _load_table(settings: TableSettings, known: Description | None) -> Loaded:
     note(*notes, *more)
     y = labels_of(description, table)
     if settings.test_fraction is None:
-        other = _read(settings, settings.test, known)
+        other = _read(settings, settings.test, description)
         check_label(settings, other)
         x_test, more = features_of(description, other)
         note(*more)
         y_test = labels_of(description, other)
+        description = _with_source(description, settings.test, _checksum(other.file))
         return Loaded((x, y), (x_test, y_test), description, np.arange(1, len(y_test) + 1))
+    description = _with_source(description, settings.path, _checksum(table.file))
     kept, held_out = split_rows(y, settings.test_fraction, settings.seed, "test")
     return Loaded((x[kept], y[kept]), (x[held_out], y[held_out]), description, held_out + 1)
 
 
 def _read(settings: TableSettings, path: str, known: Description | None) -> CsvColumns:
     """Read a CSV file: columns that are text in the description `known` are read as text."""
-    before = () if known is None else known.columns
-    text = [column.name for column in before if column.categories is not None]
+    text = set() if known is None else text_columns(known)
     return read_columns(user_path(path), header=settings.header, categorical={*settings.categorical, *text})
 
 
@@ -104,9 +107,28 @@ def _load_folder(settings: FolderSettings, known: Description | None) -> Loaded:
     if settings.test_fraction is None:
         test = user_path(settings.test)
         x_test, y_test, _ = data.image_folder(test, size=(height, width), classes=classes, grey=grey)
+        description = _with_source(description, settings.test, _counts(y_test, classes))
         return Loaded((x, y), (x_test, y_test), description)
+    description = _with_source(description, settings.path, _counts(y, classes))
     kept, held_out = split_rows(y, settings.test_fraction, settings.seed, "test")
     return Loaded((x[kept], y[kept]), (x[held_out], y[held_out]), description)
+
+
+def _with_source(description: Description, path: str, found: str | tuple[int, ...]) -> Description:
+    """The description with the state of the data that have the test set; a note if a run knew another one."""
+    if description.source not in (None, found):
+        note(f"{Path(path).name} has changed since the training: the test set is not that of the run")
+    return replace(description, source=found)
+
+
+def _checksum(path: Path) -> str:
+    with open(path, "rb") as file:
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+
+
+def _counts(labels: Array, classes: Sequence[str]) -> tuple[int, ...]:
+    """The number of pictures of each class."""
+    return tuple(np.bincount(labels, minlength=len(classes)).tolist())
 
 
 def _is_grey(x: Array) -> bool:
@@ -148,7 +170,7 @@ def _split(settings: Settings, part: Part) -> tuple[Part, Part | None]:
         return part, None
     if isinstance(settings, OwnSettings):
         kept, held_out = split_rows(y, settings.validation, settings.seed, "validation")
-    else:
+    else:  # as `fn.data.stratified` splits: named data keep the validation sets of earlier runs
         rows = np.arange(len(y))
         (kept, _), (held_out, _) = data.stratified(rows, y, 1 - settings.validation, seed=settings.seed)
     return (x[kept], y[kept]), (x[held_out], y[held_out])
@@ -180,10 +202,19 @@ def folder_name(settings: Settings) -> str:
     return name.strip(".").partition(".")[0] or name
 
 
+def _check_path(settings: Settings) -> None:
+    """Raise ValueError if the settings of own data have no path: it would stand for the current folder."""
+    if isinstance(settings, OwnSettings) and not settings.path:
+        raise ValueError(
+            "pass the path of the data: fastnn train data.csv --label NAME, or fastnn train photos/"
+        )
+
+
 def absolute(settings: Settings) -> Settings:
     """The same settings with absolute paths, which hold from any folder."""
     if not isinstance(settings, OwnSettings):
         return settings
+    _check_path(settings)
     test = settings.test if settings.test_fraction is not None else str(_full(settings.test))
     return replace(settings, path=str(_full(settings.path)), test=test)
 

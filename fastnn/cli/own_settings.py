@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from fastnn._validation import choose
 from fastnn.cli.settings import MAX_WEIGHTS, PRESETS, Settings, bounded
@@ -48,10 +48,10 @@ class OwnSettings(Settings):
         for size in self.hidden:
             bounded(size, "each of hidden", MAX_WEIGHTS)
         fraction = self.test_fraction
-        if fraction is not None and not 0 < fraction < 1:
+        if not self.test or (fraction is not None and not 0 < fraction < 1):
             raise ValueError(
-                f"test must be a fraction above 0 and below 1, or a path, not {self.test}: the results need "
-                "data that the network was not trained on"
+                f"test must be a fraction above 0 and below 1, or a path, not {self.test or 'empty'}: the "
+                "results need data that the network was not trained on"
             )
 
     @property
@@ -74,7 +74,8 @@ class TableSettings(OwnSettings):
 
     Args:
         label: Name of the column to predict.
-        task: classification (the labels are text or integers) or regression (the labels are numbers).
+        task: classification (the labels are text or integers) or regression (the labels are numbers;
+            the loss is squared_error unless --loss is absolute_error or huber).
         drop: Columns to leave out, such as Name,Ticket.
         categorical: Columns of numbers to treat as categories, such as Zip,Class.
         missing: What to do with missing cells (empty, NA, N/A, NaN, null): error, or mean (numbers get the
@@ -178,11 +179,6 @@ def check_weights(sizes: tuple[int, ...]) -> None:
             f"the network would have {weights:,} weights, but at most {MAX_WEIGHTS:,} are accepted: choose "
             "fewer --hidden units, a smaller --size or fewer columns"
         )
-
-
-def plain_value(value: Any) -> Any:
-    """Return a setting as JSON holds it."""
-    return list(value) if isinstance(value, tuple) else value
 
 
 OWN_PRESETS: dict[str, dict[str, Settings]] = {

@@ -19,10 +19,9 @@ from fastnn._validation import Array, choose
 from fastnn.cli.description import Column, Description
 from fastnn.cli.own_data import load, note, notes_printed
 from fastnn.cli.own_settings import TableSettings
-from fastnn.cli.run_drawings import csv_text
 from fastnn.cli.run_pictures import settings_and_model
 from fastnn.cli.settings import Settings
-from fastnn.cli.table_data import features_of, labels_of, nearest
+from fastnn.cli.table_data import features_of, labels_of, nearest, text_columns
 from fastnn.data import DatasetError, DatasetNotFoundError
 from fastnn.data.csv_columns import CsvColumns, read_columns
 from fastnn.data.image_files import by_numbers, is_picture, pictures_below
@@ -30,6 +29,7 @@ from fastnn.data.images import read_image
 from fastnn.files import write_atomic
 from fastnn.layers import Sequential
 from fastnn.prediction import probabilities
+from fastnn.tables import csv_text
 
 FORMATS = ("csv", "kaggle")
 KAGGLE = ("ImageId", "Label")  # of the competition "Digit Recognizer"
@@ -73,6 +73,8 @@ def predict(
         ValueError: If an argument is invalid, or if a column is missing.
     """
     choose(form, dict.fromkeys(FORMATS), "format")
+    if form == "kaggle" and id_column is not None:
+        raise ValueError("--format kaggle counts the rows, so it takes no --id")
     if out is not None and not out.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder", str(out.parent))
     settings, about, model = settings_and_model(run)
@@ -173,10 +175,8 @@ def read_samples(settings: Settings, about: Description, path: Path, id_column: 
 
 def _table(settings: Settings, about: Description, path: Path, id_column: str | None) -> Samples:
     """Read a CSV file. Its columns are found by name if the network was trained on a CSV file."""
-    as_text = {column.name for column in about.columns if column.categories is not None}
-    if about.columns and about.classes is not None and isinstance(about.classes[0], str) and about.label:
-        as_text.add(about.label)
-    if id_column is not None:
+    as_text = text_columns(about)
+    if id_column is not None and id_column not in [about.label, *(column.name for column in about.columns)]:
         as_text.add(id_column)
     header = settings.header if isinstance(settings, TableSettings) else None
     table = read_columns(path, header=header, categorical=as_text)
@@ -196,7 +196,11 @@ def _table(settings: Settings, about: Description, path: Path, id_column: str | 
             labels = labels_of(about, table)
         except DatasetError as error:
             note(f"no score: {error}")
-    ids = range(1, len(x) + 1) if id_column is None else _texts(table.values[id_column])
+    ids: Sequence[object] = range(1, len(x) + 1)
+    if id_column is not None:
+        if id_column not in as_text:  # the network takes its numbers: read their spelling apart
+            table = read_columns(path, header=header, categorical=[id_column])
+        ids = _texts(table.values[id_column])
     return Samples(about.standardized(x), id_column or "row", ids, labels)
 
 
@@ -225,7 +229,7 @@ def _pictures(about: Description, path: Path) -> Samples:
         raise ValueError(
             f"{path} has pictures, but the network was trained on the columns of a table: pass a CSV file"
         )
-    files = pictures_below(path) if path.is_dir() else [path]
+    files = [path] if path.is_file() else [file for file in pictures_below(path) if not _hidden(file, path)]
     files.sort(key=lambda file: (by_numbers(file.parent), by_numbers(file)))
     if not files:
         raise DatasetNotFoundError(f"there are no pictures in {path}")
@@ -243,6 +247,11 @@ def _pictures(about: Description, path: Path) -> Samples:
     folders = [name.parts[0] if len(name.parts) == 2 else "" for name in names]
     labels = np.array([index[each] for each in folders]) if all(each in index for each in folders) else None
     return Samples(np.stack(images), "file", [name.as_posix() for name in names], labels)
+
+
+def _hidden(file: Path, root: Path) -> bool:
+    """Whether a name below `root` starts with a dot: macOS adds ._name to archives, which has no picture."""
+    return any(name.startswith(".") for name in file.relative_to(root).parts)
 
 
 def _array(about: Description, path: Path) -> Samples:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +17,7 @@ from fastnn.files import write_atomic
 from fastnn.history import History
 from fastnn.layers import Sequential
 from fastnn.prediction import probabilities
+from fastnn.tables import csv_text
 
 CURVES, IMAGES, CONFUSION, MISTAKES = "curves.png", "weights.png", "confusion.png", "mistakes.png"
 IMPORTANCE, PREDICTIONS, WRONG_ROWS = "importance.png", "predictions.png", "mistakes.csv"
@@ -149,18 +147,5 @@ def _write_mistakes(outputs: Array, y: Array, about: Description, rows: Array, p
         (rows[i], about.classes[y[i]], about.classes[predicted[i]], f"{confidence[i]:.4f}")
         for i in wrong[np.argsort(-confidence[wrong], kind="stable")]
     ]
-    write_csv(path, ["row", "true", "predicted", "probability"], lines)
-
-
-def write_csv(path: Path, header: Sequence[object], lines: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file atomically."""
-    write_atomic(path, csv_text(header, lines).encode())
-
-
-def csv_text(header: Sequence[object], lines: Sequence[Sequence[object]]) -> str:
-    """Format a table as CSV, with quotes where a cell needs them."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(lines)
-    return text.getvalue()
+    text = csv_text(["row", "true", "predicted", "probability"], lines)
+    write_atomic(path, text.encode())

@@ -61,8 +61,8 @@ class Settings:
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
-        seed: Seed of the initial weights, of the order of the images, of dropout and augmentation, and of
-            the validation split.
+        seed: Seed of the initial weights, of the order of the images, of dropout and augmentation, of the
+            validation split, and of the test split of your own data.
         backend: Kernels to use: aot (compiled), jit (Numba) or ref (NumPy). Default: the environment
             variable FASTNN_BACKEND, or else aot.
         threads: Number of threads for the compiled kernels. Default: as many as the machine allows. The

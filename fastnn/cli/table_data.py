@@ -36,11 +36,13 @@ def describe_table(settings: TableSettings, table: CsvColumns) -> tuple[Descript
             raise ValueError(f"{table.file} has no column {name!r} of features{nearest(name, names)}")
     numbered = [name for name in names if name in INDEX_NAMES and name not in settings.drop]
     if numbered:
-        notes.append("a column of row numbers, as pandas writes them, is left out")
+        notes.append("a column without a name, or of row numbers as pandas writes them, is left out")
     names = [name for name in names if name not in settings.drop and name not in numbered]
     if not names:
         raise ValueError(f"{table.file} has no columns of features, only the label")
     classes = None if settings.is_regression else _classes(table, settings.label)
+    if classes is not None and (text := table.mixed.get(settings.label)):
+        notes.append(f"the label {settings.label!r} has numbers, but also {text}: each text is a class")
     about = Description((len(names),), classes, settings.label, missing=settings.missing)
     if settings.image is not None:
         return _pixels(about, settings.image, table, names), notes
@@ -72,6 +74,17 @@ def check_label(settings: TableSettings, table: CsvColumns) -> None:
         raise ValueError(f"pass --label NAME, the column of {table.file} to predict: {hint}")
     if settings.label not in names:
         raise ValueError(f"{table.file} has no column {settings.label!r}{nearest(settings.label, names)}")
+
+
+def text_columns(about: Description) -> set[str]:
+    """The columns that a network takes as text, also the label: new files must be read so, too.
+
+    Their cells may all be numbers or empty there.
+    """
+    names = {column.name for column in about.columns if column.categories is not None}
+    if about.label is not None and about.classes is not None and isinstance(about.classes[0], str):
+        names.add(about.label)
+    return names
 
 
 def features_of(about: Description, table: CsvColumns) -> tuple[Array, list[str]]:
@@ -127,6 +140,7 @@ def labels_of(about: Description, table: CsvColumns) -> Array:
     assert about.label is not None
     cells = table.values[about.label]
     if about.classes is None:
+        check_mixed(table, [about.label], "; drop the rows without a label")
         if cells.dtype == object:
             row = next(row for row, cell in enumerate(cells, 1) if cell is not None)
             raise DatasetError(
@@ -173,11 +187,11 @@ def _classes(table: CsvColumns, label: str) -> tuple[Any, ...]:
     cells = table.values[label]
     _check_complete(table, {label: cells}, label=True)
     if cells.dtype != object:
-        whole = cells == np.floor(cells)
-        if not (whole & (np.abs(cells) < 2.0**53)).all():
-            row = int((~whole).argmax())
+        usable = (cells == np.floor(cells)) & (np.abs(cells) < 2.0**53)
+        if not usable.all():
+            row = int((~usable).argmax())
             raise ValueError(
-                f"the label {label!r} has numbers such as {cells[row]:g} (row {row + 1}), which are no "
+                f"the label {label!r} has numbers such as {cells[row]:.17g} (row {row + 1}), which are no "
                 "classes: pass --task regression to predict the number"
             )
     values = np.unique(cells if cells.dtype == object else cells.astype(np.int64)).tolist()
@@ -272,4 +286,4 @@ def _same_kind(label: Any) -> Any:
     """A label as a key: text as it is; integral numbers, also in text, as integers."""
     if isinstance(label, str):
         return label
-    return int(label) if label == math.floor(label) else float(label)
+    return int(label) if math.isfinite(label) and label == math.floor(label) else float(label)

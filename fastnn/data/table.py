@@ -146,6 +146,8 @@ def _as_before(column: Column, like: Table | None) -> Column:
     """The column with the categories that it has in `like`."""
     if like is not None:
         before = like.categories[column.name]
+        if before is not None and column.categories is None and column.missing.all():  # it has no kind
+            column = Column(column.name, np.zeros(len(column.values), np.int64), column.missing, ())
         if (before is None) != (column.categories is None):
             kinds = "numbers", "categories"
             old, new = kinds if before is None else kinds[::-1]

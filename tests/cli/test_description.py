@@ -19,9 +19,10 @@ TABLE = Description(
     ("no", "yes"),
     "bought",
     columns=(Column("age", None, 40.0, 12.0), Column("city", ("Oslo", "Rome"))),
+    source="sha256:0123",
 )
 REGRESSION = Description((1,), None, "price", (100.0, 20.0), "mean", (Column("area", None, 50.0, 9.0),))
-PICTURES = Description((8, 9, 3), ("a", "b"))
+PICTURES = Description((8, 9, 3), ("a", "b"), source=(12, 7))
 PIXELS = Description((1, 2), (0, 3), "label", columns=(Column("p0"), Column("p1")))
 ALL = (TABLE, REGRESSION, PICTURES, PIXELS)
 
@@ -57,6 +58,8 @@ def test_a_description_is_read_as_it_was_written(about):
             "different texts",
         ),
         ({"columns": "age"}, "columns must be a list"),
+        ({"source": {}}, "source must be a checksum, numbers of pictures or null"),
+        ({"source": [1, "2"]}, "source must be a checksum, numbers of pictures or null"),
     ],
 )
 def test_errors_name_the_field(change, match):

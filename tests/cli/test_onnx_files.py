@@ -5,6 +5,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.cli.main import main
+from tests.cli.own_files import flowers, houses
 
 onnx = pytest.importorskip("onnx")
 
@@ -33,6 +34,27 @@ def test_a_run_goes_out_and_comes_back(run, tmp_path, capsys):
     assert repr(fn.import_onnx(path)) == repr(twin)
     _, (x, y) = fn.data.digits()
     assert np.mean(twin.predict_classes(x) == y) > 0.5
+
+
+def test_the_graph_of_a_table_takes_standardized_features_as_a_note_says(tmp_path, capsys):
+    flowers(tmp_path / "f.csv")
+    houses(tmp_path / "h.csv")
+    features = "note: the graph takes features as data.json describes them: (value - mean) / std, and 0 or 1"
+    for name, label, task in (("f.csv", "species", "classification"), ("h.csv", "price", "regression")):
+        out = tmp_path / task
+        options = ["--label", label, "--task", task, "--epochs", "1", "--out", str(out)]
+        drop = ["--drop", "id"] if label == "species" else []
+        assert main(["train", str(tmp_path / name), *options, *drop]) == 0
+        assert "data.json" not in capsys.readouterr().err
+        assert main(["export", str(out), str(tmp_path / "net.onnx")]) == 0
+        error = capsys.readouterr().err
+        assert features in error
+        assert ("its output is (value - mean) / std of the label" in error) == (task == "regression")
+
+
+def test_runs_on_images_need_no_note(run, tmp_path, capsys):
+    assert main(["export", str(run), str(tmp_path / "net.onnx")]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_options_of_import(tmp_path, capsys):

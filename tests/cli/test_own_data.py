@@ -198,6 +198,9 @@ def bad_tables(here):
     write_rows(here / "only.csv", ["y"], [["a"], ["b"]])
     write_rows(here / "few.csv", ["x", "y"], [[1, "a"], [2, "b"]])
     write_rows(here / "bare.csv", [1, 2], [[1, 2]])
+    write_rows(here / "part.csv", ["x", "y"], [[n, n if n != 6 else "?"] for n in range(9)])
+    write_rows(here / "endless.csv", ["x", "y"], [[n, "inf" if n == 3 else n % 2] for n in range(9)])
+    write_rows(here / "large.csv", ["x", "y"], [[n, 2**53 if n == 3 else n % 2] for n in range(9)])
 
 
 @pytest.mark.parametrize(
@@ -223,6 +226,15 @@ def bad_tables(here):
         (["bare.csv", "--label", "2"], "the first line has only numbers"),
         (["f.csv", "--label", "species", "--image", "8x8"], "need 64 columns of pixels, or 192 in colour"),
         (["h.csv", "--label", "city", "--image", "1x2"], "pixels must be integers from 0 to 255"),
+        (["part.csv", "--label", "y", "--task", "regression"], r"'y' has numbers, but also '\?' in row 7"),
+        (["endless.csv", "--label", "y"], r"numbers such as inf \(row 4\), which are no classes"),
+        (["large.csv", "--label", "y"], r"numbers such as 9007199254740992 \(row 4\), which are no classes"),
+        (["table", "--label", "y"], "pass the path of the data: fastnn train data.csv --label NAME, or"),
+        (
+            ["folder"],
+            "pass the path of the data: fastnn train data.csv --label NAME, or fastnn train photos/",
+        ),
+        (["bare.yaml"], "pass the path of the data"),
         (["none.csv", "--label", "y"], "no such file"),
         (["./none", "--epochs", "1"], "is not a folder"),
         (["f.csv", "--label", "species", "--test", "none.csv"], "no such file"),
@@ -231,6 +243,8 @@ def bad_tables(here):
 )
 def test_data_that_cannot_be_used_are_refused_before_a_folder_is_made(here, capsys, words, message):
     bad_tables(here)
+    pictures(here, 2)  # the current folder could be trained on
+    (here / "bare.yaml").write_text("dataset: folder")
     before = names_in(here)
     assert train(*words) in (1, 3)
     assert re.search(message, capsys.readouterr().err)
@@ -241,6 +255,7 @@ def test_data_that_cannot_be_used_are_refused_before_a_folder_is_made(here, caps
     ("options", "message"),
     [
         (["--test", "0"], "test must be a fraction above 0 and below 1, or a path"),
+        (["--test", ""], "test must be a fraction above 0 and below 1, or a path, not empty"),
         (["--test", "1.5"], "test must be a fraction above 0 and below 1, or a path"),
         (["--task", "ranking"], "unknown task 'ranking': choose one of classification, regression"),
         (["--missing", "skip"], "unknown rule for missing cells 'skip': choose one of error, mean"),
@@ -308,8 +323,33 @@ def test_sweeps_compare_accuracy_or_r2(here, capsys):
 def test_row_numbers_of_pandas_are_left_out(here, capsys):
     write_rows(here / "p.csv", ["", "x", "y"], [[n, n * 3 % 7, "ab"[n % 2]] for n in range(30)])
     assert train("p.csv", "--label", "y", "--epochs", 1, "--out", "run") == 0
-    assert "note: a column of row numbers, as pandas writes them, is left out" in capsys.readouterr().err
+    assert (
+        "note: a column without a name, or of row numbers as pandas writes them, is left out"
+        in capsys.readouterr().err
+    )
     assert [column["name"] for column in read(here / "run" / "data.json")["columns"]] == ["x"]
+
+
+def test_a_test_file_is_read_with_the_text_columns_of_the_training_file(here):
+    """Its cells may all be empty or numbers: they are text all the same."""
+    rows = [[n, "ab"[n % 2], "12x"[n % 3]] for n in range(60)]
+    write_rows(here / "a.csv", ["x", "colour", "y"], rows)
+    write_rows(here / "b.csv", ["x", "colour", "y"], [[1, "", "1"], [2, "", "2"]])
+    settings = TableSettings(path="a.csv", label="y", test="b.csv", missing="mean")
+    loaded = own_data.load(settings)
+    assert loaded.description.classes == ("1", "2", "x")
+    assert loaded.test[1].tolist() == [0, 1]
+    assert loaded.test[0].tolist() == [[1, 0, 0], [2, 0, 0]]
+    write_rows(here / "numbers.csv", ["x", "y"], [[n, n % 2] for n in range(20)])
+    write_rows(here / "endless.csv", ["x", "y"], [[1, 1], [1, "inf"]])
+    with pytest.raises(fn.data.DatasetError, match="the label 'inf' in row 2 is no class"):
+        own_data.load(TableSettings(path="numbers.csv", label="y", test="endless.csv"))
+
+
+def test_labels_of_numbers_and_text_are_classes_with_a_note(here, capsys):
+    write_rows(here / "m.csv", ["x", "y"], [[n, "12x"[n % 3]] for n in range(60)])
+    own_data.load(TableSettings(path="m.csv", label="y"))
+    assert "the label 'y' has numbers, but also 'x' in row 3: each text is a class" in capsys.readouterr().err
 
 
 def test_grey_photographs_are_not_drawn_as_negatives():

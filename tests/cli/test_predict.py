@@ -84,6 +84,20 @@ def test_predictions_carry_ids_and_probabilities(plants, tmp_path, capsys):
     assert "has no column 'ids' for --id: did you mean 'id'?" in capsys.readouterr().err
 
 
+def test_ids_may_be_a_column_that_the_network_takes(plants, prices, capsys):
+    """They have the spelling of the file."""
+    for folder, name, column in ((plants, "f.csv", "weight"), (prices, "h.csv", "price")):
+        main(["predict", str(folder / "run"), str(folder / name)])
+        expected = [row[1] for row in table(capsys.readouterr().out)]
+        assert main(["predict", str(folder / "run"), str(folder / name), "--id", column]) == 0
+        found = capsys.readouterr()
+        assert "not used: price" not in found.err
+        header, *rows = table((folder / name).read_text())
+        place = header.index(column)
+        assert [row[0] for row in table(found.out)] == [column, *(row[place] for row in rows)]
+        assert [row[1] for row in table(found.out)] == expected
+
+
 def test_a_row_alone_has_the_prediction_that_it_has_among_others(plants, tmp_path, capsys):
     rows = table((plants / "f.csv").read_text())
     main(["predict", str(plants / "run"), str(plants / "f.csv"), "--probabilities"])
@@ -104,6 +118,9 @@ def test_unknown_categories_count_as_missing_with_a_note(plants, tmp_path, capsy
         "missing" in found.err
     )
     assert len(table(found.out)) == 4
+    write_rows(tmp_path / "one.csv", ["length", "weight", "colour"], rows[:1])  # no known category at all
+    assert main(["predict", str(plants / "run"), str(tmp_path / "one.csv")]) == 0
+    assert table(capsys.readouterr().out)[1] == table(found.out)[1]
 
 
 @pytest.mark.parametrize(
@@ -215,6 +232,23 @@ def test_the_digit_recognizer_of_kaggle(tmp_path, monkeypatch, capsys):
     assert "unknown format 'excel': choose one of csv, kaggle" in capsys.readouterr().err
     assert main(["predict", "run", "test.csv", "--out", "nowhere/p.csv"]) == 1
     assert "there is no such folder: 'nowhere'" in capsys.readouterr().err
+
+
+def test_hidden_pictures_are_skipped_as_in_the_training(photos, tmp_path, capsys):
+    """macOS adds files such as ._0.png, which are no pictures."""
+    root = tmp_path / ".hidden"  # names above the folder may start with a dot
+    pictures(root, 2)
+    (root / "red one" / "._0.png").write_bytes(b"attributes")
+    (root / ".trash").mkdir()
+    (root / ".trash" / "1.png").write_bytes(b"")
+    assert main(["predict", str(photos / "run"), str(root)]) == 0
+    assert len(table(capsys.readouterr().out)) == 5
+
+
+def test_the_format_of_kaggle_takes_no_ids(plants, capsys):
+    command = ["predict", str(plants / "run"), str(plants / "f.csv"), "--format", "kaggle", "--id", "id"]
+    assert main(command) == 1
+    assert "--format kaggle counts the rows, so it takes no --id" in capsys.readouterr().err
 
 
 def test_the_kind_of_the_data_must_fit_the_run(plants, photos, tmp_path, capsys):

@@ -49,6 +49,12 @@ from fastnn.cli.main import main
             "--optimizer: cannot import fastnn.X: module",
         ),
         ("train digits --optimizer os.system", "--optimizer: os.system is no subclass of fastnn.Optimizer"),
+        ("train digits --find-lr --watch", "--find-lr trains nothing: leave out --watch"),
+        ("train digits --find-lr --port 80 --out x", "--find-lr trains nothing: leave out --port"),
+        (
+            "train digits --find-lr --overwrite --resume",
+            "--find-lr trains nothing: leave out --overwrite, --resume",
+        ),
         ("train digts", "unknown 'digts': did you mean digits?"),
         ("trian digits", "unknown 'trian': did you mean train?"),
         ("train", "missing dataset: choose one of digits, mnist, fashion-mnist, emnist-balanced, "),
@@ -116,3 +122,23 @@ def test_help_shows_defaults_as_they_are_written(capsys):
         "--out PATH Folder to write to. Default: a new folder in runs/. --overwrite Replace",
     ):
         assert words in text
+
+
+def test_help_of_own_data_says_what_lists_hold_and_hides_empty_defaults(capsys):
+    texts = []
+    for kind in ("table", "folder"):
+        with pytest.raises(SystemExit):
+            main(["train", kind, "--help"])
+        texts.append(" ".join(capsys.readouterr().out.split()))
+    for words in (
+        "--hidden N,N,... Number of units",
+        "--drop NAME,NAME,... Columns to leave out, such as Name,Ticket. ",
+        "--categorical NAME,NAME,... Columns",
+        "--image HEIGHTxWIDTH Height",
+        "--label LABEL Name of the column to predict. ",
+        "the loss is squared_error unless --loss",
+        "and of the test split of your own data",
+    ):
+        assert words in texts[0]
+    assert "--size HEIGHTxWIDTH Height" in texts[1]
+    assert not [text for text in texts if "(default: )" in text or "ITEM" in text]
