@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastnn._validation import Array, Shape
+from fastnn.channel_order import leaves, reorder_outputs
 from fastnn.exchange.errors import ConversionError
-from fastnn.exchange.order import reorder_outputs
 from fastnn.layers import Identity, Layer, Residual, Sequential
 
 
@@ -98,15 +98,3 @@ def _check_once(layers: list[Layer]) -> None:
                 "chains of layers, and Residual(branch, shortcut)"
             )
         seen.add(id(layer))
-
-
-def leaves(layer: Layer) -> Iterator[Layer]:
-    """Yield the layers inside of Sequentials and Residuals, in the order in which they run."""
-    if isinstance(layer, Sequential):
-        for inner in layer:
-            yield from leaves(inner)
-    elif isinstance(layer, Residual):
-        yield from leaves(layer.branch)
-        yield from leaves(layer.shortcut)
-    else:
-        yield layer

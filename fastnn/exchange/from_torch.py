@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.fx
 
+from fastnn.channel_order import is_same
 from fastnn.exchange.chain import Value, model_of
 from fastnn.exchange.errors import ConversionError, check_same
 from fastnn.exchange.layout import channels_last
-from fastnn.exchange.order import is_same
 from fastnn.exchange.torch_call import Call
 from fastnn.exchange.torch_calls import FUNCTIONS, METHODS, MODULES, known_kind, supported
 from fastnn.layers import Sequential

@@ -14,11 +14,11 @@ from torch import nn
 
 from fastnn import layers as ours
 from fastnn._validation import Shape
+from fastnn.channel_order import reorder_inputs, reorder_outputs, to_channels_first
 from fastnn.exchange import torch_modules
 from fastnn.exchange.errors import ConversionError, check_same
 from fastnn.exchange.layer_modules import MODULES, image_norm
 from fastnn.exchange.layout import channels_first, channels_last
-from fastnn.exchange.order import reorder_inputs, reorder_outputs, to_channels_first
 from fastnn.feeding import sample_shape
 from fastnn.layers import Layer
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from fastnn import channel_order as orders
 from fastnn._validation import Array, Shape
-from fastnn.exchange import order as orders
 from fastnn.exchange.chain import Value
 from fastnn.exchange.errors import ConversionError
 from fastnn.layers import Layer

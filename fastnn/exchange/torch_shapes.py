@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import channel_order as orders
 from fastnn._validation import Array, Shape
-from fastnn.exchange import order as orders
 from fastnn.exchange.chain import Value, added
 from fastnn.exchange.torch_call import Call
 from fastnn.layers import Flatten, GlobalAvgPool2d, Reshape

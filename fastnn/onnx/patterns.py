@@ -22,6 +22,8 @@ def arithmetic(site: Site) -> Step:
     node = site.node
     if len(node.inputs) != (1 if node.op == "Erf" else 2) or not all(node.inputs):
         raise node.refused(f"it has {len(node.inputs)} inputs")
+    if any(site.values.steps[name].batch.are_indices for name in site.data):
+        raise node.refused("the input of the graph is integers, which only an embedding can take")
     if found := _activation(site.values, node.outputs[0]) if node.op == "Mul" else None:
         name, layer = found
         batch, error = site.values.steps[name].batch, None
