@@ -80,19 +80,19 @@ def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, outpu
         is_first = record.is_first
     target, labels = _target(graph, output)
     shape = _sample_shape(source, input_shape)
-    first_error: LayoutError | None = None
+    furthest, reached = LayoutError(), -1  # the error of the layout that fits the most nodes
     for order, first_axes in _layouts(len(shape) + 1, is_first):
         sides = (0, *shape)
         start = Batch(tuple(sides[axis] for axis in order[1:]), order, are_indices=source.kind in INDEX_KINDS)
+        reader = _Reader(graph, source, target, start, first_axes)
         try:
-            steps = _Reader(graph, source, target, start, first_axes).read()
-            model = Sequential(assemble(steps, source.name, target))
+            model = Sequential(assemble(reader.read(), source.name, target))
             break
         except LayoutError as error:
-            first_error = first_error or error
+            if len(reader.steps) > reached:
+                furthest, reached = error, len(reader.steps)
     else:
-        assert first_error is not None
-        raise first_error
+        raise furthest
     name_parameters(model)
     set_feeding(model, record.feeding)
     try:
@@ -130,9 +130,14 @@ class _Reader:
             first_axes,
         )
 
+    @property
+    def steps(self) -> Steps:
+        """How the values are computed that have been read so far."""
+        return self._values.steps
+
     def read(self) -> Steps:
         """Return how each value is computed. Raises ModelFormatError if a node has no counterpart."""
-        steps = self._values.steps
+        steps = self.steps
         for node in self._nodes:
             node.asked.clear()
             has_data = any(name in steps for name in node.inputs)

@@ -119,6 +119,11 @@ def of_integers(model):
         ([("Add", "x x", "y", {})], "is integers, which only an embedding can take"),
         ([("Mul", "x f", "a", {}), ("Gather", "w a", "y", {})], "is integers, which only an embedding"),
         ([("Relu", "x", "a", {}), ("Gather", "w a", "y", {})], "its input needs an embedding|integers"),
+        ([("Less", "x n", "y", {})], "supported for the indices of an embedding"),
+        (
+            [("Less", "f x", "a", {}), ("Add", "x n", "b", {}), ("Where", "a b x", "y", {})],
+            r"as Where\(x < 0, x \+ count, x\)",
+        ),
         ([("Cast", "x", "y", {"to": 1})], "not to data type 1 here"),
         ([("Gather", "x n", "y", {})], "its second input must depend on the input of the graph"),
         ([("Gather", "w x", "y", {"axis": 1})], r"not for an array of float32, \(3, 2\), on axis 1"),

@@ -105,6 +105,9 @@ def _to(site: Site, shape: Shape) -> Result:
         side for side in x.file_shape if side != 1
     ] and not x.is_plain:
         return _with_ones(site, shape)
+    if x.is_channels_last and shape[0] == x.shape[-1]:  # only the sides change
+        target = images((*shape[1:], shape[0]))
+        return [Reshape(*target.shape)], target
     if not x.is_plain:
         raise site.layout_error()
     if x.channels > 1:  # the inverse of Flatten
