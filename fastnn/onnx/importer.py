@@ -44,7 +44,8 @@ def import_onnx(
 
     The graph may be a chain of layers with residual connections; its constants are computed, and dropout and
     batch norm become layers again. Images (N, C, H, W) of the file are (N, H, W, C) here, in the input and in
-    the output; weights are reordered, so nothing is transposed at run time.
+    the output, and so are sequences (N, C, L) of convolutions, here (N, L, C); weights are reordered, so
+    nothing is transposed at run time. An input of integers holds the indices of an embedding.
 
     Nothing in the file is executed, and weights in other files must be in the folder of the model.
 
