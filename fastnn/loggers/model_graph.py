@@ -16,7 +16,7 @@ def graph_of(model: Layer, shape: Shape) -> Any:
     The name of a node is the path of the layer, such as "1_Sequential/0_Linear", its operator the class.
     """
     graph = _Graph()
-    end = graph.layer(model, "model", graph.node("input", "Placeholder", [], shape), shape)
+    end = graph.layer(model, "", graph.node("input", "Placeholder", [], shape), shape)
     graph.node("output", "Identity", [end], None)
     return graph.proto
 
@@ -39,17 +39,22 @@ class _Graph:
         return name
 
     def layer(self, layer: Layer, path: str, before: str, shape: Shape | None) -> str:
-        """Add a layer after the node `before`, which gives samples of `shape`; returns its last node."""
+        """Add a layer after the node `before`, which gives samples of `shape`; returns its last node.
+
+        `path` is the name of the layer, "" for the model, whose layers are at the top.
+        """
+        box = f"{path}/" if path else ""
         if isinstance(layer, Sequential):
             for index, inner in enumerate(layer):
-                before = self.layer(inner, f"{path}/{index}_{type(inner).__name__}", before, shape)
+                before = self.layer(inner, f"{box}{index}_{type(inner).__name__}", before, shape)
                 shape = _after(inner, shape)
             return before
         if isinstance(layer, Residual):
             paths = {"branch": layer.branch, "shortcut": layer.shortcut}
-            ends = [self.layer(part, f"{path}/{name}", before, shape) for name, part in paths.items()]
-            return self.node(f"{path}/add", "Add", ends, _after(layer, shape))
-        return self.node(path, type(layer).__name__, [before], _after(layer, shape), repr(layer))
+            ends = [self.layer(part, f"{box}{name}", before, shape) for name, part in paths.items()]
+            return self.node(f"{box}add", "Add", ends, _after(layer, shape))
+        kind = type(layer).__name__
+        return self.node(path or kind, kind, [before], _after(layer, shape), repr(layer))
 
 
 def _after(layer: Layer, shape: Shape | None) -> Shape | None:

@@ -10,8 +10,19 @@ import fastnn as fn
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
 
+@pytest.fixture
+def one_thread():
+    """PyTorch's threads would wait for those of other tests."""
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_all_stations_of_a_model_agree(monkeypatch):
-    for name in ("torch", "onnx", "onnxruntime"):
+    for name in ("onnx", "onnxruntime"):
         pytest.importorskip(name)
     monkeypatch.syspath_prepend(str(BENCH))
     from lenet5_journey import journey

@@ -157,7 +157,7 @@ def test_tensorboard_itself_reads_the_files(train, tmp_path):
     reader = EventAccumulator(str(tmp_path)).Reload()
     assert [event.value for event in reader.Scalars("loss")] == pytest.approx(history["loss"])
     assert "weights/0.weight" in reader.Tags()["histograms"]
-    assert "model/0_Linear" in {node.name for node in reader.Graph().node}
+    assert "0_Linear" in {node.name for node in reader.Graph().node}
 
 
 def graph_in(folder):
@@ -178,20 +178,20 @@ def test_graph_has_a_node_for_each_layer_with_its_shape(tmp_path):
         for shape in [*node.attr["_output_shapes"].list.shape] or [None]
         if shape is not None
     ]
-    branch = "model/1_Residual/branch"
+    branch = "1_Residual/branch"
     assert nodes == [
         ("input", "Placeholder", [], [-1, 6]),
-        ("model/0_Embedding", "Embedding", ["input"], [-1, 6, 4]),
-        (f"{branch}/0_Conv1d", "Conv1d", ["model/0_Embedding"], [-1, 6, 4]),
+        ("0_Embedding", "Embedding", ["input"], [-1, 6, 4]),
+        (f"{branch}/0_Conv1d", "Conv1d", ["0_Embedding"], [-1, 6, 4]),
         (f"{branch}/1_ReLU", "ReLU", [f"{branch}/0_Conv1d"], [-1, 6, 4]),
-        ("model/1_Residual/shortcut", "Identity", ["model/0_Embedding"], [-1, 6, 4]),
-        ("model/1_Residual/add", "Add", [f"{branch}/1_ReLU", "model/1_Residual/shortcut"], [-1, 6, 4]),
-        ("model/2_GlobalAvgPool1d", "GlobalAvgPool1d", ["model/1_Residual/add"], [-1, 4]),
-        ("model/3_Linear", "Linear", ["model/2_GlobalAvgPool1d"], [-1, 2]),
+        ("1_Residual/shortcut", "Identity", ["0_Embedding"], [-1, 6, 4]),
+        ("1_Residual/add", "Add", [f"{branch}/1_ReLU", "1_Residual/shortcut"], [-1, 6, 4]),
+        ("2_GlobalAvgPool1d", "GlobalAvgPool1d", ["1_Residual/add"], [-1, 4]),
+        ("3_Linear", "Linear", ["2_GlobalAvgPool1d"], [-1, 2]),
     ]
     last, output = graph_in(tmp_path).node[-2:]
     assert last.attr["layer"].s == b"Linear(4, 2)"
-    assert (output.name, list(output.input)) == ("output", ["model/3_Linear"])
+    assert (output.name, list(output.input)) == ("output", ["3_Linear"])
 
 
 def test_graph_of_layers_that_do_not_tell_their_shape_has_no_shapes():
