@@ -179,11 +179,12 @@ def _conv(chain: _Chain, layer: ours.Conv1d | ours.Conv2d | ours.ConvTranspose2d
 
 
 def _batch_norm(chain: _Chain, layer: ours.BatchNorm1d | ours.BatchNorm2d, name: str) -> None:
-    is_features = chain.stage.channels in (None, FEATURES) and isinstance(layer, ours.BatchNorm1d)
-    if is_features:
+    if chain.stage.channels == FEATURES:
         chain.take_features(layer, layer.channels)
+        return chain.add(layer)
     chain.channels_first()
-    chain.add(layer, channels=FEATURES if is_features else layer.channels)
+    is_known = chain.stage.channels is not None or isinstance(layer, ours.BatchNorm2d)
+    chain.add(layer, channels=layer.channels if is_known else MANY)  # features, or sequences
 
 
 def _group_norm(chain: _Chain, layer: ours.GroupNorm, name: str) -> None:

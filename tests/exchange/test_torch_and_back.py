@@ -161,6 +161,7 @@ class Own(fn.Layer):
         ([fn.Conv2d(1, 2, 3), fn.Flatten()], "ends with a flattened image"),
         ([fn.LayerNorm(3)], "pass input_shape"),
         ([fn.MaxPool2d(2), fn.Flatten(), fn.Linear(12, 2)], "how many channels"),
+        ([fn.BatchNorm1d(3), fn.Flatten(), fn.Linear(15, 2)], "how many channels"),
         ([fn.Reshape(2, 2, 3), fn.Conv2d(3, 1, 2)], "must come from a Linear"),
         ([fn.Conv2d(1, 2, 1), fn.Reshape(2, -1)], "flatten them first"),
         ([fn.Conv2d(1, 4, 1), fn.Flatten(), fn.Reshape(4, 2, 2)], "must come from a Linear"),
