@@ -24,7 +24,7 @@ from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_o
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
 from fastnn.training.finite import NonFiniteError, check_finite
-from fastnn.training.loop import ArrayLoop, Loop, batch_sizes
+from fastnn.training.loop import ArrayLoop, Loop
 from fastnn.training.opening import BATCH_SIZE, OpenData, Reading, opened
 from fastnn.training.options import (
     TrainingKeywords,
@@ -34,6 +34,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.orders import check_order
+from fastnn.training.pieces import batch_sizes, piece_sizes
 from fastnn.training.plans import StepLock
 from fastnn.training.progress import Progress
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
@@ -220,6 +221,9 @@ class _Run:
             self.model, self.loss, samples, self.data.validation, self.metrics, schedule
         )
         checks.check_monitored(self.callbacks, schedule, values)
+        count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
+        if (size := self.options.piece_size(count)) is not None:
+            piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         StepLock(self.model).exclusive()
 
     def description(self) -> dict[str, Any]:
