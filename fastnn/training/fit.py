@@ -101,8 +101,10 @@ def fit(
     averages and callbacks start afresh with each call, unless it resumes. `schedule` sets the learning rate
     of each update (`fn.schedules`: a factor on `optimizer.lr`, which is restored when training ends).
     `clip_norm` and `clip_value` clip the gradients. `ema` averages the weights (a decay, or an `fn.EMA`
-    that gives access to the averages); validation then uses the averages. `plan`, `fuse`, `keep_gradients`
-    and `on_nonfinite` are described in `Trainer`.
+    that gives access to the averages); validation then uses the averages. `micro_batch=512` computes larger
+    mini-batches in pieces of 512 samples and sums their gradients: the same updates, up to rounding, in less
+    memory and in the cache. `micro_batch`, `plan`, `fuse`, `keep_gradients` and `on_nonfinite` are described
+    in `Trainer`.
 
     The run: `history` continues the curves of an earlier one. It is filled during training, so after Ctrl-C,
     which ends the training between two updates, it holds the finished part. `callbacks`, one or several, are

@@ -64,7 +64,10 @@ def plans_can_run() -> bool:
 
 
 class RecordedStep:
-    """One training step as a plan, with the input buffers that stand for its batch."""
+    """One training step as a plan, with the input buffers that stand for its batch.
+
+    `makes_update` is False for a piece of a mini-batch, which only adds to the sums of the gradients.
+    """
 
     def __init__(
         self,

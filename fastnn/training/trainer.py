@@ -59,6 +59,15 @@ class Trainer(Steps):
     weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`. A schedule and
     averages start afresh with every trainer; an optimizer object keeps its state.
 
+    `micro_batch` computes the gradient of a larger batch in pieces of that many samples and sums them
+    (accumulated gradients); the loss is the same. One piece at a time is in memory. The result is that of the
+    whole batch up to rounding: each loss is divided by the divisor of the whole batch, and the clipping, the
+    decay and the update come once, at the end. But batch norm takes the statistics of each piece and updates
+    the running ones with each; dropout and `augment` draw anew for each; a loss of yours sees each piece
+    alone. The pieces are cut from the front, the last one is smaller (or larger, if it would be too small for
+    batch norm), so the bits depend on `micro_batch`, but not on the number of threads or on plans. `p.grad`
+    is the sum after such a step.
+
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
@@ -170,13 +179,17 @@ class Trainer(Steps):
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
 
         A copy of model and optimizer takes the steps: nothing changes here. Raises RuntimeError if steps are
-        not planned (`plan=False`, or a backend other than "aot"), and the errors of `step`.
+        not planned (`plan=False`, or a backend other than "aot") or computed in pieces (`micro_batch`), and
+        the errors of `step`.
         """
         return profile_step(self, x, y, positive_int(steps, "steps"))
 
     @property
     def last_plan(self) -> RecordedStep | None:
-        """The recorded step that the last step replayed or recorded; None if it was not planned."""
+        """The recorded step that the last step replayed or recorded; None if it was not planned.
+
+        Of a step in pieces, it is the last piece, and `makes_update` is False.
+        """
         return self._plans.last
 
     def _checked_step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
