@@ -82,6 +82,14 @@ def test_pieces_are_divided_by_the_divisor_of_the_batch(loss, y, weight):
     check_same(loss, y, weight)
 
 
+def test_the_divisor_is_summed_in_blocks(monkeypatch):
+    monkeypatch.setattr("fastnn.training.pieces.BLOCK", 16)
+    check_same(fn.CrossEntropy(weight=[1, 5, 0.2]), LABELS, WEIGHT)
+    check_same(fn.BinaryCrossEntropy(ignore_index=255), MASK, WEIGHT)
+    check_same(fn.SquaredError("batch_mean"), RNG.random((N, 3)))
+    check_same(Absolute(), RNG.random((N, 3)))
+
+
 @plan_or_not
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_whole_numbers_are_exact(plan, reduction):
