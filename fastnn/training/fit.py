@@ -31,6 +31,7 @@ from fastnn.training.options import (
     TrainingOptions,
     described_values,
     option_values,
+    piece_size,
     takes_options,
 )
 from fastnn.training.orders import check_order
@@ -224,7 +225,7 @@ class _Run:
         )
         checks.check_monitored(self.callbacks, schedule, values)
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
-        if (size := self.options.piece_size(count)) is not None:
+        if (size := piece_size(self.options, count)) is not None:
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         StepLock(self.model).exclusive()
 

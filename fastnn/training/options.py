@@ -133,10 +133,6 @@ class TrainingOptions(Declared):
     micro_batch: int | None = field(default=None, metadata=option(optional(positive_int)))
     """Samples to compute at once: the gradients of a larger batch are summed piece by piece."""
 
-    def piece_size(self, count: int) -> int | None:
-        """The size of the pieces of an update from `count` samples; None if it is not cut."""
-        return None if self.micro_batch is None or count <= self.micro_batch else self.micro_batch
-
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
@@ -181,6 +177,11 @@ IN_MEMORY = tuple(name for name, recorded in _RECORDED if recorded is _is_set)
 def option_values(options: TrainingOptions) -> dict[str, Any]:
     """All options by name."""
     return {name: getattr(options, name) for name in OPTION_NAMES}
+
+
+def piece_size(options: TrainingOptions, count: int) -> int | None:
+    """The size of the pieces of an update from `count` samples; None if it is not cut."""
+    return None if options.micro_batch is None or count <= options.micro_batch else options.micro_batch
 
 
 def recorded_values(options: TrainingOptions) -> list[object]:

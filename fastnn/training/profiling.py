@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastnn._sources import Features
 from fastnn.config import get_num_threads
 from fastnn.measure.profile import Profile, profile_plan
+from fastnn.training.options import piece_size
 from fastnn.training.samples import check_data
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) ->
     samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
     twin.scale = samples.scale
     twin.model.classes = None  # the labels are encoded already
-    if twin.piece_size(len(samples)) is not None:
+    if piece_size(twin, len(samples)) is not None:
         raise RuntimeError(
             f"only whole updates can be profiled, but micro_batch={twin.micro_batch} cuts this batch of "
             f"{len(samples)}: pass at most {twin.micro_batch} samples"
