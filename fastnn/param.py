@@ -229,10 +229,6 @@ class Param(_Held):
         if self._grad is not buffer:
             self._grad = buffer
 
-    def uses_grad_buffer(self, buffer: Array | None) -> bool:
-        """Whether `buffer` is the gradient; None: whether there is no gradient."""
-        return self._grad is buffer
-
     def grad_sum_buffer(self) -> Array:
         """Return the array to which an update adds the gradients of the pieces of its mini-batch."""
         if self._grad_sum is None:

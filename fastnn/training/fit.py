@@ -225,7 +225,7 @@ class _Run:
         )
         checks.check_monitored(self.callbacks, schedule, values)
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
-        if (size := piece_size(self.options, count)) is not None:
+        if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         StepLock(self.model).exclusive()
 

@@ -98,7 +98,8 @@ class Steps(Updates):
                         alike = losses[done : done + np.count_nonzero(sizes[done:] == sizes[done])]
                         rest = index[start:]
                         done += self._steps(samples, rest, alike, None, stop - start, count, self._piece)
-            loss = np.array([sum(losses.tolist()) / divisor])
+            # In order: how `sum` and np.sum round depends on their versions.
+            loss = np.cumsum(losses)[-1:] / divisor
             if math.isnan(divisor):  # the class weights say why
                 target = samples.target if index is None else samples.target[index]
                 self._reject_nonfinite(loss, target=target)
