@@ -16,6 +16,7 @@ from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
 from fastnn._validation import Array, as_float, choose, counter_value, flag, in_range, within
 from fastnn.kernels import active_recorder, ops
+from fastnn.optim.limits import held_elements, limit_gradient, restore_held
 from fastnn.optim.schedules import Schedule
 from fastnn.optim.state import State
 from fastnn.param import Param
@@ -98,11 +99,16 @@ class Optimizer(Noted, ABC):
     def _update(self, param: Param) -> None:
         state = self.state(param)
         ops.advance(state.counter)
+        limit_gradient(param)
+        held = held_elements(param)
         try:
             self.update(param.writable_master(), param.grad_buffer(), state, self.lr * param.lr_scale)
         except BaseException:
             state.counter[0] -= 1
             raise
+        finally:
+            if held is not None:
+                restore_held(param, state, held)
 
     def _step_if_late(self, param: Param) -> None:
         if param.has_grad and not param.frozen:

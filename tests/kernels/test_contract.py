@@ -284,6 +284,7 @@ RIGHT = {
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),
     *(("warp", "field", "missing"), ("displacement", "field", "float32 among float64")),
     *(("rmsprop", name, "missing") for name in ("mean", "buffer")),
+    ("hold", "source", "missing"),
     *(("clip_factor", "totals", f"one column {more}") for more in ("more", "less")),
     *(
         (kernel, name, spoil)

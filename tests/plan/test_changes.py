@@ -122,6 +122,8 @@ CHANGES = [
     Set("model.0.bias.trainable", False),
     Set("model.3.0.weight.lr_scale", 0.5),
     Set("model.3.0.weight.lr_scale", 0),
+    Set("model.0.weight.clip_value", 0.001),
+    Set("model.0.weight.mask", np.arange(16 * FEATURES).reshape(FEATURES, 16) % 2),
     Set("model.4.bias", None),
     Set("plan", False),
     Set("model._note", "nothing that matters"),
