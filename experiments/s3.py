@@ -1,7 +1,6 @@
 """S3: Highsmith, "EECS 8770 Project 1" (2019): a small convolutional net by hand, trained on few digits."""
 
 import inspect
-import time
 from functools import partial
 
 import numpy as np
@@ -305,57 +304,6 @@ def show_frozen(result, report):
     report.claim("S3-13", "2, 3, 8 and 9 begin to look like digits", {2, 3, 8, 9} <= set(seen), why)
 
 
-# Experiment 3, which the report did not finish
-
-
-def train_full(p):
-    data = all_digits(p.samples, p.tests)
-    fn.manual_seed(0)
-    model = network(16, 7, 10)
-    start = time.perf_counter()
-    history = run_network(data, model, lr=0.01, epochs=p.epochs)
-    seconds = time.perf_counter() - start
-    result = {"history": history, "seconds": seconds, "filters": model[0].weight.value}
-    return result | one_pass(model, data[0][0][:1])
-
-
-def one_pass(model, image):
-    """Seconds of the convolution of one image by loops in Python, and by im2col in NumPy."""
-    filters, bias, pixels = model[0].weight.value[:, :, 0], model[0].bias.value, image[0, :, :, 0]
-    start = time.perf_counter()
-    looped = np.zeros((22, 22, 16))
-    for m, n, number in np.ndindex(22, 22, 16):
-        total = bias[number]
-        for i in range(7):
-            for j in range(7):
-                total += filters[i, j, number] * pixels[m + i, n + j]
-        looped[m, n, number] = total
-    loops = time.perf_counter() - start
-    times = []
-    for _ in range(20):
-        start = time.perf_counter()
-        columns = np.lib.stride_tricks.sliding_window_view(pixels, (7, 7)).reshape(484, 49)
-        products = columns @ filters.reshape(49, 16) + bias
-        times.append(time.perf_counter() - start)
-    error = float(np.abs(products.reshape(22, 22, 16) - looped).max())
-    return {"loops": loops, "im2col": min(times), "difference": error}
-
-
-def show_full(result, report):
-    history = result["history"]
-    report.measured("S3-14", "test accuracy", history["val_accuracy"][-1])
-    report.measured("S3-14", "seconds of the training", result["seconds"])
-    updates = len(history.updates["loss"])
-    report.measured("S3-14", "seconds of one convolution by loops in Python", result["loops"])
-    report.measured("S3-14", "seconds of one convolution by im2col in NumPy", result["im2col"])
-    report.check("S3-14", "loops and im2col agree", result["difference"] < 1e-4)
-    hours = 2 * result["loops"] * updates / 3600
-    why = f"two passes for each of {updates:,} updates: {hours:.1f} hours; here {result['seconds']:.0f} s"
-    report.claim("S3-14", "training by loops takes forever", hours > 1, why)
-    report.figure("S3-14", "curves", partial(fn.viz.save_curves, history), "16 filters of 7 x 7")
-    report.figure("S3-14", "filters", partial(fn.viz.save_filters, result["filters"]), "the 16 filters")
-
-
 def experiment(id, title, items, minutes, expected, train, show, full, quick):
     return fn.Experiment(
         **{"id": id, "title": title, "items": items, "minutes": minutes, "expected": expected},
@@ -391,10 +339,5 @@ EXPERIMENTS = [
         *("s3.frozen", "frozen layers", ("S3-11", "S3-12", "S3-13"), 1.0, "neither generalizes"),
         *(train_frozen, show_frozen, {"trials": 3, "epochs": 200, "digits": 10000, "digit_epochs": 5}),
         {"trials": 1, "epochs": 3, "digits": 200, "digit_epochs": 1},
-    ),
-    experiment(
-        *("s3.full", "16 filters of 7 x 7 on all of MNIST", ("S3-14",), 4.0, "never finished"),
-        *(train_full, show_full, {"samples": 60000, "tests": 10000, "epochs": 3}),
-        {"samples": 300, "tests": 100, "epochs": 1},
     ),
 ]

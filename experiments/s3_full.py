@@ -1,0 +1,109 @@
+"""S3: Highsmith, "EECS 8770 Project 1" (2019): experiment 3, which the report did not finish."""
+
+import time
+from functools import partial
+
+import numpy as np
+
+import fastnn as fn
+
+START = fn.init.Uniform(-0.1, 0.1)  # the report says "Uniform", without a range
+
+
+def network():
+    """Convolution and dense layer, both with tanh: 78,250 parameters."""
+    options = {"weight_init": START, "bias_init": START}
+    return fn.Sequential(
+        *(fn.Conv2d(1, 16, 7, **options), fn.Tanh(), fn.Flatten()),
+        *(fn.Linear(16 * 22 * 22, 10, **options), fn.Tanh()),
+    )
+
+
+def mnist(samples, tests):
+    """Return training and test images of MNIST (N, 28, 28, 1), with one-hot labels."""
+    return [
+        (x[:count].reshape(-1, 28, 28, 1) / np.float32(255), fn.data.one_hot(y[:count], 10))
+        for (x, y), count in zip(fn.data.mnist(download=False), (samples, tests), strict=True)
+    ]
+
+
+def train_full(p):
+    training, test = mnist(p.samples, p.tests)
+    result = {"histories": [], "seconds": []}
+    for seed in range(p.seeds):
+        fn.manual_seed(seed)
+        model = network()
+        start = time.perf_counter()
+        history = fn.fit(
+            *(model, training),
+            validation=test,
+            loss=fn.SquaredError(reduction="sum"),
+            optimizer=fn.SGD(0.01),
+            batch_size=1,
+            epochs=p.epochs,
+            seed=seed,
+            watch=False,
+            progress=False,
+        )
+        result["seconds"].append(time.perf_counter() - start)
+        result["updates"] = len(history.updates["loss"])
+        history.updates["loss"] = []  # 180,000; the curves have a value per epoch
+        result["histories"].append(history)
+    return result | {"filters": model[0].weight.value} | one_pass(model, training[0][:1])
+
+
+def one_pass(model, image):
+    """Seconds of the convolution of one image by loops in Python, and by im2col in NumPy."""
+    filters, bias, pixels = model[0].weight.value[:, :, 0], model[0].bias.value, image[0, :, :, 0]
+    start = time.perf_counter()
+    looped = np.zeros((22, 22, 16))
+    for m, n, number in np.ndindex(22, 22, 16):
+        total = bias[number]
+        for i in range(7):
+            for j in range(7):
+                total += filters[i, j, number] * pixels[m + i, n + j]
+        looped[m, n, number] = total
+    loops = time.perf_counter() - start
+    times = []
+    for _ in range(20):
+        start = time.perf_counter()
+        columns = np.lib.stride_tricks.sliding_window_view(pixels, (7, 7)).reshape(484, 49)
+        products = columns @ filters.reshape(49, 16) + bias
+        times.append(time.perf_counter() - start)
+    error = float(np.abs(products.reshape(22, 22, 16) - looped).max())
+    return {"loops": loops, "im2col": min(times), "difference": error}
+
+
+def show_full(result, report):
+    histories, updates = result["histories"], result["updates"]
+    report.measured("S3-14", "test accuracy", [history["val_accuracy"][-1] for history in histories])
+    report.measured("S3-14", "seconds of the training", result["seconds"])
+    report.measured("S3-14", "seconds of one convolution by loops in Python", result["loops"])
+    report.measured("S3-14", "seconds of one convolution by im2col in NumPy", result["im2col"])
+    report.check("S3-14", "loops and im2col agree", result["difference"] < 1e-4)
+    # The gradient of the filters has as many products as the convolution itself.
+    hours, by_im2col = (2 * result[name] * updates / 3600 for name in ("loops", "im2col"))
+    report.measured("S3-14", "hours of a training by loops, of the convolution alone", hours)
+    report.measured("S3-14", "hours of a training by im2col, of the convolution alone", by_im2col)
+    seconds = np.mean(result["seconds"])
+    why = f"two passes for each of {updates:,} updates: {hours:.1f} hours; here {seconds:.0f} s in all"
+    report.claim("S3-14", "training by loops takes forever", bool(hours > 1), why)
+    groups = {"test": histories}
+    report.figure("S3-14", "accuracy", partial(fn.viz.save_bands, groups), "accuracy, 16 filters of 7 x 7")
+    report.figure("S3-14", "filters", partial(fn.viz.save_filters, result["filters"]), "the 16 filters")
+
+
+EXPERIMENTS = [
+    fn.Experiment(
+        id="s3.full",
+        title="16 filters of 7 x 7 on all of MNIST",
+        items=("S3-14",),
+        train=train_full,
+        show=show_full,
+        full={"samples": 60000, "tests": 10000, "epochs": 3, "seeds": 3},
+        quick={"samples": 300, "tests": 100, "epochs": 1, "seeds": 2},
+        data=("mnist",),
+        minutes=1.0,
+        expected="never finished",
+    ),
+]
