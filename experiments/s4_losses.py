@@ -41,6 +41,7 @@ def train_losses(p):
         for loss in (fn.BinaryFocal(gamma=0.0), fn.BinaryCrossEntropy())
     ]
     result["gamma_0"] = float(np.abs(pair[0] - pair[1]).max())
+    result |= formulas(z[:5], y, t)
     probability = np.linspace(0.001, 0.999, 400)
     logits = np.log(probability / (1 - probability)).reshape(-1, 1)
     result["probability"] = probability
@@ -54,11 +55,32 @@ def train_losses(p):
     return result
 
 
+def formulas(logits, y, t):
+    """Errors of the report's equations 7 and 21: the derivatives of softmax, and of the focal loss by y."""
+    outputs, backward = fn.Softmax().forward(logits[None], train=True)
+    jacobian = [backward(row[None])[0] for row in np.eye(5)]
+    p = outputs[0]
+    errors = {"equation_7": float(np.abs(jacobian - (np.diag(p) - np.outer(p, p))).max()), "equation_21": 0.0}
+    entropy, other = -y * np.log(y), -(1 - y) * np.log(1 - y)
+    for gamma in GAMMAS:
+        present = t * (1 - y) ** gamma * (gamma * entropy + 1 - y)
+        absent = (t - 1) * y**gamma * (gamma * other + y)
+        loss = fn.BinaryFocal(gamma=gamma, reduction="sum")
+        by_logit = loss.value_and_gradient(np.log(y / (1 - y))[:, None], t[:, None])[1][:, 0]
+        error = np.abs(-(present + absent) - by_logit).max()  # dy/dz = y (1 - y)
+        errors["equation_21"] = max(errors["equation_21"], float(error))
+    return errors
+
+
 def show_losses(result, report):
     items = {"softmax": "S4-10", "sigmoid": "S4-10", "focal": "S4-12", "Dice": "S4-11"}
     for name, error in result["errors"].items():
         item = items[name.partition(" ")[0].rstrip(",")]
         report.check(item, f"gradient: {name}", error < 1e-6, f"differs from differences by {error:.1e}")
+    error = result["equation_7"]
+    report.check("S4-10", "equation 7: the derivatives of softmax", error < 1e-12, f"difference {error:.1e}")
+    error = result["equation_21"]
+    report.check("S4-12", "equation 21 for five gammas", error < 1e-12, f"difference {error:.1e}")
     error = result["dice_formula"]
     report.check("S4-11", "(y - 1) / 2y (1 - L)^2 for t = 1", error < 1e-12, f"difference {error:.1e}")
     error = result["gamma_0"]
@@ -68,6 +90,10 @@ def show_losses(result, report):
     report.figure("S4-13", "figure-2", partial(fn.viz.save_lines, lines, **labels), "figure 2: focal loss")
     empty = fn.metrics.precision(np.array([0, 0, 0]), np.array([1, 0, 0]), average="none", zero_division=0.0)
     report.check("S4-15", "the precision of a class that is never predicted is 0", empty[1] == 0, f"{empty}")
+    absent = fn.metrics.recall(np.array([0, 1, 0]), np.array([0, 0, 0]), average="none", zero_division=0.0)
+    report.check("S4-15", "the recall of a class that does not occur is 0", absent[1] == 0, f"{absent}")
+    counts = fn.metrics.confusion(np.array([1, 1, 0, 0, 0]), np.array([1, 0, 1, 0, 0]))
+    report.check("S4-15", "TN, FP, FN and TP", counts.tolist() == [[2, 1], [1, 1]], f"{counts.tolist()}")
 
 
 # Unbalanced classes
@@ -115,7 +141,9 @@ def train_unbalanced(p):
             predicted, true = model.predict(x) > 0, mask > 0
             hits = float((predicted & true).sum())
             precision, recall = hits / max(predicted.sum(), 1), hits / true.sum()
-            found[name].append([precision, recall, 2 * hits / (predicted.sum() + true.sum())])
+            wrong, missed = float((predicted & ~true).sum()), float((~predicted & true).sum())
+            f1 = 2 * hits / (predicted.sum() + true.sum())
+            found[name].append([precision, recall, f1, hits, wrong, missed])
     return found
 
 
@@ -126,15 +154,24 @@ def show_unbalanced(result, report):
         for column, what in enumerate(("precision", "recall", "F1")):
             report.measured("S4-14", f"{name}: {what}", table[:, column])
         means[name] = table.mean(axis=0)
-    precision, recall, _ = means["cross-entropy"]
+        hits, wrong, missed = means[name][3:]
+        counts = f"TP {hits:,.0f}, FP {wrong:,.0f}, FN {missed:,.0f}"
+        report.measured("S4-14", f"{name}: pixels, mean of the starts", counts)
+    precision, recall = means["cross-entropy"][:2]
     why = f"recall {recall:.3f}, precision {precision:.3f}"
     report.claim("S4-14", "cross-entropy has a low recall", bool(recall < precision), why)
     for name in ("Dice", "focal, gamma 2"):
         why = f"{means[name][1]:.3f} instead of {recall:.3f}"
         report.claim("S4-14", f"{name} has a higher recall", bool(means[name][1] > recall), why)
-    close = abs(means["focal, gamma 0.5"] - means["cross-entropy"]).max()
+        why = f"{means[name][0]:.3f} instead of {precision:.3f}"
+        report.claim("S4-14", f"{name} has a lower precision", bool(means[name][0] < precision), why)
+    close = abs(means["focal, gamma 0.5"] - means["cross-entropy"])[:3].max()
     why = f"largest difference {close:.3f}"
     report.claim("S4-14", "a low gamma is close to cross-entropy", bool(close < 0.05), why)
+    scores = {name: float(mean[2]) for name, mean in means.items() if name.startswith("focal")}
+    why = ", ".join(f"{score:.3f} with {name.removeprefix('focal, ')}" for name, score in scores.items())
+    harms = scores["focal, gamma 5"] < max(scores.values())
+    report.claim("S4-14", "too high a gamma harms: F1 falls", harms, f"F1 {why}")
     bars = [(name, float(mean[1])) for name, mean in means.items()]
     report.figure(
         "S4-14",
