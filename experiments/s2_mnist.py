@@ -1,7 +1,7 @@
 """S2: Colombo, "Submission Assignment 1" (VU), questions 5 to 7: MNIST with 300 sigmoid units."""
 
 import math
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -21,13 +21,21 @@ def use_printed_weights(model, seed):
         layer.weight.value = rng.random(layer.weight.value.shape) * math.sqrt(1 / (784 + 300))
 
 
-def mnist(samples):
-    """Return training (55,000), validation (5,000) and test set, flat, scaled by 1/255."""
+@cache
+def mnist(samples, tests):
+    """Return training (55,000), validation (5,000) and test set (10,000), flat, scaled by 1/255.
+
+    They have at most `samples`, `tests` and `tests` images.
+    """
     train, (x_test, y_test) = fn.data.mnist(download=False)
     (x, y), (x_valid, y_valid) = fn.data.holdout(*train, 5000)
     flat = [
         (images.reshape(len(images), 784) / np.float32(255), labels)
-        for images, labels in ((x[:samples], y[:samples]), (x_valid, y_valid), (x_test, y_test))
+        for images, labels in (
+            (x[:samples], y[:samples]),
+            (x_valid[:tests], y_valid[:tests]),
+            (x_test[:tests], y_test[:tests]),
+        )
     ]
     return flat
 
@@ -37,7 +45,7 @@ def run(p, lr, seed, *, start="printed", batch_size=50, reduction="mean", clip=N
 
     `clip` bounds dW2, the gradient of the second layer's weights.
     """
-    training, validation, test = mnist(p.samples)
+    training, validation, test = mnist(p.samples, p.tests)
     fn.manual_seed(seed)
     model = perceptron()
     if start == "printed":
@@ -103,7 +111,7 @@ def train_clipped(p):
     if p.as_written:
         return {"as_written": [run_as_written(p, seed) for seed in range(p.seeds)], "clipped": clipped}
     free = [run(p, 0.03, seed, reduction="sum") for seed in range(p.seeds)]
-    return {"clipped": clipped, "free": free, **clip_one_batch(*mnist(50)[0])}
+    return {"clipped": clipped, "free": free, **clip_one_batch(*mnist(50, 1)[0])}
 
 
 def clip_one_batch(x, y):
@@ -126,7 +134,7 @@ def clip_one_batch(x, y):
 
 def run_as_written(p, seed):
     """Codes 15 to 17 in NumPy: each bias gradient is one number, the sum over images and units."""
-    (x, y), _, (x_test, y_test) = mnist(p.samples)
+    (x, y), _, (x_test, y_test) = mnist(p.samples, p.tests)
     rng, scale = np.random.default_rng(seed), math.sqrt(1 / (784 + 300))
     w1, w2 = (rng.random(shape, np.float32) * np.float32(scale) for shape in ((784, 300), (300, 10)))
     b1, b2 = (np.zeros(size, np.float32) for size in (300, 10))
@@ -233,6 +241,13 @@ def show_rates(result, report):
     report.measured("S2-10", "the same, best of the epochs", peak)
     for name, values in result["others"].items():
         report.measured("S2-10", f"test accuracy at 0.03, {name}", values)
+    recipes = {"one image at a time": accuracy["0.03"], **result["others"]}
+    means = {name: float(np.mean(values)) for name, values in recipes.items()}
+    reached = ", ".join(name for name, mean in means.items() if mean >= 0.975)
+    why = reached or f"the best recipe, {max(means, key=means.get)}, reaches {max(means.values()):.4f}"
+    report.claim(
+        "S2-10", "recipes that the text allows reach 97.5 %, which rounds to 98 %", bool(reached), why
+    )
     spread = np.std(result["losses"]["0.03"], axis=0, ddof=1) if len(peak) > 1 else np.zeros(2)
     fifth = -(-len(spread) // 5)
     first, last = float(spread[:fifth].mean()), float(spread[-fifth:].mean())
@@ -283,8 +298,8 @@ EXPERIMENTS = [
         items=("S2-5",),
         train=train_averaged,
         show=show_averaged,
-        full={"samples": 55000, "epochs": 5, "seeds": 3},
-        quick={"samples": 2000, "epochs": 2, "seeds": 1},
+        full={"samples": 55000, "tests": 10000, "epochs": 5, "seeds": 3},
+        quick={"samples": 600, "tests": 500, "epochs": 2, "seeds": 1},
         data=("mnist",),
         minutes=0.5,
         expected="238,510 parameters",
@@ -295,8 +310,8 @@ EXPERIMENTS = [
         items=("S2-7",),
         train=train_clipped,
         show=show_clipped,
-        full={"samples": 55000, "epochs": 5, "seeds": 3, "as_written": False},
-        quick={"samples": 2000, "epochs": 2, "seeds": 1},
+        full={"samples": 55000, "tests": 10000, "epochs": 5, "seeds": 3, "as_written": False},
+        quick={"samples": 600, "tests": 500, "epochs": 2, "seeds": 1},
         variants={"corrected": {}, "as-written": {"as_written": True}},
         data=("mnist",),
         minutes=0.5,
@@ -308,8 +323,8 @@ EXPERIMENTS = [
         items=("S2-9", "S2-10", "S2-11"),
         train=train_rates,
         show=show_rates,
-        full={"samples": 55000, "epochs": 5, "seeds": 3},
-        quick={"samples": 2000, "epochs": 2, "seeds": 2},
+        full={"samples": 55000, "tests": 10000, "epochs": 5, "seeds": 3},
+        quick={"samples": 600, "tests": 500, "epochs": 2, "seeds": 2},
         data=("mnist",),
         minutes=4.0,
         expected="98 % at 0.03, the best rate",
