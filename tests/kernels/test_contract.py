@@ -266,7 +266,7 @@ WEIGHTED = {*FAMILIES["loss"], "binary_cross_entropy"} - {"weigh_loss"}
 RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
     *((f"{k}_forward", "b", "missing") for k in ("conv", "dense")),
-    ("sgd", "v", "missing"),
+    *(("sgd", "v", "missing"), ("hold", "source", "missing")),
     *((loss, "dy", "missing") for loss in POINTWISE),
     *((f"{norm}_norm_forward", name, "missing") for norm in NORMS for name in ("gamma", "beta")),
     *((f"{norm}_norm_dx", "gamma", "missing") for norm in NORMS),
@@ -284,7 +284,6 @@ RIGHT = {
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),
     *(("warp", "field", "missing"), ("displacement", "field", "float32 among float64")),
     *(("rmsprop", name, "missing") for name in ("mean", "buffer")),
-    ("hold", "source", "missing"),
     *(("clip_factor", "totals", f"one column {more}") for more in ("more", "less")),
     *(
         (kernel, name, spoil)
