@@ -159,10 +159,9 @@ class Param(_Held):
     kind = "parameter"
     trainable: bool
     clip_value: float | None = None
-    """An optimizer step first clips each element of the gradient to [-clip_value, clip_value]; None: not."""
-    mask_master: Array | None = (
-        None  # the mask as the kernels read it: 0 or 1, with the dtype of the parameter
-    )
+    """The bound of the gradient's elements, which an optimizer step first clips; None: there is no bound."""
+    # The mask as the kernels read it: 0 or 1, with the dtype of the parameter.
+    mask_master: Array | None = None
     _checks: ClassVar = {"trainable": flag, "clip_value": optional(clipping_bound)}
 
     # What a model remembers of its training, if this is its first parameter (see feeding.py), and, if it is

@@ -97,10 +97,10 @@ class Optimizer(Noted, ABC):
         run_function(self, partial(self._update, param))
 
     def _update(self, param: Param) -> None:
-        state = self.state(param)
-        ops.advance(state.counter)
         limit_gradient(param)
         held = held_elements(param)
+        state = self.state(param)
+        ops.advance(state.counter)
         try:
             self.update(param.writable_master(), param.grad_buffer(), state, self.lr * param.lr_scale)
         except BaseException:
