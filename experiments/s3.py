@@ -196,7 +196,7 @@ def show_orders(result, report):
     why = f"best: {name}, {accuracies[name]:.3f}; fixed: {accuracies['fixed']:.3f}"
     report.claim("S3-8", "the fixed order has the best test accuracy", name == "fixed", why)
     epochs = {name: epochs_to_90(runs) for name, runs in result["histories"].items()}
-    slowest = epochs["fixed"] == max(epochs.values())
+    slowest = epochs["fixed"] > max(epochs["random"], epochs["alternate"])
     report.claim("S3-8", "the fixed order trains slowest", slowest, f"epochs to 90 % of the way: {epochs}")
     name, tested = best(result, "val_loss", True)
     why = f"fixed: {tested['fixed']:.4f}; best: {name}, {tested[name]:.4f}"
@@ -217,7 +217,7 @@ def train_activations(p):
 def show_activations(result, report):
     show_trials("S3-9", result, report)
     epochs = {name: epochs_to_90(runs) for name, runs in result["histories"].items()}
-    is_first = epochs["sigmoid"] == min(epochs.values())
+    is_first = epochs["sigmoid"] < min(epochs[name] for name in epochs if name != "sigmoid")
     report.claim("S3-9", "sigmoid converges quickest", is_first, f"epochs to 90 % of the way: {epochs}")
     name, accuracies = best(result, "val_accuracy", False)
     gap = accuracies[name] - accuracies["relu"]

@@ -140,7 +140,9 @@ def train_unbalanced(p):
             )
             predicted, true = model.predict(x) > 0, mask > 0
             hits = float((predicted & true).sum())
-            precision, recall = hits / max(predicted.sum(), 1), hits / true.sum()
+            # Of a run that predicts no foreground, the precision is 0/0: not a number.
+            precision = hits / predicted.sum() if predicted.any() else np.nan
+            recall = hits / true.sum()
             wrong, missed = float((predicted & ~true).sum()), float((~predicted & true).sum())
             f1 = 2 * hits / (predicted.sum() + true.sum())
             found[name].append([precision, recall, f1, hits, wrong, missed])
@@ -150,10 +152,10 @@ def train_unbalanced(p):
 def show_unbalanced(result, report):
     means = {}
     for name, values in result.items():
-        table = np.array(values)
-        for column, what in enumerate(("precision", "recall", "F1")):
-            report.measured("S4-14", f"{name}: {what}", table[:, column])
-        means[name] = table.mean(axis=0)
+        columns = [column[np.isfinite(column)] for column in np.array(values, float).T]
+        for column, what in zip(columns, ("precision", "recall", "F1"), strict=False):
+            report.measured("S4-14", f"{name}: {what}", column if len(column) else np.nan)
+        means[name] = np.array([column.mean() if len(column) else np.nan for column in columns])
         hits, wrong, missed = means[name][3:]
         counts = f"TP {hits:,.0f}, FP {wrong:,.0f}, FN {missed:,.0f}"
         report.measured("S4-14", f"{name}: pixels, mean of the starts", counts)
