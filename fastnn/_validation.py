@@ -224,6 +224,13 @@ def optional(check: Check) -> Check:
     return checked
 
 
+def clipping_bound(value: Any, name: str) -> float:
+    """`value` as a float; ValueError unless it is finite and above 0."""
+    if (bound := in_range(value, name, 0)) == 0:
+        raise ValueError(f"{name} must be above 0, or None to turn clipping off, not {value!r}")
+    return bound
+
+
 def above_0(value: Any, name: str) -> float:
     """A check of attributes: a finite number above 0."""
     if (number := in_range(value, name, 0)) == 0:

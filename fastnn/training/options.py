@@ -31,9 +31,8 @@ from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 from fastnn._attributes import Check, Declared
-from fastnn._validation import flag, one_of, optional, positive_int, within
+from fastnn._validation import clipping_bound, flag, one_of, optional, positive_int, within
 from fastnn.augment import Augmentation, Together
-from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
 from fastnn.optim.schedules import Schedule, schedule_of
 from fastnn.training.spellings import check_names, check_positions

@@ -126,6 +126,10 @@ def in_place(a, shape, number):
     return np.array([number]), a(*shape)
 
 
+def hold(a, shape, has_source):
+    return a.rng.integers(2, size=shape).astype(a.dtype), a(*shape) if has_source else None, a(*shape)
+
+
 def ema(a, shape, steps, decay, warmup):
     return a(*shape), np.array([steps]), decay, warmup, a(*shape)
 
@@ -282,6 +286,8 @@ def cases():
         yield Case("sum_squares", sum_squares, (shape,))
         yield Case("multiply", in_place, (shape, 0.3))
         yield Case("clamp", in_place, (shape, 0.5))
+        for has_source in (True, False):
+            yield Case("hold", hold, (shape, has_source), whole=True)
         for options in ((0, 0.9, True), (5, 0.99, True), (1000, 0.99, True), (0, 0.9, False)):
             yield Case("ema", ema, (shape, *options))
         for rate in (0.0, 0.3, 0.5, 1.0):

@@ -118,6 +118,8 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                          {input(bound), input(bound), output<double>(1), output<double>(1)})));
     check(make<T>("multiply", MULTIPLY, {count}, {input(bound), updated(x)}));
     check(make<T>("clamp", CLAMP, {count}, {input(bound), updated(x)}));
+    check(make<T>("hold", HOLD, {count}, {input(dy), input(target), updated(x)}));
+    check(make<T>("hold zero", HOLD, {count}, {input(dy), {}, updated(x)}));
     check(
         make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
 
