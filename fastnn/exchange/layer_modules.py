@@ -42,6 +42,8 @@ def _torch_linear(layer: ours.Linear) -> list[nn.Module]:
 
 def _pixels(layer: Any) -> Any:
     """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
+    if layer._window.stride == (1, 1):  # "same" is then the same for all images
+        return layer._window.padding_of((1, 1))
     if isinstance(layer.padding, str):
         raise ConversionError(
             f'the padding "same" of {layer} depends on the size of the images, which PyTorch has for '
