@@ -123,6 +123,7 @@ TEXTS = [
     "b c",
     '"x,y"',
     '"two ""quotes"""',
+    '"a ""b"", c"',
     '"line\nbreak"',
     "1_000",
     "naïve",
