@@ -124,6 +124,7 @@ TEXTS = [
     '"x,y"',
     '"two ""quotes"""',
     '"a ""b"", c"',
+    '"a ""b"", c"',
     '"line\nbreak"',
     "1_000",
     "naïve",
@@ -140,6 +141,8 @@ def test_both_parsers_read_random_files_alike(csv, parser, monkeypatch):
     if parser == "csv":
         pytest.skip("compares the two")
     monkeypatch.setattr(csv_rows, "ROWS_AT_ONCE", 4)
+    by_module, chunks = [], module._Parser._chunks
+    monkeypatch.setattr(module._Parser, "_chunks", lambda self: by_module.append(self) or chunks(self))
     rng, refused = np.random.default_rng(0), 0
     for number in range(300):
         width, pools = int(rng.integers(1, 5)), [NUMBERS, [*NUMBERS, *GAPS], TEXTS, [*TEXTS, *GAPS], GAPS]
@@ -158,6 +161,7 @@ def test_both_parsers_read_random_files_alike(csv, parser, monkeypatch):
         as_text = names[: int(rng.integers(2))]
         for large in (0, 1 << 60):
             monkeypatch.setattr(module, "LARGE", large)
+            by_module.clear()
             try:
                 table = read_columns(path, categorical=as_text)
             except DatasetError as error:
@@ -165,6 +169,7 @@ def test_both_parsers_read_random_files_alike(csv, parser, monkeypatch):
                 refused += 1
             else:
                 found.append((repr(plain(table)), table.mixed))
+                assert large or not by_module or end == "\r" or width == 1, text
         assert found[0] == found[1], text
     assert 10 < refused < 200
 
