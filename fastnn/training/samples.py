@@ -29,6 +29,7 @@ from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer, Sigmoid, Softmax
 from fastnn.layers.base import check_unshared, last_layer
 from fastnn.losses import Loss, loaded
+from fastnn.metrics import are_pixel_labels
 
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
 DataOrBatches = Data | Streamed
@@ -100,6 +101,15 @@ class Samples:
             return self.weight
         rows = self.weight.reshape(len(self.weight), -1)
         return gather_rows(rows, index, 1.0, rows.dtype).reshape(len(index), *self.weight.shape[1:])
+
+    def check_augmented(self, augment: Together) -> None:
+        """Raise ValueError if the samples are not images, or if their targets are masks of labels."""
+        augment.check_images(self.x.shape[1:])
+        if are_pixel_labels(self.target):
+            raise ValueError(
+                f"augment={augment!r} moves the pixels of images, but not their labels: change images and "
+                "masks together before the training, or leave augment out"
+            )
 
     def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
         """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.

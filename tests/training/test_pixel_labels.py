@@ -240,6 +240,22 @@ def test_ignored_pixels_have_no_batch_mean():
         fn.fit(net(outputs=1), (X, MASK))
 
 
+def test_augmentation_that_would_leave_the_masks_behind_is_rejected():
+    trainer = fn.Trainer(net(), augment=fn.augment.Flip())
+    for call in (
+        lambda: fn.fit(net(), (X, MASK), augment=fn.augment.Flip()),
+        lambda: trainer.step(X, MASK),
+    ):
+        with pytest.raises(ValueError, match="moves the pixels of images, but not their labels"):
+            call()
+
+
+@pytest.mark.parametrize("y", [MASK, IGNORED], ids=["all", "ignored"])
+def test_a_step_on_masks_is_profiled(y):
+    profile = fn.Trainer(net(), loss=fn.CrossEntropy(ignore_index=255)).profile(X, y, steps=2)
+    assert "cross_entropy_labels" in str(profile)
+
+
 def test_labels_that_change_during_a_training_stop_it():
     y = np.ascontiguousarray(MASK)
 
