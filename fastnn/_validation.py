@@ -117,6 +117,13 @@ def indices(x: Array, limit: int) -> None:
         raise ValueError(f"indices must be whole numbers in 0..{limit - 1}, but x[{where}] is {x[place]}")
 
 
+def check_index_limit(limit: int | None, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError if floats of this dtype do not have all indices below `limit`."""
+    most = 2 ** (np.finfo(dtype).nmant + 1)
+    if limit is not None and limit > most:
+        raise ValueError(f"num_embeddings must be at most {most} in {dtype}, got {limit}")
+
+
 def same_length(x: Rows, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):

@@ -51,7 +51,7 @@ def _conv(graph: GraphWriter, layer: layers.Conv2d, x: Tensor) -> Tensor:
         shape=layer.output_shape(x.shape),
         kernel_shape=layer.filter_size,
         strides=layer.stride,
-        pads=_pads(layer._window.padded(x.shape)),
+        pads=_pads(layer._window.padding_of(x.shape)),
         dilations=layer.dilation,
         group=layer.groups,
     )
@@ -60,7 +60,7 @@ def _conv(graph: GraphWriter, layer: layers.Conv2d, x: Tensor) -> Tensor:
 def _conv_transpose(graph: GraphWriter, layer: layers.ConvTranspose2d, x: Tensor) -> Tensor:
     x = _images(graph, x)
     shape, window = layer.output_shape(x.shape), layer._window
-    pads = window.padded(shape)
+    pads = window.padding_of(shape)
     more = [
         own - (size - 1) * step - extent + sum(cut)
         for own, size, step, extent, cut in zip(
@@ -124,7 +124,7 @@ def _layer_norm(graph: GraphWriter, layer: layers.LayerNorm, x: Tensor) -> Tenso
 
 def _pool(op: str) -> Writer:
     def write(graph: GraphWriter, layer: Any, x: Tensor) -> Tensor:
-        pads = _pads(layer._window.padded(x.shape))
+        pads = _pads(layer._window.padding_of(x.shape))
         attributes = {"kernel_shape": layer.window, "strides": layer.stride, "pads": pads}
         if op == "AveragePool":
             attributes["count_include_pad"] = int(layer.count_include_pad)

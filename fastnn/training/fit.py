@@ -217,7 +217,7 @@ class _Run:
         """Check the arguments against each other. Raises ValueError; nothing has changed then."""
         schedule, samples = self.options.schedule, self.data.samples
         if self.options.augment is not None:
-            Together(self.options.augment).check_images(samples.x.shape[1:])
+            samples.check_augmented(Together(self.options.augment))
         check_order(self.data.order, samples.target)
         checks.check_schedule(schedule, self.updates, self.per_epoch)
         values = checks.values_of_an_epoch(

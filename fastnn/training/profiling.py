@@ -31,10 +31,16 @@ def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) ->
             f"only whole updates can be profiled, but micro_batch={twin.micro_batch} cuts this batch of "
             f"{len(samples)}: pass at most {twin.micro_batch} samples"
         )
-    batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
-    twin.step(*batch)
-    twin.step(*batch)
+
+    def step() -> None:  # the plan keeps reading the arrays of `samples`
+        if samples.weight is None:
+            twin.step(samples.x, samples.target)
+        else:  # the loss ignores labels, and has replaced them by a number that `Trainer.step` refuses
+            twin.update_from(samples, count=False)
+
+    step()
+    step()
     recorded = twin.last_plan
     if recorded is None:
         raise RuntimeError('only planned steps can be profiled: use plan=True and the backend "aot"')
-    return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
+    return profile_plan(recorded.plan, step, get_num_threads(), steps)

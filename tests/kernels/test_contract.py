@@ -278,7 +278,7 @@ RIGHT = {
     *(("weigh_loss", "weight", f"one column {more}") for more in MORE_OR_LESS),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
     *(("gather", name, "float32 among float64") for name in ("source", "out")),
-    *(("gather_labels", "source", f"one column {more}") for more in ("more", "less")),
+    *(("gather_labels", "source", f"one row {more}") for more in ("more", "less")),
     *(("random_affine", "matrix", f"one row {more}") for more in ("more", "less")),
     *(("displacement", "field", f"one {what} {more}") for what in ("row", "column") for more in MORE_OR_LESS),
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),

@@ -146,8 +146,8 @@ MISTAKES = (
     Mistake(
         "metrics of decisions without sample weights",
         "fastnn/metrics/classification.py",
-        "    weight = weights_of(sample_weight, len(labels))\n",
-        "    weight = weights_of(None, len(labels))\n",
+        "    weight = found.weights(sample_weight)\n    counts",
+        "    weight = found.weights(None)\n    counts",
         (SCORES,),
     ),
     Mistake(

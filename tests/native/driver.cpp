@@ -226,6 +226,11 @@ template <class T> void check_serial_kernels() {
         for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
         check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4},
                       {input(labels), input(index), output(gathered)}));
+        const std::vector<int64_t> pair(std::size_t(M), 1);
+        std::vector<int64_t> pairs;
+        for (int64_t m = 0; m < M; ++m) pairs.insert(pairs.end(), {1, 2});
+        check(make<T>("gather_labels of pixels", GATHER_LABELS, {M, 2, 2},
+                      {input(labels), input(pair), output(pairs)}));
     }
 }
 
