@@ -26,7 +26,7 @@ ORDER = [
     {"param"},
     {"init"},
     {"layers"},
-    {"architecture", "states"},
+    {"architecture", "channel_order", "states"},
     {"insight", "losses", "model_record"},
     {"viz"},
     {"history"},
