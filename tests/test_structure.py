@@ -20,7 +20,7 @@ ORDER = [
     {"_arrays", "_attributes", "_schema", "_threadpools", "documents", "files", "rng", "tables"},
     {"_sources"},
     {"_validation"},
-    {"classes", "config", "gather", "recording"},
+    {"classes", "config", "gather", "masks", "recording"},
     {"feeding"},
     {"prediction"},
     {"param"},

@@ -14,6 +14,7 @@ from fastnn._validation import Array, Shape
 from fastnn.exchange import torch_modules
 from fastnn.exchange.errors import ConversionError
 from fastnn.layers import Layer
+from fastnn.layers.conv import Convolution
 from fastnn.param import Buffer, Param
 
 
@@ -49,6 +50,9 @@ def _torch_embedding(layer: ours.Embedding) -> list[nn.Module]:
 
 def _pixels(layer: Any) -> Any:
     """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
+    if isinstance(layer, Convolution) and layer._window.stride == (1, 1):  # all images get the same padding
+        sides = layer._window.padding_of((1, 1))
+        return sides[1] if layer.sides == 1 else sides
     if isinstance(layer.padding, str):
         raise ConversionError(
             f'the padding "same" of {layer} depends on the size of the images, which PyTorch has for '

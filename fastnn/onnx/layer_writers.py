@@ -63,7 +63,7 @@ def _conv(graph: GraphWriter, layer: layers.Conv1d | layers.Conv2d, x: Tensor) -
 def _conv_transpose(graph: GraphWriter, layer: layers.ConvTranspose2d, x: Tensor) -> Tensor:
     x = _with_channels(graph, x, layer.sides)
     shape, window = layer.output_shape(x.shape), layer._window
-    pads = window.padded(shape)
+    pads = window.padding_of(shape)
     more = [
         own - (size - 1) * step - extent + sum(cut)
         for own, size, step, extent, cut in zip(
@@ -208,7 +208,7 @@ def _window(layer: Any, x: Tensor) -> dict[str, Any]:
     """The attributes of a window over sequences or images."""
     size = layer.filter_size if isinstance(layer, (layers.Conv1d, layers.Conv2d)) else layer.window
     shape = x.shape if layer.sides == 2 else (1, *x.shape)
-    pads = _pads(layer._window.padded(shape), layer.sides)
+    pads = _pads(layer._window.padding_of(shape), layer.sides)
     return {"kernel_shape": _sizes(size), "strides": _sizes(layer.stride), "pads": pads}
 
 
