@@ -12,7 +12,7 @@ from fastnn.data.idx import read_idx, write_idx
 from fastnn.data.images import image_folder, resize
 from fastnn.data.labels import balanced_class_weights, one_hot
 from fastnn.data.mnist import mnist
-from fastnn.data.splits import holdout, stratified
+from fastnn.data.splits import holdout, split, stratified, subset
 from fastnn.data.synthetic import two_classes
 from fastnn.data.table import Table, from_table
 
@@ -32,7 +32,9 @@ __all__ = [
     "read_csv",
     "read_idx",
     "resize",
+    "split",
     "stratified",
+    "subset",
     "two_classes",
     "write_idx",
 ]
