@@ -1,9 +1,9 @@
-"""Metrics of decisions: accuracy, top-k accuracy, confusion matrix, precision, recall, F1, kappa."""
+"""Metrics of decisions: accuracy, top-k accuracy, confusion matrix, kappa; and the counts of each class."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,8 +44,6 @@ def has_classes(target: Array) -> bool:
 
 # The largest confusion matrix has 2 GiB.
 MOST_ROWS = 2**14
-
-AVERAGES = ("macro", "micro", "weighted", "binary", "none")
 
 
 def accuracy(
@@ -167,91 +165,6 @@ def _table(
     return table
 
 
-def precision(
-    outputs: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    *,
-    average: str | None = None,
-    zero_division: float = 0.0,
-    sample_weight: npt.ArrayLike | None = None,
-) -> Any:
-    """Return the precision TP / (TP + FP), with the same values as scikit-learn.
-
-    Args:
-        outputs: Scores (N, C), logits (N, 1) or (N, C), or predicted labels (N,): see `fastnn.metrics`.
-        targets: Labels (N,), or one-hot or soft rows (N, C), or rows (N, C) of several labels.
-        average: "macro", the mean over the classes that occur in predictions or targets (over all classes if
-            samples have several labels); "weighted", the mean weighted by the number of targets of each
-            class; "micro", computed from the total counts; "binary", the value of class 1 of two; "none", an
-            array with one value per class. None: "binary" for one output, else "macro".
-        zero_division: The value for 0 / 0: a class that is never predicted.
-        sample_weight: Weights (N,), at least 0, or None for ones.
-
-    Returns:
-        A float, or a float64 array (C,) for `average="none"`.
-
-    Raises:
-        ValueError: If `average` is unknown, or shapes or lengths do not fit.
-        TypeError: If labels are not integers.
-    """
-    counts = _counts(outputs, targets, sample_weight)
-    return _averaged(counts.correct, counts.predicted, counts, average, zero_division)
-
-
-def recall(
-    outputs: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    *,
-    average: str | None = None,
-    zero_division: float = 0.0,
-    sample_weight: npt.ArrayLike | None = None,
-) -> Any:
-    """Return the recall TP / (TP + FN). Takes the same arguments as `precision`."""
-    counts = _counts(outputs, targets, sample_weight)
-    return _averaged(counts.correct, counts.true, counts, average, zero_division)
-
-
-def f1(
-    outputs: npt.ArrayLike,
-    targets: npt.ArrayLike,
-    *,
-    average: str | None = None,
-    zero_division: float = 0.0,
-    sample_weight: npt.ArrayLike | None = None,
-) -> Any:
-    """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
-
-    Takes the same arguments as `precision`.
-    """
-    counts = _counts(outputs, targets, sample_weight)
-    return _averaged(2 * counts.correct, counts.predicted + counts.true, counts, average, zero_division)
-
-
-def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[str] | None = None) -> str:
-    """Return a text table: precision, recall, F1 and number of samples per class, their means, the accuracy.
-
-    `names` are the names of the classes, by default 0, 1, ..., or the labels if they are text. Raises
-    ValueError unless there is one name per class.
-    """
-    text = numbers_of_text(outputs, targets)
-    if text is not None:
-        outputs, targets, names = text[0], text[1], names or text[2]
-    table = confusion(outputs, targets)
-    count = len(table)
-    if names is not None and len(names) != count:
-        raise ValueError(f"there are {len(names)} names for {count} classes")
-    rows = list(names) if names is not None else list(map(str, range(count)))
-    columns = [metric(outputs, targets, average="none") for metric in (precision, recall, f1)]
-    means = [metric(outputs, targets, average="macro") for metric in (precision, recall, f1)]
-    width = max(map(len, (*rows, "accuracy")))
-    lines = [f"{'':{width}}  precision  recall      F1  samples"]
-    for row, *values, samples in zip(rows, *columns, table.sum(axis=1), strict=True):
-        lines.append(f"{row:{width}}  {values[0]:9.4f}  {values[1]:6.4f}  {values[2]:6.4f}  {samples:7,}")
-    lines.append(f"{'mean':{width}}  {means[0]:9.4f}  {means[1]:6.4f}  {means[2]:6.4f}  {table.sum():7,}")
-    lines.append(f"{'accuracy':{width}}  {np.trace(table) / table.sum():9.4f}")
-    return "\n".join(lines)
-
-
 FEW_LOGITS = 8  # so few may all lie in [0, 1] by chance
 
 
@@ -266,50 +179,30 @@ class _Decisions(NamedTuple):
     several: bool = False
 
 
-class _Counts(NamedTuple):
+class ClassCounts(NamedTuple):
     """For each class: the number of samples for which it is predicted rightly, is predicted, and is true."""
 
     correct: Array
     predicted: Array
     true: Array
+    total: Any
+    """The number of samples, or their weight."""
     binary: bool
     several: bool
 
 
-def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> _Counts:
+def class_counts(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+) -> ClassCounts:
+    """Count the decisions of each class. Raises ValueError or TypeError for unsuitable arrays."""
     found = _decisions(outputs, targets)
     if found.several:
         weight = weights_of(sample_weight, len(found.true))
         correct = weight @ (found.predicted * found.true)
-        return _Counts(correct, weight @ found.predicted, weight @ found.true, False, True)
+        return ClassCounts(correct, weight @ found.predicted, weight @ found.true, weight.sum(), False, True)
     table = _table(found, sample_weight)
-    return _Counts(np.diagonal(table), table.sum(axis=0), table.sum(axis=1), found.binary, False)
-
-
-def _averaged(
-    numerator: Array, denominator: Array, counts: _Counts, average: str | None, zero_division: float
-) -> Any:
-    """Average numerator / denominator over the classes."""
-    if average is None:
-        average = "binary" if counts.binary else "macro"
-    choose(average, dict.fromkeys(AVERAGES), "average")
-    if average == "micro":
-        numerator, denominator = numerator.sum(keepdims=True), denominator.sum(keepdims=True)
-    ratios = np.full(len(numerator), float(zero_division))
-    np.divide(numerator, denominator, out=ratios, where=denominator > 0)
-    if average == "none":
-        return ratios
-    if average == "binary":
-        if counts.several or len(ratios) > 2:
-            raise ValueError(
-                f'average="binary" needs the classes 0 and 1, but there are {len(ratios)} classes'
-            )
-        return float(ratios[1]) if len(ratios) == 2 else float(zero_division)
-    if average == "weighted" and counts.true.any():
-        return float(np.average(ratios, weights=counts.true))
-    if average == "macro" and not counts.several:
-        ratios = ratios[counts.predicted + counts.true > 0]
-    return float(ratios.mean())
+    correct, predicted, true = np.diagonal(table), table.sum(axis=0), table.sum(axis=1)
+    return ClassCounts(correct, predicted, true, table.sum(), found.binary, False)
 
 
 def _decisions(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Decisions:

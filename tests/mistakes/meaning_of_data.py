@@ -117,7 +117,7 @@ MISTAKES = (
     ),
     Mistake(
         "several labels averaged over those that occur",
-        "fastnn/metrics/classification.py",
+        "fastnn/metrics/counting.py",
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
