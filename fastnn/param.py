@@ -156,6 +156,7 @@ class Param(_Held):
     feeding: Feeding | None = None
     loss: object = None
     classes: Classes | None = None
+    _grad_sum: Array | None = None  # in the class for the same reason
 
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
@@ -169,6 +170,7 @@ class Param(_Held):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but a loss of the user's own, with which a model might not be picklable."""
         state = dict(vars(self))
+        state.pop("_grad_sum", None)  # every update that needs it starts from 0
         if not type(self.loss).__module__.startswith("fastnn."):
             state.pop("loss", None)
         return state
@@ -227,6 +229,16 @@ class Param(_Held):
         if self._grad is not buffer:
             self._grad = buffer
 
+    def uses_grad_buffer(self, buffer: Array | None) -> bool:
+        """Whether `buffer` is the gradient; None: whether there is no gradient."""
+        return self._grad is buffer
+
+    def grad_sum_buffer(self) -> Array:
+        """Return the array to which an update adds the gradients of the pieces of its mini-batch."""
+        if self._grad_sum is None:
+            self._grad_sum = aligned_empty(self.shape, self.dtype)
+        return self._grad_sum
+
     def drop_grad(self) -> None:
         """Drop the gradient."""
         if self._grad is not None:
@@ -236,6 +248,7 @@ class Param(_Held):
         """Convert the weights to float32 or float64; drops the gradient."""
         super().to(dtype)
         self.drop_grad()
+        self._grad_sum = None
 
     def __repr__(self) -> str:
         frozen = ", frozen" if self.frozen else ""

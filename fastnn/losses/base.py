@@ -109,11 +109,15 @@ class Loss(Noted, ABC):
         return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
 
     def value_and_gradient(
-        self, y: Array, target: Array, sample_weight: Array | None = None
+        self,
+        y: Array,
+        target: Array,
+        sample_weight: Array | None = None,
+        reduction: str | None = None,
     ) -> tuple[Array, Array]:
         """Return the loss as `value` does, and its gradient with respect to `y`."""
         dy: Array = empty(y.shape, y.dtype)
-        return self._evaluate(y, target, self.reduction, dy, sample_weight), dy
+        return self._evaluate(y, target, reduction or self.reduction, dy, sample_weight), dy
 
     def __call__(self, y: npt.ArrayLike, target: npt.ArrayLike) -> float | Array:
         """Return the loss of outputs `y` (N, ...): a float, or an array for the reduction "none".

@@ -31,7 +31,7 @@ from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 from fastnn._attributes import Check, Declared
-from fastnn._validation import flag, one_of, optional, within
+from fastnn._validation import flag, one_of, optional, positive_int, within
 from fastnn.augment import Augmentation, Together
 from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
@@ -130,6 +130,13 @@ class TrainingOptions(Declared):
     ema: float | EMA | None = field(default=None, metadata=option(optional(_ema)))
     """Exponential moving average of the weights: an `EMA` or a decay."""
 
+    micro_batch: int | None = field(default=None, metadata=option(optional(positive_int)))
+    """Samples to compute at once: the gradients of a larger batch are summed piece by piece."""
+
+    def piece_size(self, count: int) -> int | None:
+        """The size of the pieces of an update from `count` samples; None if it is not cut."""
+        return None if self.micro_batch is None or count <= self.micro_batch else self.micro_batch
+
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
@@ -153,6 +160,7 @@ class TrainingKeywords(TypedDict, total=False):
     clip_norm: float | None
     clip_value: float | None
     ema: float | EMA | None
+    micro_batch: int | None
 
 
 OPTION_NAMES = tuple(each.name for each in fields(TrainingOptions))
@@ -182,7 +190,10 @@ def recorded_values(options: TrainingOptions) -> list[object]:
 
 def described_values(options: TrainingOptions) -> dict[str, Any]:
     """The options that change the result of a training, by name."""
-    return {name: described(getattr(options, name)) for name, described in _DESCRIBED}
+    values = {name: described(getattr(options, name)) for name, described in _DESCRIBED}
+    if values["micro_batch"] is None:  # older checkpoints do not have it
+        del values["micro_batch"]
+    return values
 
 
 def takes_options(function: F) -> F:

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
 def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) -> Profile:
     """Profile `steps` steps of a copy of the trainer on the batch x, y.
 
-    Raises RuntimeError if steps are not planned, and the errors of `Trainer.step`.
+    Raises RuntimeError if steps are not planned, or computed in pieces, and the errors of `Trainer.step`.
     """
     twin = copy.deepcopy(trainer)
     samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
     twin.scale = samples.scale
     twin.model.classes = None  # the labels are encoded already
+    if twin.piece_size(len(samples)) is not None:
+        raise RuntimeError(
+            f"only whole updates can be profiled, but micro_batch={twin.micro_batch} cuts this batch of "
+            f"{len(samples)}: pass at most {twin.micro_batch} samples"
+        )
     batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
     twin.step(*batch)
     twin.step(*batch)

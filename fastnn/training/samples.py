@@ -70,6 +70,11 @@ class Samples:
             target = contiguous(target, self._target_dtype)
         return replace(self, x=x, target=target, weight=weight)
 
+    def part(self, start: int, stop: int) -> Samples:
+        """The samples from `start` to before `stop`, without copying; only for samples in memory."""
+        weight = None if self.weight is None else self.weight[start:stop]
+        return replace(self, x=self.x[start:stop], target=self.target[start:stop], weight=weight)
+
     def gathered(self, index: Array) -> Samples:
         """The mini-batch of the samples `index`, not yet scaled, in arrays that the kernels can read."""
         x = contiguous(self.x[index], np.uint8 if self.x.dtype == np.uint8 else self.dtype)

@@ -27,8 +27,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes floats with the factor of integers",
         "fastnn/training/trainer.py",
-        "None if rescaled or samples.has_encoded_labels else",
-        "None if samples.has_encoded_labels else",
+        "None if rescaled or samples.has_encoded_labels or is_cut else",
+        "None if samples.has_encoded_labels or is_cut else",
         (FEEDING,),
     ),
     Mistake(
@@ -125,8 +125,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes labels for the numbers of outputs",
         "fastnn/training/trainer.py",
-        "None if rescaled or samples.has_encoded_labels else",
-        "None if rescaled else",
+        "None if rescaled or samples.has_encoded_labels or is_cut else",
+        "None if rescaled or is_cut else",
         (CLASSES,),
     ),
     Mistake(

@@ -33,6 +33,7 @@ import meaning_of_data
 import model_files
 import objects
 import onnx_files
+import pieces
 import plans
 import pools_norms_convolutions
 import rates
@@ -49,6 +50,7 @@ MISTAKES = (
     *meaning_of_data.MISTAKES,
     *model_files.MISTAKES,
     *plans.MISTAKES,
+    *pieces.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *insight.MISTAKES,

@@ -8,7 +8,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.rng import default_generator
-from fastnn.training.loop import batch_sizes
+from fastnn.training.pieces import batch_sizes
 
 
 def data(count=65, classes=3):
