@@ -8,9 +8,16 @@ They use fastnn as any script does: `import fastnn as fn`. A package of yours re
 `fn.Experiment` objects in the same way, under the entry point group "fastnn.experiments".
 """
 
-from fastnn.experiments import s0, s1, s2, s3, s4
+from fastnn.experiments import s0, s1, s1_faces, s2, s3, s4
 from fastnn.experiments.items import ITEMS
 
-EXPERIMENTS = [*s0.EXPERIMENTS, *s1.EXPERIMENTS, *s2.EXPERIMENTS, *s3.EXPERIMENTS, *s4.EXPERIMENTS]
+EXPERIMENTS = [
+    *s0.EXPERIMENTS,
+    *s1.EXPERIMENTS,
+    *s1_faces.EXPERIMENTS,
+    *s2.EXPERIMENTS,
+    *s3.EXPERIMENTS,
+    *s4.EXPERIMENTS,
+]
 
 __all__ = ["EXPERIMENTS", "ITEMS"]

@@ -66,5 +66,4 @@ def test_the_listing_of_the_fifth_report_runs_as_written(tmp_path):
 
 def test_items_without_an_experiment():
     covered = {item for each in known_experiments().values() for item in each.items}
-    # The faces and the weights of AlexNet belong to others.
-    assert known_items().keys() - covered == {"S1-14", "S1-15", "S1-16", "S1-17", "S1-18", "S2-7"}
+    assert known_items().keys() - covered == {"S2-7"}
