@@ -243,7 +243,8 @@ def train_features(p):
     """
     fn.manual_seed(0)
     (x, y), test = fn.data.cifar10()
-    x, y = fn.data.subset(x, y, n=p.images)
+    if p.images:
+        x, y = fn.data.subset(x, y, n=p.images)
     convolutions = [*block(3, 32), *block(32, 64), *block(64, 128, pool=False), *block(128, 256)]
     front = fn.Sequential(*convolutions, fn.GlobalAvgPool2d(), fn.Linear(256, 10))
     options = {"epochs": p.front_epochs, "seed": 0, "watch": False, "progress": False}
@@ -329,7 +330,7 @@ EXPERIMENTS = [
         items=("S1-18",),
         train=train_features,
         show=show_features,
-        full={"images": 10_000, "front_epochs": 10, "people": PEOPLE, "splits": 3, "epochs": 400},
+        full={"images": None, "front_epochs": 10, "people": PEOPLE, "splits": 3, "epochs": 400},
         quick={"images": 100, "front_epochs": 1, "people": 6, "splits": 2, "epochs": 2},
         data=("att_faces", "cifar10"),
         minutes=5.0,
