@@ -91,7 +91,7 @@ def run_all(
     outcomes: list[Outcome] = []
     with tqdm(
         *(None, "experiments", sum(costs.values())),
-        bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}, about {postfix} left",
+        bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}{postfix}",
         disable=None,
         leave=False,
     ) as bar:
@@ -109,7 +109,7 @@ def run_all(
             remaining = [run for run in runs if run.name not in ended]
             bar.set_description(", ".join(running)[:60] or "experiments", refresh=False)
             minutes, seconds = divmod(round(_seconds_left(remaining, running, costs, jobs)), 60)
-            bar.set_postfix_str(f"{minutes:02}:{seconds:02}")
+            bar.set_postfix_str(f"about {minutes:02}:{seconds:02} left")
 
         for alone in (False, True):
             pending = [run for run in runs if run.experiment.alone == alone]
