@@ -242,13 +242,13 @@ def train_features(p):
     fourth convolution, which gives 13 x 13: here, too, a pooling follows the last convolution.
     """
     fn.manual_seed(0)
-    (x, y), test = fn.data.cifar10()
+    training, test = fn.data.cifar10()
     if p.images:
-        x, y = fn.data.subset(x, y, n=p.images)
+        training, test = (fn.data.subset(*part, n=p.images) for part in (training, test))
     convolutions = [*block(3, 32), *block(32, 64), *block(64, 128, pool=False), *block(128, 256)]
     front = fn.Sequential(*convolutions, fn.GlobalAvgPool2d(), fn.Linear(256, 10))
     options = {"epochs": p.front_epochs, "seed": 0, "watch": False, "progress": False}
-    fn.fit(front, (x, y), optimizer=fn.Adam(1e-3), batch_size=100, augment=fn.augment.Flip(), **options)
+    fn.fit(front, training, optimizer=fn.Adam(1e-3), batch_size=100, augment=fn.augment.Flip(), **options)
     x, y = fn.data.subset(*fn.data.att_faces(size=(48, 48)), classes=range(p.people))
     colours = np.repeat(x[..., None], 3, axis=3)
     z = fn.features(front, colours, upto=len(convolutions) - 1)

@@ -111,6 +111,7 @@ def fetch_images(
         DatasetNotFoundError: If there is no list.
         DatasetError: If the list lacks a column or a class, is no text in UTF-8, or no picture is left.
         ValueError: If an argument is invalid.
+        NotADirectoryError: If the folder is a file.
         ImportError: If Pillow is missing.
     """
     height, width = check_size(size)
@@ -121,6 +122,8 @@ def fetch_images(
     pillow()
     rows, names = _chosen(user_path(path), classes)
     store = user_path(folder)
+    if store.exists() and not store.is_dir():
+        raise NotADirectoryError(f"{store} is a file: choose a folder for the pictures")
     store.mkdir(parents=True, exist_ok=True)
     skipped: dict[int, SkippedImage] = {}
 

@@ -344,6 +344,12 @@ def test_a_missing_list(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_folder_may_not_be_a_file(faces, tmp_path):
+    path = faces(("a", "/a", b"1"))
+    with pytest.raises(NotADirectoryError, match="faces.txt is a file: choose a folder"):
+        fetch_images(path, path, **QUICK)
+
+
 def test_stop_ends_a_download(server):
     server.files = {"/silent": silent}
     running = downloads.Downloads(10, 60.0)
