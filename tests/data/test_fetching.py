@@ -346,7 +346,7 @@ def test_a_missing_list(tmp_path):
 
 def test_the_folder_may_not_be_a_file(faces, tmp_path):
     path = faces(("a", "/a", b"1"))
-    with pytest.raises(NotADirectoryError, match="faces.txt is a file: choose a folder"):
+    with pytest.raises(NotADirectoryError, match=r"faces\.txt is a file: choose a folder"):
         fetch_images(path, path, **QUICK)
 
 
