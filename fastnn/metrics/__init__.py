@@ -6,7 +6,11 @@ The functions of classification take `outputs` and `targets` of one of three kin
   (N, C). The class of a row is the index of its largest value;
 - one output: outputs are logits (N, 1), targets are 0 or 1, (N,) or (N, 1). A positive logit means 1;
 - several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
-  A positive logit means 1. Only counts, precision, recall, F1, ROC AUC and average precision are defined.
+  A positive logit means 1. Only counts, precision, recall, F1, IoU, ROC AUC and average precision are
+  defined.
+
+Classes may also be those of pixels: outputs (N, H, W, C) or predicted labels (N, H, W), and labels (N, H, W).
+Each pixel then counts as a sample. The metrics of decisions take such masks, also of one output (N, H, W, 1).
 
 Predicted and true labels may be text, such as `model.predict_classes` returns; classes are then in sorted
 order. Decisions, integers 0 and 1, may take the place of logits, except in `roc_auc`, `average_precision` and
@@ -23,15 +27,21 @@ from fastnn.metrics.classification import (
     cohen_kappa,
     confusion,
     count_correct,
-    has_classes,
+    counts,
+    f1,
+    iou,
+    precision,
+    recall,
+    report,
     top_k,
 )
-from fastnn.metrics.counting import counts, f1, precision, recall, report
+from fastnn.metrics.decisions import are_pixel_labels, has_classes
 from fastnn.metrics.probabilities import average_precision, log_loss, roc_auc
 from fastnn.metrics.regression import mean_absolute_error, r2
 
 __all__ = [
     "accuracy",
+    "are_pixel_labels",
     "average_precision",
     "cohen_kappa",
     "confusion",
@@ -39,6 +49,7 @@ __all__ = [
     "counts",
     "f1",
     "has_classes",
+    "iou",
     "log_loss",
     "mean_absolute_error",
     "precision",

@@ -31,6 +31,7 @@ from fastnn.training.options import (
     TrainingOptions,
     described_values,
     option_values,
+    piece_size,
     takes_options,
 )
 from fastnn.training.orders import check_order
@@ -216,7 +217,7 @@ class _Run:
         """Check the arguments against each other. Raises ValueError; nothing has changed then."""
         schedule, samples = self.options.schedule, self.data.samples
         if self.options.augment is not None:
-            Together(self.options.augment).check_images(samples.x.shape[1:])
+            samples.check_augmented(Together(self.options.augment))
         check_order(self.data.order, samples.target)
         checks.check_schedule(schedule, self.updates, self.per_epoch)
         values = checks.values_of_an_epoch(
@@ -224,7 +225,7 @@ class _Run:
         )
         checks.check_monitored(self.callbacks, schedule, values)
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
-        if (size := self.options.piece_size(count)) is not None:
+        if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         StepLock(self.model).exclusive()
 

@@ -31,9 +31,8 @@ from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 from fastnn._attributes import Check, Declared
-from fastnn._validation import flag, one_of, optional, positive_int, within
+from fastnn._validation import clipping_bound, flag, one_of, optional, positive_int, within
 from fastnn.augment import Augmentation, Together
-from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
 from fastnn.optim.schedules import Schedule, schedule_of
 from fastnn.training.spellings import check_names, check_positions
@@ -133,10 +132,6 @@ class TrainingOptions(Declared):
     micro_batch: int | None = field(default=None, metadata=option(optional(positive_int)))
     """Samples to compute at once: the gradients of a larger batch are summed piece by piece."""
 
-    def piece_size(self, count: int) -> int | None:
-        """The size of the pieces of an update from `count` samples; None if it is not cut."""
-        return None if self.micro_batch is None or count <= self.micro_batch else self.micro_batch
-
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
@@ -181,6 +176,11 @@ IN_MEMORY = tuple(name for name, recorded in _RECORDED if recorded is _is_set)
 def option_values(options: TrainingOptions) -> dict[str, Any]:
     """All options by name."""
     return {name: getattr(options, name) for name in OPTION_NAMES}
+
+
+def piece_size(options: TrainingOptions, count: int) -> int | None:
+    """The size of the pieces of an update from `count` samples; None if it is not cut."""
+    return None if options.micro_batch is None or count <= options.micro_batch else options.micro_batch
 
 
 def recorded_values(options: TrainingOptions) -> list[object]:

@@ -350,8 +350,9 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
-    referenced.append(param.master)
+    referenced += [param.master, param.mask_master]
     yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale)
+    yield from (param.clip_value, id(param.mask_master))
     yield from (param.feeding, param.classes)
 
 

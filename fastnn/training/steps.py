@@ -17,6 +17,7 @@ from fastnn._validation import Array
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.recording.recorder import Recorder, input_buffer
 from fastnn.training.finite import NonFiniteError, loss_message
+from fastnn.training.options import piece_size
 from fastnn.training.pieces import batch_divisor, piece_sizes, summed_gradients
 from fastnn.training.plans import RUN_SECONDS, Plans, RecordedStep, Refused, plans_can_run
 from fastnn.training.samples import CHANGED_MEANWHILE, Samples
@@ -72,7 +73,7 @@ class Steps(Updates):
 
     def _update_from_all(self, samples: Samples, *, count: bool = False) -> float:
         """Make one update from all samples; returns its loss. `count` is as in `_update`."""
-        if (size := self.piece_size(len(samples))) is not None:
+        if (size := piece_size(self, len(samples))) is not None:
             return self._update_in_pieces(samples, None, size, count)
         return self._planned_step(samples, count, self._update)
 
@@ -97,7 +98,8 @@ class Steps(Updates):
                         alike = losses[done : done + np.count_nonzero(sizes[done:] == sizes[done])]
                         rest = index[start:]
                         done += self._steps(samples, rest, alike, None, stop - start, count, self._piece)
-            loss = np.array([sum(losses.tolist()) / divisor])
+            # In order: how `sum` and np.sum round depends on their versions.
+            loss = np.cumsum(losses)[-1:] / divisor
             if math.isnan(divisor):  # the class weights say why
                 target = samples.target if index is None else samples.target[index]
                 self._reject_nonfinite(loss, target=target)

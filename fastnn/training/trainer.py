@@ -25,6 +25,7 @@ from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
     TrainingKeywords,
+    piece_size,
     recorded_values,
     takes_options,
 )
@@ -196,7 +197,7 @@ class Trainer(Steps):
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        is_cut = self.piece_size(len(samples)) is not None
+        is_cut = piece_size(self, len(samples)) is not None
         whole = ctrl_c_between_updates() if is_cut else nullcontext()  # a plan cannot be interrupted anyway
         with whole, remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
             loss = self._update_from_all(samples)
@@ -231,7 +232,7 @@ class Trainer(Steps):
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if (size := self.piece_size(batch_size)) is not None:
+            if (size := piece_size(self, batch_size)) is not None:
                 losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
                 return 1
             done = self._steps(samples, order, losses, rates, batch_size, count, self._update)

@@ -62,9 +62,9 @@ class Updates(TrainingOptions):
         self._correct[0] = count
 
     def check_images(self, samples: Samples) -> None:
-        """Raise ValueError if `augment` is set and the samples are not images."""
+        """Raise ValueError if `augment` is set and does not fit the samples."""
         if self._augmentation is not None:
-            self._augmentation.check_images(samples.x.shape[1:])
+            samples.check_augmented(self._augmentation)
 
     def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
         """Make one update from the samples `index` (None: all of them); returns its loss (1,).

@@ -117,7 +117,7 @@ MISTAKES = (
     ),
     Mistake(
         "several labels averaged over those that occur",
-        "fastnn/metrics/counting.py",
+        "fastnn/metrics/classification.py",
         'if average == "macro" and not counts.several:',
         'if average == "macro":',
         (METRICS,),
@@ -146,8 +146,8 @@ MISTAKES = (
     Mistake(
         "metrics of decisions without sample weights",
         "fastnn/metrics/classification.py",
-        "    weight = weights_of(sample_weight, len(labels))\n",
-        "    weight = weights_of(None, len(labels))\n",
+        "    weight = found.weights(sample_weight)\n    counts",
+        "    weight = found.weights(None)\n    counts",
         (SCORES,),
     ),
     Mistake(

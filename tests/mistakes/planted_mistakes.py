@@ -28,6 +28,7 @@ import augmentation
 import core
 import exchange_and_logs
 import insight
+import limits
 import losses_and_activations
 import meaning_of_data
 import model_files
@@ -54,6 +55,7 @@ MISTAKES = (
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *insight.MISTAKES,
+    *limits.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,

@@ -57,6 +57,18 @@ def test_options_and_optimizers(optimizer, option, twins):
     pair.run()
 
 
+@pytest.mark.parametrize("on_nonfinite", ["ignore", "stop"])
+def test_nan_is_ignored_or_stops(on_nonfinite, twins):
+    pair = twins(on_nonfinite=on_nonfinite, optimizer=fn.Adam, micro_batch=8)
+    pair.run(2)
+    x, y = batch(5)
+    x[-1, 0] = np.nan
+    before = pair.planned.model[0].weight.value
+    pair.step(x, y)
+    after = pair.planned.model[0].weight.value
+    assert np.isnan(after).any() if on_nonfinite == "ignore" else np.array_equal(before, after)
+
+
 @pytest.mark.parametrize("layer", MIDDLE)
 def test_python_layers(layer, twins):
     pair = twins(lambda: small_net(MIDDLE[layer]()), optimizer=fn.Adam, micro_batch=8)

@@ -1,5 +1,7 @@
 """`micro_batch`: an update computed in pieces is that of the whole mini-batch, up to rounding."""
 
+import signal
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -266,6 +268,28 @@ def test_correct_outputs_of_a_failed_step_are_not_counted(plan):
         trainer.updates_from(samples, np.arange(N), losses, N, True)
     assert trainer.correct == before
     assert all(param.grad is None for param in model.parameters())
+
+
+@plan_or_not
+def test_ctrl_c_during_a_step_takes_effect_after_it(plan):
+    class Press(fn.Tanh):
+        pressed = False
+
+        def forward(self, x, *, train=False):
+            if not self.pressed:  # a second Ctrl-C would take effect at once
+                self.pressed = True
+                signal.raise_signal(signal.SIGINT)
+            return super().forward(x, train=train)
+
+    whole, pressed = (
+        fn.Trainer(net(layer), optimizer=fn.Adam(), plan=plan, micro_batch=30)
+        for layer in (fn.Tanh(), Press())
+    )
+    whole.step(X, LABELS)
+    with pytest.raises(KeyboardInterrupt):
+        pressed.step(X, LABELS)
+    assert pressed.updates == 1
+    assert all(map(np.array_equal, values(whole.model), values(pressed.model)))
 
 
 @plan_or_not
