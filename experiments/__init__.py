@@ -8,12 +8,12 @@ They use fastnn as any script does: `import fastnn as fn`. A package of yours re
 `fn.Experiment` objects in the same way, under the entry point group "fastnn.experiments".
 """
 
-from fastnn.experiments import s0, s1, s2, s2_mnist, s3, s3_mnist, s4, s4_losses
+from fastnn.experiments import s0, s1, s1_faces, s2, s2_mnist, s3, s3_mnist, s4, s4_losses
 from fastnn.experiments.items import ITEMS
 
 EXPERIMENTS = [
     experiment
-    for module in (s0, s1, s2, s2_mnist, s3, s3_mnist, s4, s4_losses)
+    for module in (s0, s1, s1_faces, s2, s2_mnist, s3, s3_mnist, s4, s4_losses)
     for experiment in module.EXPERIMENTS
 ]
 

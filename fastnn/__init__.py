@@ -97,6 +97,7 @@ from fastnn.training.fit import fit
 from fastnn.training.inspection import inspect
 from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
+from fastnn.training.surface import loss_surface
 from fastnn.training.trainer import Trainer
 from fastnn.training.watch import GradientWatch
 from fastnn.weights import CheckpointError, load, save
@@ -201,6 +202,7 @@ __all__ = [
     "inspect",
     "load",
     "load_torch",
+    "loss_surface",
     "losses",
     "manual_seed",
     "metrics",

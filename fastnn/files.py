@@ -103,7 +103,7 @@ def remove_leftovers(path: Path) -> None:
     prefix = _prefix(target)
     for temporary in target.parent.glob(f"{glob.escape(prefix)}*-*.tmp"):
         process = temporary.name.removeprefix(prefix).partition("-")[0]
-        if process.isdecimal() and not _runs(int(process)):
+        if process.isdecimal() and not is_running(int(process)):
             with suppress(OSError):  # Windows does not remove a file that another process has open
                 temporary.unlink()
 
@@ -188,7 +188,7 @@ def _synchronize_folder(folder: Path) -> None:
         os.close(opened)
 
 
-def _runs(process: int) -> bool:
+def is_running(process: int) -> bool:
     """Whether the process runs; on Windows, where signal 0 is Ctrl-C, False: it protects its open files."""
     if IS_WINDOWS:
         return False

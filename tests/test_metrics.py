@@ -233,3 +233,31 @@ def test_text_labels_have_the_metrics_of_their_numbers(form, tmp_path):
 def test_text_targets_of_scores_are_rejected():
     with pytest.raises(TypeError, match="targets must hold real numbers"):
         fn.metrics.f1(np.zeros((2, 2)), ["a", "b"])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_counts_equal_scikit_learn(weighted):
+    weight = np.random.default_rng(1).random(40) if weighted else None
+    labels = np.random.default_rng(2).integers(0, 3, 40)
+    logits = np.random.default_rng(3).normal(size=(40, 3))
+    several = np.random.default_rng(4).integers(0, 2, (40, 3))
+    options = {"sample_weight": weight}
+    for outputs, targets in ((logits, labels), (logits, several)):
+        found = metrics.counts(outputs, targets, **options)
+        predicted = outputs.argmax(axis=1) if targets.ndim == 1 else outputs > 0
+        matrices = theirs.multilabel_confusion_matrix(targets, predicted, **options)
+        for name, (row, column) in {"true": (0, 0), "false": (1, 0)}.items():
+            np.testing.assert_allclose(getattr(found, f"{name}_negative"), matrices[:, row, column])
+            np.testing.assert_allclose(getattr(found, f"{name}_positive"), matrices[:, 1 - row, 1])
+    one = metrics.counts(logits[:, :1], labels == 1, **options)
+    ((tn, fp), (fn_, tp)) = theirs.confusion_matrix(labels == 1, logits[:, 0] > 0, **options)
+    assert one == pytest.approx((tp, fp, fn_, tn))
+    assert all(isinstance(value, float if weighted else int) for value in one)
+
+
+def test_counts_of_classes_that_do_not_occur():
+    found = metrics.counts([[0.0, 1.0, 0.0]] * 2, [1, 1])
+    assert [list(each) for each in found] == [[0, 2, 0], [0, 0, 0], [0, 0, 0], [2, 0, 2]]
+    assert metrics.counts([[-1.0]], [0]) == (0, 0, 0, 1)
+    with pytest.raises(ValueError, match="2 outputs for 1 targets"):
+        metrics.counts([[1.0], [2.0]], [1])

@@ -33,12 +33,7 @@ def find_images(root: Path, classes: Sequence[str] | None) -> Found:
 
     Raises DatasetNotFoundError if there are none, and ValueError if `classes` is not a list of names.
     """
-    if classes is not None and (
-        isinstance(classes, str)
-        or not all(isinstance(name, str) for name in classes)
-        or not 0 < len(classes) == len(set(classes))
-    ):
-        raise ValueError(f"classes must be the names of the sub-folders, each once, not {classes!r}")
+    check_classes(classes, "of the sub-folders")
     if not root.is_dir():
         raise DatasetNotFoundError(
             f"{root} is not a folder: pass a folder that has one sub-folder of images per class"
@@ -68,6 +63,16 @@ def find_images(root: Path, classes: Sequence[str] | None) -> Found:
             f"{', '.join(SUFFIXES)} into one sub-folder per class{_listed(found)}"
         )
     return found
+
+
+def check_classes(classes: Sequence[str] | None, where: str) -> None:
+    """Raise ValueError unless `classes` is None or a list of names; `where` says which names there are."""
+    if classes is not None and (
+        isinstance(classes, str)
+        or not all(isinstance(name, str) for name in classes)
+        or not 0 < len(classes) == len(set(classes))
+    ):
+        raise ValueError(f"classes must be the names {where}, each once, not {classes!r}")
 
 
 def warn_of_skipped(root: Path, found: Found) -> None:

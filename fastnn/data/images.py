@@ -70,7 +70,7 @@ def image_folder(
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f'on_error must be "raise" or "skip", not {on_error!r}')
-    height, width = _sides(size)
+    height, width = check_size(size)
     root = Path(path)
     found = find_images(root, classes)
     warn_of_skipped(root, found)
@@ -105,7 +105,7 @@ def resize(x: npt.ArrayLike, size: tuple[int, int]) -> Bytes:
 
     Raises TypeError if x is not uint8, and ValueError if the shape or the size is invalid.
     """
-    height, width = _sides(size)
+    height, width = check_size(size)
     images = as_array(x, "x")
     if images.dtype != np.uint8:
         raise TypeError(f"images must be uint8, not {images.dtype}")
@@ -113,7 +113,7 @@ def resize(x: npt.ArrayLike, size: tuple[int, int]) -> Bytes:
         raise ValueError(
             f"images must have shape (N, H, W), (N, H, W, 1) or (N, H, W, 3), not {images.shape}"
         )
-    pil = _pillow()
+    pil = pillow()
     has_axis = images.ndim == 4 and images.shape[3] == 1
     out = np.empty((len(images), height, width, *images.shape[3:]), np.uint8)
     for number, image in enumerate(images[..., 0] if has_axis else images):
@@ -122,7 +122,7 @@ def resize(x: npt.ArrayLike, size: tuple[int, int]) -> Bytes:
     return out
 
 
-def _sides(size: tuple[int, int]) -> tuple[int, int]:
+def check_size(size: tuple[int, int]) -> tuple[int, int]:
     """Check a size (height, width). Raises ValueError unless it has two positive integers."""
     sides = np.asarray(size)
     if sides.shape != (2,) or sides.dtype.kind not in "iu" or sides.min() < 1:
@@ -130,11 +130,16 @@ def _sides(size: tuple[int, int]) -> tuple[int, int]:
     return int(sides[0]), int(sides[1])
 
 
-def read_image(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
-    """Read one image. Raises the exceptions of Pillow if the file is damaged."""
+def read_image(
+    path: Path, size: tuple[int, int], grey: bool, box: tuple[int, int, int, int] | None = None
+) -> Bytes:
+    """Read one image, or the part of it inside `box` = (left, top, right, bottom).
+
+    Raises the exceptions of Pillow if the file is damaged, and ValueError if the box has no pixels.
+    """
     from PIL import ImageOps
 
-    pil = _pillow()
+    pil = pillow()
     with pil.open(path, formats=FORMATS) as file:
         # Pillow raises only at twice this limit; before, it warns. Nothing is decompressed yet.
         most = pil.MAX_IMAGE_PIXELS
@@ -152,11 +157,21 @@ def read_image(path: Path, size: tuple[int, int], grey: bool) -> Bytes:
     if picture.has_transparency_data:
         transparent = picture.convert("RGBA")
         picture = pil.alpha_composite(pil.new("RGBA", transparent.size, "white"), transparent)
+    if box is not None:
+        picture = picture.crop(_inside(box, picture.size))
     picture = picture.convert("L" if grey else "RGB")
     return np.asarray(picture.resize(size[::-1], pil.Resampling.BILINEAR))
 
 
-def _pillow() -> Any:
+def _inside(box: tuple[int, int, int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Clip a box to a picture of `size` = (W, H). Raises ValueError if nothing is left."""
+    left, top, right, bottom = (min(max(number, 0), most) for number, most in zip(box, size * 2, strict=True))
+    if left >= right or top >= bottom:
+        raise ValueError(f"the box {box} has no pixels of a picture of {size[0]} x {size[1]}")
+    return left, top, right, bottom
+
+
+def pillow() -> Any:
     """Import Pillow. Raises ImportError, which says what to install."""
     try:
         from PIL import Image

@@ -6,7 +6,7 @@ how many bytes it can use, and no reader unpacks more.
 
 import gzip
 import zlib
-from io import BufferedReader
+from io import BufferedIOBase, BufferedReader
 from pathlib import Path
 
 from fastnn.data.errors import DatasetError, DatasetNotFoundError
@@ -33,7 +33,7 @@ def open_unpacked(path: Path) -> gzip.GzipFile | BufferedReader:
     return gzip.open(path) if packed else path.open("rb")
 
 
-def read_up_to(stream: gzip.GzipFile | BufferedReader, nbytes: int) -> bytearray:
+def read_up_to(stream: BufferedIOBase, nbytes: int) -> bytearray:
     """Read the next `nbytes` bytes of `stream`, or fewer if the stream ends; allocate only what is read."""
     data = bytearray()
     while len(data) < nbytes and (chunk := stream.read(min(CHUNK, nbytes - len(data)))):

@@ -6,7 +6,8 @@ The functions of classification take `outputs` and `targets` of one of three kin
   (N, C). The class of a row is the index of its largest value;
 - one output: outputs are logits (N, 1), targets are 0 or 1, (N,) or (N, 1). A positive logit means 1;
 - several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
-  A positive logit means 1. Only precision, recall, F1, IoU, ROC AUC and average precision are defined.
+  A positive logit means 1. Only counts, precision, recall, F1, IoU, ROC AUC and average precision are
+  defined.
 
 Classes may also be those of pixels: outputs (N, H, W, C) or predicted labels (N, H, W), and labels (N, H, W).
 Each pixel then counts as a sample. The metrics of decisions take such masks, also of one output (N, H, W, 1).
@@ -26,6 +27,7 @@ from fastnn.metrics.classification import (
     cohen_kappa,
     confusion,
     count_correct,
+    counts,
     f1,
     iou,
     precision,
@@ -44,6 +46,7 @@ __all__ = [
     "cohen_kappa",
     "confusion",
     "count_correct",
+    "counts",
     "f1",
     "has_classes",
     "iou",

@@ -152,6 +152,41 @@ def _table(found: Decisions, sample_weight: npt.ArrayLike | None = None, classes
     return table
 
 
+class Counts(NamedTuple):
+    """Numbers of right and wrong decisions: int64, or float64 with weights; arrays (C,) for C classes."""
+
+    true_positive: Any
+    false_positive: Any
+    false_negative: Any
+    true_negative: Any
+
+
+def counts(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> Counts:
+    """Return the numbers of true positives, false positives, false negatives and true negatives.
+
+    For one output they are those of class 1, else arrays with one value per class, each class against the
+    others.
+
+    >>> fn.metrics.counts([[2.0], [-1.0], [0.5]], [1, 1, 0])
+    Counts(true_positive=1, false_positive=1, false_negative=1, true_negative=0)
+
+    Args:
+        outputs: Scores (N, C), logits (N, 1) or (N, C), or predicted labels (N,): see `fastnn.metrics`.
+        targets: Labels (N,), or one-hot or soft rows (N, C), or rows (N, C) of several labels.
+        sample_weight: Weights (N,), at least 0, or None for ones.
+
+    Raises:
+        ValueError: If shapes or lengths do not fit.
+        TypeError: If labels are not integers.
+    """
+    found = _counts(outputs, targets, sample_weight)
+    rest = found.total - found.predicted - found.true + found.correct
+    each = (found.correct, found.predicted - found.correct, found.true - found.correct, rest)
+    return Counts(*(array[1].item() for array in each)) if found.binary else Counts(*each)
+
+
 def precision(
     outputs: npt.ArrayLike,
     targets: npt.ArrayLike,
@@ -263,6 +298,8 @@ class _Counts(NamedTuple):
     correct: Array
     predicted: Array
     true: Array
+    total: Any
+    """The number of samples, or their weight."""
     binary: bool
     several: bool
 
@@ -272,9 +309,10 @@ def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.A
     if found.several:
         weight = found.weights(sample_weight)
         correct = weight @ (found.predicted * found.true)
-        return _Counts(correct, weight @ found.predicted, weight @ found.true, False, True)
+        return _Counts(correct, weight @ found.predicted, weight @ found.true, weight.sum(), False, True)
     table = _table(found, sample_weight)
-    return _Counts(np.diagonal(table), table.sum(axis=0), table.sum(axis=1), found.binary, False)
+    correct, predicted, true = np.diagonal(table), table.sum(axis=0), table.sum(axis=1)
+    return _Counts(correct, predicted, true, table.sum(), found.binary, False)
 
 
 def _averaged(

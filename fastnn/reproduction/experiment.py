@@ -19,6 +19,7 @@ DATA: dict[str, Callable[[], object]] = {
     "digits": data.digits,
     "mnist": lambda: data.mnist(download=False),
     "cifar10": data.cifar10,
+    "att_faces": data.att_faces,
 }
 
 Result = Mapping[str, Any]

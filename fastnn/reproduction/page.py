@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -44,7 +45,7 @@ def page(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
     """Return the page as HTML."""
     style = files("fastnn.reproduction").joinpath("page.css").read_text()
     by_id: dict[str, list[Mapping[str, Any]]] = {}
-    for result in results:
+    for result in sorted(results, key=_place):
         by_id.setdefault(result["id"], []).append(result)
     body = [
         "<h1>Reports reproduced with fastnn</h1>",
@@ -115,40 +116,58 @@ def _variant(result: Mapping[str, Any]) -> str:
     heading = "".join(
         f"<th>{cell}</th>" for cell in ("item", "what", "expected", "got", "tolerance", "verdict")
     )
-    figures = "".join(_figure(result["folder"], figure) for figure in result["figures"])
+    figures = "".join(_figure(result["folder"], figure, result["rows"]) for figure in result["figures"])
     return (
         f'<h3>{_(name)}</h3><p class="note">{_(parameters)}; {result["seconds"]:.1f} s</p>'
-        f'<div class="scroll"><table><tr>{heading}</tr>{rows}</table></div>'
+        f'<div class="scroll"><table class="rows"><tr>{heading}</tr>{rows}</table></div>'
         f'<div class="figures">{figures}</div>'
     )
 
 
-def _row(row: Mapping[str, str]) -> str:
+def _verdict(row: Mapping[str, str]) -> str:
     kind = next((kind for kind, names in VERDICTS.items() if row["verdict"] in names), "other")
+    return f'<span class="{kind}">{_(row["verdict"])}</span>'
+
+
+def _row(row: Mapping[str, str]) -> str:
     because = f'<div class="note">{_(row["because"])}</div>' if row["because"] else ""
-    cells = "".join(f"<td>{_(row[name])}</td>" for name in ("expected", "got", "tolerance"))
+    cells = "".join(
+        f'<td data-label="{name}">{_(row[name])}</td>' if row[name] else "<td></td>"
+        for name in ("expected", "got", "tolerance")
+    )
     return (
-        f"<tr><th>{_(row['item'])}</th><td>{_(row['what'])}{because}</td>{cells}"
-        f'<td class="{kind}">{_(row["verdict"])}</td></tr>'
+        f"<tr><th>{_(row['item'])}</th><td>{_(row['what'])}{because}</td>{cells}<td>{_verdict(row)}</td></tr>"
     )
 
 
-def _figure(folder: Path, figure: Mapping[str, Any]) -> str:
-    """The figure with its content in the page: as SVG, or as PNG if that would be large."""
-    paths = sorted((folder / name for name in figure["files"]), key=lambda path: path.suffix, reverse=True)
-    path = next((p for p in paths if p.suffix != ".svg" or p.stat().st_size <= LARGEST_SVG), paths[0])
-    content = base64.b64encode(path.read_bytes()).decode()
+def _figure(folder: Path, figure: Mapping[str, Any], rows: Sequence[Mapping[str, str]]) -> str:
+    """The figure, as SVG or, if that is large, as PNG, and the claims about its item."""
     caption = f"{figure['item']}: {figure['caption']}"
-    return (
-        f'<figure><img src="data:{KINDS[path.suffix]};base64,{content}" alt="{_(caption)}">'
-        f"<figcaption>{_(caption)}</figcaption></figure>"
-    )
+    claims = [row for row in rows if row["item"] == figure["item"] and not row["got"] and row["because"]]
+    listed = "".join(f"<li>{_verdict(row)} {_(row['what'])}: {_(row['because'])}</li>" for row in claims)
+    text = f"<figcaption>{_(caption)}{f'<ul>{listed}</ul>' if listed else ''}</figcaption>"
+    # Only files of this folder: the result may come from somebody else.
+    names = sorted(map(str, figure["files"]), key=lambda name: name.endswith(".png"))
+    found = [folder / name for name in names if Path(name).name == name and (folder / name).is_file()]
+    pictures = [path for path in found if path.suffix in KINDS]
+    if not pictures:
+        return f"<figure><p>(the picture is missing)</p>{text}</figure>"
+    small = (path for path in pictures if path.suffix != ".svg" or path.stat().st_size <= LARGEST_SVG)
+    path = next(small, pictures[0])
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f'<figure><img src="data:{KINDS[path.suffix]};base64,{content}" alt="{_(caption)}">{text}</figure>'
 
 
 def _missing(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
     covered = {row["item"] for result in results for row in result["rows"]}
     missing = [f"<li>{_(item)}: {_(text)}</li>" for item, text in items.items() if item not in covered]
     return f"<h2>Not run</h2><ul>{''.join(missing)}</ul>" if missing else ""
+
+
+def _place(result: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Sort key: numbers in ids by their value, full runs before quick ones, what is corrected first."""
+    words = [(int(word) if word.isdecimal() else 0, word) for word in re.split(r"(\d+)", result["id"])]
+    return words, result["quick"], result["variant"] == "as-written", result["variant"]
 
 
 def _report(item: str) -> str:

@@ -124,7 +124,10 @@ def spread(values: float | Sequence[float]) -> str:
     numbers = np.atleast_1d(np.asarray(values, float))
     if len(numbers) == 1:
         return _number(float(numbers[0]))
-    return f"{_number(float(numbers.mean()))} ± {numbers.std(ddof=1):.2g}, n = {len(numbers)}"
+    mean, deviation = float(numbers.mean()), float(numbers.std(ddof=1))
+    if deviation <= 1e-12 * abs(mean):  # rounding errors of equal values
+        deviation = 0.0
+    return f"{_number(mean)} ± {deviation:.2g}, n = {len(numbers)}"
 
 
 def _number(value: float) -> str:

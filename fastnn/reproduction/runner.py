@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -78,8 +80,8 @@ def run_all(
     """Run experiments, `jobs` at a time on one core each, and call `done` after each of them.
 
     Those that need all cores follow one by one. The longest start first. A run that fails, lacks data or is
-    killed does not stop the others. With `redraw`, stored trainings are shown again. After Ctrl-C, all
-    running ones are ended; their results are as before.
+    killed does not stop the others. With `redraw`, stored trainings are shown again. After Ctrl-C, or if this
+    process is killed, all running ones are ended; their results are as before.
     """
     from tqdm import tqdm
 
@@ -89,7 +91,7 @@ def run_all(
     outcomes: list[Outcome] = []
     with tqdm(
         *(None, "experiments", sum(costs.values())),
-        bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed} of about {postfix}",
+        bar_format="{desc} {percentage:3.0f} %|{bar}| {elapsed}{postfix}",
         disable=None,
         leave=False,
     ) as bar:
@@ -102,18 +104,29 @@ def run_all(
             with bar.external_write_mode(sys.stdout):
                 done(outcome)
 
+        def show(running: Mapping[str, float]) -> None:
+            ended = {outcome.run.name for outcome in outcomes}
+            remaining = [run for run in runs if run.name not in ended]
+            bar.set_description(", ".join(running)[:60] or "experiments", refresh=False)
+            minutes, seconds = divmod(round(_seconds_left(remaining, running, costs, jobs)), 60)
+            bar.set_postfix_str(f"about {minutes:02}:{seconds:02} left")
+
         for alone in (False, True):
             pending = [run for run in runs if run.experiment.alone == alone]
             pending.sort(key=lambda run: costs[run.name])
             pool = _Pool(1 if alone else jobs, jobs if alone else 1, redraw)
-            pool.run(pending, finish, lambda names: _show(bar, names, costs, jobs))
+            pool.run(pending, finish, show)
     return outcomes
 
 
-def _show(bar: Any, names: Sequence[str], costs: Mapping[str, float], jobs: int) -> None:
-    bar.set_description(", ".join(names)[:60] or "experiments", refresh=False)
-    minutes, seconds = divmod(round(sum(costs.values()) / jobs), 60)
-    bar.set_postfix_str(f"{minutes:02}:{seconds:02}")
+def _seconds_left(
+    remaining: Sequence[Run], running: Mapping[str, float], costs: Mapping[str, float], jobs: int
+) -> float:
+    """Estimate the time until all `remaining` runs have ended; `running` has been for so many seconds."""
+    left = {run.name: max(costs[run.name] - running.get(run.name, 0.0), 0.0) for run in remaining}
+    alone = [left[run.name] for run in remaining if run.experiment.alone]
+    shared = [left[run.name] for run in remaining if not run.experiment.alone]
+    return sum(alone) + max(sum(shared) / jobs, *shared, 0.0)
 
 
 class _Pool:
@@ -128,14 +141,15 @@ class _Pool:
         self,
         pending: list[Run],
         finish: Callable[[Outcome], None],
-        show: Callable[[list[str]], None],
+        show: Callable[[Mapping[str, float]], None],
     ) -> None:
-        """Run the last of `pending` first, and call `finish` after each."""
+        """Run the last of `pending` first, call `finish` after each, and `show` with the seconds of each."""
         try:
             while pending or self._running:
                 while pending and len(self._running) < self._size:
                     self._start(pending.pop())
-                show([run.name for run, _, _ in self._running.values()])
+                now = time.perf_counter()
+                show({run.name: now - started for run, _, started in self._running.values()})
                 for ended in wait(list(self._running), timeout=1.0):
                     finish(self._end(ended))  # type: ignore[arg-type]
         finally:
@@ -168,6 +182,7 @@ class _Pool:
 def _work(run: Run, threads: int, redraw: bool, answers: Connection) -> None:
     """Run one experiment in a process of its own."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent answers Ctrl-C
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     set_num_threads(threads)
     try:
         answers.send((run_one(run, redraw=redraw), ""))
@@ -177,6 +192,14 @@ def _work(run: Run, threads: int, redraw: bool, answers: Connection) -> None:
         answers.send(("failed", traceback.format_exc()))
 
 
+def _end_with_parent() -> None:
+    """End this process when its parent has been killed: the next run would not know of it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
+
+
 def run_one(run: Run, *, redraw: bool = False) -> str:
     """Run an experiment in this process and write its folder: returns "done", or "skipped" if it has one.
 
@@ -184,7 +207,8 @@ def run_one(run: Run, *, redraw: bool = False) -> str:
     """
     depends_on = store.dependencies(run.experiment, run.parameters)
     found = store.finished(run.folder)
-    if found is not None and found["depends_on"] == depends_on and not redraw:
+    is_same = found is not None and found["depends_on"] == depends_on
+    if found is not None and is_same and store.is_complete(run.folder, found) and not redraw:
         return "skipped"
     with store.replacing(run.folder) as folder, _printing_to(folder / store.LOG):
         started = time.perf_counter()
@@ -248,7 +272,11 @@ def _measured() -> dict[str, float]:
         saved = read_json(cache_folder() / COSTS)
     except (OSError, ValueError):
         return {}
-    return {name: float(value) for name, value in saved.items() if isinstance(value, (int, float))}
+    return {
+        name: float(value)
+        for name, value in saved.items()
+        if isinstance(value, (int, float)) and 0 <= value < math.inf
+    }
 
 
 def _remember(outcome: Outcome) -> None:

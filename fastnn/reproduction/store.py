@@ -29,7 +29,7 @@ import numpy as np
 from fastnn._validation import Array
 from fastnn.config import environment
 from fastnn.documents import read_json
-from fastnn.files import write_atomic
+from fastnn.files import is_running, write_atomic
 from fastnn.history import History
 from fastnn.reproduction.experiment import DATA, Experiment, Result
 
@@ -37,6 +37,7 @@ RESULT, TRAINING, ARRAYS, TIMELINES, LOG = (
     *("result.json", "training.json", "training.npz"),
     *("timelines.csv", "log.txt"),
 )
+KEYS = {"id", "title", "variant", "quick", "depends_on", "environment", "seconds", "rows", "figures"}
 PARTIAL = ".partial-"
 ARRAY, HISTORY = "$array", "$history"
 
@@ -84,7 +85,13 @@ def finished(folder: Path) -> dict[str, Any] | None:
         content = read_json(folder / RESULT)
     except (OSError, ValueError):
         return None
-    return content if {"depends_on", "rows", "figures"} <= content.keys() else None
+    return content if content.keys() >= KEYS else None
+
+
+def is_complete(folder: Path, content: Mapping[str, Any]) -> bool:
+    """Whether the folder has all files of its result.json, whose content is given: a user may remove some."""
+    figures = [file for figure in content["figures"] for file in figure["files"]]
+    return all((folder / name).is_file() for name in (TRAINING, ARRAYS, TIMELINES, *figures))
 
 
 @contextmanager
@@ -110,9 +117,14 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def remove_partial(out: Path) -> None:
-    """Remove what interrupted runs left in the folders of the experiments."""
+    """Remove what interrupted runs left in the folders of the experiments.
+
+    A process that still runs keeps its folder: it would put what is left of it in the place of a result.
+    """
     for partial in out.glob(f"*/{PARTIAL}*"):
-        shutil.rmtree(partial, ignore_errors=True)
+        process = partial.name.rpartition("-")[2]
+        if not (process.isdecimal() and is_running(int(process))):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_training(folder: Path, result: Result) -> None:

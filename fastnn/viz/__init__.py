@@ -13,6 +13,7 @@ from fastnn.viz.insight import embedding, saliency, top_units
 from fastnn.viz.lines import draw_lines, save_lines
 from fastnn.viz.pictures import save_augmented, save_classes, save_mistakes
 from fastnn.viz.regression import save_predictions
+from fastnn.viz.surface import loss_surface
 from fastnn.viz.weights import save_filters, save_maps, save_weights
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "draw_curves",
     "draw_lines",
     "embedding",
+    "loss_surface",
     "saliency",
     "save_augmented",
     "save_bands",

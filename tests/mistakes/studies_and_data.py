@@ -362,4 +362,32 @@ MISTAKES = (
         "if False:  # read again",
         ("tests/data/test_csv_columns.py",),
     ),
+    Mistake(
+        "a loss surface moves the second weight along the first axis",
+        "fastnn/training/surface.py",
+        "[index_b] = values_b[column]",
+        "[index_b] = values_b[row]",
+        ("tests/training/test_surface.py",),
+    ),
+    Mistake(
+        "a part of a split may lack a class",
+        "fastnn/data/splits.py",
+        "if first < (1 if allow_fewer else sizes[0]):",
+        "if first < (0 if allow_fewer else sizes[0]):",
+        ("tests/data/test_split_and_subset.py",),
+    ),
+    Mistake(
+        "a picture that has changed is kept",
+        "fastnn/data/fetching.py",
+        "            if found == digest:\n",
+        "            if found:\n",
+        ("tests/data/test_fetching.py",),
+    ),
+    Mistake(
+        "the folder of an experiment that still runs is removed",
+        "fastnn/reproduction/store.py",
+        "if not (process.isdecimal() and is_running(int(process))):",
+        "if process:",
+        ("tests/reproduction/test_runner.py",),
+    ),
 )

@@ -60,6 +60,7 @@ def test_the_reason_is_shown_only_for_differences(tmp_path):
 
 def test_values_of_several_runs_show_their_spread():
     assert spread([1.0, 2.0, 3.0]) == "2 ± 1, n = 3"
+    assert spread([0.1, 0.1, 0.1]) == "0.1 ± 0, n = 3"
     assert spread(12345) == "12,345"
     assert spread(0.123456789) == "0.123457"
     assert spread(float("nan")) == "nan"

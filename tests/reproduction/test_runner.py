@@ -185,8 +185,9 @@ def has_ended(group, seconds=60):
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs process groups")
-def test_ctrl_c_ends_all_and_leaves_nothing_half_written(tmp_path):
-    """The program runs in a process group of its own, which gets the signal as from a terminal."""
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+def test_an_end_of_the_program_ends_all_and_leaves_nothing_half_written(tmp_path, how):
+    """The program runs in a process group of its own; SIGINT reaches all of it, as from a terminal."""
     started = tmp_path / "started"
     program = f"""
 if __name__ == "__main__":
@@ -205,13 +206,60 @@ if __name__ == "__main__":
     deadline = time.monotonic() + 60
     while not started.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    if how == "SIGINT":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(getattr(signal, how))
     _, error = process.communicate(timeout=60)
-    assert b"KeyboardInterrupt" in error
+    assert (how == "SIGINT") == (b"KeyboardInterrupt" in error)
     assert has_ended(process.pid)
     assert not (tmp_path / "out" / "t.slow" / "corrected").exists()
     store.remove_partial(tmp_path / "out")
     assert list((tmp_path / "out" / "t.slow").iterdir()) == []
+
+
+def test_the_folder_of_a_process_that_still_runs_is_kept(tmp_path):
+    """It would rename what is left of it to a result."""
+    for process in (os.getpid(), 2**30, "x"):
+        (tmp_path / "t.one" / f".partial-corrected-{process}").mkdir(parents=True)
+    store.remove_partial(tmp_path)
+    assert [path.name for path in (tmp_path / "t.one").iterdir()] == [f".partial-corrected-{os.getpid()}"]
+
+
+def test_a_result_that_lacks_a_file_is_made_again(tmp_path, calls):
+    run = a_run(tmp_path, calls)
+    run_one(run)
+    for name in ("curve.svg", "training.npz"):
+        (run.folder / name).unlink()
+        assert [run_one(run) for _ in range(2)] == ["done", "skipped"]
+        assert (run.folder / name).exists()
+    assert calls.read_text() == "xxx"
+
+
+def test_the_time_left_counts_what_runs_and_what_follows(tmp_path):
+    kinds = {"t.long": {}, "t.short": {}, "t.alone": {"alone": True}}
+    runs = [
+        Run(tiny.experiment(name, **options), "corrected", False, tmp_path) for name, options in kinds.items()
+    ]
+    names = [run.name for run in runs]
+    costs = dict(zip(names, (100.0, 20.0, 30.0), strict=True))
+
+    def left(of, running):
+        return runner._seconds_left(of, running, costs, 2)
+
+    assert left(runs, {}) == 100 + 30  # the longest run decides
+    assert left(runs, {names[0]: 90.0, names[1]: 0.0}) == 20 + 30
+    assert left(runs[1:], {names[1]: 50.0}) == 30  # later than expected
+    assert left(runs[:2], {names[0]: 70.0}) == 30
+    assert left([], {}) == 0
+
+
+@pytest.mark.parametrize("content", ["-1", "NaN", "1e999", '"2"', "null", "}{"])
+def test_damaged_costs_are_estimated_anew(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "fastnn").mkdir()
+    (tmp_path / "fastnn" / runner.COSTS).write_text(f'{{"t.one corrected": {content}}}')
+    assert runner.expected_seconds([a_run(tmp_path)]) == {"t.one corrected": 60}
 
 
 def test_experiments_are_chosen_by_id_report_or_all():
