@@ -173,6 +173,13 @@ def count_nonfinite(a, shape):
     return x, np.full(1, -7)
 
 
+def count_outside(a, shape, low, high):
+    x = a(*shape)
+    x[a.rng.random(shape) < 0.1] = np.nan
+    x[a.rng.random(shape) < 0.1] = low
+    return x, low, high, np.full(1, -7)
+
+
 # Unit, odd, around the 4 x 4 blocks of jit and the vectors of 4, 8 and 16, larger, empty.
 MATRICES = (
     *(((), *sides) for sides in ((1, 1, 1), (2, 3, 5), (4, 4, 4), (15, 16, 17), (16, 17, 33), (17, 33, 15))),
@@ -287,6 +294,8 @@ def cases():
         for rate in (0.0, 0.3, 0.5, 1.0):
             yield Case("dropout", dropout, (shape, rate))
         yield Case("count_nonfinite", count_nonfinite, (shape,))
+        for limits in ((0.0, 1.0), (0.0, np.inf), (-100.0, 100.0)):
+            yield Case("count_outside", count_outside, (shape, *limits))
     for shape in (*ROWS, (5, 0)):
         yield Case("softmax_forward", forward, (shape,))
         yield Case("softmax_dx", backward, (shape,))

@@ -135,6 +135,8 @@ SPECIAL = [
     ("gather", ([[1, 2], [nan, -inf]], np.array([1, 0]), 0.5), ([[nan, -inf], [0.5, 1]],)),
     ("gather", ([[inf]], np.array([0]), 0.0), ([[nan]],)),
     ("count_nonfinite", ([nan, inf, -inf, 0, 1],), (np.array([3]),)),
+    ("count_outside", ([nan, inf, -inf, -0.0, 0, 1, 1.5, -0.5], 0.0, 1.0), (np.array([4]),)),
+    ("count_outside", ([nan, inf, -inf, 0, 1], 0.0, inf), (np.array([1]),)),
     ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 0.0), ([nan, inf, 2],)),
     ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 1.0), ([nan, nan, 0],)),
     ("sum_squares", ([1, nan, 2],), (np.array([nan]),)),
@@ -292,7 +294,11 @@ RIGHT = {
     ),
     *(("count_correct_labels", "y", f"one column {more}") for more in ("more", "less")),
     ("count_correct_labels", "y", "float32 among float64"),
-    *(("count_nonfinite", "x", spoil) for spoil in (*list(SPOILS)[:5], "float32 among float64")),
+    *(
+        (f"count_{which}", "x", spoil)
+        for which in ("nonfinite", "outside")
+        for spoil in (*list(SPOILS)[:5], "float32 among float64")
+    ),
 }
 
 

@@ -218,6 +218,7 @@ def walled_cases():
         yield Case("clip_factor", cases.clip_factor, (n, 0.3))
         yield Case("dropout", cases.dropout, ((n,), 0.5))
         yield Case("count_nonfinite", cases.count_nonfinite, ((n,),))
+        yield Case("count_outside", cases.count_outside, ((n,), 0.0, 1.0))
     for shape in (*product((1, 3), SIZES), (1009, 13)):
         yield Case("softmax_forward", cases.forward, (shape,))
         yield Case("softmax_dx", cases.backward, (shape,))

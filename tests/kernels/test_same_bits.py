@@ -19,7 +19,7 @@ from .loss_cases import MEAN, SUM
 
 # Never on several threads.
 SERIAL = {
-    *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
+    *("random_next", "gather_labels", "count_nonfinite", "count_outside", "advance", "adam_corrections"),
     *("count_correct_labels", "count_correct_soft", "count_correct_binary"),
     *("running_moments", "clip_factor"),
 }
@@ -148,6 +148,7 @@ LARGE = (
     ),
     Case("gather_labels", cases.gather_labels, (50, 100003)),
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
+    Case("count_outside", cases.count_outside, ((100003,), 0.0, 1.0)),
     *pool_cases.large(),
     *norm_cases.large(),
     *group_norm_cases.large(),
