@@ -14,7 +14,6 @@ from fastnn._validation import Array, choose, positive_int, sample_weights, warn
 from fastnn.classes import check_count, class_count, numbers_of_text
 from fastnn.kernels import ops
 
-
 FIRST_ROWS = 100
 
 

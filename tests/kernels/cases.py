@@ -190,6 +190,10 @@ MATRICES = (
     *(((), *sides) for sides in ((1, 300, 10), (5, 263, 4), (48, 256, 7), (50, 257, 1), (1, 299, 2))),
     *(((B,), *sides) for B, sides in ((2, (3, 260, 3)), (3, (1, 257, 10)))),
     *(((), *sides) for sides in ((1, 270, 16), (50, 263, 13), (1, 300, 17), (49, 256, 9))),
+    # Many rows and a small matrix: all heights of tiles, lanes of rows, dw by its transpose, dw in chunks.
+    *(((), *sides) for sides in ((240, 4, 33), (247, 17, 3), (250, 30, 1), (257, 67, 8), (240, 3, 16))),
+    *(((), *sides) for sides in ((2051, 5, 3), (2049, 2, 37), (2050, 33, 4))),
+    *(((B,), *sides) for B, sides in ((2, (241, 6, 10)), (3, (245, 40, 2)))),
 )
 # Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.
 SHAPES = ((1, 1), (1, 15), (4, 4), (1, 17), (3, 11), (65, 67), (2, 3, 5, 7), (0, 5), (5, 0))

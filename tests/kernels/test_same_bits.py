@@ -253,6 +253,8 @@ MATRICES = (
     (133, 601, 20),
     (60, 521, 2),  # sums in chunks
     (600, 301, 203),
+    (250, 5, 3),  # many rows, a small matrix
+    (300, 40, 20),
 )
 # Which rows, of how many.
 ROWS = ((0, 1), (-1, None), (3, 5), (1, 8), (5, None))

@@ -105,6 +105,25 @@ def test_recorded_steps_check_the_targets_of_every_batch(loss, good, bad, unchan
     trainer.step(x, good)
 
 
+def test_recorded_steps_check_counts_of_every_batch(unchanged):
+    x, model = np.ones((2, 3), np.float32), fn.Linear(3, 1)
+    trainer = fn.Trainer(model, loss="poisson")
+    for _ in range(3):
+        trainer.step(x, [3.0, 0.0])
+    with unchanged(model), pytest.raises(ValueError, match="at least 0, such as counts, got -1"):
+        trainer.step(x, [3.0, -1.0])
+    trainer.step(x, [5.0, 1e30])
+
+
+def test_nan_targets_are_reported_as_such_in_recorded_steps(unchanged):
+    x, model = np.ones((2, 3), np.float32), fn.Linear(3, 1)
+    trainer = fn.Trainer(model, loss="binary_cross_entropy")
+    for _ in range(3):
+        trainer.step(x, [1.0, 0.0])
+    with unchanged(model), pytest.raises(fn.NonFiniteError, match="NaN"):
+        trainer.step(x, [np.nan, 1.0])
+
+
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("loss", [fn.CrossEntropy, fn.Focal])
 def test_class_weights_of_0_are_named_as_the_cause_of_nan(loss, plan, unchanged):

@@ -36,6 +36,7 @@ import onnx_files
 import plans
 import pools_norms_convolutions
 import rates
+import small_layers
 import studies_and_data
 import tables_and_groups
 import training_runs
@@ -55,6 +56,7 @@ MISTAKES = (
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
+    *small_layers.MISTAKES,
     *objects.MISTAKES,
     *exchange_and_logs.MISTAKES,
     *onnx_files.MISTAKES,
