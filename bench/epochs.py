@@ -9,7 +9,7 @@ to floats before the time begins, mini-batches are gathered by index_select, the
 is not read, and the validation set is one batch. (A DataLoader is many times slower.) The contestants take
 turns, one epoch each; the figures are medians over the rounds and, in brackets, minima. The last column
 compares them with the steps alone, by `Trainer.step` on prepared mini-batches. Keras is optional
-(`pip install keras`). The time to 97 % is the number of epochs until the validation accuracy, times the median.
+(`pip install keras`). The time to 97 % is the number of epochs until that accuracy times the median.
 """
 
 from __future__ import annotations
