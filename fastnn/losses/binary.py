@@ -20,7 +20,7 @@ class _BinaryLoss(Loss):
     expects_logits = True
     binary = True
     limits_targets = True
-    target_range = 0.0, 1.0
+    target_range: tuple[float, float] | None = (0.0, 1.0)
     name: str
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
