@@ -1,25 +1,30 @@
-"""Time whole training steps of fastnn, PyTorch, JAX and scikit-learn in one run on the same cores.
+"""Time whole training steps of fastnn, PyTorch, JAX, Keras and scikit-learn in one run on the same cores.
 
     pip install -e '.[peers]' && python bench/peers.py --threads 1 2 --json peers.json
 
 A step is `Trainer.step(x, y)` or its equivalent: forward, loss, backward, update on one of eight prepared
-mini-batches (float32 features, int64 labels), returning the loss as a float. All contestants start from the
-same weights and must compute the same losses before they are timed. Each contestant runs in its own process.
-The processes take turns over several rounds; waiting processes are stopped (SIGSTOP), so that all see the
-same machine. In a table for T threads, fastnn uses T threads; of a peer, the best result with at most T
-threads counts.
+mini-batches (float32 features, int64 labels or float32 targets), returning the loss as a float. All
+contestants start from the same weights and must compute the same losses before they are timed. Each
+contestant runs in its own process. The processes take turns over several rounds; waiting processes are
+stopped (SIGSTOP), so that all see the same machine. In a table for T threads, fastnn uses T threads; of a
+peer, the best result with at most T threads counts.
 
-Nets A to D are multi-layer perceptrons, E to G have convolutions. Images are (N, H, W, C) for fastnn and JAX,
-whose CPU convolutions prefer that layout; PyTorch takes part with (N, C, H, W) and with channels_last.
-scikit-learn has no convolutions. Dropout masks differ between frameworks, so the losses of a net with dropout
-are compared with all rates set to 0; then the net is built again and timed with its rates. Below the table of
-the convolutional nets stands the peak memory of each contestant's process at the end of its first turn on the
-net. It includes libraries and earlier nets (use `--nets G` for one net alone).
+Nets A to D and I to L are multi-layer perceptrons, E to H have convolutions: H is LeNet-5, I a regression
+with tanh, J a binary decision about a table, K a softmax regression on all samples at once. The number behind
+a letter is the size of the mini-batch. Images are (N, H, W, C) for fastnn, Keras and JAX, whose CPU
+convolutions prefer that layout; PyTorch takes part with (N, C, H, W) and with channels_last. scikit-learn has
+no convolutions. Keras runs on JAX and is optional (`pip install keras`).
+
+Dropout masks differ between frameworks, so the losses of a net with dropout are compared with all rates set
+to 0; then the net is built again and timed with its rates. Below the table of the convolutional nets stands
+the peak memory of each contestant's process at the end of its first turn on the net. It includes libraries
+and earlier nets (use `--nets G` for one net alone).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import signal
@@ -35,6 +40,7 @@ from peers_nets import NETS
 from peers_worker import CONTESTANTS, takes_part
 from tqdm import tqdm
 
+OPTIONAL = ("keras",)
 WORKER = Path(__file__).with_name("peers_worker.py")
 
 
@@ -226,6 +232,14 @@ def as_json(results: list[Result]) -> dict[str, Any]:
     }
 
 
+def installed() -> list[str]:
+    """The contestants without the optional ones that are not installed, each of which gets a line."""
+    missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
+    for name in missing:
+        print(f"{name} does not take part: pip install {name}", file=sys.stderr)
+    return [name for name in CONTESTANTS if name not in missing]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -234,7 +248,7 @@ def main() -> None:
         "--threads", type=int, nargs="+", default=[1, 2], help="thread counts, one table each"
     )
     parser.add_argument("--nets", nargs="+", default=list(NETS), choices=list(NETS))
-    parser.add_argument("--contestants", nargs="+", default=list(CONTESTANTS), choices=list(CONTESTANTS))
+    parser.add_argument("--contestants", nargs="+", default=installed(), choices=list(CONTESTANTS))
     parser.add_argument("--rounds", type=int, default=5, help="number of rounds")
     parser.add_argument("--seconds", type=float, default=0.3, help="time per contestant, net and round")
     parser.add_argument("--json", type=Path, help="write the results to this file, for `fastnn compare`")

@@ -16,6 +16,7 @@ import numpy as np
 Shape = tuple[int, ...]
 
 BATCHES = 8
+MOST_SAMPLES = 100_000  # in all mini-batches together, if there are several
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,11 @@ Layer = Dense | Conv | MaxPool | Dropout | str
 
 @dataclass(frozen=True)
 class Net:
-    """The shape of a sample, the layers, and the training options."""
+    """The shape of a sample, the layers, and the training options.
+
+    `loss` is "cross_entropy", "squared_error" (half the squared error, averaged over all outputs) or
+    "binary_cross_entropy" (of a single logit).
+    """
 
     name: str
     sample: Shape
@@ -60,6 +65,7 @@ class Net:
     batch: int
     optimizer: str
     lr: float
+    loss: str = "cross_entropy"
 
     def parts(self) -> Iterator[tuple[Layer, Shape]]:
         """Each layer with the shape of its input sample."""
@@ -69,9 +75,14 @@ class Net:
             shape = output_shape(layer, shape)
 
     @property
-    def classes(self) -> int:
+    def outputs(self) -> int:
         layer, shape = list(self.parts())[-1]
         return output_shape(layer, shape)[0]
+
+    @property
+    def batches(self) -> int:
+        """The number of prepared mini-batches."""
+        return max(1, min(BATCHES, MOST_SAMPLES // self.batch))
 
     @property
     def has_images(self) -> bool:
@@ -121,11 +132,13 @@ def weight_shape(layer: Dense | Conv, shape: Shape) -> Shape:
     return layer.size, layer.size, shape[-1], layer.outputs
 
 
-def mlp(widths: Shape, activation: str, batch: int, optimizer: str, lr: float) -> Net:
+def mlp(
+    widths: Shape, activation: str, batch: int, optimizer: str, lr: float, loss: str = "cross_entropy"
+) -> Net:
     """Fully connected layers with an activation in between."""
     layers = [layer for _, outputs in pairwise(widths) for layer in (Dense(outputs), activation)]
-    name = f"{'-'.join(map(str, widths))} {activation}"
-    return Net(name, widths[:1], tuple(layers[:-1]), batch, optimizer, lr)
+    name = f"{'-'.join(map(str, widths))} {activation}".strip()
+    return Net(name, widths[:1], tuple(layers[:-1]), batch, optimizer, lr, loss)
 
 
 def one_convolution(batch: int, lr: float) -> Net:
@@ -145,6 +158,23 @@ def two_blocks(batch: int, lr: float) -> Net:
     return Net("32@3x3 64@3x3 bn pool 128 10", (28, 28, 1), layers, batch, "adam", lr)
 
 
+def lenet5(batch: int) -> Net:
+    """LeNet-5 (LeCun et al. 1998) with ReLU and max pooling, as in the tables of SimpleChains.jl."""
+    blocks = [layer for outputs in (6, 16) for layer in (Conv(outputs, 5), "relu", MaxPool(2))]
+    layers = (*blocks, "flatten", Dense(120), "relu", Dense(84), "relu", Dense(10))
+    return Net("LeNet-5", (28, 28, 1), layers, batch, "adam", 3e-4)
+
+
+def surrogate(batch: int) -> Net:
+    """A regression of four outputs on four inputs: the smallest net of SimpleChains.jl."""
+    return mlp((4, 32, 16, 4), "tanh", batch, "adam", 0.001, "squared_error")
+
+
+def tabular(batch: int) -> Net:
+    """A yes/no decision on 30 columns of a table."""
+    return mlp((30, 64, 64, 1), "relu", batch, "adam", 0.001, "binary_cross_entropy")
+
+
 NETS = {
     "A": mlp((784, 128, 64, 32, 10), "relu", 32, "sgd", 0.05),
     "B": mlp((784, 300, 10), "sigmoid", 50, "sgd", 0.05),
@@ -153,6 +183,15 @@ NETS = {
     "E": one_convolution(1, 0.001),
     "F": one_convolution(32, 0.01),
     "G": two_blocks(128, 0.001),
+    "H32": lenet5(32),
+    "H128": lenet5(128),
+    "H2048": lenet5(2048),
+    "I32": surrogate(32),
+    "I10000": surrogate(10_000),
+    "J128": tabular(128),
+    "J4096": tabular(4096),
+    "K": mlp((784, 10), "", 48_000, "sgd", 0.1),
+    "L": mlp((784, 2048, 2048, 10), "relu", 256, "sgd", 0.01),
 }
 
 
@@ -177,12 +216,20 @@ def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]
 
 
 def batches_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Eight mini-batches: float32 features in [0, 1] like pixels, int64 labels."""
+    """The mini-batches: float32 features in [0, 1] like pixels, and the targets of `targets_of`."""
     rng = np.random.default_rng(2)
     return [
         (
             rng.random((net.batch, *net.sample), np.float32) * (rng.random(net.sample) < 0.25),
-            rng.integers(net.classes, size=net.batch),
+            targets_of(net, rng),
         )
-        for _ in range(BATCHES)
+        for _ in range(net.batches)
     ]
+
+
+def targets_of(net: Net, rng: np.random.Generator) -> np.ndarray:
+    """The targets of one mini-batch: int64 labels, or float32 targets (N, outputs)."""
+    if net.loss == "cross_entropy":
+        return rng.integers(net.outputs, size=net.batch)
+    targets = rng.random((net.batch, net.outputs), np.float32)
+    return targets if net.loss == "squared_error" else targets.round()

@@ -16,7 +16,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from peers_nets import NETS, Conv, Dense, Dropout, MaxPool, Net, Shape, batches_of, parts_with_weights
+from peers_nets import (
+    NETS,
+    Conv,
+    Dense,
+    Dropout,
+    Layer,
+    MaxPool,
+    Net,
+    Shape,
+    batches_of,
+    parts_with_weights,
+)
 
 # One training step on a prepared mini-batch; returns the loss before the update.
 Step = Callable[[Any, Any], float]
@@ -45,7 +56,7 @@ def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
         if isinstance(layer, (Dense, Conv)):
             layers[-1].weight.value, layers[-1].bias.value = weights
     optimizer = {"sgd": fn.SGD, "adam": fn.Adam}[net.optimizer](net.lr)
-    trainer = fn.Trainer(fn.Sequential(*layers), loss="cross_entropy", optimizer=optimizer, seed=0)
+    trainer = fn.Trainer(fn.Sequential(*layers), loss=net.loss, optimizer=optimizer, seed=0)
     return trainer.step, batches_of(net)
 
 
@@ -97,7 +108,12 @@ def torch_step(
     model = torch_model(net).to(memory_format=layout)
     make = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}[net.optimizer]
     optimizer = make(model.parameters(), lr=net.lr, fused=True)
-    loss_of = torch.nn.functional.cross_entropy
+    functional = torch.nn.functional
+    loss_of = {
+        "cross_entropy": functional.cross_entropy,
+        "squared_error": lambda outputs, y: functional.mse_loss(outputs, y) / 2,
+        "binary_cross_entropy": functional.binary_cross_entropy_with_logits,
+    }[net.loss]
 
     def forward(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return loss_of(model(x), y)
@@ -163,16 +179,30 @@ def jax_forward(net: Net) -> Callable[[Any, Any, Any, Any], tuple[Any, Any]]:
     return forward
 
 
+def jax_loss(net: Net) -> Callable[[Any, Any], Any]:
+    """(outputs, targets) -> the loss of a mini-batch."""
+    import jax
+    import jax.numpy as jnp
+
+    def cross_entropy(outputs: Any, y: Any) -> Any:
+        return jnp.mean(jax.nn.logsumexp(outputs, axis=1) - outputs[jnp.arange(outputs.shape[0]), y])
+
+    return {
+        "cross_entropy": cross_entropy,
+        "squared_error": lambda outputs, y: jnp.mean((outputs - y) ** 2) / 2,
+        "binary_cross_entropy": lambda outputs, y: jnp.mean(jax.nn.softplus(outputs) - y * outputs),
+    }[net.loss]
+
+
 def jax_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     import jax
     import jax.numpy as jnp
 
-    forward = jax_forward(net)
+    forward, loss_of_outputs = jax_forward(net), jax_loss(net)
 
     def loss_of(params: Any, running: Any, key: Any, x: Any, y: Any) -> Any:
         outputs, running = forward(params, running, key, x)
-        rows = jnp.arange(outputs.shape[0])
-        return jnp.mean(jax.nn.logsumexp(outputs, axis=1) - outputs[rows, y]), running
+        return loss_of_outputs(outputs, y), running
 
     def update(params: Any, moments: Any, running: Any, count: Any, x: Any, y: Any) -> Any:
         key = jax.random.fold_in(jax.random.key(0), count)
@@ -208,12 +238,13 @@ def jax_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
 
 
 def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
-    from sklearn.neural_network import MLPClassifier
+    from sklearn.neural_network import MLPClassifier, MLPRegressor
 
     parts = [part for part in parts_with_weights(net) if isinstance(part[0], Dense)]
-    model = MLPClassifier(
-        [layer.outputs for layer, _, _ in parts[:-1]],
-        activation={"relu": "relu", "sigmoid": "logistic"}[net.layers[1]],
+    is_regression = net.loss == "squared_error"
+    model = (MLPRegressor if is_regression else MLPClassifier)(
+        hidden_layer_sizes=[layer.outputs for layer, _, _ in parts[:-1]],
+        activation={"relu": "relu", "sigmoid": "logistic", "tanh": "tanh"}[net.layers[1]],
         solver=net.optimizer,
         batch_size=net.batch,
         learning_rate_init=net.lr,
@@ -222,8 +253,11 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
         shuffle=False,
     )
     batches = batches_of(net)
+    if net.loss == "binary_cross_entropy":
+        batches = [(x, y[:, 0].astype(np.int64)) for x, y in batches]
     # The first call builds the network; only then can its weights be set.
-    model.partial_fit(*batches[0], classes=np.arange(net.classes))
+    classes = {} if is_regression else {"classes": np.arange(max(net.outputs, 2))}
+    model.partial_fit(*batches[0], **classes)
     for index, (_, _, (weight, bias)) in enumerate(parts):
         model.coefs_[index][...], model.intercepts_[index][...] = weight, bias
     model.__dict__.pop("_optimizer", None)
@@ -235,6 +269,55 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     return step, batches
 
 
+def keras_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
+    """Keras 3 with the JAX backend: `train_on_batch`, compiled. Images are (N, H, W, C)."""
+    os.environ["KERAS_BACKEND"] = "jax"
+    import keras
+
+    model = keras.Sequential([keras.Input(net.sample), *map(keras_layer, net.layers)])
+    given = [value for _, _, weights in parts_with_weights(net) if weights is not None for value in weights]
+    for variable, value in zip(model.trainable_weights, given, strict=True):
+        variable.assign(value)
+    make = {"sgd": keras.optimizers.SGD, "adam": partial(keras.optimizers.Adam, epsilon=1e-8)}[net.optimizer]
+    model.compile(make(net.lr), keras_loss(net), jit_compile=True)
+
+    def step(x: np.ndarray, y: np.ndarray) -> float:
+        model.reset_metrics()  # or the losses of earlier steps are averaged in
+        return float(model.train_on_batch(x, y))
+
+    return step, batches_of(net)
+
+
+def keras_layer(layer: Layer) -> Any:
+    import keras
+
+    match layer:
+        case Dense(outputs):
+            return keras.layers.Dense(outputs)
+        case Conv(outputs, size, padding):
+            return keras.layers.Conv2D(outputs, size, padding="same" if padding else "valid")
+        case MaxPool(size):
+            return keras.layers.MaxPooling2D(size)
+        case Dropout(rate):
+            return keras.layers.Dropout(rate)
+        case "batch norm":
+            return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
+        case "flatten":
+            return keras.layers.Flatten()
+        case _:
+            return keras.layers.Activation(layer)
+
+
+def keras_loss(net: Net) -> Any:
+    import keras
+
+    if net.loss == "squared_error":
+        return lambda y, outputs: keras.ops.mean((outputs - y) ** 2) / 2
+    if net.loss == "binary_cross_entropy":
+        return keras.losses.BinaryCrossentropy(from_logits=True)
+    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
 CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
     "fastnn": fastnn_step,
     "torch": torch_step,
@@ -242,14 +325,15 @@ CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
     "torch.compile": partial(torch_step, compiled=True),
     "torch.compile channels_last": partial(torch_step, compiled=True, channels_last=True),
     "jax": jax_step,
+    "keras": keras_step,
     "sklearn": sklearn_step,
 }
 
 
 def takes_part(contestant: str, net: Net) -> bool:
-    """scikit-learn has no convolutions; channels_last applies only to nets with images."""
+    """scikit-learn has hidden layers and no convolutions; channels_last applies only to nets with images."""
     if contestant == "sklearn":
-        return not net.has_images
+        return not net.has_images and len(net.layers) > 1
     return net.has_images or "channels_last" not in contestant
 
 

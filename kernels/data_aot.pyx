@@ -18,6 +18,7 @@ cdef KernelId GATHER_FLOATS = kernel_id("gather_floats")
 cdef KernelId GATHER_DOUBLES = kernel_id("gather_doubles")
 cdef KernelId GATHER_LABELS = kernel_id("gather_labels")
 cdef KernelId COUNT_NONFINITE = kernel_id("count_nonfinite")
+cdef KernelId COUNT_OUTSIDE = kernel_id("count_outside")
 
 
 def gather(source, index, scale, out):
@@ -85,6 +86,17 @@ def count_nonfinite(x, count):
     ax = floats(&call, "x", x)
     expect_one_element("count", operand(&call, "count", count, cnp.NPY_INT64))
     call.set_sizes(Elements(ax.size))
+    execute(&call)
+
+
+def count_outside(x, double low, double high, count):
+    """count_0 = number of elements of x below low or above high."""
+    cdef cnp.ndarray ax
+    cdef Call call = new_call(COUNT_OUTSIDE, x, "x")
+    ax = floats(&call, "x", x)
+    expect_one_element("count", operand(&call, "count", count, cnp.NPY_INT64))
+    call.set_sizes(Elements(ax.size))
+    call.scalar[0], call.scalar[1] = low, high
     execute(&call)
 
 

@@ -59,3 +59,15 @@ def count_nonfinite(x, count):
     for value in x.reshape(-1):
         nonfinite += not math.isfinite(value)
     count[0] = nonfinite
+
+
+@kernel(count=np.int64)
+def count_outside(x, low, high, count):
+    """count_0 = number of elements of x below low or above high.  x of any shape, count (1,) int64."""
+    if count.shape != (1,):
+        raise ValueError("count must have one element")
+    low, high = x.dtype.type(low), x.dtype.type(high)
+    outside = 0
+    for value in x.reshape(-1):
+        outside += value < low or value > high
+    count[0] = outside

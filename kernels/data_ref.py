@@ -45,3 +45,12 @@ def count_nonfinite(x, count):
     x of any shape -> count (1,) int64.
     """
     count[0] = x.size - np.count_nonzero(np.isfinite(x))
+
+
+def count_outside(x, low, high, count):
+    """count_0 = number of elements of x below low or above high, which NaN is not.
+
+    x of any shape, low <= high in the dtype of x -> count (1,) int64.
+    """
+    low, high = x.dtype.type(low), x.dtype.type(high)
+    count[0] = np.count_nonzero((x < low) | (x > high))

@@ -29,8 +29,10 @@ class Loss(Noted, ABC):
     recordable = False
     # Whether the outputs are logits, so that a Softmax or Sigmoid layer before this loss is a mistake.
     expects_logits = False
-    # Whether `targets` rejects some values of floats, so that every batch must be checked.
+    # Whether `targets` rejects some values of floats, so that every batch must be checked; and between which
+    # values they lie, if that is all that it checks of them: a recorded step then checks it by a kernel.
     limits_targets = False
+    target_range: tuple[float, float] | None = None
     # Whether each output is the logit of a yes/no decision of its own, where a positive one means yes.
     binary = False
 

@@ -20,6 +20,7 @@ class _BinaryLoss(Loss):
     expects_logits = True
     binary = True
     limits_targets = True
+    target_range: tuple[float, float] | None = (0.0, 1.0)
     name: str
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
@@ -237,6 +238,7 @@ class Dice(_BinaryLoss):
     """
 
     recordable = True
+    target_range = None  # targets that do not count become -1
     name = "dice"
     smooth: float
     weight: Array | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import numpy as np
@@ -84,6 +85,7 @@ class Poisson(PointwiseLoss):
 
     recordable = True
     limits_targets = True
+    target_range = 0.0, math.inf
     name = "poisson"
     deviance: bool
     _checks: ClassVar = {"deviance": flag}

@@ -109,6 +109,12 @@ class Recorder:
         ops.count_nonfinite(array, count)
         self.plan.check_zero(count)
 
+    def check_all_within(self, array: Array, low: float, high: float) -> None:
+        """Make a step fail here if an element of the array is below `low` or above `high`; NaN is neither."""
+        count: Array = self.empty((1,), np.int64)
+        ops.count_outside(array, low, high, count)
+        self.plan.check_zero(count)
+
     def callback(self, function: Callable[[], None]) -> None:
         """Call the function now, unrecorded, and at this point of every replayed step."""
         with record_with(None):

@@ -97,7 +97,8 @@ class RecordedStep:
         # targets while they are checked.
         self.needs_checks = recorder.has_callbacks or not declares_recordable(trainer.loss)
         self._loss = trainer.loss
-        self._limits_targets = self._loss.limits_targets and len(inputs) > 1 and inputs[1].dtype.kind == "f"
+        in_python = self._loss.limits_targets and self._loss.target_range is None
+        self._limits_targets = in_python and len(inputs) > 1 and inputs[1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
         self._structure, self._referenced = _structure(trainer, makes_update)

@@ -137,6 +137,8 @@ class Steps(Updates):
                 for array in inputs:
                     if array.dtype.kind == "f":
                         recorder.check_all_finite(array)
+            if self.loss.target_range is not None and batch.target.dtype.kind == "f":
+                recorder.check_all_within(batch.target, *self.loss.target_range)
             return step(batch, count=count)
 
         return self._plans.record(self, kind, inputs, checked, makes_update=step == self._update)

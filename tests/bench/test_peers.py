@@ -11,10 +11,14 @@ import fastnn as fn
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
+# Keras 3.15 converts its variables in a way that NumPy 2.4 finds outdated.
+ignore_keras_and_numpy = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 
 @pytest.fixture(autouse=True)
 def bench_can_be_imported(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCH))
+    monkeypatch.setenv("KERAS_BACKEND", "jax")  # before any test imports Keras
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +45,8 @@ def losses(contestant, net):
     return [step(x, y) for x, y in batches]
 
 
-@pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax"])
+@ignore_keras_and_numpy
+@pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax", "keras"])
 def test_peers_train_the_same_network(contestant):
     from peers_nets import MaxPool
 
@@ -50,6 +55,36 @@ def test_peers_train_the_same_network(contestant):
     ours = losses("fastnn", net)
     assert len(set(ours)) == len(ours) == 8
     np.testing.assert_allclose(losses(contestant, net), ours, 1e-4)
+
+
+@ignore_keras_and_numpy
+@pytest.mark.parametrize("contestant", ["torch", "jax", "keras", "sklearn"])
+@pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "cross_entropy"])
+def test_peers_train_a_perceptron_with_the_same_loss(contestant, loss):
+    from peers_nets import mlp
+
+    pytest.importorskip(contestant)
+    widths = (3, 5, 1) if loss == "binary_cross_entropy" else (3, 5, 4)
+    net = mlp(widths, "tanh", 16, "adam", 0.01, loss)
+    ours = losses("fastnn", net)
+    assert len(set(ours)) == len(ours) == 8
+    np.testing.assert_allclose(losses(contestant, net), ours, 1e-4)
+
+
+def test_large_batches_are_few():
+    from peers_nets import NETS
+
+    assert {name: net.batches for name, net in NETS.items() if net.batches != 8} == {"K": 2}
+
+
+def test_optional_contestants_are_left_out_with_a_line(monkeypatch, capsys):
+    import importlib.util
+
+    import peers
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "keras" not in peers.installed()
+    assert "keras does not take part: pip install keras" in capsys.readouterr().err
 
 
 def test_losses_are_compared_without_dropout(monkeypatch):
@@ -77,8 +112,9 @@ def test_contestants_of_each_network():
     from peers_worker import CONTESTANTS, takes_part
 
     mlp, cnn = ({name for name in CONTESTANTS if takes_part(name, NETS[net])} for net in "AE")
-    assert mlp == {"fastnn", "torch", "torch.compile", "jax", "sklearn"}
+    assert mlp == {"fastnn", "torch", "torch.compile", "jax", "keras", "sklearn"}
     assert cnn == set(CONTESTANTS) - {"sklearn"}
+    assert not takes_part("sklearn", NETS["K"])
 
 
 FLOP = {
@@ -86,6 +122,8 @@ FLOP = {
     "A": 2 * 32 * (2 * 784 * 128 + 3 * (128 * 64 + 64 * 32 + 32 * 10)),
     "D": 2 * 128 * (2 * 4096 * 128 + 3 * 128 * 6),
     "E": 2 * (2 * 22 * 22 * 7 * 7 * 16 + 3 * 7744 * 10),
+    "H32": 2 * 32 * (2 * 576 * 25 * 6 + 3 * (64 * 25 * 6 * 16 + 256 * 120 + 120 * 84 + 84 * 10)),
+    "K": 2 * 48_000 * 2 * 784 * 10,
     "G": 2 * 128 * (2 * 784 * 9 * 32 + 3 * (196 * 9 * 32 * 64 + 3136 * 128 + 128 * 10)),
 }
 
@@ -106,7 +144,12 @@ def test_networks_have_the_shapes_of_fastnn():
         *((14, 14, 32), (14, 14, 64), (14, 14, 64), (14, 14, 64), (7, 7, 64)),
     ]
     assert shapes[-1] == (128,)
-    assert NETS["G"].classes == 10
+    assert NETS["G"].outputs == 10
+    assert [shape for shape in (shape for _, shape in NETS["H32"].parts()) if len(shape) == 3][-1] == (
+        4,
+        4,
+        16,
+    )
 
 
 def result(contestant, net, threads, seconds, mib=100.0):

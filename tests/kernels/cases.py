@@ -177,6 +177,13 @@ def count_nonfinite(a, shape):
     return x, np.full(1, -7)
 
 
+def count_outside(a, shape, low, high):
+    x = a(*shape)
+    x[a.rng.random(shape) < 0.1] = np.nan
+    x[a.rng.random(shape) < 0.1] = low
+    return x, low, high, np.full(1, -7)
+
+
 # Unit, odd, around the 4 x 4 blocks of jit and the vectors of 4, 8 and 16, larger, empty.
 MATRICES = (
     *(((), *sides) for sides in ((1, 1, 1), (2, 3, 5), (4, 4, 4), (15, 16, 17), (16, 17, 33), (17, 33, 15))),
@@ -187,6 +194,10 @@ MATRICES = (
     *(((), *sides) for sides in ((1, 300, 10), (5, 263, 4), (48, 256, 7), (50, 257, 1), (1, 299, 2))),
     *(((B,), *sides) for B, sides in ((2, (3, 260, 3)), (3, (1, 257, 10)))),
     *(((), *sides) for sides in ((1, 270, 16), (50, 263, 13), (1, 300, 17), (49, 256, 9))),
+    # Many rows and a small matrix: all heights of tiles, lanes of rows, dw by its transpose, dw in chunks.
+    *(((), *sides) for sides in ((240, 4, 33), (247, 17, 3), (250, 30, 1), (257, 67, 8), (240, 3, 16))),
+    *(((), *sides) for sides in ((2051, 5, 3), (2049, 2, 37), (2050, 33, 4))),
+    *(((B,), *sides) for B, sides in ((2, (241, 6, 10)), (3, (245, 40, 2)))),
 )
 # Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.
 SHAPES = ((1, 1), (1, 15), (4, 4), (1, 17), (3, 11), (65, 67), (2, 3, 5, 7), (0, 5), (5, 0))
@@ -293,6 +304,8 @@ def cases():
         for rate in (0.0, 0.3, 0.5, 1.0):
             yield Case("dropout", dropout, (shape, rate))
         yield Case("count_nonfinite", count_nonfinite, (shape,))
+        for limits in ((0.0, 1.0), (0.0, np.inf), (-100.0, 100.0)):
+            yield Case("count_outside", count_outside, (shape, *limits))
     for shape in (*ROWS, (5, 0)):
         yield Case("softmax_forward", forward, (shape,))
         yield Case("softmax_dx", backward, (shape,))

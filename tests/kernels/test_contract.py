@@ -135,6 +135,7 @@ SPECIAL = [
     ("gather", ([[1, 2], [nan, -inf]], np.array([1, 0]), 0.5), ([[nan, -inf], [0.5, 1]],)),
     ("gather", ([[inf]], np.array([0]), 0.0), ([[nan]],)),
     ("count_nonfinite", ([nan, inf, -inf, 0, 1],), (np.array([3]),)),
+    ("count_outside", ([nan, inf, -inf, -0.0, 0, 1, 1.5, -0.5], 0.0, 1.0), (np.array([4]),)),
     ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 0.0), ([nan, inf, 2],)),
     ("dropout", ([nan, inf, 2], np.array([5], np.uint64), 1.0), ([nan, nan, 0],)),
     ("sum_squares", ([1, nan, 2],), (np.array([nan]),)),
@@ -260,7 +261,7 @@ SPOILS = {
 # any size (how far the image is padded at its end follows from the outputs).
 CONV_FILTERS = (("forward", "w"), ("dx", "w"), ("dw", "dw"))
 MORE_OR_LESS = ("more", "less")
-NORMS = ("batch", "layer", "group")
+NORMS, COUNTS = ("batch", "layer", "group"), ("count_nonfinite", "count_outside")
 TABLES = (("forward", "w"), ("dw", "dw"))
 WEIGHTED = {*FAMILIES["loss"], "binary_cross_entropy"} - {"weigh_loss"}
 RIGHT = {
@@ -287,12 +288,11 @@ RIGHT = {
     *(("clip_factor", "totals", f"one column {more}") for more in ("more", "less")),
     *(
         (kernel, name, spoil)
-        for kernel, name in (("sum_squares", "g"), ("multiply", "x"), ("clamp", "x"))
+        for kernel, name in (("sum_squares", "g"), *((k, "x") for k in ("multiply", "clamp", *COUNTS)))
         for spoil in (*list(SPOILS)[:5], "float32 among float64")
     ),
     *(("count_correct_labels", "y", f"one column {more}") for more in ("more", "less")),
     ("count_correct_labels", "y", "float32 among float64"),
-    *(("count_nonfinite", "x", spoil) for spoil in (*list(SPOILS)[:5], "float32 among float64")),
 }
 
 

@@ -42,6 +42,10 @@ DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
 HALVED = (255, 256, 257)
 # Rows, columns and terms from which on the left-hand matrix is copied, in one group of rows and in two.
 COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245, 61, 100))
+# Rows from which on a small matrix is multiplied by strips of them, in groups of 48; and sums over many rows,
+# in chunks.
+MANY = (239, 240, 241, 251, 289)
+CHUNKED = ((5, 3, 2047), (5, 3, 2048), (17, 33, 2051), (3, 18, 2049))
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
 
@@ -56,8 +60,10 @@ def sides():
     for (rows, columns), terms in product(((5, 17), (13, 133), (247, 33)), HALVED):
         yield (3,), rows, columns, terms
         yield (), rows, columns, terms
-    for sizes in COPIED:
+    for sizes in (*COPIED, *CHUNKED):
         yield (), *sizes
+    for rows, columns, terms in product(MANY, (1, 3, 8, 9, 33), (1, 7, 17)):
+        yield (), rows, columns, terms
 
 
 # Per kernel: its parameters from the sides; the inputs whose products it sums, each with the axis of the sum.
@@ -180,7 +186,8 @@ def walled_cases():
             yield Case("dense_db", cases.dense_db, (batch, M, N))
     for kernel in ("dense_forward", "dense_dx", "dense_dw"):  # on several threads, and long sums
         bias = (True,) if kernel == "dense_forward" else ()
-        for shape in ((63, 99, 71), (67, 257, 9), (9, 67, 257), (257, 9, 67), (1, 513, 3)):
+        several = ((63, 99, 71), (67, 257, 9), (9, 67, 257), (257, 9, 67), (1, 513, 3))
+        for shape in (*several, (245, 5, 3), (250, 17, 7), (2049, 3, 18)):
             yield Case(kernel, getattr(cases, kernel), ((), *shape, *bias))
     for conv in (*cases.CONVOLUTIONS, cases.Convolution((5, 17, 19, 7), (3, 3, 33), padding=(1, 1))):
         yield Case("conv_forward", cases.conv_forward, (conv, True))
@@ -219,6 +226,7 @@ def walled_cases():
         yield Case("clip_factor", cases.clip_factor, (n, 0.3))
         yield Case("dropout", cases.dropout, ((n,), 0.5))
         yield Case("count_nonfinite", cases.count_nonfinite, ((n,),))
+        yield Case("count_outside", cases.count_outside, ((n,), 0.0, 1.0))
     for shape in (*product((1, 3), SIZES), (1009, 13)):
         yield Case("softmax_forward", cases.forward, (shape,))
         yield Case("softmax_dx", cases.backward, (shape,))

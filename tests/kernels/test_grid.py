@@ -11,7 +11,8 @@ from .comparison import arrays, assert_same, cases_of, check_each, copied, speci
 
 # The same bits in all backends: nothing is rounded, or once, or it is a promise (a mask is part of a run).
 BITWISE = {
-    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "add", "add_bias"),
+    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "count_outside"),
+    *("im2col", "add", "add_bias"),
     *(*FAMILIES["pool"], *FAMILIES["embedding"]),
 }
 

@@ -36,7 +36,8 @@ LOWEST_LEVEL = cpu.supported()[-1]
 SAME_BITS = {
     *("dense_db", "relu_forward", "relu_dx", "sigmoid_dx", "tanh_dx", "squared_error", "huber", "add"),
     *("leaky_relu_forward", "leaky_relu_dx", "elu_dx", "count_correct_binary"),
-    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "im2col", "col2im"),
+    *("random_next", "dropout", "gather", "gather_labels", "count_nonfinite", "count_outside"),
+    *("im2col", "col2im"),
 }
 
 

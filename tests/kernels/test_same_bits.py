@@ -19,7 +19,7 @@ from .loss_cases import MEAN, SUM
 
 # Never on several threads.
 SERIAL = {
-    *("random_next", "gather_labels", "count_nonfinite", "advance", "adam_corrections"),
+    *("random_next", "gather_labels", "count_nonfinite", "count_outside", "advance", "adam_corrections"),
     *("count_correct_labels", "count_correct_soft", "count_correct_binary"),
     *("running_moments", "clip_factor"),
 }
@@ -149,6 +149,7 @@ LARGE = (
     ),
     Case("gather_labels", cases.gather_labels, (50, 100003)),
     Case("count_nonfinite", cases.count_nonfinite, ((100003,),)),
+    Case("count_outside", cases.count_outside, ((100003,), 0.0, 1.0)),
     *pool_cases.large(),
     *norm_cases.large(),
     *group_norm_cases.large(),
@@ -253,6 +254,8 @@ MATRICES = (
     (133, 601, 20),
     (60, 521, 2),  # sums in chunks
     (600, 301, 203),
+    (250, 5, 3),  # many rows, a small matrix
+    (300, 40, 20),
 )
 # Which rows, of how many.
 ROWS = ((0, 1), (-1, None), (3, 5), (1, 8), (5, None))

@@ -105,6 +105,26 @@ def test_recorded_steps_check_the_targets_of_every_batch(loss, good, bad, unchan
     trainer.step(x, good)
 
 
+def test_recorded_steps_check_counts_of_every_batch(unchanged):
+    x, model = np.ones((2, 3), np.float32), fn.Linear(3, 1)
+    trainer = fn.Trainer(model, loss="poisson")
+    good = np.array([[3], [0]], np.float32)
+    for _ in range(3):
+        trainer.step(x, good)
+    with unchanged(model), pytest.raises(ValueError, match="at least 0, such as counts, got -1"):
+        trainer.step(x, -good / 3)
+    trainer.step(x, good * 1e9)
+
+
+def test_nan_targets_are_reported_as_such_in_recorded_steps(unchanged):
+    x, model = np.ones((2, 3), np.float32), fn.Linear(3, 1)
+    trainer = fn.Trainer(model, loss="binary_cross_entropy")
+    for _ in range(3):
+        trainer.step(x, np.array([[1], [0]], np.float32))
+    with unchanged(model), pytest.raises(fn.NonFiniteError, match="NaN"):
+        trainer.step(x, np.array([[np.nan], [1]], np.float32))
+
+
 @pytest.mark.parametrize("plan", [True, False])
 @pytest.mark.parametrize("loss", [fn.CrossEntropy, fn.Focal])
 def test_class_weights_of_0_are_named_as_the_cause_of_nan(loss, plan, unchanged):

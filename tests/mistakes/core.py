@@ -288,6 +288,13 @@ MISTAKES = (
         (CONTRACT,),
     ),
     Mistake(
+        "count_outside rejects the upper limit",
+        "kernels/native/families/data.hpp",
+        "count += x[e] < low || x[e] > high;",
+        "count += x[e] < low || x[e] >= high;",
+        (CONTRACT,),
+    ),
+    Mistake(
         "count_nonfinite misses infinities",
         "kernels/native/families/data.hpp",
         "count += x[e] - x[e] != 0;",

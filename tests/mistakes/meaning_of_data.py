@@ -111,8 +111,15 @@ MISTAKES = (
     Mistake(
         "recorded steps do not check the range of targets",
         "fastnn/training/plans.py",
-        "self._loss.limits_targets and len(inputs) > 1",
-        "False and len(inputs) > 1",
+        "self._loss.limits_targets and self._loss.target_range is None",
+        "False",
+        (TARGETS,),
+    ),
+    Mistake(
+        "recorded steps do not check the range of single targets",
+        "fastnn/training/steps.py",
+        "if self.loss.target_range is not None and batch.target",
+        "if False and batch.target",
         (TARGETS,),
     ),
     Mistake(

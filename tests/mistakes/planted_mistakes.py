@@ -38,6 +38,7 @@ import pieces
 import plans
 import pools_norms_convolutions
 import rates
+import small_layers
 import studies_and_data
 import tables_and_groups
 import training_runs
@@ -59,6 +60,7 @@ MISTAKES = (
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,
+    *small_layers.MISTAKES,
     *objects.MISTAKES,
     *exchange_and_logs.MISTAKES,
     *onnx_files.MISTAKES,

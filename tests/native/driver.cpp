@@ -100,6 +100,9 @@ template <class T> void check_elementwise_kernels(int64_t count) {
         std::count_if(x.begin(), x.end(), [](T value) { return !std::isfinite(value); });
     check(serial(make<T>("count_nonfinite", COUNT_NONFINITE, {count},
                          {input(x), output(std::vector<int64_t>{nonfinite})})));
+    const int64_t outside = std::count_if(x.begin(), x.end(), [](T value) { return value < 0 || value > 1; });
+    check(serial(make<T>("count_outside", COUNT_OUTSIDE, {count},
+                         {input(x), output(std::vector<int64_t>{outside})}, {0, 1})));
 
     const std::vector<double> sgd{0.1, 0.9, 0.01, 1}, adam{0.01, 0.9, 0.999, 1e-8, 0.01, 0.1, 0.001, 0};
     check(make<T>("sgd", SGD, {count}, {input(dy), input(sgd), updated(x), updated(target)}));

@@ -97,6 +97,17 @@ template <class T> void check_dense() {
             for (const int64_t batch : {1, 3})
                 for (const int64_t outputs : {BLOCK<T> + 3, int64_t(LANES<T> - 1)})
                     check_dense<T>(batch, rows, features, outputs);
+    // Many rows and a small matrix, of every number of vectors; lanes of rows; dw in chunks, and its transpose.
+    for (const int64_t more : {-1, 0, 1, 11})
+        for (const int64_t outputs : {int64_t(1), THIN<T>, THIN<T> + 1, BLOCK<T> - 1, BLOCK<T> + 3})
+            check_dense<T>(more == 1 ? 2 : 1, MANY_ROWS + more, LANES<T> + 1, outputs);
+    for (int64_t outputs = 1; outputs <= THIN<T>; ++outputs) check_dense<T>(1, MANY_ROWS + 5, 9, outputs);
+    for (int64_t vectors = 1; vectors <= TILE_COLUMNS; ++vectors)
+        check_dense<T>(1, MANY_ROWS + 7, 3, vectors * LANES<T>);
+    for (const int64_t rows : {2047, 2048, 2051}) {
+        check_dense<T>(1, rows, 5, 3);
+        check_dense<T>(1, rows, 3, LANES<T> + 1);
+    }
 }
 
 // Tests convolutions of integers against plain loops over each filter's taps.

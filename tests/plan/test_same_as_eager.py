@@ -250,6 +250,7 @@ def test_optimizers_have_the_bits_of_eager_steps(optimizer, dtype, fuse, isa, tw
 
 # Rows, features and outputs of a product that is worth seven threads.
 SIZES = [(1, 1503, 1001), (2, 1001, 503), (33, 301, 203), (512, 101, 67), (513, 67, 101), (600, 101, 67)]
+SIZES.append((2100, 31, 33))  # a small layer, whose weight gradient is summed in chunks
 
 
 @every_isa

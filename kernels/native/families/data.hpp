@@ -69,4 +69,21 @@ template <class T> void count_nonfinite(const Call &call, int part, int) {
     *call.out<std::int64_t>(op::count) = count;
 }
 
+// count_0 = number of elements of x below low or above high, which nan is not. In one part.
+template <class T> void count_outside(const Call &call, int part, int) {
+    using op = operands::COUNT_OUTSIDE;
+    if (part != 0) return;
+    const T *x = call.in<T>(op::x);
+    const T low = T(call.scalar[0]), high = T(call.scalar[1]);
+    const std::int64_t elements = call.sizes<Elements>().count;
+    const IntVec<T> any = accumulate<T>(0, elements, IntVec<T>{}, [=](IntVec<T> any, std::int64_t e, int n) {
+        const Vec<T> v = keep_first<T>(load_n(x + e, n), n, low);
+        return any | (v < low) | (v > high);
+    });
+    std::int64_t count = 0;
+    if (fold<LANES<T>>(any, [](auto a, auto b) { return a | b; }))  // rare, like non-finite elements
+        for (std::int64_t e = 0; e < elements; ++e) count += x[e] < low || x[e] > high;
+    *call.out<std::int64_t>(op::count) = count;
+}
+
 }  // namespace fastnn

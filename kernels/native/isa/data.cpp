@@ -16,6 +16,7 @@ template <class T> void fill(Setter<T> set) {
     set(GATHER_FLOATS, gather<T, float>);
     set(GATHER_DOUBLES, gather<T, double>);
     set(COUNT_NONFINITE, count_nonfinite<T>);
+    set(COUNT_OUTSIDE, count_outside<T>);
     set(RANDOM_AFFINE, random_affine);
     set(DISPLACEMENT, displacement<T>, displacement_scratch<T>);
     set(WARP_BYTES, warp<T, std::uint8_t>, warp_scratch<T, std::uint8_t>);

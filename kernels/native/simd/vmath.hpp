@@ -45,24 +45,21 @@ template <class T> constexpr T reciprocal_factorial(int n) {
     return T(1) / product;
 }
 
-// 2^n for integers n (as floats) in the range of normal exponents.
-template <class T> inline Vec<T> power_of_two(Vec<T> n) {
-    using F = FloatTraits<T>;
-    const Bits<T> exponent = (Bits<T>)__builtin_convertvector(n, IntVec<T>) + F::bias;
-    return (Vec<T>)(exponent << F::mantissa_bits);
-}
-
-// x = n ln(2) + r, |r| <= ln(2)/2; x within the range where n is a small integer.
+// x = n ln(2) + r, |r| <= ln(2)/2; x within the range where n is a small integer. The low bits of `biased`
+// are n + bias: shifted to the place of the exponent, they are 2^n, if that is a normal number.
 template <class T> struct Reduced {
     Vec<T> n, r;
+    Bits<T> biased;
 };
+
+template <class T> constexpr T biased_magic = FloatTraits<T>::round_magic + T(FloatTraits<T>::bias);
 
 template <class T> INLINED inline Reduced<T> reduce(Vec<T> x) {
     using F = FloatTraits<T>;
-    const Vec<T> magic = broadcast<T>(F::round_magic);
-    const Vec<T> n = fma(x, broadcast<T>(F::log2_e), magic) - magic;
+    const Vec<T> magic = broadcast<T>(biased_magic<T>);
+    const Vec<T> biased = fma(x, broadcast<T>(F::log2_e), magic), n = biased - magic;
     const Vec<T> high = fma(n, broadcast<T>(-F::ln2_high), x);
-    return {n, fma(n, broadcast<T>(-F::ln2_low), high)};
+    return {n, fma(n, broadcast<T>(-F::ln2_low), high), (Bits<T>)biased};
 }
 
 // (exp(r) - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ...
@@ -74,24 +71,26 @@ template <class T> INLINED inline Vec<T> exp_series(Vec<T> r) {
     return sum;
 }
 
-// v 2^n for integers n (as floats) within twice the range of exponents, with gradual underflow.
+// v 2^n for the n of a reduction, within twice the range of exponents, with gradual underflow.
 #if defined(__AVX512F__)
-inline Vec<float> scale(Vec<float> v, Vec<float> n) { return _mm512_scalef_ps(v, n); }
-inline Vec<double> scale(Vec<double> v, Vec<double> n) { return _mm512_scalef_pd(v, n); }
+inline Vec<float> scale(Vec<float> v, const Reduced<float> &by) { return _mm512_scalef_ps(v, by.n); }
+inline Vec<double> scale(Vec<double> v, const Reduced<double> &by) { return _mm512_scalef_pd(v, by.n); }
 #else
-template <class V> inline V scale(V v, V n) {
-    typedef std::decay_t<decltype(v[0])> T;
+template <class T> INLINED inline Vec<T> scale(Vec<T> v, const Reduced<T> &by) {
     // Scale by two factors, since n can exceed the exponents of normal numbers on both sides.
-    const V magic = broadcast<T>(FloatTraits<T>::round_magic);
-    const V half = (n * T(0.5) + magic) - magic;
-    return v * power_of_two<T>(half) * power_of_two<T>(n - half);
+    const Bits<T> one = (Bits<T>)broadcast<T>(1);
+    const IntVec<T> n = (IntVec<T>)(by.biased - (Bits<T>)broadcast<T>(biased_magic<T>)), half = n >> 1;
+    const auto power = [=](IntVec<T> k) {
+        return (Vec<T>)(((Bits<T>)k << FloatTraits<T>::mantissa_bits) + one);
+    };
+    return v * power(half) * power(n - half);
 }
 #endif
 
 // exp(x) for x within, or slightly beyond, the range where the result is neither 0 nor inf.
 template <class T> INLINED inline Vec<T> exp_within(Vec<T> x) {
-    const auto [n, r] = reduce<T>(x);
-    return scale(fma(exp_series<T>(r), r * r, r) + T(1), n);
+    const Reduced<T> by = reduce<T>(x);
+    return scale(fma(exp_series<T>(by.r), by.r * by.r, by.r) + T(1), by);
 }
 
 // exp(x): inf on overflow, gradual underflow to subnormals and 0, nan for nan.
@@ -104,9 +103,9 @@ template <class T> INLINED inline Vec<T> exp(Vec<T> x) {
 template <class T> INLINED inline Vec<T> expm1_of_negative(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> low = broadcast<T>(-T(F::mantissa_bits + 3));  // below, the result rounds to -1
-    const auto [n, r] = reduce<T>(select<T>(x < low, low, x));
-    const Vec<T> series = fma(exp_series<T>(r), r * r, r);
-    const Vec<T> scale = power_of_two<T>(n);
+    const Reduced<T> by = reduce<T>(larger(low, x));
+    const Vec<T> series = fma(exp_series<T>(by.r), by.r * by.r, by.r);
+    const Vec<T> scale = (Vec<T>)(by.biased << F::mantissa_bits);
     return fma(series, scale, scale - T(1));
 }
 
@@ -119,15 +118,19 @@ template <class T> inline Vec<T> copy_sign(Vec<T> x, Vec<T> y) {
     return (Vec<T>)(((IntVec<T>)x & ~sign_bit<T>()) | ((IntVec<T>)y & sign_bit<T>()));
 }
 
+// -|x|
+template <class T> inline Vec<T> minus_absolute(Vec<T> x) { return (Vec<T>)((IntVec<T>)x | sign_bit<T>()); }
+
 // 1 / (1 + exp(-x)) from exp(-|x|), which cannot overflow and keeps the relative accuracy on both sides.
 template <class T> INLINED inline Vec<T> sigmoid(Vec<T> x) {
-    const Vec<T> e = exp<T>(-absolute<T>(x));
+    const Vec<T> low = broadcast<T>(FloatTraits<T>::underflow);
+    const Vec<T> e = exp_within<T>(larger(low, minus_absolute<T>(x)));
     return select<T>(x < T(0), e, broadcast<T>(1)) / (e + T(1));
 }
 
 // tanh|x| = -m / (m + 2) with m = exp(-2|x|) - 1.
 template <class T> INLINED inline Vec<T> tanh(Vec<T> x) {
-    const Vec<T> m = expm1_of_negative<T>(absolute<T>(x) * T(-2));
+    const Vec<T> m = expm1_of_negative<T>(minus_absolute<T>(x) * T(2));
     return copy_sign<T>(m / (m + T(2)), x);
 }
 

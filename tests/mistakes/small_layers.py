@@ -1,0 +1,50 @@
+"""Mistakes in the products of large batches and small layers."""
+
+from mistake import EDGES, GRID, Mistake
+
+AS_EAGER = "tests/plan/test_same_as_eager.py"
+
+MISTAKES = (
+    Mistake(
+        "lost last rows of a small product",
+        "kernels/native/families/dense_rows.hpp",
+        "if (first < rows) multiply_strip<T, ROWS / 2, COLUMNS>(strip, first);",
+        "if (first + 1 < rows) multiply_strip<T, ROWS / 2, COLUMNS>(strip, first);",
+        (GRID,),
+    ),
+    Mistake(
+        "features beyond whole vectors lost where lanes are rows",
+        "kernels/native/families/dense_rows.hpp",
+        "if (k < depth) add(k, int(depth - k));",
+        "if (k + 1 < depth) add(k, int(depth - k));",
+        (GRID,),
+    ),
+    Mistake(
+        "activation of every group of rows but the last",
+        "kernels/native/families/dense_rows.hpp",
+        "after(row, count);",
+        "if (row + ROWS_TOGETHER < rows.end) after(row, count);",
+        (AS_EAGER,),
+    ),
+    Mistake(
+        "sums of a chunk of the batch begin again in each round",
+        "kernels/native/families/dense_rows_dw.hpp",
+        "{continues ? place : nullptr, row_}",
+        "{nullptr, row_}",
+        (GRID,),
+    ),
+    Mistake(
+        "weight gradient of the first chunk of the batch alone",
+        "kernels/native/families/dense_rows_dw.hpp",
+        "for (std::int64_t chunk = 1; chunk < chunks_.count; ++chunk)",
+        "for (std::int64_t chunk = 1; chunk < 1; ++chunk)",
+        (GRID,),
+    ),
+    Mistake(
+        "last rows of the batch read beyond its end",
+        "kernels/native/families/dense_rows_dw.hpp",
+        "if (safe < end) sum_round(chunk, tiles, safe, end - safe, false);",
+        "if (safe < end) sum_round(chunk, tiles, safe, end - safe, true);",
+        (EDGES,),
+    ),
+)
