@@ -18,6 +18,7 @@ from fastnn._validation import Array, Shape
 from fastnn.kernels import active_recorder, ops
 from fastnn.layers import Layer
 from fastnn.losses import Loss
+from fastnn.metrics import are_pixel_labels
 from fastnn.param import Param
 from fastnn.recording.recorder import Recorder, declares_recordable
 from fastnn.training.samples import Samples
@@ -72,8 +73,8 @@ def batch_divisor(loss: Loss, samples: Samples, index: Array | None) -> float:
     if loss.reduction == "sum":
         return 1.0
     divisor, target = 0.0, samples.target
-    # For the losses of fastnn, only labels (N,) have weights; of other targets the shape counts.
-    has_labels = target.ndim == 1 or not declares_recordable(loss)
+    # For the losses of fastnn, only labels have weights; of other targets the shape counts.
+    has_labels = target.ndim == 1 or are_pixel_labels(target) or not declares_recordable(loss)
     count = len(samples) if index is None else len(index)
     for start in range(0, count, BLOCK):
         stop = min(start + BLOCK, count)

@@ -277,3 +277,20 @@ def test_a_mini_batch_without_labels_changes_nothing():
         fn.fit(single, (X[4:8], y[4:8]), loss=loss, epochs=1, **options)
         for one, other in zip(model.parameters(), single.parameters(), strict=True):
             np.testing.assert_array_equal(one.value, other.value)
+
+
+@every_loss
+@pytest.mark.parametrize("y", [MASK, IGNORED], ids=["all", "ignored"])
+def test_small_pieces_of_a_mini_batch_give_its_update(loss, y):
+    """The divisor of the whole mini-batch depends on which labels are in it."""
+    results = []
+    for micro_batch in (None, 2):
+        model, loss_ = net(), loss(ignore_index=255)
+        history = fn.fit(
+            model, (X, y), loss=loss_, batch_size=5, epochs=2, micro_batch=micro_batch, optimizer=fn.SGD(0.1),
+            seed=0,
+        )  # fmt: skip
+        results.append((history.updates["loss"], [param.value for param in model.parameters()]))
+    assert results[0][0] == pytest.approx(results[1][0], rel=1e-12)
+    for one, other in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-13)
