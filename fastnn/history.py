@@ -92,6 +92,20 @@ class History(dict[str, list[float]]):
             self._recorded[name].append(moment)
             curve.append(value)
 
+    def place_last_epoch(self, updates: int) -> None:
+        """Say that the last epoch had this many updates: values recorded within it belong to fractions of it.
+
+        Of data that come one after the other, this is known only at the end of the epoch.
+        """
+        end, epoch = len(self.updates["loss"]), self.epochs
+        for name in self:
+            moments = self._moments(name)
+            for index in range(len(moments) - 1, -1, -1):
+                update = moments[index].update
+                if update <= end - updates:
+                    break
+                moments[index] = Moment(epoch - (end - update) / updates if update < end else epoch, update)
+
     def add_updates(self, values: Mapping[str, Iterable[float]]) -> None:
         """Append the values of the latest updates to the curves per update; "loss" is one of them."""
         before = len(self.updates["loss"])

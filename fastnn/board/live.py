@@ -332,6 +332,10 @@ def _images(weight: Array, sample: tuple[int, ...]) -> Array | None:
     return np.asarray(np.moveaxis(weight.reshape(*shape, channels, -1).mean(axis=2), -1, 0))
 
 
+def _words_for(name: str) -> str:
+    return "validation" if name == "val" else name
+
+
 def _confusion(training: Training) -> dict[str, Any] | None:
     """Count the confusion matrix of the first validation samples; None without classes."""
     samples = training.validation or training.samples
@@ -345,7 +349,7 @@ def _confusion(training: Training) -> dict[str, Any] | None:
     counts = confusion(labels[counted], predicted[counted], classes=outputs[0])
     names = training.model.classes
     return {
-        "of": "training" if training.validation is None else "validation",
+        "of": _words_for(next(iter(training.validation_sets), "training")),
         "counts": counts.tolist(),
         "names": [str(name) for name in (range(outputs[0]) if names is None else names)],
     }

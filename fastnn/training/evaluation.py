@@ -270,6 +270,15 @@ def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
     return 0 if leaves_out else decisions_of(model, loss, samples)
 
 
+def decisions_among(model: Layer, loss: Loss, samples: Samples, index: Array) -> int:
+    """The part of `decisions_of_training` that the samples `index` make."""
+    decisions = decisions_of_training(model, loss, samples)
+    if loss.binary or decisions in (0, len(samples)):
+        return decisions * len(index) // len(samples)
+    outputs = model.output_shape(samples.x.shape[1:])  # some labels are ignored
+    return int(np.count_nonzero(samples.target[index] < outputs[0]))
+
+
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
     """The number of decisions over which the accuracy is taken; 0 if the accuracy does not apply.
 

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import augmentation
 import core
+import curves
 import exchange_and_logs
 import insight
 import losses_and_activations
@@ -51,6 +52,7 @@ MISTAKES = (
     *plans.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
+    *curves.MISTAKES,
     *insight.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,

@@ -1,0 +1,22 @@
+"""Mistakes in validation sets, in the curves of a training, and in what ends it."""
+
+from mistake import Mistake
+
+SETS = "tests/training/test_validation_sets.py"
+
+MISTAKES = (
+    Mistake(
+        "a validation that was due before an interruption is left out",
+        "fastnn/training/loop.py",
+        "            self._validate_within_epoch(bar, decisions)  # a training that resumes may have to\n",
+        "",
+        (SETS,),
+    ),
+    Mistake(
+        "the running accuracy counts updates before the last validation",
+        "fastnn/training/loop.py",
+        "training.trainer.correct - training.counted",
+        "training.trainer.correct",
+        (SETS,),
+    ),
+)
