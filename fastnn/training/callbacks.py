@@ -335,6 +335,32 @@ class EarlyStopping(Callback):
         }
 
 
+class StopWhenStill(Callback):
+    """Stops when an update hardly changes the weights any more: when the norm of the change falls to `norm`.
+
+    That is the Euclidean norm of the difference that one update makes to all parameters together,
+    sqrt(sum((after - before)^2)) over all their elements, in float64. The training ends after the first
+    update at or below `norm`, and `history.stopped` says so. Plans check it without Python: an update costs
+    one copy of the weights more.
+
+    The change is proportional to the learning rate, so that a schedule that lowers the rate may end the
+    training, too; and the gradients of mini-batches hardly ever vanish. It suits full batches:
+
+    >>> fn.fit(model, (x, y), batch_size=len(x), epochs=5000, callbacks=fn.StopWhenStill(1e-5))
+
+    Raises ValueError if `norm` is negative or not finite.
+    """
+
+    norm: float
+    _checks: ClassVar = {"norm": within(0)}
+
+    def __init__(self, norm: float) -> None:
+        self.norm = norm
+
+    def on_train_begin(self, training: Training) -> None:
+        training.trainer.watch_change(self.norm)
+
+
 def _evaluated_weights(training: Training) -> dict[str, Array]:
     """The weights and buffers that were evaluated on the validation set, by name."""
     model, ema = training.model, training.trainer.ema

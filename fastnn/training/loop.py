@@ -98,6 +98,9 @@ class Loop(ABC):
             curves["lr"] = rates.of(training.updates - count, count).tolist()
         training.history.add_updates(curves)
         training.done += count
+        change = training.trainer.change
+        if change is not None and change.is_still:
+            training.stop(f"an update changed the weights by only {change.norm:.3g} (StopWhenStill)")
 
     def _validate(self) -> dict[str, float]:
         """Loss, accuracy and metrics on the validation sets, with the averaged weights if there are any."""

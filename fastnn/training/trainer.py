@@ -46,7 +46,7 @@ from fastnn.training.update import Updates
 T = TypeVar("T")
 
 # The attributes that a plan depends on.
-PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
+PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", "change", *OPTION_NAMES))
 
 
 class Trainer(Updates):
@@ -99,7 +99,7 @@ class Trainer(Updates):
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.rates = None
+        self.rates = self.change = None
         self._length = Length(
             None if total_updates is None else positive_int(total_updates, "total_updates"),
             None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),
@@ -148,7 +148,7 @@ class Trainer(Updates):
 
     def _update_plan_key(self) -> None:
         """Replace `plan_key` if anything in it has changed: plans compare the tuple by identity."""
-        key = (self.model, self.loss, self.optimizer, *recorded_values(self))
+        key = (self.model, self.loss, self.optimizer, self.change, *recorded_values(self))
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
@@ -273,6 +273,7 @@ class Trainer(Updates):
         """
         remember = remembered(self.model, batch.feeding, batch.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
+            self._follow_weights()
             if self.rates is not None:
                 self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
             return self._planned_step(batch, count=count)
@@ -290,6 +291,7 @@ class Trainer(Updates):
         rates: Array | None = None
         remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
+            self._follow_weights()
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])

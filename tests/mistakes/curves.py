@@ -19,4 +19,11 @@ MISTAKES = (
         "training.trainer.correct",
         (SETS,),
     ),
+    Mistake(
+        "a plan goes on after an update that hardly changed the weights",
+        "kernels/native/plan/plan.hpp",
+        "            if (change && change->look()) return step + 1;\n",
+        "",
+        ("tests/training/test_still.py",),
+    ),
 )
