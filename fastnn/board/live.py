@@ -292,13 +292,13 @@ def _new_points(losses: list[float], cursor: _Cursor, is_last: bool) -> dict[str
     return {"from_start": start == 0, "points": points}
 
 
-def _new_values(history: History, cursor: _Cursor) -> dict[str, list[tuple[float, float]]]:
-    """Return the new values of the curves per epoch: (epoch, value)."""
+def _new_values(history: History, cursor: _Cursor) -> dict[str, list[tuple[float, float, int]]]:
+    """Return the new values of the curves per epoch: (epoch, value, update)."""
     news = {}
     for name in list(history):
-        epochs, values = history.epochs_of(name), list(history[name])
+        epochs, values, updates = history.epochs_of(name), list(history[name]), history.updates_of(name)
         first = cursor.curves.get(name, 0)
-        if new := list(zip(epochs, values, strict=False))[first:]:
+        if new := list(zip(epochs, values, updates, strict=False))[first:]:
             news[name] = new
             cursor.curves[name] = first + len(new)
     return news
