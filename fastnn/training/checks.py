@@ -19,7 +19,7 @@ from fastnn.losses import Loss
 from fastnn.optim.schedules import Length, Schedule
 from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
-from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts
+from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts, summary
 from fastnn.training.resume import Checkpoint
 from fastnn.training.samples import Samples
 from fastnn.training.validation_sets import check_distinct
@@ -98,8 +98,13 @@ def values_of_an_epoch(
     schedule: Schedule | None,
 ) -> list[str]:
     """The names of the values that each epoch adds to the history, without those of validations."""
-    names = ["loss", "accuracy"] if decisions_of_training(model, loss, samples) else ["loss"]
+    names = _always(loss, decisions_of_training(model, loss, samples))
     return names if schedule is None else [*names, "lr"]
+
+
+def _always(loss: Loss, decisions: int) -> list[str]:
+    """The names of the results that `summary` reports."""
+    return [*summary(0.0, 0, decisions, 1.0 if loss.reduction == "sum" else None)]
 
 
 def values_of_a_validation(
@@ -111,7 +116,7 @@ def values_of_a_validation(
     """
     names = []
     for name, samples in validation.items():
-        always = ["loss", "accuracy"] if decisions_of(model, loss, samples) else ["loss"]
+        always = _always(loss, decisions_of(model, loss, samples))
         names += [f"{name}_{value}" for value in (*always, *metrics)]
     check_distinct(names)
     return names

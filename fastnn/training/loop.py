@@ -20,6 +20,7 @@ from fastnn.training.evaluation import (
     decisions_among,
     epoch_loss,
     evaluate_parts,
+    mean_divisor,
     parts_of_data,
     summary,
 )
@@ -218,7 +219,8 @@ class ArrayLoop(Loop):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
         weights = batch_weights(trainer.loss, samples, order, sizes)
-        values = summary(epoch_loss(trainer.loss, losses, weights), trainer.correct, total)
+        divisor = mean_divisor(trainer.loss, samples, order[: int(sizes.sum())])
+        values = summary(epoch_loss(trainer.loss, losses, weights), trainer.correct, total, divisor)
         return values | self._running(decisions)
 
     def _fraction(self) -> float:

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from fastnn.training.batches import Batches
-from fastnn.training.evaluation import batch_weights, decisions_of_training, epoch_loss, summary
+from fastnn.training.evaluation import (
+    batch_weights,
+    decisions_of_training,
+    epoch_loss,
+    mean_divisor,
+    summary,
+)
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.loop import Loop
 
@@ -26,6 +32,7 @@ class StreamLoop(Loop):
         one_by_one = training.watches_updates
         weights: list[float] = []
         decided: list[int] = []
+        divisors: list[float | None] = []
 
         def decisions(first: int) -> int:
             return sum(decided[first:])
@@ -39,6 +46,7 @@ class StreamLoop(Loop):
                 count = len(samples)
                 weights += batch_weights(trainer.loss, samples, np.arange(count), np.array([count])).tolist()
                 decided.append(decisions_of_training(trainer.model, trainer.loss, samples))
+                divisors.append(mean_divisor(trainer.loss, samples))
                 if len(weights) <= training.done:  # used before this training was resumed
                     if len(weights) == training.done:
                         self._validate_within_epoch(bar, decisions)
@@ -57,7 +65,9 @@ class StreamLoop(Loop):
                 if training.reason is not None and training.done != per_epoch:
                     return None
         losses = np.array(training.history.updates["loss"][-len(weights) :])
-        values = summary(epoch_loss(trainer.loss, losses, np.array(weights)), trainer.correct, sum(decided))
+        loss = epoch_loss(trainer.loss, losses, np.array(weights))
+        divisor = sum(filter(None, divisors)) if trainer.loss.reduction == "sum" else None
+        values = summary(loss, trainer.correct, sum(decided), divisor)
         return values | self._running(decisions)
 
     def _fraction(self) -> float:

@@ -271,6 +271,23 @@ def test_progress_shows_every_set(capsys):
     assert "test_accuracy" in line
 
 
+@pytest.mark.parametrize("data", [DATA, batches], ids=["arrays", "stream"])
+@pytest.mark.parametrize("weight", [None, [1.0, 5.0, 0.5]], ids=["plain", "class weights"])
+def test_a_summed_loss_has_its_mean(data, weight):
+    loss = fn.CrossEntropy(reduction="sum", weight=weight)
+    stopping, model = fn.EarlyStopping("test_loss_mean", restore_best=False), net()
+    options = {"optimizer": fn.SGD(1e-30), "loss": loss, "callbacks": stopping}
+    history = fit(model, data, **options)
+    mean = fn.CrossEntropy(weight=weight)
+    for name, samples in {"test_": TEST, "valid_": VALID}.items():
+        expected = fn.evaluate(model, samples, loss=mean)["loss"]
+        assert history[f"{name}loss_mean"][-1] == pytest.approx(expected, rel=1e-6)
+        assert history[f"{name}loss"][-1] == fn.evaluate(model, samples, loss=loss)["loss"]
+    divisor = COUNT if weight is None else np.array(weight)[DATA[1]].sum()
+    np.testing.assert_allclose(history["loss_mean"], np.array(history["loss"]) / divisor, rtol=1e-12)
+    assert "loss_mean" not in fit()
+
+
 class ReadsEveryEpoch(fn.Callback):
     monitor = "test_loss"
 
