@@ -26,4 +26,18 @@ MISTAKES = (
         "",
         ("tests/training/test_still.py",),
     ),
+    Mistake(
+        "a net in its warm-up is said to have learned nothing",
+        "fastnn/training/watch.py",
+        " or _warms_up(training)",
+        "",
+        ("tests/training/test_watch.py",),
+    ),
+    Mistake(
+        "a sweep checks the gradients of every run after every epoch",
+        "fastnn/studies/sweep.py",
+        "watches = [SparingWatch(silent=True)]",
+        "watches = [GradientWatch(silent=True)]",
+        ("tests/studies/test_sweep.py",),
+    ),
 )
