@@ -99,7 +99,7 @@ class Trainer(Updates):
         self.model = model
         self.loss = reducing_loss(loss)
         self.optimizer = optimizer_of(optimizer)
-        self.rates = self.change = None
+        self.rates = None
         self._length = Length(
             None if total_updates is None else positive_int(total_updates, "total_updates"),
             None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),

@@ -31,7 +31,7 @@ class Updates(TrainingOptions):
     optimizer: Optimizer
     ema: EMA | None  # a decay has become an EMA
     rates: Rates | None
-    change: WeightChange | None
+    change: WeightChange | None = None  # in the class because older pickles do not have it
     key: int
     augment_state: Array
     _augmentation: Together | None
