@@ -29,11 +29,13 @@ import core
 import curves
 import exchange_and_logs
 import insight
+import limits
 import losses_and_activations
 import meaning_of_data
 import model_files
 import objects
 import onnx_files
+import pieces
 import plans
 import pools_norms_convolutions
 import rates
@@ -50,10 +52,12 @@ MISTAKES = (
     *meaning_of_data.MISTAKES,
     *model_files.MISTAKES,
     *plans.MISTAKES,
+    *pieces.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *curves.MISTAKES,
     *insight.MISTAKES,
+    *limits.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,

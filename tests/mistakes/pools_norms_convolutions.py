@@ -274,4 +274,11 @@ MISTAKES = (
         "return g.padding[0] == 0",
         (FUSION,),
     ),
+    Mistake(
+        "same padding forgets a stride that is assigned later",
+        "fastnn/layers/_geometry.py",
+        'return "same" if padding == "same" else ((0, 0), (0, 0))',
+        'return ((1, 1), (1, 1)) if padding == "same" else ((0, 0), (0, 0))',
+        ("tests/layers/test_same_padding.py",),
+    ),
 )

@@ -75,8 +75,10 @@ def test_training_ends_at_the_first_update_whose_change_is_small(norms, options)
         {"optimizer": "adam", "batch_size": 8},
         {"optimizer": fn.SGD(0.2, momentum=0.5), "clip_norm": 0.1, "batch_size": 12},
         {"ema": 0.9, "schedule": fn.schedules.Cosine()},
+        {"micro_batch": 16},
+        {"micro_batch": 16, "plan": False},
     ],
-    ids=["adam", "clipped momentum, an odd last batch", "ema and schedule"],
+    ids=["adam", "clipped momentum, an odd last batch", "ema and schedule", "pieces", "pieces without plans"],
 )
 def test_any_optimizer_and_batch_size(options):
     """The bound is the smallest change of the first half, in the middle of an epoch or not."""
