@@ -90,7 +90,7 @@ from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
-from fastnn.training.callbacks import Callback, EarlyStopping, Training
+from fastnn.training.callbacks import Callback, EarlyStopping, StopWhenStill, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
@@ -168,6 +168,7 @@ __all__ = [
     "Sigmoid",
     "Softmax",
     "SquaredError",
+    "StopWhenStill",
     "Study",
     "Tanh",
     "TensorBoard",

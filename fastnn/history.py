@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, overload
 
+import numpy as np
+
 from fastnn._schema import check_fields, each, numbers, optional, text
-from fastnn._validation import choose
+from fastnn._validation import Array, choose, positive_int
+from fastnn.files import user_path, write_atomic
 from fastnn.tables import html_table, html_text
 
 SCHEMA = {"epochs": each(numbers), "updates": each(numbers), "stopped": optional(text)}
@@ -30,9 +34,9 @@ class History(dict[str, list[float]]):
     """Curves by name: `history["loss"]` per epoch, `history.updates["loss"]` per update.
 
     Per epoch: "loss" (mean over the epoch's updates), "accuracy", "val_loss", "val_accuracy", where they
-    apply. A curve may start late, stop early or have gaps, for example if only some epochs had validation:
-    `epochs_of` and `updates_of` tell when each value was recorded. `stopped` says why training ended early,
-    or is None.
+    apply; of a loss with `reduction="sum"` also the mean, "loss_mean" and "val_loss_mean". A curve may start
+    late, stop early or have gaps, for example if only some epochs had validation: `epochs_of` and
+    `updates_of` tell when each value was recorded. `stopped` says why training ended early, or is None.
 
     Per update: value n of a curve belongs to update n; it is NaN if update n did not record this curve.
     """
@@ -92,6 +96,20 @@ class History(dict[str, list[float]]):
             self._recorded[name].append(moment)
             curve.append(value)
 
+    def place_last_epoch(self, updates: int) -> None:
+        """Say that the last epoch had this many updates: values recorded within it belong to fractions of it.
+
+        Of data that come one after the other, this is known only at the end of the epoch.
+        """
+        end, epoch = len(self.updates["loss"]), self.epochs
+        for name in self:
+            moments = self._moments(name)
+            for index in range(len(moments) - 1, -1, -1):
+                update = moments[index].update
+                if update <= end - updates:
+                    break
+                moments[index] = Moment(epoch - (end - update) / updates if update < end else epoch, update)
+
     def add_updates(self, values: Mapping[str, Iterable[float]]) -> None:
         """Append the values of the latest updates to the curves per update; "loss" is one of them."""
         before = len(self.updates["loss"])
@@ -99,6 +117,41 @@ class History(dict[str, list[float]]):
             curve = self.updates.setdefault(name, [])
             curve.extend([math.nan] * (before - len(curve)))
             curve.extend(new)
+
+    def blocks(self, name: str, size: int) -> Array:
+        """Return the means of the curve `name` per update over blocks of `size` updates, float64 (blocks,).
+
+        Element n is the mean of the updates n size + 1 to (n + 1) size, without those that are NaN; a last
+        block that is not full is left out.
+
+        >>> history.blocks("loss", 150)  # the mean loss of every 150 updates
+
+        Raises KeyError if there is no such curve, ValueError if `size` is below 1.
+        """
+        size = positive_int(size, "size")
+        if name not in self.updates:
+            raise KeyError(f"there is no curve {name!r} per update, only {', '.join(self.updates)}")
+        values = np.asarray(self.updates[name], np.float64)
+        rows = values[: len(values) // size * size].reshape(-1, size)
+        recorded = ~np.isnan(rows)
+        with np.errstate(invalid="ignore"):  # a block without any value is NaN
+            return np.asarray(rows.sum(axis=1, where=recorded) / recorded.sum(axis=1))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write all curves to a JSON file atomically and return its path; `History.load` reads it.
+
+        NaN and inf are written as NaN and Infinity, which Python reads, but strict JSON does not have.
+        """
+        write_atomic(path, (json.dumps(self.as_dict()) + "\n").encode())
+        return user_path(path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a history that `save` wrote. Raises ValueError if the file is not a history."""
+        try:
+            return cls.from_dict(json.loads(user_path(path).read_bytes()))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{os.fspath(path)} is not a history: {error}") from error
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as plain lists, e.g. for JSON."""
@@ -137,13 +190,13 @@ class History(dict[str, list[float]]):
         self._recorded = recorded
 
     @overload
-    def plot(self, path: None = None) -> Figure: ...
+    def plot(self, path: None = None, *, by: str = ...) -> Figure: ...
 
     @overload
-    def plot(self, path: str | os.PathLike[str]) -> Path: ...
+    def plot(self, path: str | os.PathLike[str], *, by: str = ...) -> Path: ...
 
-    def plot(self, path: str | os.PathLike[str] | None = None) -> Path | Figure:
-        """Draw the loss per update and the curves per epoch.
+    def plot(self, path: str | os.PathLike[str] | None = None, *, by: str = "epoch") -> Path | Figure:
+        """Draw the loss of every update, and loss, accuracy and metrics by "epoch" or by "update".
 
         Writes the image file `path` (.png, .svg, .pdf) and returns its path. Without a path, returns the
         matplotlib figure, which a notebook shows. Needs matplotlib (the extra `demo`).
@@ -151,7 +204,7 @@ class History(dict[str, list[float]]):
         from fastnn.viz._drawing import finish
         from fastnn.viz.curves import draw_curves
 
-        return finish(draw_curves(self), path)
+        return finish(draw_curves(self, by=by), path)
 
     def _repr_html_(self) -> str:
         """The curves and their last values for notebooks; without matplotlib, the last values alone."""

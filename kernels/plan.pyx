@@ -13,6 +13,15 @@ from native cimport (
 
 from fastnn.kernels import core
 
+cdef extern from "plan/change.hpp" namespace "fastnn" nogil:
+    cdef cppclass NativeChange "fastnn::WeightChange":
+        double bound
+        double norm
+        cbool is_still
+        void add(const void *weights, int64_t count, cbool is_double) except +
+        void remember()
+        cbool look()
+
 cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
         RAN
@@ -34,6 +43,7 @@ cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
         Callback callback
         void *object
         vector[LearningRate] rates
+        NativeChange *change
         void add_input(const void *data) except +
         void bind(size_t input, char *data, int64_t stride)
         int64_t run(
@@ -67,6 +77,53 @@ class CheckFailedError(Exception):
     """A check of the plan failed; the argument is its name. The step has changed nothing."""
 
 
+cdef class WeightChange:
+    """Tells whether an update has changed the weights by at most `bound` (Euclidean norm over all of them).
+
+    `arrays` are the weights, C-contiguous float32 or float64, which updates change in place.
+    """
+
+    cdef NativeChange native
+    cdef readonly list arrays
+
+    def __init__(self, arrays, double bound):
+        cdef cnp.ndarray array
+        self.arrays = list(arrays)
+        self.native.bound = bound
+        for array in self.arrays:
+            kind = cnp.PyArray_TYPE(array)
+            if not cnp.PyArray_ISCARRAY_RO(array) or kind not in (cnp.NPY_FLOAT, cnp.NPY_DOUBLE):
+                raise TypeError("the weights must be C-contiguous arrays of float32 or float64")
+            self.native.add(array.data, cnp.PyArray_SIZE(array), kind == cnp.NPY_DOUBLE)
+
+    def remember(self):
+        """Copy the weights; to be called before an update that is not made by a plan which watches them."""
+        with nogil:
+            self.native.remember()
+
+    def look(self):
+        """Compare the weights with the copies; to be called after the update."""
+        with nogil:
+            self.native.look()
+
+    @property
+    def bound(self):
+        return self.native.bound
+
+    @property
+    def is_still(self):
+        """Whether the last update changed the weights by at most `bound`."""
+        return self.native.is_still
+
+    @property
+    def norm(self):
+        """The norm of the change by the last update, if it was at most `bound`."""
+        return self.native.norm
+
+    def __reduce__(self):
+        return WeightChange, (self.arrays, self.bound)
+
+
 cdef class Plan:
     """The calls of a training step: record between `start` and `stop`, `finish`, then `step` or `run`."""
 
@@ -75,6 +132,7 @@ cdef class Plan:
     cdef object error  # why the last run ended early, or None
     cdef double work  # approximate FLOP of one step
     cdef list inputs  # (type number, shape) of the input buffers
+    cdef WeightChange change
 
     def __cinit__(self):
         self.callbacks = []
@@ -100,6 +158,11 @@ cdef class Plan:
         """Record a callback: the step calls the Python function here, without arguments."""
         self._add(CALLBACK, NULL, len(self.callbacks))
         self.callbacks.append(function)
+
+    def watch(self, WeightChange change not None):
+        """Note from now on whether a step hardly changes the weights; such a step ends a run."""
+        self.change = change
+        self.plan.change = &change.native
 
     cdef int _add(self, KernelId kernel, void *array, int64_t size=0) except -1:
         cdef Call call
@@ -180,6 +243,8 @@ cdef class Plan:
         self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
     ):
         """Run steps until `losses` is full or `seconds` have passed, at least one.
+
+        A step that hardly changes the weights ends the run, too (`watch`).
 
         The first step takes its samples from the beginning of `index`, each further step `stride` elements
         later. `rates`, if given, holds the learning rate of each step. Returns the number of completed steps,

@@ -91,6 +91,7 @@ ALL_KINDS = {
     "Trainer": trainer,
     "EMA": fn.EMA,
     "EarlyStopping": fn.EarlyStopping,
+    "StopWhenStill": lambda: fn.StopWhenStill(1e-5),
     "GradientWatch": fn.GradientWatch,
 }
 

@@ -161,3 +161,40 @@ def test_lists_changed_by_hand_count_from_the_first_epoch():
     assert history.epochs_of("loss") == [1]
     with pytest.raises(KeyError, match="auc"):
         history.epochs_of("auc")
+
+
+def test_blocks_are_means_of_updates(blobs):
+    history = fit(blobs, epochs=5)
+    losses = np.array(history.updates["loss"])
+    blocks = history.blocks("loss", 4)
+    np.testing.assert_allclose(blocks, [losses[:4].mean(), losses[4:8].mean(), losses[8:12].mean()])
+    assert blocks.dtype == np.float64
+    np.testing.assert_array_equal(history.blocks("loss", 1), losses)
+    assert history.blocks("loss", 16).shape == (0,)
+    history.updates["lr"] = [np.nan] * 3 + [0.5]
+    np.testing.assert_array_equal(history.blocks("lr", 2), [np.nan, 0.5])
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True])
+def test_invalid_block_sizes_are_rejected(blobs, size):
+    with pytest.raises(ValueError, match="size must be an integer of at least 1"):
+        fit(blobs).blocks("loss", size)
+    with pytest.raises(KeyError, match="no curve 'val_loss' per update, only loss"):
+        fit(blobs).blocks("val_loss", 2)
+
+
+def test_a_saved_history_is_read_and_continued(blobs, tmp_path):
+    history = fit(blobs, epochs=3, validation=blobs, validate_every=2)
+    history.stopped, history.updates["loss"][0] = "early", math.inf
+    assert history.save(tmp_path / "history.json") == tmp_path / "history.json"
+    read = fn.History.load(tmp_path / "history.json")
+    assert read.as_dict() == history.as_dict()
+    fit(blobs, read, epochs=1)
+    assert read.epochs_of("loss") == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"epochs": 3}', "[" * 100_000])
+def test_other_files_are_no_histories(content, tmp_path):
+    (tmp_path / "other.json").write_text(content)
+    with pytest.raises(ValueError, match=r"other\.json is not a history: "):
+        fn.History.load(tmp_path / "other.json")

@@ -293,13 +293,13 @@ def _new_points(losses: list[float], cursor: _Cursor, is_last: bool) -> dict[str
     return {"from_start": start == 0, "points": points}
 
 
-def _new_values(history: History, cursor: _Cursor) -> dict[str, list[tuple[float, float]]]:
-    """Return the new values of the curves per epoch: (epoch, value)."""
+def _new_values(history: History, cursor: _Cursor) -> dict[str, list[tuple[float, float, int]]]:
+    """Return the new values of the curves per epoch: (epoch, value, update)."""
     news = {}
     for name in list(history):
-        epochs, values = history.epochs_of(name), list(history[name])
+        epochs, values, updates = history.epochs_of(name), list(history[name]), history.updates_of(name)
         first = cursor.curves.get(name, 0)
-        if new := list(zip(epochs, values, strict=False))[first:]:
+        if new := list(zip(epochs, values, updates, strict=False))[first:]:
             news[name] = new
             cursor.curves[name] = first + len(new)
     return news
@@ -333,6 +333,10 @@ def _images(weight: Array, sample: tuple[int, ...]) -> Array | None:
     return np.asarray(np.moveaxis(weight.reshape(*shape, channels, -1).mean(axis=2), -1, 0))
 
 
+def _words_for(name: str) -> str:
+    return "validation" if name == "val" else name
+
+
 def _confusion(training: Training) -> dict[str, Any] | None:
     """Count the confusion matrix of the first validation samples; None without classes."""
     samples = training.validation or training.samples
@@ -346,7 +350,7 @@ def _confusion(training: Training) -> dict[str, Any] | None:
     counts = confusion(labels[counted], predicted[counted], classes=outputs[0])
     names = training.model.classes
     return {
-        "of": "training" if training.validation is None else "validation",
+        "of": _words_for(next(iter(training.validation_sets), "training")),
         "counts": counts.tolist(),
         "names": [str(name) for name in (range(outputs[0]) if names is None else names)],
     }

@@ -202,7 +202,14 @@ def board(folder: Path = Path("runs"), port: int = 0) -> None:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the folder that has the runs of fastnn train")
     page = server.PageServer(runs.routes(folder), port)
-    print(f"{len(runs.find(folder))} runs in {folder}: {page.url}  (Ctrl-C ends it)", flush=True)
+    count = len(runs.find(folder))
+    print(f"{count} runs in {folder}: {page.url}  (Ctrl-C ends it)", flush=True)
+    if count == 0:
+        print(
+            f"{folder} has no runs of fastnn train yet: give the folder that has them, or train one, as in "
+            "fastnn train digits, and press Read again on the page",
+            flush=True,
+        )
     threading.Event().wait()
 
 

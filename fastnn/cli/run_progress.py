@@ -19,10 +19,16 @@ class PrintedHistory(History):
         self._started = time.perf_counter()
 
     def add_epoch(self, values: dict[str, float]) -> None:
+        before = self.epochs
         super().add_epoch(values)
+        within = {
+            name: curve[-1]
+            for name, curve in self.items()
+            if name not in values and self.epochs_of(name)[-1] > before
+        }
         now = time.perf_counter()
         shown = "  ".join(
-            f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in values.items()
+            f"{name.replace('val_', 'validation ')} {value:.4f}" for name, value in (values | within).items()
         )
         # Flush, because users also watch a run through a pipe.
         print(f"epoch {self.epochs}/{self._total}  {shown}  {now - self._started:.1f} s", flush=True)

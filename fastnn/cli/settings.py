@@ -63,6 +63,8 @@ class Settings:
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
+        validate_every: Validate after every so many updates, and after the last one. Default: after every
+            epoch.
         seed: Seed of the initial weights, of the order of the images, of dropout and augmentation, of the
             validation split, and of the test split of your own data.
         backend: Kernels to use: aot (compiled), jit (Numba) or ref (NumPy). Default: the environment
@@ -92,6 +94,7 @@ class Settings:
     micro_batch: int | None = None
     epochs: int = 30
     validation: float = 0.0
+    validate_every: int | None = None
     seed: int = 0
     backend: str | None = None
     threads: int | None = None
@@ -120,6 +123,12 @@ class Settings:
         bounded(self.epochs, "epochs", MAX_COUNT)
         if in_range(self.validation, "validation", 0, 1) == 1:
             raise ValueError("validation must be below 1, so that some images are left to train on")
+        if self.validate_every is not None:
+            bounded(self.validate_every, "validate_every", MAX_COUNT)
+            if self.validation == 0:
+                raise ValueError(
+                    "validate_every needs images to validate on: pass --validation 0.1, or another fraction"
+                )
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be at least 0 and below 2**63, not {_short(self.seed)}")
         if self.backend is not None:

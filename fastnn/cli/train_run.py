@@ -191,6 +191,7 @@ def fit_arguments(
         "data": part(training),
         "validation": None if validation is None else part(validation),
         "loss": settings.loss,
+        "validate_every": settings.validate_every or "epoch",
         "metrics": [] if validation is None else _metrics(description),
         "optimizer": copy.deepcopy(settings.optimizer),  # the optimizer state belongs to one run
         "order": settings.order,

@@ -28,12 +28,13 @@ class _EpochFile(Callback):
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = user_path(os.fspath(path))
         self._rows: list[Row] = []
+        self._validated: Row = {}
         self._complaints = Complaints(self._path)
 
     def on_train_begin(self, training: Training) -> None:
         self._started = time.perf_counter()
         self._complaints = Complaints(self._path)
-        self._rows = []
+        self._rows, self._validated = [], {}
         if training.updates > 0 and self._path.is_file():
             text = self._path.read_text("utf-8", "replace")
             whole = text[: text.rfind("\n") + 1]  # a killed process may leave half a line
@@ -45,6 +46,9 @@ class _EpochFile(Callback):
     def on_epoch_begin(self, training: Training) -> None:
         self._started = time.perf_counter()
 
+    def on_validation(self, training: Training, values: Mapping[str, float]) -> None:
+        self._validated = dict(values)
+
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
         rates = training.history.updates.get("lr")
         row = {
@@ -52,8 +56,9 @@ class _EpochFile(Callback):
             "updates": training.updates,
             "seconds": round(time.perf_counter() - self._started, 3),
             "lr": rates[-1] if rates else training.optimizer.lr,
-            **{name: float(value) for name, value in values.items()},
+            **{name: float(value) for name, value in {**values, **self._validated, **values}.items()},
         }
+        self._validated = {}
         self._is_complete = self._is_complete and self._fits(row)
         self._rows.append(row)
         try:
@@ -99,7 +104,8 @@ class CSVLogger(_EpochFile):
     """Writes a line per epoch to a CSV file, for spreadsheets and `pandas.read_csv`.
 
     The columns are the number of the epoch, from 1, the updates made, the seconds of the epoch, the learning
-    rate, and the values of the history: loss, accuracy, val_loss, metrics. NaN and inf are "nan" and "inf". A
+    rate, and the values of the history: loss, accuracy, val_loss, metrics. With `validate_every`, the results
+    are those of the last validation of the epoch. NaN and inf are "nan" and "inf". A
     value that appears later adds a column.
 
     Each epoch is appended by one write: a killed training leaves whole lines. A new training starts the file

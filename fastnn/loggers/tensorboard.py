@@ -83,6 +83,7 @@ class TensorBoard(Callback):
         self._folder.mkdir(parents=True, exist_ok=True)
         self._file = _new_file(self._folder)
         self._complaints = Complaints(self._file)
+        self._validated: dict[str, float] = {}  # within the epoch
         # TensorBoard drops what older files of the folder have from this step on.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         step = training.epoch + 1 if training.updates else 0
@@ -99,12 +100,16 @@ class TensorBoard(Callback):
         append_whole(self._file, self._waiting)  # raises, before the training
         self._waiting = b""
 
+    def on_validation(self, training: Training, values: Mapping[str, float]) -> None:
+        self._validated = dict(values)
+
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
         from tensorboardX import summary
 
         step = training.epoch + 1
         rates = training.history.updates.get("lr")
-        scalars = {**values, "lr": rates[-1] if rates else training.optimizer.lr}
+        scalars = {**self._validated, **values, "lr": rates[-1] if rates else training.optimizer.lr}
+        self._validated = {}
         made = [summary.scalar(name, float(value)) for name, value in scalars.items()]
         if step % self._every == 0:
             made += [*self._made_histograms(training), *self._made_images(training)]

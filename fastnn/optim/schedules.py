@@ -91,7 +91,10 @@ class Schedule(Declared, ABC):
             )
 
     def end_epoch(self, values: Mapping[str, float]) -> None:
-        """Called after every epoch with the values added to the history: losses and metrics by name."""
+        """Called after every epoch with the values added to the history: losses and metrics by name.
+
+        A schedule that monitors a value is called after each epoch, or validation, that has it.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Return its state by name; empty if the factor is a function of the update alone."""
@@ -256,7 +259,8 @@ class Plateau(Schedule):
 
     `mode` is the direction of improvement, "min" or "max"; "auto" decides by the name, as in
     `fn.EarlyStopping`. An improvement must exceed the fraction `threshold` of the best value. Every training
-    starts at the factor 1, unless it resumes from a checkpoint.
+    starts at the factor 1, unless it resumes from a checkpoint. If `monitor` is a result of validations and
+    `validate_every` is a number, `patience` counts validations instead of epochs.
     """
 
     monitor: str

@@ -114,17 +114,21 @@ class Study:
         return list(groups.values())
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict per point: its parameters, and the `Spread` of each result over the seeds."""
+        """One dict per point: its parameters, and the `Spread` of each result over the seeds.
+
+        A result with the name of a parameter, such as "lr", is listed as "lr (result)".
+        """
+        points = self.points()
+        parameters = {name for point, _ in points for name in point}
         return [
             {
                 **point,
                 **{
-                    name: _spread(m.values[name] for m in members if name in m.values)
-                    for name in _names(members)
+                    f"{name} (result)" if name in parameters else name: spread
+                    for name, spread in _results(members).items()
                 },
-                "seconds": _spread(m.seconds for m in members),
             }
-            for point, members in self.points()
+            for point, members in points
         ]
 
     def best(self, name: str = "val_accuracy", *, mode: str = "auto") -> Point:
@@ -134,14 +138,14 @@ class Study:
         ValueError if no run has the result.
         """
         sign = 1.0 if better(mode, name) == "max" else -1.0
-        rows = self.rows()
+        results = [(point, _results(members)) for point, members in self.points()]
         spreads = [
-            (point, spread)
-            for (point, _), row in zip(self.points(), rows, strict=True)
-            if isinstance(spread := row.get(name), Spread) and not math.isnan(spread.mean)
+            (point, found[name])
+            for point, found in results
+            if name in found and not math.isnan(found[name].mean)
         ]
         if not spreads:
-            names = sorted({key for row in rows for key, value in row.items() if isinstance(value, Spread)})
+            names = sorted({key for _, found in results for key in found})
             raise ValueError(f"no run has a result {name!r}: the results are {', '.join(names) or 'none'}")
         point, _ = max(spreads, key=lambda pair: sign * pair[1].mean)  # the first maximum
         return point
@@ -290,8 +294,12 @@ def _plain(value: Any) -> Any:
     return getattr(value, "__name__", None) or str(value)
 
 
-def _names(members: Sequence[Member]) -> list[str]:
-    return list(dict.fromkeys(name for member in members for name in member.values))
+def _results(members: Sequence[Member]) -> dict[str, Spread]:
+    """The results of the runs of one point, by name, over the seeds."""
+    names = dict.fromkeys(name for member in members for name in member.values)
+    return {name: _spread(m.values[name] for m in members if name in m.values) for name in names} | {
+        "seconds": _spread(m.seconds for m in members)
+    }
 
 
 def _spread(numbers: Iterable[float]) -> Spread:

@@ -18,10 +18,10 @@ class Batches:
     """The mini-batches of a stream, in epochs.
 
     Without `steps`, an epoch is one pass through the stream. With `steps`, it has that many mini-batches, and
-    the next epoch goes on where the last one stopped. The first mini-batch is read and checked at once, as
-    `first`. Later ones must have the shape and the dtype of its features, and are scaled as it was. `what`
-    names the data in messages, `like` are data that were checked before them, and `on_nonfinite` is a
-    training option. A context manager, which ends the reading.
+    the next epoch goes on where the last one stopped; `epochs` is None if it is not known. The first mini-
+    batch is read and checked at once, as `first`. Later ones must have the shape and the dtype of its
+    features, and are scaled as it was. `what` names the data in messages, `like` are data that were checked
+    before them, and `on_nonfinite` is a training option. A context manager, which ends the reading.
 
     Raises ValueError if the stream has no mini-batches, or cannot be read as often as `epochs` says.
     """
@@ -35,20 +35,21 @@ class Batches:
         on_nonfinite: str = "ignore",
         *,
         what: str,
-        epochs: int = 1,
+        epochs: int | None = 1,
         steps: int | None = None,
         like: Samples | None = None,
     ) -> None:
-        if epochs > 1 and steps is None and not stream.is_restartable:
+        if epochs != 1 and steps is None and not stream.is_restartable:
+            reason = "each validation reads it" if epochs is None else f"there are {epochs} epochs"
             raise ValueError(
-                f"{what}: {stream.name} can be read only once, but there are {epochs} epochs: pass a "
+                f"{what}: {stream.name} can be read only once, but {reason}: pass a "
                 "function that returns a new iterator for each epoch, such as the generator function itself"
                 + (", or steps_per_epoch=..." if what == TRAINING else "")
             )
         self.stream, self.steps = stream, steps
         self._model, self._loss, self._scale, self._what = model, loss, scale, what
         self._on_nonfinite = on_nonfinite
-        self._limit = None if steps is None else epochs * steps
+        self._limit = None if steps is None or epochs is None else epochs * steps
         self._passed = 0  # epochs
         self._first: Samples | None = None
         self._kinds: list[str] | None = None
@@ -167,4 +168,4 @@ def _kinds_of(batch: Batch) -> list[str]:
 
 
 # The names of data in messages.
-TRAINING, VALIDATION, DATA = "training data", "the validation data", "the data"
+TRAINING, DATA = "training data", "the data"

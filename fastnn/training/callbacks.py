@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, nullcontext
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -31,12 +32,16 @@ class Training(Declared):
     trainer: Trainer
     samples: Samples
     validation: Samples | None
+    validation_sets: dict[str, Samples]
+    validate_every: int | None
     total_updates: int | None
     history: History
     callbacks: list[Callback]
     epochs: int
     epoch: int
     done: int
+    validated: int
+    counted: int
     reason: str | None
     resumable: bool
     is_stream: bool
@@ -50,13 +55,16 @@ class Training(Declared):
         epochs: int,
         samples: Samples,
         *,
-        validation: Samples | None = None,
+        validation_sets: Mapping[str, Samples] = MappingProxyType({}),
+        validate_every: int | None = None,
         total_updates: int | None = None,
         is_stream: bool = False,
     ) -> None:
         self.trainer = trainer
         self.samples = samples  # the training set, or the first batch of a stream
-        self.validation = validation  # the validation set, or its first batch
+        self.validation_sets = dict(validation_sets)  # by name; of a stream, its first batch
+        self.validation = next(iter(self.validation_sets.values()), None)  # the first one
+        self.validate_every = validate_every  # updates; None: after every epoch
         self.total_updates = total_updates  # of all epochs; None if it is not known in advance
         self.is_stream = is_stream
         self.history = history
@@ -64,6 +72,9 @@ class Training(Declared):
         self.epochs = epochs
         self.epoch = 0
         self.done = 0  # updates made in this epoch
+        # At the last validation within or after an epoch: the updates made, and the correct outputs counted
+        # in this epoch.
+        self.validated = self.counted = 0
         self.reason = None
         # Whether a checkpoint may be written now: not in the middle of an update or of the end of an epoch.
         self.resumable = True
@@ -132,7 +143,16 @@ class Callback(Declared):
         """Called after every update, with the loss before the update."""
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        """Called after every epoch, with the values that were added to the history."""
+        """Called after every epoch, with the values that were added to the history.
+
+        The validation results are among them, unless `fit` validates after other updates (`validate_every`).
+        """
+
+    def on_validation(self, training: Training, values: Mapping[str, float]) -> None:
+        """Called after a validation within an epoch, with the values that were added to the history.
+
+        Those of a validation at the end of an epoch are passed to `on_epoch_end`.
+        """
 
     def on_train_end(self, training: Training) -> None:
         """Called after the last update, also if `on_nonfinite="stop"` ended the training."""
@@ -201,6 +221,9 @@ def with_state(callbacks: Iterable[Callback]) -> list[Callback]:
 class EarlyStopping(Callback):
     """Stops when `monitor` has not improved by more than `min_delta` for `patience` epochs.
 
+    `monitor` is the name of any curve of the history. If it is a result of validations and `validate_every`
+    is a number, `patience` counts validations instead of epochs.
+
     `mode` is the direction of improvement, "min" or "max"; "auto" is "max" for accuracies, precision, recall,
     F1, AUC, top-k and IoU, and "min" for losses and errors. Raises ValueError for a name that "auto" does not
     know, and at the start of `fit` if the epochs will not have the value `monitor`.
@@ -263,7 +286,12 @@ class EarlyStopping(Callback):
         if training.updates == 0:
             self._reset()
 
+    def on_validation(self, training: Training, values: Mapping[str, float]) -> None:
+        self.on_epoch_end(training, values)
+
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
+        if self.monitor not in values:
+            return
         value = values[self.monitor]
         if value < self.best - self.min_delta if self.mode == "min" else value > self.best + self.min_delta:
             self._best, self._best_epoch, self._waited = value, training.epoch, 0
@@ -272,8 +300,10 @@ class EarlyStopping(Callback):
             return
         self._waited += 1
         if self._waited >= self.patience:
+            of_validation = any(self.monitor.startswith(f"{name}_") for name in training.validation_sets)
+            unit = "validations" if training.validate_every is not None and of_validation else "epochs"
             training.stop(
-                f"{self.monitor} has not improved for {self._waited} epochs; its best value is "
+                f"{self.monitor} has not improved for {self._waited} {unit}; its best value is "
                 f"{self.best:g}, of epoch {self.best_epoch + 1}"
             )
 
@@ -303,6 +333,32 @@ class EarlyStopping(Callback):
             for name, array in state.items()
             if name.startswith("weights.")
         }
+
+
+class StopWhenStill(Callback):
+    """Stops when an update hardly changes the weights any more: when the norm of the change falls to `norm`.
+
+    That is the Euclidean norm of the difference that one update makes to all parameters together,
+    sqrt(sum((after - before)^2)) over all their elements, in float64. The training ends after the first
+    update at or below `norm`, and `history.stopped` says so. Plans check it without Python: an update costs
+    one copy of the weights more.
+
+    The change is proportional to the learning rate, so that a schedule that lowers the rate may end the
+    training, too; and the gradients of mini-batches hardly ever vanish. It suits full batches:
+
+    >>> fn.fit(model, (x, y), batch_size=len(x), epochs=5000, callbacks=fn.StopWhenStill(1e-5))
+
+    Raises ValueError if `norm` is negative or not finite.
+    """
+
+    norm: float
+    _checks: ClassVar = {"norm": within(0)}
+
+    def __init__(self, norm: float) -> None:
+        self.norm = norm
+
+    def on_train_begin(self, training: Training) -> None:
+        training.trainer.watch_change(self.norm)
 
 
 def _evaluated_weights(training: Training) -> dict[str, Array]:

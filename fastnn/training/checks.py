@@ -8,7 +8,7 @@ not fit the outputs, a callback that waits for a value that no epoch has.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from fastnn.losses import Loss
 from fastnn.optim.schedules import Length, Schedule
 from fastnn.training.batches import Batches
 from fastnn.training.callbacks import Callback
-from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts
+from fastnn.training.evaluation import Metric, decisions_of, decisions_of_training, evaluate_parts, summary
 from fastnn.training.resume import Checkpoint
 from fastnn.training.samples import Samples
+from fastnn.training.validation_sets import check_distinct
 
 # A metric is tried on this many validation samples first. If these do not suffice, e.g. because they lack a
 # class, it is tried on all.
@@ -48,7 +49,7 @@ def check_metrics(
     model: Layer,
     loss: Loss,
     samples: Samples,
-    validation: Samples | Batches | None,
+    validation: Mapping[str, Samples | Batches],
     metrics: Mapping[str, Metric],
     asked: Iterable[str],
 ) -> None:
@@ -60,13 +61,19 @@ def check_metrics(
         )
     if not metrics:
         return
-    if validation is None:
+    if not validation:
         raise ValueError(
             f"the metrics {', '.join(metrics)} are computed on validation data, but there are none: pass "
             "validation=(x, y), which may be the training data"
         )
-    if isinstance(validation, Batches):
-        return  # the first batch may lack a class that a metric needs, and the others come only once
+    for data in validation.values():
+        # The first batch of a stream may lack a class that a metric needs, and the others come only once.
+        if isinstance(data, Samples):
+            _try_metrics(model, loss, data, metrics)
+
+
+def _try_metrics(model: Layer, loss: Loss, validation: Samples, metrics: Mapping[str, Metric]) -> None:
+    """Raise ValueError if a metric cannot be computed on the validation set."""
     count = min(len(validation), TRIED_SAMPLES)
     few = validation.subset(np.arange(count) * len(validation) // count)
     for name, metric in metrics.items():
@@ -88,30 +95,62 @@ def values_of_an_epoch(
     model: Layer,
     loss: Loss,
     samples: Samples,
-    validation: Samples | Batches | None,
-    metrics: Iterable[str],
     schedule: Schedule | None,
 ) -> list[str]:
-    """The names of the values that each epoch adds to the history."""
-    names = ["loss", "accuracy"] if decisions_of_training(model, loss, samples) else ["loss"]
-    if validation is not None:
-        held_out = validation.first if isinstance(validation, Batches) else validation
-        names += ["val_loss", "val_accuracy"] if decisions_of(model, loss, held_out) else ["val_loss"]
-        names += [f"val_{name}" for name in metrics]
+    """The names of the values that each epoch adds to the history, without those of validations."""
+    names = _always(loss, decisions_of_training(model, loss, samples))
     return names if schedule is None else [*names, "lr"]
 
 
-def check_monitored(callbacks: Iterable[Callback], schedule: Schedule | None, values: list[str]) -> None:
-    """Raise ValueError if a callback or the schedule monitors something that is not among the `values`."""
+def _always(loss: Loss, decisions: int) -> list[str]:
+    """The names of the results that `summary` reports."""
+    return [*summary(0.0, 0, decisions, 1.0 if loss.reduction == "sum" else None)]
+
+
+def values_of_a_validation(
+    model: Layer, loss: Loss, validation: Mapping[str, Samples], metrics: Collection[str]
+) -> list[str]:
+    """The names of the values that each validation adds to the history.
+
+    Raises ValueError if two of them are the same.
+    """
+    names = []
+    for name, samples in validation.items():
+        always = _always(loss, decisions_of(model, loss, samples))
+        names += [f"{name}_{value}" for value in (*always, *metrics)]
+    check_distinct(names)
+    return names
+
+
+def check_monitored(
+    callbacks: Iterable[Callback],
+    schedule: Schedule | None,
+    of_epoch: list[str],
+    of_validation: list[str],
+    every: int | None,
+) -> None:
+    """Raise ValueError if a callback or the schedule monitors something that no epoch has.
+
+    So does a callback that reads a validation result at the end of each epoch if only every so many updates
+    have one (`every`).
+    """
+    values = [*of_epoch, *of_validation]
     monitoring: list[tuple[Any, Any]] = [(callback, callback.monitor) for callback in callbacks]
     if schedule is not None:
         monitoring.append((schedule, schedule.monitored))
     for owner, name in monitoring:
         if isinstance(name, str) and name not in values:
-            missing = name.startswith("val_") and not any(value.startswith("val_") for value in values)
+            missing = name.startswith("val_") and not of_validation
             raise ValueError(
                 f"{type(owner).__name__} monitors {name!r}, but an epoch has only {', '.join(values)}"
                 + (": pass validation=(x, y)" if missing else "")
+            )
+        misses = isinstance(owner, Callback) and type(owner).on_validation is Callback.on_validation
+        if every is not None and name in of_validation and misses:
+            raise ValueError(
+                f"{type(owner).__name__} monitors {name!r}, which not every epoch has with "
+                f"validate_every={every}: override on_validation, which is passed it, or leave out "
+                "validate_every"
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -59,7 +60,8 @@ def evaluate(
 
     `metrics` are functions (outputs, targets) -> float of all outputs (N, ...) and targets: one, a list, or a
     dict by name. Names of functions of `fn.metrics`, such as "f1" and "roc_auc", stand for them. Returns
-    {"loss": ..., "accuracy": ..., ...}. Raises ValueError or TypeError for unsuitable data.
+    {"loss": ..., "accuracy": ..., ...}, and "loss_mean" if the loss is a sum. Raises ValueError or TypeError
+    for unsuitable data.
     """
     chosen, named = loss_of(model, loss), metrics_of(pairs_of(metrics))
     if is_stream(data):
@@ -134,7 +136,7 @@ def evaluate_parts(
     """Evaluate checked samples in parts, in batches of `batch_size`; `evaluate` describes the result."""
     # Outputs, targets and weights of all batches, for metrics.
     batches: list[tuple[Array, Array, Array | None]] = []
-    total = divisor = decisions = right = 0.0
+    total = divisor = decisions = right = count = 0.0
     correct = np.zeros(1, np.int64)
     is_mean = loss.reduction in MEANS
     for samples in parts:
@@ -153,12 +155,14 @@ def evaluate_parts(
             if metrics:
                 batches.append(_counted(outputs, samples.target[index], weight))
         divisor += loss.divisor(samples.target, samples.weight) if is_mean else 0
+        count += mean_divisor(loss, samples) or 0.0
         if decided:
             weighted = samples.weight is not None
             decisions += _weight_of_decisions(model, loss, samples) if weighted else decided
     if is_mean:
         total /= divisor or math.nan  # all class weights may be 0
-    values = summary(total, int(correct[0]) + right, decisions)
+    of_mean = count if loss.reduction == "sum" else None
+    values = summary(total, int(correct[0]) + right, decisions, of_mean)
     if metrics:
         outputs, target = (np.concatenate([batch[part] for batch in batches]) for part in (0, 1))
         weights = [weight for _, _, weight in batches if weight is not None]
@@ -228,9 +232,27 @@ def _weighted_correct(outputs: Array, target: Array, weight: Array, binary: bool
     return float((weight.astype(np.float64) * hits).sum())
 
 
-def summary(loss: float, correct: float, decisions: float) -> dict[str, float]:
-    """Loss and accuracy by name; no accuracy without decisions."""
-    return {"loss": loss, "accuracy": correct / decisions} if decisions else {"loss": loss}
+def summary(
+    loss: float, correct: float, decisions: float, mean_divisor: float | None = None
+) -> dict[str, float]:
+    """Loss and accuracy by name; no accuracy without decisions. A `mean_divisor` adds the mean of a sum."""
+    values = {"loss": loss}
+    if mean_divisor is not None:
+        values["loss_mean"] = loss / (mean_divisor or math.nan)
+    return values | ({"accuracy": correct / decisions} if decisions else {})
+
+
+def mean_divisor(loss: Loss, samples: Samples, index: Array | None = None) -> float | None:
+    """The divisor that makes a mean of the summed losses of the samples `index` (None: all).
+
+    None unless the loss is a sum.
+    """
+    if loss.reduction != "sum":
+        return None
+    mean = copy.copy(loss)
+    mean.reduction = "mean"
+    chosen = slice(None) if index is None else index
+    return mean.divisor(samples.target[chosen], None if samples.weight is None else samples.weight[chosen])
 
 
 def batch_weights(loss: Loss, samples: Samples, order: Array, sizes: Array) -> Array:
@@ -282,6 +304,15 @@ def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
     """The same for an epoch of a training, whose kernels do not know which logits of yes/no to leave out."""
     leaves_out = loss.binary and samples.weight is not None and samples.weight.ndim > 1
     return 0 if leaves_out else decisions_of(model, loss, samples)
+
+
+def decisions_among(model: Layer, loss: Loss, samples: Samples, index: Array) -> int:
+    """The part of `decisions_of_training` that the samples `index` make."""
+    decisions = decisions_of_training(model, loss, samples)
+    if loss.binary or decisions in (0, len(samples)):
+        return decisions * len(index) // len(samples)
+    outputs = model.output_shape(samples.x.shape[1:])  # some labels are ignored
+    return int(np.count_nonzero(samples.target[index] < outputs[0]))
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:

@@ -42,6 +42,7 @@ from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, 
 from fastnn.training.samples import DataOrBatches, Samples
 from fastnn.training.stream_loop import StreamLoop
 from fastnn.training.trainer import Trainer
+from fastnn.training.validation_sets import EVERY_EPOCH, SINGLE, Validation, interval, named_sets
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 
@@ -50,7 +51,8 @@ def fit(
     model: Layer,
     data: DataOrBatches,
     *,
-    validation: DataOrBatches | float | None = None,
+    validation: Validation = None,
+    validate_every: int | str = EVERY_EPOCH,
     loss: str | Loss = "cross_entropy",
     optimizer: str | Optimizer | None = None,
     batch_size: int = BATCH_SIZE,
@@ -92,10 +94,16 @@ def fit(
     them (the default for h5py and Zarr); "alternate", one sample of each class in turn; or "balanced", each
     class equally often, with samples of small classes repeated and samples of large classes left out.
     `augment`, such as `fn.augment.Rotate(15) | fn.augment.Shift(2)`, changes the images of each batch at
-    random, but never the images of `validation`. `validation` (x, y), or the fraction of the data to set
-    aside for it, is evaluated after every epoch, also by `metrics`: functions (outputs, targets) -> float,
-    one, a list, or a dict by name, or the names "f1", "precision" and "recall"; the history stores them as
-    "val_name".
+    random, but never the images of `validation`.
+
+    Validation: `validation` (x, y), or the fraction of the data to set aside for it, is evaluated after every
+    epoch, also by `metrics`: functions (outputs, targets) -> float, one, a list, or a dict by name, or names
+    such as "f1", "precision" and "recall"; the history stores the results as "val_loss", "val_accuracy",
+    "val_f1". Several sets are a dict by name, such as {"valid": (x, y), "test": (x, y)}, and give
+    "valid_loss", "test_loss" and so on. `validate_every=200` evaluates after every 200 updates, and after the
+    last one, instead of after every epoch (the default, "epoch"), and the history also gets
+    "running_accuracy": the fraction of correct outputs in the updates since the validation before it, or
+    since the epoch began.
 
     Updates: `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`, chosen by measurement
     (`bench/default_optimizer.py`). An optimizer object keeps its state from one call to the next; schedules,
@@ -123,6 +131,7 @@ def fit(
     described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
     """
     how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
+    sets = named_sets(validation)
     checkpoint = checkpoint_of(checkpoint)
     reading = Reading(
         batch_size=positive_int(batch_size, "batch_size"),
@@ -133,12 +142,13 @@ def fit(
         order=order,
         seed=None if seed is None else rng.check_seed(seed),
         has_checkpoint=checkpoint is not None,
+        validate_every=interval(validate_every, sets),
     )
     # Before an iterator gives its first batch, which would be lost.
     optimizer, named, called = optimizer_of(optimizer), metrics_of(pairs), callbacks_of(callbacks)
     history, shown = checks.history_of(history), Progress(progress, reading.epochs)
     checks.check_checkpoint(checkpoint, resume)
-    with opened(model, chosen, how, data, validation, reading) as given:
+    with opened(model, chosen, how, data, sets, reading) as given:
         run = _Run(
             model=model,
             data=given,
@@ -169,7 +179,8 @@ def fit(
         try:
             training = Training(
                 *(trainer, history, run.watched(watch), epochs, given.samples),
-                validation=given.held_out,
+                validation_sets=given.held_out,
+                validate_every=reading.validate_every,
                 total_updates=run.updates,
                 is_stream=given.batches is not None,
             )
@@ -220,10 +231,9 @@ class _Run:
             samples.check_augmented(Together(self.options.augment))
         check_order(self.data.order, samples.target)
         checks.check_schedule(schedule, self.updates, self.per_epoch)
-        values = checks.values_of_an_epoch(
-            self.model, self.loss, samples, self.data.validation, self.metrics, schedule
-        )
-        checks.check_monitored(self.callbacks, schedule, values)
+        of_epoch = checks.values_of_an_epoch(self.model, self.loss, samples, schedule)
+        of_validation = checks.values_of_a_validation(self.model, self.loss, self.data.held_out, self.metrics)
+        checks.check_monitored(self.callbacks, schedule, of_epoch, of_validation, self.reading.validate_every)
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
         if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
@@ -231,15 +241,18 @@ class _Run:
 
     def description(self) -> dict[str, Any]:
         """Everything that determines the result, for JSON: a checkpoint fits only the run that wrote it."""
+        every = self.reading.validate_every
         description: dict[str, Any] = describe(
             {
                 "model": self.model,
                 "data": describe_data(self.data.batches or self.data.samples),
-                "validation": describe_data(self.data.validation),
+                "validation": self._described_validation(),
                 "loss": self.loss,
                 "optimizer": self.optimizer,
                 "batch_size": self.reading.batch_size,
-                **({"drop_last": True} if self.reading.drop_last else {}),  # older checkpoints do not have it
+                # Older checkpoints do not have these.
+                **({"drop_last": True} if self.reading.drop_last else {}),
+                **({} if every is None else {"validate_every": every}),
                 "epochs": None if self.options.schedule is None else self.reading.epochs,
                 "order": self.data.order,
                 "seed": self.reading.seed,
@@ -250,6 +263,11 @@ class _Run:
             }
         )
         return description
+
+    def _described_validation(self) -> Any:
+        """A description of the validation sets. Older checkpoints have at most one, without a name."""
+        sets = {name: describe_data(data) for name, data in self.data.validation.items()}
+        return sets.get(SINGLE) if sets.keys() <= {SINGLE} else sets
 
     def trainer(self) -> Trainer:
         """The trainer that makes the updates."""

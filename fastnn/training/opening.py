@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -13,11 +13,12 @@ from fastnn._sources import Source, Stream, is_stream
 from fastnn._validation import positive_int
 from fastnn.layers import Layer
 from fastnn.losses import Loss
-from fastnn.training.batches import TRAINING, VALIDATION, Batches
+from fastnn.training.batches import TRAINING, Batches
 from fastnn.training.held_out import split
 from fastnn.training.options import TrainingOptions
 from fastnn.training.orders import order_of
 from fastnn.training.samples import Data, DataOrBatches, Samples, check_data
+from fastnn.training.validation_sets import words_for
 
 BATCH_SIZE = 32  # the default of `fit`
 
@@ -34,26 +35,32 @@ class Reading:
     order: str | None
     seed: int | None
     has_checkpoint: bool
+    validate_every: int | None
 
 
 @dataclass(frozen=True)
 class OpenData:
-    """The checked data of a training. `samples` are all of them or, with `batches`, the first mini-batch."""
+    """The checked data of a training. `samples` are all of them or, with `batches`, the first mini-batch.
+
+    `validation` holds the validation sets by name.
+    """
 
     samples: Samples
     batches: Batches | None
-    validation: Samples | Batches | None
+    validation: dict[str, Samples | Batches]
     order: str
 
     @property
-    def held_out(self) -> Samples | None:
-        """The validation data, or the first mini-batch of them."""
-        return self.validation.first if isinstance(self.validation, Batches) else self.validation
+    def held_out(self) -> dict[str, Samples]:
+        """The validation sets by name, or the first mini-batches of them."""
+        return {
+            name: data.first if isinstance(data, Batches) else data for name, data in self.validation.items()
+        }
 
     @property
     def known(self) -> list[Samples]:
         """What is in memory already of training and validation data."""
-        return [self.samples] if self.held_out is None else [self.samples, self.held_out]
+        return [self.samples, *self.held_out.values()]
 
 
 @contextmanager
@@ -62,10 +69,12 @@ def opened(
     loss: Loss,
     options: TrainingOptions,
     data: DataOrBatches,
-    validation: DataOrBatches | float | None,
+    validation: Mapping[str, DataOrBatches | float],
     how: Reading,
 ) -> Iterator[OpenData]:
     """The checked data; the reading of mini-batches ends with the context.
+
+    `validation` holds data sets, or the fraction of the data to set aside, by name.
 
     Raises TypeError or ValueError for data that do not fit, and for arguments that do not fit them.
     """
@@ -73,7 +82,7 @@ def opened(
     with ExitStack() as readers:
         batches: Batches | None = None
         if is_stream(data):
-            batches = readers.enter_context(_batches(model, loss, options, data, validation, how))
+            batches = readers.enter_context(_batches(model, loss, options, data, validation.values(), how))
             samples, order = batches.first, "fixed"
         else:
             if how.steps_per_epoch is not None:
@@ -85,26 +94,33 @@ def opened(
             )
             is_sequential = isinstance(samples.x, Source) and samples.x.is_sequential
             order = order_of(how.shuffle, how.order, sequential=is_sequential)
-        held_out: Samples | Batches | None = None
-        if isinstance(validation, (int, float, np.number)):
-            samples, held_out = split(samples, validation, how.seed)
-        elif is_stream(validation):
-            held_out = readers.enter_context(
-                Batches(
-                    Stream(validation, how.batch_size),
-                    *(model, loss, options.scale, options.on_nonfinite),
-                    what=VALIDATION,
-                    epochs=how.epochs,
-                    like=samples,
+        fractions = [name for name, each in validation.items() if isinstance(each, (int, float, np.number))]
+        if len(fractions) > 1:
+            raise ValueError(
+                f"the validation sets {', '.join(map(repr, fractions))} are all fractions of the data: pass "
+                "one fraction, and (x, y) for the others (fn.data.split makes several)"
+            )
+        held_out: dict[str, Samples | Batches] = {}
+        for name, each in validation.items():
+            if name in fractions:
+                samples, held_out[name] = split(samples, each, how.seed)
+            elif is_stream(each):
+                held_out[name] = readers.enter_context(
+                    Batches(
+                        Stream(each, how.batch_size),
+                        *(model, loss, options.scale, options.on_nonfinite),
+                        what=f"the {words_for(name)}",
+                        epochs=how.epochs if how.validate_every is None else None,
+                        like=samples,
+                    )
                 )
-            )
-        elif validation is not None:
-            held_out = check_data(
-                *(model, loss, cast(Data, validation), options.scale),
-                like=samples,
-                where="validation data: ",
-                keep_mapped=True,
-            )
+            else:
+                held_out[name] = check_data(
+                    *(model, loss, cast(Data, each), options.scale),
+                    like=samples,
+                    where=f"{words_for(name)}: ",
+                    keep_mapped=True,
+                )
         yield OpenData(samples, batches, held_out, order)
 
 
@@ -113,7 +129,7 @@ def _batches(
     loss: Loss,
     options: TrainingOptions,
     data: DataOrBatches,
-    validation: object,
+    validation: Iterable[object],
     how: Reading,
 ) -> Batches:
     """The mini-batches of a training on a stream. Raises ValueError for arguments that need arrays."""
@@ -125,9 +141,9 @@ def _batches(
             f"batch_size and drop_last do not apply: {stream.name} gives batches of its own size. Leave them "
             "out, or set them there"
         )
-    if isinstance(validation, (int, float, np.number)):
+    if fraction := [each for each in validation if isinstance(each, (int, float, np.number))]:
         raise ValueError(
-            f"validation={validation} needs arrays to choose from: {stream.name} gives one batch after the "
+            f"validation={fraction[0]} needs arrays to choose from: {stream.name} gives one batch after the "
             "other. Pass validation data"
         )
     if how.has_checkpoint and not stream.is_restartable:

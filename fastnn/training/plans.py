@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from fastnn._validation import Array
 from fastnn.kernels import active_backend, record_with
+from fastnn.kernels.plan import WeightChange
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.optimizers import Optimizer
@@ -36,8 +37,8 @@ SIMPLE = (bool, int, float, str, type(None))
 class PlannedTrainer(Protocol):
     """The attributes of a `Trainer` that a plan depends on.
 
-    `plan_key` holds model, loss, optimizer and the recorded options; the trainer replaces the tuple when, and
-    only when, one of them changes.
+    `plan_key` holds model, loss, optimizer, `change` and the recorded options; the trainer replaces the tuple
+    when, and only when, one of them changes.
     """
 
     model: Layer
@@ -45,6 +46,7 @@ class PlannedTrainer(Protocol):
     optimizer: Optimizer
     fuse: bool
     keep_gradients: bool
+    change: WeightChange | None
     plan_key: tuple[object, ...]
 
 
@@ -88,6 +90,8 @@ class RecordedStep:
         self.plan.finish(
             loss, inputs, fuse_calls=trainer.fuse, fuse_updates=trainer.fuse and not trainer.keep_gradients
         )
+        if makes_update and trainer.change is not None:
+            self.plan.watch(trainer.change)
         # A gradient that the plan no longer stores must not be mistaken for the gradient of its last step.
         self.fused = [param for param in stored if not self.plan.uses(param.grad_buffer())]
         self._kept = [

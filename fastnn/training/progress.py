@@ -16,6 +16,9 @@ class HiddenBar:
     def update(self, steps: int) -> None:
         """Do nothing."""
 
+    def set_postfix(self, values: Mapping[str, float]) -> None:
+        """Do nothing."""
+
 
 HIDDEN = HiddenBar()
 
@@ -37,6 +40,7 @@ class Progress:
         self._shows_bar = is_live and shown is not False
         self._shows_lines = shown is True or (is_live and shown is None)
         self._epochs = epochs
+        self._validated: dict[str, float] = {}  # in this epoch
         self._started = time.perf_counter()
 
     def bar(self, epoch: int, updates: int | None, done: int) -> Any:
@@ -48,8 +52,14 @@ class Progress:
         title = f"epoch {epoch + 1}/{self._epochs}"
         return tqdm(total=updates, initial=done, desc=title, leave=False)
 
+    def show(self, bar: Any, values: Mapping[str, float]) -> None:
+        """Show the results of a validation within an epoch, beside the bar and in the line of the epoch."""
+        self._validated = dict(values)
+        bar.set_postfix(values)
+
     def report(self, epoch: int, values: Mapping[str, float]) -> None:
         """Print a line with the values of an epoch."""
+        values, self._validated = {**values, **self._validated, **values}, {}
         if not self._shows_lines or sys.stderr is None:  # print would take the output stream instead
             return
         now = time.perf_counter()

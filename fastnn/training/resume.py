@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn._attributes import Declared
+from fastnn._schema import check_fields, count
 from fastnn._validation import Array, clipping_bound, in_range, warn, within
 from fastnn.classes import Classes, classes_from, classes_of, classes_to_list, set_classes
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
@@ -274,6 +275,8 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
     counters = {
         "epoch": training.epoch,
         "done": training.done,
+        "validated": training.validated,
+        "counted": training.counted,
         "key": training.trainer.key,
         "feeding": feeding_to_dict(training.model),
         "classes": classes_to_list(training.model),
@@ -346,6 +349,15 @@ def _check_counters(counters: Mapping[str, Any], arrays: Mapping[str, Array], *,
     odd = before < epoch if uneven_epochs else epoch and before % epoch
     if before < 0 or odd or (before and not epoch):
         raise ValueError(f"{updates} updates cannot be {epoch} epochs and {done} updates of the next one")
+    # Checkpoints of earlier versions, which validate after epochs only, lack these.
+    at_validation = {name: counters.get(name, 0) for name in ("validated", "counted")}
+    check_fields(at_validation, {"validated": count, "counted": count})
+    correct = int(arrays["trainer/correct"][0])
+    if at_validation["validated"] > updates or at_validation["counted"] > correct:
+        raise ValueError(
+            f"it was validated after update {at_validation['validated']} with {at_validation['counted']} "
+            f"correct outputs, which is more than {updates} updates and {correct}"
+        )
     curve = arrays.get(f"{HISTORY}loss", ())
     if len(curve) < updates or len(counters["epochs"].get("loss", ())) < epoch:
         raise ValueError(f"its history is shorter than {epoch} epochs or {updates} updates")
@@ -361,6 +373,7 @@ def _load(training: Training, arrays: Mapping[str, Array], counters: Mapping[str
     for name, array in _own_arrays(training).items():
         array[...] = arrays[name]
     training.epoch, training.done, training.reason = counters["epoch"], counters["done"], counters["stopped"]
+    training.validated, training.counted = counters.get("validated", 0), counters.get("counted", 0)
     training.trainer.key = counters["key"]
     set_feeding(training.model, feeding)
     set_classes(training.model, classes)

@@ -36,7 +36,7 @@ from fastnn.training.steps import Steps
 from fastnn.training.streams import augmentation_state, seed_layers
 
 # The attributes that a plan depends on.
-PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
+PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", "change", *OPTION_NAMES))
 
 
 class Trainer(Steps):
@@ -148,7 +148,7 @@ class Trainer(Steps):
 
     def _update_plan_key(self) -> None:
         """Replace `plan_key` if anything in it has changed: plans compare the tuple by identity."""
-        key = (self.model, self.loss, self.optimizer, *recorded_values(self))
+        key = (self.model, self.loss, self.optimizer, self.change, *recorded_values(self))
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
 
@@ -213,6 +213,7 @@ class Trainer(Steps):
         """
         remember = remembered(self.model, batch.feeding, batch.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
+            self._follow_weights()
             if self.rates is not None:
                 self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
             return self._update_from_all(batch, count=count)
@@ -229,6 +230,7 @@ class Trainer(Steps):
         rates: Array | None = None
         remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
+            self._follow_weights()
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])

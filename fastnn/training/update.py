@@ -9,6 +9,7 @@ from fastnn import metrics
 from fastnn._validation import Array
 from fastnn.augment import Together
 from fastnn.kernels import active_recorder, ops
+from fastnn.kernels.plan import WeightChange
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.clipping import clip_norm, clip_value
@@ -31,6 +32,7 @@ class Updates(TrainingOptions):
     optimizer: Optimizer
     ema: EMA | None  # a decay has become an EMA
     rates: Rates | None
+    change: WeightChange | None = None  # in the class because older pickles do not have it
     key: int
     augment_state: Array
     _augmentation: Together | None
@@ -60,6 +62,22 @@ class Updates(TrainingOptions):
     @correct.setter
     def correct(self, count: int) -> None:
         self._correct[0] = count
+
+    def watch_change(self, bound: float) -> None:
+        """Note in `change` whether an update changes the weights by at most `bound`, from the next one on.
+
+        The change is the Euclidean norm of the difference over all parameters. Of several bounds, the largest
+        one counts.
+        """
+        self.change = WeightChange([], max(bound, 0.0 if self.change is None else self.change.bound))
+
+    def _follow_weights(self) -> None:
+        """Let `change` watch the arrays that hold the weights now."""
+        if self.change is not None:
+            arrays = [param.writable_master() for param in self.model.parameters()]
+            watched = self.change.arrays
+            if len(arrays) != len(watched) or any(a is not b for a, b in zip(arrays, watched, strict=True)):
+                self.change = WeightChange(arrays, self.change.bound)
 
     def check_images(self, samples: Samples) -> None:
         """Raise ValueError if `augment` is set and does not fit the samples."""
@@ -109,12 +127,16 @@ class Updates(TrainingOptions):
 
     def _change_weights(self) -> None:
         """Clip the gradients, change the weights, and count the update."""
+        if self.change is not None:
+            self.change.remember()
         self._clip()
         recorder = active_recorder()
         if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
             recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
         else:
             self.optimizer.step(self.model.parameters())
+        if self.change is not None:
+            self.change.look()
         if self.ema is not None:
             self.ema.update(self.model)
         ops.advance(self._updates)

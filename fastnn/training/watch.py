@@ -56,7 +56,7 @@ class GradientWatch(Callback):
     numbers, unless `silent`:
 
     - "stuck": at the start and after the epoch, the cross-entropy is that of a guessing net, ln(classes) or
-      the entropy of the labels (within 2 %);
+      the entropy of the labels (within 2 %), and no warm-up is raising the learning rate;
     - "diverged": the mean loss of the last 100 updates is more than 3 times the mean loss of the first 100;
     - "vanished": the gradients of a layer's weights are less than a thousandth of the gradients of a later
       layer, in root mean square;
@@ -270,7 +270,7 @@ def _guesses(training: Training, guessing: Guessing | None) -> bool:
 
 def _stuck(training: Training, guessing: Guessing | None) -> str | None:
     means = _first_and_last(training)
-    if means is None or guessing is None:
+    if means is None or guessing is None or _warms_up(training):
         return None
     low, high = guessing.by_frequency * (1 - AS_GUESSED), guessing.uniform * (1 + AS_GUESSED)
     if not all(low <= mean <= high for mean in means):
@@ -284,6 +284,17 @@ def _stuck(training: Training, guessing: Guessing | None) -> str | None:
         f"Raise the learning rate (now {training.optimizer.lr:g}), start from larger weights (weight_init="
         '"he_uniform"), and check that the labels belong to their samples'
     )
+
+
+def _warms_up(training: Training) -> bool:
+    """Whether the schedule has raised the learning rate within the last PATIENCE updates.
+
+    In a warm-up, as that of `OneCycle`, a net with many classes may still guess, and will learn soon.
+    """
+    if training.trainer.rates is None:
+        return False
+    rates = training.history.updates["lr"][-PATIENCE:]
+    return rates[-1] > rates[0]
 
 
 def _diverged(training: Training) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import textwrap
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from fastnn._validation import choose
 from fastnn.viz._drawing import (
     COLOURS,
     LINES,
@@ -43,6 +45,8 @@ class Curves(Protocol):
 
     def epochs_of(self, name: str) -> list[float]: ...
 
+    def updates_of(self, name: str) -> list[int]: ...
+
     def get(self, name: str, default: list[float], /) -> list[float]: ...
 
     def __iter__(self) -> Iterator[str]: ...
@@ -50,37 +54,54 @@ class Curves(Protocol):
     def __getitem__(self, name: str, /) -> list[float]: ...
 
 
-def save_curves(history: Curves, path: str | os.PathLike[str]) -> Path:
+def save_curves(history: Curves, path: str | os.PathLike[str], *, by: str = "epoch") -> Path:
     """Draw the learning curves of one run into the picture `path` (.png, .svg, .pdf) and return the path.
 
     The left panel shows the loss of every update and its mean over blocks of updates. The right panels show
     loss, accuracy and other metrics over the epochs, on the training set (mean over the updates of the
-    epoch), on the validation set and on the test set, as far as the history has them.
+    epoch) and on each validation and test set, as far as the history has them. With by="update" they show
+    the same values over the updates.
 
-    Raises ValueError if the history has no update, and ImportError if matplotlib is missing.
+    Raises ValueError if the history has no update or `by` is neither "epoch" nor "update", and ImportError if
+    matplotlib is missing.
     """
-    return finish(draw_curves(history), path)
+    return finish(draw_curves(history, by=by), path)
 
 
-SETS = (("", "training", TRAINING), ("val_", "validation", VALIDATION), ("test_", "test", TEST))
+# The data sets with names and colours of their own; others take the colours that are left.
+SETS = {"": ("training", TRAINING), "val_": ("validation", VALIDATION), "test_": ("test", TEST)}
+SETS |= {"running_": ("training, running", NOISE)}
+AXES = {"epoch": "the epochs", "update": "the updates"}
 
 
-def draw_curves(history: Curves) -> Figure:
+def _sets(history: Curves) -> dict[str, tuple[str, str]]:
+    """The data sets that a history has: the prefix of their curves, what they are called, their colour."""
+    prefixes = [name.removesuffix("loss") for name in history if name.endswith("_loss")]
+    colours = itertools.cycle(colour for colour in COLOURS if colour not in (TRAINING, VALIDATION, TEST))
+    others = {prefix: (prefix[:-1], next(colours)) for prefix in prefixes if prefix not in SETS}
+    return SETS | others
+
+
+def draw_curves(history: Curves, *, by: str = "epoch") -> Figure:
     """Return the figure of `save_curves`."""
+    choose(by, AXES, "x axis")
+    sets = _sets(history)
     updates = np.asarray(history.updates["loss"], np.float64)
     if updates.size == 0:
         raise ValueError("the history is empty: there are no curves before the first update")
-    quantities = dict.fromkeys(name.removeprefix("val_").removeprefix("test_") for name in history)
-    shown = [name for name in quantities if name != "lr"]
+    prefixes = sorted(sets, key=len, reverse=True)  # of "a_" and "a_b_", the longer one fits first
+    prefix_of = {name: next(filter(name.startswith, prefixes)) for name in history}
+    quantities = dict.fromkeys(name.removeprefix(prefix) for name, prefix in prefix_of.items())
+    shown = sorted((name for name in quantities if name != "lr"), key=lambda name: name != "loss")
 
     figure = new_figure(10 if shown else 6, max(4.5, 2.25 * len(shown)))
     grid = figure.add_gridspec(max(len(shown), 1), 2 if shown else 1)
     _draw_updates(figure.add_subplot(grid[:, 0]), updates)
     for row, name in enumerate(shown):
         axes = figure.add_subplot(grid[row, 1])
-        _draw_epochs(axes, history, name)
+        _draw_quantity(axes, history, name, sets, by)
         if name == shown[-1]:
-            axes.set_xlabel("epoch")
+            axes.set_xlabel(by)
     return figure
 
 
@@ -283,19 +304,22 @@ def _draw_updates(axes: Axes, losses: Array) -> None:
     heading(axes, "Loss per update", ["each update", "mean"] if averaged else [])
 
 
-def _draw_epochs(axes: Axes, history: Curves, name: str) -> None:
-    """Draw one quantity over the epochs, on each set of data for which the history has it."""
+def _draw_quantity(
+    axes: Axes, history: Curves, name: str, sets: Mapping[str, tuple[str, str]], by: str
+) -> None:
+    """Draw one quantity over the epochs or updates, on each set of data for which the history has it."""
     labels = []
-    for prefix, label, colour in SETS:
+    for prefix, (label, colour) in sets.items():
         key = f"{prefix}{name}"
         values = history.get(key, [])
         if values:
             single = len(values) == 1
             labels.append(f"{label} {values[0]:.4g}" if single else label)
             marker = "D" if single else "." if len(values) <= MOST_MARKERS else ""
-            axes.plot(history.epochs_of(key), values, marker=marker, color=colour, label=labels[-1])
+            places = history.epochs_of(key) if by == "epoch" else history.updates_of(key)
+            axes.plot(places, values, marker=marker, color=colour, label=labels[-1])
     words = name.replace("_", " ")
     axes.set_ylabel(shortened(words, 20), parse_math=False)
-    whole_numbers(axes, max(history.epochs, 1))
+    whole_numbers(axes, max(history.epochs if by == "epoch" else len(history.updates["loss"]), 1))
     axes.grid(alpha=0.3)
     heading(axes, shortened(words.capitalize(), 16), labels)

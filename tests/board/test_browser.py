@@ -87,6 +87,32 @@ def test_the_live_page_draws_and_stops(tab):
     assert second["axis"] != first["axis"]  # the updates go on
 
 
+def test_the_live_page_draws_every_validation_set(tab):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((90, 16), np.float32), rng.integers(3, size=90)
+    sets = {"valid": (x[:30], y[:30]), "test": (x[30:], y[30:])}
+    with fn.LivePage(show_url=False) as page:
+        fn.fit(
+            *(fn.Sequential(fn.Linear(16, 3)), (x, y)),
+            **{"validation": sets, "validate_every": 2, "callbacks": page, "progress": False, "epochs": 2},
+        )
+        tab.goto(page.url)
+        expect(tab.locator("#loss path.curve")).to_have_count(3)
+    assert tab.locator("#accuracy path.curve").count() == 4
+    for name in ("valid loss", "test loss", "test accuracy", "running training accuracy"):
+        assert name in tab.inner_text("#numbers")
+
+
+def test_the_board_says_that_there_are_no_runs(tab, tmp_path):
+    page = PageServer(runs.routes(tmp_path))
+    tab.goto(page.url)
+    expect(tab.locator("#empty")).to_contain_text("no runs of fastnn train")
+    write_run(tmp_path / "one")
+    tab.click("#reload")
+    expect(tab.locator("#empty")).to_be_hidden()
+    page.close()
+
+
 def test_the_board_compares_runs(tab, tmp_path):
     for lr in (0.1, 0.2):
         for seed in (0, 1, 2):

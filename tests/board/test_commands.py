@@ -74,6 +74,14 @@ def test_board_serves_until_ctrl_c(tmp_path):
     assert "Traceback" not in output
 
 
+def test_board_of_a_folder_without_runs_says_so(tmp_path):
+    process = start(tmp_path, "board", ".")
+    address(process)
+    assert ". has no runs of fastnn train yet: give the folder" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+
+
 def test_board_of_a_missing_folder(tmp_path):
     process = start(tmp_path, "board", "nowhere")
     output, _ = process.communicate(timeout=60)

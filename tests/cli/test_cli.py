@@ -112,6 +112,7 @@ def test_options_reach_the_run(command, tmp_path):
     """Options with dashes or underscores, with = or a space, and an optimizer after its own argument."""
     arguments = (
         "train digits --layers=64,16,10 --batch-size 64 --epochs=2 --validation 0.2 --activation tanh "
+        "--validate-every 10 "
         "--optimizer.weight-decay 0.001 --optimizer adam --weight_init he_uniform --loss squared_error "
         "--seed 3 --backend ref --micro-batch 48 --out a/b"
     )
@@ -141,6 +142,7 @@ def test_options_reach_the_run(command, tmp_path):
         "micro_batch": 48,
         "epochs": 2,
         "validation": 0.2,
+        "validate_every": 10,
         "seed": 3,
         "backend": "ref",
         "threads": None,
@@ -151,9 +153,11 @@ def test_options_reach_the_run(command, tmp_path):
         "accuracy",
         "val_loss",
         "val_accuracy",
+        "running_accuracy",
         "test_loss",
         "test_accuracy",
     }
+    assert history["recorded"]["val_loss"]["updates"] == [10, 20, 30, 36]
     assert len(history["updates"]["loss"]) == 2 * math.ceil(1143 / 64)
 
 
@@ -279,6 +283,7 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         (["--micro-batch", "0"], "micro_batch must be an integer of at least 1, not 0"),
         (["--epochs", "many"], "many"),
         (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
+        (["--validate-every", "9"], "validate_every needs images to validate on: pass --validation 0.1"),
         (["--seed", "-1"], "seed must be at least 0 and below 2**63, not -1"),
         (["--threads", "0"], "threads must be an integer of at least 1, not 0"),
         (["--colour", "red"], "--colour"),

@@ -355,7 +355,7 @@ MISTAKES = (
     Mistake(
         "validation on the training data",
         "fastnn/training/loop.py",
-        "parts_of_data(self.validation, self.training.epoch)",
+        "parts_of_data(data, self.training.epoch)",
         "parts_of_data(self.training.samples, self.training.epoch)",
         (TRAIN,),
     ),

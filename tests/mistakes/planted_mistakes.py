@@ -26,6 +26,7 @@ from pathlib import Path
 
 import augmentation
 import core
+import curves
 import exchange_and_logs
 import insight
 import limits
@@ -55,6 +56,7 @@ MISTAKES = (
     *pieces.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
+    *curves.MISTAKES,
     *insight.MISTAKES,
     *limits.MISTAKES,
     *training_runs.MISTAKES,

@@ -68,8 +68,8 @@ MISTAKES = (
     Mistake(
         "correct outputs of a begun epoch counted anew",
         "fastnn/training/loop.py",
-        "            trainer.correct = 0\n",
-        "        trainer.correct = 0\n",
+        "            trainer.correct = training.counted = 0\n",
+        "        trainer.correct = training.counted = 0\n",
         (EDGES,),
     ),
     Mistake(
@@ -152,7 +152,8 @@ MISTAKES = (
     Mistake(
         "value that no epoch has may be monitored",
         "fastnn/training/fit.py",
-        "        checks.check_monitored(self.callbacks, schedule, values)\n",
+        "        checks.check_monitored(self.callbacks, schedule, of_epoch, of_validation, "
+        "self.reading.validate_every)\n",
         "",
         (CHECKS,),
     ),

@@ -14,6 +14,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.studies.study import Member, Spread
+from fastnn.training import watch
 from tests.kernels.children import TESTS_ON_PATH
 
 
@@ -285,6 +286,46 @@ def test_the_table_has_means_and_deviations_of_each_point(serial):
 )
 def test_a_spread_is_printed_with_two_digits_of_its_deviation(spread, text):
     assert str(spread).replace(" ± nan", "") in (text, f"{text}.0000", f"{text}0000")
+
+
+@pytest.mark.parametrize("name", ["lr", "val_loss", "seconds"])
+def test_a_parameter_with_the_name_of_a_result_stays_in_the_table(name):
+    def renamed(seed, **point):
+        return build(point[name], schedule=fn.schedules.Cosine())
+
+    study = fn.sweep(renamed, {name: [0.01, 0.1]}, seeds=[0], jobs=1, progress=False)
+    rows = study.rows()
+    assert [row[name] for row in rows] == [0.01, 0.1]
+    results = [member.values.get(name, member.seconds) for member in study.members]
+    assert [row[f"{name} (result)"].mean for row in rows] == results
+    assert str(study).splitlines()[0].split()[0] == name
+    best = min(study.members, key=lambda member: member.values.get(name, member.seconds))
+    assert study.best(name, mode="min") == best.point
+
+
+def test_watching_checks_the_gradients_of_short_runs_only_when_asked(monkeypatch):
+    """A check takes as long as a training on 256 samples: several times an epoch of a small data set."""
+    checks = []
+    check_layers = watch.check_layers
+    monkeypatch.setattr(watch, "check_layers", lambda *a: (checks.append(1), check_layers(*a))[1])
+    for on in (True, False):
+        fn.sweep(build, {"lr": [0.1]}, seeds=[0], jobs=1, progress=False, watch=on)
+    assert not checks
+    own = fn.GradientWatch(silent=True)
+    fn.sweep(lambda lr: build(lr, callbacks=own), {"lr": [0.1]}, seeds=[0], jobs=1, progress=False)
+    assert len(checks) == 3  # epochs
+    with pytest.raises(TypeError, match="watch must be True or False"):
+        fn.sweep(build, {"lr": [0.1]}, watch="no")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_warnings_of_an_own_watch_are_listed_and_watch_false_lists_none(own):
+    def guessing(lr):
+        options = {"callbacks": fn.GradientWatch(silent=True)} if own else {}
+        return build(lr, epochs=10, **options)
+
+    found = fn.sweep(guessing, {"lr": [1e-30]}, seeds=[0], jobs=1, progress=False, watch=False)
+    assert ("stuck" in found.members[0].warnings) == own
 
 
 def test_the_table_has_the_warnings_of_runs():

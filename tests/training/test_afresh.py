@@ -47,6 +47,7 @@ MAKES = {
     schedules.Plateau: ("schedule", lambda: schedules.Plateau("loss", patience=0, threshold=0.5)),
     fn.EMA: ("ema", lambda: fn.EMA(0.9)),
     fn.EarlyStopping: ("callbacks", lambda: fn.EarlyStopping("loss", patience=2, min_delta=0.02)),
+    fn.StopWhenStill: ("callbacks", lambda: fn.StopWhenStill(0.05)),
     fn.GradientWatch: ("callbacks", lambda: fn.GradientWatch(silent=True)),
     fn.LivePage: ("callbacks", lambda: fn.LivePage(show_url=False)),
     SparingWatch: ("callbacks", SparingWatch),

@@ -75,6 +75,13 @@ def test_validation_and_metrics_are_shown(shown):
         assert f"  {name} {history[name][-1]:.4g}  " in lines_of(text)[-1]
 
 
+def test_validation_within_an_epoch_is_shown_beside_the_bar(shown):
+    _, data = train()
+    _, text = shown(Terminal(), validation={"valid": data, "test": data}, validate_every=3)
+    assert "valid_loss=" in text
+    assert "test_accuracy=" in text
+
+
 def test_notebook_shows_the_same(shown, notebook):
     _, text = shown(io.StringIO())
     assert len(lines_of(text)) == 2

@@ -148,6 +148,31 @@ def test_growing_loss_warns():
         )
 
 
+@pytest.mark.parametrize(
+    ("schedule", "first"),
+    [(None, 200), (fn.schedules.OneCycle(), 400), (fn.schedules.Warmup(350), 500)],
+    ids=["no schedule", "one cycle", "warm-up"],
+)
+def test_a_warm_up_is_not_stuck(schedule, first):
+    """The rate rises for 300 and for 350 updates; 100 updates later the net should have learned."""
+    rng = np.random.default_rng(0)
+    data = 0.01 * rng.standard_normal((1200, 8), np.float32), np.arange(1200) % 60
+    watch, stuck = fn.GradientWatch(silent=True), []
+    fit(
+        mlp(8, 60),
+        data,
+        batch_size=12,
+        epochs=10,
+        schedule=schedule,
+        optimizer=fn.SGD(1e-6),
+        callbacks=[
+            watch,
+            lambda training: stuck.append(training.updates) if "stuck" in watch.found else None,
+        ],
+    )
+    assert stuck[0] == first
+
+
 @pytest.mark.filterwarnings("ignore:the loss was")
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_dead_relus_warn(convolutional):

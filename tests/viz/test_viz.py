@@ -179,3 +179,21 @@ def test_drawing_does_not_import_pyplot(tmp_path):
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("by", "places"), [("epoch", [0.5, 1, 1.5, 2]), ("update", [3, 6, 9, 12])])
+def test_curves_of_all_sets_by_epoch_or_update(by, places):
+    rng = np.random.default_rng(0)
+    data = rng.random((60, 4), np.float32), rng.integers(3, size=60)
+    sets = {"valid": data, "test": data, "test_clean": data}
+    model = fn.Sequential(fn.Linear(4, 3))
+    options = {"validation": sets, "validate_every": 3, "batch_size": 10, "epochs": 2}
+    history = fn.fit(model, data, **options, progress=False, seed=0)
+    _, loss, accuracy = history.plot(by=by).axes
+    assert [line.get_label() for line in loss.lines] == ["training", "test", "valid", "test_clean"]
+    assert "training, running" in [line.get_label() for line in accuracy.lines]
+    assert accuracy.get_xlabel() == by
+    for line in loss.lines[1:]:
+        np.testing.assert_allclose(line.get_xdata(), places)
+    with pytest.raises(ValueError, match="unknown x axis 'time': choose one of epoch, update"):
+        history.plot(by="time")

@@ -36,7 +36,7 @@ function show(news) {
   loss = news.loss.from_start ? news.loss.points : loss.concat(news.loss.points);
   for (const [name, points] of Object.entries(news.curves)) curves[name] = (curves[name] ?? []).concat(points);
   showNumbers(news);
-  showCurves(news);
+  showCurves();
   if (news.filters) showFilters(news.filters);
   if (news.confusion) showConfusion(news.confusion);
 }
@@ -62,8 +62,8 @@ function showNumbers(news) {
     "of the peak": news.of_peak === null ? "–" : `${(100 * news.of_peak).toFixed(0)} %`,
     "learning rate": number(news.lr),
   };
-  for (const [name, label] of [["val_loss", "validation loss"], ["val_accuracy", "validation accuracy"]]) {
-    if (last(name) !== undefined) rows[label] = number(last(name));
+  for (const quantity of ["loss", "accuracy"]) {
+    for (const [label, name] of sets(quantity)) rows[`${label} ${quantity}`] = number(last(name));
   }
   byId("numbers").replaceChildren(...Object.entries(rows).map(([label, value]) => {
     const row = document.createElement("div"), term = document.createElement("dt"), text = document.createElement("dd");
@@ -75,14 +75,18 @@ function showNumbers(news) {
   byId("progress").value = news.total ? news.updates / news.total : 0;
 }
 
-function showCurves(news) {
-  const perEpoch = loss.length && curves.loss ? loss[loss.length - 1][0] / (news.status === "ended" ? curves.loss.length : Math.max(news.epoch, 1)) : 0;
-  const scale = news.total ? news.total / news.epochs : perEpoch;
-  const atUpdates = (points) => points.map(([epoch, value]) => [epoch * scale, value]);
+// The validation sets that have a curve of a quantity: what the page calls them, and the names of the curves.
+function sets(quantity) {
+  const words = { val: "validation", running: "running training" }, ending = `_${quantity}`;
+  const prefixes = Object.keys(curves).filter((name) => name.endsWith(ending)).map((name) => name.slice(0, -ending.length));
+  return prefixes.map((prefix) => [words[prefix] ?? prefix, prefix + ending]);
+}
+
+function showCurves() {
   const series = [{ name: "training", points: loss }];
-  if (curves.val_loss) series.push({ name: "validation", points: atUpdates(curves.val_loss) });
+  for (const [name, curve] of sets("loss")) series.push({ name, points: curves[curve].map(([, value, update]) => [update, value]) });
   drawChart(byId("loss"), series, { xLabel: "updates", log: series.every((s) => s.points.every(([, y]) => y > 0)) });
-  const accuracies = [["training", "accuracy"], ["validation", "val_accuracy"]].filter(([, name]) => curves[name]);
+  const accuracies = [["training", "accuracy"], ...sets("accuracy")].filter(([, name]) => curves[name]);
   byId("accuracy-card").hidden = accuracies.length === 0;
   drawChart(byId("accuracy"), accuracies.map(([name, curve]) => ({ name, points: curves[curve] })), { xLabel: "epochs" });
 }

@@ -20,6 +20,7 @@ async function load() {
     shown = new Set(runs.map((run) => run.name));
     byId("summary").textContent = `${runs.length} runs in ${found.folder}`;
     byId("errors").replaceChildren(...found.runs.filter((run) => run.error).map((run) => make("li", `${run.name}: ${run.error}`)));
+    byId("empty").hidden = runs.length > 0;
     listCurves();
     drawCurves();
     drawTable();
@@ -43,7 +44,7 @@ function listCurves() {
   const names = [...new Set(runs.flatMap((run) => Object.keys(run.curves)))];
   const before = byId("curve").value, options = ["loss of the updates", ...names];
   byId("curve").replaceChildren(...options.map((name) => make("option", name)));
-  const preferred = [before, "val_accuracy", "accuracy", "loss"].find((name) => options.includes(name));
+  const preferred = [before, "val_accuracy", ...names.filter((name) => name.endsWith("_accuracy")), "accuracy", "loss"].find((name) => options.includes(name));
   byId("curve").value = preferred ?? options[0];
 }
 

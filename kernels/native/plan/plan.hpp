@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plan/call.hpp"
+#include "plan/change.hpp"
 #include "plan/serial.hpp"
 
 namespace fastnn {
@@ -44,6 +45,7 @@ public:
     std::size_t failed = 0;  // the call that ended the last run early
     Callback callback = nullptr;
     void *object = nullptr;  // the first argument of callback
+    WeightChange *change = nullptr;  // if not null, a run ends after a step that hardly changes the weights
 
     // Makes the array that begins at `data` an input buffer.
     void add_input(const void *data) {
@@ -74,9 +76,11 @@ public:
                     calls[place.call].array[place.operand] = input.data + step * input.stride;
             if (rate)
                 for (const LearningRate &written : rates) *written.place = rate[step] * written.scale;
+            if (change) change->remember();
             outcome = run_step(run_call, times ? times + step * std::int64_t(calls.size()) : nullptr);
             if (outcome != RAN) return step;
             losses[step] = *loss;
+            if (change && change->look()) return step + 1;
             if (since(begin) > seconds) return step + 1;
         }
         return steps;
