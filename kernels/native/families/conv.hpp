@@ -300,15 +300,14 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     const Geometry g(call);
     const Correlation<T> c(g);
     const std::int64_t size = sizeof(T);
-    if (dw_by_planes<T>(g))
-        return {0, image_chunks(g) * FilterGradient<T>(g).elements() * size,
-                PlaneConvolution<T>(g).dw_bytes()};
     if (dw_by_winograd(g))
         return with_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
             return {0, w.filter_elements() * size, w.dw_elements() * size};
         });
-    const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P);
-    return {0, dw_by_images<T>(g) ? IMAGE_CHUNKS * FilterGradient<T>(g).elements() * size : 0, canvas * size};
+    const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size;
+    const std::int64_t sums = image_chunks(g) * FilterGradient<T>(g).elements() * size;
+    if (dw_by_planes<T>(g)) return {0, sums, std::max(canvas, PlaneConvolution<T>(g).dw_bytes())};
+    return {0, dw_by_images<T>(g) ? sums : 0, canvas};
 }
 
 // dw[r, s, c] for some channels. The parts divide the vectors of channels.
@@ -323,6 +322,14 @@ void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, i
         depthwise_dw(depthwise_of(g), x + n * g.H * g.W * g.C, dy + n * g.P * g.Q * g.C, channels, dw);
 }
 
+template <class T> bool all_finite(const T *x, std::int64_t count) {
+    const Vec<T> sum = accumulate<T>(0, count, Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
+        const Vec<T> v = load_n(x + e, n);
+        return sum + (v - v);  // 0 or nan
+    });
+    return sum_lanes<T>(sum) == 0;
+}
+
 // Computes the sums over the chunks of images that the part owns.
 template <class T>
 void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts,
@@ -333,10 +340,13 @@ void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, 
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
         const Range images = {g.N * chunk / chunks, g.N * (chunk + 1) / chunks};
         T *const dw = sums + chunk * gradient.elements();
-        if (dw_by_planes<T>(g))
+        if (dw_by_planes<T>(g)) {
             PlaneConvolution<T>(g).gradients(x, dy, images, memory, dw);
-        else
-            gradient.sum(x, dy, images, {0, gradient.count()}, memory, dw);
+            // The planes have pixels that no tap reads; their products with 0 are nan where a pixel is not
+            // finite. Only then, the sums are made again, without these pixels.
+            if (all_finite(dw, gradient.elements())) continue;
+        }
+        gradient.sum(x, dy, images, {0, gradient.count()}, memory, dw);
     }
 }
 

@@ -50,25 +50,19 @@ template <class T> inline IntVec<T> tap_number(std::int64_t number) {
 // Whether v replaces the maximum so far: if it is larger, or nan.
 template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return (v > best) | (v != v); }
 
-// The maximum over some taps of a window whose first tap is x[corner], and its tap r S + s. The window has R
-// x S taps, or g.R x g.S if R = 0.
-template <class T, int R, int S> struct LargestTap {
-    const Windows &g;
-    const T *const x;
+// The maximum of a window so far, and its tap.
+template <class T> struct Largest {
+    Vec<T> value = broadcast(-std::numeric_limits<T>::infinity());
+    IntVec<T> tap{};
 
-    void operator()(std::int64_t corner, Range rows, Range columns, int n, Vec<T> &best,
-                    IntVec<T> &tap) const {
-        const std::int64_t width = R ? S : g.S;
-        best = broadcast(-std::numeric_limits<T>::infinity());
-        tap = tap_number<T>(
-            rows.begin < rows.end && columns.begin < columns.end ? rows.begin * width + columns.begin : 0);
-        for (std::int64_t r = R ? 0 : rows.begin; r < (R ? R : rows.end); ++r)
-            for (std::int64_t s = R ? 0 : columns.begin; s < (R ? S : columns.end); ++s) {
-                const Vec<T> v = load_n(x + (corner + (r * g.W + s) * g.C), n);
-                const auto wins = beats<T>(v, best);
-                best = select<T>(wins, v, best);
-                tap = wins ? tap_number<T>(r * width + s) : tap;
-            }
+    INLINED void meet(Vec<T> v, std::int64_t number) {
+        const auto wins = beats<T>(v, value);
+        value = select<T>(wins, v, value);
+        tap = wins ? tap_number<T>(number) : tap;
+    }
+    INLINED void write(T *y, T *taps, int n) const {
+        store_n(y, value, n);
+        store_n(taps, Vec<T>(tap), n);  // the same bits
     }
 };
 
@@ -87,22 +81,25 @@ template <class T, class Body> INLINED inline void for_row(std::int64_t Q, std::
     for (; q < Q; ++q) for_vectors<T>(0, C, [=](std::int64_t c, int n) { body(q, c, n); });
 }
 
-// The rows of y that a part owns, if no window reaches beyond the image.
+// The rows of y that a part owns, if no window reaches beyond the image. Windows of R x S, or g.R x g.S if R
+// = 0.
 template <class T, int R, int S>
 void max_pool_lines(const Call &call, const Windows &g, int part, int parts) {
     using op = operands::MAX_POOL_FORWARD;
-    const LargestTap<T, R, S> largest{g, call.in<T>(op::x)};
     const Range lines = share(g.N * g.P, part, parts);
+    const std::int64_t height = R ? R : g.R, width = R ? S : g.S;
+    const std::int64_t column = g.C, row = g.W * column, step = g.stride[1] * column;
     for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const std::int64_t corner = (line / g.P * g.H + line % g.P * g.stride[0]) * g.W * g.C;
-        T *const y = call.out<T>(op::y) + line * g.Q * g.C, *const taps =
-                                                                call.out<T>(op::taps) + line * g.Q * g.C;
-        for_row<T>(g.Q, g.C, [=, step = g.stride[1] * g.C](std::int64_t q, std::int64_t c, int n) {
-            Vec<T> best;
-            IntVec<T> tap;
-            largest(corner + q * step + c, {0, g.R}, {0, g.S}, n, best, tap);
-            store_n(y + q * g.C + c, best, n);
-            store_n(taps + q * g.C + c, Vec<T>(tap), n);  // the same bits
+        const T *const x = call.in<T>(op::x) + (line / g.P * g.H + line % g.P * g.stride[0]) * row;
+        T *const y = call.out<T>(op::y) + line * g.Q * column;
+        T *const taps = call.out<T>(op::taps) + line * g.Q * column;
+        for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
+            const T *const corner = x + q * step + c;
+            Largest<T> largest;
+            for (std::int64_t r = 0; r < height; ++r)
+                for (std::int64_t s = 0; s < width; ++s)
+                    largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
+            largest.write(y + q * column + c, taps + q * column + c, n);
         });
     }
 }
@@ -117,14 +114,17 @@ template <class T> void max_pool_forward(const Call &call, int part, int parts) 
         if (g.R == 2 && g.S == 2) return max_pool_lines<T, 2, 2>(call, g, part, parts);
         return max_pool_lines<T, 0, 0>(call, g, part, parts);
     }
-    const LargestTap<T, 0, 0> largest{g, call.in<T>(op::x)};
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
+        const bool sees = rows.begin < rows.end && columns.begin < columns.end;
+        const std::int64_t first = sees ? rows.begin * g.S + columns.begin : 0;
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
-            Vec<T> best;
-            IntVec<T> tap;
-            largest(corner + c, rows, columns, n, best, tap);
-            store_n(call.out<T>(op::y) + output + c, best, n);
-            store_n(call.out<T>(op::taps) + output + c, Vec<T>(tap), n);
+            Largest<T> largest;
+            largest.tap = tap_number<T>(first);
+            for (std::int64_t r = rows.begin; r < rows.end; ++r)
+                for (std::int64_t s = columns.begin; s < columns.end; ++s)
+                    largest.meet(load_n(call.in<T>(op::x) + (corner + (r * g.W + s) * g.C + c), n),
+                                 r * g.S + s);
+            largest.write(call.out<T>(op::y) + output + c, call.out<T>(op::taps) + output + c, n);
         });
     });
 }
