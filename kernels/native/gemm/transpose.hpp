@@ -105,7 +105,7 @@ template <class T>
 inline void split_channels(const T *pixels, std::int64_t step, std::int64_t count, std::int64_t channels,
                            T *planes, std::int64_t apart) {
     constexpr int SIDE = QUAD<T>;
-    if (count < SIDE) {
+    if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
         for (std::int64_t i = 0; i < count; ++i)
             for (std::int64_t c = 0; c < channels; ++c) planes[c * apart + i] = pixels[i * step + c];
         return;
@@ -143,7 +143,7 @@ template <class T>
 inline void join_channels(const T *planes, std::int64_t apart, std::int64_t count, std::int64_t channels,
                           T *pixels) {
     constexpr int SIDE = QUAD<T>;
-    if (count < SIDE) {
+    if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
         for (std::int64_t i = 0; i < count; ++i)
             for (std::int64_t c = 0; c < channels; ++c) pixels[i * channels + c] = planes[c * apart + i];
         return;
