@@ -1,13 +1,16 @@
-"""A LeNet-5 starts in PyTorch, is trained on in fastnn, and returns: its accuracy at each station.
+"""A LeNet-5 goes from PyTorch to fastnn, is trained on, and leaves as ONNX: its accuracy at each station.
 
-    python bench/lenet5_journey.py [--train 10000] [--test 10000]
+    python bench/lenet5_journey.py [--train 60000] [--test 10000]
 
-Needs PyTorch and MNIST (`fastnn.data.mnist`).
+Needs PyTorch, onnx, onnxruntime and MNIST (`fastnn.data.mnist`).
 """
 
 import argparse
+import tempfile
+from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 from torch.nn import functional
@@ -50,32 +53,41 @@ def logits_of(module, x):
         return module.eval()(channels_first(x)).numpy()
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--train", type=int, default=10_000, help="number of training images")
-    parser.add_argument("--test", type=int, default=10_000, help="number of test images")
-    arguments = parser.parse_args()
+def journey(train, test, epochs=2):
+    """Yield the name of each station and the logits (N, 10) of its model for the test images."""
+    (x, y), (x_test, _) = train, test
     torch.manual_seed(0)
     fn.manual_seed(0)
+    module = LeNet5()
+    train_in_pytorch(module, x, torch.from_numpy(y))
+    yield "PyTorch, 1 epoch", logits_of(module, x_test)
+    model = fn.from_torch(module, channels_first(x[:1]))
+    yield "fastnn, converted", model.predict(x_test)
+    fn.fit(model, (x, y), optimizer=fn.Adam(lr=0.001), batch_size=64, epochs=epochs, seed=0, progress=False)
+    yield f"fastnn, trained on for {epochs} epochs", model.predict(x_test)
+    yield "PyTorch, converted back", logits_of(fn.to_torch(model), x_test)
+    with tempfile.TemporaryDirectory() as folder:
+        path = fn.export_onnx(model, Path(folder, "lenet5.onnx"), input_shape=(28, 28, 1))
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        yield "onnxruntime, exported", session.run(None, {"input": channels_first(x_test).numpy()})[0]
+        yield "fastnn, imported from ONNX", fn.import_onnx(path).predict(x_test)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--train", type=int, default=60_000, help="number of training images")
+    parser.add_argument("--test", type=int, default=10_000, help="number of test images")
+    arguments = parser.parse_args()
     (x, y), (x_test, y_test) = fn.data.mnist()
     x, y = x[: arguments.train], y[: arguments.train].astype(np.int64)
     x_test, y_test = x_test[: arguments.test], y_test[: arguments.test]
 
-    def report(station, logits):
-        print(f"{station:42} {(logits.argmax(axis=1) == y_test).mean():.4f}")
-        return logits
-
-    module = LeNet5()
-    train_in_pytorch(module, x, torch.from_numpy(y))
-    first = report("PyTorch, 1 epoch", logits_of(module, x_test))
-    model = fn.from_torch(module, channels_first(x[:1]))
-    second = report("fastnn, converted", model.predict(x_test))
-    fn.fit(model, (x, y), optimizer=fn.Adam(lr=0.001), batch_size=64, epochs=2, seed=0, progress=False)
-    third = report("fastnn, trained on for 2 epochs", model.predict(x_test))
-    back = fn.to_torch(model)
-    fourth = report("PyTorch, converted back", logits_of(back, x_test))
-    print(f"largest difference of logits, in:  {abs(first - second).max():.1e}")
-    print(f"largest difference of logits, out: {abs(third - fourth).max():.1e}")
+    stations = dict(journey((x, y), (x_test, y_test)))
+    for name, logits in stations.items():
+        print(f"{name:35} {(logits.argmax(axis=1) == y_test).mean():.4f}")
+    first, converted, trained, *others = stations.values()
+    print(f"largest difference of logits, in:  {abs(first - converted).max():.1e}")
+    print(f"largest difference of logits, out: {max(abs(trained - each).max() for each in others):.1e}")
 
 
 if __name__ == "__main__":

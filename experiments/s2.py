@@ -1,4 +1,4 @@
-"""S2: Colombo, "Submission Assignment 1" (VU): gradients by hand, then MNIST with 300 sigmoid units."""
+"""S2: Colombo, "Submission Assignment 1" (VU), questions 1 to 4: gradients by hand and a first training."""
 
 import math
 from functools import partial
@@ -17,19 +17,12 @@ PRINTED = {
 }
 
 
-def perceptron(inputs, hidden, outputs, dtype="float32"):
-    """One hidden layer of sigmoid units, as in all questions, with the weights of Glorot."""
-    options = {"weight_init": "xavier_uniform", "bias_init": "zeros", "dtype": dtype}
-    return fn.Sequential(
-        fn.Linear(inputs, hidden, **options), fn.Sigmoid(), fn.Linear(hidden, outputs, **options)
-    )
-
-
-def use_printed_weights(model, seed):
-    """The "Xavier" weights of code 10: all positive, with one scale for both layers."""
-    rng = np.random.default_rng(seed)
-    for layer in (model[0], model[2]):
-        layer.weight.value = rng.random(layer.weight.value.shape) * math.sqrt(1 / (784 + 300))
+def small_net(dtype="float32"):
+    """2-3-2 with sigmoid units and the printed weights."""
+    options = {"bias_init": "zeros", "dtype": dtype}
+    model = fn.Sequential(fn.Linear(2, 3, **options), fn.Sigmoid(), fn.Linear(3, 2, **options))
+    model[0].weight.value, model[2].weight.value = STARTING_WEIGHTS
+    return model
 
 
 # Questions 1 to 3
@@ -43,8 +36,7 @@ def train_gradients(p):
     jacobian = np.array([(softmax(a) - softmax(b)) / (2 * step) for a, b in zip(*moved, strict=True)])
     _, dz = fn.CrossEntropy().value_and_gradient(logits[None], np.array([target]))
 
-    model = perceptron(2, 3, 2, dtype="float64")
-    model[0].weight.value, model[2].weight.value = STARTING_WEIGHTS
+    model = small_net("float64")
     batch = (np.array([[1.0, -1.0]]), np.array([0]))
     names = {"0.weight": "dW1", "0.bias": "db1", "2.weight": "dW2", "2.bias": "db2"}
     plain = fn.naive.pure_python_gradients(model, batch)
@@ -94,10 +86,8 @@ def show_gradients(result, report):
 def train_synthetic(p):
     x, y = fn.data.two_classes(p.samples, seed=0)
     x = 2 * (x - x.min()) / (x.max() - x.min()) - 1  # code 8: to [-1, 1] over all values
-    model = perceptron(2, 3, 2)
-    model[0].weight.value, model[2].weight.value = STARTING_WEIGHTS
     history = fn.fit(
-        *(model, (x, y)), optimizer=fn.SGD(0.01), batch_size=1, epochs=p.epochs, seed=0, progress=False
+        *(small_net(), (x, y)), optimizer=fn.SGD(0.01), batch_size=1, epochs=p.epochs, seed=0, progress=False
     )
     return {"history": history}
 
@@ -128,136 +118,6 @@ def save_loss(epochs, means, path):
     fn.viz.save_lines(lines, path, x_label="epoch", y_label="loss")
 
 
-# Questions 5 to 7
-
-
-def mnist(samples):
-    """Return training (55,000), validation (5,000) and test set, flat, scaled by 1/255."""
-    train, (x_test, y_test) = fn.data.mnist(download=False)
-    (x, y), (x_valid, y_valid) = fn.data.holdout(*train, 5000)
-    flat = [
-        (images.reshape(len(images), 784) / np.float32(255), labels)
-        for images, labels in ((x[:samples], y[:samples]), (x_valid, y_valid), (x_test, y_test))
-    ]
-    return flat
-
-
-def run(p, lr, seed, printed_weights=False, reduction="mean"):
-    """Train 784-300-10 and return its history, with the test accuracy of every epoch."""
-    training, validation, test = mnist(p.samples)
-    fn.manual_seed(seed)
-    model = perceptron(784, 300, 10)
-    if printed_weights:
-        use_printed_weights(model, seed)
-    history = fn.History()
-
-    def test_it(training):
-        history.record({"test_accuracy": fn.evaluate(model, test)["accuracy"]}, training.epoch + 1)
-
-    return fn.fit(
-        model,
-        training,
-        validation=validation,
-        loss=fn.CrossEntropy(reduction=reduction),
-        optimizer=fn.SGD(lr),
-        batch_size=p.batch_size,
-        epochs=p.epochs,
-        seed=seed,
-        history=history,
-        callbacks=test_it,
-        progress=False,
-    )
-
-
-def train_averaged(p):
-    starts = {"positive weights, as printed": True, "Glorot's weights": False}
-    return {name: [run(p, 0.03, seed, start) for seed in range(p.seeds)] for name, start in starts.items()}
-
-
-def show_averaged(result, report):
-    model = perceptron(784, 300, 10)
-    report.expect(
-        "S2-5", "parameters", sum(param.size for param in model.parameters()), 238510, needs_data=False
-    )
-    for name, histories in result.items():
-        report.measured("S2-5", f"validation loss, {name}", [h["val_loss"][-1] for h in histories])
-        report.measured("S2-5", f"test accuracy, {name}", [h["test_accuracy"][-1] for h in histories])
-    report.figure(
-        "S2-5",
-        "losses",
-        partial(fn.viz.save_bands, result, name="val_loss"),
-        "validation loss with averaged gradients",
-    )
-
-
-def train_rates(p):
-    return {
-        f"{lr:g}": [run(p, lr, seed, reduction="sum") for seed in range(p.seeds)]
-        for lr in (0.001, 0.003, 0.01, 0.03)
-    }
-
-
-def show_rates(result, report):
-    accuracy = {lr: [h["test_accuracy"][-1] for h in histories] for lr, histories in result.items()}
-    for lr, values in accuracy.items():
-        report.measured("S2-9", f"test accuracy at learning rate {lr}", values)
-    best = max(accuracy, key=lambda lr: float(np.mean(accuracy[lr])))
-    report.claim("S2-10", "0.03 is the best of the four rates", best == "0.03", f"the best is {best}")
-    report.expect(
-        "S2-10",
-        "test accuracy at 0.03",
-        accuracy["0.03"],
-        0.98,
-        0.003,
-        because="without the clip of dW2 to [-5, 5]",
-    )
-    spread = (
-        np.std([h["loss"] for h in result["0.03"]], axis=0, ddof=1) if len(result["0.03"]) > 1 else [0, 0]
-    )
-    report.claim(
-        "S2-10",
-        "the spread over starts shrinks with the epochs",
-        bool(spread[-1] < spread[0]),
-        f"standard deviation of the training loss: {spread[0]:.2e} in the first epoch, {spread[-1]:.2e} last",
-    )
-    gap = float(np.mean([h["val_loss"][-1] - min(h["val_loss"]) for h in result["0.03"]]))
-    report.claim(
-        "S2-10", "no over-fitting at 0.03", gap < 0.01, f"validation loss ends {gap:.4f} above its least"
-    )
-    report.check(
-        "S2-11",
-        "loss of each update and test accuracy of each epoch",
-        all(len(h.updates["loss"]) > len(h["test_accuracy"]) > 0 for hs in result.values() for h in hs),
-    )
-    three = {"learning rate 0.03": result["0.03"]}
-    report.figure(
-        "S2-9",
-        "figure-3",
-        partial(fn.viz.save_bands, three, name="updates.loss"),
-        "figure 3: training loss of several starts",
-    )
-    report.figure(
-        "S2-9",
-        "figure-4",
-        partial(fn.viz.save_bands, result, name="updates.loss", log=True),
-        "figure 4: training loss at four learning rates",
-    )
-    for number, lr in ((5, "0.001"), (7, "0.03")):
-        group = {"validation": result[lr]}
-        report.figure(
-            "S2-9",
-            f"figure-{number}",
-            partial(fn.viz.save_bands, group, name="val_loss"),
-            f"figure {number}: validation loss at {lr}",
-        )
-        report.figure(
-            "S2-9",
-            f"figure-{number + 1}",
-            partial(fn.viz.save_bands, group, name="test_accuracy"),
-            f"figure {number + 1}: test accuracy at {lr}",
-        )
-
-
 EXPERIMENTS = [
     fn.Experiment(
         id="s2.gradients",
@@ -279,29 +139,5 @@ EXPERIMENTS = [
         minutes=0.1,
         expected="2,000 points, the loss falls",
         stand_in="two half circles, since the course's generator is not known",
-    ),
-    fn.Experiment(
-        id="s2.averaged",
-        title="MNIST with averaged gradients and two kinds of starting weights",
-        items=("S2-5",),
-        train=train_averaged,
-        show=show_averaged,
-        full={"samples": 55000, "epochs": 5, "batch_size": 50, "seeds": 3},
-        quick={"samples": 2000, "epochs": 2, "seeds": 1},
-        data=("mnist",),
-        minutes=1.0,
-        expected="238,510 parameters",
-    ),
-    fn.Experiment(
-        id="s2.rates",
-        title="MNIST with summed gradients, four learning rates and three starts",
-        items=("S2-9", "S2-10", "S2-11"),
-        train=train_rates,
-        show=show_rates,
-        full={"samples": 55000, "epochs": 5, "batch_size": 50, "seeds": 3},
-        quick={"samples": 2000, "epochs": 2, "seeds": 2},
-        data=("mnist",),
-        minutes=2.0,
-        expected="98 % at 0.03, the best rate",
     ),
 ]

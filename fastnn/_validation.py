@@ -117,6 +117,13 @@ def indices(x: Array, limit: int) -> None:
         raise ValueError(f"indices must be whole numbers in 0..{limit - 1}, but x[{where}] is {x[place]}")
 
 
+def check_index_limit(limit: int | None, dtype: np.dtype[Any]) -> None:
+    """Raise ValueError if floats of this dtype do not have all indices below `limit`."""
+    most = 2 ** (np.finfo(dtype).nmant + 1)
+    if limit is not None and limit > most:
+        raise ValueError(f"num_embeddings must be at most {most} in {dtype}, got {limit}")
+
+
 def same_length(x: Rows, target: Array) -> None:
     """Raise ValueError unless `x` and `target` have the same number of samples."""
     if target.ndim == 0 or len(target) != len(x):
@@ -222,6 +229,13 @@ def optional(check: Check) -> Check:
         return None if value is None else check(value, name)
 
     return checked
+
+
+def clipping_bound(value: Any, name: str) -> float:
+    """`value` as a float; ValueError unless it is finite and above 0."""
+    if (bound := in_range(value, name, 0)) == 0:
+        raise ValueError(f"{name} must be above 0, or None to turn clipping off, not {value!r}")
+    return bound
 
 
 def above_0(value: Any, name: str) -> float:

@@ -35,9 +35,10 @@ def gather_rows(rows: Rows, index: Array, scale: float, dtype: np.dtype[Any]) ->
 
 
 def gather_targets(target: Array, index: Array, dtype: np.dtype[Any]) -> Array:
-    """The targets of a mini-batch: labels (N,) int64, or rows (N, ...) as `dtype`."""
-    if target.ndim > 1:
+    """The targets of a mini-batch: labels (N, ...) int64, or rows (N, ...) as `dtype`."""
+    if target.ndim > 1 and dtype != np.int64:
         return gather_rows(target, index, 1.0, dtype)
-    batch: Array = empty(index.shape, np.int64)
-    ops.gather_labels(target, index, batch)
+    batch: Array = empty((len(index), *target.shape[1:]), np.int64)
+    rows = [array if array.ndim == 1 else array.reshape(len(array), -1) for array in (target, batch)]
+    ops.gather_labels(rows[0], index, rows[1])
     return batch

@@ -5,6 +5,7 @@ The record is JSON in the metadata of the safetensors file:
     {"format": 1, "version": "0.1.0",
      "architecture": {"layer": "Sequential", "arguments": ...},    # see architecture.py
      "parameters": {"0.weight": {"trainable": false}},             # settings that are not the default ones
+                                                                   # (a mask as text, see masks.py)
      "feeding": {"scale": ...}, "classes": ["cat", "dog"],
      "crc32": 123}                                                 # of the record and the arrays
 
@@ -26,10 +27,11 @@ from fastnn.architecture import describe
 from fastnn.classes import Classes, classes_from, classes_to_list
 from fastnn.feeding import Feeding, feeding_from_dict, feeding_to_dict
 from fastnn.layers import Layer
+from fastnn.masks import mask_from_text, mask_to_text
 from fastnn.param import Param
 
 FORMAT = 1
-SETTINGS = {"trainable": True, "lr_scale": 1.0, "decay_scale": 1.0}
+SETTINGS = {"trainable": True, "lr_scale": 1.0, "decay_scale": 1.0, "clip_value": None, "mask": None}
 """The attributes of a parameter that the record keeps, and their defaults."""
 
 
@@ -81,7 +83,10 @@ def read_record(written: str, arrays: Mapping[str, Array]) -> Record:
     settings = content.get("parameters", {})
     check_fields(settings, each(each(anything)), "parameters")
     for name, values in settings.items():
-        _check_settings(values, f"parameters[{reprlib.repr(name)}]", arrays.keys() >= {name})
+        field = f"parameters[{reprlib.repr(name)}]"
+        _check_settings(values, field, name in arrays)
+        if "mask" in values:
+            values["mask"] = mask_from_text(values["mask"], arrays[name].shape, f"{field}.mask")
     return Record(
         content.get("architecture"),
         content.get("no_architecture"),
@@ -105,11 +110,8 @@ def _check_format(content: Mapping[str, Any]) -> None:
 
 
 def _settings(param: Param) -> dict[str, Any]:
-    return {
-        name: type(default)(getattr(param, name))  # np.bool is no JSON value
-        for name, default in SETTINGS.items()
-        if getattr(param, name) != default
-    }
+    settings = {name: getattr(param, name) for name in SETTINGS} | {"mask": mask_to_text(param.mask)}
+    return {name: value for name, value in settings.items() if value != SETTINGS[name]}
 
 
 def _check_settings(values: Mapping[str, Any], field: str, is_known: bool) -> None:
@@ -119,7 +121,7 @@ def _check_settings(values: Mapping[str, Any], field: str, is_known: bool) -> No
         if name == "trainable":
             if not isinstance(value, bool):
                 raise ValueError(f"{field}.{name} must be true or false, got {reprlib.repr(value)}")
-        else:
+        elif name != "mask":
             number(value, f"{field}.{name}")
 
 

@@ -13,7 +13,16 @@ import numpy.typing as npt
 
 from fastnn._arrays import REAL_KINDS, as_array
 from fastnn._foreign_names import PARAM_ATTRIBUTES
-from fastnn._validation import Array, Shape, flag, float_type, in_range, writable
+from fastnn._validation import (
+    Array,
+    Shape,
+    clipping_bound,
+    flag,
+    float_type,
+    in_range,
+    optional,
+    writable,
+)
 from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
@@ -61,8 +70,7 @@ class _Held(Noted):
         check_room(array.shape)
         if (room := _room.get()) is not None:
             _room.set(room - array.size)
-        self.master = aligned_empty(array.shape, float_type(array.dtype))
-        self.master[...] = array
+        self.master = _aligned(array, float_type(array.dtype))
         self.name = name
 
     @property
@@ -117,9 +125,7 @@ class _Held(Noted):
     def to(self, dtype: npt.DTypeLike) -> None:
         """Convert to float32 or float64."""
         if float_type(dtype) != self.dtype:
-            master = aligned_empty(self.shape, dtype)
-            master[...] = self.master
-            self.master = master
+            self.master = _aligned(self.master, dtype)
 
 
 class Buffer(_Held):
@@ -141,14 +147,22 @@ class Param(_Held):
     pass, or None; the backward function of your own layer assigns to it. `trainable=False` or `lr_scale=0`
     freezes the parameter, and its gradient is not computed. `lr_scale` multiplies the optimizer's learning
     rate and `decay_scale` its weight decay, which is usually 0 for biases and for the parameters of norms.
+    `clip_value` bounds each element of the gradient; `mask` holds single elements fixed:
 
-    Only layers and optimizers may use `master` (to read), `writable_master()` and `grad_buffer()`, because
-    the kernels determine the layout of the master weights.
+    >>> layer.weight.clip_value = 5  # gradients in [-5, 5]
+    >>> layer.weight.mask = layer.weight.value != 0  # pruned weights stay 0
+
+    Only layers and optimizers may use `master` (to read), `writable_master()`, `grad_buffer()` and
+    `mask_master`, because the kernels determine the layout of the master weights.
     """
 
     kind = "parameter"
     trainable: bool
-    _checks: ClassVar = {"trainable": flag}
+    clip_value: float | None = None
+    """The bound of the gradient's elements, which an optimizer step first clips; None: there is no bound."""
+    # The mask as the kernels read it: 0 or 1, with the dtype of the parameter.
+    mask_master: Array | None = None
+    _checks: ClassVar = {"trainable": flag, "clip_value": optional(clipping_bound)}
 
     # What a model remembers of its training, if this is its first parameter (see feeding.py), and, if it is
     # the last one, the labels of its outputs (see classes.py). They are in the class because older pickles do
@@ -156,6 +170,7 @@ class Param(_Held):
     feeding: Feeding | None = None
     loss: object = None
     classes: Classes | None = None
+    _grad_sum: Array | None = None  # in the class for the same reason
 
     def __init__(
         self, value: npt.ArrayLike, *, name: str = "", trainable: bool = True, lr_scale: float = 1.0
@@ -169,6 +184,7 @@ class Param(_Held):
     def __getstate__(self) -> dict[str, Any]:
         """Everything but a loss of the user's own, with which a model might not be picklable."""
         state = dict(vars(self))
+        state.pop("_grad_sum", None)  # every update that needs it starts from 0
         if not type(self.loss).__module__.startswith("fastnn."):
             state.pop("loss", None)
         return state
@@ -205,6 +221,33 @@ class Param(_Held):
         self._decay_scale = in_range(scale, "decay_scale", 0)
 
     @property
+    def mask(self) -> Array | None:
+        """Which elements training changes, as a read-only copy; None means all of them.
+
+        Assign True or 1 for the elements that training changes, and False or 0 for those that it holds fixed.
+        An optimizer step leaves every bit of a held element as it is, with any weight decay and momentum:
+        its gradient and its part of the optimizer's state become 0, so that it starts afresh when it is
+        released. `value` and loading set held elements, too. Raises ValueError if the shape differs or if
+        there are other numbers than 0 and 1.
+        """
+        return None if self.mask_master is None else _snapshot(self.mask_master != 0)
+
+    @mask.setter
+    def mask(self, mask: npt.ArrayLike | None) -> None:
+        if mask is None:
+            self.mask_master = None
+            return
+        array = self._checked(mask, "mask")
+        wrong = (array != 0) & (array != 1)
+        if wrong.any():
+            place = tuple(map(int, np.argwhere(wrong)[0]))
+            raise ValueError(
+                f"the mask of parameter {self.name!r} must have only the values 0 (held fixed) and 1, but "
+                f"mask[{', '.join(map(str, place))}] is {array[place]}"
+            )
+        self.mask_master = _aligned(array, self.dtype)
+
+    @property
     def frozen(self) -> bool:
         """Whether training does not change this parameter."""
         return not self.trainable or self.lr_scale == 0
@@ -227,6 +270,12 @@ class Param(_Held):
         if self._grad is not buffer:
             self._grad = buffer
 
+    def grad_sum_buffer(self) -> Array:
+        """Return the array to which an update adds the gradients of the pieces of its mini-batch."""
+        if self._grad_sum is None:
+            self._grad_sum = aligned_empty(self.shape, self.dtype)
+        return self._grad_sum
+
     def drop_grad(self) -> None:
         """Drop the gradient."""
         if self._grad is not None:
@@ -236,10 +285,20 @@ class Param(_Held):
         """Convert the weights to float32 or float64; drops the gradient."""
         super().to(dtype)
         self.drop_grad()
+        self._grad_sum = None
+        if self.mask_master is not None:
+            self.mask_master = _aligned(self.mask_master, self.dtype)
 
     def __repr__(self) -> str:
         frozen = ", frozen" if self.frozen else ""
         return f"Param({self.name!r}, shape={self.shape}, {self.dtype}{frozen})"
+
+
+def _aligned(array: Array, dtype: npt.DTypeLike) -> Array:
+    """A copy that starts at a cache line."""
+    copy: Array = aligned_empty(array.shape, dtype)
+    copy[...] = array
+    return copy
 
 
 def _snapshot(array: Array) -> Array:

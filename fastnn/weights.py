@@ -47,9 +47,9 @@ def save(model: Layer, path: str | os.PathLike[str]) -> Path:
     >>> fn.save(model, "model.safetensors")
     >>> model = fn.load("model.safetensors")
 
-    The file also holds which parameters are frozen, their `lr_scale` and `decay_scale`, the classes, the
-    shape and the scale of the features in the training, and the version of fastnn. It holds neither the state
-    of the optimizer nor the random counters: `fn.fit(..., checkpoint=path)` keeps those.
+    The file also holds which parameters are frozen, their `lr_scale`, `decay_scale`, `clip_value` and `mask`,
+    the classes, the shape and the scale of the features in the training, and the version of fastnn. It holds
+    neither the state of the optimizer nor the random counters: `fn.fit(..., checkpoint=path)` keeps those.
 
     A layer of your own is stored by the name of its class and its arguments (`Layer.arguments`). If some
     layer does not tell its arguments, as one of `fn.elementwise`, the file has no architecture, and

@@ -60,10 +60,21 @@ def gather_labels(source, index, out):
     asource = operand(&call, "source", source, cnp.NPY_INT64)
     aindex = operand(&call, "index", index, cnp.NPY_INT64)
     aout = operand(&call, "out", out, cnp.NPY_INT64)
-    if not (asource.ndim == 1 and aindex.ndim == 1 and aout.ndim == 1 and aout.shape[0] == aindex.shape[0]):
-        raise shape_error("source (N,), index (M,), out (M,)", {"source": source, "index": index, "out": out})
+    if not (
+        asource.ndim in (1, 2)
+        and aindex.ndim == 1
+        and aout.ndim == asource.ndim
+        and aout.shape[0] == aindex.shape[0]
+        and (aout.ndim == 1 or aout.shape[1] == asource.shape[1])
+    ):
+        raise shape_error(
+            "source (N,) or (N, D), index (M,), out (M,) or (M, D)",
+            {"source": source, "index": index, "out": out},
+        )
     _check_index(aindex, asource)
-    call.set_sizes(GatherSizes(aindex.shape[0], 1, asource.shape[0]))
+    call.set_sizes(
+        GatherSizes(aindex.shape[0], 1 if asource.ndim == 1 else asource.shape[1], asource.shape[0])
+    )
     execute(&call)
 
 

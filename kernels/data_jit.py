@@ -30,13 +30,17 @@ def gather(source, index, scale, out):
 
 @kernel(source=np.int64, index=np.int64, out=np.int64)
 def gather_labels(source, index, out):
-    """out_m = source[index_m].  source (N,), index (M,), out (M,), all int64."""
-    if out.shape != index.shape:
-        raise ValueError("out must have the shape of index")
-    _check_index(index, len(source))
+    """out_m = source[index_m].  source (N,) or (N, D), index (M,), out (M,) or (M, D), all int64."""
+    if out.shape != index.shape + source.shape[1:]:
+        raise ValueError("out must have one row of the source for each index")
+    rows = len(source)
+    _check_index(index, rows)
+    width = source.size // max(rows, 1)
+    flat, flat_out = source.reshape(-1), out.reshape(-1)
     for m in range(len(index)):
-        place = index_at(index, m, len(source))
-        out[m] = -1 if place < 0 else source[place]  # -1: changed by another thread since the check
+        place = index_at(index, m, rows)
+        for d in range(width):  # -1: changed by another thread since the check
+            flat_out[m * width + d] = -1 if place < 0 else flat[place * width + d]
 
 
 @jit

@@ -24,11 +24,11 @@ def gather(source, index, scale, out):
 def gather_labels(source, index, out):
     """out_m = source[index_m].
 
-    source (N,), index (M,) -> out (M,), all int64.
+    source (N,) or (N, D), index (M,) -> out (M,) or (M, D), all int64.
     Raises IndexError for an index outside [0, N), before anything is written.
     """
     index = _valid_index(source, index)
-    np.take(source, index, out=out)
+    np.take(source, index, axis=0, out=out)
 
 
 def _valid_index(source, index):

@@ -4,6 +4,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+from channels cimport per_channel, per_channel_or_none
 from native cimport (
     Call, Execute, GroupSizes, KernelId, executor, expect_same_shape, floats, kernel_id, new_call,
     shape_error,
@@ -22,8 +23,8 @@ def group_norm_forward(x, int64_t groups, gamma, beta, epsilon, y, moments):
     """y_nsc = (x_nsc - mean_nc) rstd_nc gamma_c + beta_c, with moments over positions and groups of c."""
     cdef Call call = new_call(GROUP_NORM_FORWARD, x, "x")
     cdef cnp.ndarray ax = _samples(&call, x, groups, 10.0)
-    _channels(&call, "gamma", gamma, ax)
-    _channels(&call, "beta", beta, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
+    per_channel_or_none(&call, "beta", beta, ax)
     expect_same_shape("x", ax, "y", floats(&call, "y", y))
     _moments(&call, moments, ax)
     call.scalar[0] = epsilon
@@ -35,7 +36,7 @@ def group_norm_dx(x, dy, int64_t groups, gamma, moments, dx):
     cdef Call call = new_call(GROUP_NORM_DX, x, "x")
     cdef cnp.ndarray ax = _samples(&call, x, groups, 12.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
-    _channels(&call, "gamma", gamma, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
     _moments(&call, moments, ax)
     expect_same_shape("x", ax, "dx", floats(&call, "dx", dx))
     execute(&call)
@@ -47,8 +48,8 @@ def group_norm_dw(x, dy, moments, dgamma, dbeta):
     cdef cnp.ndarray ax = _samples(&call, x, 1, 6.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
     _moments(&call, moments, ax)
-    _channels(&call, "dgamma", dgamma, ax)
-    _channels(&call, "dbeta", dbeta, ax)
+    per_channel(&call, "dgamma", dgamma, ax)
+    per_channel(&call, "dbeta", dbeta, ax)
     execute(&call)
 
 
@@ -62,17 +63,6 @@ cdef cnp.ndarray _samples(Call *call, object x, int64_t groups, double work):
     call.set_sizes(GroupSizes(array.shape[0], array.shape[1], array.shape[2], groups))
     call.work = work * array.size
     return array
-
-
-cdef int _channels(Call *call, const char *name, object channels, cnp.ndarray x) except -1:
-    """Make an array (C,) an operand, unless it is an input that is None."""
-    cdef cnp.ndarray array
-    if channels is None and call.kernel != GROUP_NORM_DW:
-        return 0
-    array = floats(call, name, channels)
-    if array.ndim != 1 or array.shape[0] != x.shape[2]:
-        raise shape_error(f"{name.decode()} (C,), x (N, S, C)", {name.decode(): array, "x": x})
-    return 0
 
 
 cdef int _moments(Call *call, object moments, cnp.ndarray x) except -1:

@@ -57,7 +57,7 @@ def hinge_labels(z, label, weight, margin, reduction, losses, loss, dz):
 
 
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
-    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)), p = sigmoid(z)."""
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)), p = sigmoid(z), t_s >= 0."""
     cdef cnp.ndarray az, alosses
     cdef Call call = new_call(DICE, z, "z")
     az, alosses = floats(&call, "z", z), floats(&call, "losses", losses)
@@ -133,7 +133,7 @@ def count_correct_soft(y, target, count):
 
 
 def count_correct_binary(y, target, count):
-    """count += number of elements whose logit y and target agree: y > 0 and target > 1/2, or neither."""
+    """count += number of elements with (y > 0) = (target > 1/2) and a target that is not negative."""
     cdef cnp.ndarray ay
     cdef Call call = new_call(COUNT_CORRECT_BINARY, y, "y")
     ay = floats(&call, "y", y)

@@ -186,10 +186,10 @@ def _sum(values, T):
 
 @kernel(loss=np.float64)
 def dice(z, target, weight, smooth, reduction, losses, loss, dz):
-    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z).
+    """losses_mc = w_c (1 - (2 sum_s p t + smooth) / (sum_s (p + t) + smooth)),  p = sigmoid(z), t_s >= 0.
 
     z, target (M, S, C), weight (C,) or None -> losses (M, C), loss (1,) float64, dz (M, S, C) or None.
-    0 / 0 counts as 1.
+    0 / 0 counts as 1. The sums leave out pixels with a negative target.
     """
     M, S, C = z.shape
     if target.shape != z.shape or losses.shape != (M, C) or loss.shape != (1,):
@@ -200,15 +200,17 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
         raise ValueError("weight must have one element for each class")
     divisor = divisor_of(reduction, losses.size, M)
     scale = 1 / divisor
-    p = np.empty(S, z.dtype)
+    p, t = np.empty(S, z.dtype), np.empty(S, z.dtype)
     for m in range(M):
         for c in range(C):
             for s in range(S):
-                p[s] = sigmoid(z[m, s, c])
+                p[s], t[s] = sigmoid(z[m, s, c]), target[m, s, c]
+                if t[s] < 0:
+                    p[s] = t[s] = 0
             overlap, total = 0.0, 0.0
             for s in range(S):
-                overlap += p[s] * target[m, s, c]
-                total += p[s] + target[m, s, c]
+                overlap += p[s] * t[s]
+                total += p[s] + t[s]
             denominator = total + smooth
             w = 1.0 if weight is None else float(weight[c])
             ratio = (2 * overlap + smooth) / denominator if denominator != 0 else 1.0
@@ -216,7 +218,7 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
             if dz is not None:
                 factor = w * scale / denominator if denominator != 0 else 0.0
                 for s in range(S):
-                    dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * target[m, s, c])
+                    dz[m, s, c] = p[s] * (1 - p[s]) * factor * (ratio - 2 * t[s])
     reduce_losses(losses.reshape(-1), divisor, loss)
 
 
@@ -369,12 +371,12 @@ def count_correct_soft(y, target, count):
 
 @kernel(count=np.int64)
 def count_correct_binary(y, target, count):
-    """count += number of elements with (y > 0) = (target > 1/2)."""
+    """count += number of elements with (y > 0) = (target > 1/2) and a target that is not negative."""
     if y.shape != target.shape or count.shape != (1,):
         raise ValueError("y and target must have the same shape, and count shape (1,)")
     y, target = y.reshape(-1), target.reshape(-1)
     for i in range(y.size):
-        if (y[i] > 0) == (target[i] > 0.5):
+        if (y[i] > 0) == (target[i] > 0.5) and not target[i] < 0:
             count[0] += 1
 
 

@@ -100,10 +100,13 @@ def dice(z, target, weight, smooth, reduction, losses, loss, dz):
     z (M, S, C) logits of S pixels, target t (M, S, C), weight (C,) or None for ones, smooth >= 0 (a Python
     float) -> losses (M, C), loss (1,) float64, dz (M, S, C) or None.
     0 / 0 counts as 1. The mean divides by M C. Milletari et al. 2016, but with sums that are not squared.
+    The sums leave out the pixels with a target t below 0, whose gradient is 0.
     """
     weight = z.dtype.type(1) if weight is None else weight
     e = np.exp(-np.abs(z))
-    p = np.where(z < 0, e, 1) / (1 + e)
+    ignored = target < 0
+    p = np.where(ignored, 0, np.where(z < 0, e, 1) / (1 + e))
+    target = np.where(ignored, 0, target)
     overlap = 2 * (p * target).sum(axis=1, dtype=np.float64) + smooth
     total = (p + target).sum(axis=1, dtype=np.float64) + smooth
     empty = total == 0
@@ -134,11 +137,11 @@ def count_correct_soft(y, target, count):
 
 
 def count_correct_binary(y, target, count):
-    """count += number of elements with (y > 0) = (target > 1/2).
+    """count += number of elements with (y > 0) = (target > 1/2) and a target that is not negative.
 
     y of any shape (logits), target of y's shape; count (1,) int64, updated in place.
     """
-    count[0] += np.count_nonzero((y > 0) == (target > 0.5))
+    count[0] += np.count_nonzero(((y > 0) == (target > 0.5)) & ~(target < 0))
 
 
 def _rows_with_classes(z, label, weight):

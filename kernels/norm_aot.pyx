@@ -4,6 +4,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
+from channels cimport per_channel, per_channel_or_none
 from native cimport (
     Call, Execute, KernelId, MatrixSizes, executor, expect_same_shape, floats, kernel_id, new_call,
     shape_error,
@@ -27,8 +28,8 @@ def batch_moments(x, mean, var):
     """mean_c = 1/M sum_m x_mc, var_c = 1/M sum_m (x_mc - mean_c)^2."""
     cdef Call call = new_call(BATCH_MOMENTS, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 6.0)
-    _channels(&call, "mean", mean, ax)
-    _channels(&call, "var", var, ax)
+    per_channel(&call, "mean", mean, ax)
+    per_channel(&call, "var", var, ax)
     execute(&call)
 
 
@@ -54,10 +55,10 @@ def batch_norm_forward(x, mean, var, gamma, beta, epsilon, y):
     """y_mc = (x_mc - mean_c) / sqrt(var_c + epsilon) gamma_c + beta_c."""
     cdef Call call = new_call(BATCH_NORM_FORWARD, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 4.0)
-    _channels(&call, "mean", mean, ax)
-    _channels(&call, "var", var, ax)
-    _optional_channels(&call, "gamma", gamma, ax)
-    _optional_channels(&call, "beta", beta, ax)
+    per_channel(&call, "mean", mean, ax)
+    per_channel(&call, "var", var, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
+    per_channel_or_none(&call, "beta", beta, ax)
     expect_same_shape("x", ax, "y", floats(&call, "y", y))
     call.scalar[0] = epsilon
     execute(&call)
@@ -68,10 +69,10 @@ def batch_norm_sums(x, dy, mean, var, epsilon, dgamma, dbeta):
     cdef Call call = new_call(BATCH_NORM_SUMS, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 6.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
-    _channels(&call, "mean", mean, ax)
-    _channels(&call, "var", var, ax)
-    _channels(&call, "dgamma", dgamma, ax)
-    _channels(&call, "dbeta", dbeta, ax)
+    per_channel(&call, "mean", mean, ax)
+    per_channel(&call, "var", var, ax)
+    per_channel(&call, "dgamma", dgamma, ax)
+    per_channel(&call, "dbeta", dbeta, ax)
     call.scalar[0] = epsilon
     execute(&call)
 
@@ -81,13 +82,13 @@ def batch_norm_dx(x, dy, mean, var, gamma, epsilon, dgamma, dbeta, dx):
     cdef Call call = new_call(BATCH_NORM_DX, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 8.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
-    _channels(&call, "mean", mean, ax)
-    _channels(&call, "var", var, ax)
-    _optional_channels(&call, "gamma", gamma, ax)
+    per_channel(&call, "mean", mean, ax)
+    per_channel(&call, "var", var, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
     if (dgamma is None) != (dbeta is None):
         raise TypeError("dgamma and dbeta must both be arrays or both be None")
-    _optional_channels(&call, "dgamma", dgamma, ax)
-    _optional_channels(&call, "dbeta", dbeta, ax)
+    per_channel_or_none(&call, "dgamma", dgamma, ax)
+    per_channel_or_none(&call, "dbeta", dbeta, ax)
     expect_same_shape("x", ax, "dx", floats(&call, "dx", dx))
     call.scalar[0] = epsilon
     execute(&call)
@@ -97,8 +98,8 @@ def layer_norm_forward(x, gamma, beta, epsilon, y, moments):
     """y_mc = (x_mc - mean_m) / sqrt(var_m + epsilon) gamma_c + beta_c, with mean_m and var_m over all c."""
     cdef Call call = new_call(LAYER_NORM_FORWARD, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 8.0)
-    _optional_channels(&call, "gamma", gamma, ax)
-    _optional_channels(&call, "beta", beta, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
+    per_channel_or_none(&call, "beta", beta, ax)
     expect_same_shape("x", ax, "y", floats(&call, "y", y))
     _moments(&call, moments, ax)
     call.scalar[0] = epsilon
@@ -110,7 +111,7 @@ def layer_norm_dx(x, dy, gamma, moments, dx):
     cdef Call call = new_call(LAYER_NORM_DX, x, "x")
     cdef cnp.ndarray ax = _rows(&call, x, 12.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
-    _optional_channels(&call, "gamma", gamma, ax)
+    per_channel_or_none(&call, "gamma", gamma, ax)
     _moments(&call, moments, ax)
     expect_same_shape("x", ax, "dx", floats(&call, "dx", dx))
     execute(&call)
@@ -122,8 +123,8 @@ def layer_norm_dw(x, dy, moments, dgamma, dbeta):
     cdef cnp.ndarray ax = _rows(&call, x, 6.0)
     expect_same_shape("x", ax, "dy", floats(&call, "dy", dy))
     _moments(&call, moments, ax)
-    _channels(&call, "dgamma", dgamma, ax)
-    _channels(&call, "dbeta", dbeta, ax)
+    per_channel(&call, "dgamma", dgamma, ax)
+    per_channel(&call, "dbeta", dbeta, ax)
     execute(&call)
 
 
@@ -135,19 +136,6 @@ cdef cnp.ndarray _rows(Call *call, object x, double work):
     call.set_sizes(MatrixSizes(array.shape[0], array.shape[1]))
     call.work = work * array.size
     return array
-
-
-cdef int _channels(Call *call, const char *name, object channels, cnp.ndarray x) except -1:
-    """Make an array (C,) an operand."""
-    cdef cnp.ndarray array = floats(call, name, channels)
-    if array.ndim != 1 or array.shape[0] != x.shape[1]:
-        raise shape_error(f"{name.decode()} (C,), x (M, C)", {name.decode(): array, "x": x})
-    return 0
-
-
-cdef int _optional_channels(Call *call, const char *name, object channels, cnp.ndarray x) except -1:
-    """The same unless it is None."""
-    return 0 if channels is None else _channels(call, name, channels, x)
 
 
 cdef int _moments(Call *call, object moments, cnp.ndarray x) except -1:

@@ -19,6 +19,7 @@ cdef KernelId SUM_SQUARES = kernel_id("sum_squares")
 cdef KernelId CLIP_FACTOR = kernel_id("clip_factor")
 cdef KernelId MULTIPLY = kernel_id("multiply")
 cdef KernelId CLAMP = kernel_id("clamp")
+cdef KernelId HOLD = kernel_id("hold")
 cdef KernelId EMA = kernel_id("ema")
 cdef KernelId ADVANCE = kernel_id("advance")
 cdef KernelId ADAM_CORRECTIONS = kernel_id("adam_corrections")
@@ -96,6 +97,16 @@ def clamp(bound, x):
     cdef cnp.ndarray ax = floats(&call, "x", x)
     _double(&call, "bound", bound)
     _run(&call, ax, 2.0)
+
+
+def hold(mask, source, x):
+    """x = source where mask == 0."""
+    cdef Call call = new_call(HOLD, mask, "mask")
+    cdef cnp.ndarray amask = floats(&call, "mask", mask)
+    if source is not None:
+        expect_same_shape("mask", amask, "source", floats(&call, "source", source))
+    expect_same_shape("mask", amask, "x", floats(&call, "x", x))
+    _run(&call, amask, 3.0)
 
 
 def ema(p, steps, decay, warmup, average):

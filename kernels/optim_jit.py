@@ -154,6 +154,23 @@ def clamp(bound, x):
             x[i] = -limit
 
 
+@kernel()
+def hold(mask, source, x):
+    """x = source where mask == 0.  mask, source or None (then 0 takes its place), x of one shape."""
+    _check(mask.shape == x.shape)
+    _check(source is None or source.shape == x.shape)
+    mask, x = mask.reshape(-1), x.reshape(-1)
+    if source is None:
+        for i in range(x.size):
+            if mask[i] == 0:
+                x[i] = 0
+    else:
+        source = source.reshape(-1)
+        for i in range(x.size):
+            if mask[i] == 0:
+                x[i] = source[i]
+
+
 @kernel(steps=np.int64)
 def ema(p, steps, decay, warmup, average):
     """average += (1 - d) (p - average),  d = min(decay, (1 + t) / (10 + t)) if warmup else decay."""

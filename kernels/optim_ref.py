@@ -116,6 +116,15 @@ def clamp(bound, x):
     np.clip(x, -limit, limit, out=x)
 
 
+def hold(mask, source, x):
+    """x = source where mask == 0.
+
+    mask, source or None (then 0 takes its place), x of one shape; x is updated in place. No arithmetic: a NaN
+    in the mask counts as 1, and elements keep all their bits.
+    """
+    np.copyto(x, 0 if source is None else source, where=mask == 0)
+
+
 def ema(p, steps, decay, warmup, average):
     """average += (1 - d) (p - average),  d = min(decay, (1 + t) / (10 + t)) if warmup else decay.
 

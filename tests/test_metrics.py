@@ -13,6 +13,7 @@ PAIRS = (
     (metrics.precision, theirs.precision_score),
     (metrics.recall, theirs.recall_score),
     (metrics.f1, theirs.f1_score),
+    (metrics.iou, theirs.jaccard_score),
 )
 
 
@@ -34,6 +35,21 @@ def test_precision_recall_and_f1_equal_scikit_learn(average, zero_division):
             for given in (outputs, predicted):
                 got = ours(given, labels, average=average, zero_division=zero_division)
                 assert got == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "precision", "recall", "f1", "iou", "cohen_kappa"])
+def test_pixels_of_masks_count_like_samples(metric):
+    ours, rng = getattr(metrics, metric), np.random.default_rng(0)
+    outputs, labels = rng.standard_normal((5, 3, 4, 3)), rng.integers(0, 3, (5, 3, 4))
+    expected = ours(outputs.reshape(-1, 3), labels.reshape(-1))
+    assert ours(outputs, labels) == ours(outputs.argmax(axis=-1), labels) == expected
+    assert ours(outputs.reshape(5, 12, 3), labels.reshape(5, 12)) == expected
+    weight = [0, 2, 1, 0, 3]
+    index = np.repeat(np.arange(5), weight)
+    repeated = ours(outputs[index], labels[index])
+    assert ours(outputs, labels, sample_weight=weight) == pytest.approx(repeated, rel=1e-12)
+    logits, mask = outputs[..., :1], (labels > 0)[..., None]
+    assert ours(logits, mask) == ours(logits.reshape(-1, 1), mask.reshape(-1))
 
 
 def test_values_per_class_equal_scikit_learn():

@@ -188,7 +188,8 @@ class _View:
         pictures = {"filters": _filters(training), "confusion": _confusion(training)}
         plan = training.trainer.last_plan
         with self._changed:
-            self._flop = 0.0 if plan is None else flop_of(plan.plan)
+            # Unknown (0) if an update has several plans, one for each size of its pieces.
+            self._flop = flop_of(plan.plan) if plan is not None and plan.makes_update else 0.0
             self._pictures, self._looks = pictures, self._looks + 1
             self._spent += time.perf_counter() - started
 

@@ -36,8 +36,8 @@ def sweep(
 
     Args:
         config: YAML file with the settings that all runs share, or the config.json of an earlier run.
-        grid: A setting and the values to try, such as optimizer.lr=0.1,0.3. With several settings, every
-            combination is trained.
+        grid: A setting and the values to try, such as optimizer.lr=0.1,0.3, or hidden=32,64-32 for one layer
+            of 32, and layers of 64 and 32. With several settings, every combination is trained.
         seeds: Seeds of the runs: a range such as 0:3 (0, 1 and 2), or a list such as 0,1,2.
         jobs: Number of runs that train at the same time, on one thread each. Default: the number of
             threads that fastnn uses.

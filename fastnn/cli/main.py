@@ -170,8 +170,8 @@ def _parser(
         nargs="+",
         required=True,
         metavar="SETTING=VALUE,...",
-        help="A setting and the values to try, such as optimizer.lr=0.1,0.3. With several settings, every "
-        "combination is trained.",
+        help="A setting and the values to try, such as optimizer.lr=0.1,0.3, or hidden=32,64-32 for one "
+        "layer of 32, and layers of 64 and 32. With several settings, every combination is trained.",
     )
     sweep.add_function_arguments(
         commands.sweep, as_group=False, skip={"config", "grid", "resume", "no_download"}

@@ -58,6 +58,8 @@ class Settings:
         order: Order of the training images in an epoch: random, fixed (as stored), alternate (one image of
             each class in turn) or balanced (drawn so that all classes are equally frequent).
         batch_size: Number of images per update.
+        micro_batch: Number of images to compute at once: a larger batch is computed in pieces of this size,
+            whose gradients are summed, in less memory. Default: the whole batch.
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
@@ -87,6 +89,7 @@ class Settings:
     zoom: float = 0.0
     order: str = "random"
     batch_size: int = 32
+    micro_batch: int | None = None
     epochs: int = 30
     validation: float = 0.0
     seed: int = 0

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import difflib
 import inspect
+import re
 import reprlib
 import types
 import typing
@@ -33,6 +34,7 @@ from fastnn.optim.optimizers import Optimizer
 Values = Mapping[str, Any]
 
 MAX_BYTES, MAX_DEPTH = 100_000, 10
+SIZES = ("layers", "hidden")  # settings whose values are the sizes of layers
 SUFFIXES = (".yaml", ".yml", ".json")
 
 
@@ -132,24 +134,41 @@ def changed(settings: Settings, values: Values) -> Settings:
 def grid(words: Iterable[str]) -> dict[str, list[Any]]:
     """Parse the words of --grid: ["optimizer.lr=0.1,0.3"] gives {"optimizer.lr": [0.1, 0.3]}.
 
+    The sizes of layers are joined by hyphens: ["hidden=32,64-16"] gives {"hidden": [[32], [64, 16]]}.
+
     Raises ValueError for a word of another form, and for a setting that occurs twice.
     """
     found: dict[str, list[Any]] = {}
     for word in words:
         name, equals, text = word.partition("=")
+        name = name.replace("-", "_")
+        if name in SIZES and equals:
+            text = _lists_of_sizes(name, text)
         try:
             values = parse(f"[{text}]")
         except ValueError:
             values = []
         if not (name and equals and values) or None in values:
             raise ValueError(
-                f"--grid takes a setting and its values, such as optimizer.lr=0.1,0.3, not {word!r}"
+                "--grid takes a setting and its values, such as optimizer.lr=0.1,0.3 or hidden=32,64-32, not "
+                f"{word!r:.60}"
             )
-        name = name.replace("-", "_")
         if name in found:
             raise ValueError(f"--grid has {name!r} twice: give all its values at once")
         found[name] = [_number(value) for value in values]
     return found
+
+
+def _lists_of_sizes(name: str, text: str) -> str:
+    """Return the lists of "32,64-16,[8]" in brackets: "[32],[64,16],[8]". Raises ValueError."""
+    networks = re.split(r",(?![^[]*\])", text)  # at the commas outside of brackets
+    if not all(re.fullmatch(r"\d+(-\d+)*|\[[^][]*\]", network) for network in networks):
+        raise ValueError(
+            f"--grid {name} takes the sizes of the layers, joined by hyphens, of each network to try: "
+            f"{name}=32,64-32 stands for one layer of 32, and for layers of 64 and 32, as does "
+            f"{name}=[32],[64,32]; got {name}={text:.60}"
+        )
+    return ",".join(each if each[0] == "[" else f"[{each.replace('-', ',')}]" for each in networks)
 
 
 def seeds(text: str) -> list[int]:

@@ -35,7 +35,7 @@ from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
 from fastnn.studies.study import Member, Study
-from fastnn.studies.sweep import check_workers, points_of, sweep
+from fastnn.studies.sweep import check_different, check_workers, points_of, seeds_of, sweep
 
 STUDY, TABLE, BANDS = "study.json", "table.txt", "bands.png"
 # Settings that decide which data are loaded, or how the process computes.
@@ -108,6 +108,8 @@ def run(
             raise ValueError(f"{name} cannot vary in a sweep, because all runs share it{hint}")
     check_workers(jobs, executor)
     points = points_of(grid)
+    check_different(points)
+    seeds = seeds_of(seeds)
     settings = absolute(settings)
     variants = [changed(settings, point) for point in points]  # reject invalid settings before all else
     loaded = load(settings, download=download)

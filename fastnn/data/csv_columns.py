@@ -1,8 +1,8 @@
 """Read the columns of a CSV file that has a header: numbers and text, by name.
 
-A file of numbers alone goes through the kernel of `read_csv`. Any other file is parsed by the `csv` module of
-Python in chunks of rows, whose columns become arrays at once: memory is 8 bytes per cell, however long the
-cells are.
+A file of numbers alone goes through the kernel of `read_csv`. Any other file is parsed in chunks of rows,
+whose columns become arrays at once: memory is 8 bytes per cell, however long the cells are. A compiled parser
+does this for large files, and the module `csv` of Python for small files and for rare forms of text.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import contextlib
 import csv
 import io
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import compress, islice
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +21,14 @@ import numpy as np
 from fastnn.data.columns import Array
 from fastnn.data.csv import read_csv
 from fastnn.data.csv_header import DELIMITERS, MOST_COLUMNS, number_of, shown
+from fastnn.data.csv_rows import Cells, CompiledRows, OddTextError, as_numbers, is_missing
 from fastnn.data.errors import DatasetError
 from fastnn.data.unpacking import read_unpacked
 
-# Cells that stand for a missing value, in any case; "None" and "?" are text, because they may be categories.
-MISSING = ("", "na", "n/a", "nan", "null")
+ROWS_AT_ONCE = 1024  # by the module `csv`
 
-ROWS_AT_ONCE = 1024
+# Characters from which the compiled parser is used: the module `csv` reads fewer while Numba compiles.
+LARGE = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ class _Parser:
 
         Raises DatasetError if there are no rows.
         """
-        found = self._read([_Column(as_text=name in categorical) for name in self.names])
+        found = self._read([name in categorical for name in self.names])
         if not found[0].count:
             raise DatasetError(f"{self.path}: the file has no rows below the names of the columns")
         mixed = {
@@ -150,19 +151,19 @@ class _Parser:
             if column.has_numbers and column.first_text is not None
         }
         if mixed:  # read again: the spelling of their numbers, which may be identifiers, was not kept
-            chosen = [name in mixed for name in self.names]
-            again = iter(self._read([_Column(as_text=True) for _ in mixed], chosen))
-            found = [next(again) if is_mixed else each for each, is_mixed in zip(found, chosen, strict=True)]
+            again = self._read([True if name in mixed else None for name in self.names])
+            found = [new if new.count else old for new, old in zip(again, found, strict=True)]
         return [column.values() for column in found], mixed
 
-    def _read(self, columns: list[_Column], chosen: list[bool] | None = None) -> list[_Column]:
-        """Add all rows to the columns, which are those that `chosen` marks, and return them."""
-        for chunk in self._chunks():
-            for column, cells in zip(columns, compress(chunk, chosen) if chosen else chunk, strict=True):
-                column.add(cells)
-        return columns
+    def _read(self, as_text: list[bool | None]) -> list[_Column]:
+        """Read all rows; `as_text` says which columns to read as text, and None which to leave empty."""
+        if len(self.text) >= LARGE:
+            with contextlib.suppress(OddTextError):
+                rows = CompiledRows(self.text, self.delimiter, as_text, self.header)
+                return _filled(as_text, rows.chunks())
+        return _filled(as_text, self._chunks())
 
-    def _chunks(self) -> Iterator[list[tuple[str, ...]]]:
+    def _chunks(self) -> Iterator[Sequence[Cells]]:
         """Yield the columns of the next `ROWS_AT_ONCE` rows. Raises DatasetError if the lengths differ."""
         rows = islice(_cells(self.path, self.text, self.delimiter), self.header, None)
         done, width = 0, len(self.names)
@@ -178,6 +179,16 @@ class _Parser:
             yield list(zip(*chunk, strict=True))
 
 
+def _filled(as_text: list[bool | None], chunks: Iterable[Sequence[Cells]]) -> list[_Column]:
+    """Return the columns of all chunks, without those that `as_text` marks with None."""
+    columns = [_Column(as_text=bool(chosen)) for chosen in as_text]
+    for chunk in chunks:
+        for column, cells, chosen in zip(columns, chunk, as_text, strict=True):
+            if chosen is not None and cells is not None:
+                column.add(cells)
+    return columns
+
+
 class _Column:
     """A column that grows by chunks of cells: float64 while all cells are numbers or missing, else text."""
 
@@ -188,9 +199,9 @@ class _Column:
         self._chunks: list[Array] = []
         self._known: dict[str, str] = {}  # equal texts share one object
 
-    def add(self, cells: tuple[str, ...]) -> None:
+    def add(self, cells: Array | Sequence[str]) -> None:
         """Append the cells of the next rows."""
-        numbers = None if self.as_text else _as_numbers(cells)
+        numbers = cells if isinstance(cells, np.ndarray) else None if self.as_text else as_numbers(cells)
         if numbers is not None:
             self.has_numbers = self.has_numbers or not np.isnan(numbers).all()
             self._chunks.append(numbers)
@@ -222,19 +233,3 @@ class _Column:
         return np.concatenate(
             [chunk if chunk.dtype == object else np.full(len(chunk), None) for chunk in self._chunks]
         )
-
-
-def is_missing(cell: str) -> bool:
-    """Whether the cell stands for a missing value."""
-    return len(cell) <= 4 and cell.lower() in MISSING
-
-
-def _as_numbers(cells: tuple[str, ...]) -> Array | None:
-    """Convert cells to float64, NaN where one is missing; None if one is text."""
-    if "_" in "".join(cells):  # `float` accepts 1_000
-        return None
-    try:
-        return np.fromiter(map(float, cells), np.float64, len(cells))
-    except ValueError:
-        values = [np.nan if is_missing(cell.strip()) else number_of(cell) for cell in cells]
-        return None if None in values else np.array(values, np.float64)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from fastnn._validation import Array, Shape
+from fastnn.channel_order import leaves, reorder_outputs
 from fastnn.exchange.errors import ConversionError
-from fastnn.exchange.order import reorder_outputs
 from fastnn.layers import Identity, Layer, Residual, Sequential
 
 
@@ -19,15 +19,15 @@ class Value:
     """
 
     shape: Shape
-    """The shape of a sample in the other library, such as (C, H, W)."""
+    """The shape of a sample in the other library, such as (C, H, W) or (C, L)."""
     before: Value | None = None
     layer: Layer | None = None
     order: Array | None = None
-    """For flattened images: feature i is feature order[i] of the other library; None: the same."""
+    """For flattened samples: feature i is feature order[i] of the other library; None: the same."""
     is_channels_last: bool = False
-    """Whether images are (H, W, C) in the other library, too."""
+    """Whether images are (H, W, C) and sequences (L, C) in the other library, too."""
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
-    """Zeros above, below, left and right that the next convolution adds."""
+    """Zeros above, below, left and right that the next convolution adds; sequences have the last two."""
 
     def line(self) -> Iterator[Value]:
         """Yield this value, the one before, and so on to the input of the model."""
@@ -98,15 +98,3 @@ def _check_once(layers: list[Layer]) -> None:
                 "chains of layers, and Residual(branch, shortcut)"
             )
         seen.add(id(layer))
-
-
-def leaves(layer: Layer) -> Iterator[Layer]:
-    """Yield the layers inside of Sequentials and Residuals, in the order in which they run."""
-    if isinstance(layer, Sequential):
-        for inner in layer:
-            yield from leaves(inner)
-    elif isinstance(layer, Residual):
-        yield from leaves(layer.branch)
-        yield from leaves(layer.shortcut)
-    else:
-        yield layer

@@ -16,9 +16,10 @@ def from_torch(module: Any, example_input: Any) -> Sequential:
     """Convert a PyTorch module to a fastnn model, architecture and weights at once.
 
     `torch.fx` records the calls of the forward method, and each becomes a layer; sums of two paths become
-    `Residual`. Images are (N, H, W, C) here, and (N, C, H, W) there: filters are transposed, and the layers
-    after Flatten get their weights reordered, so that nothing is transposed when the model runs. Dropout,
-    running statistics and frozen parameters are kept, half precision becomes float32. The model can be
+    `Residual`. Images are (N, H, W, C) here, and (N, C, H, W) there; sequences are (N, L, C) here, and
+    (N, C, L) there for the modules that take them so: filters are transposed, and the layers after Flatten
+    get their weights reordered, so that nothing is transposed when the model runs. Dropout, running
+    statistics and frozen parameters are kept, half precision becomes float32. The model can be
     trained further, and is checked: it returns what the module returns for random samples.
 
     >>> module = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 26 * 26, 10))
@@ -27,8 +28,9 @@ def from_torch(module: Any, example_input: Any) -> Sequential:
     Args:
         module: A `torch.nn.Module` whose forward method takes one tensor and makes the same calls for every
             input. It does not change.
-        example_input: A batch as the module takes it, a tensor or array. Only its shape counts, not its
-            values. Adaptive pools and `ceil_mode` are converted for the size of its images.
+        example_input: A batch as the module takes it, a tensor or array; integers for an embedding. Only its
+            shape counts, not its values. Adaptive pools and `ceil_mode` are converted for the size of its
+            images.
 
     Returns:
         The layers in the order in which they run, in one `Sequential`.
@@ -52,9 +54,10 @@ def to_torch(model: Layer, *, input_shape: Shape | None = None) -> Any:
     """Convert a fastnn model to a PyTorch module with the same outputs and gradients.
 
     The module is an `nn.Sequential` of PyTorch's own layers, `Residual` is a module of fastnn. It takes
-    images (N, C, H, W), where the model takes (N, H, W, C), and returns images in that layout. It does not
-    scale its input: divide images of bytes by 255. It is in evaluation mode: call `module.train()` first to
-    train it.
+    images (N, C, H, W), where the model takes (N, H, W, C), and returns images in that layout; sequences are
+    (N, C, L) if the first layer to care is a convolution, a pool, or batch or group norm. It does not scale
+    its input: divide images of bytes by 255. It is in evaluation mode: call `module.train()` first to train
+    it.
 
     >>> module = fn.to_torch(model)
     >>> logits = module(torch.from_numpy(x.transpose(0, 3, 1, 2)))
@@ -84,10 +87,11 @@ def to_torch(model: Layer, *, input_shape: Shape | None = None) -> Any:
 def from_keras(model: Any) -> Sequential:
     """Convert a Keras model to a fastnn model, architecture and weights at once.
 
-    Sequential and functional models of Dense, Conv2D, DepthwiseConv2D, pools, BatchNormalization,
-    LayerNormalization, Dropout, Flatten, Reshape, ZeroPadding2D, Add, and activations; images are channels
-    last, as here. The model is checked: it returns what the Keras model returns for random samples. Keras
-    updates the running variance with the biased variance of a batch, fastnn, as PyTorch, with the unbiased.
+    Sequential and functional models of Dense, Embedding, convolutions and pools of images and sequences,
+    BatchNormalization, GroupNormalization, LayerNormalization, Dropout, Flatten, Reshape, ZeroPadding1D and
+    2D, Add, and activations; images and sequences are channels last, as here. The model is checked: it
+    returns what the Keras model returns for random samples. Keras updates the running variance with the
+    biased variance of a batch, fastnn, as PyTorch, with the unbiased.
 
     >>> model = fn.from_keras(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -16,7 +17,7 @@ import numpy as np
 from fastnn import layers as ours
 from fastnn._validation import Array, Shape
 from fastnn.exchange.chain import Value, added, model_of
-from fastnn.exchange.errors import ConversionError, check_same
+from fastnn.exchange.errors import ConversionError, check_same, random_batch
 from fastnn.layers import Layer, Sequential
 from fastnn.param import Param
 
@@ -108,10 +109,11 @@ def _convert_layer(layer: Any, inputs: list[Value], shape: Shape) -> Value:
         raise _refused(layer, f"has no counterpart in fastnn; supported are {known}")
     (before,) = inputs
     padding = before.padding
-    if any(padding) and not isinstance(layer, (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)):
-        raise _refused(layer, "follows ZeroPadding2D, which is supported only before a convolution")
-    if type(layer) is keras.layers.ZeroPadding2D:
-        (above, below), (left, right) = _require(layer, data_format="channels_last").padding
+    if any(padding) and handler is not _conv:
+        raise _refused(layer, "follows zero padding, which is supported only before a convolution")
+    if type(layer) in (keras.layers.ZeroPadding1D, keras.layers.ZeroPadding2D):
+        sides = _require(layer, data_format="channels_last").padding
+        (above, below), (left, right) = sides if isinstance(sides[0], tuple) else ((0, 0), sides)
         return Value(shape, before, padding=(above, below, left, right))
     try:
         made = handler(layer, before.shape, padding)
@@ -197,16 +199,19 @@ ACTIVATIONS: dict[str, Callable[[], Layer]] = {
 
 
 def _dense(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
-    if len(shape) not in (1, 3):
-        raise _refused(layer, f"takes samples of shape {shape}; supported are features and images")
+    if len(shape) > 3:
+        raise _refused(layer, f"takes samples of shape {shape}; supported are features, sequences and images")
     inputs, outputs = layer.kernel.shape
-    options = _options(layer)
-    made: Any = (
-        ours.Linear(inputs, outputs, **options)
-        if len(shape) == 1
-        else ours.Conv2d(inputs, outputs, 1, **options)
-    )
+    kinds: Any = ours.Linear, partial(ours.Conv1d, filter_size=1), partial(ours.Conv2d, filter_size=1)
+    made = kinds[len(shape) - 1](inputs, outputs, **_options(layer))
     return _with_weights(layer, made, layer.kernel)
+
+
+def _embedding(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
+    _require(layer, mask_zero=False)
+    made = ours.Embedding(*layer.embeddings.shape, weight_init="zeros", dtype=_dtype(layer.embeddings))
+    _set(made.weight, layer.embeddings, layer)
+    return [made]
 
 
 def _options(layer: Any) -> dict[str, Any]:
@@ -222,31 +227,39 @@ def _with_weights(layer: Any, made: Any, kernel: Any) -> list[Layer]:
 
 def _conv(layer: Any, shape: Shape, padding: tuple[int, int, int, int]) -> list[Layer]:
     _require(layer, data_format="channels_last")
-    rows, columns, per_group, outputs = layer.kernel.shape
-    depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+    *size, per_group, outputs = layer.kernel.shape
+    depthwise = isinstance(layer, (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D))
     if depthwise:  # (R, S, C, multiplier) -> (R, S, 1, C multiplier)
         per_group, outputs = 1, per_group * outputs
-    groups = shape[2] // per_group
-    windows = [step * (size - 1) + 1 for size, step in zip((rows, columns), layer.dilation_rate, strict=True)]
-    above, below, left, right = padding
+    windows = [step * (taps - 1) + 1 for taps, step in zip(size, layer.dilation_rate, strict=True)]
+    added = [padding[:2], padding[2:]][-len(size) :]
     own = _padding(layer, shape, windows, padding)
-    made = ours.Conv2d(
-        shape[2],
+    sides = [(a + c, b + d) for (a, b), (c, d) in zip(added, own, strict=True)]
+    kind: Any = ours.Conv1d if len(size) == 1 else ours.Conv2d
+    made = kind(
+        shape[-1],
         outputs,
-        (rows, columns),
-        stride=tuple(layer.strides),
-        padding=((above + own[0][0], below + own[0][1]), (left + own[1][0], right + own[1][1])),
-        dilation=tuple(layer.dilation_rate),
-        groups=groups,
+        _of_layer(size),
+        stride=_of_layer(layer.strides),
+        padding=_of_layer(sides),
+        dilation=_of_layer(layer.dilation_rate),
+        groups=shape[-1] // per_group,
         **_options(layer),
     )
     return _with_weights(layer, made, layer.kernel)
 
 
-def _padding(layer: Any, shape: Shape, windows: list[int], before: Any = (0, 0, 0, 0)) -> tuple[Pair, Pair]:
-    """Zeros ((above, below), (left, right)) of padding="valid" or "same": the output has ceil(H / stride)."""
+def _of_layer(sizes: Any) -> Any:
+    """Sizes, one for each side, as the layers of sequences and images take them."""
+    return sizes[0] if len(sizes) == 1 else tuple(sizes)
+
+
+def _padding(layer: Any, shape: Shape, windows: list[int], before: Any = ()) -> list[Pair]:
+    """Zeros (before, after) of each side, for any padding; "same" gives an output of ceil(L / stride)."""
     if layer.padding == "valid":
-        return (0, 0), (0, 0)
+        return [(0, 0)] * len(windows)
+    if layer.padding == "causal":
+        return [(windows[0] - 1, 0)]
     if layer.padding != "same" or any(before):
         raise _refused(
             layer, f"has padding={layer.padding!r}, which is not supported here; supported: 'valid'"
@@ -255,31 +268,30 @@ def _padding(layer: Any, shape: Shape, windows: list[int], before: Any = (0, 0, 
     for size, window, step in zip(shape, windows, layer.strides, strict=False):
         total = max((math.ceil(size / step) - 1) * step + window - size, 0)
         sides.append((total // 2, total - total // 2))
-    return sides[0], sides[1]
+    return sides
 
 
 def _pool(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
     _require(layer, data_format="channels_last")
-    is_max = isinstance(layer, keras.layers.MaxPooling2D)
-    (above, below), (left, right) = sides = _padding(layer, shape, list(layer.pool_size))
-    if above != below or left != right or (not is_max and sides != ((0, 0), (0, 0))):
-        raise _refused(
-            layer, "has padding='same' for an image that the windows do not divide; supported: 'valid'"
-        )
-    kind = ours.MaxPool2d if is_max else ours.AvgPool2d
-    return [kind(tuple(layer.pool_size), tuple(layer.strides), (above, left))]
+    is_max = isinstance(layer, (keras.layers.MaxPooling1D, keras.layers.MaxPooling2D))
+    is_padded = any(map(any, _padding(layer, shape, list(layer.pool_size))))
+    kinds: Any = (ours.MaxPool1d, ours.MaxPool2d) if is_max else (ours.AvgPool1d, ours.AvgPool2d)
+    kind = kinds[len(layer.pool_size) - 1]
+    return [kind(_of_layer(layer.pool_size), _of_layer(layer.strides), "same" if is_padded else 0)]
 
 
 def _global_pool(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
     _require(layer, data_format="channels_last")
-    return [ours.GlobalAvgPool2d(), *([ours.Reshape(1, 1, shape[2])] if layer.keepdims else [])]
+    kept = (1,) * (len(shape) - 1) + shape[-1:]
+    pool: Layer = ours.GlobalAvgPool1d() if len(shape) == 2 else ours.GlobalAvgPool2d()
+    return [pool, ours.Reshape(kept)] if layer.keepdims else [pool]
 
 
 def _batch_norm(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
     axis = layer.axis if isinstance(layer.axis, int) else layer.axis[0]
-    if axis not in (-1, len(shape)) or len(shape) not in (1, 3):
-        raise _refused(layer, f"has axis={layer.axis} for samples {shape}; supported is the last of 1 or 3")
-    kind = ours.BatchNorm1d if len(shape) == 1 else ours.BatchNorm2d
+    if axis not in (-1, len(shape)) or len(shape) > 3:
+        raise _refused(layer, f"has axis={layer.axis} for samples {shape}; supported is the last of 1 to 3")
+    kind = ours.BatchNorm2d if len(shape) == 3 else ours.BatchNorm1d
     affine = layer.scale or layer.center
     dtype = _dtype(layer.moving_mean)
     made = kind(shape[-1], layer.epsilon, 1 - layer.momentum, affine, dtype=dtype)
@@ -287,6 +299,17 @@ def _batch_norm(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
     _set(made.beta, layer.beta, layer)
     made.running_mean.value = _array(layer.moving_mean)
     made.running_var.value = _array(layer.moving_variance)
+    return [made]
+
+
+def _group_norm(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
+    if layer.axis not in (-1, len(shape)):
+        raise _refused(layer, f"has axis={layer.axis} for samples {shape}; supported is the last")
+    scale = layer.gamma if layer.gamma is not None else layer.beta
+    dtype = np.float32 if scale is None else _dtype(scale)
+    made = ours.GroupNorm(layer.groups, shape[-1], layer.epsilon, scale is not None, dtype=dtype)
+    _set(made.gamma, layer.gamma, layer)
+    _set(made.beta, layer.beta, layer)
     return [made]
 
 
@@ -322,30 +345,38 @@ def _nothing(layer: Any, shape: Shape, padding: Any) -> list[Layer]:
 
 LAYERS: dict[Any, Callable[[Any, Shape, Any], list[Layer]]] = {
     keras.layers.Activation: lambda layer, shape, padding: _activation(layer, layer.activation),
+    keras.layers.AveragePooling1D: _pool,
     keras.layers.AveragePooling2D: _pool,
     keras.layers.BatchNormalization: _batch_norm,
+    keras.layers.Conv1D: _conv,
     keras.layers.Conv2D: _conv,
     keras.layers.Dense: _dense,
+    keras.layers.DepthwiseConv1D: _conv,
     keras.layers.DepthwiseConv2D: _conv,
     keras.layers.Dropout: lambda layer, shape, padding: [ours.Dropout(layer.rate)],
     keras.layers.ELU: lambda layer, shape, padding: [ours.ELU(float(layer.alpha))],
+    keras.layers.Embedding: _embedding,
     keras.layers.Flatten: lambda layer, shape, padding: [ours.Flatten()],
+    keras.layers.GlobalAveragePooling1D: _global_pool,
     keras.layers.GlobalAveragePooling2D: _global_pool,
+    keras.layers.GroupNormalization: _group_norm,
     keras.layers.Identity: _nothing,
     keras.layers.InputLayer: _nothing,
     keras.layers.LayerNormalization: _layer_norm,
     keras.layers.LeakyReLU: lambda layer, shape, padding: [ours.LeakyReLU(float(layer.negative_slope))],
+    keras.layers.MaxPooling1D: _pool,
     keras.layers.MaxPooling2D: _pool,
     keras.layers.ReLU: _relu,
     keras.layers.Reshape: lambda layer, shape, padding: [ours.Reshape(tuple(layer.target_shape))],
     keras.layers.Softmax: _softmax,
+    keras.layers.ZeroPadding1D: _nothing,
     keras.layers.ZeroPadding2D: _nothing,
 }
 
 
 def _verify(model: Any, converted: Sequential, shape: Shape) -> None:
     """Raise ConversionError unless the model returns what the Keras model returns for random samples."""
-    x = np.random.default_rng(0).standard_normal((2, *shape)).astype(converted.dtype)
+    x = random_batch(shape, converted.dtype, converted.index_limit)
     wanted = _to_numpy(model(x, training=False))
     check_same(
         converted.predict(x, scale=1.0),

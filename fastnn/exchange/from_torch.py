@@ -15,10 +15,10 @@ import numpy as np
 import torch
 import torch.fx
 
+from fastnn.channel_order import is_same
 from fastnn.exchange.chain import Value, model_of
-from fastnn.exchange.errors import ConversionError, check_same
-from fastnn.exchange.layout import channels_last
-from fastnn.exchange.order import is_same
+from fastnn.exchange.errors import ConversionError, LayoutError, check_same
+from fastnn.exchange.layout import to_array
 from fastnn.exchange.torch_call import Call
 from fastnn.exchange.torch_calls import FUNCTIONS, METHODS, MODULES, known_kind, supported
 from fastnn.layers import Sequential
@@ -36,7 +36,10 @@ def convert(module: Any, example_input: Any) -> Sequential:
         with torch.no_grad():
             graph, results = _trace(prepared, x)
             expected = _returned(prepared, x)
-        output = _in_our_order(_walk(prepared, graph, results))
+        try:
+            output = _in_our_order(_walk(prepared, graph, results, sequences_first=False))
+        except LayoutError:
+            output = _in_our_order(_walk(prepared, graph, results, sequences_first=True))
         model = model_of(output)
         _verify(model, x, expected, output)
     return model
@@ -82,8 +85,12 @@ def _example(module: torch.nn.Module, example_input: Any) -> torch.Tensor:
         )
     held = next((tensor for tensor in module.parameters() if tensor.is_floating_point()), torch.zeros(1))
     # Not the example itself: zeros would hide mistakes, and a single sample hides what mixes samples.
-    x = torch.randn(2, *example_input.shape[1:], generator=torch.Generator().manual_seed(0))
-    return x.to(held.device, held.dtype)
+    generator, shape = torch.Generator().manual_seed(0), (2, *example_input.shape[1:])
+    if not example_input.is_floating_point():
+        tables = [each.num_embeddings for each in module.modules() if isinstance(each, torch.nn.Embedding)]
+        limit = min(tables, default=int(example_input.max()) + 1)
+        return torch.randint(limit, shape, generator=generator).to(held.device)
+    return torch.randn(shape, generator=generator).to(held.device, held.dtype)
 
 
 class _Proxy(torch.fx.Proxy):
@@ -239,8 +246,13 @@ def _needed(output: torch.fx.Node) -> set[torch.fx.Node]:
     return needed
 
 
-def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[str, Any]) -> Value:
-    """Convert call by call; returns the value of the output."""
+def _walk(
+    module: torch.nn.Module, graph: torch.fx.Graph, results: dict[str, Any], *, sequences_first: bool
+) -> Value:
+    """Convert call by call; returns the value of the output.
+
+    `sequences_first` says whether samples of two axes are sequences (C, L), or (L, C) as here.
+    """
     values: dict[torch.fx.Node, Value] = {}
     used: dict[int, str] = {}
     batch = 0
@@ -253,11 +265,14 @@ def _walk(module: torch.nn.Module, graph: torch.fx.Graph, results: dict[str, Any
         if node.op == "placeholder":
             if values:
                 raise ConversionError("the module takes several inputs: fastnn's models take one")
-            values[node], batch = Value(tuple(result.shape[1:])), len(result)
+            shape, batch = tuple(result.shape[1:]), len(result)
+            is_index = len(shape) > 1 and not result.is_floating_point()
+            is_last = Call(name_of(node), shape, used, sequences_first).stays(shape) or is_index
+            values[node] = Value(shape, is_channels_last=is_last)
             continue
         if not any(each in values for each in node.all_input_nodes):
             continue  # a weight
-        call = Call(name_of(node), tuple(getattr(result, "shape", ())[1:]), used)
+        call = Call(name_of(node), tuple(getattr(result, "shape", ())[1:]), used, sequences_first)
         handler = _handler(node, module, call)
         if not isinstance(result, torch.Tensor):
             raise call.refused(f"returns a {type(result).__name__}, not one tensor")
@@ -345,14 +360,14 @@ def _in_our_order(output: Value) -> Value:
             "the module ends with a flattened image, in the order channels, height, width; fastnn's order is "
             "height, width, channels: leave out the last Flatten"
         )
-    return Value(output.shape, output.before, output.layer)
+    return Value(output.shape, output.before, output.layer, is_channels_last=output.is_channels_last)
 
 
 def _verify(model: Sequential, x: torch.Tensor, expected: torch.Tensor, output: Value) -> None:
     """Raise ConversionError unless the model returns what the module returned for the example."""
     check_same(
-        model.predict(channels_last(x), scale=1.0),
-        expected.cpu().numpy() if output.is_channels_last else channels_last(expected),
+        model.predict(to_array(x, is_channels_last=output.start.is_channels_last), scale=1.0),
+        to_array(expected, is_channels_last=output.is_channels_last),
         "the converted model does not return what the module returns: does the forward method change tensors "
         f"in place, or use random numbers? The model is {model!r}",
     )

@@ -14,6 +14,7 @@ from fastnn._validation import Array, Shape
 from fastnn.exchange import torch_modules
 from fastnn.exchange.errors import ConversionError
 from fastnn.layers import Layer
+from fastnn.layers.conv import Convolution
 from fastnn.param import Buffer, Param
 
 
@@ -40,8 +41,18 @@ def _torch_linear(layer: ours.Linear) -> list[nn.Module]:
     return [module]
 
 
+def _torch_embedding(layer: ours.Embedding) -> list[nn.Module]:
+    sizes = layer.weight.shape
+    module = _bare(nn.Embedding, *sizes, padding_idx=layer.padding_idx, dtype=_dtype(layer.weight))
+    _set(module.weight, layer.weight)
+    return [module]
+
+
 def _pixels(layer: Any) -> Any:
     """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
+    if isinstance(layer, Convolution) and layer._window.stride == (1, 1):  # all images get the same padding
+        sides = layer._window.padding_of((1, 1))
+        return sides[1] if layer.sides == 1 else sides
     if isinstance(layer.padding, str):
         raise ConversionError(
             f'the padding "same" of {layer} depends on the size of the images, which PyTorch has for '
@@ -50,24 +61,30 @@ def _pixels(layer: Any) -> Any:
     return layer.padding
 
 
-def _torch_conv(layer: ours.Conv2d) -> list[nn.Module]:
-    (above, below), (left, right) = _pixels(layer)
+def _torch_conv(layer: ours.Conv1d | ours.Conv2d) -> list[nn.Module]:
+    is_sequence = isinstance(layer, ours.Conv1d)
+    pixels = _pixels(layer)
+    (above, below), (left, right) = ((0, 0), pixels) if is_sequence else pixels
     symmetric = above == below and left == right
+    padding = left if is_sequence else (above, left)
     module = _bare(
-        nn.Conv2d,
+        nn.Conv1d if is_sequence else nn.Conv2d,
         layer.in_channels,
-        layer.weight.shape[3],
+        layer.out_channels,
         layer.filter_size,
         stride=layer.stride,
-        padding=(above, left) if symmetric else 0,
+        padding=padding if symmetric else 0,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
         dtype=_dtype(layer.weight),
     )
-    _set(module.weight, layer.weight, (3, 2, 0, 1))
+    _set(module.weight, layer.weight, (2, 1, 0) if is_sequence else (3, 2, 0, 1))
     _set(module.bias, layer.bias)
-    return [module] if symmetric else [nn.ZeroPad2d((left, right, above, below)), module]
+    if symmetric:
+        return [module]
+    zeros = nn.ZeroPad1d((left, right)) if is_sequence else nn.ZeroPad2d((left, right, above, below))
+    return [zeros, module]
 
 
 def _torch_conv_transpose(layer: ours.ConvTranspose2d) -> list[nn.Module]:
@@ -112,11 +129,11 @@ def _torch_batch_norm(layer: ours.BatchNorm1d | ours.BatchNorm2d) -> list[nn.Mod
 
 
 def image_norm(layer: ours.LayerNorm) -> nn.Module:
-    """The module that normalises images (C, H, W), over all axes or over the channels of each pixel."""
-    if len(layer.shape) == 1:
+    """The module that normalises images (C, H, W) or sequences (C, L), over all axes or over the channels."""
+    *sides, channels = layer.shape
+    if not sides:
         return torch_modules.ChannelNorm(_norm(layer, layer.shape, ()))
-    rows, columns, channels = layer.shape
-    return _norm(layer, (channels, rows, columns), (2, 0, 1))
+    return _norm(layer, (channels, *sides), (len(sides), *range(len(sides))))
 
 
 def _norm(layer: ours.LayerNorm, shape: Shape, axes: tuple[int, ...]) -> nn.LayerNorm:
@@ -133,22 +150,30 @@ def _bare(kind: Any, *arguments: Any, **options: Any) -> Any:
     return nn.utils.skip_init(kind, *arguments, **options)
 
 
+def _torch_avg_pool(layer: ours.AvgPool1d | ours.AvgPool2d) -> list[nn.Module]:
+    kind: Any = nn.AvgPool1d if isinstance(layer, ours.AvgPool1d) else nn.AvgPool2d
+    window = layer.window, layer.stride, _pixels(layer)
+    return [kind(*window, count_include_pad=layer.count_include_pad)]
+
+
 MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
-    ours.AvgPool2d: lambda layer: [
-        nn.AvgPool2d(*(layer.window, layer.stride, _pixels(layer)), count_include_pad=layer.count_include_pad)
-    ],
+    ours.AvgPool1d: _torch_avg_pool,
+    ours.AvgPool2d: _torch_avg_pool,
     ours.BatchNorm1d: _torch_batch_norm,
     ours.BatchNorm2d: _torch_batch_norm,
+    ours.Conv1d: _torch_conv,
     ours.Conv2d: _torch_conv,
     ours.ConvTranspose2d: _torch_conv_transpose,
     ours.Dropout: lambda layer: [nn.Dropout(layer.rate)],
     ours.ELU: lambda layer: [nn.ELU(layer.alpha)],
+    ours.Embedding: _torch_embedding,
     ours.GELU: lambda layer: [nn.GELU(layer.approximate)],
     ours.GroupNorm: _torch_group_norm,
     ours.Identity: lambda layer: [nn.Identity()],
     ours.LayerNorm: lambda layer: [_norm(layer, layer.shape, ())],
     ours.LeakyReLU: lambda layer: [nn.LeakyReLU(layer.slope)],
     ours.Linear: _torch_linear,
+    ours.MaxPool1d: lambda layer: [nn.MaxPool1d(layer.window, layer.stride, _pixels(layer))],
     ours.MaxPool2d: lambda layer: [nn.MaxPool2d(layer.window, layer.stride, _pixels(layer))],
     ours.ReLU: lambda layer: [nn.ReLU()],
     ours.SiLU: lambda layer: [nn.SiLU()],

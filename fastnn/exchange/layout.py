@@ -8,12 +8,14 @@ import torch
 from fastnn._validation import Array
 
 
-def channels_last(x: torch.Tensor) -> Array:
-    """A batch of PyTorch as an array: images (N, C, H, W) become (N, H, W, C)."""
+def to_array(x: torch.Tensor, *, is_channels_last: bool = False) -> Array:
+    """A batch of PyTorch as an array; images (N, C, H, W) and sequences (N, C, L) get their channels last."""
     array: Array = x.detach().cpu().numpy()
-    return np.ascontiguousarray(array.transpose(0, 2, 3, 1)) if array.ndim == 4 else array
+    moves = array.ndim > 2 and not is_channels_last
+    return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if moves else array
 
 
-def channels_first(x: Array) -> torch.Tensor:
-    """An array as a batch of PyTorch: images (N, H, W, C) become (N, C, H, W)."""
-    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
+def to_tensor(x: Array, *, is_channels_last: bool = False) -> torch.Tensor:
+    """An array as a batch of PyTorch, the inverse of `to_array`."""
+    moves = x.ndim > 2 and not is_channels_last
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(x, -1, 1)) if moves else x)

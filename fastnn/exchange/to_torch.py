@@ -8,17 +8,16 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch import nn
 
 from fastnn import layers as ours
 from fastnn._validation import Shape
+from fastnn.channel_order import reorder_inputs, reorder_outputs, takes_sequences, to_channels_first
 from fastnn.exchange import torch_modules
-from fastnn.exchange.errors import ConversionError, check_same
+from fastnn.exchange.errors import ConversionError, check_same, random_batch
 from fastnn.exchange.layer_modules import MODULES, image_norm
-from fastnn.exchange.layout import channels_first, channels_last
-from fastnn.exchange.order import reorder_inputs, reorder_outputs, to_channels_first
+from fastnn.exchange.layout import to_array, to_tensor
 from fastnn.feeding import sample_shape
 from fastnn.layers import Layer
 
@@ -32,9 +31,11 @@ class Stage:
     shape: Shape | None = None
     """The shape of a sample, if it is known."""
     channels: int | None = None
-    """The channels of an image; MANY if they are unknown, FEATURES for features, None for unknown samples."""
+    """Those of images or sequences; MANY if unknown, FEATURES for features, None for unknown samples."""
     flattened: int = 1
     """The channels of the image whose elements are the features; 1 if their order is that of PyTorch."""
+    is_last: bool = False
+    """Whether the channels are last in the module, too."""
 
 
 def convert(model: Layer, input_shape: Shape | None) -> nn.Module:
@@ -45,7 +46,9 @@ def convert(model: Layer, input_shape: Shape | None) -> nn.Module:
     if input_shape is not None:
         shape = tuple(input_shape)
         model.output_shape(shape)  # raises ValueError, which names the layer, if it does not fit
-        stage = Stage(shape, {1: FEATURES, 3: shape[-1]}.get(len(shape)))
+        stays = model.index_limit is not None or (len(shape) == 2 and not takes_sequences(model))
+        is_features = len(shape) == 1
+        stage = Stage(shape, FEATURES if is_features else shape[-1], is_last=stays and not is_features)
     # The copy gets its weights in PyTorch's order, before each layer is converted.
     chain = _Chain(stage)
     chain.extend(copy.deepcopy(model), "model")
@@ -56,14 +59,14 @@ def convert(model: Layer, input_shape: Shape | None) -> nn.Module:
         )
     module = chain.module().eval()
     if input_shape is not None:
-        _verify(model, module, shape)
+        _verify(model, module, stage, chain.stage)
     return module
 
 
 def _known_shape(model: Layer) -> Shape | None:
-    """The shape of the images that the model needs, or was trained on; None if it is not known."""
+    """The shape of the images or sequences that the model needs or was trained on, if it is known."""
     shape = sample_shape(model)
-    if shape is None or len(shape) != 3:
+    if shape is None or not (len(shape) == 3 or (len(shape) == 2 and takes_sequences(model))):
         return None
     try:
         model.output_shape(shape)
@@ -72,17 +75,19 @@ def _known_shape(model: Layer) -> Shape | None:
     return shape
 
 
-def _verify(model: Layer, module: nn.Module, shape: Shape) -> None:
+def _verify(model: Layer, module: nn.Module, start: Stage, end: Stage) -> None:
     """Raise ConversionError unless the module returns what the model returns for random samples."""
-    x = np.random.default_rng(0).standard_normal((2, *shape)).astype(model.dtype)
+    assert start.shape is not None
+    x = random_batch(start.shape, model.dtype, model.index_limit)
     wanted = model.predict(x, scale=1.0)
     try:
         with torch.no_grad():
-            got = channels_last(module(channels_first(x)))
+            y = module(to_tensor(x, is_channels_last=start.is_last))
     except (RuntimeError, ValueError) as error:
-        rows = ", ".join(map(str, shape))
-        hint = f": pass input_shape=({rows}, 1)" if len(shape) == 2 else f": {error}"
-        raise ConversionError(f"PyTorch's layers do not take samples of shape {shape}{hint}") from error
+        raise ConversionError(
+            f"PyTorch's layers do not take samples of shape {start.shape}: {error}"
+        ) from error
+    got = to_array(y, is_channels_last=end.is_last)
     check_same(got, wanted, f"the module {module} does not return what {model!r} returns")
 
 
@@ -141,6 +146,11 @@ class _Chain:
                 "layers and BatchNorm1d between"
             )
 
+    def channels_first(self) -> None:
+        """Move the channels first, for layers that take them so."""
+        if self.stage.is_last:
+            self.add(torch_modules.ChannelsFirst(), is_last=False)
+
     def module(self) -> nn.Module:
         modules: list[nn.Module] = []
         for part in self._parts:
@@ -156,17 +166,24 @@ def _linear(chain: _Chain, layer: ours.Linear, name: str) -> None:
     chain.add(layer)
 
 
-def _batch_norm1d(chain: _Chain, layer: ours.BatchNorm1d, name: str) -> None:
-    chain.take_features(layer, layer.channels)
-    chain.add(layer)
+def _embedding(chain: _Chain, layer: ours.Embedding, name: str) -> None:
+    chain.add(layer, channels=layer.embedding_dim, is_last=True)
 
 
-def _conv(chain: _Chain, layer: ours.Conv2d | ours.ConvTranspose2d, name: str) -> None:
+def _conv(chain: _Chain, layer: ours.Conv1d | ours.Conv2d | ours.ConvTranspose2d, name: str) -> None:
+    shape = chain.stage.shape
+    if shape is not None and len(shape) == layer.sides:
+        raise ValueError(f"PyTorch's samples need an axis for the channel: pass input_shape={(*shape, 1)}")
+    chain.channels_first()
     chain.add(layer, channels=layer.out_channels)
 
 
-def _batch_norm2d(chain: _Chain, layer: ours.BatchNorm2d, name: str) -> None:
-    chain.add(layer, channels=layer.channels)
+def _batch_norm(chain: _Chain, layer: ours.BatchNorm1d | ours.BatchNorm2d, name: str) -> None:
+    is_features = chain.stage.channels in (None, FEATURES) and isinstance(layer, ours.BatchNorm1d)
+    if is_features:
+        chain.take_features(layer, layer.channels)
+    chain.channels_first()
+    chain.add(layer, channels=FEATURES if is_features else layer.channels)
 
 
 def _group_norm(chain: _Chain, layer: ours.GroupNorm, name: str) -> None:
@@ -176,13 +193,16 @@ def _group_norm(chain: _Chain, layer: ours.GroupNorm, name: str) -> None:
         raise ValueError(
             "the groups of a flattened image are other elements in PyTorch: put it before Flatten"
         )
+    chain.channels_first()
     chain.add(layer)
 
 
 def _layer_norm(chain: _Chain, layer: ours.LayerNorm, name: str) -> None:
-    axes, channels = len(layer.shape), chain.stage.channels
-    if axes == 3:
-        chain.add(image_norm(layer), channels=layer.shape[2])
+    axes, channels, shape = len(layer.shape), chain.stage.channels, chain.stage.shape
+    if chain.stage.is_last:
+        chain.add(layer)
+    elif axes == 3 or (axes == 2 and shape is not None and len(shape) == 2):
+        chain.add(image_norm(layer), channels=layer.shape[-1])
     elif axes == 1 and channels == FEATURES:
         chain.take_features(layer, layer.shape[0])
         chain.add(layer)
@@ -191,22 +211,25 @@ def _layer_norm(chain: _Chain, layer: ours.LayerNorm, name: str) -> None:
     elif axes == 1:
         raise ValueError("pass input_shape: are the samples images, or rows of features?")
     else:
-        raise ValueError("supported are one axis, and all three axes of images")
+        raise ValueError("supported are one axis, and all axes of images or, with input_shape, of sequences")
 
 
 def _flatten(chain: _Chain, layer: Layer, name: str) -> None:
     stage = chain.stage
     if stage.channels == MANY:
         raise ValueError("pass input_shape: how many channels does the image have?")
-    chain.add(nn.Flatten(), channels=FEATURES, flattened=stage.channels or stage.flattened)
+    flattened = 1 if stage.is_last else stage.channels or stage.flattened
+    chain.add(nn.Flatten(), channels=FEATURES, flattened=flattened, is_last=False)
 
 
 def _pool(chain: _Chain, layer: Layer, name: str) -> None:
+    chain.channels_first()
     chain.add(layer, channels=MANY if chain.stage.channels is None else chain.stage.channels)
 
 
-def _global_pool(chain: _Chain, layer: Layer, name: str) -> None:
-    chain.add(nn.AdaptiveAvgPool2d(1))
+def _global_pool(chain: _Chain, layer: ours.GlobalAvgPool1d | ours.GlobalAvgPool2d, name: str) -> None:
+    chain.channels_first()
+    chain.add(nn.AdaptiveAvgPool1d(1) if layer.sides == 1 else nn.AdaptiveAvgPool2d(1))
     chain.add(nn.Flatten(), channels=FEATURES, flattened=1)
 
 
@@ -214,19 +237,19 @@ def _reshape(chain: _Chain, layer: ours.Reshape, name: str) -> None:
     stage, shape = chain.stage, layer.shape
     if len(shape) == 1:
         return _flatten(chain, layer, name)
-    if stage.channels == MANY or (stage.channels or 1) > 1:
+    if not stage.is_last and (stage.channels == MANY or (stage.channels or 1) > 1):
         raise ValueError("PyTorch keeps images of several channels in another order: flatten them first")
     if -1 in shape and stage.shape is not None:
         shape = layer.output_shape(stage.shape)
     if len(shape) != 3:
         if stage.flattened > 1:
             raise ValueError("the features of a flattened image cannot become samples of two axes")
-        return chain.add(torch_modules.Reshape(shape), channels=None)
+        return chain.add(torch_modules.Reshape(shape), channels=shape[-1], is_last=True)
     if -1 in shape and shape[2] != 1:
         raise ValueError("pass input_shape, or sizes without -1")
     chain.make_images(shape)
     rows, columns, channels = shape
-    chain.add(torch_modules.Reshape((channels, rows, columns)), channels=channels, flattened=1)
+    chain.add(torch_modules.Reshape((channels, rows, columns)), channels=channels, flattened=1, is_last=False)
 
 
 def _residual(chain: _Chain, layer: ours.Residual, name: str) -> None:
@@ -236,11 +259,19 @@ def _residual(chain: _Chain, layer: ours.Residual, name: str) -> None:
         inner.extend(part, f"{name}.{path}")
         paths.append(inner)
     branch, shortcut = paths
+    if branch.stage.is_last != shortcut.stage.is_last:
+        branch.channels_first()
+        shortcut.channels_first()
     if branch.stage.flattened != shortcut.stage.flattened:
         raise ValueError("branch and shortcut give the features of a flattened image in different orders")
     module = torch_modules.Residual(branch.module(), shortcut.module())
     known = {branch.stage.channels, shortcut.stage.channels} - {None, MANY}
-    chain.add(module, channels=next(iter(known), branch.stage.channels), flattened=branch.stage.flattened)
+    chain.add(
+        module,
+        channels=next(iter(known), branch.stage.channels),
+        flattened=branch.stage.flattened,
+        is_last=branch.stage.is_last,
+    )
 
 
 def _keep(chain: _Chain, layer: Layer, name: str) -> None:
@@ -248,21 +279,26 @@ def _keep(chain: _Chain, layer: Layer, name: str) -> None:
 
 
 LAYERS: dict[type[Layer], Callable[[_Chain, Any, str], None]] = {
+    ours.AvgPool1d: _pool,
     ours.AvgPool2d: _pool,
-    ours.BatchNorm1d: _batch_norm1d,
-    ours.BatchNorm2d: _batch_norm2d,
+    ours.BatchNorm1d: _batch_norm,
+    ours.BatchNorm2d: _batch_norm,
+    ours.Conv1d: _conv,
     ours.Conv2d: _conv,
     ours.ConvTranspose2d: _conv,
     ours.Dropout: _keep,
     ours.ELU: _keep,
+    ours.Embedding: _embedding,
     ours.Flatten: _flatten,
     ours.GELU: _keep,
+    ours.GlobalAvgPool1d: _global_pool,
     ours.GlobalAvgPool2d: _global_pool,
     ours.GroupNorm: _group_norm,
     ours.Identity: _keep,
     ours.LayerNorm: _layer_norm,
     ours.LeakyReLU: _keep,
     ours.Linear: _linear,
+    ours.MaxPool1d: _pool,
     ours.MaxPool2d: _pool,
     ours.ReLU: _keep,
     ours.Reshape: _reshape,

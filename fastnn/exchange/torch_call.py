@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from fastnn import channel_order as orders
 from fastnn._validation import Array, Shape
-from fastnn.exchange import order as orders
 from fastnn.exchange.chain import Value
-from fastnn.exchange.errors import ConversionError
+from fastnn.exchange.errors import ConversionError, LayoutError
 from fastnn.layers import Layer
 from fastnn.param import Param
 
@@ -29,6 +29,8 @@ class Call:
     """The shape of a sample of the result."""
     used: dict[int, str]
     """By which call each tensor was used, by id."""
+    sequences_first: bool = False
+    """Whether samples of two axes are taken for sequences (C, L), until a permutation says otherwise."""
     module: Any = None
     in_training: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
     """The arguments of the call in training mode."""
@@ -72,10 +74,23 @@ class Call:
         kept = {"order": x.order, "is_channels_last": x.is_channels_last, "padding": x.padding, **changes}
         return Value(self.shape, x, **kept)
 
-    def expect_images(self, x: Value, *, channels_last: bool = False) -> None:
-        if not isinstance(x, Value) or len(x.shape) != 3 or x.is_channels_last is not channels_last:
-            layout = "(N, H, W, C)" if channels_last else "(N, C, H, W)"
-            raise self.refused(f"takes images {layout}, not samples of shape {getattr(x, 'shape', x)}")
+    def stays(self, shape: Shape) -> bool:
+        """Whether samples of PyTorch keep the order of their axes here."""
+        return len(shape) > 3 or (len(shape) == 2 and not self.sequences_first)
+
+    def layout_error(self, reason: str) -> LayoutError:
+        return LayoutError(str(self.refused(reason)))
+
+    def expect_sides(self, x: Value, *accepted: int) -> int:
+        """The number of sides of a sample. Raises ConversionError unless its channels come first."""
+        names = {1: "sequences (N, C, L)", 2: "images (N, C, H, W)"}
+        shape = getattr(x, "shape", x)
+        reason = f"takes {' or '.join(names[sides] for sides in accepted)}, not samples of shape {shape}"
+        if not isinstance(x, Value) or len(x.shape) - 1 not in accepted:
+            raise self.refused(reason)
+        if x.is_channels_last:
+            raise self.layout_error(f"{reason} with the channels last")
+        return len(x.shape) - 1
 
     def expect_features(self, x: Value) -> None:
         if not isinstance(x, Value) or len(x.shape) != 1:
@@ -118,3 +133,11 @@ def dtype_of(weight: torch.Tensor) -> Any:
 def pair(value: Any) -> Pair:
     first, second = (value, value) if isinstance(value, int) else (value * 2 if len(value) == 1 else value)
     return int(first), int(second)
+
+
+def of_sides(value: Any, sides: int) -> Any:
+    """A size as our layers take it: an integer for sequences, a pair for images."""
+    if sides == 2:
+        return pair(value)
+    (size,) = (value,) if isinstance(value, int) else value
+    return int(size)

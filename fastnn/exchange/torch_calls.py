@@ -32,10 +32,13 @@ _WINDOW = ("kernel_size", "stride", "padding")
 _RELU, _SIGMOID, _SILU, _TANH = map(layers.plain, (ReLU, Sigmoid, SiLU, Tanh))
 
 MODULES: dict[Any, Handler] = {
+    nn.AdaptiveAvgPool1d: _with(layers.adaptive_avg_pool, "output_size"),
     nn.AdaptiveAvgPool2d: _with(layers.adaptive_avg_pool, "output_size"),
+    nn.AvgPool1d: _with(layers.avg_pool, *_WINDOW, "ceil_mode", "count_include_pad"),
     nn.AvgPool2d: _with(layers.avg_pool, *_WINDOW, "ceil_mode", "count_include_pad", "divisor_override"),
     nn.BatchNorm1d: layers.batch_norm,
     nn.BatchNorm2d: layers.batch_norm,
+    nn.Conv1d: layers.conv_module,
     nn.Conv2d: layers.conv_module,
     nn.ConvTranspose2d: _with(
         *(layers.conv_transpose2d, "weight", "bias", "stride"),
@@ -43,6 +46,9 @@ MODULES: dict[Any, Handler] = {
     ),
     nn.Dropout: layers.dropout_module,
     nn.ELU: _with(layers.elu, "alpha"),
+    nn.Embedding: _with(
+        *(layers.embedding, "weight", "padding_idx", "max_norm", "norm_type", "scale_grad_by_freq"),
+    ),
     nn.Flatten: shapes.reshape,
     nn.GELU: _with(layers.gelu, "approximate"),
     nn.GroupNorm: _with(layers.group_norm, "num_groups", "weight", "bias", "eps"),
@@ -50,6 +56,7 @@ MODULES: dict[Any, Handler] = {
     nn.LayerNorm: _with(layers.layer_norm, "normalized_shape", "weight", "bias", "eps"),
     nn.LeakyReLU: _with(layers.leaky_relu, "negative_slope"),
     nn.Linear: _with(layers.linear, "weight", "bias"),
+    nn.MaxPool1d: _with(layers.max_pool, *_WINDOW, "dilation", "ceil_mode", "return_indices"),
     nn.MaxPool2d: _with(layers.max_pool, *_WINDOW, "dilation", "ceil_mode", "return_indices"),
     nn.ReLU: _RELU,
     nn.SiLU: _SILU,
@@ -57,21 +64,27 @@ MODULES: dict[Any, Handler] = {
     nn.Softmax: _with(layers.softmax, "dim"),
     nn.Tanh: _TANH,
     nn.Unflatten: shapes.reshape,
+    nn.ZeroPad1d: _with(shapes.pad, "padding"),
     nn.ZeroPad2d: _with(shapes.pad, "padding"),
 }
 
 FUNCTIONS: dict[Any, Handler] = {
+    functional.adaptive_avg_pool1d: layers.adaptive_avg_pool,
     functional.adaptive_avg_pool2d: layers.adaptive_avg_pool,
+    functional.avg_pool1d: layers.avg_pool,
     functional.avg_pool2d: layers.avg_pool,
-    functional.conv2d: layers.conv2d,
+    functional.conv1d: layers.conv,
+    functional.conv2d: layers.conv,
     functional.conv_transpose2d: layers.conv_transpose2d,
     functional.dropout: layers.dropout,
     functional.elu: layers.elu,
+    functional.embedding: layers.embedding,
     functional.gelu: layers.gelu,
     functional.group_norm: layers.group_norm,
     functional.layer_norm: layers.layer_norm,
     functional.leaky_relu: layers.leaky_relu,
     functional.linear: layers.linear,
+    functional.max_pool1d: layers.max_pool,
     functional.max_pool2d: layers.max_pool,
     functional.pad: shapes.pad,
     functional.relu: _RELU,
@@ -83,6 +96,7 @@ FUNCTIONS: dict[Any, Handler] = {
     operator.iadd: shapes.add,
     torch.add: shapes.add,
     torch.flatten: shapes.reshape,
+    torch.max_pool1d: layers.max_pool,
     torch.max_pool2d: layers.max_pool,
     torch.mean: shapes.mean,
     torch.permute: shapes.permute,
@@ -93,6 +107,7 @@ FUNCTIONS: dict[Any, Handler] = {
     torch.softmax: layers.softmax,
     torch.squeeze: shapes.reshape,
     torch.tanh: _TANH,
+    torch.transpose: shapes.transpose,
     torch.unsqueeze: shapes.reshape,
 }
 
@@ -111,6 +126,7 @@ METHODS: dict[Any, Handler] = {
     "softmax": layers.softmax,
     "squeeze": shapes.reshape,
     "tanh": _TANH,
+    "transpose": shapes.transpose,
     "unflatten": shapes.reshape,
     "unsqueeze": shapes.reshape,
     "view": shapes.reshape,

@@ -13,22 +13,26 @@ import torch
 from torch import nn
 
 from fastnn.exchange.chain import Value
-from fastnn.exchange.torch_call import Call, Pair, dtype_of, pair
+from fastnn.exchange.torch_call import Call, Pair, dtype_of, of_sides, pair
 from fastnn.exchange.torch_shapes import global_average
 from fastnn.layers import (
     ELU,
     GELU,
+    AvgPool1d,
     AvgPool2d,
     BatchNorm1d,
     BatchNorm2d,
+    Conv1d,
     Conv2d,
     ConvTranspose2d,
     Dropout,
+    Embedding,
     GroupNorm,
     Layer,
     LayerNorm,
     LeakyReLU,
     Linear,
+    MaxPool1d,
     MaxPool2d,
     Softmax,
 )
@@ -45,8 +49,9 @@ def _zeros(weight: torch.Tensor, bias: torch.Tensor | None) -> dict[str, Any]:
 def linear(call: Call, input: Value, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Value:
     outputs, inputs = weight.shape
     zeros = _zeros(weight, bias)
-    if len(input.shape) == 3 and input.is_channels_last:  # a dense layer for each pixel
-        layer: Conv2d | Linear = Conv2d(inputs, outputs, 1, **zeros)
+    if len(input.shape) in (2, 3) and input.is_channels_last:  # a dense layer at each position
+        kind: Any = Conv1d if len(input.shape) == 2 else Conv2d
+        layer = kind(inputs, outputs, 1, **zeros)
     else:
         call.expect_features(input)
         layer = Linear(inputs, outputs, **zeros)
@@ -55,7 +60,24 @@ def linear(call: Call, input: Value, weight: torch.Tensor, bias: torch.Tensor | 
     return call.then(input, layer)
 
 
-def conv2d(
+def embedding(
+    call: Call,
+    input: Value,
+    weight: torch.Tensor,
+    padding_idx: int | None = None,
+    max_norm: float | None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> Value:
+    call.require(max_norm=(max_norm, [None]), scale_grad_by_freq=(scale_grad_by_freq, [False]))
+    vectors, size = weight.shape
+    layer = Embedding(vectors, size, padding_idx, weight_init="zeros", dtype=dtype_of(weight))
+    call.set(layer.weight, weight)
+    return Value(call.shape, input, layer, is_channels_last=True)
+
+
+def conv(
     call: Call,
     input: Value,
     weight: torch.Tensor,
@@ -65,27 +87,29 @@ def conv2d(
     dilation: int | Pair = 1,
     groups: int = 1,
 ) -> Value:
-    call.expect_images(input)
+    sides = call.expect_sides(input, weight.ndim - 2)
     outputs, per_group, *size = weight.shape
-    if any(input.padding):
-        above, below, left, right = input.padding
-        if isinstance(padding, str):
+    if isinstance(padding, str):
+        if any(input.padding):
             raise call.refused(f'has padding="{padding}" after a zero padding; pass numbers')
-        (rows, columns) = pair(padding)
-        both: Any = ((above + rows, below + rows), (left + columns, right + columns))
+        own: Any = padding
     else:
-        both = padding if isinstance(padding, str) else pair(padding)
-    layer = Conv2d(
+        above, below, left, right = input.padding
+        rows, columns = pair(padding)
+        own = (left + columns, right + columns)
+        own = own if sides == 1 else ((above + rows, below + rows), own)
+    kind: Any = Conv1d if sides == 1 else Conv2d
+    layer = kind(
         per_group * groups,
         outputs,
-        (size[0], size[1]),
-        stride=pair(stride),
-        padding=both,
-        dilation=pair(dilation),
+        of_sides(tuple(size), sides),
+        stride=of_sides(stride, sides),
+        padding=own,
+        dilation=of_sides(dilation, sides),
         groups=groups,
         **_zeros(weight, bias),
     )
-    call.set(layer.weight, weight, (2, 3, 1, 0))
+    call.set(layer.weight, weight, (*range(2, sides + 2), 1, 0))
     call.set(layer.bias, bias)
     return Value(call.shape, input, layer)
 
@@ -94,7 +118,7 @@ def conv_module(call: Call, input: Value) -> Value:
     module = call.module
     call.require(padding_mode=(module.padding_mode, ["zeros"]))
     options = module.stride, module.padding, module.dilation, module.groups
-    return conv2d(call, input, module.weight, module.bias, *options)
+    return conv(call, input, module.weight, module.bias, *options)
 
 
 def conv_transpose2d(
@@ -108,7 +132,7 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: int | Pair = 1,
 ) -> Value:
-    call.expect_images(input)
+    call.expect_sides(input, 2)
     inputs, per_group, *size = weight.shape
     layer = ConvTranspose2d(
         inputs,
@@ -135,7 +159,8 @@ def batch_norm(call: Call, input: Value) -> Value:
     if module.momentum is None:
         raise call.refused("has momentum=None, a cumulative average, which is not supported; pass a number")
     images = isinstance(module, nn.BatchNorm2d)
-    (call.expect_images if images else call.expect_features)(input)
+    if images or len(input.shape) > 1:
+        call.expect_sides(input, 2 if images else 1)
     kind = BatchNorm2d if images else BatchNorm1d
     affine = module.weight is not None or module.bias is not None
     dtype = dtype_of(module.running_var)
@@ -155,7 +180,8 @@ def group_norm(
     bias: torch.Tensor | None = None,
     eps: float = 1e-5,
 ) -> Value:
-    (call.expect_images if len(input.shape) == 3 else call.expect_features)(input)
+    if len(input.shape) > 1:
+        call.expect_sides(input, 1, 2)
     affine = weight is not None or bias is not None
     given = weight if weight is not None else bias
     dtype = np.float32 if given is None else dtype_of(given)
@@ -175,14 +201,14 @@ def layer_norm(
 ) -> Value:
     shape = tuple(normalized_shape)
     axes: tuple[int, ...] = ()
-    if len(input.shape) == 3 and not input.is_channels_last:
+    if len(input.shape) > 1 and not input.is_channels_last:
         if shape != input.shape:
             raise call.refused(
-                f"normalises the last axes {shape} of images (C, H, W); supported are all three axes, or the "
-                "channels after permute(0, 2, 3, 1)"
+                f"normalises the last axes {shape} of samples {input.shape}, whose channels come first; "
+                "supported are all axes, or the channels after permute(0, 2, 3, 1), or permute(0, 2, 1)"
             )
-        axes = (1, 2, 0)
-        shape = (shape[1], shape[2], shape[0])
+        axes = (*range(1, len(shape)), 0)
+        shape = (*shape[1:], shape[0])
     affine = weight is not None or bias is not None
     given = weight if weight is not None else bias
     layer = LayerNorm(shape, eps, affine, dtype=np.float32 if given is None else dtype_of(given))
@@ -205,7 +231,9 @@ def max_pool(
     return_indices: bool = False,
 ) -> Value:
     call.require(dilation=(pair(dilation), [(1, 1)]), return_indices=(return_indices, [False]))
-    return _pool(call, input, MaxPool2d(pair(kernel_size), _stride(stride), pair(padding)), ceil_mode)
+    sides, window = _window(call, input, kernel_size, stride, padding)
+    layer = MaxPool1d(*window) if sides == 1 else MaxPool2d(*window)
+    return _pool(call, input, layer, ceil_mode)
 
 
 def avg_pool(
@@ -219,40 +247,49 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> Value:
     call.require(divisor_override=(divisor_override, [None]))
-    steps = pair(kernel_size), _stride(stride), pair(padding)
+    sides, window = _window(call, input, kernel_size, stride, padding)
+    kind: Any = AvgPool1d if sides == 1 else AvgPool2d
     # Without padding, PyTorch's flag says nothing.
     counted = bool(count_include_pad) or not any(pair(padding))
-    return _pool(call, input, AvgPool2d(*steps, count_include_pad=counted), ceil_mode)
+    return _pool(call, input, kind(*window, count_include_pad=counted), ceil_mode)
 
 
-def _stride(stride: Any) -> Pair | None:
-    return None if stride is None or stride == [] else pair(stride)
+def _window(
+    call: Call, input: Value, size: Any, stride: Any, padding: Any
+) -> tuple[int, tuple[Any, Any, Any]]:
+    """The number of sides of the samples, and the arguments of a pool over them."""
+    sides = call.expect_sides(input, 1, 2)
+    steps = None if stride is None or stride == [] else of_sides(stride, sides)
+    return sides, (of_sides(size, sides), steps, of_sides(padding, sides))
 
 
-def _pool(call: Call, input: Value, layer: MaxPool2d | AvgPool2d, ceil_mode: bool) -> Value:
-    call.expect_images(input)
-    channels, rows, columns = input.shape
-    if ceil_mode and layer.output_shape((rows, columns, channels))[:2] != call.shape[1:]:
+def _pool(call: Call, input: Value, layer: Layer, ceil_mode: bool) -> Value:
+    channels, *sides = input.shape
+    if ceil_mode and layer.output_shape((*sides, channels))[:-1] != call.shape[1:]:
+        size = " x ".join(map(str, sides))
         raise call.refused(
-            f"has ceil_mode=True, whose last window leaves the image of {rows} x {columns} pixels; supported "
-            "are images that the windows divide, or ceil_mode=False"
+            f"has ceil_mode=True, whose last window leaves the image of {size} pixels; supported are images "
+            "that the windows divide, or ceil_mode=False"
         )
     return call.then(input, layer)
 
 
 def adaptive_avg_pool(call: Call, input: Value, output_size: Any) -> Value:
-    call.expect_images(input)
-    _, rows, columns = input.shape
+    sides = call.expect_sides(input, 1, 2)
+    _, *sizes = input.shape
     _, *wanted = call.shape
-    if wanted == [1, 1]:
+    if wanted == [1] * sides:
         return global_average(call, input)
-    if rows % wanted[0] or columns % wanted[1]:
+    if any(size % count for size, count in zip(sizes, wanted, strict=True)):
+        before, after = (" x ".join(map(str, each)) for each in (sizes, wanted))
         raise call.refused(
-            f"divides {rows} x {columns} pixels into {wanted[0]} x {wanted[1]} windows of different sizes; "
-            "supported are sizes that divide the image"
+            f"divides {before} pixels into {after} windows of different sizes; supported are sizes that "
+            "divide the image"
         )
-    window = rows // wanted[0], columns // wanted[1]
-    return call.same(input) if window == (1, 1) else call.then(input, AvgPool2d(window))
+    if sizes == wanted:
+        return call.same(input)
+    window = of_sides([size // count for size, count in zip(sizes, wanted, strict=True)], sides)
+    return call.then(input, AvgPool1d(window) if sides == 1 else AvgPool2d(window))
 
 
 # --- activations ---

@@ -17,15 +17,26 @@ class Residual(nn.Module):
         return self.branch(x) + self.shortcut(x)
 
 
+class ChannelsFirst(nn.Module):
+    """Moves the channels first: (N, ..., C) -> (N, C, ...), from an embedding to a convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.permute(0, x.ndim - 1, *range(1, x.ndim - 1))
+
+
 class ChannelNorm(nn.Module):
-    """Layer norm over the channels of each pixel of images (N, C, H, W), as in ConvNeXt (Liu et al. 2022)."""
+    """Layer norm over the channels of each pixel of images (N, C, H, W), as in ConvNeXt (Liu et al. 2022).
+
+    It also takes sequences (N, C, L).
+    """
 
     def __init__(self, norm: nn.LayerNorm) -> None:
         super().__init__()
         self.norm = norm
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        last = self.norm(x.permute(0, *range(2, x.ndim), 1))
+        return last.permute(0, x.ndim - 1, *range(1, x.ndim - 1))
 
 
 class Reshape(nn.Module):

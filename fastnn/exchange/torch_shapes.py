@@ -8,31 +8,33 @@ from typing import Any
 
 import numpy as np
 
+from fastnn import channel_order as orders
 from fastnn._validation import Array, Shape
-from fastnn.exchange import order as orders
 from fastnn.exchange.chain import Value, added
 from fastnn.exchange.torch_call import Call
-from fastnn.layers import Flatten, GlobalAvgPool2d, Reshape
+from fastnn.layers import Flatten, GlobalAvgPool1d, GlobalAvgPool2d, Reshape
 
 
 def global_average(call: Call, input: Value) -> Value:
-    """The mean over the pixels, (C,), or (C, 1, 1) if the call keeps the axes."""
-    channels = input.shape[2 if input.is_channels_last else 0]
-    mean = Value((channels,), input, GlobalAvgPool2d())
+    """The mean over the sides, (C,), or (C, 1, 1) or (C, 1) if the call keeps the axes."""
+    channels, sides = input.shape[-1 if input.is_channels_last else 0], len(input.shape) - 1
+    mean = Value((channels,), input, GlobalAvgPool1d() if sides == 1 else GlobalAvgPool2d())
     if any(input.padding):
         raise call.refused("follows a zero padding, which is supported only before a convolution")
     if len(call.shape) == 1:
         return mean
-    return Value(call.shape, mean, Reshape(1, 1, channels), is_channels_last=input.is_channels_last)
+    kept = Reshape(*(1 for _ in range(sides)), channels)
+    return Value(call.shape, mean, kept, is_channels_last=input.is_channels_last)
 
 
 def mean(call: Call, input: Value, dim: Any, keepdim: bool = False) -> Value:
-    axes = {axis % 4 for axis in ((dim,) if isinstance(dim, int) else dim)}
-    pixels = {1, 2} if input.is_channels_last else {2, 3}
-    if len(input.shape) != 3 or axes != pixels:
-        raise call.refused(
-            f"is the mean over the axes {dim}; supported is the mean over the pixels of images"
-        )
+    count = len(input.shape) + 1
+    axes = {axis % count for axis in ((dim,) if isinstance(dim, int) else dim)}
+    reason = f"is the mean over the axes {dim}; supported are those over images (C, H, W) and sequences"
+    if count not in (3, 4) or 0 in axes or len(axes) != count - 2:
+        raise call.refused(reason)
+    if axes != set(range(1, count - 1) if input.is_channels_last else range(2, count)):
+        raise call.layout_error(reason)
     return global_average(call, input)
 
 
@@ -40,9 +42,9 @@ def pad(
     call: Call, input: Value, pad: Iterable[int], mode: str = "constant", value: float | None = None
 ) -> Value:
     call.require(mode=(mode, ["constant"]), value=(value or 0, [0]))
-    call.expect_images(input)
+    count = call.expect_sides(input, 1, 2)
     left, right, above, below, *others = (*pad, 0, 0)[: max(4, len(tuple(pad)))]
-    if any(others) or min(left, right, above, below) < 0:
+    if any(others) or min(left, right, above, below) < 0 or (count == 1 and (above or below)):
         raise call.refused(f"has the padding {tuple(pad)}: supported are zeros around images, at least 0")
     before = input.padding
     sides = tuple(map(operator.add, before, (above, below, left, right)))
@@ -58,34 +60,39 @@ def reshape(call: Call, input: Value, *shape: Any, **options: Any) -> Value:
         return call.same(input)
     if input.before is not None and isinstance(input.layer, Reshape) and target == input.before.shape:
         return input.before  # the (C, 1, 1) of a global pool, flattened
+    stays = call.stays(target)
     now = input.order if input.order is not None else _places(input.shape, input.is_channels_last)
-    then = _places(target, is_channels_last=False)
-    before, layer = input, Flatten() if len(target) == 1 else Reshape(*_ours(target))
+    then = _places(target, stays)
     if len(target) == 1:
-        return Value(target, before, layer, order=None if orders.is_same(now) else now)
+        return Value(target, input, Flatten(), order=None if orders.is_same(now) else now)
     if not (now == then).all() and not (len(input.shape) == 1 and input.in_order(np.argsort(now)[then])):
-        raise call.refused(
+        raise call.layout_error(
             f"reshapes samples {input.shape} to {target} in the order channels, height, width; supported are "
             "flattening, and images from the features of a Linear"
         )
-    return Value(target, before, layer)
+    layer = Reshape(*(target if stays else (*target[1:], target[0])))
+    return Value(target, input, layer, is_channels_last=stays)
 
 
 def _places(shape: Shape, is_channels_last: bool) -> Array:
     return np.arange(int(np.prod(shape))) if is_channels_last else orders.to_channels_last(shape)
 
 
-def _ours(shape: Shape) -> Shape:
-    return (shape[1], shape[2], shape[0]) if len(shape) == 3 else shape
-
-
 def permute(call: Call, input: Value, *dims: Any) -> Value:
     axes = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
-    target = tuple(axis % 4 for axis in axes)
-    for channels_last, accepted in ((False, (0, 2, 3, 1)), (True, (0, 3, 1, 2))):
-        if len(input.shape) == 3 and input.is_channels_last is channels_last and target == accepted:
-            return call.same(input, is_channels_last=not channels_last)
-    raise call.refused(f"is permute{tuple(axes)}; supported are (0, 2, 3, 1) and back, (0, 3, 1, 2)")
+    count = len(input.shape) + 1
+    accepted = [0, count - 1, *range(1, count - 1)] if input.is_channels_last else [0, *range(2, count), 1]
+    if count in (3, 4) and [axis % count for axis in axes] == accepted:
+        return call.same(input, is_channels_last=not input.is_channels_last)
+    raise call.refused(
+        f"is permute{tuple(axes)}; supported are (0, 2, 3, 1) and back, (0, 3, 1, 2), and (0, 2, 1)"
+    )
+
+
+def transpose(call: Call, input: Value, dim0: int, dim1: int) -> Value:
+    axes = list(range(len(input.shape) + 1))
+    axes[dim0], axes[dim1] = axes[dim1], axes[dim0]
+    return permute(call, input, *axes)
 
 
 def _are_alike(first: Array | None, second: Array | None) -> bool:

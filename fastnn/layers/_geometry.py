@@ -31,7 +31,7 @@ class Window(NamedTuple):
         rows, columns = (step * (size - 1) + 1 for size, step in zip(self.size, self.dilation, strict=True))
         return rows, columns
 
-    def padded(self, shape: Shape) -> tuple[Pair, Pair]:
+    def padding_of(self, shape: Shape) -> tuple[Pair, Pair]:
         """The padding of images of this shape, (H, W, ...), in pixels."""
         if not isinstance(self.padding, str):
             return self.padding
@@ -41,9 +41,9 @@ class Window(NamedTuple):
         )
         return rows, columns
 
-    def corner(self, shape: Shape) -> Pair:
-        """The padding above and on the left."""
-        (above, _), (left, _) = self.padded(shape)
+    def padding_before(self, shape: Shape) -> Pair:
+        """The padding above and on the left of images of this shape."""
+        (above, _), (left, _) = self.padding_of(shape)
         return above, left
 
     def outputs(self, layer: object, shape: Shape) -> Pair:
@@ -53,7 +53,7 @@ class Window(NamedTuple):
         """
         sides = []
         for name, size, extent, step, (before, after) in zip(
-            ("height", "width"), shape, self.extent, self.stride, self.padded(shape), strict=False
+            ("height", "width"), shape, self.extent, self.stride, self.padding_of(shape), strict=False
         ):
             padded = size + before + after
             if padded < extent:
@@ -98,32 +98,25 @@ def integer_at_least_1(value: int, name: str) -> int:
     return integer(value, name, 1)
 
 
-def padding_of_images(
-    padding: int | Pair | tuple[Pair, Pair] | str, size: Pair, stride: Pair, dilation: Pair
-) -> Padding:
-    """Return `padding` in pixels, or "same" where it depends on the image.
+def padding_of_images(padding: int | Pair | tuple[Pair, Pair] | str, name: str = "padding") -> Padding:
+    """Return `padding` in pixels, or "same", which follows a stride that is assigned later.
 
     Raises ValueError if it is not valid.
     """
     if isinstance(padding, str):
         if padding not in ("valid", "same"):
-            raise ValueError(f'padding must be a number, a pair, "same" or "valid", not {padding!r}')
-        if padding == "valid":
-            return (0, 0), (0, 0)
-        if stride != (1, 1):
-            return "same"
-        rows, columns = Window(size, stride, "same", dilation).extent
-        return _halves(rows - 1), _halves(columns - 1)
+            raise ValueError(f'{name} must be a number, a pair, "same" or "valid", not {padding!r}')
+        return "same" if padding == "same" else ((0, 0), (0, 0))
     if isinstance(padding, (tuple, list)) and len(padding) == 2:
-        return at_least_0(padding[0], "padding"), at_least_0(padding[1], "padding")
-    return at_least_0(padding, "padding"), at_least_0(padding, "padding")
+        return at_least_0(padding[0], name), at_least_0(padding[1], name)
+    return at_least_0(padding, name), at_least_0(padding, name)
 
 
-def padding_of_sequences(padding: int | Pair | str, size: int, stride: int, dilation: int) -> Pair | str:
+def padding_of_sequences(padding: int | Pair | str, name: str = "padding") -> Pair | str:
     """The same for sequences: (before, after), or "same"."""
     if isinstance(padding, (tuple, list)):
-        return pair(padding, "padding", 0)
-    found = padding_of_images(padding, (1, size), (1, stride), (1, dilation))
+        return pair(padding, name, 0)
+    found = padding_of_images(padding, name)
     return found if isinstance(found, str) else found[1]
 
 

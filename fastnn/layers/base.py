@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from fastnn._foreign_names import LAYER_ATTRIBUTES
 from fastnn._sources import Features, Streamed
-from fastnn._validation import Array, Shape, float_type
+from fastnn._validation import Array, Shape, check_index_limit, float_type
 from fastnn.classes import classes_from, classes_of, set_classes
 from fastnn.feeding import sample_shape
 from fastnn.layers._arguments import arguments_from_attributes, arguments_of, call_text
@@ -177,8 +177,12 @@ class Layer(Noted):
         return next(iter(types), np.dtype(np.float32))
 
     def to(self, dtype: npt.DTypeLike) -> Self:
-        """Convert all parameters and buffers to float32 or float64 in place; returns the layer."""
+        """Convert all parameters and buffers to float32 or float64 in place; returns the layer.
+
+        Raises ValueError if the layer takes indices that the dtype cannot hold: above 2^24 in float32.
+        """
         dtype = float_type(dtype)
+        check_index_limit(self.index_limit, dtype)
         for held in (*self.parameters(), *self.buffers()):
             held.to(dtype)
         return self

@@ -14,7 +14,6 @@ from fastnn.layers._geometry import (
     Padding,
     Pair,
     Window,
-    at_least_0,
     at_least_1,
     image_shape,
     integer_at_least_1,
@@ -139,7 +138,7 @@ class _Conv(Convolution):
         y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)
         x = x.reshape(len(x), *self._images(shape[1:]))
         pixels = (len(x), *window.outputs(self, x.shape[1:]), self.out_channels)
-        steps = window.stride, window.corner(x.shape[1:]), window.dilation
+        steps = window.stride, window.padding_before(x.shape[1:]), window.dilation
         weight, bias = self.weight, self.bias
         filters = (*window.size, *weight.shape[-2:])
         w = weight.master.reshape(filters)
@@ -175,7 +174,8 @@ class Conv2d(_Conv):
         filter_size: Filter height and width (R, S).
         stride: Stride, at least 1.
         padding: Zeros on each side: an integer, a pair, ((above, below), (left, right)), "valid" (none) or
-            "same" (P = ceil(H / stride), with the odd pixel below and on the right, as in Keras).
+            "same" (P = ceil(H / stride), also for a stride that is assigned later, with the odd pixel below
+            and on the right, as in Keras).
         dilation: Distance between the pixels that neighbouring filter elements read, at least 1.
         groups: Divides the channels into groups that are convolved separately. As many groups as channels
             make a depthwise convolution.
@@ -195,7 +195,7 @@ class Conv2d(_Conv):
     stride: Pair
     padding: Padding
     dilation: Pair
-    _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": at_least_0}
+    _checks: ClassVar = {"stride": at_least_1, "dilation": at_least_1, "padding": padding_of_images}
 
     def __init__(
         self,
@@ -215,14 +215,9 @@ class Conv2d(_Conv):
         self.filter_size = pair(filter_size, "filter_size", 1)
         self.stride = pair(stride, "stride", 1)
         self.dilation = pair(dilation, "dilation", 1)
-        self.padding = padding_of_images(padding, self.filter_size, self.stride, self.dilation)
+        self.padding = padding  # type: ignore[assignment]  # the check makes pairs
         outputs = self._set_channels(in_channels, out_channels, groups)
         self._set_filters(outputs, self.filter_size, bias, (weight_init, bias_init), dtype)
-
-    def _checked_attribute(self, name: str, value: Any) -> Any:
-        if name == "padding":
-            return padding_of_images(value, self.filter_size, self.stride, self.dilation)
-        return super()._checked_attribute(name, value)
 
     @property
     def _window(self) -> Window:
@@ -251,7 +246,7 @@ class Conv1d(_Conv):
     dilation: int
     _checks: ClassVar = {
         **dict.fromkeys(("filter_size", "stride", "dilation"), integer_at_least_1),
-        "padding": at_least_0,  # by `_checked_attribute`
+        "padding": padding_of_sequences,
     }
 
     def __init__(
@@ -275,11 +270,6 @@ class Conv1d(_Conv):
         self.padding = padding  # type: ignore[assignment]  # the check makes a pair
         outputs = self._set_channels(in_channels, out_channels, groups)
         self._set_filters(outputs, (self.filter_size,), bias, (weight_init, bias_init), dtype)
-
-    def _checked_attribute(self, name: str, value: Any) -> Any:
-        if name == "padding":
-            return padding_of_sequences(value, self.filter_size, self.stride, self.dilation)
-        return super()._checked_attribute(name, value)
 
     @property
     def _window(self) -> Window:

@@ -74,7 +74,7 @@ class ConvTranspose2d(Convolution):
         self.filter_size = pair(filter_size, "filter_size", 1)
         self.stride = pair(stride, "stride", 1)
         self.dilation = pair(dilation, "dilation", 1)
-        self.padding = padding_of_images(padding, self.filter_size, self.stride, self.dilation)
+        self.padding = padding_of_images(padding)
         self.output_padding = pair(output_padding, "output_padding", 0)
         if any(map(_is_too_much, self.output_padding, self.stride, self.dilation)):
             raise ValueError(
@@ -125,7 +125,7 @@ class ConvTranspose2d(Convolution):
         shape, window = x.shape, self._window
         y: Array = empty((len(x), *self.output_shape(shape[1:])), x.dtype)
         x = x.reshape(len(x), *self._images(shape[1:]))
-        steps = window.stride, window.corner(y.shape[1:]), window.dilation
+        steps = window.stride, window.padding_before(y.shape[1:]), window.dilation
         weight, bias = self.weight, self.bias
         ops.conv_dx(x, weight.master, *steps, y)
         if bias is not None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fastnn._validation import Array, Shape, float_type, indices, positive_int
+from fastnn._validation import Array, Shape, check_index_limit, float_type, indices, positive_int
 from fastnn.init import Initializer, Normal, initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers._geometry import integer
@@ -64,9 +64,7 @@ class Embedding(Layer):
         self.num_embeddings = positive_int(num_embeddings, "num_embeddings")
         self.embedding_dim = positive_int(embedding_dim, "embedding_dim")
         dtype = float_type(dtype)
-        most = 2 ** (np.finfo(dtype).nmant + 1)
-        if num_embeddings > most:
-            raise ValueError(f"num_embeddings must be at most {most} in {dtype}, got {num_embeddings}")
+        check_index_limit(self.num_embeddings, dtype)
         if padding_idx is not None:
             padding_idx = integer(padding_idx, "padding_idx", -num_embeddings)
             if padding_idx >= num_embeddings:

@@ -49,7 +49,7 @@ class _Pool(Layer):
     def _steps(self, images: Shape) -> tuple[Pair, Pair, Pair]:
         """The window, the stride and the padding above and on the left of images (N, H, W, C)."""
         window = self._window
-        return window.size, window.stride, window.corner(images[1:])
+        return window.size, window.stride, window.padding_before(images[1:])
 
     def _pixels(self, x: Array) -> tuple[Array, Shape]:
         """Return a batch as images (N, H, W, C), and the shape (N, P, Q, C) of the outputs."""

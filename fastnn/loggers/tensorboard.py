@@ -19,6 +19,7 @@ import numpy as np
 from fastnn._validation import Array, positive_int
 from fastnn.files import user_path
 from fastnn.loggers.appending import Complaints, append_whole
+from fastnn.loggers.model_graph import graph_of
 from fastnn.param import Param
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.watch import gradients_on, spread
@@ -36,7 +37,8 @@ class TensorBoard(Callback):
     After every epoch it writes the values of the history and the learning rate; after every `every` epochs
     also histograms of all weights and of their gradients (for 256 training samples), and images of the
     filters of convolutions with 1 or 3 channels, and of the units of a first dense layer whose inputs form a
-    square. The text "model" is its layers. The step of a value is the number of its epoch, from 1.
+    square. The graph shows the layers with the shapes of their outputs, as does the text "model". The step of
+    a value is the number of its epoch, from 1.
 
     Single updates cost nothing. A new training in the same folder hides the one before; one that resumes from
     a checkpoint continues it: TensorBoard drops the epochs that are repeated. If the disk is full, a warning
@@ -84,11 +86,13 @@ class TensorBoard(Callback):
         # TensorBoard drops what older files of the folder have from this step on.
         start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         step = training.epoch + 1 if training.updates else 0
+        graph = graph_of(training.model, training.samples.x.shape[1:])
         layers = "\n".join(f"    {layer!r}" for layer in training.model._stages())
         self._waiting = b"".join(
             (
                 _record(file_version="brain.Event:2"),
                 _record(step, session_log=start),
+                _record(step, graph_def=graph.SerializeToString()),
                 _record(step, summary=summary.text("model", layers)),
             )
         )

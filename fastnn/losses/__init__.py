@@ -121,7 +121,7 @@ def cross_entropy(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """Return the cross-entropy of logits (N, C), -sum_c w_c t_c log softmax(z)_c. See `CrossEntropy`."""
+    """Return the cross-entropy of logits (N, ..., C), -sum_c w_c t_c log softmax(z)_c. See `CrossEntropy`."""
     loss = CrossEntropy(
         weight=weight, label_smoothing=label_smoothing, ignore_index=ignore_index, reduction=reduction
     )
@@ -177,13 +177,15 @@ def dice(
     *,
     smooth: float = 1.0,
     weight: npt.ArrayLike | None = None,
+    ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
     """Return the Dice loss of logits (N, ...), 1 - (2 sum p t + smooth) / (sum (p + t) + smooth).
 
     See `Dice`.
     """
-    return Dice(smooth=smooth, weight=weight, reduction=reduction)(logits, target)
+    loss = Dice(smooth=smooth, weight=weight, ignore_index=ignore_index, reduction=reduction)
+    return loss(logits, target)
 
 
 def focal(
@@ -195,7 +197,7 @@ def focal(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """Return the focal loss of logits (N, C), -sum_c w_c t_c (1 - p_c)^gamma log p_c. See `Focal`."""
+    """Return the focal loss of logits (N, ..., C), -sum_c w_c t_c (1 - p_c)^gamma log p_c. See `Focal`."""
     return Focal(gamma=gamma, weight=weight, ignore_index=ignore_index, reduction=reduction)(logits, target)
 
 
@@ -208,7 +210,10 @@ def hinge(
     ignore_index: int | None = None,
     reduction: str = "mean",
 ) -> float | Array:
-    """Return the hinge loss of scores (N, C), w_c max(0, margin + max_{k != c} z_k - z_c). See `Hinge`."""
+    """Return the hinge loss of scores (N, ..., C), w_c max(0, margin + max_{k != c} z_k - z_c).
+
+    See `Hinge`.
+    """
     return Hinge(margin=margin, weight=weight, ignore_index=ignore_index, reduction=reduction)(scores, target)
 
 

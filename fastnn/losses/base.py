@@ -50,8 +50,11 @@ class Loss(Noted, ABC):
         Raises TypeError or ValueError if the dtype, the shape or the values do not fit.
         """
 
-    def counted(self, target: npt.ArrayLike) -> Array | None:
-        """Return which samples (N,) or single targets (N, ...) of the user count, bool; None for all."""
+    def counted(self, target: npt.ArrayLike, outputs: Shape) -> Array | None:
+        """Return which samples (N,) or single targets (N, ...) of the user count, bool; None for all.
+
+        The outputs have the shape `(N, *outputs)`.
+        """
         return None
 
     @abstractmethod
@@ -87,8 +90,16 @@ class Loss(Noted, ABC):
             return 1.0
         weight = np.ones(len(target)) if sample_weight is None else sample_weight
         if weight.ndim > 1:
-            return float(weight.sum(dtype=np.float64))
+            return float(self.target_weights(target, weight).sum(dtype=np.float64))
         return float((weight * (self.divisors(target) if self.reduction == "mean" else 1)).sum())
+
+    def weighs_targets(self, target: Array) -> bool:
+        """Whether sample weights must be repeated for each target of a sample; never, unless overridden."""
+        return False
+
+    def target_weights(self, target: Array, sample_weight: Array) -> Array:
+        """Return how much each target adds to the divisor of the mean, for weights of their shape."""
+        return sample_weight
 
     def cause_of_nan(self, target: Array) -> str | None:
         """Why the loss of these targets is NaN for any outputs; None if it is not."""
@@ -104,16 +115,21 @@ class Loss(Noted, ABC):
         """Return the loss of outputs `y`: (1,) float64, or the unreduced losses for the reduction "none".
 
         `sample_weight` (N,) of the dtype of `y` multiplies the losses of the samples; a mean is divided by
-        the sum of the weights; it is 0 if all weights are. A pointwise loss also takes weights of its shape.
+        the sum of the weights; it is 0 if all weights are. Losses of several targets per sample also take
+        weights of the shape of `losses_shape`, and need them if `weighs_targets`.
         """
         return self._evaluate(y, target, reduction or self.reduction, None, sample_weight)
 
     def value_and_gradient(
-        self, y: Array, target: Array, sample_weight: Array | None = None
+        self,
+        y: Array,
+        target: Array,
+        sample_weight: Array | None = None,
+        reduction: str | None = None,
     ) -> tuple[Array, Array]:
         """Return the loss as `value` does, and its gradient with respect to `y`."""
         dy: Array = empty(y.shape, y.dtype)
-        return self._evaluate(y, target, self.reduction, dy, sample_weight), dy
+        return self._evaluate(y, target, reduction or self.reduction, dy, sample_weight), dy
 
     def __call__(self, y: npt.ArrayLike, target: npt.ArrayLike) -> float | Array:
         """Return the loss of outputs `y` (N, ...): a float, or an array for the reduction "none".
@@ -129,7 +145,7 @@ class Loss(Noted, ABC):
         checked = loaded(self.targets(target, outputs.shape[1:], outputs.dtype), outputs.dtype)
         if len(checked) != len(outputs):
             raise ValueError(f"there are {len(outputs)} outputs, but {len(checked)} targets")
-        counted = self.counted(target)
+        counted = self.counted(target, outputs.shape[1:])
         weights = () if counted is None else (None, counted.astype(outputs.dtype))
         value = self.value(outputs, checked, *weights)
         return value if self.reduction == "none" else float(value[0])
@@ -140,19 +156,23 @@ class Loss(Noted, ABC):
         losses: Array = empty(self.losses_shape(y), y.dtype)
         loss: Array = empty((1,), np.float64)
         self.evaluate(y, target, reduction if sample_weight is None else "sum", losses, loss, dy)
-        if sample_weight is not None and sample_weight.ndim > 1:
-            rows = [None if array is None else array.reshape(-1) for array in (losses, dy)]
-            ops.weigh_loss(
-                sample_weight.reshape(-1), None, None, REDUCTIONS[reduction], rows[0], loss, rows[1]
-            )
-        elif sample_weight is not None:
+        if sample_weight is not None:
             weight, label = self.weights_and_labels(target)
             weight = None if weight is None else weight.astype(y.dtype)
-            ops.weigh_loss(sample_weight, weight, label, REDUCTIONS[reduction], losses, loss, dy)
+            rows, dy_rows = losses, dy
+            if sample_weight.ndim > 1:
+                rows = losses.reshape(-1)
+                label = None if label is None else label.reshape(-1)
+                dy_rows = None if dy is None else dy.reshape(rows.size, -1)
+            elif label is not None and label.ndim > 1 and reduction != "mean":
+                weight = label = None
+            ops.weigh_loss(
+                sample_weight.reshape(-1), weight, label, REDUCTIONS[reduction], rows, loss, dy_rows
+            )
         return losses if reduction == "none" else loss
 
     def weights_and_labels(self, target: Array) -> tuple[Array | None, Array | None]:
-        """Return the class weights (C,) and the labels (N,) that select them, if they are in the mean."""
+        """Return the class weights (C,) and the labels (N, ...) that select them, if they are in the mean."""
         return None, None
 
     def __repr__(self) -> str:

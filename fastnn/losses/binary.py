@@ -87,11 +87,11 @@ class _ElementwiseLoss(_BinaryLoss, PointwiseLoss):
                 raise ValueError(
                     f"there are {len(weight)} weights for {outputs[-1]} outputs in the last axis"
                 )
-        counted = self.counted(target)
+        counted = self.counted(target, outputs)
         given = target if counted is None else np.where(counted, as_array(target, "y"), 0)
         return super().targets(given, outputs, dtype)
 
-    def counted(self, target: npt.ArrayLike) -> Array | None:
+    def counted(self, target: npt.ArrayLike, outputs: Shape) -> Array | None:
         if self.ignore_index is None:
             return None
         return np.asarray(as_array(target, "y") != self.ignore_index)
@@ -226,6 +226,9 @@ class Dice(_BinaryLoss):
         smooth: At least 0; keeps the loss defined where targets and predictions are empty. With smooth 0 the
             loss is 0 there.
         weight: Class weights (C,), at least 0, which multiply the losses of the classes; by default all 1.
+        ignore_index: Value of targets that do not count, such as 255 for the border of a mask: the sums, the
+            gradient and the accuracy leave them out. Samples of which nothing counts are left out of the
+            mean. None: every target counts.
         reduction: "mean", "sum", "batch_mean" or "none" (losses (N, C), with C = 1 unless the outputs are
             (N, H, W, C)).
 
@@ -237,20 +240,43 @@ class Dice(_BinaryLoss):
     name = "dice"
     smooth: float
     weight: Array | None
-    _checks: ClassVar = {"smooth": within(0), "weight": class_weights_of}
+    ignore_index: int | None
+    _checks: ClassVar = {
+        "smooth": within(0),
+        "weight": class_weights_of,
+        "ignore_index": optional(_no_target),
+    }
 
     def __init__(
-        self, *, smooth: float = 1.0, weight: npt.ArrayLike | None = None, reduction: str = "mean"
+        self,
+        *,
+        smooth: float = 1.0,
+        weight: npt.ArrayLike | None = None,
+        ignore_index: int | None = None,
+        reduction: str = "mean",
     ) -> None:
         super().__init__(reduction)
         self.smooth = smooth
         self.weight = weight  # type: ignore[assignment]  # the check makes an array
+        self.ignore_index = ignore_index
 
     def targets(self, target: npt.ArrayLike, outputs: Shape, dtype: np.dtype[Any]) -> Array:
         _, classes = _pixels_and_classes(outputs)
         if self.weight is not None and len(self.weight) != classes:
             raise ValueError(f"there are {len(self.weight)} class weights for {classes} classes")
-        return super().targets(target, outputs, dtype)
+        if self.ignore_index is None:
+            return super().targets(target, outputs, dtype)
+        array = as_array(target, "y")
+        ignored = array == self.ignore_index
+        values = super().targets(np.where(ignored, 0, array), outputs, dtype)
+        values[ignored.reshape(values.shape)] = -1  # the kernels leave negative targets out
+        return values
+
+    def counted(self, target: npt.ArrayLike, outputs: Shape) -> Array | None:
+        if self.ignore_index is None:
+            return None
+        array = as_array(target, "y")
+        return np.asarray((array.reshape(len(array), -1) != self.ignore_index).any(axis=1))
 
     def losses_shape(self, y: Array) -> Shape:
         return (len(y), _pixels_and_classes(y.shape[1:])[1])

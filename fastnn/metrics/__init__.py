@@ -6,7 +6,10 @@ The functions of classification take `outputs` and `targets` of one of three kin
   (N, C). The class of a row is the index of its largest value;
 - one output: outputs are logits (N, 1), targets are 0 or 1, (N,) or (N, 1). A positive logit means 1;
 - several labels per sample: outputs are logits (N, C), targets are rows (N, C) of 0 and 1, not all one-hot.
-  A positive logit means 1. Only precision, recall, F1, ROC AUC and average precision are defined.
+  A positive logit means 1. Only precision, recall, F1, IoU, ROC AUC and average precision are defined.
+
+Classes may also be those of pixels: outputs (N, H, W, C) or predicted labels (N, H, W), and labels (N, H, W).
+Each pixel then counts as a sample. The metrics of decisions take such masks, also of one output (N, H, W, 1).
 
 Predicted and true labels may be text, such as `model.predict_classes` returns; classes are then in sorted
 order. Decisions, integers 0 and 1, may take the place of logits, except in `roc_auc`, `average_precision` and
@@ -24,23 +27,26 @@ from fastnn.metrics.classification import (
     confusion,
     count_correct,
     f1,
-    has_classes,
+    iou,
     precision,
     recall,
     report,
     top_k,
 )
+from fastnn.metrics.decisions import are_pixel_labels, has_classes
 from fastnn.metrics.probabilities import average_precision, log_loss, roc_auc
 from fastnn.metrics.regression import mean_absolute_error, r2
 
 __all__ = [
     "accuracy",
+    "are_pixel_labels",
     "average_precision",
     "cohen_kappa",
     "confusion",
     "count_correct",
     "f1",
     "has_classes",
+    "iou",
     "log_loss",
     "mean_absolute_error",
     "precision",

@@ -1,4 +1,4 @@
-"""Metrics of decisions: accuracy, top-k accuracy, confusion matrix, precision, recall, F1, kappa."""
+"""Metrics of decisions: accuracy, top-k accuracy, confusion matrix, precision, recall, F1, IoU, kappa."""
 
 from __future__ import annotations
 
@@ -10,36 +10,24 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._arrays import real_array
-from fastnn._validation import Array, choose, positive_int, sample_weights, warn
+from fastnn._validation import Array, choose, positive_int
 from fastnn.classes import check_count, class_count, numbers_of_text
 from fastnn.kernels import ops
+from fastnn.metrics.decisions import Decisions, decisions, labels_of, weights_of
 
 
 def count_correct(outputs: Array, target: Array, count: Array, *, binary: bool = False) -> None:
     """Add the number of correct predictions to `count` (1,) int64.
 
-    A row of `outputs` (N, C) is correct if its largest value is at the label, `target` (N,), or where its row
-    of `target` (N, C) is largest. With `binary`, each logit is a prediction of its own.
+    A row of `outputs` (N, ..., C) is correct if its largest value is at the label, `target` (N, ...), or
+    where its row of `target` (N, C) is largest. With `binary`, each logit is a prediction of its own.
     """
     if binary:
         ops.count_correct_binary(outputs, target, count)
-    elif target.ndim == 1:
-        ops.count_correct_labels(outputs, target, count)
+    elif target.ndim == outputs.ndim - 1:
+        ops.count_correct_labels(outputs.reshape(-1, outputs.shape[-1]), target.reshape(-1), count)
     else:
         ops.count_correct_soft(outputs, target, count)
-
-
-def has_classes(target: Array) -> bool:
-    """Whether `target` holds classes, so that accuracy is defined: integer labels, or rows that sum to 1."""
-    if target.ndim == 1:
-        return target.dtype == np.int64
-    return (
-        target.ndim == 2
-        and target.shape[1] > 1
-        and len(target) > 0
-        and bool(target.min() >= 0)
-        and bool(np.allclose(target.sum(axis=1), 1, atol=1e-3))
-    )
 
 
 # The largest confusion matrix has 2 GiB.
@@ -56,14 +44,13 @@ def accuracy(
     Raises ValueError if shapes or lengths do not fit or samples have several labels, and TypeError if labels
     are not integers.
     """
-    found = _decisions(outputs, targets)
+    found = decisions(outputs, targets)
     if found.several:
         raise ValueError(
             "the accuracy of several labels per sample is ambiguous: use fn.metrics.f1, precision or recall; "
             'fn.evaluate(..., loss="binary_cross_entropy") gives the fraction of outputs that are right'
         )
-    weight = weights_of(sample_weight, len(found.true))
-    return float(np.average(found.predicted == found.true, weights=weight))
+    return float(np.average(found.predicted == found.true, weights=found.weights(sample_weight)))
 
 
 def top_k(k: int) -> Callable[..., float]:
@@ -107,7 +94,7 @@ def confusion(
     One output has the classes 0 and 1. Raises ValueError if a label is not below `classes`, or samples have
     several labels.
     """
-    found = _decisions(outputs, targets)
+    found = decisions(outputs, targets)
     if found.several:
         raise ValueError(
             "samples with several labels have no confusion matrix: use fn.metrics.precision or recall, or "
@@ -148,9 +135,7 @@ def cohen_kappa(
     return float(1 - (penalty * table).sum() / chance) if chance else math.nan
 
 
-def _table(
-    found: _Decisions, sample_weight: npt.ArrayLike | None = None, classes: int | None = None
-) -> Array:
+def _table(found: Decisions, sample_weight: npt.ArrayLike | None = None, classes: int | None = None) -> Array:
     """The confusion matrix of decisions between classes."""
     predicted, labels, columns = found.predicted, found.true, found.classes
     needed = int(max(predicted.max(), labels.max())) + 1
@@ -161,7 +146,7 @@ def _table(
     check_count(count, cause, MOST_ROWS)
     # An array of our own, within its range: NumPy reads an index twice, and another thread may change labels.
     cell = np.clip(labels.astype(np.int64) * count + predicted, 0, count * count - 1)
-    weight = weights_of(sample_weight, len(labels))
+    weight = found.weights(sample_weight)
     counts = np.bincount(cell, None if sample_weight is None else weight, minlength=count * count)
     table: Array = counts.reshape(count, count)
     return table
@@ -221,10 +206,30 @@ def f1(
 ) -> Any:
     """Return F1 = 2 TP / (2 TP + FP + FN), the harmonic mean of precision and recall.
 
-    Takes the same arguments as `precision`.
+    For masks it is called the Dice coefficient. Takes the same arguments as `precision`.
     """
     counts = _counts(outputs, targets, sample_weight)
     return _averaged(2 * counts.correct, counts.predicted + counts.true, counts, average, zero_division)
+
+
+def iou(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    average: str | None = None,
+    zero_division: float = 0.0,
+    sample_weight: npt.ArrayLike | None = None,
+) -> Any:
+    """Return the intersection over union TP / (TP + FP + FN), the Jaccard index.
+
+    The mean IoU of segmentation is the default for several classes: the mean over the classes that occur in
+    predictions or targets. Takes the same arguments as `precision`::
+
+        fn.metrics.iou(model.predict(images), masks)  # outputs (N, H, W, C), labels (N, H, W)
+    """
+    counts = _counts(outputs, targets, sample_weight)
+    union = counts.predicted + counts.true - counts.correct
+    return _averaged(counts.correct, union, counts, average, zero_division)
 
 
 def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[str] | None = None) -> str:
@@ -252,20 +257,6 @@ def report(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, names: Sequence[st
     return "\n".join(lines)
 
 
-FEW_LOGITS = 8  # so few may all lie in [0, 1] by chance
-
-
-class _Decisions(NamedTuple):
-    """What was predicted and what is true: classes (N,) int64, or 0 and 1 for several labels, (N, C)."""
-
-    predicted: Array
-    true: Array
-    classes: int
-    """The number of classes that the shape of the outputs shows; 0 for labels."""
-    binary: bool = False
-    several: bool = False
-
-
 class _Counts(NamedTuple):
     """For each class: the number of samples for which it is predicted rightly, is predicted, and is true."""
 
@@ -277,9 +268,9 @@ class _Counts(NamedTuple):
 
 
 def _counts(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> _Counts:
-    found = _decisions(outputs, targets)
+    found = decisions(outputs, targets)
     if found.several:
-        weight = weights_of(sample_weight, len(found.true))
+        weight = found.weights(sample_weight)
         correct = weight @ (found.predicted * found.true)
         return _Counts(correct, weight @ found.predicted, weight @ found.true, False, True)
     table = _table(found, sample_weight)
@@ -310,76 +301,3 @@ def _averaged(
     if average == "macro" and not counts.several:
         ratios = ratios[counts.predicted + counts.true > 0]
     return float(ratios.mean())
-
-
-def _decisions(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> _Decisions:
-    """Decide which kind of problem it is, and what is predicted. Raises ValueError or TypeError."""
-    text = numbers_of_text(outputs, targets)
-    if text is not None:
-        outputs, targets = text[:2]
-    scores, truth = real_array(outputs, "outputs"), real_array(targets, "targets")
-    if scores.ndim > 0 and truth.ndim > 0 and len(scores) != len(truth):
-        raise ValueError(f"there are {len(scores)} outputs for {len(truth)} targets")
-    if scores.ndim == 2 and scores.shape[1] == 1 and len(scores):
-        if truth.shape not in ((len(scores),), (len(scores), 1)) or not _is_zero_or_one(truth):
-            raise ValueError(
-                "one output decides between 0 and 1, so targets must be 0 or 1 of shape (N,) or (N, 1), "
-                f"got {truth.shape} from {truth.min()} to {truth.max()}"
-            )
-        return _Decisions(_positive(scores[:, 0]), truth.reshape(-1).astype(np.int64), 2, binary=True)
-    if truth.ndim == 2 and truth.shape[1] > 1 and not has_classes(truth) and _is_zero_or_one(truth):
-        if scores.shape != truth.shape:
-            raise ValueError(f"outputs must have the shape of the targets, {truth.shape}, got {scores.shape}")
-        return _Decisions(_positive(scores), truth.astype(np.int64), truth.shape[1], several=True)
-    if scores.ndim == truth.ndim == 2 and scores.shape != truth.shape:
-        raise ValueError(f"there are {scores.shape[1]} outputs per sample for targets of shape {truth.shape}")
-    columns = scores.shape[1] if scores.ndim == 2 else 0
-    return _Decisions(labels_of(scores, "outputs"), labels_of(truth, "targets"), columns)
-
-
-def _is_zero_or_one(array: Array) -> bool:
-    return bool(((array == 0) | (array == 1)).all())
-
-
-def _positive(logits: Array) -> Array:
-    """1 where a logit is positive, else 0. Warns of probabilities, which are always positive."""
-    in_unit_interval = logits.size > FEW_LOGITS and logits.min() >= 0 and logits.max() <= 1
-    if in_unit_interval and not _is_zero_or_one(logits):
-        warn("outputs look like probabilities, but must be logits: pass (outputs > 0.5).astype(int)")
-    return (logits > 0).astype(np.int64)
-
-
-def weights_of(sample_weight: npt.ArrayLike | None, count: int) -> Array:
-    """Return the weights (N,) of `count` samples as float64, or int64 ones for None."""
-    if sample_weight is None:
-        return np.ones(count, np.int64)
-    return sample_weights(sample_weight, count, np.dtype(np.float64))
-
-
-def labels_of(values: npt.ArrayLike, name: str) -> Array:
-    """Return labels (N,) int64: `values` itself, or the index of the largest value in each row of (N, C).
-
-    Raises ValueError if the shape is another, a label is negative, or targets (N, C) are no probabilities;
-    TypeError if labels are not integers.
-    """
-    array = real_array(values, name)
-    if array.ndim == 2 and array.shape[1] > 1 and len(array):
-        if name == "targets" and not has_classes(array):
-            raise ValueError(
-                f"the rows of {name} must be one-hot, or probabilities that sum to 1; rows of several labels "
-                "consist of 0 and 1, and have only precision, recall and F1"
-            )
-        largest: Array = array.argmax(axis=1)
-        return largest
-    if array.ndim != 1 or not len(array):
-        raise ValueError(
-            f"{name} must have shape (N,) (labels) or (N, C) with at least 2 classes, got {array.shape}"
-        )
-    if array.dtype.kind not in "biu":
-        hint = ": pass logits with shape (N, 1)" if name == "outputs" else ""
-        raise TypeError(f"labels must be integers, but {name} are {array.dtype}{hint}")
-    if array.min() < 0:
-        raise ValueError(f"labels must be at least 0, but {name} contain {array.min()}")
-    if array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"labels must be below 2^63, but {name} contain {array.max()}")
-    return array.astype(np.int64)

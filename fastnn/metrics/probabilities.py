@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import real_array
 from fastnn._validation import Array, choose, warn
-from fastnn.metrics.classification import has_classes, labels_of, weights_of
+from fastnn.metrics.decisions import has_classes, labels_of, weights_of
 
 AVERAGES = ("macro", "micro", "weighted", "none")
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastnn._arrays import real_array
 from fastnn._validation import Array, choose
-from fastnn.metrics.classification import weights_of
+from fastnn.metrics.decisions import weights_of
 
 
 def r2(

@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 
 from fastnn._validation import Array
+from fastnn.channel_order import to_channels_last
 from fastnn.feeding import sample_shape
 from fastnn.layers import (
     BatchNorm1d,
@@ -264,13 +265,16 @@ def _to_fastnn_layout(target: _Target, name: str, tensor: Array) -> Array | None
         sides = tuple(range(2, tensor.ndim))
         return tensor.transpose(*sides, 1, 0) if tensor.ndim == len(layer.weight.shape) else None
     if isinstance(layer, Linear) and name == "weight":
-        if tensor.ndim != 2 or tensor.shape[1] % channels:
-            return None
-        outputs, inputs = tensor.shape
-        by_channel = tensor.reshape(outputs, channels, inputs // channels)
-        return np.ascontiguousarray(by_channel.transpose(2, 1, 0)).reshape(inputs, outputs)
+        return _by_channel(tensor.T, channels) if tensor.ndim == 2 else None
     if isinstance(layer, LayerNorm) and (tensor.ndim == 3 or (tensor.ndim == 2 and target.channels > 1)):
         return np.ascontiguousarray(np.moveaxis(tensor, 0, -1))  # the channels are first in PyTorch
-    if isinstance(layer, (BatchNorm1d, LayerNorm)) and channels > 1 and tensor.ndim == 1:
-        return None if tensor.size % channels else tensor.reshape(channels, -1).T.reshape(-1)
+    if isinstance(layer, (BatchNorm1d, LayerNorm)) and tensor.ndim == 1:
+        return _by_channel(tensor, channels)
     return tensor
+
+
+def _by_channel(features: Array, channels: int) -> Array | None:
+    """Move the channels last in a first axis of flattened images; None if they do not divide it."""
+    if len(features) % channels:
+        return None
+    return features[to_channels_last((channels, len(features) // channels))]

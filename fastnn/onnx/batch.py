@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 from fastnn._validation import Array, Shape
+from fastnn.channel_order import to_channels_last
 from fastnn.onnx.errors import ModelFormatError
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
-NO_PADS: Pads = ((0, 0), (0, 0))
+Pads = tuple[tuple[int, int], ...]
 
 
 class LayoutError(ModelFormatError):
@@ -25,10 +25,12 @@ class Batch:
     """Axis i of fastnn's batch is axis order[i] in the file; the batch axis is the first in both."""
     channels: int = 1
     """If above 1: features (N, F) are flattened from (pixels, channels), in the file from the reverse."""
-    pads: Pads = NO_PADS
-    """Zeros around images that the next layer must add."""
+    pads: Pads = ()
+    """Zeros before and behind each side that the next layer must add; () for none."""
     scale: float = 1.0
     """A factor on the values that the next layer must apply."""
+    are_indices: bool = False
+    """Whether the values are integers, for which the next layer must look up vectors."""
 
     @property
     def file_shape(self) -> Shape:
@@ -48,12 +50,14 @@ class Batch:
 
     @property
     def pending(self) -> str:
-        """What the next layer must do: "zeros around it", "a factor", or nothing."""
-        return "zeros around it" if self.pads != NO_PADS else "a factor" if self.scale != 1 else ""
+        """What the next layer must do: "zeros around it", "a factor", "an embedding", or nothing."""
+        if self.are_indices:
+            return "an embedding"
+        return "zeros around it" if any(map(any, self.pads)) else "a factor" if self.scale != 1 else ""
 
     def resized(self, shape: Shape) -> Batch:
         """The output of a layer that keeps the layout."""
-        return replace(self, shape=shape, pads=NO_PADS, scale=1.0)
+        return replace(self, shape=shape, pads=(), scale=1.0, are_indices=False)
 
     def transposed(self, perm: list[int]) -> Batch:
         """The same values after a Transpose of the file; fastnn's array does not change."""
@@ -88,5 +92,4 @@ def flattened(x: Batch) -> Batch | None:
 
 def reordered(features: Array, channels: int) -> Array:
     """Reorder the first axis from (channels, pixels), as in the file, to (pixels, channels)."""
-    split = features.reshape(channels, -1, *features.shape[1:])
-    return split.swapaxes(0, 1).reshape(features.shape)
+    return features[to_channels_last((channels, len(features) // channels))]

@@ -30,13 +30,14 @@ def export_onnx(
     >>> fn.export_onnx(model, "model.onnx", input_shape=(28, 28, 1))
 
     The graph has one input, "input", and one output, "output", both with a batch of any size, in the dtype of
-    the model. It computes what `predict` returns for float features that are scaled already: dropout is left
-    out, and batch norm uses the running statistics.
+    the model; indices are int64. It computes what `predict` returns for float features that are scaled
+    already: dropout is left out, and batch norm uses the running statistics.
 
-    The channels of images come first, as usual in ONNX: fastnn's (N, H, W, C) is (N, C, H, W) in the file.
-    Samples (H, W) stay (N, H, W). Weights are reordered on export, so images are not transposed when the
-    graph runs, unless `layout` is "nhwc" or a layer needs it (`LayerNorm` over some of an image's axes,
-    `Reshape` to or from images with several channels).
+    The channels of images come first, as usual in ONNX: fastnn's (N, H, W, C) is (N, C, H, W) in the file,
+    and a sequence is (N, C, L) if the first layer to care is a convolution, a pool, or batch or group norm.
+    Other samples (H, W) stay (N, H, W). Weights are reordered on export, so images are not transposed when
+    the graph runs, unless `layout` is "nhwc" or a layer needs it (`LayerNorm` over some of an image's axes, a
+    convolution behind `Embedding`, `Reshape` to or from images with several channels).
 
     The metadata of the file have the key `fastnn`, a JSON object with the classes and how the model was fed
     in its training, with the scale of its features. `import_onnx` reads them.

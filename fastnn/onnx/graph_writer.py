@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, Shape
+from fastnn.channel_order import returns_sequences, takes_sequences
 from fastnn.classes import classes_to_list
 from fastnn.feeding import feeding_to_dict
 from fastnn.layers import Layer
@@ -49,15 +50,20 @@ class GraphWriter:
     def write(self, model: Layer, shape: Shape, channels_first: bool) -> Any:
         """Return the ModelProto of `model` for samples of `shape`."""
         helper = self._onnx.helper
-        start = Tensor("input", shape, channels_first=channels_first and len(shape) == 3)
+        has_channels = len(shape) == 3 or (len(shape) == 2 and takes_sequences(model))
+        is_first = channels_first and has_channels and model.index_limit is None
+        start = Tensor("input", shape, channels_first=is_first)
         found = self.flat_order(self.layer(model, start))
-        if len(found.shape) == 3:
+        if len(found.shape) == 3 or (len(found.shape) == 2 and returns_sequences(model)):
             found = self.channels_first_of(found) if channels_first else self.channels_last(found)
+        elif len(found.shape) > 1:
+            found = self.channels_last(found)
         if self._nodes and self._nodes[-1].output[0] == found.name:
             self._nodes[-1].output[0] = "output"
         else:  # the model has no layer that computes anything
             self._nodes.append(helper.make_node("Identity", [found.name], ["output"]))
-        values = [self._value_info("input", start), self._value_info("output", found)]
+        inputs = self.dtype if model.index_limit is None else np.dtype(np.int64)
+        values = [self._value_info("input", start, inputs), self._value_info("output", found, self.dtype)]
         graph = helper.make_graph(self._nodes, "fastnn", values[:1], values[1:], self._weights)
         imports = [helper.make_opsetid("", self.opset)]
         made = helper.make_model(
@@ -138,9 +144,9 @@ class GraphWriter:
         sizes = self.weight(np.array([0, *shape], np.int64), "shape")
         return replace(self.node("Reshape", x, sizes), shape=shape)
 
-    def _value_info(self, name: str, x: Tensor) -> Any:
+    def _value_info(self, name: str, x: Tensor, dtype: np.dtype[Any]) -> Any:
         sides = (x.shape[-1], *x.shape[:-1]) if x.channels_first else x.shape
-        kind = self._onnx.helper.np_dtype_to_tensor_dtype(self.dtype)
+        kind = self._onnx.helper.np_dtype_to_tensor_dtype(dtype)
         return self._onnx.helper.make_tensor_value_info(name, kind, ["N", *sides])
 
     def _new_name(self, stem: str) -> str:

@@ -22,7 +22,7 @@ from fastnn.onnx.batch import Batch, LayoutError, channels_last
 from fastnn.onnx.errors import ModelFormatError
 from fastnn.onnx.folding import FOLDERS, MOST_ELEMENTS, fold
 from fastnn.onnx.graph_writer import LAYOUTS, METADATA
-from fastnn.onnx.model_file import Graph, Input, Node, read_graph, shown
+from fastnn.onnx.model_file import INDEX_KINDS, Graph, Input, Node, read_graph, shown
 from fastnn.onnx.operators import CONVERTERS, TAKES_PENDING
 from fastnn.onnx.patterns import ARITHMETIC, arithmetic
 from fastnn.onnx.site import Site, Values
@@ -44,7 +44,8 @@ def import_onnx(
 
     The graph may be a chain of layers with residual connections; its constants are computed, and dropout and
     batch norm become layers again. Images (N, C, H, W) of the file are (N, H, W, C) here, in the input and in
-    the output; weights are reordered, so nothing is transposed at run time.
+    the output, and so are sequences (N, C, L) of convolutions, here (N, L, C); weights are reordered, so
+    nothing is transposed at run time. An input of integers holds the indices of an embedding.
 
     Nothing in the file is executed, and weights in other files must be in the folder of the model.
 
@@ -80,19 +81,19 @@ def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, outpu
         is_first = record.is_first
     target, labels = _target(graph, output)
     shape = _sample_shape(source, input_shape)
-    first_error: LayoutError | None = None
-    for order, images_first in _layouts(len(shape) + 1, is_first):
+    furthest, reached = LayoutError(), -1  # the error of the layout that fits the most nodes
+    for order, first_axes in _layouts(len(shape) + 1, is_first):
         sides = (0, *shape)
-        start = Batch(tuple(sides[axis] for axis in order[1:]), order)
+        start = Batch(tuple(sides[axis] for axis in order[1:]), order, are_indices=source.kind in INDEX_KINDS)
+        reader = _Reader(graph, source, target, start, first_axes)
         try:
-            steps = _Reader(graph, source, target, start, images_first).read()
-            model = Sequential(assemble(steps, source.name, target))
+            model = Sequential(assemble(reader.read(), source.name, target))
             break
         except LayoutError as error:
-            first_error = first_error or error
+            if len(reader.steps) > reached:
+                furthest, reached = error, len(reader.steps)
     else:
-        assert first_error is not None
-        raise first_error
+        raise furthest
     name_parameters(model)
     set_feeding(model, record.feeding)
     try:
@@ -102,20 +103,22 @@ def _model(graph: Graph, input_shape: Shape | None, is_first: bool | None, outpu
     return model
 
 
-def _layouts(axes: int, is_first: bool | None) -> list[tuple[tuple[int, ...], bool]]:
-    """The layouts to try: the order of the input, and whether Reshape makes images with channels first.
+def _layouts(axes: int, is_first: bool | None) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """The layouts to try: the order of the input, and `Values.first_axes`.
 
     `is_first` says whether the channels of the input come first, or last (None: unknown).
     """
     plain, moved = tuple(range(axes)), channels_last(axes)
     orders = {None: [moved, plain] if axes > 3 else [plain, moved], True: [moved], False: [plain]}[is_first]
-    return [(order, first) for order in orders[: 1 if axes < 3 else 2] for first in (True, False)]
+    return [(order, first) for order in orders[: 1 if axes < 3 else 2] for first in ((3,), (), (2, 3))]
 
 
 class _Reader:
     """Converts the nodes of a graph, in the order of computation."""
 
-    def __init__(self, graph: Graph, source: Input, target: str, start: Batch, images_first: bool) -> None:
+    def __init__(
+        self, graph: Graph, source: Input, target: str, start: Batch, first_axes: tuple[int, ...]
+    ) -> None:
         self._nodes = _needed(graph, target)
         self._room = MOST_ELEMENTS + 4 * sum(array.size for array in graph.constants.values())
         self._values = Values(
@@ -124,13 +127,18 @@ class _Reader:
             {name: node for node in self._nodes for name in node.outputs},
             Counter([target, *(name for node in self._nodes if node.op != "Shape" for name in node.inputs)]),
             graph.opset,
-            np.dtype(np.float64 if source.is_double else np.float32),
-            images_first,
+            _dtype(graph, source),
+            first_axes,
         )
+
+    @property
+    def steps(self) -> Steps:
+        """How the values are computed that have been read so far."""
+        return self._values.steps
 
     def read(self) -> Steps:
         """Return how each value is computed. Raises ModelFormatError if a node has no counterpart."""
-        steps = self._values.steps
+        steps = self.steps
         for node in self._nodes:
             node.asked.clear()
             has_data = any(name in steps for name in node.inputs)
@@ -160,13 +168,13 @@ class _Reader:
         return step
 
     def _layers(self, site: Site) -> Step:
-        site.check_inputs()
         op, pending = site.node.op, site.x.pending
+        site.check_inputs(data=1 if op == "Gather" else 0)
         layers, batch = CONVERTERS[op](site)
         if pending and op not in TAKES_PENDING[pending]:
             accepted = ", ".join(sorted(TAKES_PENDING[pending]))
             error = site.node.refused(f"its input needs {pending}, which only {accepted} can apply")
-            return Step(site.source, batch, layers, error)
+            return Step(site.source, batch.resized(batch.shape), layers, error)
         return Step(site.source, batch, layers)
 
     def _fold(self, node: Node) -> None:
@@ -186,6 +194,13 @@ class _Reader:
         first, last = node.attribute("start", 0), node.attribute("end", len(sides))
         node.check_attributes()
         values.constants[node.outputs[0]] = np.array(sides[first:last], np.int64)
+
+
+def _dtype(graph: Graph, source: Input) -> np.dtype[Any]:
+    """The dtype of the model: that of the input, or of the weights if the input holds indices."""
+    floats = {array.dtype for array in graph.constants.values() if array.dtype.kind == "f"}
+    is_double = source.kind == "double" or (source.kind in INDEX_KINDS and floats == {np.dtype(np.float64)})
+    return np.dtype(np.float64 if is_double else np.float32)
 
 
 def _needed(graph: Graph, target: str) -> list[Node]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastnn import layers
 from fastnn._validation import Array
+from fastnn.channel_order import to_channels_first
 from fastnn.onnx.graph_writer import GraphWriter, Tensor
 from fastnn.param import Param
 
@@ -36,31 +37,33 @@ def _nothing(graph: GraphWriter, layer: layers.Layer, x: Tensor) -> Tensor:
 
 
 def _linear(graph: GraphWriter, layer: layers.Linear, x: Tensor) -> Tensor:
-    inputs, outputs = layer.weight.shape
-    weight = layer.weight.value.reshape(-1, x.channels, outputs).transpose(1, 0, 2).reshape(inputs, outputs)
-    return graph.node("Gemm", x, graph.weight(weight), *_optional(graph, layer.bias), shape=(outputs,))
+    weight = graph.weight(_flat_reordered(layer.weight.value, x.channels))
+    return graph.node("Gemm", x, weight, *_optional(graph, layer.bias), shape=layer.weight.shape[1:])
 
 
-def _conv(graph: GraphWriter, layer: layers.Conv2d, x: Tensor) -> Tensor:
-    x = _images(graph, x)
+def _embedding(graph: GraphWriter, layer: layers.Embedding, x: Tensor) -> Tensor:
+    vectors = Tensor(graph.weight(layer.weight.value), ())
+    return graph.node("Gather", vectors, x.name, shape=layer.output_shape(x.shape), axis=0)
+
+
+def _conv(graph: GraphWriter, layer: layers.Conv1d | layers.Conv2d, x: Tensor) -> Tensor:
+    x = _with_channels(graph, x, layer.sides)
     return graph.node(
         "Conv",
         x,
-        graph.weight(layer.weight.value.transpose(3, 2, 0, 1)),
+        graph.weight(_filters(layer)),
         *_optional(graph, layer.bias),
         shape=layer.output_shape(x.shape),
-        kernel_shape=layer.filter_size,
-        strides=layer.stride,
-        pads=_pads(layer._window.padded(x.shape)),
-        dilations=layer.dilation,
+        **_window(layer, x),
+        dilations=_sizes(layer.dilation),
         group=layer.groups,
     )
 
 
 def _conv_transpose(graph: GraphWriter, layer: layers.ConvTranspose2d, x: Tensor) -> Tensor:
-    x = _images(graph, x)
+    x = _with_channels(graph, x, layer.sides)
     shape, window = layer.output_shape(x.shape), layer._window
-    pads = window.padded(shape)
+    pads = window.padding_of(shape)
     more = [
         own - (size - 1) * step - extent + sum(cut)
         for own, size, step, extent, cut in zip(
@@ -70,12 +73,12 @@ def _conv_transpose(graph: GraphWriter, layer: layers.ConvTranspose2d, x: Tensor
     return graph.node(
         "ConvTranspose",
         x,
-        graph.weight(layer.weight.value.transpose(3, 2, 0, 1)),
+        graph.weight(_filters(layer)),
         *_optional(graph, layer.bias),
         shape=shape,
         kernel_shape=layer.filter_size,
         strides=layer.stride,
-        pads=_pads(pads),
+        pads=_pads(pads, 2),
         output_padding=more,
         dilations=layer.dilation,
         group=layer.groups,
@@ -124,8 +127,7 @@ def _layer_norm(graph: GraphWriter, layer: layers.LayerNorm, x: Tensor) -> Tenso
 
 def _pool(op: str) -> Writer:
     def write(graph: GraphWriter, layer: Any, x: Tensor) -> Tensor:
-        pads = _pads(layer._window.padded(x.shape))
-        attributes = {"kernel_shape": layer.window, "strides": layer.stride, "pads": pads}
+        attributes = _window(layer, x)
         if op == "AveragePool":
             attributes["count_include_pad"] = int(layer.count_include_pad)
         return graph.node(op, graph.channels_first_of(x), shape=layer.output_shape(x.shape), **attributes)
@@ -189,11 +191,29 @@ def _softmax(graph: GraphWriter, layer: layers.Softmax, x: Tensor) -> Tensor:
     return graph.node("Softmax", x, axis=-1)
 
 
-def _images(graph: GraphWriter, x: Tensor) -> Tensor:
-    """The images (N, C, H, W); of a single channel, fastnn takes (N, H, W), too."""
-    if len(x.shape) == 2:
+def _with_channels(graph: GraphWriter, x: Tensor, sides: int) -> Tensor:
+    """Images (N, C, H, W) or sequences (N, C, L); fastnn takes those of one channel without it, too."""
+    if len(x.shape) == sides:
         return replace(graph.reshape(x, (1, *x.shape)), shape=(*x.shape, 1), channels_first=True)
     return graph.channels_first_of(x)
+
+
+def _filters(layer: layers.Conv1d | layers.Conv2d | layers.ConvTranspose2d) -> Array:
+    """The filters (..., C, O) as (O, C, ...)."""
+    filters = layer.weight.value
+    return filters.transpose(filters.ndim - 1, filters.ndim - 2, *range(filters.ndim - 2))
+
+
+def _window(layer: Any, x: Tensor) -> dict[str, Any]:
+    """The attributes of a window over sequences or images."""
+    size = layer.filter_size if isinstance(layer, (layers.Conv1d, layers.Conv2d)) else layer.window
+    shape = x.shape if layer.sides == 2 else (1, *x.shape)
+    pads = _pads(layer._window.padding_of(shape), layer.sides)
+    return {"kernel_shape": _sizes(size), "strides": _sizes(layer.stride), "pads": pads}
+
+
+def _sizes(value: int | tuple[int, int]) -> tuple[int, ...]:
+    return (value,) if isinstance(value, int) else value
 
 
 def _scale_and_shift(layer: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -202,13 +222,13 @@ def _scale_and_shift(layer: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 def _flat_reordered(array: Array, channels: int) -> Array:
-    """Reorder values of features (pixels, C), flattened, to (C, pixels)."""
-    return array.reshape(-1, channels).T.reshape(-1)
+    """Reorder the first axis, features flattened from (pixels, C), to (C, pixels)."""
+    return array[to_channels_first((len(array) // channels, channels))]
 
 
-def _pads(padding: Any) -> tuple[int, int, int, int]:
-    (above, below), (left, right) = padding
-    return above, left, below, right
+def _pads(padding: Any, sides: int) -> list[int]:
+    """The counts before each side, then those behind each side."""
+    return [before for before, _ in padding[-sides:]] + [after for _, after in padding[-sides:]]
 
 
 def _optional(graph: GraphWriter, param: Param | None) -> list[str]:
@@ -216,21 +236,26 @@ def _optional(graph: GraphWriter, param: Param | None) -> list[str]:
 
 
 WRITERS: dict[type[layers.Layer], Writer] = {
+    layers.AvgPool1d: _pool("AveragePool"),
     layers.AvgPool2d: _pool("AveragePool"),
     layers.BatchNorm1d: _batch_norm,
     layers.BatchNorm2d: _batch_norm,
+    layers.Conv1d: _conv,
     layers.Conv2d: _conv,
     layers.ConvTranspose2d: _conv_transpose,
     layers.Dropout: _nothing,
     layers.ELU: _activation("Elu", "alpha=alpha"),
+    layers.Embedding: _embedding,
     layers.Flatten: _flatten,
     layers.GELU: _gelu,
+    layers.GlobalAvgPool1d: _global_pool,
     layers.GlobalAvgPool2d: _global_pool,
     layers.Identity: _nothing,
     layers.GroupNorm: _group_norm,
     layers.LayerNorm: _layer_norm,
     layers.LeakyReLU: _activation("LeakyRelu", "alpha=slope"),
     layers.Linear: _linear,
+    layers.MaxPool1d: _pool("MaxPool"),
     layers.MaxPool2d: _pool("MaxPool"),
     layers.ReLU: _activation("Relu"),
     layers.Reshape: _reshape,

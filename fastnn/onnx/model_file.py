@@ -20,8 +20,9 @@ OPSETS = range(6, 29)
 MOST_BYTES = 2**31 - 1  # of a file: protobuf reads no more
 MOST_NODES = 5000  # graphs are searched in quadratic time
 
-INPUT_KINDS = ("float", "double", "float16", "bfloat16")
-NUMBERS = ("BOOL", *(kind.upper() for kind in INPUT_KINDS))
+FLOAT_KINDS = ("float", "double", "float16", "bfloat16")
+INDEX_KINDS = ("int32", "int64")
+NUMBERS = ("BOOL", *(kind.upper() for kind in FLOAT_KINDS))
 NUMBERS += tuple(f"{kind}{bits}" for kind in ("INT", "UINT") for bits in (8, 16, 32, 64))
 
 
@@ -62,7 +63,8 @@ class Input:
     name: str
     sides: list[int | None]
     """The shape, with None for axes of any size."""
-    is_double: bool
+    kind: str
+    """One of FLOAT_KINDS or INDEX_KINDS."""
 
 
 @dataclass
@@ -228,12 +230,12 @@ def _input(proto: Any, onnx: Any) -> Input:
     if not proto.type.HasField("tensor_type") or not tensor.HasField("shape"):
         raise ModelFormatError(f"the input {shown(text(proto.name))} is no tensor with a shape")
     kind = onnx.TensorProto.DataType.Name(tensor.elem_type).lower() if tensor.elem_type in range(20) else "?"
-    if kind not in INPUT_KINDS:
+    if kind not in (known := FLOAT_KINDS + INDEX_KINDS):
         raise ModelFormatError(
-            f"the input {shown(text(proto.name))} is {kind}, not one of {', '.join(INPUT_KINDS)}"
+            f"the input {shown(text(proto.name))} is {kind}, not one of {', '.join(known)}"
         )
     sides = [side.dim_value if side.HasField("dim_value") else None for side in tensor.shape.dim]
-    return Input(text(proto.name), sides, kind == "double")
+    return Input(text(proto.name), sides, kind)
 
 
 def _check_order(nodes: list[Node], known: set[str], outputs: list[str]) -> None:

@@ -13,15 +13,18 @@ from fastnn.onnx.assembly import Step
 from fastnn.onnx.errors import ModelFormatError
 from fastnn.onnx.site import Site, Values
 
-ARITHMETIC = ("Add", "Div", "Erf", "Mul", "Pow", "Sub")
+ARITHMETIC = ("Add", "Div", "Erf", "Less", "Mul", "Pow", "Sub", "Where")
+_INPUTS = {"Erf": 1, "Where": 3}  # all others: 2
 MOST_FACTORS = 4  # of a product that may be GELU: x, x, x and a constant
 
 
 def arithmetic(site: Site) -> Step:
     """Convert a node of `ARITHMETIC`. Its step has an error if it must be part of a pattern to be used."""
     node = site.node
-    if len(node.inputs) != (1 if node.op == "Erf" else 2) or not all(node.inputs):
+    if len(node.inputs) != _INPUTS.get(node.op, 2) or not all(node.inputs):
         raise node.refused(f"it has {len(node.inputs)} inputs")
+    if node.op in ("Less", "Where") or any(site.values.steps[name].batch.are_indices for name in site.data):
+        return _index(site)
     if found := _activation(site.values, node.outputs[0]) if node.op == "Mul" else None:
         name, layer = found
         batch, error = site.values.steps[name].batch, None
@@ -36,6 +39,29 @@ def arithmetic(site: Site) -> Step:
     if node.op in ("Erf", "Pow"):
         reason = "it is supported as a part of GELU"
     return Step(site.source, site.x, error=node.refused(reason))
+
+
+def _index(site: Site) -> Step:
+    """Take Where(x < 0, x + V, x) for the indices x, as Keras writes it: here, indices are never negative."""
+    node, values = site.node, site.values
+    if node.op == "Where" and _wraps(values, *node.inputs):
+        x = node.inputs[2]
+        return Step(x, values.steps[x].batch)
+    reason = "the input of the graph is integers, which only an embedding can take"
+    if node.op in ("Less", "Where"):
+        reason = "it is supported for the indices of an embedding, as Where(x < 0, x + count, x)"
+    if node.op not in ("Add", "Less"):
+        raise node.refused(reason)
+    return Step(site.source, site.x.resized(site.x.shape), error=node.refused(reason))
+
+
+def _wraps(values: Values, condition: str, wrapped: str, x: str) -> bool:
+    """Whether the names are x < 0, x + count and x, for indices x."""
+    less, added = values.producers.get(condition), values.producers.get(wrapped)
+    if less is None or less.op != "Less" or added is None or added.op != "Add":
+        return False
+    are_indices = x in values.steps and values.steps[x].batch.are_indices
+    return are_indices and less.inputs[0] == x and x in added.inputs and _scalar(values, less.inputs[1]) == 0
 
 
 def _sum(site: Site) -> Step:

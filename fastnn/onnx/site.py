@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, Shape
-from fastnn.layers import Conv2d, Linear
+from fastnn.layers import Conv1d, Conv2d, Linear
 from fastnn.onnx.assembly import Step, Steps
 from fastnn.onnx.batch import Batch, LayoutError, reordered
 from fastnn.onnx.model_file import Node, shown
@@ -27,8 +27,8 @@ class Values:
     uses: Counter[str]
     opset: int
     dtype: np.dtype[Any]
-    images_first: bool
-    """Whether Reshape makes samples (C, H, W) in the file, rather than (H, W, C)."""
+    first_axes: tuple[int, ...]
+    """Reshape to samples of so many axes makes (C, ...) in the file, rather than (..., C)."""
 
     def constant(self, node: Node, name: str) -> Array:
         """A constant. Raises ModelFormatError if it is no tensor of real numbers."""
@@ -61,11 +61,12 @@ class Site:
         """The batch of that name."""
         return self.values.steps[self.source].batch
 
-    def check_inputs(self) -> None:
-        """Raise ModelFormatError unless the first input is data and all others are constants."""
-        if self.node.inputs[0] != self.source or len(self.data) != 1:
+    def check_inputs(self, data: int) -> None:
+        """Raise ModelFormatError unless the input `data` is the batch and all others are constants."""
+        if self.data != self.node.inputs[data : data + 1]:
+            which = ("first", "second")[data]
             raise self.node.refused(
-                "its first input must depend on the input of the graph, and the others must be constants"
+                f"its {which} input must depend on the input of the graph, and the others must be constants"
             )
 
     def constant(self, index: int) -> Array | None:
@@ -89,11 +90,15 @@ class Site:
             raise self.node.refused(f"input {index} must be a scalar, but its shape is {array.shape}")
         return float(array.reshape(()))
 
-    def images(self) -> Batch:
-        """The input, images (N, H, W, C) that are (N, C, H, W) in the file; raises LayoutError otherwise."""
-        if len(self.x.shape) != 3:
+    def with_sides(self, most: int = 2, least: int = 1) -> Batch:
+        """The input, images (N, H, W, C) or sequences (N, L, C), whose channels come first in the file.
+
+        Raises LayoutError if they do not, and ModelFormatError for samples of another number of sides.
+        """
+        if not least <= len(self.x.shape) - 1 <= most:
+            accepted = ["sequences (N, C, L)", "images (N, C, H, W)"][least - 1 : most]
             raise self.node.refused(
-                f"it takes images (N, C, H, W), but its input has {len(self.x.shape) + 1} axes"
+                f"it takes {' or '.join(accepted)}, but its input has {len(self.x.shape) + 1} axes"
             )
         if not self.x.is_channels_last:
             raise self.layout_error()
@@ -141,7 +146,7 @@ class Site:
         """Let the layer before compute y scale + shift in place of y; whether it can."""
         step = self.last_step()
         layer = None if step is None else step.layers[-1]
-        if not isinstance(layer, (Linear, Conv2d)):
+        if not isinstance(layer, (Linear, Conv1d, Conv2d)):
             return False
         dtype = self.values.dtype
         layer.weight.value = (layer.weight.value * scale).astype(dtype)

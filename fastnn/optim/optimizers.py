@@ -16,6 +16,7 @@ from fastnn._attributes import explained
 from fastnn._foreign_names import OPTIMIZER_ATTRIBUTES, TAKES_NO_PARAMETERS
 from fastnn._validation import Array, as_float, choose, counter_value, flag, in_range, within
 from fastnn.kernels import active_recorder, ops
+from fastnn.optim.limits import held_elements, limit_gradient, restore_held
 from fastnn.optim.schedules import Schedule
 from fastnn.optim.state import State
 from fastnn.param import Param
@@ -96,6 +97,8 @@ class Optimizer(Noted, ABC):
         run_function(self, partial(self._update, param))
 
     def _update(self, param: Param) -> None:
+        limit_gradient(param)
+        held = held_elements(param)
         state = self.state(param)
         ops.advance(state.counter)
         try:
@@ -103,6 +106,9 @@ class Optimizer(Noted, ABC):
         except BaseException:
             state.counter[0] -= 1
             raise
+        finally:
+            if held is not None:
+                restore_held(param, state, held)
 
     def _step_if_late(self, param: Param) -> None:
         if param.has_grad and not param.frozen:

@@ -38,7 +38,11 @@ class HasValueAndGradient(Protocol):
     """Anything that can be run as a loss."""
 
     def value_and_gradient(
-        self, y: Array, target: Array, sample_weight: Array | None = None
+        self,
+        y: Array,
+        target: Array,
+        sample_weight: Array | None = None,
+        reduction: str | None = None,
     ) -> tuple[Array, Array]: ...
 
 
@@ -143,14 +147,20 @@ class Recorder:
         return output.array, backward
 
     def call_loss(
-        self, loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+        self,
+        loss: HasValueAndGradient,
+        outputs: Array,
+        target: Array,
+        weight: Array | None,
+        reduction: str | None,
     ) -> tuple[Array, Array]:
         """Run `loss.value_and_gradient` as a callback."""
         value = _Copied(self, f"the value of {loss!r}")
         gradient = _Copied(self, f"the gradient of {loss!r}")
 
         def run() -> None:
-            number, dy = loss.value_and_gradient(outputs.copy(), target.copy(), *_given(weight, copy=True))
+            copied = None if weight is None else weight.copy()
+            number, dy = loss.value_and_gradient(outputs.copy(), target.copy(), *_given(copied, reduction))
             value.take(number)
             gradient.take(dy)
 
@@ -218,19 +228,28 @@ def run_layer(layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward
 
 
 def run_loss(
-    loss: HasValueAndGradient, outputs: Array, target: Array, weight: Array | None
+    loss: HasValueAndGradient,
+    outputs: Array,
+    target: Array,
+    weight: Array | None,
+    reduction: str | None = None,
 ) -> tuple[Array, Array]:
-    """Run `loss.value_and_gradient(outputs, target, weight)`; it is recorded if a recorder is active."""
+    """Run `loss.value_and_gradient`; it is recorded if a recorder is active.
+
+    `reduction` replaces that of the loss.
+    """
     recorder = active_recorder()
     if recorder is None or declares_recordable(loss):
-        return loss.value_and_gradient(outputs, target, *_given(weight))
+        return loss.value_and_gradient(outputs, target, *_given(weight, reduction))
     assert isinstance(recorder, Recorder)
-    return recorder.call_loss(loss, outputs, target, weight)
+    return recorder.call_loss(loss, outputs, target, weight, reduction)
 
 
-def _given(weight: Array | None, *, copy: bool = False) -> tuple[Array, ...]:
-    """The sample weights as an argument, if there are any: a loss of one's own may not take them."""
-    return () if weight is None else (weight.copy() if copy else weight,)
+def _given(weight: Array | None, reduction: str | None) -> tuple[Any, ...]:
+    """The last arguments of `value_and_gradient`, if given: a loss of one's own may not take them."""
+    if reduction is not None:
+        return weight, reduction
+    return () if weight is None else (weight,)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

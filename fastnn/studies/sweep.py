@@ -76,13 +76,13 @@ def sweep(
         TypeError: If the grid or the seeds have the wrong type, or if `build` does not take the parameters.
         RuntimeError: If all runs failed; the message has the first traceback.
     """
-    points, numbers = points_of(grid), _seeds(seeds)
+    points, numbers = points_of(grid), seeds_of(seeds)
     check_workers(jobs, executor)
     if not callable(build):
         raise TypeError(f"build must be a function of the parameters, not {build!r}")
     for point in points:
         _check_arguments(build, point)
-    _check_different(points)
+    check_different(points)
     study = Study() if study is None else study
     order = [(point, seed) for point in points for seed in numbers]
     missing = [place for place in order if not study.has(*place)]
@@ -129,7 +129,7 @@ def points_of(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point
     return points
 
 
-def _seeds(seeds: Iterable[int]) -> list[int]:
+def seeds_of(seeds: Iterable[int]) -> list[int]:
     """Check the seeds. Raises TypeError or ValueError unless they are different non-negative integers."""
     if not isinstance(seeds, Iterable) or isinstance(seeds, str):
         raise TypeError(f"seeds must be a sequence of integers, such as range(3), not {seeds!r}")
@@ -142,7 +142,7 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     return [int(number) for number in numbers]
 
 
-def _check_different(points: Sequence[Point]) -> None:
+def check_different(points: Sequence[Point]) -> None:
     """Raise ValueError if two points have the same text, which is how a study tells points apart."""
     seen: dict[str, Point] = {}
     for point in points:

@@ -30,7 +30,7 @@ Metrics = str | Metric | Iterable[str | Metric] | Mapping[str, str | Metric] | N
 NAMED: dict[str, Metric] = {
     metric.__name__: metric
     for metric in (
-        *(counting.f1, counting.precision, counting.recall, counting.cohen_kappa),
+        *(counting.f1, counting.precision, counting.recall, counting.iou, counting.cohen_kappa),
         *(counting.roc_auc, counting.average_precision, counting.log_loss),
         *(counting.r2, counting.mean_absolute_error),
     )
@@ -154,7 +154,8 @@ def evaluate_parts(
                 batches.append(_counted(outputs, samples.target[index], weight))
         divisor += loss.divisor(samples.target, samples.weight) if is_mean else 0
         if decided:
-            decisions += decided if samples.weight is None else _weight_of_decisions(samples, decided, loss)
+            weighted = samples.weight is not None
+            decisions += _weight_of_decisions(model, loss, samples) if weighted else decided
     if is_mean:
         total /= divisor or math.nan  # all class weights may be 0
     values = summary(total, int(correct[0]) + right, decisions)
@@ -167,7 +168,13 @@ def evaluate_parts(
 
 
 def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array | None]:
-    """Outputs, targets and weights without the samples whose label the loss ignores."""
+    """Outputs, targets and weights without the samples whose label the loss ignores; pixels become rows."""
+    if counting.are_pixel_labels(target):
+        counted = target < outputs.shape[-1]
+        if weight is not None:
+            own = weight.reshape(*weight.shape, *(1,) * (target.ndim - weight.ndim))
+            weight = np.broadcast_to(own, target.shape)[counted]
+        return outputs[counted], target[counted], weight
     if weight is not None and weight.ndim > 1:
         if outputs.shape[-1] != 1:
             raise ValueError(
@@ -184,12 +191,16 @@ def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array
     return outputs[counted], target[counted], None if weight is None else weight[counted]
 
 
-def _weight_of_decisions(samples: Samples, decided: int, loss: Loss) -> float:
-    """The sum of the weights of all decisions; a binary loss makes several per sample."""
+def _weight_of_decisions(model: Layer, loss: Loss, samples: Samples) -> float:
+    """The sum of the weights of all decisions, of which there may be several per sample."""
     assert samples.weight is not None
     if samples.weight.ndim > 1:
         return float(samples.weight.sum(dtype=np.float64))
-    return float(samples.weight.sum(dtype=np.float64)) * (decided / len(samples) if loss.binary else 1)
+    weight, target = samples.weight, samples.target
+    if loss.binary or counting.are_pixel_labels(target):
+        counted = target >= 0 if loss.binary else target < model.output_shape(samples.x.shape[1:])[-1]
+        weight = weight * counted.reshape(len(target), -1).sum(axis=1)
+    return float(weight.sum(dtype=np.float64))
 
 
 def _value(metric: Metric, outputs: Array, target: Array, weight: Array | None) -> float:
@@ -209,11 +220,11 @@ def _takes_weights(metric: Metric) -> bool:
 def _weighted_correct(outputs: Array, target: Array, weight: Array, binary: bool) -> float:
     """The sum of the weights of correct decisions; with `binary`, each output is one."""
     if binary:
-        hits = (outputs > 0) == (target == 1)
-        if weight.ndim == 1:
-            hits = hits.reshape(len(target), -1).sum(axis=1)
+        hits = ((outputs > 0) == (target == 1)) & (target >= 0)
     else:
-        hits = outputs.argmax(axis=1) == (target if target.ndim == 1 else target.argmax(axis=1))
+        hits = outputs.argmax(axis=-1) == (target if target.ndim < outputs.ndim else target.argmax(axis=-1))
+    if weight.ndim == 1:
+        hits = hits.reshape(len(target), -1).sum(axis=1)
     return float((weight.astype(np.float64) * hits).sum())
 
 
@@ -225,14 +236,17 @@ def summary(loss: float, correct: float, decisions: float) -> dict[str, float]:
 def batch_weights(loss: Loss, samples: Samples, order: Array, sizes: Array) -> Array:
     """How much each mini-batch of an epoch counts in its mean loss: successive samples of `order`.
 
-    Their numbers of samples or, with sample weights, what their means were divided by, so that the mean over
-    the epoch is that over all samples.
+    Their numbers of samples or, with weights of samples or classes, what their means were divided by, so that
+    the mean over the epoch is that over all samples.
     """
-    if samples.weight is None:
-        return sizes
     divisors = loss.divisors(samples.target) if loss.reduction == "mean" else 1.0
-    if samples.weight.ndim > 1:
-        each = samples.weight.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)
+    if samples.weight is None:
+        if not isinstance(divisors, np.ndarray):
+            return sizes
+        each = divisors
+    elif samples.weight.ndim > 1:
+        weights = loss.target_weights(samples.target, samples.weight)
+        each = weights.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)
     else:
         each = np.broadcast_to(samples.weight * np.float64(1) * divisors, samples.weight.shape)
     return np.add.reduceat(each[order[: sizes.sum()]], np.cumsum(sizes) - sizes)
@@ -265,24 +279,26 @@ def gradients(
 
 
 def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
-    """The same for an epoch of a training, whose kernels do not know which single targets to leave out."""
-    leaves_out = samples.weight is not None and samples.weight.ndim > 1
+    """The same for an epoch of a training, whose kernels do not know which logits of yes/no to leave out."""
+    leaves_out = loss.binary and samples.weight is not None and samples.weight.ndim > 1
     return 0 if leaves_out else decisions_of(model, loss, samples)
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:
     """The number of decisions over which the accuracy is taken; 0 if the accuracy does not apply.
 
-    One per sample if the model has one output per class and the targets name classes; one per output for a
+    One per label if the model has one output per class and the targets name classes; one per output for a
     binary loss with targets 0 and 1.
     """
+    target = samples.target
     if loss.binary:
-        target = samples.target
+        leaves_out = getattr(loss, "ignore_index", None) is not None  # targets below 0
         blocks = (target[start : start + BLOCK] for start in range(0, len(target), BLOCK))
-        is_decided = all(bool(((block == 0) | (block == 1)).all()) for block in blocks)
-        return target.size if is_decided else 0
+        decided = (((block < 0) & leaves_out) | (block == 0) | (block == 1) for block in blocks)
+        if not all(bool(block.all()) for block in decided):
+            return 0
+        return int(np.count_nonzero(target >= 0)) if leaves_out else target.size
     outputs = model.output_shape(samples.x.shape[1:])
-    if len(outputs) != 1 or not counting.has_classes(samples.target):
-        return 0
-    is_ignored = samples.target.ndim == 1 and samples.target >= outputs[0]
-    return len(samples) - int(np.count_nonzero(is_ignored))
+    if target.dtype == np.int64 and target.ndim == len(outputs):
+        return int(np.count_nonzero(target < outputs[-1]))
+    return len(samples) if len(outputs) == 1 and counting.has_classes(target) else 0

@@ -41,8 +41,7 @@ def describe(value: object) -> Any:
     if isinstance(value, (tuple, list)):
         return [describe(item) for item in value]
     if isinstance(value, Param):
-        decay = "" if value.decay_scale == 1 else f", decay_scale={value.decay_scale:g}"
-        return f"{value.dtype} {value.shape}, trainable={value.trainable}, lr_scale={value.lr_scale:g}{decay}"
+        return _describe_param(value)
     if isinstance(value, Buffer):
         return f"{value.dtype} {value.shape}"
     kind = value if isinstance(value, type) or hasattr(value, "__qualname__") else type(value)
@@ -56,6 +55,16 @@ def describe(value: object) -> Any:
         if id(item) not in counters and not _is_state(value, name)
     }
     return {"class": name, **settings}
+
+
+def _describe_param(param: Param) -> str:
+    """The settings of a parameter; later ones only if they are set, since older checkpoints lack them."""
+    text = f"{param.dtype} {param.shape}, trainable={param.trainable}, lr_scale={param.lr_scale:g}"
+    if param.decay_scale != 1:
+        text += f", decay_scale={param.decay_scale:g}"
+    if param.clip_value is not None:
+        text += f", clip_value={param.clip_value:g}"
+    return text if param.mask is None else f"{text}, mask {describe_array(param.mask)}"
 
 
 def describe_array(array: Rows) -> str:

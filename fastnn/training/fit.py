@@ -24,16 +24,18 @@ from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_o
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
 from fastnn.training.finite import NonFiniteError, check_finite
-from fastnn.training.loop import ArrayLoop, Loop, batch_sizes
+from fastnn.training.loop import ArrayLoop, Loop
 from fastnn.training.opening import BATCH_SIZE, OpenData, Reading, opened
 from fastnn.training.options import (
     TrainingKeywords,
     TrainingOptions,
     described_values,
     option_values,
+    piece_size,
     takes_options,
 )
 from fastnn.training.orders import check_order
+from fastnn.training.pieces import batch_sizes, piece_sizes
 from fastnn.training.plans import StepLock
 from fastnn.training.progress import Progress
 from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
@@ -100,8 +102,10 @@ def fit(
     averages and callbacks start afresh with each call, unless it resumes. `schedule` sets the learning rate
     of each update (`fn.schedules`: a factor on `optimizer.lr`, which is restored when training ends).
     `clip_norm` and `clip_value` clip the gradients. `ema` averages the weights (a decay, or an `fn.EMA`
-    that gives access to the averages); validation then uses the averages. `plan`, `fuse`, `keep_gradients`
-    and `on_nonfinite` are described in `Trainer`.
+    that gives access to the averages); validation then uses the averages. `micro_batch=512` computes larger
+    mini-batches in pieces of 512 samples and sums their gradients: the same updates, up to rounding, in less
+    memory and in the cache. `micro_batch`, `plan`, `fuse`, `keep_gradients` and `on_nonfinite` are described
+    in `Trainer`.
 
     The run: `history` continues the curves of an earlier one. It is filled during training, so after Ctrl-C,
     which ends the training between two updates, it holds the finished part. `callbacks`, one or several, are
@@ -213,13 +217,16 @@ class _Run:
         """Check the arguments against each other. Raises ValueError; nothing has changed then."""
         schedule, samples = self.options.schedule, self.data.samples
         if self.options.augment is not None:
-            Together(self.options.augment).check_images(samples.x.shape[1:])
+            samples.check_augmented(Together(self.options.augment))
         check_order(self.data.order, samples.target)
         checks.check_schedule(schedule, self.updates, self.per_epoch)
         values = checks.values_of_an_epoch(
             self.model, self.loss, samples, self.data.validation, self.metrics, schedule
         )
         checks.check_monitored(self.callbacks, schedule, values)
+        count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
+        if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
+            piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         StepLock(self.model).exclusive()
 
     def description(self) -> dict[str, Any]:

@@ -180,23 +180,3 @@ class ArrayLoop(Loop):
                 if self.writer is not None:
                     self.writer.save_if_due()
                 raise_if_interrupted()
-
-
-def batch_sizes(count: int, batch_size: int, smallest: int = 1, *, drop_last: bool = False) -> Array:
-    """The sizes of the mini-batches of `count` samples; the last one may be smaller.
-
-    A last one of fewer than `smallest` samples joins the one before it. With `drop_last`, a smaller last one
-    is left out; raises ValueError if it is the only one.
-    """
-    if drop_last:
-        if count < batch_size:
-            raise ValueError(
-                f"drop_last=True leaves out the only mini-batch, of {count} samples: pass batch_size={count}"
-            )
-        return np.full(count // batch_size, batch_size)
-    sizes = np.full(-(-count // batch_size), batch_size)
-    sizes[-1] = count - (len(sizes) - 1) * batch_size
-    if len(sizes) > 1 and sizes[-1] < smallest:
-        sizes[-2] += sizes[-1]
-        sizes = sizes[:-1]
-    return sizes

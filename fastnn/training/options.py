@@ -31,9 +31,8 @@ from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
 from fastnn._attributes import Check, Declared
-from fastnn._validation import flag, one_of, optional, within
+from fastnn._validation import clipping_bound, flag, one_of, optional, positive_int, within
 from fastnn.augment import Augmentation, Together
-from fastnn.optim.clipping import clipping_bound
 from fastnn.optim.ema import EMA, ema_of
 from fastnn.optim.schedules import Schedule, schedule_of
 from fastnn.training.spellings import check_names, check_positions
@@ -130,6 +129,9 @@ class TrainingOptions(Declared):
     ema: float | EMA | None = field(default=None, metadata=option(optional(_ema)))
     """Exponential moving average of the weights: an `EMA` or a decay."""
 
+    micro_batch: int | None = field(default=None, metadata=option(optional(positive_int)))
+    """Samples to compute at once: the gradients of a larger batch are summed piece by piece."""
+
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
@@ -153,6 +155,7 @@ class TrainingKeywords(TypedDict, total=False):
     clip_norm: float | None
     clip_value: float | None
     ema: float | EMA | None
+    micro_batch: int | None
 
 
 OPTION_NAMES = tuple(each.name for each in fields(TrainingOptions))
@@ -175,6 +178,11 @@ def option_values(options: TrainingOptions) -> dict[str, Any]:
     return {name: getattr(options, name) for name in OPTION_NAMES}
 
 
+def piece_size(options: TrainingOptions, count: int) -> int | None:
+    """The size of the pieces of an update from `count` samples; None if it is not cut."""
+    return None if options.micro_batch is None or count <= options.micro_batch else options.micro_batch
+
+
 def recorded_values(options: TrainingOptions) -> list[object]:
     """The part of the options that a recorded step depends on."""
     return [recorded(getattr(options, name)) for name, recorded in _RECORDED]
@@ -182,7 +190,10 @@ def recorded_values(options: TrainingOptions) -> list[object]:
 
 def described_values(options: TrainingOptions) -> dict[str, Any]:
     """The options that change the result of a training, by name."""
-    return {name: described(getattr(options, name)) for name, described in _DESCRIBED}
+    values = {name: described(getattr(options, name)) for name, described in _DESCRIBED}
+    if values["micro_batch"] is None:  # older checkpoints do not have it
+        del values["micro_batch"]
+    return values
 
 
 def takes_options(function: F) -> F:

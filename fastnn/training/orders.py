@@ -9,7 +9,7 @@ import numpy as np
 from fastnn import rng
 from fastnn._sources.base import WINDOW
 from fastnn._validation import Array, choose
-from fastnn.metrics import has_classes
+from fastnn.metrics import are_pixel_labels, has_classes
 from fastnn.training.streams import ORDER_OF_SAMPLES
 
 Generator = np.random.Generator
@@ -110,7 +110,7 @@ def class_labels(target: Array) -> Array | None:
     """The label of each sample; None if the targets do not name classes."""
     if target.ndim == 2 and target.shape[1] == 1 and bool(((target == 0) | (target == 1)).all()):
         return target[:, 0].astype(np.int64)  # targets of a binary loss
-    if not has_classes(target):
+    if are_pixel_labels(target) or not has_classes(target):
         return None
     return target if target.ndim == 1 else target.argmax(axis=1)
 

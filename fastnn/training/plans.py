@@ -64,10 +64,22 @@ def plans_can_run() -> bool:
 
 
 class RecordedStep:
-    """One training step as a plan, with the input buffers that stand for its batch."""
+    """One training step as a plan, with the input buffers that stand for its batch.
 
-    def __init__(self, trainer: PlannedTrainer, recorder: Recorder, inputs: list[Array], loss: Array) -> None:
+    `makes_update` is False for a piece of a mini-batch, which only adds to the sums of the gradients.
+    """
+
+    def __init__(
+        self,
+        trainer: PlannedTrainer,
+        recorder: Recorder,
+        inputs: list[Array],
+        loss: Array,
+        *,
+        makes_update: bool = True,
+    ) -> None:
         self.recorder = recorder
+        self.makes_update = makes_update
         self.plan = recorder.plan
         self.has_callbacks = recorder.has_callbacks
         self.inputs = inputs
@@ -88,7 +100,7 @@ class RecordedStep:
         self._limits_targets = self._loss.limits_targets and len(inputs) > 1 and inputs[1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
         version = changes.count
-        self._structure, self._referenced = _structure(trainer)
+        self._structure, self._referenced = _structure(trainer, makes_update)
         self._prepare(trainer, version)
 
     def is_current(self, trainer: PlannedTrainer) -> bool:
@@ -98,7 +110,7 @@ class RecordedStep:
         version = changes.count
         # Python code may have changed something that reports no changes, such as a list of layers.
         if version != self._version or self.has_callbacks:
-            if _structure(trainer)[0] != self._structure:
+            if _structure(trainer, self.makes_update)[0] != self._structure:
                 return False
             self._prepare(trainer, version)
         elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):
@@ -118,7 +130,7 @@ class RecordedStep:
 
     def _refresh(self, trainer: PlannedTrainer) -> None:
         """Write the hyper-parameters to the memory that the plan reads."""
-        params = trainer.model.parameters()
+        params = trainer.model.parameters() if self.makes_update else []
         trainer.optimizer.refresh(params)
         moving = [param for param in params if not param.frozen]
         hypers = [(trainer.optimizer.state(param).hyper, param.lr_scale) for param in moving]
@@ -199,11 +211,17 @@ class Plans:
         return recorded
 
     def record(
-        self, trainer: PlannedTrainer, kind: Hashable, inputs: list[Array], step: Callable[[Recorder], Array]
+        self,
+        trainer: PlannedTrainer,
+        kind: Hashable,
+        inputs: list[Array],
+        step: Callable[[Recorder], Array],
+        *,
+        makes_update: bool = True,
     ) -> float:
         """Run `step(recorder)`, which returns the loss array, and keep its calls for batches of this kind.
 
-        Returns the loss.
+        `makes_update` is whether the step changes the weights. Returns the loss.
         """
         for held in held_by(trainer.model).values():
             held.writable_master()  # before the recorder sees the address
@@ -217,7 +235,9 @@ class Plans:
         if trainer.plan_key is not key or _settings_of_all(trainer, []) != settings:
             self.last = None  # Python code changed something during the step: the recording is out of date
             return value
-        self.last = self._recorded[kind] = RecordedStep(trainer, recorder, inputs, loss)
+        self.last = self._recorded[kind] = RecordedStep(
+            trainer, recorder, inputs, loss, makes_update=makes_update
+        )
         return value
 
     # A copy of a trainer records its own.
@@ -280,14 +300,14 @@ class StepLock:
         return StepLock, (self.model,)
 
 
-def _structure(trainer: PlannedTrainer) -> tuple[list[Hashable], list[object]]:
+def _structure(trainer: PlannedTrainer, with_optimizer_state: bool) -> tuple[list[Hashable], list[object]]:
     """Everything that recorded calls depend on and do not read from memory; and the objects it refers to.
 
     The caller keeps the objects alive, because they are compared by `id`.
     """
     referenced: list[object] = []
     settings = _settings_of_all(trainer, referenced)
-    for param in trainer.model.parameters():
+    for param in trainer.model.parameters() if with_optimizer_state else ():
         for array in trainer.optimizer.state(param).values():
             referenced.append(array)
             settings.append(id(array))
@@ -330,8 +350,9 @@ def _layer_structure(layer: Layer, referenced: list[object]) -> Iterator[Any]:
 
 
 def _param_structure(param: Param, referenced: list[object]) -> Iterator[Hashable]:
-    referenced.append(param.master)
+    referenced += [param.master, param.mask_master]
     yield from (id(param.master), param.trainable, param.lr_scale, param.decay_scale)
+    yield from (param.clip_value, id(param.mask_master))
     yield from (param.feeding, param.classes)
 
 

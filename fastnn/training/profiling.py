@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fastnn._sources import Features
 from fastnn.config import get_num_threads
 from fastnn.measure.profile import Profile, profile_plan
+from fastnn.training.options import piece_size
 from fastnn.training.samples import check_data
 
 if TYPE_CHECKING:
@@ -19,16 +20,27 @@ if TYPE_CHECKING:
 def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) -> Profile:
     """Profile `steps` steps of a copy of the trainer on the batch x, y.
 
-    Raises RuntimeError if steps are not planned, and the errors of `Trainer.step`.
+    Raises RuntimeError if steps are not planned, or computed in pieces, and the errors of `Trainer.step`.
     """
     twin = copy.deepcopy(trainer)
     samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
     twin.scale = samples.scale
     twin.model.classes = None  # the labels are encoded already
-    batch = samples.x, samples.target  # kept alive: the plan keeps reading these arrays
-    twin.step(*batch)
-    twin.step(*batch)
+    if piece_size(twin, len(samples)) is not None:
+        raise RuntimeError(
+            f"only whole updates can be profiled, but micro_batch={twin.micro_batch} cuts this batch of "
+            f"{len(samples)}: pass at most {twin.micro_batch} samples"
+        )
+
+    def step() -> None:  # the plan keeps reading the arrays of `samples`
+        if samples.weight is None:
+            twin.step(samples.x, samples.target)
+        else:  # the loss ignores labels, and has replaced them by a number that `Trainer.step` refuses
+            twin.update_from(samples, count=False)
+
+    step()
+    step()
     recorded = twin.last_plan
     if recorded is None:
         raise RuntimeError('only planned steps can be profiled: use plan=True and the backend "aot"')
-    return profile_plan(recorded.plan, lambda: twin.step(*batch), get_num_threads(), steps)
+    return profile_plan(recorded.plan, step, get_num_threads(), steps)

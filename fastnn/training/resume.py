@@ -19,10 +19,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastnn._attributes import Declared
-from fastnn._validation import Array, in_range, warn, within
+from fastnn._validation import Array, clipping_bound, in_range, warn, within
 from fastnn.classes import Classes, classes_from, classes_of, classes_to_list, set_classes
 from fastnn.feeding import feeding_from_dict, feeding_of, feeding_to_dict, set_feeding
 from fastnn.files import check_space, remove_leftovers, user_path, write_atomic
+from fastnn.masks import mask_from_text, mask_to_text
+from fastnn.param import Param
 from fastnn.states import held_by
 from fastnn.training.callbacks import EarlyStopping, Training, with_state
 from fastnn.training.checkpoint_file import FORMAT, HISTORY, SavedState, digest_of, read_checkpoint
@@ -217,25 +219,33 @@ class _OptimizerState:
 
 
 class _Frozen:
-    """Which parameters are frozen, and their scales, which callbacks may change."""
+    """The settings of the parameters, which callbacks may change."""
 
     def __init__(self, training: Training) -> None:
         self.model = training.model
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            path: [bool(p.trainable), p.lr_scale, p.decay_scale] for path, p in self.model.named_parameters()
-        }
+        return {path: self._settings(param) for path, param in self.model.named_parameters()}
+
+    @staticmethod
+    def _settings(param: Param) -> list[Any]:
+        settings = [bool(param.trainable), param.lr_scale, param.decay_scale]
+        limits = [param.clip_value, mask_to_text(param.mask)]
+        return settings if limits == [None, None] else settings + limits
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         for path, param in self.model.named_parameters():
             match state.get(path):
-                case [bool(trainable), rate, decay]:
+                case [bool(trainable), rate, decay, *limits] if len(limits) in (0, 2):
                     param.trainable, param.lr_scale = trainable, in_range(rate, f"lr_scale of {path}", 0)
                     param.decay_scale = in_range(decay, f"decay_scale of {path}", 0)
+                    clip, mask = limits or (None, None)
+                    param.clip_value = None if clip is None else clipping_bound(clip, f"clip_value of {path}")
+                    param.mask = mask_from_text(mask, param.shape, f"the mask of {path}")
                 case other:
                     raise ValueError(
-                        f"{path!r} must be [trainable, lr_scale, decay_scale], got {reprlib.repr(other)}"
+                        f"{path!r} must be [trainable, lr_scale, decay_scale], perhaps with clip_value and "
+                        f"mask, got {reprlib.repr(other)}"
                     )
 
 

@@ -29,6 +29,7 @@ from fastnn.gather import gather_rows, gather_targets, kernels_can_read
 from fastnn.layers import Layer, Sigmoid, Softmax
 from fastnn.layers.base import check_unshared, last_layer
 from fastnn.losses import Loss, loaded
+from fastnn.metrics import are_pixel_labels
 
 Data = tuple[Features, npt.ArrayLike] | tuple[Features, npt.ArrayLike, npt.ArrayLike | None] | Items
 DataOrBatches = Data | Streamed
@@ -70,6 +71,11 @@ class Samples:
             target = contiguous(target, self._target_dtype)
         return replace(self, x=x, target=target, weight=weight)
 
+    def part(self, start: int, stop: int) -> Samples:
+        """The samples from `start` to before `stop`, without copying; only for samples in memory."""
+        weight = None if self.weight is None else self.weight[start:stop]
+        return replace(self, x=self.x[start:stop], target=self.target[start:stop], weight=weight)
+
     def gathered(self, index: Array) -> Samples:
         """The mini-batch of the samples `index`, not yet scaled, in arrays that the kernels can read."""
         x = contiguous(self.x[index], np.uint8 if self.x.dtype == np.uint8 else self.dtype)
@@ -84,8 +90,10 @@ class Samples:
     def check_again(self, model: Layer, loss: Loss) -> None:
         """Check data that have changed since they were checked. Raises ValueError if they are invalid now."""
         counted = self.counted()
-        labels = counted.labels if loss.counted(self.target) is None else counted.target
-        check_data(model, loss, (counted.x, labels), counted.scale)
+        ignores = loss.counted(self.target, model.output_shape(self.x.shape[1:])) is not None
+        # A loss that ignores some targets has copied them, so that nobody else can change them.
+        labels = np.zeros_like(counted.target) if ignores else counted.labels
+        check_data(model, loss, (counted.x, labels), counted.scale, may_weigh_nothing=True)
 
     def arrays(self) -> list[Array]:
         """Features, targets and, if there are any, weights, of samples in memory."""
@@ -98,6 +106,15 @@ class Samples:
             return self.weight
         rows = self.weight.reshape(len(self.weight), -1)
         return gather_rows(rows, index, 1.0, rows.dtype).reshape(len(index), *self.weight.shape[1:])
+
+    def check_augmented(self, augment: Together) -> None:
+        """Raise ValueError if the samples are not images, or if their targets are masks of labels."""
+        augment.check_images(self.x.shape[1:])
+        if are_pixel_labels(self.target):
+            raise ValueError(
+                f"augment={augment!r} moves the pixels of images, but not their labels: change images and "
+                "masks together before the training, or leave augment out"
+            )
 
     def mini_batch(self, index: Array | None, augment: Together | None, state: Array) -> tuple[Array, Array]:
         """Features and targets of the samples `index` (None: all), augmented unless `augment` is None.
@@ -136,7 +153,8 @@ class Samples:
     @property
     def readable(self) -> bool:
         """Whether the compiled kernels can gather mini-batches."""
-        return kernels_can_read(self.x) and (self.target.ndim == 1 or kernels_can_read(self.target))
+        are_labels = self.target.ndim == 1 or self._target_dtype == np.int64
+        return kernels_can_read(self.x) and (are_labels or kernels_can_read(self.target))
 
     def all(self) -> tuple[Array, Array]:
         """All samples as one mini-batch; the arrays themselves if they need no conversion."""
@@ -202,12 +220,14 @@ def check_data(
             weight = sample_weights(weight, len(rows), model.dtype, may_all_be_0=may_weigh_nothing)
         outputs = model.output_shape(rows.shape[1:])
         classes = classes_of(model) or (None if like is None else like.classes)
-        counted = loss.counted(y)
+        counted = loss.counted(y, outputs)
         if counted is None:
             labels, classes = _encoded(loss, y, outputs, classes, learn_classes)
         else:  # the labels that count are the numbers of the outputs
             labels, classes = y, None
         target = loss.targets(labels, outputs, model.dtype)
+        if weight is not None and counted is None and loss.weighs_targets(target):
+            counted = np.ones(target.shape, bool)
         weight = _weights_of_counted(weight, counted, model.dtype, may_all_be_0=may_weigh_nothing)
         if not keep_mapped:
             target = loaded(target, model.dtype)
@@ -229,6 +249,9 @@ def _encoded(
     count = loss.class_count(outputs)
     if count < 2 or not type(loss).targets.__module__.startswith("fastnn."):
         return y, None
+    if len(outputs) > 1 and (array := as_array(y, "y")).ndim == len(outputs):  # labels per pixel
+        labels, classes = encode(array.reshape(-1), known, count, learn=learn)
+        return np.reshape(labels, array.shape), classes
     return encode(y, known, count, learn=learn)
 
 

@@ -25,6 +25,9 @@ for _names, _here in {
     "verbose": "progress=True or False",
     "n_epochs num_epochs nb_epoch max_epochs max_iter n_iter": "epochs",
     "bs batch batchsize": "batch_size",
+    "accumulate_grad_batches gradient_accumulation_steps accumulation_steps iter_size": (
+        "micro_batch, the samples to compute at once: batch_size / steps"
+    ),
     "random_state random_seed rng": "seed",
     "initial_epoch warm_start": "history=history, which continues an earlier history",
     "early_stopping patience n_iter_no_change": "callbacks=[fn.EarlyStopping(patience=...)]",

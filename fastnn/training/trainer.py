@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Hashable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, Unpack
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -16,40 +14,32 @@ from fastnn._foreign_names import TRAINER_ATTRIBUTES
 from fastnn._sources import Features
 from fastnn._validation import Array, positive_int, writable
 from fastnn.feeding import remembered, usual_factor
-from fastnn.kernels.plan import CheckFailedError
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.measure.profile import Profile
 from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.optim.schedules import Length, Rates
-from fastnn.recording.recorder import Recorder, input_buffer
-from fastnn.training.finite import NonFiniteError, check_finite, loss_message
+from fastnn.training.finite import NonFiniteError, check_finite
+from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
     TrainingKeywords,
+    piece_size,
     recorded_values,
     takes_options,
 )
-from fastnn.training.plans import RUN_SECONDS, Plans, RecordedStep, Refused, StepLock, plans_can_run
+from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock
 from fastnn.training.profiling import profile_step
-from fastnn.training.samples import (
-    CHANGED_MEANWHILE,
-    Samples,
-    check_data,
-    trainable_model,
-    warn_if_not_logits,
-)
+from fastnn.training.samples import Samples, check_data, trainable_model, warn_if_not_logits
+from fastnn.training.steps import Steps
 from fastnn.training.streams import augmentation_state, seed_layers
-from fastnn.training.update import Updates
-
-T = TypeVar("T")
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", *OPTION_NAMES))
 
 
-class Trainer(Updates):
+class Trainer(Steps):
     """A model with its loss and its optimizer, trained step by step.
 
     `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
@@ -70,12 +60,20 @@ class Trainer(Updates):
     weights (an `fn.EMA`, or a decay such as 0.999); the averages are in `trainer.ema`. A schedule and
     averages start afresh with every trainer; an optimizer object keeps its state.
 
+    `micro_batch` computes the gradient of a larger batch in pieces of that many samples and sums them
+    (accumulated gradients); the loss is the same. One piece at a time is in memory. The result is that of the
+    whole batch up to rounding: each loss is divided by the divisor of the whole batch, and the clipping, the
+    decay and the update come once, at the end. But batch norm takes the statistics of each piece and updates
+    the running ones with each; dropout and `augment` draw anew for each; a loss of yours sees each piece
+    alone. The pieces are cut from the front, the last one is smaller (or larger, if it would be too small for
+    batch norm), so the bits depend on `micro_batch`, but not on the number of threads or on plans. `p.grad`
+    is the sum after such a step.
+
     All options may be changed between steps: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
 
-    plan_key: tuple[object, ...]
     _step_lock: StepLock
     _checks: ClassVar = {
         "model": trainable_model,
@@ -114,6 +112,7 @@ class Trainer(Updates):
         seed_layers(model, self.key)
         self.augment_state = augmentation_state(self.key)
         self._correct = np.zeros(1, np.int64)
+        self._piece_factor = np.empty(1)
         self._plans = Plans()
         self.plan_key = ()
         self._update_plan_key()
@@ -133,6 +132,7 @@ class Trainer(Updates):
         self._memory = {name: writable(array) for name, array in self._memory.items()}
         self._updates, self._correct = writable(self._updates), writable(self._correct)
         self.augment_state = writable(self.augment_state)
+        self._piece_factor = np.empty(1)
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
@@ -176,95 +176,35 @@ class Trainer(Updates):
                 raise
             return math.nan
 
-    def _uses_plans(self) -> bool:
-        return self.plan and plans_can_run()
-
     def profile(self, x: Features, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
 
         A copy of model and optimizer takes the steps: nothing changes here. Raises RuntimeError if steps are
-        not planned (`plan=False`, or a backend other than "aot"), and the errors of `step`.
+        not planned (`plan=False`, or a backend other than "aot") or computed in pieces (`micro_batch`), and
+        the errors of `step`.
         """
         return profile_step(self, x, y, positive_int(steps, "steps"))
 
     @property
     def last_plan(self) -> RecordedStep | None:
-        """The recorded step that the last step replayed or recorded; None if it was not planned."""
-        return self._plans.last
+        """The recorded step that the last step replayed or recorded; None if it was not planned.
 
-    def _replay(
-        self,
-        recorded: RecordedStep,
-        run: Callable[..., T | Refused],
-        *arguments: Any,
-        target: Callable[[], Array],
-    ) -> T | Refused:
-        """Run a method of the recorded step: returns its result, or why the step was rejected.
-
-        `target` returns the targets of the first step.
-
-        Raises `NonFiniteError` for a loss or a norm of the gradients that is not finite. Nothing has changed
-        when a step is rejected or raises: the plan restores what its kernels changed, this method what Python
-        callbacks changed.
+        Of a step in pieces, it is the last piece, and `makes_update` is False.
         """
-        try:
-            if not recorded.has_callbacks:
-                return run(*arguments)
-            with self._restored_on_failure():
-                return run(*arguments)
-        except CheckFailedError as error:
-            if error.args == ("check_finite",):
-                self._check_finite(recorded.loss, "loss", target())
-                raise NonFiniteError(
-                    loss_message("norm of the gradients", math.inf, self.updates + 1)
-                ) from error
-            return Refused(error)
+        return self._plans.last
 
     def _checked_step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        with remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
-            loss = self._planned_step(samples)
+        is_cut = piece_size(self, len(samples)) is not None
+        whole = ctrl_c_between_updates() if is_cut else nullcontext()  # a plan cannot be interrupted anyway
+        with whole, remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
+            loss = self._update_from_all(samples)
         rescaled = self.scale is None and samples.scale != usual_factor(self.model, samples.x.dtype)
-        # A plan would take x with the wrong factor, or labels as numbers of outputs.
-        self._plans.direct = None if rescaled or samples.has_encoded_labels else self._plans.last
+        # A plan would take x with the wrong factor, or labels as numbers of outputs, or a piece as a batch.
+        self._plans.direct = None if rescaled or samples.has_encoded_labels or is_cut else self._plans.last
         return loss
-
-    def _planned_step(self, samples: Samples, *, count: bool = False) -> float:
-        """Replay the recorded step for batches of this kind, or record it, or run it layer by layer.
-
-        `count` is as in `_update`.
-        """
-        if not self._uses_plans():
-            return float(self._update(samples, count=count)[0])
-        kind = (
-            *(samples.x.shape, samples.x.dtype, samples.scale, count),
-            *(samples.target.shape, samples.target.dtype, samples.weight is None),
-        )
-        recorded = self._plans.find(self, kind)
-        loss: float | Refused
-        if recorded is None:
-            loss = self._record_step(kind, samples, count)
-        else:
-            loss = self._replay(recorded, recorded.step, *samples.arrays(), target=lambda: samples.target)
-        if isinstance(loss, Refused):
-            # A check of the plan failed: layer by layer, the step raises the error.
-            return float(self._update(samples, count=count)[0])
-        return loss
-
-    def _record_step(self, kind: Hashable, samples: Samples, count: bool) -> float:
-        inputs = [input_buffer(array) for array in samples.arrays()]
-        batch = replace(samples, x=inputs[0], target=inputs[1], weight=inputs[2] if inputs[2:] else None)
-
-        def step(recorder: Recorder) -> Array:
-            if self.on_nonfinite != "ignore":
-                for array in inputs:
-                    if array.dtype.kind == "f":
-                        recorder.check_all_finite(array)
-            return self._update(batch, count=count)
-
-        return self._plans.record(self, kind, inputs, step)
 
     def update_from(self, batch: Samples, count: bool) -> float:
         """Make one update from all samples of a checked batch; returns its loss.
@@ -275,7 +215,7 @@ class Trainer(Updates):
         with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-            return self._planned_step(batch, count=count)
+            return self._update_from_all(batch, count=count)
 
     def updates_from(
         self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
@@ -286,60 +226,16 @@ class Trainer(Updates):
         adds the number of correct outputs to `self.correct`. Raises the errors of `step`, after the updates
         before the one that failed: their losses are in `losses`, their number in `self.updates`.
         """
-        index = order[:batch_size]
         rates: Array | None = None
         remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
-            if not samples.readable:
-                return self._updates_from_source(samples, order, losses, rates, batch_size, count)
-            if not self._uses_plans():
-                losses[0] = self._update(samples, index, count=count)[0]
+            if (size := piece_size(self, batch_size)) is not None:
+                losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
                 return 1
-            kind = (id(samples), len(index), count)
-            recorded = self._plans.find(self, kind)
-            if recorded is None:
-                losses[0] = self._record_gathered(kind, samples, index, count)
-                return 1
-            run = recorded.run
-            done = self._replay(recorded, run, order, losses, rates, target=lambda: samples.target[index])
-            if isinstance(done, Refused):
-                samples.check_again(self.model, self.loss)
-                raise ValueError(CHANGED_MEANWHILE) from done.reason
+            done = self._steps(samples, order, losses, rates, batch_size, count, self._update)
             if rates is not None:
                 self.optimizer.lr = float(rates[done - 1])
             return done
-
-    def _updates_from_source(
-        self, samples: Samples, order: Array, losses: Array, rates: Array | None, batch_size: int, count: bool
-    ) -> int:
-        """Do what `updates_from` does for features that kernels cannot read, for `RUN_SECONDS`.
-
-        An error in a later update ends the run before it, so that the next run raises it.
-        """
-        stop = time.monotonic() + RUN_SECONDS
-        for done in range(len(losses)):
-            try:
-                batch = samples.gathered(order[done * batch_size : (done + 1) * batch_size])
-                if rates is not None:
-                    self.optimizer.lr = float(rates[done])
-                losses[done] = self._planned_step(batch, count=count)
-            except Exception:
-                if done == 0:
-                    raise
-                return done
-            plan = self._plans.last
-            if time.monotonic() >= stop or plan is None or plan.has_callbacks:
-                return done + 1
-        return len(losses)
-
-    def _record_gathered(self, kind: Hashable, samples: Samples, index: Array, count: bool) -> float:
-        buffer = input_buffer(index)
-
-        def step(recorder: Recorder) -> Array:
-            recorder.keep.append(samples)
-            return self._update(samples, buffer, count=count)
-
-        return self._plans.record(self, kind, [buffer], step)

@@ -19,6 +19,7 @@ from fastnn.recording.recorder import Recorder, run_layer, run_loss
 from fastnn.states import restored_on_failure
 from fastnn.training.finite import NonFiniteError, loss_message
 from fastnn.training.options import TrainingOptions
+from fastnn.training.pieces import add_gradients
 from fastnn.training.samples import Samples
 
 
@@ -36,6 +37,7 @@ class Updates(TrainingOptions):
     _memory: dict[str, Array]
     _updates: Array
     _correct: Array
+    _piece_factor: Array  # (1,) float64: 1 / the divisor of the loss of the mini-batch
 
     @property
     def updates(self) -> int:
@@ -60,9 +62,9 @@ class Updates(TrainingOptions):
         self._correct[0] = count
 
     def check_images(self, samples: Samples) -> None:
-        """Raise ValueError if `augment` is set and the samples are not images."""
+        """Raise ValueError if `augment` is set and does not fit the samples."""
         if self._augmentation is not None:
-            self._augmentation.check_images(samples.x.shape[1:])
+            samples.check_augmented(self._augmentation)
 
     def _update(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
         """Make one update from the samples `index` (None: all of them); returns its loss (1,).
@@ -72,23 +74,50 @@ class Updates(TrainingOptions):
         Python that raises after its first parameter.
         """
         with self._restored_on_failure():
-            x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
-            outputs, backward = run_layer(self.model, x, True)
-            loss, dy = run_loss(self.loss, outputs, target, samples.weights(index))
-            self._reject_nonfinite(loss, target=target)
-            if count:
-                metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
-            backward(dy, need_dx=False)
-            self._clip()
-            recorder = active_recorder()
-            if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
-                recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
-            else:
-                self.optimizer.step(self.model.parameters())
-            if self.ema is not None:
-                self.ema.update(self.model)
-            ops.advance(self._updates)
+            loss = self._backpropagate(samples, index, count)
+            self._change_weights()
         return loss
+
+    def _piece(self, samples: Samples, index: Array | None = None, *, count: bool = False) -> Array:
+        """Add the gradients of one piece of a mini-batch to their sums; returns the sum of its losses (1,).
+
+        Arguments and errors are as in `_update`.
+        """
+        loss = self._backpropagate(samples, index, count, is_piece=True)
+        add_gradients(self.model.parameters())
+        return loss
+
+    def _backpropagate(
+        self, samples: Samples, index: Array | None, count: bool, *, is_piece: bool = False
+    ) -> Array:
+        """Compute the gradients on the samples `index` (None: all of them); returns the loss (1,).
+
+        A piece divides its gradient by the divisor of the whole mini-batch, and returns the sum of its
+        losses.
+        """
+        x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
+        outputs, backward = run_layer(self.model, x, True)
+        reduction = "sum" if is_piece else None
+        loss, dy = run_loss(self.loss, outputs, target, samples.weights(index), reduction)
+        self._reject_nonfinite(loss, target=target)
+        if count:
+            metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
+        if is_piece:
+            ops.multiply(self._piece_factor, dy)
+        backward(dy, need_dx=False)
+        return loss
+
+    def _change_weights(self) -> None:
+        """Clip the gradients, change the weights, and count the update."""
+        self._clip()
+        recorder = active_recorder()
+        if isinstance(recorder, Recorder) and self.optimizer.step_is_overridden():
+            recorder.callback(lambda: self.optimizer.step(self.model.parameters()))
+        else:
+            self.optimizer.step(self.model.parameters())
+        if self.ema is not None:
+            self.ema.update(self.model)
+        ops.advance(self._updates)
 
     def _clip(self) -> None:
         """Clip the gradients if `clip_value` or `clip_norm` is set."""
@@ -113,4 +142,4 @@ class Updates(TrainingOptions):
             raise NonFiniteError(loss_message(what, number[0], self.updates + 1, cause))
 
     def _restored_on_failure(self) -> AbstractContextManager[None]:
-        return restored_on_failure(self.model, self._updates, self.augment_state)
+        return restored_on_failure(self.model, self._updates, self.augment_state, self._correct)

@@ -14,7 +14,7 @@ from fastnn._validation import Array, flag, warn
 from fastnn.kernels import ops
 from fastnn.layers import Layer, ReLU, Sequential
 from fastnn.losses import CrossEntropy
-from fastnn.metrics import has_classes
+from fastnn.metrics import are_pixel_labels, has_classes
 from fastnn.param import Param
 from fastnn.recording.recorder import calls_python, declares_recordable
 from fastnn.training.callbacks import Callback, Training
@@ -206,7 +206,7 @@ def spread(samples: Samples, count: int) -> Batch:
 
 def _class_fractions(target: Array, classes: int) -> Array | None:
     """The fraction of each class among the targets; None if they do not name classes."""
-    if not has_classes(target):
+    if are_pixel_labels(target) or not has_classes(target):
         return None
     if target.ndim == 1:
         own = target.copy()  # bincount checks its input, then reads it again: another thread may change it

@@ -1,4 +1,7 @@
-"""Parse CSV bytes into a table of numbers: the inner loop of `fn.data.read_csv`, compiled by Numba."""
+"""Parse CSV bytes into a table of numbers, or find the cells of text: compiled by Numba.
+
+`parse` is the inner loop of `fn.data.read_csv`, `parse_columns` that of `fastnn.data.csv_columns`.
+"""
 
 import numpy as np
 
@@ -8,13 +11,25 @@ from fastnn.kernels.jit.numba_cache import jit, kernel
 # too long.
 DONE, OTHER, SHORT, LONG = 0, 1, 2, 3
 
-NEWLINE, RETURN, SPACE, TAB = 10, 13, 32, 9
+# Further results of `parse_columns`: the table is full, a row has a wrong number of cells.
+FULL, LENGTH = 4, 5
+
+# The kinds of columns for `parse_columns`.
+NUMBER, TEXT, SKIPPED = 0, 1, 2
+
+NEWLINE, RETURN, SPACE, TAB, QUOTE = 10, 13, 32, 9, 34
 ZERO, NINE, MINUS, PLUS, POINT, SMALL_E, LARGE_E = 48, 57, 45, 43, 46, 101, 69
 
 # 10^0 to 10^22 and integers of up to 15 digits are exact in float64. Their product or quotient is rounded
 # once, so it is the correctly rounded value (Clinger 1990). Python's float parses all other cells.
 POWERS = 10.0 ** np.arange(23)
 MOST_DIGITS = 15
+
+# The longest cell that the module `csv` reads.
+LONGEST_TEXT = 131072
+
+# The cells that stand for a missing value, as integers to the base 256.
+MISSING_WORDS = tuple(int.from_bytes(word) for word in (b"", b"na", b"n/a", b"nan", b"null"))
 
 
 @kernel(text=np.uint8, table=(np.uint8, np.float32, np.float64), labels=np.float64, state=np.int64)
@@ -76,6 +91,104 @@ def parse(text, end, delimiter, label, whole, table, labels, state):
             return OTHER
     state[0], state[1], state[2] = position, row, column
     return DONE
+
+
+@kernel(text=np.uint8, kinds=np.uint8, table=np.float64, spans=np.int64, odd=np.int64, state=np.int64)
+def parse_columns(text, delimiter, kinds, table, spans, odd, state):
+    """Parse rows of numbers and text, starting at state = (position, row, number of odd cells).
+
+    text: the bytes of the file; kinds (C,): NUMBER, TEXT or SKIPPED. Outputs: table (rows, C), the numbers,
+    NaN where one is missing; spans (rows, columns of text, 2), where the cells of text begin and end; odd
+    (cells, 4), the row, the column and the span of each cell in a column of numbers that Python must read.
+
+    Returns DONE, FULL, LENGTH, or OTHER for a quote that is not closed or a cell that is too long, and
+    updates state to the place where parsing stopped, the start of a row.
+    """
+    position, row, odds = state[0], state[1], state[2]
+    size, (rows, columns) = text.size, table.shape
+    if not (0 <= position <= size and 0 <= row <= rows and 0 <= odds <= len(odd)):
+        raise ValueError("state must be (position in the text, row of the table, number of odd cells)")
+    texts = 0
+    for kind in kinds:
+        texts += kind == TEXT
+    if len(kinds) != columns or spans.shape != (rows, texts, 2) or odd.shape[1] != 4:
+        raise ValueError("kinds must be (C,), spans (rows, columns of text, 2) and odd (cells, 4)")
+    reason = DONE
+    while position < size:
+        at = _skip_spaces(text, position, delimiter)
+        if at == size or text[at] == NEWLINE:  # a blank line
+            position = min(at + 1, size)
+            continue
+        if row == rows or odds + columns > len(odd):
+            reason = FULL
+            break
+        at, slot = position, 0
+        for column in range(columns):
+            kind, begin, after, value = kinds[column], at, at, np.nan
+            if kind == NUMBER:
+                value, after = _parse_number(text, at, delimiter, False)
+            end = _skip_spaces(text, after, delimiter)
+            if after == begin or not (end == size or text[end] == NEWLINE or text[end] == delimiter):
+                end = _end_of_cell(text, begin, delimiter)
+                if end < 0 or end - begin > LONGEST_TEXT:
+                    reason = OTHER
+                    break
+                if kind == TEXT:
+                    spans[row, slot, 0], spans[row, slot, 1] = begin, end
+                    slot += 1
+                elif kind == NUMBER and _is_missing(text, begin, end):
+                    value = np.nan
+                elif kind == NUMBER:
+                    odd[odds, 0], odd[odds, 1], odd[odds, 2], odd[odds, 3] = row, column, begin, end
+                    odds += 1
+            if kind == NUMBER:
+                table[row, column] = value
+            if (end == size or text[end] == NEWLINE) != (column == columns - 1):
+                reason = LENGTH
+                break
+            at = min(end + 1, size)
+        if reason != DONE:
+            break
+        position, row = at, row + 1
+    state[0], state[1], state[2] = position, row, odds
+    return reason
+
+
+@jit
+def _end_of_cell(text, position, delimiter):
+    """Return the end of the cell that starts at `position`; -1 if its quote is not closed."""
+    size = text.size
+    while position < size and text[position] == SPACE:
+        position += 1
+    if position < size and text[position] == QUOTE:
+        position += 1
+        while True:  # a pair of quotes in quotes stands for one
+            while position < size and text[position] != QUOTE:
+                position += 1
+            if position == size:
+                return -1
+            position += 1
+            if position == size or text[position] != QUOTE:
+                break
+            position += 1
+    while position < size and text[position] != NEWLINE and text[position] != delimiter:
+        position += 1
+    return position
+
+
+@jit
+def _is_missing(text, begin, end):
+    """Whether a cell is empty, "na", "n/a", "nan" or "null", in any case, between spaces."""
+    while begin < end and (text[begin] == SPACE or text[begin] == TAB or text[begin] == RETURN):
+        begin += 1
+    while begin < end and (text[end - 1] == SPACE or text[end - 1] == TAB or text[end - 1] == RETURN):
+        end -= 1
+    if end - begin == 1 or end - begin > 4:
+        return False
+    word = 0
+    for i in range(begin, end):
+        word = 256 * word + (text[i] + 32 if 65 <= text[i] <= 90 else text[i])
+    return word in MISSING_WORDS
 
 
 @jit

@@ -113,7 +113,7 @@ def test_options_reach_the_run(command, tmp_path):
     arguments = (
         "train digits --layers=64,16,10 --batch-size 64 --epochs=2 --validation 0.2 --activation tanh "
         "--optimizer.weight-decay 0.001 --optimizer adam --weight_init he_uniform --loss squared_error "
-        "--seed 3 --backend ref --out a/b"
+        "--seed 3 --backend ref --micro-batch 48 --out a/b"
     )
     process = command(*arguments.split(), folder=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -138,6 +138,7 @@ def test_options_reach_the_run(command, tmp_path):
         "shift": 0.0,
         "zoom": 0.0,
         "batch_size": 64,
+        "micro_batch": 48,
         "epochs": 2,
         "validation": 0.2,
         "seed": 3,
@@ -275,6 +276,7 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         (["--layers", "64"], "layers must have at least two sizes, the pixels and the classes, not (64,)"),
         (["--layers", "64,0,10"], "each of the layers must be an integer of at least 1, not 0"),
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
+        (["--micro-batch", "0"], "micro_batch must be an integer of at least 1, not 0"),
         (["--epochs", "many"], "many"),
         (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
         (["--seed", "-1"], "seed must be at least 0 and below 2**63, not -1"),

@@ -188,6 +188,14 @@ def test_a_sweep_writes_its_files_and_trains_as_train_does(here, capsys):
     assert history["updates"]["loss"] == member.history.updates["loss"]
 
 
+def test_layer_sizes_of_a_grid_are_joined_by_hyphens(here, capsys):
+    found = settings_file.grid(["hidden=32,64-32-16,[8],[64,32],[]", "layers=1024-2-10"])
+    assert found == {"hidden": [[32], [64, 32, 16], [8], [64, 32], []], "layers": [[1024, 2, 10]]}
+    assert sweep("--grid", "layers=64-10,64-8-10", "--seeds", "0", "--out", "s") == 0
+    points = [point for point, _ in fn.Study.load(here / "s" / "study.json").points()]
+    assert points == [{"layers": [64, 10]}, {"layers": [64, 8, 10]}]
+
+
 def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
     grid = ["--grid", "optimizer.lr=0.01,0.1", "--seeds", "0:3", "--out", "s"]
     original = sweep_run.fit_arguments
@@ -219,8 +227,19 @@ def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
         (["--grid", "seed=1,2"], "use --seeds"),
         (["--grid", "backend=ref,jit"], "backend cannot vary in a sweep"),
         (["--grid", "layers=[64,10],[3,10]"], "which has 64 pixels per image"),
+        (["--grid", "layers=64-8-10,3-10"], "which has 64 pixels per image"),
+        (["--grid", "layers=64-10,[64,10]"], "two points of the grid are the same"),
+        *(
+            (
+                ["--grid", f"layers={sizes}"],
+                "layers=32,64-32 stands for one layer of 32, and for layers of 64",
+            )
+            for sizes in ("64-", "8x8", "64-,10", "[64,10", "64,,10", "[[64,10]]", "abc", "", "0.5")
+        ),
         (["--grid", "epochs=1", "--resume"], "--resume needs --out"),
         (["--grid", "epochs=1", "--seeds", "x"], "range such as 0:3"),
+        (["--grid", "epochs=1", "--seeds", "0,0"], "without repetitions"),
+        (["--grid", "epochs=1,1"], "two points of the grid are the same"),
         (["--grid", "epochs=1", "--executor", "dask"], "choose one of joblib, threads"),
         (["--grid", "epochs=1", "--jobs", "0"], "jobs must be"),
     ],

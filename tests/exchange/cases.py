@@ -30,6 +30,54 @@ CASES = {
     ),
     "GroupNorm": (lambda: chain(fn.Conv2d(2, 6, 2), fn.GroupNorm(3, 6, 1e-3)), (4, 5, 2)),
     "GroupNorm, features": (lambda: chain(fn.Linear(5, 6), fn.GroupNorm(2, 6, affine=False)), (5,)),
+    "Conv1d": (lambda: chain(fn.Conv1d(4, 6, 3, stride=2, dilation=2, groups=2, padding=1)), (9, 4)),
+    "Conv1d, padding of one side": (lambda: chain(fn.Conv1d(3, 4, 3, padding=(2, 0), bias=False)), (6, 3)),
+    "MaxPool1d": (lambda: chain(fn.MaxPool1d(3, stride=2, padding=1), fn.Conv1d(3, 2, 2)), (8, 3)),
+    "AvgPool1d": (lambda: chain(fn.AvgPool1d(3, 2, padding=1)), (8, 3)),
+    "AvgPool1d without padding": (
+        lambda: chain(fn.AvgPool1d(3, 2, padding=1, count_include_pad=False)),
+        (8, 3),
+    ),
+    "GlobalAvgPool1d": (lambda: chain(fn.GlobalAvgPool1d(), fn.Linear(3, 2)), (5, 3)),
+    "BatchNorm1d, sequences": (lambda: chain(fn.BatchNorm1d(3)), (5, 3)),
+    "GroupNorm, sequences": (lambda: chain(fn.GroupNorm(2, 4)), (5, 4)),
+    "LayerNorm, sequences": (lambda: chain(fn.LayerNorm(3)), (5, 3)),
+    "LayerNorm, between convolutions": (
+        lambda: chain(fn.Conv1d(2, 3, 2), fn.LayerNorm(3), fn.LayerNorm((5, 3)), fn.Conv1d(3, 2, 2)),
+        (6, 2),
+    ),
+    "Flatten, sequences": (
+        lambda: chain(
+            *(fn.Conv1d(2, 3, 2), fn.ReLU(), fn.Flatten(), fn.BatchNorm1d(15), fn.LayerNorm(15)),
+            fn.Linear(15, 4),
+        ),
+        (6, 2),
+    ),
+    "Flatten, rows": (lambda: chain(fn.LayerNorm(3), fn.Flatten(), fn.Linear(12, 2)), (4, 3)),
+    "Reshape, sequences": (lambda: chain(fn.Linear(5, 12), fn.Reshape(4, 3), fn.Conv1d(3, 2, 2)), (5,)),
+    "Residual, sequences": (
+        lambda: chain(
+            *(fn.Residual(chain(fn.Conv1d(3, 3, 3, padding=1), fn.BatchNorm1d(3))), fn.ReLU()),
+            *(fn.Flatten(), fn.Linear(15, 2)),
+        ),
+        (5, 3),
+    ),
+    "Embedding": (lambda: chain(fn.Embedding(9, 4, padding_idx=2), fn.Flatten(), fn.Linear(24, 2)), (6,)),
+    "Embedding, rows": (lambda: chain(fn.Embedding(9, 4), fn.LayerNorm(4)), (3, 2)),
+    "Embedding, convolutions": (
+        lambda: chain(
+            *(fn.Embedding(9, 4), fn.LayerNorm(4), fn.Dropout(0.0), fn.Conv1d(4, 6, 3, padding=1), fn.GELU()),
+            *(fn.Residual(fn.Conv1d(6, 6, 1), fn.LayerNorm(6)), fn.GlobalAvgPool1d(), fn.Linear(6, 2)),
+        ),
+        (6,),
+    ),
+    "Embedding, residual": (
+        lambda: chain(
+            fn.Residual(chain(fn.Embedding(9, 4), fn.Conv1d(4, 4, 3, padding=1)), fn.Embedding(9, 4)),
+            *(fn.AvgPool1d(2), fn.Conv1d(4, 2, 1)),
+        ),
+        (6,),
+    ),
     "MaxPool2d": (lambda: chain(fn.MaxPool2d(3, stride=2, padding=1)), (7, 8, 3)),
     "AvgPool2d": (lambda: chain(fn.AvgPool2d((3, 2), padding=1)), (7, 8, 3)),
     "AvgPool2d without padding": (
@@ -105,5 +153,9 @@ def model_of(name, dtype=np.float32):
     return model, shape
 
 
-def samples(shape, count=4, dtype=np.float32):
-    return np.random.default_rng(0).standard_normal((count, *shape)).astype(dtype)
+def samples(shape, count=4, dtype=np.float32, model=None):
+    """Random samples; indices if `model` takes them."""
+    rng = np.random.default_rng(0)
+    if model is not None and model.index_limit is not None:
+        return rng.integers(model.index_limit, size=(count, *shape))
+    return rng.standard_normal((count, *shape)).astype(dtype)

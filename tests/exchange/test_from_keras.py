@@ -45,6 +45,28 @@ ACCEPTED = {
     "Conv2D, dilation": lambda: sequential((7, 7, 2), layers.Conv2D(4, 3, dilation_rate=2)),
     "Conv2D, groups": lambda: sequential((5, 5, 4), layers.Conv2D(6, 3, groups=2)),
     "DepthwiseConv2D": lambda: sequential((6, 6, 3), layers.DepthwiseConv2D(3, depth_multiplier=2)),
+    "Dense of sequences": lambda: sequential((4, 3), layers.Dense(2, activation="tanh")),
+    "Conv1D": lambda: sequential((9, 4), layers.Conv1D(6, 3, strides=2, padding="same", groups=2)),
+    "Conv1D, causal": lambda: sequential(
+        (7, 2), layers.Conv1D(3, 3, dilation_rate=2, padding="causal", use_bias=False)
+    ),
+    "DepthwiseConv1D": lambda: sequential((6, 3), layers.DepthwiseConv1D(2, depth_multiplier=2)),
+    "sequences": lambda: sequential(
+        *((12, 3), layers.ZeroPadding1D((2, 1)), layers.Conv1D(4, 3), layers.BatchNormalization()),
+        *(layers.GroupNormalization(2), layers.LayerNormalization(), layers.MaxPooling1D(3, strides=2)),
+        *(layers.AveragePooling1D(2, padding="same"), layers.GlobalAveragePooling1D(), layers.Dense(2)),
+    ),
+    "global pool of sequences": lambda: sequential((4, 3), layers.GlobalAveragePooling1D(keepdims=True)),
+    "pools, same": lambda: sequential(
+        (5, 5, 2), layers.AveragePooling2D(2, padding="same"), layers.MaxPooling2D(2, padding="same")
+    ),
+    "GroupNormalization": lambda: sequential((4, 4, 6), layers.GroupNormalization(-1, center=False)),
+    "Embedding": lambda: keras.Sequential(
+        [
+            *(keras.Input((5,), dtype="int32"), layers.Embedding(9, 4), layers.Conv1D(3, 2)),
+            *(layers.Flatten(), layers.Dense(2)),
+        ]
+    ),
     "ZeroPadding2D": lambda: sequential(
         (5, 5, 2), layers.ZeroPadding2D(((1, 0), (2, 1))), layers.Conv2D(3, 3, strides=2)
     ),
@@ -79,7 +101,10 @@ def varied(model):
 @pytest.mark.parametrize("name", ACCEPTED)
 def test_model_returns_what_the_keras_model_returns(name):
     model = varied(ACCEPTED[name]())
-    x = np.random.default_rng(0).standard_normal((5, *model.inputs[0].shape[1:])).astype(np.float32)
+    shape = (5, *model.inputs[0].shape[1:])
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    if name == "Embedding":
+        x = np.random.default_rng(0).integers(9, size=shape)
     wanted = keras.ops.convert_to_numpy(model(x, training=False))
     got = fn.from_keras(model).predict(x)
     assert got.shape == wanted.shape
@@ -124,7 +149,14 @@ REFUSED = [
     ),
     (lambda: sequential((4,), layers.Dense(3, activation=lambda x: x)), "has the activation"),
     (lambda: sequential((4,), layers.ReLU(max_value=6)), "max_value=6"),
-    (lambda: sequential((5, 5, 2), layers.AveragePooling2D(2, padding="same")), "padding='same'"),
+    (
+        lambda: sequential((5, 2), layers.ZeroPadding1D(1), layers.Conv1D(3, 2, padding="same")),
+        "padding='same'",
+    ),
+    (lambda: sequential((5, 2), layers.ZeroPadding1D(1), layers.MaxPooling1D(2)), "only before a conv"),
+    (lambda: sequential((5,), layers.Embedding(9, 4, mask_zero=True)), "mask_zero=True"),
+    (lambda: sequential((5, 4), layers.GroupNormalization(5, axis=1)), "axis=1"),
+    (lambda: sequential((5, 4), layers.Conv1DTranspose(2, 3)), "a Conv1DTranspose"),
     (lambda: sequential((3, 5, 5), layers.Conv2D(2, 3, data_format="channels_first")), "channels_first"),
     (lambda: sequential((5, 5, 3), layers.BatchNormalization(axis=1)), "axis=1"),
     (lambda: sequential((5, 5, 3), layers.LayerNormalization(axis=1)), r"the axes \[1\]"),

@@ -13,13 +13,19 @@ torch = pytest.importorskip("torch")
 DEEP = {"nets.alexnet"}
 
 
-def to_batch(x):
-    return torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)) if x.ndim == 4 else x)
+# Models of samples of two axes that the module takes, or returns, as (N, L, C), as here.
+TAKES_ROWS = {"nets.mlp", "LayerNorm, sequences", "Flatten, rows", "Embedding, rows"}
+RETURNS_ROWS = {"LayerNorm, sequences", "Embedding, rows"}
 
 
-def to_array(y):
+def to_batch(x, *, stays=False):
+    """A batch for PyTorch: the channels of images and sequences come first, unless it stays."""
+    return torch.from_numpy(x if x.ndim < 3 or stays else np.ascontiguousarray(np.moveaxis(x, -1, 1)))
+
+
+def to_array(y, *, stays=False):
     y = y.detach().numpy()
-    return y.transpose(0, 2, 3, 1) if y.ndim == 4 else y
+    return y if y.ndim < 3 or stays else np.moveaxis(y, 1, -1)
 
 
 def assert_close(got, wanted, tolerance=1e-5):
@@ -31,11 +37,12 @@ def assert_close(got, wanted, tolerance=1e-5):
 @pytest.mark.parametrize("name", CASES)
 def test_module_and_model_return_the_same_outputs(name):
     model, shape = model_of(name)
-    x = samples(shape)
+    x = samples(shape, model=model)
     wanted = model.predict(x)
     module = fn.to_torch(model, input_shape=shape)
-    assert_close(to_array(module(to_batch(x))), wanted)
-    back = fn.from_torch(module, to_batch(x[:1]))
+    batch = to_batch(x, stays=name in TAKES_ROWS)
+    assert_close(to_array(module(batch), stays=name in RETURNS_ROWS), wanted)
+    back = fn.from_torch(module, batch[:1])
     assert_close(back.predict(x), wanted)
     assert sum(p.size for p in back.parameters()) == sum(p.size for p in model.parameters())
 
@@ -45,17 +52,20 @@ def test_module_and_model_return_the_same_outputs(name):
 def test_all_gradients_are_those_of_pytorch(name, train):
     """The gradients of sum(y w) for the input and all parameters, in float64."""
     model, shape = model_of(name, np.float64)
-    x = samples(shape, dtype=np.float64)
+    x = samples(shape, dtype=np.float64, model=model)
+    has_dx = model.index_limit is None
     module = fn.to_torch(model, input_shape=shape).train(train)
-    y, backward = model.forward(x, train=train)
+    y, backward = model.forward(x.astype(np.float64), train=train)
     weights = np.random.default_rng(2).standard_normal(y.shape)
-    dx = backward(weights)
+    dx = backward(weights, need_dx=has_dx)
 
-    batch = to_batch(x).requires_grad_()
+    stays, returns = name in TAKES_ROWS, name in RETURNS_ROWS
+    batch = to_batch(x, stays=stays).requires_grad_(has_dx)
     outputs = module(batch)
-    (outputs * to_batch(weights)).sum().backward()
-    assert_close(to_array(outputs), y, 1e-10)
-    assert_close(to_array(batch.grad), dx, 1e-10)
+    (outputs * to_batch(weights, stays=returns)).sum().backward()
+    assert_close(to_array(outputs, stays=returns), y, 1e-10)
+    if has_dx:
+        assert_close(to_array(batch.grad, stays=stays), dx, 1e-10)
     # A module that has the gradients as its parameters becomes a model that has them in fastnn's layout.
     with torch.no_grad():
         for param in module.parameters():

@@ -126,6 +126,10 @@ def in_place(a, shape, number):
     return np.array([number]), a(*shape)
 
 
+def hold(a, shape, has_source):
+    return a.rng.integers(2, size=shape).astype(a.dtype), a(*shape) if has_source else None, a(*shape)
+
+
 def ema(a, shape, steps, decay, warmup):
     return a(*shape), np.array([steps]), decay, warmup, a(*shape)
 
@@ -162,8 +166,8 @@ def warp(a, shape, source_type, scale, with_field):
     return source, a.rng.integers(0, 9, M), matrix, field, scale, 7.0, a.poison(M, H, W, C)
 
 
-def gather_labels(a, N, M):
-    return a.rng.integers(0, 1000, N), a.rng.integers(0, max(N, 1), M), np.full(M, -7)
+def gather_labels(a, N, M, *pixels):
+    return a.rng.integers(0, 1000, (N, *pixels)), a.rng.integers(0, max(N, 1), M), np.full((M, *pixels), -7)
 
 
 def count_nonfinite(a, shape):
@@ -292,6 +296,8 @@ def cases():
         yield Case("sum_squares", sum_squares, (shape,))
         yield Case("multiply", in_place, (shape, 0.3))
         yield Case("clamp", in_place, (shape, 0.5))
+        for has_source in (True, False):
+            yield Case("hold", hold, (shape, has_source), whole=True)
         for options in ((0, 0.9, True), (5, 0.99, True), (1000, 0.99, True), (0, 0.9, False)):
             yield Case("ema", ema, (shape, *options))
         for rate in (0.0, 0.3, 0.5, 1.0):
@@ -312,6 +318,7 @@ def cases():
             yield Case("gather", gather, (shape, source_type, scale))
     for sizes in ((1, 1), (50, 33), (5, 0), (0, 0)):
         yield Case("gather_labels", gather_labels, sizes)
+        yield Case("gather_labels", gather_labels, (*sizes, 7))
     for shape in IMAGES:
         yield Case("random_affine", random_affine, (shape[1:3], shape[0]))
         for sigma in (0.3, 1.0, 4.0):

@@ -87,8 +87,14 @@ def dice(a, shape, weighted, smooth, reduction, gradient):
     return a(*shape), target, weight, smooth, reduction, a.poison(M, C), np.full(1, np.nan), dz
 
 
+def dice_with_ignored_pixels(a, *options):
+    z, target, *others = dice(a, *options)
+    target[a.rng.random(target.shape) < 0.4] = -1
+    return z, target, *others
+
+
 def count_correct_binary(a, shape):
-    return a(*shape), a.rng.integers(0, 2, shape).astype(a(1).dtype), np.array([3])
+    return a(*shape), a.rng.integers(-1, 2, shape).astype(a(1).dtype), np.array([3])
 
 
 def with_ties(a, rows, classes):
@@ -164,3 +170,4 @@ def cases(shapes, rows):
             (True, 1.0, BATCH_MEAN, True),
         ):
             yield Case("dice", dice, (shape, *options))
+            yield Case("dice", dice_with_ignored_pixels, (shape, *options))

@@ -81,6 +81,7 @@ def in_child_kernels_run(backend, seconds):
         ("count_correct_labels", (z, label, count)),
         ("gather", (pixels.reshape(10, -1), label, 1.0, output(rows, 36))),
         ("gather_labels", (source, label, output(rows, dtype=np.int64))),
+        ("gather_labels", (np.stack([source] * 3, 1), label, output(rows, 3, dtype=np.int64))),
         ("warp", (pixels, label, matrix, None, 1.0, 0.0, output(rows, 6, 6, 1))),
         ("max_pool_dx", (dy, taps, *steps, output(rows, 6, 6, 1))),
         ("embedding_forward", (tokens, z, output(rows, classes))),
@@ -125,9 +126,17 @@ def in_child_training_runs(backend, seconds):
     losses = [fn.CrossEntropy(weight=weights), fn.CrossEntropy(label_smoothing=0.1), fn.Focal()]
     options = [{"plan": plan, "on_nonfinite": act} for plan in (True, False) for act in ("raise", "ignore")]
     trainers = [fn.Trainer(net(), loss=loss, seed=0, **option) for loss in losses for option in options]
+    masks = rng.integers(0, classes, x.shape[:3])
+    pixel_loss = fn.CrossEntropy(weight=weights, ignore_index=classes + 7)
+    pixel_trainers = [
+        fn.Trainer(fn.Sequential(fn.Conv2d(1, classes, 1)), loss=loss, seed=0, **option)
+        for loss in (pixel_loss, fn.CrossEntropy(weight=weights))
+        for option in options
+    ]
     model = net()
     calls = [
         *(lambda trainer=trainer: trainer.step(x, y) for trainer in trainers),
+        *(lambda trainer=trainer: trainer.step(x[:256], masks[:256]) for trainer in pixel_trainers),
         lambda: trainers[0].step(x, soft),
         lambda: fn.gradients(model, (x, y)),
         lambda: fn.cross_entropy(logits, y, weight=weights),
@@ -143,7 +152,7 @@ def in_child_training_runs(backend, seconds):
         for _ in range(2):
             for call in calls:
                 call()
-        for arrays in ([y], [x, pixels, soft, logits, weights]):
+        for arrays in ([y, masks[:256]], [x, pixels, soft, logits, weights]):
             end = time.monotonic() + seconds
             with changing(arrays):
                 while time.monotonic() < end:

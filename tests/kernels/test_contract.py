@@ -266,7 +266,7 @@ WEIGHTED = {*FAMILIES["loss"], "binary_cross_entropy"} - {"weigh_loss"}
 RIGHT = {
     *((f"conv_{k}", name, f"one row {more}") for k, name in CONV_FILTERS for more in ("more", "less")),
     *((f"{k}_forward", "b", "missing") for k in ("conv", "dense")),
-    ("sgd", "v", "missing"),
+    *(("sgd", "v", "missing"), ("hold", "source", "missing")),
     *((loss, "dy", "missing") for loss in POINTWISE),
     *((f"{norm}_norm_forward", name, "missing") for norm in NORMS for name in ("gamma", "beta")),
     *((f"{norm}_norm_dx", "gamma", "missing") for norm in NORMS),
@@ -278,7 +278,7 @@ RIGHT = {
     *(("weigh_loss", "weight", f"one column {more}") for more in MORE_OR_LESS),
     *(("gather", "source", f"one row {more}") for more in ("more", "less")),
     *(("gather", name, "float32 among float64") for name in ("source", "out")),
-    *(("gather_labels", "source", f"one column {more}") for more in ("more", "less")),
+    *(("gather_labels", "source", f"one row {more}") for more in ("more", "less")),
     *(("random_affine", "matrix", f"one row {more}") for more in ("more", "less")),
     *(("displacement", "field", f"one {what} {more}") for what in ("row", "column") for more in MORE_OR_LESS),
     *(("warp", "source", f"one row {more}") for more in ("more", "less")),

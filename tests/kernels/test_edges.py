@@ -214,6 +214,7 @@ def walled_cases():
         yield Case("sum_squares", cases.sum_squares, ((n,),))
         yield Case("multiply", cases.in_place, ((n,), 0.3))
         yield Case("clamp", cases.in_place, ((n,), 0.3))
+        yield Case("hold", cases.hold, ((n,), True))
         yield Case("ema", cases.ema, ((n,), 3, 0.9, True))
         yield Case("clip_factor", cases.clip_factor, (n, 0.3))
         yield Case("dropout", cases.dropout, ((n,), 0.5))

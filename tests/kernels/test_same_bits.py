@@ -126,6 +126,7 @@ LARGE = (
     Case("sum_squares", cases.sum_squares, ((800003,),)),
     Case("multiply", cases.in_place, ((1600003,), 0.3)),
     Case("clamp", cases.in_place, ((800003,), 0.3)),
+    Case("hold", cases.hold, ((800003,), True)),
     Case("ema", cases.ema, ((400003,), 3, 0.9, True)),
     Case("clip_factor", cases.clip_factor, (70, 0.3)),
     Case("random_affine", cases.random_affine, ((28, 28), 6001)),
@@ -346,6 +347,7 @@ ELEMENTWISE = {
     "rmsprop": (cases.rmsprop, (0.1, True, 0.9)),
     "multiply": (cases.in_place, (0.3,)),
     "clamp": (cases.in_place, (0.3,)),
+    "hold": (cases.hold, (True,)),
     "ema": (cases.ema, (3, 0.9, True)),
     # Not dropout: there an element's place decides whether it is kept.
 }

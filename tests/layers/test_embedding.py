@@ -239,6 +239,16 @@ def test_invalid_arguments_are_rejected(make, error, words):
         make()
 
 
+def test_conversion_to_a_dtype_without_all_indices_is_rejected():
+    embedding = fn.Embedding(5, 3, dtype="float64")
+    vars(embedding)["num_embeddings"] = 2**24 + 1  # a table of this size would take 400 MB
+    for model in (embedding, fn.Sequential(embedding, fn.Flatten(), fn.Linear(6, 2, dtype="float64"))):
+        with pytest.raises(ValueError, match="at most 16777216 in float32, got 16777217"):
+            model.to("float32")
+        assert model.dtype == np.float64
+        model.to("float64")
+
+
 def test_initial_weights_are_standard_normal():
     values = fn.Embedding(200, 100).weight.value
     assert abs(float(values.mean())) < 0.03

@@ -59,6 +59,23 @@ def test_gradients_of_convolutions_equal_finite_differences(normal, check_gradie
     assert repr(layer) == "Conv2d(2, 3, 3, stride=2, padding='same', dtype='float64')"
 
 
+@pytest.mark.parametrize("filter_size", [2, 3, 4])
+def test_same_padding_follows_sizes_that_are_assigned_later(filter_size, normal):
+    x = normal(2, 9, 8, 3)
+    layer, expected = (fn.Conv2d(3, 2, filter_size, stride=s, padding="same") for s in (1, 2))
+    assert layer.padding == "same"
+    layer.weight, layer.bias = expected.weight.value, expected.bias.value
+    layer.stride = 2
+    np.testing.assert_array_equal(layer.predict(x), expected.predict(x))
+    layer.dilation = 2
+    assert layer.output_shape((9, 8, 3)) == (5, 4, 2)
+    layer.stride = 1
+    assert layer.output_shape((9, 8, 3)) == (9, 8, 2)
+    sequences = fn.Conv1d(3, 2, filter_size, padding="same")
+    sequences.stride = 2
+    assert sequences.output_shape((9, 3)) == (5, 2)
+
+
 def test_average_that_leaves_the_padding_out_equals_pytorch(normal):
     torch = pytest.importorskip("torch")
     x, dy = normal(2, 7, 8, 3), normal(2, 4, 4, 3)

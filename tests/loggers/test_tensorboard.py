@@ -157,6 +157,57 @@ def test_tensorboard_itself_reads_the_files(train, tmp_path):
     reader = EventAccumulator(str(tmp_path)).Reload()
     assert [event.value for event in reader.Scalars("loss")] == pytest.approx(history["loss"])
     assert "weights/0.weight" in reader.Tags()["histograms"]
+    assert "0_Linear" in {node.name for node in reader.Graph().node}
+
+
+def graph_in(folder):
+    from tensorboardX.proto.graph_pb2 import GraphDef
+
+    (content,) = (event.graph_def for event in events_of(folder) if event.graph_def)
+    return GraphDef.FromString(content)
+
+
+def test_graph_has_a_node_for_each_layer_with_its_shape(tmp_path):
+    block = fn.Residual(fn.Sequential(fn.Conv1d(4, 4, 1), fn.ReLU()))
+    model = fn.Sequential(fn.Embedding(9, 4), block, fn.GlobalAvgPool1d(), fn.Linear(4, 2))
+    x = np.arange(24).reshape(4, 6) % 9
+    fn.fit(model, (x, np.arange(4) % 2), epochs=1, callbacks=fn.TensorBoard(tmp_path), progress=False)
+    nodes = [
+        (node.name, node.op, list(node.input), [dim.size for dim in shape.dim])
+        for node in graph_in(tmp_path).node
+        for shape in [*node.attr["_output_shapes"].list.shape] or [None]
+        if shape is not None
+    ]
+    branch = "1_Residual/branch"
+    assert nodes == [
+        ("input", "Placeholder", [], [-1, 6]),
+        ("0_Embedding", "Embedding", ["input"], [-1, 6, 4]),
+        (f"{branch}/0_Conv1d", "Conv1d", ["0_Embedding"], [-1, 6, 4]),
+        (f"{branch}/1_ReLU", "ReLU", [f"{branch}/0_Conv1d"], [-1, 6, 4]),
+        ("1_Residual/shortcut", "Identity", ["0_Embedding"], [-1, 6, 4]),
+        ("1_Residual/add", "Add", [f"{branch}/1_ReLU", "1_Residual/shortcut"], [-1, 6, 4]),
+        ("2_GlobalAvgPool1d", "GlobalAvgPool1d", ["1_Residual/add"], [-1, 4]),
+        ("3_Linear", "Linear", ["2_GlobalAvgPool1d"], [-1, 2]),
+    ]
+    last, output = graph_in(tmp_path).node[-2:]
+    assert last.attr["layer"].s == b"Linear(4, 2)"
+    assert (output.name, list(output.input)) == ("output", ["3_Linear"])
+
+
+def test_graph_of_layers_that_do_not_tell_their_shape_has_no_shapes():
+    from fastnn.loggers.model_graph import graph_of
+
+    class Half(fn.Layer):
+        def forward(self, x, *, train=False):
+            def backward(dy, *, need_dx=True):
+                return np.concatenate([dy, np.zeros_like(dy)], axis=1)
+
+            return np.ascontiguousarray(x[:, : x.shape[1] // 2]), backward
+
+    model = fn.Sequential(fn.Linear(6, 8), Half(), fn.Linear(4, 3))
+    last = graph_of(model, (6,)).node[-2]
+    assert last.op == "Linear"
+    assert "_output_shapes" not in last.attr
 
 
 @pytest.mark.parametrize("name", ["tensorboardX", "PIL"])

@@ -271,8 +271,8 @@ def test_invalid_outputs_are_rejected(outputs):
         fn.cross_entropy(outputs, [0, 1, 2])
 
 
-def test_cross_entropy_rejects_outputs_that_are_no_rows_of_classes():
-    with pytest.raises(ValueError, match=r"outputs of shape \(N, classes\), the model returns \(N, 4, 5\)"):
+def test_cross_entropy_rejects_one_label_per_sample_for_outputs_of_pixels():
+    with pytest.raises(ValueError, match=r"labels of shape \(N, 4\), .*the model must return \(N, classes\)"):
         fn.cross_entropy(np.zeros((3, 4, 5)), [0, 1, 2])
 
 

@@ -129,8 +129,8 @@ MISTAKES = (
     Mistake(
         "a failed step draws new augmentations",
         "fastnn/training/update.py",
-        "return restored_on_failure(self.model, self._updates, self.augment_state)",
-        "return restored_on_failure(self.model, self._updates)",
+        "return restored_on_failure(self.model, self._updates, self.augment_state, self._correct)",
+        "return restored_on_failure(self.model, self._updates, self._correct)",
         (AUGMENT,),
     ),
     Mistake(

@@ -333,7 +333,7 @@ MISTAKES = (
     ),
     Mistake(
         "last batch dropped",
-        "fastnn/training/loop.py",
+        "fastnn/training/pieces.py",
         "np.full(-(-count // batch_size), batch_size)",
         "np.full(count // batch_size, batch_size)",
         (TRAIN,),

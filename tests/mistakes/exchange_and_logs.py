@@ -19,7 +19,7 @@ MISTAKES = (
     ),
     Mistake(
         "running statistics in the order of the other library",
-        "fastnn/exchange/order.py",
+        "fastnn/channel_order.py",
         "for held in (*layer.parameters(), *layer.buffers()):",
         "for held in layer.parameters():",
         (IN, BACK),

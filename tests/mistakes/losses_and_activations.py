@@ -63,15 +63,29 @@ MISTAKES = (
     Mistake(
         "the mean over an epoch counts mini-batches with ignored pixels like the others",
         "fastnn/training/evaluation.py",
-        "each = samples.weight.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)",
+        "each = weights.reshape(len(samples), -1).sum(axis=1, dtype=np.float64)",
         "each = np.ones(len(samples))",
         (IGNORED_PIXELS,),
     ),
     Mistake(
+        "the mean over an epoch forgets the class weights of pixels",
+        "fastnn/losses/classes.py",
+        "return sample_weight if weights is None else sample_weight * weights",
+        "return sample_weight",
+        ("tests/training/test_pixel_labels.py",),
+    ),
+    Mistake(
+        "the gradient of dice reaches ignored pixels",
+        "kernels/native/families/loss.hpp",
+        "store_n(dz + s * C, select<T>(t < Vec<T>{}, Vec<T>{}, slope), n);",
+        "store_n(dz + s * C, slope, n);",
+        ("tests/losses/test_pixel_losses.py",),
+    ),
+    Mistake(
         "the accuracy counts ignored samples",
         "fastnn/training/evaluation.py",
-        "return len(samples) - int(np.count_nonzero(is_ignored))",
-        "return len(samples)",
+        "return int(np.count_nonzero(target < outputs[-1]))",
+        "return target.size",
         (IGNORED,),
     ),
     Mistake(

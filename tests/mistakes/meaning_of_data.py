@@ -27,8 +27,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes floats with the factor of integers",
         "fastnn/training/trainer.py",
-        "None if rescaled or samples.has_encoded_labels else",
-        "None if samples.has_encoded_labels else",
+        "None if rescaled or samples.has_encoded_labels or is_cut else",
+        "None if samples.has_encoded_labels or is_cut else",
         (FEEDING,),
     ),
     Mistake(
@@ -125,8 +125,8 @@ MISTAKES = (
     Mistake(
         "a recorded step takes labels for the numbers of outputs",
         "fastnn/training/trainer.py",
-        "None if rescaled or samples.has_encoded_labels else",
-        "None if rescaled else",
+        "None if rescaled or samples.has_encoded_labels or is_cut else",
+        "None if rescaled or is_cut else",
         (CLASSES,),
     ),
     Mistake(
@@ -146,8 +146,8 @@ MISTAKES = (
     Mistake(
         "metrics of decisions without sample weights",
         "fastnn/metrics/classification.py",
-        "    weight = weights_of(sample_weight, len(labels))\n",
-        "    weight = weights_of(None, len(labels))\n",
+        "    weight = found.weights(sample_weight)\n    counts",
+        "    weight = found.weights(None)\n    counts",
         (SCORES,),
     ),
     Mistake(

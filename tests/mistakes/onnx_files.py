@@ -10,15 +10,15 @@ MISTAKES = (
     Mistake(
         "the matrix behind Flatten keeps its rows in an ONNX file",
         "fastnn/onnx/layer_writers.py",
-        "layer.weight.value.reshape(-1, x.channels, outputs).transpose(1, 0, 2).reshape(inputs, outputs)",
-        "layer.weight.value.reshape(inputs, outputs)",
+        "weight = graph.weight(_flat_reordered(layer.weight.value, x.channels))",
+        "weight = graph.weight(layer.weight.value)",
         EXPORT,
     ),
     Mistake(
         "the matrix behind Flatten keeps the rows of an ONNX file",
         "fastnn/onnx/batch.py",
-        "return split.swapaxes(0, 1).reshape(features.shape)",
-        "return split.reshape(features.shape)",
+        "return features[to_channels_last((channels, len(features) // channels))]",
+        "return features",
         IMPORT,
     ),
     Mistake(
@@ -48,5 +48,19 @@ MISTAKES = (
         '{"count_include_pad": counts_padding} if',
         '{"count_include_pad": True} if',
         IMPORT,
+    ),
+    Mistake(
+        "sequences stay (N, L, C) in an ONNX file",
+        "fastnn/channel_order.py",
+        "    return next(known, False)\n",
+        "    return False\n",
+        ("tests/onnx/test_export.py::test_sequences_have_their_channels_first_where_layers_take_them_so",),
+    ),
+    Mistake(
+        "integers of an ONNX file are features",
+        "fastnn/onnx/batch.py",
+        "        if self.are_indices:\n",
+        "        if False:\n",
+        UNTRUSTED,
     ),
 )

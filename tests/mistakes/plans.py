@@ -25,7 +25,7 @@ MISTAKES = (
     Mistake(
         "changes of the structure not noticed",
         "fastnn/training/plans.py",
-        "if _structure(trainer)[0] != self._structure:",
+        "if _structure(trainer, self.makes_update)[0] != self._structure:",
         "if False:",
         (PLAN_CHANGES,),
     ),

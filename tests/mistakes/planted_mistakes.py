@@ -28,11 +28,13 @@ import augmentation
 import core
 import exchange_and_logs
 import insight
+import limits
 import losses_and_activations
 import meaning_of_data
 import model_files
 import objects
 import onnx_files
+import pieces
 import plans
 import pools_norms_convolutions
 import rates
@@ -49,9 +51,11 @@ MISTAKES = (
     *meaning_of_data.MISTAKES,
     *model_files.MISTAKES,
     *plans.MISTAKES,
+    *pieces.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *insight.MISTAKES,
+    *limits.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
     *vectors_and_copies.MISTAKES,

@@ -332,4 +332,11 @@ MISTAKES = (
         "pool.sizes<PoolSizes>().windows_stay_inside()",
         (FUSION,),
     ),
+    Mistake(
+        "same padding forgets a stride that is assigned later",
+        "fastnn/layers/_geometry.py",
+        'return "same" if padding == "same" else ((0, 0), (0, 0))',
+        'return ((1, 1), (1, 1)) if padding == "same" else ((0, 0), (0, 0))',
+        ("tests/layers/test_same_padding.py",),
+    ),
 )

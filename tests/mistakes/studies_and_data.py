@@ -28,6 +28,20 @@ MISTAKES = (
         ("tests/test_class_numbers.py",),
     ),
     Mistake(
+        "rows before the first text of a column are lost",
+        "fastnn/data/csv_rows.py",
+        "                state[0] = start\n",
+        "",
+        ("tests/data/test_csv_columns.py",),
+    ),
+    Mistake(
+        "a pair of quotes ends a cell of text",
+        "kernels/jit/csv_cells.py",
+        "if position == size or text[position] != QUOTE:",
+        "if position <= size:",
+        ("tests/data/test_csv_columns.py",),
+    ),
+    Mistake(
         "null in a table taken for 0",
         "fastnn/data/table.py",
         "if fill is None and column.missing.any():",

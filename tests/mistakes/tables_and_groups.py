@@ -9,9 +9,9 @@ TRANSPOSED = "tests/layers/test_conv_transpose.py"
 MISTAKES = (
     Mistake(
         "index of an embedding off the table",
-        "kernels/native/plan/call.hpp",
-        "if (!(0 <= value && value < T(limit))) return -1;",
-        "if (!(0 <= value && value <= T(limit))) return -1;",
+        "kernels/native/plan/serial.hpp",
+        "if (index_at(index, i, limit) < 0) return false;",
+        "if (index_at(index, i, limit) < -1) return false;",
         (EMBEDDING, GRID),
     ),
     Mistake(

@@ -144,7 +144,7 @@ MISTAKES = (
     ),
     Mistake(
         "single last sample left to batch norm",
-        "fastnn/training/loop.py",
+        "fastnn/training/pieces.py",
         "if len(sizes) > 1 and sizes[-1] < smallest:",
         "if False:",
         (CHECKS,),
@@ -265,7 +265,7 @@ MISTAKES = (
     # --- schedules ---
     Mistake(
         "a recorded run keeps its first rate",
-        "fastnn/training/trainer.py",
+        "fastnn/training/steps.py",
         "self._replay(recorded, run, order, losses, rates, target=",
         "self._replay(recorded, run, order, losses, None, target=",
         (SCHEDULES,),

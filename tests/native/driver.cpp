@@ -118,6 +118,8 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                          {input(bound), input(bound), output<double>(1), output<double>(1)})));
     check(make<T>("multiply", MULTIPLY, {count}, {input(bound), updated(x)}));
     check(make<T>("clamp", CLAMP, {count}, {input(bound), updated(x)}));
+    check(make<T>("hold", HOLD, {count}, {input(dy), input(target), updated(x)}));
+    check(make<T>("hold zero", HOLD, {count}, {input(dy), {}, updated(x)}));
     check(
         make<T>("ema", EMA, {count}, {input(target), input(std::vector<int64_t>{5}), updated(x)}, {0.9, 1}));
 
@@ -224,6 +226,11 @@ template <class T> void check_serial_kernels() {
         for (const int64_t i : index) gathered.push_back(labels[std::size_t(i)]);
         check(make<T>("gather_labels", GATHER_LABELS, {M, 1, 4},
                       {input(labels), input(index), output(gathered)}));
+        const std::vector<int64_t> pair(std::size_t(M), 1);
+        std::vector<int64_t> pairs;
+        for (int64_t m = 0; m < M; ++m) pairs.insert(pairs.end(), {1, 2});
+        check(make<T>("gather_labels of pixels", GATHER_LABELS, {M, 2, 2},
+                      {input(labels), input(pair), output(pairs)}));
     }
 }
 

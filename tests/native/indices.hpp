@@ -103,12 +103,12 @@ template <class T> void check_invalid_indices() {
     check_gathering<T, std::uint8_t>(GATHER_BYTES, WARP_BYTES);
     check_gathering<T, float>(GATHER_FLOATS, WARP_FLOATS);
     check_gathering<T, double>(GATHER_DOUBLES, WARP_DOUBLES);
-    const std::vector<int64_t> source{7, 8, 9};
-    const Bytes expected = bytes_of(std::vector<int64_t>{-1, 9});
+    const std::vector<int64_t> source{7, 8, 9, 10, 11, 12};
+    const Bytes expected = bytes_of(std::vector<int64_t>{-1, -1, 11, 12});
     for (const int64_t index : OUT_OF_RANGE) {
         const Argument rows = input(std::vector<int64_t>{index, 2});
         const Case invalid =
-            make<T>("gather_labels", GATHER_LABELS, {2, 1, 3}, {input(source), rows, output<int64_t>(2)});
+            make<T>("gather_labels", GATHER_LABELS, {2, 2, 3}, {input(source), rows, output<int64_t>(4)});
         for (const Place place : {HEAP, BEFORE_GUARD})  // `check` would take -1 for an unwritten element
             if (result_of(invalid, 2, place)[2] != expected) fail("gather_labels with an index out of range");
     }

@@ -8,7 +8,7 @@ import pytest
 import fastnn as fn
 from fastnn.onnx.layer_writers import WRITERS
 
-from .cases import channels_first, layers, nets, randomized, samples
+from .cases import inputs_of, layers, nets, outputs_of, randomized, samples
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -16,8 +16,7 @@ runtime = pytest.importorskip("onnxruntime")
 CASES = {**layers(), **nets()}
 
 # Layers that `export_onnx` refuses by name.
-WITHOUT_COUNTERPART = {"Layer", "Embedding"}
-WITHOUT_COUNTERPART |= {"Conv1d", "MaxPool1d", "AvgPool1d", "GlobalAvgPool1d"}
+WITHOUT_COUNTERPART = {"Layer"}
 
 
 @pytest.fixture
@@ -42,11 +41,11 @@ def test_onnxruntime_agrees_with_predict(name, opset, layout, path):
     model = randomized(model)
     assert fn.export_onnx(model, path, opset=opset, input_shape=shape, layout=layout) == path
     onnx.checker.check_model(onnx.load(path), full_check=True)
-    moved = channels_first if layout == "nchw" else np.asarray
     for count in (1, 5):
-        x = samples(shape, count)
-        expected = model.predict(x)
-        np.testing.assert_allclose(run(path, moved(x)), moved(expected), rtol=1e-5, atol=1e-5)
+        x = samples(model, shape, count)
+        y = model.predict(x)
+        given, expected = (inputs_of(model, x), outputs_of(model, y)) if layout == "nchw" else (x, y)
+        np.testing.assert_allclose(run(path, given), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_every_layer_has_a_case():
@@ -70,23 +69,49 @@ def test_float64_models_stay_float64(name, path):
     model = randomized(model).to("f8")
     try:
         fn.export_onnx(model, path, input_shape=shape, opset=20)
-        x = samples(shape, dtype=np.float64)
-        found = ReferenceEvaluator(onnx.load(path)).run(None, {"input": channels_first(x)})[0]
+        x = samples(model, shape, dtype=np.float64)
+        found = ReferenceEvaluator(onnx.load(path)).run(None, {"input": inputs_of(model, x)})[0]
         assert found.dtype == np.float64
-        np.testing.assert_allclose(found, channels_first(model.predict(x)), rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(found, outputs_of(model, model.predict(x)), rtol=1e-6, atol=1e-6)
     finally:
         model.to("f4")
 
 
-@pytest.mark.parametrize(
-    "name", ["mnist_cnn", "flatten-linear", "flatten-norms", "residual", "mlp-of-images"]
-)
+WITHOUT_TRANSPOSE = ["mnist_cnn", "flatten-linear", "flatten-norms", "residual", "mlp-of-images"]
+WITHOUT_TRANSPOSE += ["rows", "tokens-flat"]
+
+
+@pytest.mark.parametrize("name", WITHOUT_TRANSPOSE)
 def test_nothing_is_transposed_when_the_graph_runs(name, path):
     model, shape = CASES[name]
     fn.export_onnx(model, path, input_shape=shape)
     assert "Transpose" not in operators(path)
     fn.export_onnx(model, path, input_shape=shape, layout="nhwc")
     assert operators(path).count("Transpose") <= 1
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "given", "returned"),
+    [
+        (fn.Sequential(fn.Conv1d(3, 4, 2), fn.LayerNorm(4)), (5, 3), [3, 5], [4, 4]),
+        (fn.Sequential(fn.GELU(), fn.Residual(fn.BatchNorm1d(3))), (5, 3), [3, 5], [3, 5]),
+        (fn.Sequential(fn.LayerNorm(3)), (5, 3), [5, 3], [5, 3]),
+        (fn.Sequential(fn.Flatten(), fn.Linear(15, 2)), (5, 3), [5, 3], [2]),
+        (fn.Sequential(fn.Embedding(9, 4), fn.ReLU()), (5,), [5], [5, 4]),
+        (fn.Sequential(fn.Embedding(9, 4), fn.Conv1d(4, 6, 1)), (5,), [5], [6, 5]),
+    ],
+)
+def test_sequences_have_their_channels_first_where_layers_take_them_so(model, shape, given, returned, path):
+    """As in PyTorch: (N, C, L) for convolutions, pools, batch and group norm, (N, L, C) for layer norm."""
+    fn.export_onnx(model, path, input_shape=shape)
+    graph = onnx.load(path).graph
+    sides = [
+        [side.dim_value for side in value.type.tensor_type.shape.dim[1:]]
+        for value in (*graph.input, *graph.output)
+    ]
+    assert sides == [given, returned]
+    is_index = graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.INT64
+    assert is_index == isinstance(model[0], fn.Embedding)
 
 
 def test_dropout_is_left_out_and_the_batch_is_dynamic(path):
@@ -144,7 +169,7 @@ def test_layers_without_counterpart_are_named(path):
         pass
 
     for layer in (fn.elementwise(lambda x: x, lambda x, dy: dy), Mine()):
-        with pytest.raises(ValueError, match="has no counterpart in ONNX: export_onnx takes AvgPool2d, "):
+        with pytest.raises(ValueError, match="has no counterpart in ONNX: export_onnx takes AvgPool1d, "):
             fn.export_onnx(fn.Sequential(fn.Linear(3, 2), layer), path)
     with pytest.raises(TypeError, match="export_onnx takes layers"):
         fn.export_onnx("model", path)

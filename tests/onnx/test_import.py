@@ -8,7 +8,7 @@ import pytest
 
 import fastnn as fn
 
-from .cases import channels_first, layers, nets, randomized, samples
+from .cases import layers, nets, randomized, samples
 from .node_tests import count, node_cases, shipped_cases
 
 onnx = pytest.importorskip("onnx")
@@ -25,7 +25,7 @@ def path(tmp_path):
 @pytest.mark.parametrize("name", CASES)
 def test_exported_models_come_back(name, opset, path):
     model, shape = CASES[name]
-    model, x = randomized(model), samples(shape)
+    model, x = randomized(model), samples(model, shape)
     for layout in ("nchw", "nhwc"):
         fn.export_onnx(model, path, opset=opset, input_shape=shape, layout=layout)
         if name.startswith("GroupNorm") and opset < 21:  # before, ONNX had no such operator
@@ -129,6 +129,21 @@ def torch_nets():
             ),
             (5,),
         ),
+        "sequences": (
+            nn.Sequential(
+                *(nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.MaxPool1d(2)),
+                *(nn.LayerNorm((4, 5)), nn.Conv1d(4, 6, 2, groups=2), nn.AdaptiveAvgPool1d(1)),
+                *(nn.Flatten(), nn.Linear(6, 2)),
+            ),
+            (3, 10),
+        ),
+        "patches": (
+            nn.Sequential(
+                *(nn.Conv2d(2, 6, 2, 2), Function(lambda x: x.flatten(2).transpose(1, 2)), nn.LayerNorm(6)),
+                *(nn.Linear(6, 4), Function(lambda x: x.mean(1))),
+            ),
+            (2, 4, 6),
+        ),
         "norms": (
             nn.Sequential(
                 *(nn.Conv2d(2, 4, 3), nn.LayerNorm([4, 5, 5]), nn.ReLU(), nn.Flatten(), nn.LayerNorm(100)),
@@ -140,7 +155,9 @@ def torch_nets():
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
-@pytest.mark.parametrize("name", ["lenet", "resnet", "activations", "scaled", "decoder", "norms"])
+@pytest.mark.parametrize(
+    "name", ["lenet", "resnet", "activations", "scaled", "decoder", "norms", "sequences", "patches"]
+)
 def test_models_of_pytorch_agree(name, dynamic, path):
     torch = pytest.importorskip("torch")
     net, shape = torch_nets()[name]
@@ -155,10 +172,33 @@ def test_models_of_pytorch_agree(name, dynamic, path):
         torch.onnx.export(net, torch.rand(2, *shape), path, dynamo=False, opset_version=18, **axes)
     model = fn.import_onnx(path)
     x = torch.rand(3, *shape, generator=rng)
-    found = channels_first(
-        model.predict(np.ascontiguousarray(np.moveaxis(x.numpy(), 1, -1)) if x.ndim > 2 else x)
+    found = model.predict(np.ascontiguousarray(np.moveaxis(x.numpy(), 1, -1)) if x.ndim > 2 else x)
+    expected = net(x).detach().numpy()
+    np.testing.assert_allclose(
+        found, np.moveaxis(expected, 1, -1) if found.ndim > 2 else expected, rtol=1e-5, atol=1e-5
     )
-    np.testing.assert_allclose(found, net(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_embeddings_of_pytorch_agree(path):
+    torch = pytest.importorskip("torch")
+    nn = torch.nn
+
+    class Text(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.conv, self.dense = nn.Embedding(9, 4), nn.Conv1d(4, 6, 2), nn.Linear(6, 3)
+
+        def forward(self, tokens):
+            return self.dense(torch.relu(self.conv(self.table(tokens).transpose(1, 2))).transpose(1, 2))
+
+    net, tokens = Text(), torch.randint(9, (3, 7), generator=torch.Generator().manual_seed(0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(net, tokens, path, dynamo=False, opset_version=18)
+    model = fn.import_onnx(path)
+    assert repr(model) == "Sequential(Embedding(9, 4), Conv1d(4, 6, 2), ReLU(), Conv1d(6, 3, 1))"
+    found = model.predict(tokens.numpy())
+    np.testing.assert_allclose(found, net(tokens).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
 # --- scikit-learn and Keras ---
@@ -188,7 +228,7 @@ def test_regressors_of_scikit_learn_agree(path):
     skl2onnx = pytest.importorskip("skl2onnx")
     from sklearn.neural_network import MLPRegressor
 
-    x = samples((4,), 50)
+    x = np.random.default_rng(1).normal(size=(50, 4)).astype("f4")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         other = MLPRegressor(hidden_layer_sizes=(6, 5), max_iter=20, random_state=0).fit(x, x.sum(axis=1))
@@ -215,7 +255,7 @@ def test_models_of_keras_agree(path, monkeypatch):
             kinds.Dense(3, activation="softmax"),
         ]
     )
-    x = samples((12, 12, 3))
+    x = np.random.default_rng(1).normal(size=(5, 12, 12, 3)).astype("f4")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = net.predict(x, verbose=0)
@@ -223,10 +263,30 @@ def test_models_of_keras_agree(path, monkeypatch):
     np.testing.assert_allclose(fn.import_onnx(path, layout="nhwc").predict(x), expected, atol=1e-5)
 
 
+def test_sequences_of_keras_agree(path, monkeypatch):
+    """Keras casts the indices, which are floats in its file."""
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    kinds = keras.layers
+    net = keras.Sequential(
+        [
+            *(keras.Input((8,)), kinds.Embedding(9, 4), kinds.Conv1D(6, 3, padding="same")),
+            *(kinds.BatchNormalization(), kinds.MaxPooling1D(2), kinds.Dense(5, activation="relu")),
+            *(kinds.GlobalAveragePooling1D(), kinds.Dense(3)),
+        ]
+    )
+    x = np.random.default_rng(0).integers(9, size=(5, 8)).astype("f4")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = net.predict(x, verbose=0)
+        net.export(path, format="onnx", verbose=False)
+    np.testing.assert_allclose(fn.import_onnx(path).predict(x), expected, atol=1e-5)
+
+
 # --- the tests of the package onnx ---
 
 
-@pytest.mark.parametrize(("cases", "least"), [(node_cases, 101), (shipped_cases, 37)])
+@pytest.mark.parametrize(("cases", "least"), [(node_cases, 109), (shipped_cases, 55)])
 def test_no_node_test_of_onnx_is_wrong(cases, least):
     """A refusal names the reason; `python -m tests.onnx.node_tests --all` lists them."""
     results = list(count(cases()))

@@ -106,6 +106,47 @@ def test_unsupported_graphs_are_named(nodes, weights, words, path):
         fn.import_onnx(path)
 
 
+def of_integers(model):
+    model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT64
+
+
+@pytest.mark.parametrize(
+    ("nodes", "words"),
+    [
+        ([("Relu", "x", "y", {})], "its input needs an embedding, which only Cast, Flatten, Gather"),
+        ([("Identity", "x", "y", {})], "the output needs an embedding"),
+        ([("MatMul", "x w", "y", {})], "its input needs an embedding"),
+        ([("Add", "x x", "y", {})], "is integers, which only an embedding can take"),
+        ([("Mul", "x f", "a", {}), ("Gather", "w a", "y", {})], "is integers, which only an embedding"),
+        ([("Relu", "x", "a", {}), ("Gather", "w a", "y", {})], "its input needs an embedding|integers"),
+        ([("Less", "x n", "y", {})], "supported for the indices of an embedding"),
+        (
+            [("Less", "f x", "a", {}), ("Add", "x n", "b", {}), ("Where", "a b x", "y", {})],
+            r"as Where\(x < 0, x \+ count, x\)",
+        ),
+        ([("Cast", "x", "y", {"to": 1})], "not to data type 1 here"),
+        ([("Gather", "x n", "y", {})], "its second input must depend on the input of the graph"),
+        ([("Gather", "w x", "y", {"axis": 1})], r"not for an array of float32, \(3, 2\), on axis 1"),
+        ([("Gather", "v x", "y", {})], r"not for an array of float32, \(3,\), on axis 0"),
+        ([("Gather", "n x", "y", {})], "not for an array of int64"),
+        ([("Gather", "w x", "a", {}), ("Gather", "w a", "y", {})], "its indices must be integers"),
+    ],
+)
+def test_integers_are_only_indices(nodes, words, path):
+    arrays = {"w": W, "v": W[:, 0], "n": np.arange(4).reshape(2, 2), "f": np.float32(3)}
+    write(path, nodes, [weight(*item) for item in arrays.items()], change=of_integers)
+    with pytest.raises(fn.ModelFormatError, match=words):
+        fn.import_onnx(path)
+
+
+def test_indices_out_of_the_range_of_an_imported_embedding_are_refused(path):
+    write(path, [("Gather", "w x", "y", {})], [weight("w", W)], change=of_integers)
+    model = fn.import_onnx(path)
+    assert model.predict(np.array([[0, 2, 1]], np.uint8)).shape == (1, 3, 2)
+    with pytest.raises(ValueError, match="3"):
+        model.predict(np.array([[0, 3, 1]]))
+
+
 @pytest.mark.parametrize(
     "node",
     [

@@ -60,6 +60,10 @@ def freeze_and_thaw(trainer):
     weight.trainable = True
 
 
+def hold_some_weights(trainer):
+    trainer.model[0].weight.mask = np.arange(FEATURES * 16).reshape(FEATURES, 16) % 2
+
+
 def to_float64_and_back(trainer):
     trainer.model.to(np.float64).to(np.float32)
 
@@ -122,12 +126,13 @@ CHANGES = [
     Set("model.0.bias.trainable", False),
     Set("model.3.0.weight.lr_scale", 0.5),
     Set("model.3.0.weight.lr_scale", 0),
+    Set("model.0.weight.clip_value", 0.001),
     Set("model.4.bias", None),
     Set("plan", False),
     Set("model._note", "nothing that matters"),
     *(weights_from_the_old_ones, weights_of_another_model, random_states, moments, steps_counted),
     *(other_rates, freeze_the_lowest, freeze_all_but_the_last, freeze_and_thaw),
-    *(to_float32, to_float64_and_back, another_activation, one_layer_more),
+    *(hold_some_weights, to_float32, to_float64_and_back, another_activation, one_layer_more),
 ]
 
 

@@ -58,9 +58,7 @@ def locked(monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(recorder.Arena, "empty", locked_empty)
-    monkeypatch.setattr(
-        "fastnn.training.trainer.input_buffer", lambda array: input_buffer(array).view(Locked)
-    )
+    monkeypatch.setattr("fastnn.training.steps.input_buffer", lambda array: input_buffer(array).view(Locked))
     return made
 
 
@@ -266,10 +264,12 @@ def test_recordable_classes_call_only_kernels(kind, case, dtype, bytes_, locked)
     assert len(trainer._plans._recorded) == 1
 
 
-def test_fit_calls_only_kernels(locked):
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_fit_calls_only_kernels(micro_batch, locked):
     x, y = batch(rows=50)
+    options = {"batch_size": 8, "epochs": 2, "micro_batch": micro_batch}
     for target in (y, np.eye(CLASSES)[y]):
-        fn.fit(lock(small_net(fn.Dropout(0.1))), (x, target), optimizer=fn.Adam(), batch_size=8, epochs=2)
+        fn.fit(lock(small_net(fn.Dropout(0.1))), (x, target), optimizer=fn.Adam(), **options)
     assert locked
 
 

@@ -8,7 +8,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.rng import default_generator
-from fastnn.training.loop import batch_sizes
+from fastnn.training.pieces import batch_sizes
 
 
 def data(count=65, classes=3):
@@ -198,7 +198,7 @@ BAD_CALLS = {
     "metrics without validation": ({"metrics": ["f1"]}, "the metrics f1 are computed on validation data"),
     "unknown metric": (
         {"metrics": ["acc"]},
-        "'acc': choose one of loss, accuracy, f1, precision, recall, cohen_kappa",
+        "'acc': choose one of loss, accuracy, f1, precision, recall, iou, cohen_kappa",
     ),
     "one unknown metric": ({"metrics": "auc"}, "unknown metric 'auc'"),
     "number as metrics": ({"metrics": 3}, "metrics must be functions"),

@@ -229,6 +229,18 @@ def with_value(value, *path):
             r"must be \[trainable, lr_scale, decay_scale\]",
         ),
         (
+            with_value([True, 1, 1, 0.5], "state", "parts", "frozen", "0.weight"),
+            "perhaps with clip_value and mask, got",
+        ),
+        (
+            with_value([True, 1, 1, 0, None], "state", "parts", "frozen", "0.weight"),
+            "clip_value of 0.weight must be above 0",
+        ),
+        (
+            with_value([True, 1, 1, None, "AA=="], "state", "parts", "frozen", "0.weight"),
+            "the mask of 0.weight must be the .* bits of a mask in base64, got 'AA=='",
+        ),
+        (
             with_value(float("nan"), "state", "parts", "schedule", "current"),
             "current must be a finite number",
         ),

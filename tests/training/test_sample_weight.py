@@ -210,3 +210,12 @@ def test_the_accuracy_of_a_binary_loss_is_weighted():
     model = net()
     found = fn.evaluate(model, (X, y, WEIGHT), loss="binary_cross_entropy")
     assert found == pytest.approx(fn.evaluate(model, repeated(X, y), loss="binary_cross_entropy"), rel=1e-12)
+
+
+@pytest.mark.parametrize("weight", [None, WEIGHT], ids=["samples alike", "weighted"])
+def test_the_loss_of_an_epoch_with_class_weights_is_that_of_all_samples(weight):
+    """A mean over a mini-batch with much class weight counts for more in the mean over the epoch."""
+    model, loss = net(), fn.CrossEntropy(weight=[1, 5, 0.1])
+    data = (X, LABELS) if weight is None else (X, LABELS, weight)
+    history = fn.fit(model, data, loss=loss, batch_size=7, optimizer=fn.SGD(lr=1e-300), epochs=1, seed=0)
+    assert history["loss"] == [pytest.approx(fn.evaluate(model, data, loss=loss)["loss"], rel=1e-12)]

@@ -21,6 +21,7 @@ CONVERTERS: dict[str, Converter] = {
     "Dropout": dense.dropout,
     "Elu": dense.elu,
     "Flatten": shapes.flatten,
+    "Gather": dense.gather,
     "Gelu": dense.gelu,
     "Gemm": dense.gemm,
     "GlobalAveragePool": windows.global_average_pool,
@@ -60,4 +61,5 @@ TAKES_PENDING = {
         "Transpose",
     ),
     "zeros around it": ("Cast", "Conv", "Identity", "Pad", "Transpose"),
+    "an embedding": ("Cast", "Flatten", "Gather", "Identity", "Reshape", "Squeeze", "Unsqueeze"),
 }

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from fastnn._validation import Array
 from fastnn.layers import (
     ELU,
     GELU,
+    Conv1d,
+    Conv2d,
     Dropout,
+    Embedding,
     Layer,
     LeakyReLU,
     Linear,
@@ -18,7 +24,7 @@ from fastnn.layers import (
     Softmax,
     Tanh,
 )
-from fastnn.onnx.batch import Batch, reordered
+from fastnn.onnx.batch import Batch, plain, reordered
 from fastnn.onnx.site import Site
 
 Result = tuple[list[Layer], Batch]
@@ -32,6 +38,7 @@ def gemm(site: Site) -> Result:
     node.attribute("broadcast", 0)  # of opset 6, always on later
     weight = site.needed(1) * node.attribute("alpha", 1.0)
     bias, beta = site.constant(2), node.attribute("beta", 1.0)
+    site.features()
     return _linear(
         site, weight.T if node.attribute("transB", 0) else weight, None if bias is None else bias * beta
     )
@@ -42,12 +49,19 @@ def mat_mul(site: Site) -> Result:
 
 
 def _linear(site: Site, weight: Array, bias: Array | None) -> Result:
-    x = site.features()
-    if weight.ndim != 2 or weight.shape[0] != x.shape[0] or not weight.shape[1]:
-        raise site.node.refused(f"a matrix of shape {weight.shape} does not fit samples of shape {x.shape}")
+    """A dense layer of features, or of the channels at each position of images or sequences."""
+    x = site.x
+    sides = len(x.shape) - 1
+    if weight.ndim != 2 or weight.shape[0] != x.file_shape[-1] or not weight.shape[1] or sides > 2:
+        raise site.node.refused(
+            f"a matrix of shape {weight.shape} does not fit samples of shape {x.file_shape}"
+        )
+    if sides and not x.is_plain:
+        raise site.layout_error()
     inputs, outputs = weight.shape
+    kind: Any = Linear if not sides else partial(Conv1d if sides == 1 else Conv2d, filter_size=1)
     # Zeros are quick, and draw no random numbers.
-    layer = Linear(
+    layer = kind(
         inputs,
         outputs,
         bias=bias is not None,
@@ -55,14 +69,32 @@ def _linear(site: Site, weight: Array, bias: Array | None) -> Result:
         bias_init="zeros",
         dtype=site.values.dtype,
     )
-    site.set_values(layer.weight, reordered(weight, x.channels) * x.scale)
+    matrix = reordered(weight, x.channels) * x.scale
+    site.set_values(layer.weight, matrix.reshape((1,) * sides + weight.shape))
     if bias is not None:
         if bias.size not in (1, outputs) or bias.shape[-1:] not in ((), (1,), (outputs,)):
             raise site.node.refused(
                 f"the third input must have one value per output, but its shape is {bias.shape}"
             )
         site.set_values(layer.bias, np.broadcast_to(bias.reshape(-1), (outputs,)))
-    return [layer], Batch((outputs,), (0, 1))
+    return [layer], plain((*x.shape[:-1], outputs))
+
+
+def gather(site: Site) -> Result:
+    """Vectors that indices name: the first input is a constant matrix, the second the batch."""
+    weight, axis = site.needed(0), site.node.attribute("axis", 0)
+    if weight.ndim != 2 or 0 in weight.shape or weight.dtype.kind != "f" or axis not in (0, -2):
+        raise site.node.refused(
+            "it is supported as an embedding, rows of a matrix of floats: "
+            f"not for an array of {weight.dtype}, {weight.shape}, on axis {axis}"
+        )
+    if not site.x.are_indices:
+        raise site.node.refused("its indices must be integers")
+    if not site.x.is_plain:
+        raise site.layout_error()
+    layer = Embedding(*weight.shape, weight_init="zeros", dtype=site.values.dtype)
+    site.set_values(layer.weight, weight)
+    return [layer], plain((*site.x.shape, weight.shape[1]))
 
 
 def relu(site: Site) -> Result:

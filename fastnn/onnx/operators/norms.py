@@ -15,12 +15,14 @@ Result = tuple[list[Layer], Batch]
 
 def batch_norm(site: Site) -> Result:
     node = site.node
+    if site.values.opset < 7 and not node.attribute("is_test", 0):
+        raise node.refused("is_test must be 1")
     if node.attribute("training_mode", 0):
         raise node.refused("training_mode must be 0")
     if not node.attribute("spatial", 1):
         raise node.refused("spatial must be 1")
-    x = site.features() if len(site.x.shape) == 1 else site.images()
-    kind = BatchNorm1d if len(x.shape) == 1 else BatchNorm2d
+    x = site.x if len(site.x.shape) == 1 else site.with_sides()
+    kind = BatchNorm2d if len(x.shape) == 3 else BatchNorm1d
     layer = kind(
         x.shape[-1],
         node.attribute("epsilon", 1e-5),
@@ -48,7 +50,7 @@ def instance_norm(site: Site) -> Result:
 
 
 def _group_norm(site: Site, groups: int) -> Result:
-    x = site.features() if len(site.x.shape) == 1 else site.images()
+    x = site.x if len(site.x.shape) == 1 else site.with_sides()
     layer = GroupNorm(groups, x.shape[-1], site.node.attribute("epsilon", 1e-5), dtype=site.values.dtype)
     for index, param in ((1, layer.gamma), (2, layer.beta)):
         if site.needed(index).shape != x.shape[-1:] or x.channels > 1:

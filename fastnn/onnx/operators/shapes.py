@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from fastnn._validation import Shape
-from fastnn.layers import Dropout, Flatten, GlobalAvgPool2d, Identity, Layer, Linear, Reshape
-from fastnn.layers.act import Activation
-from fastnn.layers.norm import BatchNorm1d
+from fastnn.channel_order import reorder_outputs, to_channels_last
+from fastnn.layers import Flatten, GlobalAvgPool1d, GlobalAvgPool2d, Layer, Reshape
 from fastnn.onnx.batch import Batch, flattened, images, plain
 from fastnn.onnx.folding import axes_of
 from fastnn.onnx.site import Site
@@ -15,6 +15,7 @@ from fastnn.onnx.site import Site
 Result = tuple[list[Layer], Batch]
 
 FLOATS = (1, 10, 11, 16)  # TensorProto.DataType: float32, float16, float64, bfloat16
+INDICES = (6, 7)  # int32, int64
 
 
 def identity(site: Site) -> Result:
@@ -23,8 +24,13 @@ def identity(site: Site) -> Result:
 
 def cast(site: Site) -> Result:
     site.node.attribute("saturate", 1)
-    if (to := site.node.attribute("to", 0)) not in FLOATS:
-        raise site.node.refused(f"the batch can only be cast to floats, not to data type {to}")
+    to = site.node.attribute("to", 0)
+    if to in INDICES and site.x.pending in ("", "an embedding"):
+        return [], replace(site.x, are_indices=True)
+    if to not in FLOATS or site.x.are_indices:
+        raise site.node.refused(
+            f"floats can be cast to floats, and to integers for an embedding, but not to data type {to} here"
+        )
     return [], site.x
 
 
@@ -99,29 +105,32 @@ def _to(site: Site, shape: Shape) -> Result:
         side for side in x.file_shape if side != 1
     ] and not x.is_plain:
         return _with_ones(site, shape)
+    if x.is_channels_last and shape[0] == x.shape[-1]:  # only the sides change
+        target = images((*shape[1:], shape[0]))
+        return [Reshape(*target.shape)], target
     if not x.is_plain:
         raise site.layout_error()
     if x.channels > 1:  # the inverse of Flatten
         if shape[0] != x.channels:
             raise site.layout_error()
         target = images((*shape[1:], shape[0]))
-    elif site.values.images_first and len(shape) == 3:
-        if math.prod(shape[1:]) > 1 and not _permute_outputs(site, shape[0]):
+    elif len(shape) in site.values.first_axes:
+        if math.prod(shape[1:]) > 1 and not _move_channels_last(site, shape):
             raise site.layout_error()
         target = images((*shape[1:], shape[0]))
     else:
         target = plain(shape)
-    return [Reshape(*target.shape)], target
+    return [Reshape(*target.shape)], replace(target, are_indices=x.are_indices)
 
 
 def _with_ones(site: Site, shape: Shape) -> Result:
     """Reshape images that keep their axes, but for those of one element."""
     x = site.x
     sides = [side for side in x.shape if side != 1]
-    if len(sides) > 1 and len(shape) != 3:
+    is_first = len(shape) in site.values.first_axes
+    if len(sides) > 1 and len(shape) != 3 and not is_first:
         raise site.layout_error()
-    is_images = len(shape) == 3 and site.values.images_first
-    target = images((*shape[1:], shape[0])) if is_images else plain(shape)
+    target = images((*shape[1:], shape[0])) if is_first else plain(shape)
     if [side for side in target.shape if side != 1] != sides:
         raise site.layout_error()
     return [Reshape(*target.shape)], target
@@ -136,27 +145,13 @@ def _to_features(site: Site) -> Result:
     # Only the last change of the shape counts, and GlobalAveragePool gives features already.
     while (step := site.last_step()) is not None and isinstance(step.layers[-1], (Flatten, Reshape)):
         step.layers.pop()
-    is_pool = step is not None and isinstance(step.layers[-1], GlobalAvgPool2d)
+    is_pool = step is not None and isinstance(step.layers[-1], (GlobalAvgPool1d, GlobalAvgPool2d))
     return ([] if is_pool else [Flatten()]), target
 
 
-def _permute_outputs(site: Site, channels: int) -> bool:
-    """Reorder features (channels, pixels) of the file to (pixels, channels); whether that is possible.
-
-    The outputs of the Linear layer before are reordered, through layers that treat all features alike.
-    """
-    if channels == 1:
+def _move_channels_last(site: Site, shape: Shape) -> bool:
+    """Reorder features that become samples (C, ...) of the file, by the layers before; whether it worked."""
+    if shape[0] == 1:
         return True
-    held = []
-    for step in site.backwards():
-        for layer in reversed(step.layers):
-            if isinstance(layer, (Linear, BatchNorm1d)):
-                held += [*layer.parameters(), *layer.buffers()]
-            if isinstance(layer, Linear):
-                for each in held:
-                    split = each.value.reshape(*each.shape[:-1], channels, -1)
-                    each.value = split.swapaxes(-1, -2).reshape(each.shape)
-                return True
-            if not isinstance(layer, (Activation, BatchNorm1d, Dropout, Identity)):
-                return False
-    return False
+    layers = [layer for step in site.backwards() for layer in reversed(step.layers)]
+    return reorder_outputs(layers[::-1], to_channels_last(shape))

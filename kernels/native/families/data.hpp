@@ -34,7 +34,7 @@ template <class T, class S> void gather(const Call &call, int part, int parts) {
 }
 
 // out_m = source[index_m], or -1, which is no label, for an index out of range.
-// source (N,), index (M,) -> out (M,), all int64
+// source (N, D), index (M,) -> out (M, D), all int64
 inline void gather_labels(const Call &call, int part, int parts) {
     using op = operands::GATHER_LABELS;
     const std::int64_t *source = call.in<std::int64_t>(op::source), *index = call.in<std::int64_t>(op::index);
@@ -42,7 +42,13 @@ inline void gather_labels(const Call &call, int part, int parts) {
     const Range rows = share(M, part, parts);
     for (std::int64_t m = rows.begin; m < rows.end; ++m) {
         const std::int64_t row = index_at(index, m, N);
-        call.out<std::int64_t>(op::out)[m] = row < 0 ? -1 : source[row];
+        std::int64_t *out = call.out<std::int64_t>(op::out) + m * D;
+        if (row < 0)
+            std::fill_n(out, D, std::int64_t(-1));
+        else if (D == 1)  // copy_n calls memmove, which takes longer than the copy
+            *out = source[row];
+        else
+            std::copy_n(source + row * D, D, out);
     }
 }
 

@@ -297,12 +297,14 @@ template <class T> void hinge_labels(const Call &call, int part, int parts) {
     }
 }
 
-// Sums for the dice loss: sum y t and sum (y + t), y = sigmoid(z).
+// Sums for the dice loss: sum y t and sum (y + t), y = sigmoid(z), without the pixels whose target is negative.
 template <class T> struct Overlap {
     Vec<T> both{}, total{};
 
-    void add(Vec<T> z, Vec<T> t, int n) {
-        const Vec<T> y = keep_first<T>(sigmoid<T>(z), n, T(0));
+    void add(Vec<T> z, Vec<T> target, int n) {
+        const auto ignored = target < Vec<T>{};
+        const Vec<T> y = select<T>(ignored, Vec<T>{}, keep_first<T>(sigmoid<T>(z), n, T(0)));
+        const Vec<T> t = select<T>(ignored, Vec<T>{}, target);
         both += y * t;
         total += y + t;
     }
@@ -311,7 +313,7 @@ template <class T> struct Overlap {
 // The number of vectors to sum in T before the sum is added to a double, which limits the rounding error.
 constexpr std::int64_t DICE_BLOCK = 16;  // vectors
 
-// losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1.
+// losses_mc = w_c (1 - (2 sum_s y t + smooth) / (sum_s (y + t) + smooth)), 0 / 0 = 1, over the s with t >= 0.
 // z, target (M, S, C), weight (C,) or null; scalar[0] is smooth -> losses (M, C), dz (M, S, C) or null
 template <class T> void dice(const Call &call, int part, int parts) {
     using op = operands::DICE;
@@ -363,8 +365,9 @@ template <class T> void dice(const Call &call, int part, int parts) {
             }
             for (std::int64_t s = 0; s < S; s += step) {
                 const int n = C == 1 ? int(S - s < step ? S - s : step) : classes;
-                const Vec<T> y = sigmoid<T>(load_n(z + s * C, n));
-                store_n(dz + s * C, y / below * (T(1) - y) * (of_y - of_t * load_n(target + s * C, n)), n);
+                const Vec<T> y = sigmoid<T>(load_n(z + s * C, n)), t = load_n(target + s * C, n);
+                const Vec<T> slope = y / below * (T(1) - y) * (of_y - of_t * t);
+                store_n(dz + s * C, select<T>(t < Vec<T>{}, Vec<T>{}, slope), n);
             }
         }
 }

@@ -200,6 +200,18 @@ template <class T> void clamp(const Call &call, int part, int parts) {
     });
 }
 
+// x = source (0 if it is null) where mask == 0; the other elements keep their value.
+template <class T> void hold(const Call &call, int part, int parts) {
+    using op = operands::HOLD;
+    const T *const mask = call.in<T>(op::mask), *const source = call.in<T>(op::source);
+    T *const x = call.out<T>(op::x);
+    const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
+    for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
+        const Vec<T> held = source ? load_n(source + e, n) : Vec<T>{};
+        store_n(x + e, select<T>(load_n(mask + e, n) == Vec<T>{}, held, load_n(x + e, n)), n);
+    });
+}
+
 // e += (1 - d) (p - e), d = the decay, or with a warm-up (scalar1) min(decay, (1 + t) / (10 + t)).
 // p, t (1,) int64, e; scalar0 = decay
 template <class T> void ema(const Call &call, int part, int parts) {

@@ -15,6 +15,7 @@ template <class T> void fill(Setter<T> set) {
     set(CLIP_FACTOR, clip_factor);
     set(MULTIPLY, multiply_all<T>);
     set(CLAMP, clamp<T>);
+    set(HOLD, hold<T>);
     set(EMA, ema<T>);
     set(ADVANCE, advance);
     set(ADAM_CORRECTIONS, adam_corrections);

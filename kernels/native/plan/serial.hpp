@@ -120,7 +120,8 @@ template <class T> void count_correct(const Call &call, int part, int) {
     *call.out<std::int64_t>(op::count) += correct;
 }
 
-// count += number of elements whose logit y and target agree: y > 0 and target > 1/2, or neither.
+// count += number of elements whose logit y and target agree: y > 0 and target > 1/2, or neither. Those with a
+// negative target do not count.
 // y, target (count,) -> count (1,)
 template <class T> void count_correct_binary(const Call &call, int part, int) {
     using op = operands::COUNT_CORRECT_BINARY;
@@ -128,7 +129,7 @@ template <class T> void count_correct_binary(const Call &call, int part, int) {
     const T *const y = call.in<T>(op::y), *const target = call.in<T>(op::target);
     std::int64_t correct = 0;
     for (std::int64_t e = 0; e < call.sizes<Elements>().count; ++e)
-        correct += (y[e] > T(0)) == (target[e] > T(0.5));
+        correct += !(target[e] < T(0)) && (y[e] > T(0)) == (target[e] > T(0.5));
     *call.out<std::int64_t>(op::count) += correct;
 }
 
