@@ -244,6 +244,16 @@ CONVOLUTIONS = (
     Convolution((2, 6, 19, 17), (3, 3, 17), padding=(1, 1), groups=17),
     Convolution((1, 9, 12, 4), (3, 5, 4), stride=(2, 3), padding=(1, 2), dilation=(1, 2), groups=4),
     Convolution((2, 2, 3, 33), (5, 4, 33), padding=(2, 3), groups=33),
+    # Vectors along the pixels: one output and several, strides, several chunks of rows, the last one shorter.
+    Convolution((2, 9, 21, 3), (3, 2, 1), padding=(1, 2)),
+    Convolution((3, 11, 47, 2), (3, 2, 5), stride=(2, 3), padding=(1, 2), dilation=(1, 2)),
+    Convolution((2, 47, 40, 1), (5, 5, 6)),
+    Convolution((1, 7, 18, 2), (3, 3, 9), padding=(1, 1)),
+    # Gradients that are scattered: more images than a tile, filter rows that meet only some rows, none of dy.
+    Convolution((15, 8, 9, 6), (5, 5, 16)),
+    Convolution((2, 11, 10, 3), (5, 3, 7), stride=(2, 2), padding=(3, 1)),
+    Convolution((2, 12, 9, 5), (4, 2, 6), stride=(4, 2), padding=(1, 0), dilation=(2, 1)),
+    Convolution((1, 13, 8, 18), (3, 4, 12), stride=(3, 3), dilation=(2, 1)),
     # Filters that are packed.
     Convolution((1, 8, 9, 40), (1, 7, 66), padding=(0, 3)),
     Convolution((0, 5, 5, 2), (3, 3, 2)),

@@ -65,6 +65,8 @@ POOLINGS = (
     pooling((2, 2, 3, 2), (5, 4), (1, 2), (2, 2)),  # windows larger than the image
     pooling((1, 4, 29, 65), (3, 3), (1, 1), (1, 1)),
     pooling((3, 1, 40, 16), (1, 7), (1, 2), (0, 3)),
+    pooling((2, 7, 23, 1), (2, 2)),  # few channels: whole vectors that reach into later pixels
+    pooling((2, 9, 17, 6), (3, 2)),
     pooling((0, 5, 5, 2), (2, 2)),
     pooling((2, 0, 0, 2), (2, 2)),
     pooling((2, 5, 5, 0), (2, 2)),
@@ -87,6 +89,7 @@ def large():
     for pool in (
         pooling((11, 31, 29, 41), (2, 2)),
         pooling((5, 33, 31, 67), (3, 3), (2, 2), (1, 1)),
+        pooling((33, 39, 41, 6), (2, 2)),
         pooling((29, 19, 21, 37), (19, 21)),
     ):
         yield Case("max_pool_forward", max_pool_forward, (pool, True))

@@ -207,10 +207,13 @@ def test_no_memory_is_asked_for_where_none_is_needed():
 
 
 @every_isa
-@pytest.mark.parametrize("channels", [7, 16])  # 16: by Winograd's algorithm
-def test_an_image_alone_has_the_bits_it_has_among_others(channels, isa):
+@pytest.mark.parametrize(
+    ("channels", "outputs"),
+    [(7, 33), (16, 33), (7, 3)],  # as products, by Winograd's algorithm, with vectors along the pixels
+)
+def test_an_image_alone_has_the_bits_it_has_among_others(channels, outputs, isa):
     core.select_isa(isa)
-    conv = Convolution((5, 17, 19, channels), (3, 3, 33), padding=(1, 1))
+    conv = Convolution((5, 17, 19, channels), (3, 3, outputs), padding=(1, 1))
     x, w, b, *steps, y = Case("conv_forward", cases.conv_forward, (conv, True)).arguments(np.float32).values()
     core.set_num_threads(3)
     load("aot")["conv_forward"](x, w, b, *steps, y)
@@ -220,9 +223,40 @@ def test_an_image_alone_has_the_bits_it_has_among_others(channels, isa):
         assert alone.tobytes() == y[n].tobytes()
 
 
+@every_isa
+@both_types
+def test_scattered_gradients_have_the_same_bits_alone(dtype, isa):
+    """The rows of a tile are images: their number must not matter."""
+    core.select_isa(isa)
+    conv = Convolution((27, 9, 10, 6), (5, 5, 16), stride=(2, 1), padding=(1, 0))
+    rng = np.random.default_rng(0)
+    dy, w, dx = (
+        rng.standard_normal(shape).astype(dtype) for shape in (conv.outputs, conv.weights, conv.images)
+    )
+    load("aot")["conv_dx"](dy, w, *conv.steps, dx)
+    for n in (0, 13, 26):
+        alone = np.empty_like(dx[:1])
+        load("aot")["conv_dx"](dy[n : n + 1], w, *conv.steps, alone)
+        assert alone.tobytes() == dx[n].tobytes()
+
+
+@every_isa
+@both_types
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_pixel_that_is_not_finite_reaches_only_the_taps_that_read_it(value, dtype, isa):
+    core.select_isa(isa)
+    x, dy = np.ones((17, 9, 20, 2), dtype), np.ones((17, 5, 18, 3), dtype)
+    x[3, 0, 19, 1] = value  # only the last filter column reads it, in the first row
+    dw = np.empty((5, 3, 2, 3), dtype)
+    load("aot")["conv_dw"](x, dy, (1, 1), (0, 0), (1, 1), dw)
+    assert not np.isfinite(dw[0, 2, 1]).any()
+    assert np.isfinite(dw).sum() == dw.size - 3
+
+
 LONG = {
     "of patches": Convolution((4, 200, 200, 3), (3, 3, 8), padding=(1, 1)),
     "of patches, by images": Convolution((16, 100, 100, 1), (5, 5, 4), padding=(2, 2)),
+    "by planes": Convolution((4, 200, 200, 1), (5, 5, 3), padding=(2, 2)),
     "by Winograd": Convolution((16, 64, 64, 16), (3, 3, 16), padding=(1, 1)),
     "depthwise": Convolution((4, 200, 200, 8), (3, 3, 8), padding=(1, 1), groups=8),
 }

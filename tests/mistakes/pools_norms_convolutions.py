@@ -1,10 +1,11 @@
 """The mistakes in pools and normalisations that `planted_mistakes.py` plants."""
 
-from mistake import BITS, CONTRACT, GRID, LAYERS, Mistake
+from mistake import BITS, CONTRACT, EDGES, GRID, LAYERS, Mistake
 
 POOL = "tests/kernels/test_pool.py"
 NORM = "tests/kernels/test_norm.py"
 CHECKPOINT = "tests/test_weights.py"
+PLAN_SAME = "tests/plan/test_same_as_eager.py"
 MOMENTS = "tests/plan/test_running_moments.py"
 CONV = "tests/kernels/test_conv.py"
 FUSION = "tests/plan/test_norm_fusion.py"
@@ -48,8 +49,8 @@ MISTAKES = (
     Mistake(
         "height and width of a window swapped",
         "kernels/native/families/pool.hpp",
-        "tap = wins ? tap_number<T>(r * g.S + s) : tap;",
-        "tap = wins ? tap_number<T>(r * g.R + s) : tap;",
+        "load_n(corner + r * row + s * column, n), r * width + s);",
+        "load_n(corner + r * row + s * column, n), r * height + s);",
         (GRID,),
     ),
     Mistake(
@@ -252,6 +253,63 @@ MISTAKES = (
         "for (int c = 0; c < CHUNKS - 2; c += 2 * width) sum[c] += sum[c + width];",
         (GRID,),
     ),
+    # --- few channels ---
+    Mistake(
+        "pixels behind the last window keep what was there",
+        "kernels/native/families/pool.hpp",
+        "clear(top + r * row + g.Q * width * g.C, top + (r + 1) * row);",
+        "",
+        (GRID,),
+    ),
+    Mistake(
+        "pools store whole vectors beyond the last pixel of a row",
+        "kernels/native/families/pool.hpp",
+        "return C < LANES<T> && Q >= touched ? Q - touched + 1 : 0;",
+        "return C < LANES<T> && Q >= touched ? Q - touched + 2 : 0;",
+        (EDGES,),
+    ),
+    Mistake(
+        "gradient of ReLU lost below a pool",
+        "kernels/native/families/pool.hpp",
+        "relu_gradient<T>(load_n(y + pixel, n), sum)",
+        "(void(pixel), void(n), sum)",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "gradient of a sigmoid lost below a pool",
+        "kernels/native/fusion/fusion.hpp",
+        "if (kernel == MAX_POOL_DX) return activation == RELU;",
+        "if (kernel == MAX_POOL_DX) return activation;",
+        (PLAN_SAME,),
+    ),
+    Mistake(
+        "gradients of an earlier chunk behind the last row",
+        "kernels/native/families/planes.hpp",
+        "store(of.results + o * apart() + positions, Vec<T>{});",
+        "(void)o;",
+        (GRID,),
+    ),
+    Mistake(
+        "channels of the last pixel lost",
+        "kernels/native/gemm/transpose.hpp",
+        "if (k < valid) pixels[(i + SIDE - 1) * channels + c + k] = square[SIDE - 1][k];",
+        "if (k < valid - 1) pixels[(i + SIDE - 1) * channels + c + k] = square[SIDE - 1][k];",
+        (GRID,),
+    ),
+    Mistake(
+        "scattered gradient without its last filter row",
+        "kernels/native/families/scatter.hpp",
+        "std::min(rows, p < 0 ? 0 : p / rise + 1)",
+        "std::min(rows, p < 0 ? 0 : p / rise)",
+        (GRID,),
+    ),
+    Mistake(
+        "nan spread to taps that do not read it",
+        "kernels/native/families/conv.hpp",
+        "if (all_finite(dw, gradient.elements())) continue;",
+        "continue;",
+        (CONV,),
+    ),
     # --- batch norm, ReLU and max pooling at once ---
     Mistake(
         "pixels beyond the windows take the gradient of the next image",
@@ -270,8 +328,8 @@ MISTAKES = (
     Mistake(
         "windows with gaps fused",
         "kernels/native/fusion/norm_fusion.hpp",
-        "return g.R == g.stride[0] && g.S == g.stride[1] && g.padding[0] == 0",
-        "return g.padding[0] == 0",
+        "pool.sizes<PoolSizes>().windows_tile_the_image()",
+        "pool.sizes<PoolSizes>().windows_stay_inside()",
         (FUSION,),
     ),
     Mistake(

@@ -115,6 +115,23 @@ void check_fused_convolution(int64_t N, int64_t H, int64_t W, int64_t C, int64_t
                make<T>("conv_dx with an activation", CONV_DX, sizes, {dy, w, expecting(dx, passed), below})));
 }
 
+// The gradient of a max pool with the gradient of ReLU after it.
+template <class T>
+void check_fused_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, int64_t stride) {
+    using Tap = std::conditional_t<sizeof(T) == sizeof(double), int64_t, std::int32_t>;
+    const int64_t P = (H - R) / stride + 1, Q = (W - S) / stride + 1, pixels = N * H * W * C;
+    const std::vector<int64_t> sizes{N, H, W, C, R, S, P, Q, stride, stride, 0, 0};
+    std::vector<Tap> winners(std::size_t(N * P * Q * C));
+    for (std::size_t i = 0; i < winners.size(); ++i) winners[i] = Tap(i * 7 % std::size_t(R * S));
+    const Argument dy = input(whole<T>(N * P * Q * C)), taps = input(winners), dx = output<T>(pixels);
+    const Argument below = input(whole<T>(pixels));
+    const Bytes gradient = argument_of(make<T>("dx", MAX_POOL_DX, sizes, {dy, taps, dx}), 2);
+    const Bytes passed =
+        argument_of(make<T>("back", RELU_DX, {pixels}, {below, input_of(sizeof(T), gradient), dx}), 2);
+    check(with(RELU, make<T>("max_pool_dx with ReLU", MAX_POOL_DX, sizes,
+                             {dy, taps, expecting(dx, passed), below})));
+}
+
 // Batch norm, ReLU and a pool by windows of R x S, or none: the fused kernels against the seven separate.
 template <class T>
 void check_norm_relu_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, bool pooled) {
@@ -165,6 +182,11 @@ template <class T> void check_fused_images() {
         check_fused_convolution<T>(2, 5, 6, 3, 2, 3, BLOCK<T> + 1, stride);
         check_fused_convolution<T>(1, 6, 7, 20, 3, 20, 17, stride);  // by Winograd's algorithm
         check_fused_convolution<T>(2, 4, 13, LANES<T> + 1, 3, 1, LANES<T> + 1, stride);  // depthwise
+        check_fused_convolution<T>(3, 7, 2 * LANES<T> + 3, 2, 4, 2, 3, stride);          // few outputs
+        for (const int64_t C : {1, LANES<T> - 1, LANES<T> + 3}) {
+            check_fused_pool<T>(3, 7, 9, C, 2, 2, stride);
+            check_fused_pool<T>(2, 6, 11, C, 2, 1, stride);
+        }
     }
     for (const int C : {1, LANES<T> + 3, CHANNEL_VECTORS * LANES<T> + 1})
         for (const bool pooled : {false, true}) {

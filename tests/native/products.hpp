@@ -167,6 +167,14 @@ template <class T> void check_conv() {
     check_conv<T>(0, 4, 4, 16, 3, 3, 16, 16, 4, 4, 1, 1, 1);
     check_conv<T>(1, 2, 3, 16, 3, 3, 16, 16, 9, 4, 1, 3, 1);
     check_conv<T>(1, 8, 9, 40, 1, 7, 40, BLOCK<T> + 1, 8, 9, 1, 3, 1);  // packed filters
+    for (int64_t O = 1; O < LANES<T>; ++O) {                            // vectors along the pixels
+        check_conv<T>(2, 6, 3 * LANES<T> + 1, 1, 3, 2, 1, O, 4, 3 * LANES<T>, 1, 0, 1);
+        check_conv<T>(17, 5, 19, 3, 2, 3, 3, O, 3, 10, 2, 1, 1);
+    }
+    check_conv<T>(1, 60, 70, 2, 3, 3, 2, 3, 60, 70, 1, 1, 1);
+    for (const int64_t stride : {1, 2, 3})  // gradients that are scattered
+        check_conv<T>(14, 8, 9, 6, 5, 5, 6, 16, 8 / stride, 9 / stride, stride, 2, 1);
+    check_conv<T>(2, 13, 12, 3, 3, 2, 3, 5, 3, 5, 4, 1, 2);
     for (const int64_t stride : {1, 2}) {                               // depthwise
         check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
         check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);

@@ -11,6 +11,11 @@ CONVOLUTIONAL = {
         *(fn.ConvTranspose2d(17, 2, 3, stride=2, padding="same", bias=False), fn.Tanh(), fn.Flatten()),
         fn.Linear(72, CLASSES),
     ),
+    "few channels": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 200), fn.Reshape(10, 20, 1), fn.Conv2d(1, 3, 3), fn.ReLU(), fn.MaxPool2d(2)),
+        *(fn.Conv2d(3, 6, 2, stride=(1, 2)), fn.Sigmoid(), fn.MaxPool2d(2, stride=1), fn.Flatten()),
+        fn.Linear(36, CLASSES),
+    ),
     "sequences": lambda: fn.Sequential(
         *(fn.Linear(FEATURES, 48), fn.Reshape(12, 4), fn.Conv1d(4, 6, 3, padding="same"), fn.BatchNorm1d(6)),
         *(fn.ReLU(), fn.MaxPool1d(2), fn.Conv1d(6, 6, 2, stride=2, padding="same", groups=6), fn.Sigmoid()),

@@ -21,6 +21,7 @@ template <class T> inline Vec<T> tanh_gradient(Vec<T> y, Vec<T> dy) { return dy 
 // f(v) and g(y, dy) of a block of `rows` by `width` elements in place, whose rows are `stride` apart.
 template <class T, class F>
 inline void map_block(T *block, std::int64_t stride, std::int64_t rows, std::int64_t width, F f) {
+    if (width == stride) width *= rows, rows = 1;  // rows that do not fill vectors
     for (std::int64_t i = 0; i < rows; ++i)
         for_vectors<T>(0, width, [=](std::int64_t e, int n) {
             const std::int64_t at = i * stride + e;

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <limits>
 
+#include "families/act.hpp"
 #include "plan/call.hpp"
 #include "simd/simd.hpp"
 
@@ -49,28 +50,81 @@ template <class T> inline IntVec<T> tap_number(std::int64_t number) {
 // Whether v replaces the maximum so far: if it is larger, or nan.
 template <class T> inline auto beats(Vec<T> v, Vec<T> best) { return (v > best) | (v != v); }
 
+// The maximum of a window so far, and its tap.
+template <class T> struct Largest {
+    Vec<T> value = broadcast(-std::numeric_limits<T>::infinity());
+    IntVec<T> tap{};
+
+    INLINED void meet(Vec<T> v, std::int64_t number) {
+        const auto wins = beats<T>(v, value);
+        value = select<T>(wins, v, value);
+        tap = wins ? tap_number<T>(number) : tap;
+    }
+    INLINED void write(T *y, T *taps, int n) const {
+        store_n(y, value, n);
+        store_n(taps, Vec<T>(tap), n);  // the same bits
+    }
+};
+
+// The pixels of a row of Q whose C channels may be loaded and stored as part of a whole vector: pixels that
+// follow in ascending order overwrite what is behind them. All other pixels need masked stores, which are
+// slow.
+template <class T> inline std::int64_t pixels_of_whole_vectors(std::int64_t Q, std::int64_t C) {
+    const std::int64_t touched = (LANES<T> + C - 1) / C;
+    return C < LANES<T> && Q >= touched ? Q - touched + 1 : 0;
+}
+
+// Calls body(q, c, n) for the vectors of a row of Q pixels, pixel by pixel.
+template <class T, class Body> INLINED inline void for_row(std::int64_t Q, std::int64_t C, Body body) {
+    std::int64_t q = 0;
+    for (const std::int64_t whole = pixels_of_whole_vectors<T>(Q, C); q < whole; ++q) body(q, 0, LANES<T>);
+    for (; q < Q; ++q) for_vectors<T>(0, C, [=](std::int64_t c, int n) { body(q, c, n); });
+}
+
+// The rows of y that a part owns, if no window reaches beyond the image. Windows of R x S, or g.R x g.S if R
+// = 0.
+template <class T, int R, int S>
+void max_pool_lines(const Call &call, const Windows &g, int part, int parts) {
+    using op = operands::MAX_POOL_FORWARD;
+    const Range lines = share(g.N * g.P, part, parts);
+    const std::int64_t height = R ? R : g.R, width = R ? S : g.S;
+    const std::int64_t column = g.C, row = g.W * column, step = g.stride[1] * column;
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+        const T *const x = call.in<T>(op::x) + (line / g.P * g.H + line % g.P * g.stride[0]) * row;
+        T *const y = call.out<T>(op::y) + line * g.Q * column;
+        T *const taps = call.out<T>(op::taps) + line * g.Q * column;
+        for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
+            const T *const corner = x + q * step + c;
+            Largest<T> largest;
+            for (std::int64_t r = 0; r < height; ++r)
+                for (std::int64_t s = 0; s < width; ++s)
+                    largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
+            largest.write(y + q * column + c, taps + q * column + c, n);
+        });
+    }
+}
+
 // The maximum of each window, and its tap r S + s: the first of equal maxima, or the last nan. A window
 // outside of the image gives -inf and tap 0. x (N, H, W, C) -> y (N, P, Q, C), taps (N, P, Q, C), integers of
 // the width of T
 template <class T> void max_pool_forward(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_FORWARD;
     const Windows g(call);
-    const T *const x = call.in<T>(op::x);
+    if (g.C > 0 && g.windows_stay_inside()) {
+        if (g.R == 2 && g.S == 2) return max_pool_lines<T, 2, 2>(call, g, part, parts);
+        return max_pool_lines<T, 0, 0>(call, g, part, parts);
+    }
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
         const bool sees = rows.begin < rows.end && columns.begin < columns.end;
         const std::int64_t first = sees ? rows.begin * g.S + columns.begin : 0;
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
-            Vec<T> best = broadcast(-std::numeric_limits<T>::infinity());
-            IntVec<T> tap = tap_number<T>(first);
+            Largest<T> largest;
+            largest.tap = tap_number<T>(first);
             for (std::int64_t r = rows.begin; r < rows.end; ++r)
-                for (std::int64_t s = columns.begin; s < columns.end; ++s) {
-                    const Vec<T> v = load_n(x + (corner + (r * g.W + s) * g.C + c), n);
-                    const auto wins = beats<T>(v, best);
-                    best = select<T>(wins, v, best);
-                    tap = wins ? tap_number<T>(r * g.S + s) : tap;
-                }
-            store_n(call.out<T>(op::y) + output + c, best, n);
-            store_n(call.out<T>(op::taps) + output + c, Vec<T>(tap), n);  // the same bits
+                for (std::int64_t s = columns.begin; s < columns.end; ++s)
+                    largest.meet(load_n(call.in<T>(op::x) + (corner + (r * g.W + s) * g.C + c), n),
+                                 r * g.S + s);
+            largest.write(call.out<T>(op::y) + output + c, call.out<T>(op::taps) + output + c, n);
         });
     });
 }
@@ -130,8 +184,9 @@ private:
     std::int64_t outputs_, size_, stride_, padding_, begin_ = 0, end_ = 0, at_ = 0;
 };
 
-// dx = f(sum of term(at, place, n) over the windows that contain the pixel), for n channels at a time: `at`
-// is the offset of the window's channels in dy, `place` the tap of the pixel in the window.
+// dx = f(sum of term(at, place, n) over the windows that contain the pixel, pixel, n), for n channels at a
+// time: `at` is the offset of the window's channels in dy, `place` the tap of the pixel in the window,
+// `pixel` the offset of its channels in dx.
 template <class T, class Term, class F>
 inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term term, F f) {
     if (g.W == 0 || g.C == 0) return;
@@ -150,22 +205,66 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
                     for (std::int64_t q = qs.begin; q < qs.end; ++q)
                         sum += term(((n * g.P + p) * g.Q + q) * g.C + c,
                                     below.place(p) * g.S + beside.place(q), lanes);
-                store_n(dx + (line * g.W + w) * g.C + c, f(sum), lanes);
+                const std::int64_t pixel = (line * g.W + w) * g.C + c;
+                store_n(dx + pixel, f(sum, pixel, lanes), lanes);
             });
         }
     }
 }
 
-// dx = sum of dy over the windows whose maximum is this pixel.
-// dy, taps (N, P, Q, C) -> dx (N, H, W, C)
+// The images of dx that a part owns, if the windows are tiles: each window writes its pixels, so dy and taps
+// are read once. f as in gather_windows.
+template <class T, int R, int S, class F>
+void scatter_windows(const Windows &g, const T *dy, const T *taps, T *dx, Range lines, F f) {
+    const std::int64_t height = R ? R : g.R, width = R ? S : g.S, row = g.W * g.C;
+    const auto clear = [=](std::int64_t begin, std::int64_t end) {
+        std::memset(dx + begin, 0, std::size_t(end - begin) * sizeof(T));
+    };
+    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+        const std::int64_t n = line / g.P, p = line % g.P, top = (n * g.H + p * height) * row;
+        for (std::int64_t r = 0; r < height; ++r) {
+            // Whole vectors reach into pixels of the row that follow in it.
+            for_row<T>(g.Q, g.C, [=](std::int64_t q, std::int64_t c, int lanes) {
+                const std::int64_t at = (line * g.Q + q) * g.C + c;
+                const Vec<T> gradient = load_n(dy + at, lanes);
+                const IntVec<T> winner = IntVec<T>(load_n(taps + at, lanes));
+                for (std::int64_t s = 0; s < width; ++s) {
+                    const std::int64_t pixel = top + r * row + (q * width + s) * g.C + c;
+                    const Vec<T> won = select<T>(winner == tap_number<T>(r * width + s), gradient, Vec<T>{});
+                    store_n(dx + pixel, f(Vec<T>{} + won, pixel, lanes), lanes);
+                }
+            });
+            clear(top + r * row + g.Q * width * g.C, top + (r + 1) * row);
+        }
+        if (p == g.P - 1) clear(top + height * row, (n + 1) * g.H * row);
+    }
+}
+
+// dx = sum of dy over the windows whose maximum is this pixel. In plans, times the derivative of ReLU at its
+// output y. dy, taps (N, P, Q, C), y (N, H, W, C) or null -> dx (N, H, W, C)
 template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_DX;
-    const auto won = [dy = call.in<T>(op::dy), taps = call.in<T>(op::taps)](std::int64_t at,
-                                                                            std::int64_t place, int n) {
-        const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
-        return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});
+    const Windows g(call);
+    const T *const dy = call.in<T>(op::dy), *const taps = call.in<T>(op::taps), *const y = call.in<T>(op::y);
+    T *const dx = call.out<T>(op::dx);
+    const auto run = [&](auto f) {
+        if (g.P > 0 && g.C > 0 && g.windows_tile_the_image()) {
+            const Range lines = share(g.N * g.P, part, parts);
+            if (g.R == 2 && g.S == 2) return scatter_windows<T, 2, 2>(g, dy, taps, dx, lines, f);
+            return scatter_windows<T, 0, 0>(g, dy, taps, dx, lines, f);
+        }
+        const auto won = [=](std::int64_t at, std::int64_t place, int n) {
+            const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
+            return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});
+        };
+        gather_windows(g, dx, part, parts, won, f);
     };
-    gather_windows(Windows(call), call.out<T>(op::dx), part, parts, won, [](Vec<T> sum) { return sum; });
+    if (call.activation == RELU)
+        run([=](Vec<T> sum, std::int64_t pixel, int n) {
+            return relu_gradient<T>(load_n(y + pixel, n), sum);
+        });
+    else
+        run([](Vec<T> sum, std::int64_t, int) { return sum; });
 }
 
 // dx = sum over the windows that contain the pixel of dy / (R S), or of dy / (pixels inside the image) if
@@ -182,12 +281,13 @@ template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
             const Range columns = places_inside(q * g.stride[1] - g.padding[1], g.S, g.W);
             return load_n(dy + at, n) * mean.of(rows, columns);
         };
-        gather_windows(g, call.out<T>(op::dx), part, parts, weighted, [](Vec<T> sum) { return sum; });
+        gather_windows(g, call.out<T>(op::dx), part, parts, weighted,
+                       [](Vec<T> sum, std::int64_t, int) { return sum; });
         return;
     }
     const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };
     gather_windows(g, call.out<T>(op::dx), part, parts, seen,
-                   [factor = mean.whole](Vec<T> sum) { return sum * factor; });
+                   [factor = mean.whole](Vec<T> sum, std::int64_t, int) { return sum * factor; });
 }
 
 }  // namespace fastnn

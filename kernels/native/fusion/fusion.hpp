@@ -39,13 +39,21 @@ inline void fuse_activations(Calls &calls) {
     }
 }
 
-// dx = f'(x) (dy w^T): the dense or convolution kernel applies the gradient of the activation below it.
+// Whether a kernel can multiply the gradient of its input with the derivative of an activation below it. (A
+// pool of sigmoids would have to multiply the sum over windows that overlap.)
+inline bool takes_gradient_of(KernelId kernel, Activation activation) {
+    if (kernel == MAX_POOL_DX) return activation == RELU;
+    return activation && (kernel == DENSE_DX || kernel == CONV_DX);
+}
+
+// dx = f'(x) (dy w^T): the dense or convolution kernel, or the pool, applies the gradient of the activation
+// below it.
 inline void fuse_activation_gradients(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
         Call &affine = calls[i];
         const Call &act = calls[i + 1];
         const Activation activation = gradient_activation(act.kernel);
-        if ((affine.kernel != DENSE_DX && affine.kernel != CONV_DX) || !activation) continue;
+        if (!takes_gradient_of(affine.kernel, activation)) continue;
         if (act["dy"] != affine["dx"] || uses(calls, affine["dx"]) != 2) continue;
         if (act["y"] == act["dx"]) continue;  // the fused kernel would overwrite y before it reads it
         affine["dx"] = act["dx"];

@@ -20,12 +20,6 @@ inline bool share_operands(const Call &a, const Call &b, std::initializer_list<c
     return std::all_of(names.begin(), names.end(), [&](const char *name) { return a[name] == b[name]; });
 }
 
-// Whether the windows tile the image: they do not overlap, leave no gaps and do not reach beyond it.
-inline bool windows_tile_the_image(const PoolSizes &g) {
-    return g.R == g.stride[0] && g.S == g.stride[1] && g.padding[0] == 0 && g.padding[1] == 0 &&
-           g.P * g.R <= g.H && g.Q * g.S <= g.W;
-}
-
 // Finds the backward calls of layers whose forward calls are known. Returns false if there are backward calls
 // that cannot be fused.
 inline bool find_backward_calls(const Calls &calls, NormReluPool &found) {
@@ -61,7 +55,8 @@ inline bool find_norm_relu_pool(const Calls &calls, std::ptrdiff_t index, NormRe
     found = {index, index + 1};
     if (is_kernel(calls, index + 2, MAX_POOL_FORWARD)) {
         const Call &pool = calls[std::size_t(index + 2)];
-        if (pool["x"] == relu["y"] && windows_tile_the_image(pool.sizes<PoolSizes>())) found.pool = index + 2;
+        if (pool["x"] == relu["y"] && pool.sizes<PoolSizes>().windows_tile_the_image())
+            found.pool = index + 2;
     }
     if (!find_backward_calls(calls, found)) return false;
     if (found.pool < 0) return true;

@@ -1,6 +1,8 @@
 // Transposes matrices in blocks that stay in registers.
 #pragma once
 
+#include <algorithm>
+
 #include "simd/simd.hpp"
 
 namespace fastnn {
@@ -74,6 +76,101 @@ inline void transpose(const T *from, std::int64_t from_row, std::int64_t rows, s
                 if (i < width) store_n(to + (c + i) * to_row + r, block[i], ZEROS ? LANES<T> : height);
         });
     });
+}
+
+// 16 bytes of elements at any address.
+template <class T> struct QuadOf {
+    typedef T type __attribute__((vector_size(16), may_alias, aligned(sizeof(T))));
+};
+template <class T> using Quad = typename QuadOf<T>::type;
+
+// Transposes a square of QUAD x QUAD elements.
+INLINED inline void transpose_quads(Quad<float> (&row)[4]) {
+    const auto low = [](auto a, auto b) { return lanes<0, 4, 1, 5>(a, b); };
+    const auto high = [](auto a, auto b) { return lanes<2, 6, 3, 7>(a, b); };
+    const auto first = low(row[0], row[2]), second = high(row[0], row[2]);
+    const auto third = low(row[1], row[3]), fourth = high(row[1], row[3]);
+    row[0] = low(first, third), row[1] = high(first, third);
+    row[2] = low(second, fourth), row[3] = high(second, fourth);
+}
+INLINED inline void transpose_quads(Quad<double> (&row)[2]) {
+    const auto first = lanes<0, 2>(row[0], row[1]);
+    row[1] = lanes<1, 3>(row[0], row[1]);
+    row[0] = first;
+}
+
+// planes[c * apart + i] = pixels[i * step + c] for i < count, c < channels: the channels of neighbouring
+// pixels, each contiguous. For few channels: `transpose` would fill its large blocks only partly.
+template <class T>
+inline void split_channels(const T *pixels, std::int64_t step, std::int64_t count, std::int64_t channels,
+                           T *planes, std::int64_t apart) {
+    constexpr int SIDE = QUAD<T>;
+    if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
+        for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t c = 0; c < channels; ++c) planes[c * apart + i] = pixels[i * step + c];
+        return;
+    }
+    for (std::int64_t c = 0; c < channels; c += SIDE) {
+        const int planes_here = int(std::min<std::int64_t>(SIDE, channels - c));
+        T *const to = planes + c * apart;
+        const auto write = [=](Quad<T>(&square)[SIDE], std::int64_t i) {
+            transpose_quads(square);
+            for (int k = 0; k < SIDE; ++k)
+                if (k < planes_here) *reinterpret_cast<Quad<T> *>(to + k * apart + i) = square[k];
+        };
+        Quad<T> square[SIDE];
+        // Squares may read elements behind their last pixel, except for the last one, which may overlap
+        // others.
+        std::int64_t i = 0;
+        for (; i + SIDE < count; i += SIDE) {
+            for (int k = 0; k < SIDE; ++k)
+                square[k] = *reinterpret_cast<const Quad<T> *>(pixels + (i + k) * step + c);
+            write(square, i);
+        }
+        i = count - SIDE;
+        for (int k = 0; k < SIDE - 1; ++k)
+            square[k] = *reinterpret_cast<const Quad<T> *>(pixels + (i + k) * step + c);
+        T last[SIDE] = {};
+        for (int k = 0; k < SIDE; ++k)
+            if (k < planes_here) last[k] = pixels[(i + SIDE - 1) * step + c + k];
+        square[SIDE - 1] = *reinterpret_cast<const Quad<T> *>(last);
+        write(square, i);
+    }
+}
+
+// The inverse, to neighbouring pixels: pixels[i * channels + c] = planes[c * apart + i].
+template <class T>
+inline void join_channels(const T *planes, std::int64_t apart, std::int64_t count, std::int64_t channels,
+                          T *pixels) {
+    constexpr int SIDE = QUAD<T>;
+    if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
+        for (std::int64_t i = 0; i < count; ++i)
+            for (std::int64_t c = 0; c < channels; ++c) pixels[i * channels + c] = planes[c * apart + i];
+        return;
+    }
+    // Stores of the last channels reach into the next pixel, so its first channels follow later.
+    for (std::int64_t c = (channels - 1) / SIDE * SIDE; c >= 0; c -= SIDE) {
+        const int valid = int(std::min<std::int64_t>(SIDE, channels - c));
+        const T *from[SIDE];
+        for (int k = 0; k < SIDE; ++k) from[k] = planes + (c + (k < valid ? k : 0)) * apart;
+        const auto read = [&](Quad<T>(&square)[SIDE], std::int64_t i) {
+            for (int k = 0; k < SIDE; ++k) square[k] = *reinterpret_cast<const Quad<T> *>(from[k] + i);
+            transpose_quads(square);
+        };
+        Quad<T> square[SIDE];
+        std::int64_t i = 0;
+        for (; i + SIDE < count; i += SIDE) {
+            read(square, i);
+            for (int k = 0; k < SIDE; ++k)
+                *reinterpret_cast<Quad<T> *>(pixels + (i + k) * channels + c) = square[k];
+        }
+        i = count - SIDE;
+        read(square, i);
+        for (int k = 0; k < SIDE - 1; ++k)
+            *reinterpret_cast<Quad<T> *>(pixels + (i + k) * channels + c) = square[k];
+        for (int k = 0; k < SIDE; ++k)
+            if (k < valid) pixels[(i + SIDE - 1) * channels + c + k] = square[SIDE - 1][k];
+    }
 }
 
 }  // namespace fastnn

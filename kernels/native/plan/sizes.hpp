@@ -33,6 +33,14 @@ struct ConvSizes {
 // Images x (N, H, W, C), windows of R x S pixels, outputs y (N, P, Q, C).
 struct PoolSizes {
     std::int64_t N, H, W, C, R, S, P, Q, stride[2], padding[2];
+
+    // Whether no window reaches beyond the image.
+    bool windows_stay_inside() const {
+        return padding[0] == 0 && padding[1] == 0 && (P - 1) * stride[0] + R <= H &&
+               (Q - 1) * stride[1] + S <= W;
+    }
+    // Whether, in addition, the windows neither overlap nor leave gaps, except at the end of the image.
+    bool windows_tile_the_image() const { return windows_stay_inside() && R == stride[0] && S == stride[1]; }
 };
 
 // `count` logits (..., C), the elements of all axes.
