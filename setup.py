@@ -1,8 +1,8 @@
 """Compiles the kernels; everything else about the package is in pyproject.toml.
 
-FASTNN_BUILD_LEVELS says for which instruction sets, separated by commas: any, v2, v3, v4 (the levels of
-x86-64). The default is v2,v3,v4 on x86-64, where v2 is the floor, and any elsewhere. `any` needs no more than
-the compiler assumes by itself:
+FASTNN_BUILD_LEVELS says for which instruction sets, separated by commas: v2, v3, v4 (the levels of x86-64),
+neon (on ARM64), or any, which needs no more than the compiler assumes by itself. The default is v2,v3,v4 on
+x86-64, where v2 is the floor, neon on ARM64, and any elsewhere:
 
     FASTNN_BUILD_LEVELS=any,v2,v3,v4 pip install -e .
 
@@ -14,7 +14,6 @@ import contextlib
 import copy
 import glob
 import os
-import platform
 import shutil
 import sys
 import sysconfig
@@ -45,14 +44,27 @@ FLAGS = [
     "-pthread",
 ]
 
+# The machine that is compiled for, which is another one than this in a cross-compilation.
+MACHINE = sysconfig.get_platform().rpartition("-")[2].lower()
+
 # All files of kernels/native/isa are compiled once for each of these; the best one that the machine runs is
 # chosen at import.
-LEVELS = {
-    "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
-    "v3": ["-march=x86-64-v3"],
-    "v2": ["-march=x86-64-v2"],
-    "any": [],
-}
+if MACHINE in ("x86_64", "amd64"):
+    LEVELS = {
+        "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+        "v3": ["-march=x86-64-v3"],
+        "v2": ["-march=x86-64-v2"],
+        "any": [],
+    }
+    DEFAULT_LEVELS = "v2,v3,v4"
+elif MACHINE in ("aarch64", "arm64"):
+    # GCC schedules instructions before it gives out registers, on this machine only, and then spills two
+    # accumulators of the tile of 6 rows and 4 vectors.
+    LEVELS = {"neon": ["-fno-schedule-insns", "-Wno-psabi"], "any": ["-DFASTNN_PORTABLE", "-Wno-psabi"]}
+    DEFAULT_LEVELS = "neon"
+else:
+    LEVELS = {"any": []}
+    DEFAULT_LEVELS = "any"
 
 # The files of an instruction set, those that take longest first.
 ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
@@ -88,12 +100,10 @@ def available_cores():
 
 def wanted_levels():
     """The instruction sets to build for, best first."""
-    x86 = platform.machine() in ("x86_64", "AMD64")
-    wanted = os.environ.get("FASTNN_BUILD_LEVELS") or ("v2,v3,v4" if x86 else "any")
+    wanted = os.environ.get("FASTNN_BUILD_LEVELS") or DEFAULT_LEVELS
     names = {name.strip() for name in wanted.split(",")}
-    possible = set(LEVELS) if x86 else {"any"}
-    if not names <= possible:
-        sys.exit(f"FASTNN_BUILD_LEVELS={wanted}: choose from {', '.join(sorted(possible))}")
+    if not names <= set(LEVELS):
+        sys.exit(f"FASTNN_BUILD_LEVELS={wanted}: choose from {', '.join(LEVELS)}")
     return [name for name in LEVELS if name in names]
 
 

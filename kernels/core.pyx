@@ -98,7 +98,7 @@ def select_isa(name):
 
 
 def isa():
-    """Return the instruction set in use: "v4", "v3", "v2" or "any"."""
+    """Return the instruction set in use: "v4", "v3", "v2", "neon" or "any"."""
     return _isa
 
 
@@ -122,7 +122,7 @@ def get_num_threads():
 
 def _best_isa():
     """Return the best instruction set of this machine that does not exceed FASTNN_ISA."""
-    levels = ("v4", "v3", "v2", "any")
+    levels = cpu.levels()
     cap = os.environ.get("FASTNN_ISA") or levels[0]
     if cap not in levels:
         raise ValueError(f"FASTNN_ISA={cap!r}: choose one of {', '.join(levels)}")
@@ -133,7 +133,7 @@ def _best_isa():
     needed = cap if os.environ.get("FASTNN_ISA") else "any"
     raise ValueError(
         f"no kernels for instruction set {needed!r} are built (this machine can use: {built}): install again "
-        f"with FASTNN_BUILD_LEVELS={needed} in the environment, or a list such as any,v2,v3,v4"
+        f"with FASTNN_BUILD_LEVELS={needed} in the environment, or a list such as {','.join(levels[::-1])}"
     )
 
 

@@ -2,7 +2,7 @@
 """The instruction sets that this machine supports, and the number of threads that this process may use.
 
 The three x86-64 levels are those of the x86-64 psABI. A level is supported only if the operating system saves
-its registers; the compiler's run-time check includes this.
+its registers; the compiler's run-time check includes this. Every ARM64 processor has NEON.
 """
 
 import math
@@ -31,17 +31,37 @@ cdef extern from *:
     static int runs_v3() { return 0; }
     static int runs_v4() { return 0; }
     #endif
+    #if defined(__aarch64__)
+    static const int IS_ARM64 = 1;
+    #else
+    static const int IS_ARM64 = 0;
+    #endif
     """
     bint runs_v2()
     bint runs_v3()
     bint runs_v4()
+    bint IS_ARM64
+
+
+# The instruction sets of this kind of machine, best first, and whether this machine has them.
+_LEVELS = (
+    {"neon": True, "any": True}
+    if IS_ARM64
+    else {"v4": runs_v4(), "v3": runs_v3(), "v2": runs_v2(), "any": True}
+)
+
+
+def levels():
+    """Return the instruction sets that kernels can be built for on this kind of machine, best first."""
+    return tuple(_LEVELS)
 
 
 def supported():
     """Return the instruction sets that are built and that CPU and operating system support, best first."""
-    levels = (("v4", runs_v4()), ("v3", runs_v3()), ("v2", runs_v2()), ("any", True))
     beside = [str(Path(__file__).parent)]
-    return tuple(name for name, runs in levels if runs and PathFinder.find_spec(f"isa_{name}", beside))
+    return tuple(
+        name for name, runs in _LEVELS.items() if runs and PathFinder.find_spec(f"isa_{name}", beside)
+    )
 
 
 def available_threads():

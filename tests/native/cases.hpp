@@ -3,10 +3,6 @@
 // Everything here is private to the single file that includes it.
 #pragma once
 
-#include <sys/mman.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -25,6 +21,7 @@
 #include "plan/executor.hpp"
 #include "plan/serial.hpp"
 #include "isa/table.hpp"
+#include "system.hpp"
 
 namespace {
 
@@ -36,11 +33,6 @@ const Table table = make_table("native driver");
 constexpr int MAX_THREADS = 4;
 
 bool verbose = false;
-
-[[noreturn]] void fail(const std::string &message) {
-    std::fprintf(stderr, "FAILED: %s\n", message.c_str());
-    std::_Exit(1);
-}
 
 // --- cases: a call and the contents of its arrays ---
 
@@ -116,26 +108,15 @@ enum Place { HEAP, BEFORE_GUARD };
 
 class Block {
 public:
-    Block(const Bytes &contents, Place place) : size_(contents.size()) {
-        if (place == HEAP) {
-            data_ = new char[size_];
-        } else {
-            const std::size_t page = std::size_t(sysconf(_SC_PAGESIZE));
-            mapped_bytes_ = (size_ + page - 1) / page * page + page;
-            mapped_ =
-                mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-            if (mapped_ == MAP_FAILED) fail("mmap");
-            char *const guard = static_cast<char *>(mapped_) + mapped_bytes_ - page;
-            if (mprotect(guard, page, PROT_NONE) != 0) fail("mprotect");
-            data_ = guard - size_;
-        }
+    Block(const Bytes &contents, Place place) : size_(contents.size()), place_(place) {
+        data_ = place == HEAP ? new char[size_] : GuardedPages::allocate(size_);
         if (size_) std::memcpy(data_, contents.data(), size_);
     }
     ~Block() {
-        if (mapped_)
-            munmap(mapped_, mapped_bytes_);
-        else
+        if (place_ == HEAP)
             delete[] data_;
+        else
+            GuardedPages::release(data_, size_);
     }
     Block(const Block &) = delete;
     Block &operator=(const Block &) = delete;
@@ -144,9 +125,9 @@ public:
     Bytes contents() const { return Bytes(data_, data_ + size_); }
 
 private:
-    std::size_t size_, mapped_bytes_ = 0;
-    void *mapped_ = nullptr;
-    char *data_ = nullptr;
+    std::size_t size_;
+    Place place_;
+    char *data_;
 };
 
 // The arrays of a case in memory, ready to run. With `in_place` = {i, j}, argument j is the same array as i.

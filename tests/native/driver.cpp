@@ -12,9 +12,9 @@
 //
 //     driver [no-fork] [verbose]
 //
-// "no-fork" skips the fork tests, which ThreadSanitizer does not support. "verbose" prints the name of each
-// case before it runs, to show in which case a sanitizer or a guard page ends the run. The exit code is 0, or
-// 1 after a message that names the failing case.
+// "no-fork" skips the fork tests, which ThreadSanitizer does not support and Windows does not have. "verbose"
+// prints the name of each case before it runs, to show in which case a sanitizer or a guard page ends the run.
+// The exit code is 0, or 1 after a message that names the failing case.
 
 #include "augment.hpp"
 #include "cases.hpp"
@@ -315,20 +315,6 @@ void check_callers(const std::vector<Expected> &some) {
     for (std::thread &caller : callers) caller.join();
 }
 
-// Runs `body` in a child process, with a time limit of one minute.
-template <class Body> void in_child(Body body) {
-    const pid_t child = fork();
-    if (child < 0) fail("fork");
-    if (child == 0) {
-        alarm(60);
-        body();
-        std::_Exit(0);
-    }
-    int status = -1;
-    if (waitpid(child, &status, 0) != child || status != 0)
-        fail("a child process failed or hung, wait status " + std::to_string(status));
-}
-
 // A child process has the team's memory but not its threads.
 void check_fork(const std::vector<Expected> &some) {
     const auto check_all = [&some] {
@@ -371,7 +357,7 @@ void check_out_of_memory(const std::vector<Expected> &some) {
 }  // namespace
 
 int main(int argc, char **argv) {
-    bool with_fork = true;
+    bool with_fork = HAS_FORK;
     for (int i = 1; i < argc; ++i) {
         const std::string argument = argv[i];
         if (argument == "no-fork")

@@ -14,7 +14,6 @@ import datetime
 import os
 import platform
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -22,16 +21,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "kernels" / "native"))
-from compile_units import CompilationError, Unit, compile_units
+from build_driver import COMPUTATION, KERNELS, build, execute
 
-HERE = Path(__file__).resolve().parent
-KERNELS = HERE.parents[1] / "kernels"
-
-# What setup.py compiles the kernels with, as far as it changes what they compute, and enough for a readable
-# report. -O1: the vectors stay in registers, and building takes a third of the time.
-FLAGS = ("-std=c++17", "-O1", "-g1", "-fno-omit-frame-pointer", "-pthread")
-FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-D_GLIBCXX_ASSERTIONS")
+# Enough for a readable report. -O1: the vectors stay in registers, and building takes a third of the time.
+FLAGS = ("-O1", "-g1", "-fno-omit-frame-pointer", "-D_GLIBCXX_ASSERTIONS", *COMPUTATION)
 
 # Without those that GCC 12 has for its own header of AVX-512 (its bug 105593).
 FLAGS += ("-Wall", "-Wextra", "-Werror", "-Wno-uninitialized", "-Wno-maybe-uninitialized")
@@ -57,29 +50,14 @@ class Configuration:
     def run(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[str, str]:
         """Build and run; returns a line for the table, and what went wrong ("" if nothing did)."""
         start = time.perf_counter()
-        driver, trouble = self.build(compiler, kernels, folder / self.name.replace(" ", "-"), workers)
+        command = (compiler, *FLAGS, *self.flags)
+        driver, trouble = build(command, kernels, folder / self.name.replace(" ", "-"), workers)
         built = time.perf_counter()
         if not trouble:
-            trouble = execute([*self.command, str(driver), *self.arguments])
+            trouble = execute([*self.command, str(driver), *self.arguments], environment(), TIMEOUT)
         done = time.perf_counter()
         times = f"built in {built - start:2.0f} s, ran {done - built:2.0f} s"
         return f"{self.name:12} {'FAILED' if trouble else 'ok':6}  {times}", trouble
-
-    def build(self, compiler: str, kernels: Path, folder: Path, workers: int) -> tuple[Path, str]:
-        """The driver, of driver.cpp and the kernels of an instruction set, and what went wrong."""
-        command = (compiler, *FLAGS, *self.flags)
-        kernel_files = set((kernels / "native" / "isa").glob("*.cpp")) - {kernels / "native/isa/module.cpp"}
-        units = [
-            Unit(source, folder / f"{source.stem}.o", command, (str(kernels / "native"),))
-            for source in (HERE / "driver.cpp", *sorted(kernel_files))
-        ]
-        try:
-            compile_units(units, workers, lambda line: None)
-        except CompilationError as error:
-            return folder, str(error)
-        driver = folder / "driver"
-        objects = [str(unit.object) for unit in units]
-        return driver, execute([*command, *objects, "-o", str(driver)])
 
 
 def configurations() -> list[Configuration]:
@@ -111,22 +89,9 @@ def unshuffled() -> tuple[str, ...]:
     return ()
 
 
-def execute(command: list[str]) -> str:
-    """Run it; returns "" or all that it said."""
-    options = {f"{name}_OPTIONS": OPTIONS for name in ("ASAN", "TSAN")}
-    options["UBSAN_OPTIONS"] = "print_stacktrace=1"
-    try:
-        done = subprocess.run(
-            command,
-            env={**os.environ, **options},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=TIMEOUT,
-        )
-    except subprocess.TimeoutExpired:
-        return f"no end after {TIMEOUT} s: {' '.join(command)}"
-    return f"exit code {done.returncode}\n{done.stdout}" if done.returncode else ""
+def environment() -> dict[str, str]:
+    """What the sanitizers read from the environment."""
+    return {"ASAN_OPTIONS": OPTIONS, "TSAN_OPTIONS": OPTIONS, "UBSAN_OPTIONS": "print_stacktrace=1"}
 
 
 def main() -> int:

@@ -16,14 +16,12 @@
 namespace fastnn {
 
 // Columns (in vectors) and rows of a tile: the accumulators leave just enough registers for a row of B and a
-// broadcast element of A (32 vector registers with AVX-512, otherwise 16).
-#if defined(__AVX512F__)
-constexpr int TILE_COLUMNS = 4;
-constexpr int tile_rows(int columns) { return columns >= 4 ? 6 : columns == 3 ? 8 : 12; }
-#else
-constexpr int TILE_COLUMNS = 2;
-constexpr int tile_rows(int columns) { return columns >= 2 ? 6 : 12; }
-#endif
+// broadcast element of A.
+constexpr int TILE_COLUMNS = MANY_REGISTERS ? 4 : 2;
+constexpr int tile_rows(int columns) {
+    if (!MANY_REGISTERS) return columns >= 2 ? 6 : 12;
+    return columns >= 4 ? 6 : columns == 3 ? 8 : 12;
+}
 
 constexpr int VECTORS_PER_LINE = VECTOR_BYTES < 64 ? 64 / VECTOR_BYTES : 1;  // of a cache
 

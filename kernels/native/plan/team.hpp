@@ -9,10 +9,6 @@
 // (libgomp's team deadlocks there.)
 #pragma once
 
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
-
 #include <atomic>
 #include <condition_variable>
 #include <memory>
@@ -22,17 +18,9 @@
 #include <vector>
 
 #include "plan/call.hpp"
+#include "plan/system.hpp"
 
 namespace fastnn {
-
-// Tells the core that this is a spin loop.
-inline void spin_pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    asm volatile("yield");
-#endif
-}
 
 class Team {
 public:
@@ -41,7 +29,7 @@ public:
         static std::once_flag once;
         std::call_once(once, [] {
             current().store(new Team);
-            pthread_atfork(nullptr, nullptr, [] { current().store(new Team); });
+            after_fork_in_child([] { current().store(new Team); });
         });
         return *current().load();
     }
@@ -108,10 +96,8 @@ private:
         std::atomic<const Job *> job{nullptr};
         std::atomic<bool> asleep{false};
         int part = 0;
-        pthread_t thread{};
-#if defined(__linux__)
-        cpu_set_t cores{};  // the cores that the team has restricted it to, if any
-#endif
+        std::thread::native_handle_type thread{};
+        Cores cores{};  // the cores that the team has restricted it to, if any
         std::mutex mutex;
         std::condition_variable wake;
 
@@ -187,10 +173,7 @@ private:
     // Starts workers until there are `count`. Returns their number, which is smaller if the system refuses.
     int ensure_workers(int count) {
         if (int(workers_.size()) >= count) return count;
-        // Workers inherit a mask that blocks all signals: only the program's own threads handle them.
-        sigset_t all, before;
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
+        const BlockedSignals inherited;  // by the workers: only the program's own threads handle signals
         try {
             while (int(workers_.size()) < count) {
                 auto worker = std::make_unique<Worker>(sessions_);
@@ -201,7 +184,6 @@ private:
             }
         } catch (const std::system_error &) {
         }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
         return int(workers_.size());
     }
 
@@ -210,27 +192,14 @@ private:
     // then the two take turns, call after call (dense_forward of 128x784x512: 940 us on two threads, 455 with
     // this).
     void keep_off_this_core(int count) {
-#if defined(__linux__)
-        cpu_set_t cores;
         const int here = kept_off_ = this_core();
-        if (here < 0 || sched_getaffinity(0, sizeof cores, &cores) != 0) return;
-        if (CPU_COUNT(&cores) > 1) CPU_CLR(here, &cores);
+        Cores cores;
+        if (here < 0 || !cores.take_from_caller()) return;
+        cores.remove_unless_last(here);
         for (int i = 0; i < count; ++i) {
             Worker &worker = *workers_[i];
-            if (CPU_EQUAL(&cores, &worker.cores)) continue;
-            if (pthread_setaffinity_np(worker.thread, sizeof cores, &cores) == 0) worker.cores = cores;
+            if (!(worker.cores == cores) && cores.give_to(worker.thread)) worker.cores = cores;
         }
-#else
-        (void)count;
-#endif
-    }
-
-    static int this_core() {
-#if defined(__linux__)
-        return sched_getcpu();
-#else
-        return -1;
-#endif
     }
 
     // Whether any of the first `count` workers sleeps.

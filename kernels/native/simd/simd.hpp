@@ -14,11 +14,30 @@
 #include <immintrin.h>
 #endif
 
+// NEON with fused multiply-add and 32 registers, which every processor for aarch64 has. (The portable build
+// leaves it to the compiler, as on other machines.)
+#if defined(__aarch64__) && !defined(FASTNN_PORTABLE)
+#define FASTNN_NEON
+#include <arm_neon.h>
+#endif
+
 // For functions that GCC would otherwise not inline when they are used often: their vectors would be passed
 // through memory, and a constant n would not be a constant inside of them.
 #define INLINED __attribute__((always_inline))
 
 namespace fastnn {
+
+// Whether fma rounds once, and whether there are 32 vector registers rather than 16.
+#if defined(__FMA__) || defined(FASTNN_NEON)
+constexpr bool FUSED = true;
+#else
+constexpr bool FUSED = false;
+#endif
+#if defined(__AVX512F__) || defined(FASTNN_NEON)
+constexpr bool MANY_REGISTERS = true;
+#else
+constexpr bool MANY_REGISTERS = false;
+#endif
 
 #if defined(__AVX512F__)
 constexpr int VECTOR_BYTES = 64;
@@ -119,6 +138,29 @@ inline void store_first(double *p, Vec<double> v, int n) {
         p += 2;
     }
     if (n & 1) _mm_store_sd(p, rest);
+}
+#elif defined(FASTNN_NEON)
+inline Vec<float> load_first(const float *p, int n) {
+    if (n == 4) return load(p);
+    Vec<float> v{};
+    if (n & 1) v[0] = p[n - 1];  // and below the pair, if there is one
+    if (n & 2) v = vcombine_f32(vld1_f32(p), vget_low_f32(v));
+    return v;
+}
+inline Vec<double> load_first(const double *p, int n) {
+    if (n == 2) return load(p);
+    Vec<double> v{};
+    if (n & 1) v[0] = *p;
+    return v;
+}
+inline void store_first(float *p, Vec<float> v, int n) {
+    if (n == 4) return store(p, v);
+    if (n & 2) vst1_f32(p, vget_low_f32(v));
+    if (n & 1) p[n - 1] = n & 2 ? v[2] : v[0];
+}
+inline void store_first(double *p, Vec<double> v, int n) {
+    if (n == 2) return store(p, v);
+    if (n & 1) *p = v[0];
 }
 #else
 template <class T> inline Vec<T> load_first(const T *p, int n) {
@@ -241,6 +283,9 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm
 #elif defined(__FMA__)
 inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a, b, c); }
 inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a, b, c); }
+#elif defined(FASTNN_NEON)
+inline Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return vfmaq_f32(c, a, b); }
+inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return vfmaq_f64(c, a, b); }
 #else
 template <class V> inline V fma(V a, V b, V c) { return a * b + c; }
 #endif
@@ -254,6 +299,9 @@ inline Vec<double> square_root(Vec<double> x) { return _mm256_sqrt_pd(x); }
 #elif defined(__SSE2__)
 inline Vec<float> square_root(Vec<float> x) { return _mm_sqrt_ps(x); }
 inline Vec<double> square_root(Vec<double> x) { return _mm_sqrt_pd(x); }
+#elif defined(FASTNN_NEON)
+inline Vec<float> square_root(Vec<float> x) { return vsqrtq_f32(x); }
+inline Vec<double> square_root(Vec<double> x) { return vsqrtq_f64(x); }
 #else
 template <class V> inline V square_root(V x) {
     for (unsigned i = 0; i < sizeof(V) / sizeof(x[0]); ++i) x[i] = std::sqrt(x[i]);

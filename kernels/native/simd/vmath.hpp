@@ -202,13 +202,10 @@ template <> struct NormalSeries<double> {
 // whose products have no rounding (Dekker, A Floating-Point Technique for Extending the Available Precision,
 // 1971).
 template <class T> inline Vec<T> lost_by_squaring(Vec<T> z, Vec<T> square) {
-#if defined(__FMA__)
-    return fma(z, z, -square);
-#else
+    if constexpr (FUSED) return fma(z, z, -square);
     constexpr int low_bits = (FloatTraits<T>::mantissa_bits + 2) / 2;
     const Vec<T> high = (Vec<T>)((Bits<T>)z >> low_bits << low_bits), low = z - high;
     return (high * high - square) + T(2) * high * low + low * low;
-#endif
 }
 
 template <class T> INLINED inline Normal<T> normal(Vec<T> x) {
