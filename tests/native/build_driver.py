@@ -5,11 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "kernels" / "native"))
+from compile_units import CompilationError, Unit, compile_units
+
 HERE = Path(__file__).resolve().parent
 KERNELS = HERE.parents[1] / "kernels"
-
-sys.path.insert(0, str(KERNELS / "native"))
-from compile_units import CompilationError, Unit, compile_units
 
 # The flags of setup.py that change what the kernels compute.
 COMPUTATION = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off", "-pthread")

@@ -4,8 +4,8 @@
 
 The compiler is Zig's for all of them (`pip install ziglang`): it brings the libraries of each system. ARM64
 runs under QEMU (Debian: qemu-user-static), Windows under Wine (wine64); nothing here runs programs for macOS.
-Prints a line per machine; the exit code is 1 if one fails. With `--one-of-day` it is a single one, by the date
-the next one each day.
+Prints a line per machine; the exit code is 1 if one fails. With `--one-of-day` it is a single one, by the
+date the next one each day.
 """
 
 import argparse
@@ -43,7 +43,8 @@ class Machine:
         if not trouble and emulator:
             trouble = execute([emulator, str(driver)], {"WINEDEBUG": "-all"}, TIMEOUT)
             ran = f"ran {time.perf_counter() - built:.0f} s under {Path(emulator).name}"
-        return f"{self.name:16} {'FAILED' if trouble else 'ok':6}  built in {built - start:.0f} s, {ran}", trouble
+        outcome = "FAILED" if trouble else "ok"
+        return f"{self.name:16} {outcome:6}  built in {built - start:.0f} s, {ran}", trouble
 
 
 MACHINES = (
