@@ -308,11 +308,14 @@ def decisions_of_training(model: Layer, loss: Loss, samples: Samples) -> int:
 
 def decisions_among(model: Layer, loss: Loss, samples: Samples, index: Array) -> int:
     """The part of `decisions_of_training` that the samples `index` make."""
-    decisions = decisions_of_training(model, loss, samples)
-    if loss.binary or decisions in (0, len(samples)):
-        return decisions * len(index) // len(samples)
+    decisions, target = decisions_of_training(model, loss, samples), samples.target
+    if decisions == target.size:
+        return target[:1].size * len(index)
+    if decisions == 0 or (not loss.binary and target.dtype != np.int64):  # a distribution is one decision
+        return len(index) if decisions else 0
     outputs = model.output_shape(samples.x.shape[1:])  # some labels are ignored
-    return int(np.count_nonzero(samples.target[index] < outputs[0]))
+    counted = target[index] >= 0 if loss.binary else target[index] < outputs[-1]
+    return int(np.count_nonzero(counted))
 
 
 def decisions_of(model: Layer, loss: Loss, samples: Samples) -> int:

@@ -308,7 +308,7 @@ def cases():
         yield Case("multiply", in_place, (shape, 0.3))
         yield Case("clamp", in_place, (shape, 0.5))
         for has_source in (True, False):
-            yield Case("hold", hold, (shape, has_source), whole=True)
+            yield Case("hold", hold, (shape, has_source))
         for options in ((0, 0.9, True), (5, 0.99, True), (1000, 0.99, True), (0, 0.9, False)):
             yield Case("ema", ema, (shape, *options))
         for rate in (0.0, 0.3, 0.5, 1.0):

@@ -16,7 +16,7 @@ PYTHON_KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
 ROWS = [row for row in kernels() if row[1] in FAMILIES]
 
 # Operands that no Python function has, since other calls of the same step provide them.
-INTERNAL = {"dense_dx": {"y"}, "conv_dx": {"y"}} | {
+INTERNAL = {"dense_dx": {"y"}, "conv_dx": {"y"}, "max_pool_dx": {"y"}} | {
     name: {"factors"}
     for name in FAMILIES["loss"]
     if name.startswith(("cross_entropy", "focal", "hinge", "weigh_loss"))

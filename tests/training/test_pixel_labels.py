@@ -87,7 +87,7 @@ def test_sample_weights_count_for_each_pixel(loss, y, reduction):
     found = fn.evaluate(one, (X, y, SAMPLE_WEIGHT), loss=loss, metrics=metrics)
     expected = fn.evaluate(one, (X[index], y[index]), loss=loss, metrics=metrics)
     assert found == pytest.approx(expected, rel=1e-9)
-    assert set(found) == {"loss", "accuracy", "f1", "iou"}
+    assert set(found) - {"loss_mean"} == {"loss", "accuracy", "f1", "iou"}
 
 
 @every_loss
@@ -257,7 +257,7 @@ def test_a_step_on_masks_is_profiled(y):
 
 
 def test_labels_that_change_during_a_training_stop_it():
-    y = np.ascontiguousarray(MASK)
+    y = MASK.copy()
 
     class Spoil(fn.Callback):
         def on_epoch_end(self, training, values):
