@@ -87,7 +87,8 @@ template <class T> void check_elementwise_kernels(int64_t count) {
                       {input(x), input(target), {}, output<T>(1), output<T>(count)}, {number, 0.5}));
     }
     int64_t correct = 5;
-    for (int64_t i = 0; i < count; ++i) correct += x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5));
+    for (int64_t i = 0; i < count; ++i)
+        correct += !(target[i] < 0) && (x[i] > 0 ? target[i] > T(0.5) : !(target[i] > T(0.5)));
     check(serial(make<T>("count_correct_binary", COUNT_CORRECT_BINARY, {count},
                          {input(x), input(target), updated<int64_t>({5}, {correct})})));
     for (const KernelId kernel : {SQUARED_ERROR, ABSOLUTE_ERROR, HUBER, POISSON, BINARY_HINGE})
