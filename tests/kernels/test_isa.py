@@ -45,8 +45,9 @@ def apart(case):
     """How far other results may be apart, in units of the last place of the largest element.
 
     The worst are 2.6, and 8 in the gradient of filters, sums of thousands of products whose order depends on
-    the instruction set (`planes.hpp`); but in a warp coordinates are so far apart, and pixels much farther, and Winograd's
-    tiles of 4 x 4 outputs multiply by numbers up to 64 what they have added up (the worst is 37).
+    the instruction set (`planes.hpp`); but in a warp coordinates are so far apart, and pixels much farther,
+    and Winograd's tiles of 4 x 4 outputs multiply by numbers up to 64 what they have added up (the worst is
+    37).
     """
     if case.kernel == "warp":
         return 200
