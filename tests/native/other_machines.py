@@ -21,7 +21,7 @@ from pathlib import Path
 
 from build_driver import COMPUTATION, KERNELS, build, execute
 
-FLAGS = ("-O1", "-g0", "-Wall", "-Wextra", "-Werror", *COMPUTATION)
+FLAGS = ("-O1", "-g0", "-Wall", "-Wextra", "-Werror", "-ferror-limit=3", *COMPUTATION)
 TIMEOUT = 1800  # seconds: an emulator takes a minute, on a busy machine five
 
 

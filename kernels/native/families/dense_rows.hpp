@@ -41,7 +41,10 @@ template <class T> struct Strip {
 // Tiles of ROWS rows, then smaller ones.
 template <class T, int ROWS, int COLUMNS>
 [[gnu::noinline]] void multiply_strip(const Strip<T> &strip, std::int64_t first) {
-    const auto [a, depth, rows, panel, bias, c, row, last] = strip;
+    const T *const a = strip.a, *const panel = strip.panel;
+    T *const c = strip.c;
+    const std::int64_t depth = strip.depth, rows = strip.rows, row = strip.row;
+    const int last = strip.last;
     for (; first + ROWS <= rows; first += ROWS) {
         Vec<T> sum[ROWS][COLUMNS] = {};
         const T *column = a + first * depth, *b = panel;
@@ -85,7 +88,9 @@ template <class T> constexpr std::int64_t THIN = LANES<T> / 2;
 template <class T, int N> [[gnu::noinline]] void multiply_thin(const Strip<T> &strip) {
     constexpr auto all = std::make_integer_sequence<int, LANES<T>>();
     constexpr int SPAN = N > 4 ? 8 : N > 2 ? 4 : N;  // columns with padding: a power of two
-    const auto [a, depth, rows, panel, bias, c, row, last] = strip;
+    const T *const a = strip.a, *const panel = strip.panel, *const bias = strip.bias;
+    T *const c = strip.c;
+    const std::int64_t depth = strip.depth, rows = strip.rows;
     for (std::int64_t first = 0; first < rows; first += LANES<T>) {
         const int height = int(rows - first < LANES<T> ? rows - first : LANES<T>);
         Vec<T> sum[SPAN] = {};
