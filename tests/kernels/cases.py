@@ -248,6 +248,7 @@ CONVOLUTIONS = (
     Convolution((2, 9, 21, 3), (3, 2, 1), padding=(1, 2)),
     Convolution((3, 11, 47, 2), (3, 2, 5), stride=(2, 3), padding=(1, 2), dilation=(1, 2)),
     Convolution((2, 47, 40, 1), (5, 5, 6)),
+    Convolution((2, 45, 39, 1), (3, 3, 6)),  # a shorter last chunk, whose last vector ends in another row
     Convolution((1, 7, 18, 2), (3, 3, 9), padding=(1, 1)),
     # Gradients that are scattered: more images than a tile, filter rows that meet only some rows, none of dy.
     Convolution((15, 8, 9, 6), (5, 5, 16)),
