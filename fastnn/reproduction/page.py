@@ -30,12 +30,14 @@ def write(out: Path, items: Mapping[str, str], path: Path) -> list[Result]:
 def page(results: Sequence[Result], items: Mapping[str, str]) -> str:
     """Return the page as HTML."""
     style = files("fastnn.reproduction").joinpath("page.css").read_text()
+    groups = by_experiment(results)
     body = [
         "<h1>Reports reproduced with fastnn</h1>",
         _machine(results),
         "<h2>Coverage</h2>",
         _coverage(results, items),
-        *(_experiment(group) for group in by_experiment(results)),
+        _contents(groups),
+        *(_experiment(group) for group in groups),
         _missing(results, items),
     ]
     return (
@@ -64,6 +66,12 @@ def _coverage(results: Sequence[Result], items: Mapping[str, str]) -> str:
     return f'<div class="scroll"><table class="numbers"><tr>{first}</tr>{"".join(lines)}</table></div>'
 
 
+def _contents(groups: Sequence[Sequence[Result]]) -> str:
+    """Links to the experiments."""
+    links = (f'<li><a href="#{_(group[0]["id"])}">{_(group[0]["id"])}</a></li>' for group in groups)
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
+
+
 def _experiment(variants: Sequence[Result]) -> str:
     """A section: the variants of an experiment side by side."""
     first = variants[0]
@@ -77,14 +85,15 @@ def _experiment(variants: Sequence[Result]) -> str:
 
 def _variant(result: Result) -> str:
     name = result["variant"] + (", quick" if result["quick"] else "")
-    parameters = ", ".join(f"{key} {value}" for key, value in result["depends_on"]["parameters"].items())
+    parameters = [f"{key} {value}" for key, value in result["depends_on"]["parameters"].items()]
+    about = "; ".join(filter(None, [", ".join(parameters), f"{result['seconds']:.1f} s"]))
     rows = "".join(_row(row) for row in result["rows"])
     heading = "".join(
         f"<th>{cell}</th>" for cell in ("item", "what", "expected", "got", "tolerance", "verdict")
     )
     figures = "".join(_figure(result["folder"], figure, result["rows"]) for figure in result["figures"])
     return (
-        f'<h3>{_(name)}</h3><p class="note">{_(parameters)}; {result["seconds"]:.1f} s</p>'
+        f'<h3>{_(name)}</h3><p class="note">{_(about)}</p>'
         f'<div class="scroll"><table class="rows"><tr>{heading}</tr>{rows}</table></div>'
         f'<div class="figures">{figures}</div>'
     )
