@@ -68,7 +68,7 @@ else:
 
 # The files of an instruction set, those that take longest first.
 ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
-ISA_FILES += ("pointwise", "group_norm", "data", "act", "optim", "embedding", "probe", "module")
+ISA_FILES += ("pointwise", "group_norm", "data", "lanes", "act", "optim", "embedding", "probe", "module")
 
 # The Cython modules, too.
 CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
@@ -83,6 +83,7 @@ CYTHON_FILES += (
     "embedding_aot",
     "elementwise_aot",
     "random_aot",
+    "population",
 )
 
 HEADERS = sorted(

@@ -87,6 +87,7 @@ cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
         void *array[10]
         int64_t size[16]
         double scalar[2]
+        int activation
         double work
         void set_sizes[Sizes](const Sizes &sizes)
 

@@ -2,7 +2,7 @@
 """Plans: the kernel calls of one training step, recorded once and then run without Python (plan.hpp)."""
 
 cimport numpy as cnp
-from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from libc.stdint cimport int64_t
 from libcpp cimport bool as cbool
 from libcpp.vector cimport vector
@@ -130,7 +130,7 @@ cdef class Plan:
     cdef NativePlan plan
     cdef list callbacks
     cdef object error  # why the last run ended early, or None
-    cdef double work  # approximate FLOP of one step
+    cdef readonly double work  # approximate FLOP of one step
     cdef list inputs  # (type number, shape) of the input buffers
     cdef WeightChange change
 
@@ -309,6 +309,10 @@ cdef class Plan:
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
             and array.shape == self.inputs[input][1]
         )
+
+    def native(self):
+        """The plan as a capsule for population.pyx; valid as long as this object lives."""
+        return PyCapsule_New(&self.plan, "fastnn.kernels.plan.native", NULL)
 
     def uses(self, cnp.ndarray array):
         """Whether a call reads or writes the array."""

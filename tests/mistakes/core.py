@@ -241,14 +241,14 @@ MISTAKES = (
     Mistake(
         "momentum not applied",
         "kernels/native/families/optim.hpp",
-        "v = fma(broadcast(momentum), v, step);",
+        "v = fma(spread<T>(momentum), v, step);",
         "v = step;",
         (OPTIM,),
     ),
     Mistake(
         "weight decay ignored",
         "kernels/native/families/optim.hpp",
-        "return decay != 0 ? fma(broadcast(decay), p, g) : g;",
+        "return decay != T(0) ? fma(spread<T>(decay), p, g) : g;",
         "return g;",
         (OPTIM,),
     ),

@@ -196,7 +196,7 @@ MISTAKES = (
     Mistake(
         "Nesterov's momentum ignored",
         "kernels/native/families/optim.hpp",
-        "nesterov ? fma(broadcast(momentum), v, step) : v",
+        "nesterov ? fma(spread<T>(momentum), v, step) : v",
         "nesterov ? v : v",
         (OPTIM,),
     ),

@@ -373,7 +373,9 @@ int main(int argc, char **argv) {
     const std::vector<Expected> some = some_cases();
     check_callers(some);
     check_plans<float>();
+    check_populations<float>();
     check_plans<double>();
+    check_populations<double>();
     if (with_fork) check_fork(some);
     check_out_of_memory(some);
     return 0;

@@ -1,9 +1,12 @@
 // Tests whole plans.
 #pragma once
 
+#include <memory>
+
 #include "cases.hpp"
 #include "fusion/fusion.hpp"
 #include "plan/plan.hpp"
+#include "plan/population.hpp"
 
 namespace {
 
@@ -12,22 +15,25 @@ thread_local int threads_of_plan = 1;
 bool run_on_team(Call *call) { return execute_call(table, *call, threads_of_plan); }
 
 // A training step of x -> dropout -> linear -> relu -> linear -> cross-entropy on samples taken by index,
-// with running moments of x.
+// with running moments of x. A plain one has neither dropout nor moments. `seed` determines the weights.
 template <class T> class Net {
 public:
     static constexpr int64_t SAMPLES = 12, M = 5, D = 19, H = 2 * LANES<T> + 3, C = 3;
 
-    explicit Net(bool fused) {
+    explicit Net(bool fused, bool plain = false, int64_t seed = 0) : seed(seed) {
+        const std::vector<T> &first = plain ? x : dropped;
         add(CHECK_INDEX, {M, SAMPLES}, {index.data()});
         add(GATHER_DOUBLES, {M, D, SAMPLES}, {source.data(), index.data(), x.data()}, {1});
         add(GATHER_LABELS, {M, 1, SAMPLES}, {classes.data(), index.data(), label.data()});
-        add(BATCH_MOMENTS, {M, D}, {x.data(), mean.data(), var.data()});
-        add(RUNNING_MOMENTS, {M, D},
-            {mean.data(), var.data(), running_mean.data(), running_var.data(), before.data()}, {0.1});
-        add(RANDOM_NEXT, {}, {state.data(), bits.data()});
-        add(DROPOUT, {M * D}, {x.data(), bits.data(), dropped.data()}, {0.3});
+        if (!plain) {
+            add(BATCH_MOMENTS, {M, D}, {x.data(), mean.data(), var.data()});
+            add(RUNNING_MOMENTS, {M, D},
+                {mean.data(), var.data(), running_mean.data(), running_var.data(), before.data()}, {0.1});
+            add(RANDOM_NEXT, {}, {state.data(), bits.data()});
+            add(DROPOUT, {M * D}, {x.data(), bits.data(), dropped.data()}, {0.3});
+        }
         add(CHECK_INDEX, {M, C}, {label.data()});
-        add(DENSE_FORWARD, {1, M, D, H}, {dropped.data(), w1.data(), b1.data(), a1.data()});
+        add(DENSE_FORWARD, {1, M, D, H}, {first.data(), w1.data(), b1.data(), a1.data()});
         add(RELU_FORWARD, {M * H}, {a1.data(), h.data()});
         add(DENSE_FORWARD, {1, M, H, C}, {h.data(), w2.data(), b2.data(), z.data()});
         add(CROSS_ENTROPY_LABELS, {M, C, C}, {z.data(), label.data(), nullptr, losses.data(), dz.data()},
@@ -38,7 +44,7 @@ public:
         add(RELU_DX, {M * H}, {h.data(), dh.data(), da1.data()});
         add(DENSE_DW, {1, M, H, C}, {h.data(), dz.data(), dw2.data()});
         add(DENSE_DB, {1, M, H, C}, {dz.data(), db2.data()});
-        add(DENSE_DW, {1, M, D, H}, {dropped.data(), da1.data(), dw1.data()});
+        add(DENSE_DW, {1, M, D, H}, {first.data(), da1.data(), dw1.data()});
         add(DENSE_DB, {1, M, D, H}, {da1.data(), db1.data()});
         add(SGD, {D * H}, {dw1.data(), hyper.data(), nullptr, w1.data()});
         add(SGD, {H}, {db1.data(), hyper.data(), nullptr, b1.data()});
@@ -73,6 +79,11 @@ public:
         }
     }
 
+    const Plan &plan() const { return plan_; }
+    void add_losses(const std::vector<double> &losses) {
+        found_.insert(found_.end(), losses.begin(), losses.end());
+    }
+
     void mislabel(int64_t sample) { classes[std::size_t(sample)] = C; }
 
     // Everything that training changes, and the losses of all steps.
@@ -84,6 +95,8 @@ public:
     std::size_t calls() const { return plan_.calls.size(); }
 
 private:
+    const int64_t seed;  // before the arrays, which it determines
+
     void add(KernelId kernel, const std::vector<int64_t> &sizes, const std::vector<const void *> &arrays,
              const std::vector<double> &scalars = {}) {
         Call call;
@@ -116,8 +129,8 @@ private:
     std::vector<T> mean = zeros(D), var = mean, running_mean = mean, running_var = mean,
                    before = zeros(2 * D);
     std::vector<T> z = zeros(M * C), dz = z, losses = zeros(M);
-    std::vector<T> w1 = some(D * H, 2), dw1 = w1, b1 = some(H, 3), db1 = b1;
-    std::vector<T> w2 = some(H * C, 4), dw2 = w2, b2 = some(C, 5), db2 = b2;
+    std::vector<T> w1 = some(D * H, 2 + seed), dw1 = w1, b1 = some(H, 3), db1 = b1;
+    std::vector<T> w2 = some(H * C, 4 + seed), dw2 = w2, b2 = some(C, 5), db2 = b2;
     Plan plan_;
 };
 
@@ -152,6 +165,49 @@ template <class T> void check_plans() {
             if (trained(true, 1 + caller) != expected) fail("a plan has other bits beside others");
         });
     for (std::thread &caller : callers) caller.join();
+}
+
+// Several models together must have the bits of each alone, and nothing changes in a step that fails for one.
+template <class T> void check_populations() {
+    const std::vector<int64_t> order = indices(20 * Net<T>::M, Net<T>::SAMPLES);
+    for (const bool fused : {false, true})
+        for (const int count : {1, 2, LANES<T>}) {
+            std::vector<std::unique_ptr<Net<T>>> nets;
+            std::vector<std::vector<double>> losses(std::size_t(count), std::vector<double>(20));
+            std::vector<Bytes> alone, together;
+            const auto add_states = [&nets](std::vector<Bytes> &states) {
+                for (const auto &net : nets)
+                    for (const Bytes &bytes : net->state_bytes()) states.push_back(bytes);
+            };
+            const auto renew = [&] {
+                nets.clear();
+                for (int i = 0; i < count; ++i) nets.push_back(std::make_unique<Net<T>>(fused, true, 7 * i));
+            };
+            renew();
+            for (const auto &net : nets) net->run(order, 1);
+            add_states(alone);
+            renew();
+            std::vector<Individual> individuals;
+            for (std::size_t i = 0; i < nets.size(); ++i)
+                individuals.push_back({&nets[i]->plan(), order.data(), nullptr, losses[i].data()});
+            Population population(table, individuals);
+            if (!population.prepare()) fail("a population cannot run");
+            if (population.run(20, Net<T>::M, 1e9) != 20) fail("a population did not run");
+            for (std::size_t i = 0; i < nets.size(); ++i) nets[i]->add_losses(losses[i]);
+            add_states(together);
+            if (together != alone) fail("models together have other bits than alone");
+            nets.back()->mislabel(order[0]);
+            if (Population again(table, individuals); !again.prepare() || again.run(20, Net<T>::M, 1e9))
+                fail("a population took a label out of range");
+            std::vector<Bytes> after;
+            add_states(after);
+            if (after != alone) fail("a step that failed for one model changed another");
+        }
+    const Net<T> net(true), plain(true, true);
+    const Individual odd{&net.plan(), order.data(), nullptr, nullptr};
+    if (Population(table, {odd}).prepare()) fail("a population takes a plan with dropout");
+    if (Population(table, {odd, {&plain.plan(), order.data(), nullptr, nullptr}}).prepare())
+        fail("a population takes plans that differ");
 }
 
 }  // namespace

@@ -10,33 +10,40 @@
 
 namespace fastnn {
 
+// A hyper-parameter for all lanes, or already one for each (lanes.hpp).
+template <class T> inline Vec<T> spread(T x) { return broadcast(x); }
+template <class T> inline Vec<T> spread(Vec<T> x) { return x; }
+
 // g' = g + wd p
-template <class T> inline Vec<T> decayed(Vec<T> g, Vec<T> p, T decay) {
-    return decay != 0 ? fma(broadcast(decay), p, g) : g;
+template <class T, class S> inline Vec<T> decayed(Vec<T> g, Vec<T> p, S decay) {
+    return decay != T(0) ? fma(spread<T>(decay), p, g) : g;
 }
 
-template <class T> struct SgdRule {
-    T lr, momentum, decay;
-    bool nesterov;
+// S is the type of a hyper-parameter, Flag that of a yes or no.
+template <class T, class S = T, class Flag = bool> struct SgdRule {
+    S lr, momentum, decay;
+    Flag nesterov;
 
+    SgdRule() = default;
     // hyper = (lr, mu, wd, nesterov)
     explicit SgdRule(const double *hyper)
         : lr(T(hyper[0])), momentum(T(hyper[1])), decay(T(hyper[2])), nesterov(hyper[3] != 0) {}
 
     // The new p = p - lr g'.
-    Vec<T> plain(Vec<T> g, Vec<T> p) const { return fma(broadcast(-lr), decayed(g, p, decay), p); }
+    Vec<T> plain(Vec<T> g, Vec<T> p) const { return fma(spread<T>(-lr), decayed<T>(g, p, decay), p); }
 
     // v = mu v + g'; the new p = p - lr (g' + mu v if nesterov else v).
     Vec<T> with_momentum(Vec<T> g, Vec<T> &v, Vec<T> p) const {
-        const Vec<T> step = decayed(g, p, decay);
-        v = fma(broadcast(momentum), v, step);
-        return fma(broadcast(-lr), nesterov ? fma(broadcast(momentum), v, step) : v, p);
+        const Vec<T> step = decayed<T>(g, p, decay);
+        v = fma(spread<T>(momentum), v, step);
+        return fma(spread<T>(-lr), nesterov ? fma(spread<T>(momentum), v, step) : v, p);
     }
 };
 
-template <class T> struct AdamRule {
-    T beta1, beta2, rest1, rest2, eps, decay, rate, per_root, kept;
+template <class T, class S = T> struct AdamRule {
+    S beta1, beta2, rest1, rest2, eps, decay, rate, per_root, kept;
 
+    AdamRule() = default;
     // hyper = (lr, b1, b2, eps, wd, c1, c2, decoupled)
     explicit AdamRule(const double *hyper)
         : beta1(T(hyper[1])), beta2(T(hyper[2])), rest1(T(1 - hyper[1])), rest2(T(1 - hyper[2])),
@@ -45,19 +52,19 @@ template <class T> struct AdamRule {
 
     // m = b1 m + (1 - b1) g', v = b2 v + (1 - b2) g'^2; the new p = kept p - lr/c1 m / (sqrt(v / c2) + eps).
     Vec<T> update(Vec<T> g, Vec<T> &m, Vec<T> &v, Vec<T> p) const {
-        const Vec<T> step = decayed(g, p, decay);
-        m = fma(broadcast(beta1), m, rest1 * step);
-        v = fma(broadcast(beta2), v, rest2 * (step * step));
-        return kept * p - rate * m / fma(square_root(v), broadcast(per_root), broadcast(eps));
+        const Vec<T> step = decayed<T>(g, p, decay);
+        m = fma(spread<T>(beta1), m, rest1 * step);
+        v = fma(spread<T>(beta2), v, rest2 * (step * step));
+        return kept * p - rate * m / fma(square_root(v), spread<T>(per_root), spread<T>(eps));
     }
 };
 
 // Updates some elements, given their gradient. The arrays of the call from FIRST on are hyper, v or null, p.
-template <class T> struct SgdUpdate {
-    SgdRule<T> rule;
+template <class T, class Rule> struct SgdUpdateBy {
+    Rule rule;
     T *v, *p;
 
-    SgdUpdate(const Call &call, int first)
+    SgdUpdateBy(const Call &call, int first)
         : rule(call.in<double>(first)), v(call.out<T>(first + 1)), p(call.out<T>(first + 2)) {}
 
     // What it changes, from element `e` on.
@@ -78,11 +85,11 @@ template <class T> struct SgdUpdate {
 };
 
 // The same with the arrays hyper, m, v, p.
-template <class T> struct AdamUpdate {
-    AdamRule<T> rule;
+template <class T, class Rule> struct AdamUpdateBy {
+    Rule rule;
     T *m, *v, *p;
 
-    AdamUpdate(const Call &call, int first)
+    AdamUpdateBy(const Call &call, int first)
         : rule(call.in<double>(first)), m(call.out<T>(first + 1)), v(call.out<T>(first + 2)),
           p(call.out<T>(first + 3)) {}
 
@@ -100,6 +107,9 @@ template <class T> struct AdamUpdate {
     }
 };
 
+template <class T> using SgdUpdate = SgdUpdateBy<T, SgdRule<T>>;
+template <class T> using AdamUpdate = AdamUpdateBy<T, AdamRule<T>>;
+
 // v = alpha v + (1 - alpha) g'^2; buffer = mu buffer + g' / (sqrt(v - mean^2) + eps); p -= lr buffer.
 // g, hyper (lr, alpha, eps, wd, mu), v, mean or null, buffer or null, p
 template <class T> void rmsprop(const Call &call, int part, int parts) {
@@ -113,7 +123,7 @@ template <class T> void rmsprop(const Call &call, int part, int parts) {
     T *const p = call.out<T>(op::p);
     const Range range = share(call.sizes<Elements>().count, part, parts, LANES<T>);
     for_vectors<T>(range.begin, range.end, [=](std::int64_t e, int n) {
-        const Vec<T> value = load_n(p + e, n), step = decayed(load_n(g + e, n), value, decay);
+        const Vec<T> value = load_n(p + e, n), step = decayed<T>(load_n(g + e, n), value, decay);
         Vec<T> square = fma(broadcast(alpha), load_n(v + e, n), rest * (step * step));
         store_n(v + e, square, n);
         if (mean) {

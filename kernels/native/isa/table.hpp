@@ -27,6 +27,7 @@ void fill_dense(Table &table);
 void fill_dense_update(Table &table);
 void fill_embedding(Table &table);
 void fill_group_norm(Table &table);
+void fill_lanes(Table &table);
 void fill_loss(Table &table);
 void fill_norm(Table &table);
 void fill_optim(Table &table);
@@ -44,6 +45,7 @@ inline Table make_table(const char *isa) {
     fill_dense_update(table);
     fill_embedding(table);
     fill_group_norm(table);
+    fill_lanes(table);
     fill_loss(table);
     fill_norm(table);
     fill_optim(table);

@@ -93,6 +93,8 @@ struct Table {
     Scratch scratch[KERNEL_COUNT][2];  // null: the kernel needs no scratch memory
     Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory before any part begins, or null
     Finish finish[KERNEL_COUNT][2];    // or null
+    int lane_count[2];                 // the models that a kernel of `lanes` runs for (families/lanes.hpp)
+    Kernel lanes[KERNEL_COUNT][2];     // or null
 };
 
 // A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of
