@@ -42,10 +42,12 @@ from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, 
 from fastnn.training.samples import DataOrBatches, Samples
 from fastnn.training.stream_loop import StreamLoop
 from fastnn.training.trainer import Trainer
+from fastnn.training.turns import Turns, in_one_turn
 from fastnn.training.validation_sets import EVERY_EPOCH, SINGLE, Validation, interval, named_sets
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 
+@in_one_turn
 @takes_options
 def fit(
     model: Layer,
@@ -70,7 +72,7 @@ def fit(
     progress: bool | str | None = None,
     watch: bool = True,
     **options: Unpack[TrainingKeywords],
-) -> History:
+) -> Turns[History]:
     """Train `model` on data (x, y) by mini-batches; returns the history.
 
     Data: x has shape (N, ...), y holds labels (N,) or whatever the loss accepts; `data` may also be
@@ -187,7 +189,7 @@ def fit(
             writer = (
                 None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
             )
-            run.loop(training, writer, shown).run()
+            yield from run.loop(training, writer, shown).run()
         finally:
             if trainer.rates is not None:
                 trainer.optimizer.lr = trainer.rates.lr

@@ -30,6 +30,7 @@ from fastnn.training.orders import indices
 from fastnn.training.progress import Progress
 from fastnn.training.resume import CheckpointWriter
 from fastnn.training.samples import Samples
+from fastnn.training.turns import Turns, Updates
 from fastnn.training.validation_sets import prefixed
 
 
@@ -43,12 +44,12 @@ class Loop(ABC):
     writer: CheckpointWriter | None
     progress: Progress
 
-    def run(self) -> None:
+    def run(self) -> Turns[None]:
         """Train for the remaining epochs."""
         training = self.training
         try:
             training.tell("on_train_begin")
-            self._epochs()
+            yield from self._epochs()
             training.history.stopped = training.reason
             self._save()
             self._validate_last()
@@ -69,12 +70,12 @@ class Loop(ABC):
         if self.writer is not None and self.training.resumable:
             self.writer.save()
 
-    def _epochs(self) -> None:
+    def _epochs(self) -> Turns[None]:
         """Train until the last epoch, until a callback stops, or until the loss is not finite."""
         training = self.training
         try:
             while training.epoch < training.epochs and training.reason is None:
-                values = self._epoch()
+                values = yield from self._epoch()
                 if values is None:  # a callback stopped the training in the middle of the epoch
                     return
                 self._end_epoch(values | (self._validate() if self._validation_is_due() else {}))
@@ -84,7 +85,7 @@ class Loop(ABC):
             training.stop(str(error))
 
     @abstractmethod
-    def _epoch(self) -> dict[str, float] | None:
+    def _epoch(self) -> Turns[dict[str, float] | None]:
         """Make the remaining updates of this epoch; returns loss and accuracy over the whole epoch.
 
         Returns None if a callback stopped the training before the last update.
@@ -198,7 +199,7 @@ class ArrayLoop(Loop):
     sizes: Array
     order: str
 
-    def _epoch(self) -> dict[str, float] | None:
+    def _epoch(self) -> Turns[dict[str, float] | None]:
         training, trainer, samples = self.training, self.training.trainer, self.training.samples
         numbers = block_numbers(samples.x) if self.order == "blocks" else None
         order = indices(self.order, samples.target, trainer.key, training.epoch, numbers)
@@ -214,7 +215,7 @@ class ArrayLoop(Loop):
         total = decisions(0, len(sizes))
         rest = order[training.done * int(sizes[0]) :]
         with ctrl_c_between_updates() as raise_if_interrupted, reading_ahead(samples.x, rest):
-            self._updates(order, decisions, total > 0, raise_if_interrupted)
+            yield from self._updates(order, decisions, total > 0, raise_if_interrupted)
         if training.done < len(sizes):
             return None
         losses = np.array(training.history.updates["loss"][-len(sizes) :])
@@ -232,7 +233,7 @@ class ArrayLoop(Loop):
         decisions: Callable[[int], int],
         count: bool,
         raise_if_interrupted: Callable[[], None],
-    ) -> None:
+    ) -> Turns[None]:
         """Make updates from successive mini-batches until the epoch ends or is stopped.
 
         With `count`, correct outputs are counted; `decisions` is as in `_validate_within_epoch`.
@@ -253,7 +254,7 @@ class ArrayLoop(Loop):
                 rest = order[done * int(sizes[0]) :]
                 losses = np.empty(alike)
                 training.resumable = False
-                steps = training.trainer.updates_from(training.samples, rest, losses, int(sizes[done]), count)
+                steps = yield Updates(training, rest, losses, int(sizes[done]), count)
                 self._record(losses[:steps])
                 bar.update(steps)
                 if one_by_one:

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from fastnn._validation import Array
 from fastnn.kernels import active_backend, record_with
 from fastnn.kernels.plan import WeightChange
+from fastnn.kernels.population import likeness
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.optimizers import Optimizer
@@ -107,6 +109,15 @@ class RecordedStep:
         version = changes.count
         self._structure, self._referenced = _structure(trainer, makes_update)
         self._prepare(trainer, version)
+
+    @cached_property
+    def likeness(self) -> int | None:
+        """The same number for steps of the same kernels with the same sizes and settings.
+
+        None if the step cannot be taken together with those of other models.
+        """
+        number: int | None = likeness(self.plan)
+        return number
 
     def is_current(self, trainer: PlannedTrainer) -> bool:
         """Whether the trainer's next step is the recorded one; brings hyper-parameters up to date."""

@@ -160,7 +160,7 @@ class Steps(Updates):
         if not self._uses_plans():
             losses[0] = step(samples, index, count=count)[0]
             return 1
-        kind = (step.__name__, id(samples), len(index), count)
+        kind = _kind_of_gathered(step, samples, len(index), count)
         recorded = self._plans.find(self, kind)
         if recorded is None:
             losses[0] = self._record_gathered(kind, samples, index, count, step)
@@ -171,6 +171,12 @@ class Steps(Updates):
             samples.check_again(self.model, self.loss)
             raise ValueError(CHANGED_MEANWHILE) from done.reason
         return done
+
+    def recorded_update(self, samples: Samples, batch_size: int, count: bool) -> RecordedStep | None:
+        """The plan that the next update from `batch_size` of the samples replays; None if it has none."""
+        if not (samples.readable and self._uses_plans()) or piece_size(self, batch_size) is not None:
+            return None
+        return self._plans.find(self, _kind_of_gathered(self._update, samples, batch_size, count))
 
     def _steps_from_source(
         self,
@@ -212,3 +218,7 @@ class Steps(Updates):
             return step(samples, buffer, count=count)
 
         return self._plans.record(self, kind, [buffer], gathering, makes_update=step == self._update)
+
+
+def _kind_of_gathered(step: Step, samples: Samples, batch_size: int, count: bool) -> Hashable:
+    return step.__name__, id(samples), batch_size, count

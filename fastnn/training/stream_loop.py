@@ -16,6 +16,7 @@ from fastnn.training.evaluation import (
 )
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.loop import Loop
+from fastnn.training.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class StreamLoop(Loop):
 
     batches: Batches
 
-    def _epoch(self) -> dict[str, float] | None:
+    def _epoch(self) -> Turns[dict[str, float] | None]:
+        yield from ()  # it takes no turns: the stream may not wait for other trainings
         training, trainer = self.training, self.training.trainer
         if training.done == 0:
             training.tell("on_epoch_begin")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, ClassVar, Unpack
 
 import numpy as np
@@ -227,17 +228,30 @@ class Trainer(Steps):
         adds the number of correct outputs to `self.correct`. Raises the errors of `step`, after the updates
         before the one that failed: their losses are in `losses`, their number in `self.updates`.
         """
+        with self.updating(samples, len(losses)) as rates:
+            if (size := piece_size(self, batch_size)) is not None:
+                losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
+                return 1
+            done = self._steps(samples, order, losses, rates, batch_size, count, self._update)
+            self.end_updates(rates, done)
+            return done
+
+    @contextmanager
+    def updating(self, samples: Samples, updates: int) -> Iterator[Array | None]:
+        """Prepare for at most that many updates from the samples, and lock the model until the `with` ends.
+
+        Yields the learning rate of each update; None without a schedule.
+        """
         rates: Array | None = None
         remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
         with self._step_lock.exclusive(), remember:
             self._follow_weights()
             if self.rates is not None:
-                rates = self.rates.of(self.updates, len(losses))
+                rates = self.rates.of(self.updates, updates)
                 self.optimizer.lr = float(rates[0])
-            if (size := piece_size(self, batch_size)) is not None:
-                losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
-                return 1
-            done = self._steps(samples, order, losses, rates, batch_size, count, self._update)
-            if rates is not None:
-                self.optimizer.lr = float(rates[done - 1])
-            return done
+            yield rates
+
+    def end_updates(self, rates: Array | None, done: int) -> None:
+        """Leave the learning rate of the last of `done` updates in the optimizer."""
+        if rates is not None:
+            self.optimizer.lr = float(rates[done - 1])
