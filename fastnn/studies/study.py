@@ -51,7 +51,9 @@ class Member:
         values: Results by name: the last value of each curve of the history, or the values that `build`
             returned.
         history: Learning curves, if the run has them.
-        seconds: Duration of the run.
+        seconds: Duration of the run; for updates made together with other runs, its share.
+        together: Largest number of runs whose updates were made together with those of this one; 1 if it was
+            trained alone.
         warnings: Warnings of `fn.GradientWatch`, by kind.
         error: Type and message of the error, if the run failed.
         details: Traceback of the error.
@@ -65,6 +67,7 @@ class Member:
     warnings: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     details: str | None = None
+    together: int = 1
 
 
 class Study:
@@ -243,18 +246,26 @@ MEMBER = {
     "warnings": each(text),
     "error": optional(text),
     "details": optional(text),
+    "together": count,
 }
+OF_OLDER_FILES = {"together": 1}
 
 
 def _list_of_members(value: Any, field: str) -> None:
     if not isinstance(value, list):
         raise ValueError(f"{field} must be a list")
     for index, member in enumerate(value):
-        check_fields(member, MEMBER, f"{field}[{index}]")
+        check_fields(_completed(member), MEMBER, f"{field}[{index}]")
+
+
+def _completed(written: Any) -> Any:
+    """The member, with what an older version did not write."""
+    return {**OF_OLDER_FILES, **written} if isinstance(written, dict) else written
 
 
 def _member(written: dict[str, Any]) -> Member:
     """The member that `Study.save` wrote."""
+    written = _completed(written)
     history = None if written["history"] is None else History.from_dict(written["history"])
     return Member(**{name: written[name] for name in MEMBER} | {"history": history})
 

@@ -41,6 +41,7 @@ import pools_norms_convolutions
 import rates
 import small_layers
 import studies_and_data
+import sweeps
 import tables_and_groups
 import training_runs
 import vectors_and_copies
@@ -61,6 +62,7 @@ MISTAKES = (
     *limits.MISTAKES,
     *training_runs.MISTAKES,
     *studies_and_data.MISTAKES,
+    *sweeps.MISTAKES,
     *vectors_and_copies.MISTAKES,
     *small_layers.MISTAKES,
     *objects.MISTAKES,

@@ -1,9 +1,8 @@
-"""The mistakes in sweeps, warnings, orders and files that `planted_mistakes.py` plants."""
+"""The mistakes in warnings, orders and files that `planted_mistakes.py` plants."""
 
 from mistake import Mistake
 
-SWEEP, WATCH, ORDERS = (
-    "tests/studies/test_sweep.py",
+WATCH, ORDERS = (
     "tests/training/test_watch.py",
     "tests/training/test_orders.py",
 )
@@ -75,63 +74,6 @@ MISTAKES = (
         'if "" in name.split("."):',
         "if False:",
         ("tests/nets/test_load_torch.py",),
-    ),
-    # --- sweeps ---
-    Mistake(
-        "members share a generator",
-        "fastnn/studies/sweep.py",
-        "pool.submit(contextvars.copy_context().run, member, place)",
-        "pool.submit(member, place)",
-        (SWEEP,),
-    ),
-    Mistake(
-        "the default generator is not seeded",
-        "fastnn/studies/sweep.py",
-        "        manual_seed(seed)\n",
-        "",
-        (SWEEP,),
-    ),
-    Mistake(
-        "the number of threads is not given back",
-        "fastnn/studies/sweep.py",
-        "        set_num_threads(before)\n",
-        "        pass\n",
-        (SWEEP,),
-    ),
-    Mistake(
-        "Ctrl-C loses what is done",
-        "fastnn/studies/sweep.py",
-        "if future not in added and not future.cancelled() and future.exception() is None:",
-        "if False:",
-        (SWEEP,),
-    ),
-    Mistake(
-        "failed members are not trained again",
-        "fastnn/studies/study.py",
-        "return member is not None and member.error is None",
-        "return member is not None",
-        (SWEEP,),
-    ),
-    Mistake(
-        "members in the order in which they end",
-        "fastnn/studies/sweep.py",
-        "        study.sort(order)\n",
-        "        pass\n",
-        (SWEEP,),
-    ),
-    Mistake(
-        "deviation of the population",
-        "fastnn/studies/study.py",
-        "values.std(ddof=1)",
-        "values.std()",
-        (SWEEP,),
-    ),
-    Mistake(
-        "points that look alike are taken for one",
-        "fastnn/studies/sweep.py",
-        "        if key in seen:",
-        "        if False:",
-        (SWEEP,),
     ),
     Mistake(
         "a settings file imports the module that it names",

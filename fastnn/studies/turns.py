@@ -1,0 +1,202 @@
+"""Runs of a sweep that take turns in the threads of this process."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from queue import SimpleQueue
+from typing import Any
+
+from fastnn.history import History
+from fastnn.layers import Layer
+from fastnn.optim.ema import EMA
+from fastnn.optim.optimizers import Optimizer
+from fastnn.optim.schedules import Schedule
+from fastnn.studies.study import Member, Point
+from fastnn.training.interrupts import stopped_by
+from fastnn.training.turns import Turns, Updates, can_join, make_together, take_turn
+
+Place = tuple[Point, int]
+
+# The number of runs that share a thread: two vectors of 16 lanes.
+MOST_RUNS = 32
+
+
+def train_in_turns(
+    train: Callable[..., Turns[Member]],
+    places: Sequence[Place],
+    workers: int,
+    add: Callable[[Member], None],
+    *,
+    together: bool,
+) -> None:
+    """Train at all places in `workers` threads; calls `add` with each run when it ends.
+
+    `train(*place, begin=...)` is `train_member`. With `together`, the runs of small models share a thread,
+    and the updates of models of one architecture are made together. All others run one after the other.
+    """
+    waiting, ended, stop = deque(places), list[Member](), threading.Event()
+    rounds = -(-len(places) // (workers * MOST_RUNS)) or 1
+    most = -(-len(places) // (workers * rounds)) if together else 1
+    news = SimpleQueue[int]()  # how many threads end
+
+    def end(member: Member) -> None:
+        ended.append(member)
+        news.put(0)
+
+    def work() -> None:
+        try:
+            with _Thread(train, stop) as thread:
+                thread.run(waiting, most, end)
+        finally:
+            news.put(1)
+
+    # In threads, even if it is one: in the main thread, each training would handle Ctrl-C by itself.
+    pool = ThreadPoolExecutor(workers, "fastnn-sweep")
+    added, running = 0, workers
+    try:
+        threads = [pool.submit(contextvars.copy_context().run, work) for _ in range(workers)]
+        while running:
+            running -= news.get()
+            while added < len(ended):
+                add(ended[added])
+                added += 1
+        for thread in threads:
+            thread.result()
+    finally:  # after Ctrl-C, the runs in progress stop after their current update
+        stop.set()
+        waiting.clear()
+        pool.shutdown(wait=True, cancel_futures=True)
+        for member in ended[added:]:
+            add(member)
+
+
+def _is_changed(argument: object) -> bool:
+    """Whether a training changes the argument of `fit`: runs that share it follow one another."""
+    if isinstance(argument, Schedule):
+        return not argument.is_fixed
+    return isinstance(argument, (EMA, History, Layer, Optimizer))
+
+
+class _Run:
+    """A run in progress, which needs `updates` next, or one that has ended with `member`."""
+
+    updates: Updates
+    member: Member | None = None
+
+    def __init__(self) -> None:
+        self.changed: set[int] = set()  # the ids of the objects that it changes
+        self._context = contextvars.copy_context()  # with a default generator of its own
+        self._seconds, self._together = 0.0, 1
+
+    def begin(self, training: Turns[Member]) -> None:
+        """Begin the training, up to its first update."""
+        self._training = training
+        self._advance(lambda: next(training))
+
+    def take_turn(self) -> None:
+        """Make the next updates alone."""
+        self._advance(lambda: take_turn(self._training, self.updates))
+
+    def go_on(self, done: int, together: int, seconds: float) -> None:
+        """Go on after `done` updates, which were made together with those of other runs."""
+        self._seconds += seconds
+        self._together = max(self._together, together)
+        self._advance(lambda: self._training.send(done))
+
+    def finish(self) -> None:
+        """Make all remaining updates alone."""
+        while self.member is None:
+            self.take_turn()
+
+    def stop(self) -> None:
+        """End the run as Ctrl-C does."""
+        with suppress(KeyboardInterrupt):
+            self._context.run(self._training.throw, KeyboardInterrupt())
+
+    def _advance(self, step: Callable[[], Updates]) -> None:
+        begun, end = time.perf_counter(), None
+        try:
+            self.updates = self._context.run(step)
+        except StopIteration as stop:
+            end = stop.value
+        self._seconds += time.perf_counter() - begun
+        if end is not None:
+            self.member = replace(end, seconds=self._seconds, together=self._together)
+
+
+class _Thread:
+    """The runs of one thread. A context manager, which stops those that are still in progress."""
+
+    def __init__(self, train: Callable[..., Turns[Member]], stop: threading.Event) -> None:
+        self._train, self._stop = train, stop
+        self._runs: list[_Run] = []
+
+    def __enter__(self) -> _Thread:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for run in self._runs:
+            if run.member is None:
+                run.stop()
+
+    def run(self, waiting: deque[Place], most: int, end: Callable[[Member], None]) -> None:
+        """Train until nothing is waiting any more, at most `most` runs at the same time.
+
+        Calls `end` with each run that has ended.
+        """
+        while waiting or self._runs:
+            while len(self._runs) < most:
+                try:
+                    place = waiting.popleft()
+                except IndexError:  # other threads take from it, too
+                    break
+                self._begin(place)
+                self._end_runs(end)
+            self._take_turns()
+            self._end_runs(end)
+
+    def _end_runs(self, end: Callable[[Member], None]) -> None:
+        for run in self._runs:
+            if run.member is not None:
+                end(run.member)
+        self._runs = [run for run in self._runs if run.member is None]
+
+    def _begin(self, place: Place) -> None:
+        """Begin a run, and unless its updates can be made together with others, end it, too."""
+        run = _Run()
+
+        def begin(arguments: Mapping[str, Any]) -> None:
+            run.changed = {id(value) for value in arguments.values() if _is_changed(value)}
+            for other in self._runs:
+                if other.changed & run.changed:
+                    other.finish()
+
+        run.begin(self._stoppable(self._train(*place, begin=begin)))
+        self._runs.append(run)
+        if run.member is None:
+            run.take_turn()  # the first update makes the plan
+        while run.member is None and not can_join(run.updates):
+            run.take_turn()
+
+    def _take_turns(self) -> None:
+        """Let each run make its next updates."""
+        runs = self._runs
+        begun = time.perf_counter()
+        results = make_together([run.updates for run in runs]) if len(runs) > 1 else [None] * len(runs)
+        seconds = (time.perf_counter() - begun) / max(len(runs), 1)
+        for run, result in zip(runs, results, strict=True):
+            if result is None:
+                run.take_turn()
+            else:
+                run.go_on(*result, seconds)
+
+    def _stoppable(self, training: Turns[Member]) -> Turns[Member]:
+        with stopped_by(self._stop):
+            return (yield from training)

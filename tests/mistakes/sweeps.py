@@ -1,0 +1,85 @@
+"""The mistakes in sweeps and populations that `planted_mistakes.py` plants."""
+
+from mistake import Mistake
+
+SWEEP, POPULATION = "tests/studies/test_sweep.py", "tests/studies/test_population.py"
+
+MISTAKES = (
+    Mistake(
+        "a sweep forgets the backend of its caller",
+        "fastnn/studies/turns.py",
+        "pool.submit(contextvars.copy_context().run, work)",
+        "pool.submit(work)",
+        (POPULATION,),
+    ),
+    Mistake(
+        "the default generator is not seeded",
+        "fastnn/studies/sweep.py",
+        "        manual_seed(seed)\n",
+        "",
+        (SWEEP,),
+    ),
+    Mistake(
+        "the number of threads is not given back",
+        "fastnn/studies/sweep.py",
+        "        set_num_threads(before)\n",
+        "        pass\n",
+        (SWEEP,),
+    ),
+    Mistake(
+        "Ctrl-C loses what is done",
+        "fastnn/studies/turns.py",
+        "        for member in ended[added:]:\n",
+        "        for member in ():\n",
+        (SWEEP,),
+    ),
+    Mistake(
+        "runs that share an optimizer train at the same time",
+        "fastnn/studies/turns.py",
+        "if other.changed & run.changed:",
+        "if False:",
+        (POPULATION,),
+    ),
+    Mistake(
+        "a step of a population ends although the loss of one model is not finite",
+        "kernels/native/plan/population.hpp",
+        "std::all_of(loss, loss + lanes_,",
+        "std::all_of(loss, loss + 1,",
+        (POPULATION,),
+    ),
+    Mistake(
+        "all models of a population have the learning rate of the first",
+        "kernels/native/plan/population.hpp",
+        "individuals_[std::size_t(model_of(rate.lane))].rates[step] * rate.scale",
+        "individuals_[0].rates[step] * rate.scale",
+        (POPULATION,),
+    ),
+    Mistake(
+        "failed members are not trained again",
+        "fastnn/studies/study.py",
+        "return member is not None and member.error is None",
+        "return member is not None",
+        (SWEEP,),
+    ),
+    Mistake(
+        "members in the order in which they end",
+        "fastnn/studies/sweep.py",
+        "        study.sort(order)\n",
+        "        pass\n",
+        (SWEEP,),
+    ),
+    Mistake(
+        "deviation of the population",
+        "fastnn/studies/study.py",
+        "values.std(ddof=1)",
+        "values.std()",
+        (SWEEP,),
+    ),
+    Mistake(
+        "points that look alike are taken for one",
+        "fastnn/studies/sweep.py",
+        "        if key in seen:",
+        "        if False:",
+        (SWEEP,),
+    ),
+)
