@@ -34,8 +34,9 @@ from fastnn.config import environment
 from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
+from fastnn.studies.executors import check_workers
 from fastnn.studies.study import Member, Study
-from fastnn.studies.sweep import check_different, check_workers, points_of, seeds_of, sweep
+from fastnn.studies.sweep import check_different, points_of, seeds_of, sweep
 
 STUDY, TABLE, BANDS = "study.json", "table.txt", "bands.png"
 # Settings that decide which data are loaded, or how the process computes.
@@ -87,7 +88,7 @@ def run(
         grid: The values to try for each setting, such as {"optimizer.lr": [0.1, 0.3]}.
         seeds: Seeds of the runs.
         jobs: Number of runs that train at the same time, as in `fn.sweep`.
-        executor: "threads" or "joblib", as in `fn.sweep`.
+        executor: Where the runs train, as in `fn.sweep`.
         out: Folder to write to. Default: the first unused runs/sweep-<data>-<number>.
         resume: Continue the interrupted sweep in `out`.
         download: Whether missing data may be downloaded.
