@@ -5,14 +5,15 @@ from __future__ import annotations
 import pickle
 import socket
 from collections.abc import Callable, Sequence
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from fastnn._validation import positive_int, warn
-from fastnn.studies import on_dask, on_ray
-from fastnn.studies.parcel import Place, Train, not_picklable
 from fastnn.studies.study import Member
+
+if TYPE_CHECKING:
+    from fastnn.studies.parcel import Place, Train
 
 Add = Callable[[Member], None]
 
@@ -44,18 +45,20 @@ def run_elsewhere(executor: Any, train: Train, places: Sequence[Place], jobs: in
     if kind == "joblib":
         _by_joblib(train, places, jobs, add)
     elif kind == "ray":
+        from fastnn.studies import on_ray
+
         with on_ray.connected(address):
             on_ray.run(train, places, add)
-    elif address is None:
-        on_dask.run(executor, train, places, add)
     else:
-        with on_dask.connected(address) as client:
+        from fastnn.studies import on_dask
+
+        with nullcontext(executor) if address is None else on_dask.connected(address) as client:
             on_dask.run(client, train, places, add)
 
 
 def _parsed(executor: Any) -> tuple[str, str | None]:
     """Return the kind of executor, "threads", "joblib", "dask" or "ray", and its "host:port"."""
-    if on_dask.is_client(executor):
+    if _is_client(executor):
         return "dask", None
     if executor in ("threads", "joblib", "ray"):
         return executor, None
@@ -73,6 +76,14 @@ def _parsed(executor: Any) -> tuple[str, str | None]:
     if not host or not port or url.username or url.path.strip("/") or url.query or url.fragment:
         raise ValueError(f"the executor must be like {kind}://127.0.0.1:{PORTS[kind]}, not {executor!r:.80}")
     return kind, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _is_client(executor: object) -> bool:
+    """Whether `executor` is a `distributed.Client`; does not import Dask."""
+    return any(
+        base.__name__ == "Client" and base.__module__.startswith("distributed.")
+        for base in type(executor).__mro__
+    )
 
 
 def _require(kind: str) -> None:
@@ -104,6 +115,8 @@ def _by_joblib(train: Train, places: Sequence[Place], jobs: int | str, add: Add)
         from joblib.externals.loky.backend.reduction import dumps
     except ImportError as error:
         raise ImportError('executor="joblib" needs joblib: pip install joblib') from error
+    from concurrent.futures.process import BrokenProcessPool
+
     # "auto": as joblib.parallel_config says (None), or else all cores (-1).
     auto = None if joblib.effective_n_jobs() > 1 else -1
     count = auto if isinstance(jobs, str) else jobs
@@ -119,6 +132,8 @@ def _by_joblib(train: Train, places: Sequence[Place], jobs: int | str, add: Add)
                 raise
             warn(f"a worker process died: {len(left)} of {len(places)} runs start again")
         except pickle.PicklingError as error:
+            from fastnn.studies.parcel import not_picklable
+
             raise not_picklable(train, places, dumps, error) from error
         else:
             return

@@ -22,14 +22,6 @@ from fastnn.studies.study import Member
 CONNECT_SECONDS = 5
 
 
-def is_client(executor: object) -> bool:
-    """Whether `executor` is a `distributed.Client`; does not import Dask."""
-    return any(
-        base.__name__ == "Client" and base.__module__.startswith("distributed.")
-        for base in type(executor).__mro__
-    )
-
-
 @contextmanager
 def connected(address: str) -> Iterator[Any]:
     """Yield a client of the scheduler at "host:port". Raises ConnectionError if none answers."""

@@ -23,15 +23,16 @@ from fastnn.history import History
 from fastnn.kernels import active_backend, backend
 from fastnn.rng import manual_seed
 from fastnn.studies.executors import check_workers, run_elsewhere
-from fastnn.studies.parcel import Place
 from fastnn.studies.study import Member, Point, Study, point_key
-from fastnn.training.callbacks import callbacks_of
+from fastnn.training.callbacks import Callback, callbacks_of
 from fastnn.training.fit import fit
 from fastnn.training.interrupts import stopped_by
 from fastnn.training.watch import GradientWatch, SparingWatch
 
 if TYPE_CHECKING:
     import distributed
+
+    from fastnn.studies.parcel import Place
 
 Build = Callable[..., Mapping[str, Any] | History]
 
@@ -92,10 +93,7 @@ def sweep(
     points, numbers = points_of(grid), seeds_of(seeds)
     check_workers(jobs, executor)
     flag(watch, "watch")
-    if not callable(build):
-        raise TypeError(f"build must be a function of the parameters, not {build!r}")
-    for point in points:
-        _check_arguments(build, point)
+    check_build(build, points)
     check_different(points)
     study = Study() if study is None else study
     order = [(point, seed) for point in points for seed in numbers]
@@ -165,6 +163,14 @@ def check_different(points: Sequence[Point]) -> None:
         seen[key] = point
 
 
+def check_build(build: Build, points: Iterable[Point]) -> None:
+    """Raise TypeError unless `build` is a function that takes the parameters of all points."""
+    if not callable(build):
+        raise TypeError(f"build must be a function of the parameters, not {build!r}")
+    for point in points:
+        _check_arguments(build, point)
+
+
 def _check_arguments(build: Build, point: Point) -> None:
     """Raise TypeError if `build` cannot be called with the parameters of `point`."""
     try:
@@ -189,10 +195,12 @@ def _seed_argument(build: Build, seed: int) -> dict[str, int]:
     return {"seed": seed} if takes_all or "seed" in parameters else {}
 
 
-def train_member(build: Build, point: Point, seed: int, *, watch: bool = True) -> Member:
+def train_member(
+    build: Build, point: Point, seed: int, *, watch: bool = True, callbacks: Sequence[Callback] = ()
+) -> Member:
     """Run one training and return its results. An exception is stored in the member, not raised.
 
-    `watch` is as in `sweep`.
+    `watch` is as in `sweep`; `callbacks` join those that `build` returns.
     """
     started = time.perf_counter()
     try:
@@ -202,7 +210,7 @@ def train_member(build: Build, point: Point, seed: int, *, watch: bool = True) -
         if isinstance(result, Mapping) and not isinstance(result, History) and "model" in result:
             options = {"seed": seed, "progress": False, **result, "watch": False}
             model, data = options.pop("model"), options.pop("data", None)
-            callbacks = callbacks_of(options.get("callbacks"))
+            callbacks = [*callbacks_of(options.get("callbacks")), *callbacks]
             watches = [callback for callback in callbacks if isinstance(callback, GradientWatch)]
             if watch and not watches:
                 watches = [SparingWatch(silent=True)]
