@@ -100,6 +100,7 @@ def run(
         ValueError: If a setting is invalid, or if `out` has a different sweep.
         FileExistsError: If `out` has a sweep or a run and `resume` is False.
         DatasetNotFoundError: If the data set is missing.
+        ConnectionError: If the scheduler of `executor` does not answer.
     """
     if settings.validation == 0:
         settings = dataclasses.replace(settings, validation=VALIDATION)
@@ -133,7 +134,7 @@ def run(
             with backend(settings.backend or active_backend()):
                 sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
         except RuntimeError as error:
-            if len(study.failed) < len(study):
+            if not study.failed or len(study.failed) < len(study):
                 raise
             raise ValueError(f"all {len(study)} runs failed: {study.failed[0].error}") from error
         finally:

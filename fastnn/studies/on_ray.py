@@ -73,7 +73,7 @@ def run(train: Train, places: Sequence[Place], add: Callable[[Member], None]) ->
 
 
 def _check(ray: Any) -> None:
-    """Raise RuntimeError unless all machines of the cluster have this version of fastnn."""
+    """Raise ImportError unless all machines of the cluster have this version of fastnn."""
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     version = ray.remote(metadata.version)

@@ -58,7 +58,7 @@ class Parcel:
         return {**vars(self), "_opened": None}
 
     def run(self, index: int) -> Member:
-        """Train run number `index`. Raises RuntimeError if this worker cannot load the function."""
+        """Train run number `index`. Raises ImportError if this worker cannot load the function."""
         if self._opened is None:  # by the first task of this worker
             self._opened = self._open()
         train, places = self._opened
@@ -66,11 +66,11 @@ class Parcel:
 
     def _open(self) -> tuple[Train, Sequence[Place]]:
         if (found := _versions()) != self._versions:
-            raise RuntimeError(_other_version(f"worker {platform.node()}", str(found), str(self._versions)))
+            raise ImportError(_other_version(f"worker {platform.node()}", str(found), str(self._versions)))
         try:
             opened: tuple[Train, Sequence[Place]] = pickle.loads(self._pickled, buffers=self._arrays)
         except Exception as error:
-            raise RuntimeError(
+            raise ImportError(
                 f"worker {platform.node()} cannot load the function build: {type(error).__name__}: {error}: "
                 "install or copy the modules it uses on all workers, or define it in the main script"
             ) from error
@@ -89,7 +89,7 @@ def lost_member(place: Place, reason: object) -> Member:
 
 
 def check_versions(found: Mapping[str, object]) -> None:
-    """Raise RuntimeError, naming the workers, unless all have the fastnn version of this process.
+    """Raise ImportError, naming the workers, unless all have the fastnn version of this process.
 
     `found` has the version of each worker by its name, or the error with which it looked for fastnn.
     """
@@ -101,7 +101,7 @@ def check_versions(found: Mapping[str, object]) -> None:
     }
     if others:
         names = ", ".join(f"{name} ({version})" for name, version in others.items())
-        raise RuntimeError(_other_version("the cluster", names, f"fastnn {own}"))
+        raise ImportError(_other_version("the cluster", names, f"fastnn {own}"))
 
 
 def _other_version(who: str, found: str, own: str) -> str:

@@ -85,10 +85,10 @@ def sweep(
         ValueError: If the grid, the seeds, the jobs or the executor are invalid.
         TypeError: If the grid or the seeds have the wrong type, or if `build` does not take the parameters or
             cannot be sent to another process.
-        ImportError: If the library of the executor is missing.
+        ImportError: If the library of the executor is missing; or if a worker has another version of fastnn,
+            or cannot import the modules that `build` uses.
         ConnectionError: If no scheduler answers, or if it disappears.
-        RuntimeError: If all runs failed, with the first traceback; or if a worker has another version of
-            fastnn or cannot import the modules that `build` uses.
+        RuntimeError: If all runs failed; the message has the first traceback.
     """
     points, numbers = points_of(grid), seeds_of(seeds)
     check_workers(jobs, executor)

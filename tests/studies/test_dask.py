@@ -111,7 +111,7 @@ def test_a_worker_with_another_version_is_refused_by_name(cluster, executor, tmp
         worker = next(iter(client.scheduler_info()["workers"]))
         client.run(lambda: sys.path.insert(0, str(tmp_path)), workers=[worker])
         try:
-            with pytest.raises(RuntimeError, match=rf"has {worker} \(fastnn 0.0.9\), but .*same version"):
+            with pytest.raises(ImportError, match=rf"has {worker} \(fastnn 0.0.9\), but .*same version"):
                 fn.sweep(lambda lr: {"lr": lr}, {"lr": [1]}, executor=executor, progress=False)
         finally:
             client.run(lambda: sys.path.remove(str(tmp_path)), workers=[worker])

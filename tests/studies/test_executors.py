@@ -16,6 +16,7 @@ from importlib import util
 import pytest
 
 import fastnn as fn
+from fastnn.cli.main import main
 from fastnn.studies import parcel
 from fastnn.studies.executors import check_workers
 from fastnn.studies.study import Member
@@ -46,6 +47,17 @@ def test_an_unreachable_scheduler_is_reported_at_once(kind, closed_port, librari
     with pytest.raises(ConnectionError, match=rf"nothing answers at {kind}://127.0.0.1:\d+ .*start"):
         fn.sweep(quick, {"lr": [1]}, executor=f"{kind}://127.0.0.1:{closed_port}", progress=False)
     assert time.monotonic() - started < 5
+
+
+def test_the_command_line_makes_no_folder_for_an_unreachable_scheduler(
+    closed_port, libraries, tmp_path, capsys
+):
+    (tmp_path / "settings.yaml").write_text("dataset: digits\n")
+    grid = ["--grid", "epochs=1,2", "--out", str(tmp_path / "sweep")]
+    executor = f"dask://127.0.0.1:{closed_port}"
+    assert main(["sweep", str(tmp_path / "settings.yaml"), *grid, "--executor", executor]) == 1
+    assert f"error: nothing answers at {executor}" in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
 
 
 @pytest.mark.parametrize(
@@ -121,16 +133,14 @@ def test_a_worker_with_another_version_is_refused(monkeypatch):
     sent = pickle.loads(pickle.dumps(parcel_of(quick, {"lr": 1})))
     own = parcel._versions()
     monkeypatch.setattr(parcel, "_versions", lambda: "fastnn 0.0.9 with Python 3.11")
-    with pytest.raises(RuntimeError, match=rf"^worker .* has fastnn 0.0.9 .*this process has {own}: install"):
+    with pytest.raises(ImportError, match=rf"^worker .* has fastnn 0.0.9 .*this process has {own}: install"):
         sent.run(0)
 
 
 def test_a_worker_without_a_module_is_named():
     made = parcel_of(quick, {"lr": 1})
     made._pickled = b"cnot_there\nbuild\n."
-    with pytest.raises(
-        RuntimeError, match=r"^worker .* cannot load .*ModuleNotFoundError.*'not_there': inst"
-    ):
+    with pytest.raises(ImportError, match=r"^worker .* cannot load .*ModuleNotFoundError.*'not_there': inst"):
         made.run(0)
 
 
@@ -138,6 +148,7 @@ KILLED = f"""
 {TESTS_ON_PATH}
 import os, signal, sys
 import fastnn as fn
+from fastnn.cli.main import main
 from tests.studies.test_executors import dies_once
 study = fn.Study()
 grid = {{"flag": [sys.argv[1]], "lr": [1, 2, 3, 4]}}
