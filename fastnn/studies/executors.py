@@ -96,15 +96,20 @@ def _require(kind: str) -> None:
 
 
 def _reach(kind: str, address: str) -> None:
-    """Raise ConnectionError unless something listens at "host:port"."""
+    """Raise ConnectionError unless a scheduler listens at "host:port".
+
+    Both kinds begin to talk when a client connects; a web server, such as Dask's dashboard, does not, and
+    `distributed.Client` would wait for it forever.
+    """
     host, _, port = address.rpartition(":")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+        with socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS) as connection:
+            if not connection.recv(1):
+                raise ConnectionError("it closes the connection")
     except (OSError, UnicodeError) as error:  # UnicodeError: of an invalid host name
         start = {"dask": "dask scheduler", "ray": "ray start --head --ray-client-server-port 10001"}[kind]
         raise ConnectionError(
-            f"nothing answers at {kind}://{address} ({error}): check the address, or start a scheduler by "
-            f"`{start}`"
+            f"no scheduler answers at {kind}://{address} ({error}): check the address, or start one: {start}"
         ) from error
 
 

@@ -17,7 +17,7 @@ import pytest
 
 import fastnn as fn
 from fastnn.cli.main import main
-from fastnn.studies import parcel
+from fastnn.studies import executors, parcel
 from fastnn.studies.executors import check_workers
 from fastnn.studies.study import Member
 from tests.kernels.children import TESTS_ON_PATH
@@ -44,9 +44,17 @@ def libraries(monkeypatch):
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 def test_an_unreachable_scheduler_is_reported_at_once(kind, closed_port, libraries):
     started = time.monotonic()
-    with pytest.raises(ConnectionError, match=rf"nothing answers at {kind}://127.0.0.1:\d+ .*start"):
+    with pytest.raises(ConnectionError, match=rf"no scheduler answers at {kind}://127.0.0.1:\d+ .*start"):
         fn.sweep(quick, {"lr": [1]}, executor=f"{kind}://127.0.0.1:{closed_port}", progress=False)
     assert time.monotonic() - started < 5
+
+
+def test_a_server_that_is_no_scheduler_is_reported(libraries, monkeypatch):
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ConnectionError, match=r"no scheduler answers at dask://.* \(timed out\)"):
+            check_workers("auto", f"dask://127.0.0.1:{port}")
 
 
 def test_the_command_line_makes_no_folder_for_an_unreachable_scheduler(
@@ -56,7 +64,7 @@ def test_the_command_line_makes_no_folder_for_an_unreachable_scheduler(
     grid = ["--grid", "epochs=1,2", "--out", str(tmp_path / "sweep")]
     executor = f"dask://127.0.0.1:{closed_port}"
     assert main(["sweep", str(tmp_path / "settings.yaml"), *grid, "--executor", executor]) == 1
-    assert f"error: nothing answers at {executor}" in capsys.readouterr().err
+    assert f"error: no scheduler answers at {executor}" in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
 
 
