@@ -28,8 +28,8 @@ SETTINGS, ERROR = "fastnn", "error"  # attributes of Optuna's study and of its t
 class SeededSampler(optuna.samplers.BaseSampler):
     """The sampler TPE (Bergstra et al., 2011) with a seed of its own for each trial.
 
-    A search that is continued, or shared by several processes, then makes neither the first trials again nor
-    the same ones in two processes; without pruned neighbours it makes those of an uninterrupted search.
+    With one seed for all, a search that continues would repeat its first, random trials, and so would each
+    process that shares it. With these seeds it makes the trials of a search that was not interrupted.
     """
 
     study: optuna.Study

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 from fastnn.studies.study import Point, short
-from fastnn.tables import aligned, html_table
+from fastnn.tables import aligned, html_table, html_text
 
 if TYPE_CHECKING:
     import optuna
@@ -102,7 +102,8 @@ class Tuning:
         return "\n".join([*aligned(self._table()), *self._errors()])
 
     def _repr_html_(self) -> str:
-        return html_table(self._table())
+        errors = "\n".join(self._errors())
+        return html_table(self._table()) + (html_text(errors) if errors else "")
 
     def __repr__(self) -> str:
         return f"<Tuning of {len(self.trials)} trials>"

@@ -11,9 +11,10 @@ import pytest
 import fastnn as fn
 from tests.studies import test_sweep
 from tests.studies.test_sweep import GRID, build, curves
+from tests.studies.workers import first_time, sent_by_value
 
 distributed = pytest.importorskip("distributed")
-cloudpickle = pytest.importorskip("cloudpickle")
+pytest.importorskip("cloudpickle")
 
 
 @pytest.fixture(scope="module")
@@ -21,31 +22,18 @@ def cluster():
     """Two workers, which are started again when they are killed, and get this test module by value."""
     import dask
 
-    modules = [test_sweep, sys.modules[__name__]]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
     with (
+        sent_by_value(test_sweep, sys.modules[__name__]),
         dask.config.set({"distributed.scheduler.allowed-failures": 1}),
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as made,
     ):
         yield made
-    for module in modules:
-        cloudpickle.unregister_pickle_by_value(module)
 
 
 @pytest.fixture
 def executor(cluster):
     cluster.wait_for_workers(2, timeout=30)  # one may have been killed
     return cluster.scheduler_address.replace("tcp://", "dask://")
-
-
-def first_time(path):
-    """Whether no process has called this with the path before."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
 
 
 def test_results_equal_serial_ones_although_a_worker_is_killed(executor, tmp_path):
