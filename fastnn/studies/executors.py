@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Add = Callable[[Member], None]
 
 CONNECT_SECONDS = 5
-RETRIES = 3  # of a pool whose workers died
+RETRIES = 3  # of runs whose worker died, as many as Dask has
 PORTS = {"dask": 8786, "ray": 10001}  # the defaults of the Dask scheduler and of the Ray Client server
 
 
@@ -60,9 +60,10 @@ def _parsed(executor: Any) -> tuple[str, str | None]:
     """Return the kind of executor, "threads", "joblib", "dask" or "ray", and its "host:port"."""
     if _is_client(executor):
         return "dask", None
-    if executor in ("threads", "joblib", "ray"):
-        return executor, None
-    kind, separator, _ = executor.partition("://") if isinstance(executor, str) else ("", "", "")
+    name = executor if isinstance(executor, str) else ""
+    if name in ("threads", "joblib", "ray"):
+        return name, None
+    kind, separator, _ = name.partition("://")
     if kind not in PORTS or not separator:
         raise ValueError(
             f"unknown executor {executor!r:.80}: choose one of threads, joblib, dask://host:port, ray, "

@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 from fastnn._validation import warn
+from fastnn.studies.executors import CONNECT_SECONDS
 from fastnn.studies.parcel import (
     DISTRIBUTION,
     Parcel,
@@ -18,8 +19,6 @@ from fastnn.studies.parcel import (
     run_member,
 )
 from fastnn.studies.study import Member
-
-CONNECT_SECONDS = 5
 
 
 @contextmanager

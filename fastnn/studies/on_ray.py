@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
+from fastnn.studies.executors import RETRIES
 from fastnn.studies.parcel import (
     DISTRIBUTION,
     Parcel,
@@ -17,8 +18,6 @@ from fastnn.studies.parcel import (
     run_member,
 )
 from fastnn.studies.study import Member
-
-RETRIES = 3  # of a run whose worker died, as many as Dask has
 
 
 @contextmanager

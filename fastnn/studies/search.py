@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -196,8 +197,8 @@ def _trial(found: Any, dimensions: Dimensions) -> Trial:
     return Trial(
         point_of(dimensions, found.params),
         "diverged" if state == "pruned" and error else state,
-        found.value,
+        math.nan if found.value is None else found.value,
         list(found.intermediate_values.values()),
-        found.duration.total_seconds() if found.duration else float("nan"),
+        found.duration.total_seconds() if found.duration else math.nan,
         error,
     )

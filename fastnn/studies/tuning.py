@@ -26,7 +26,7 @@ class Trial:
         state: "complete"; "pruned", stopped because others were better after as many epochs; "diverged", with
             a result that is not finite; "failed", with an error; "running", in another process or in one that
             was killed.
-        value: The value of the monitored curve at the end; of a pruned trial, the last one.
+        value: The value of the monitored curve at the end, also of a pruned trial; NaN if there is none.
         curve: The monitored values after each epoch.
         seconds: Duration.
         error: Type and message of the error.
@@ -34,7 +34,7 @@ class Trial:
 
     point: Point
     state: str
-    value: float | None = None
+    value: float = math.nan
     curve: list[float] = field(default_factory=list)
     seconds: float = math.nan
     error: str | None = None
@@ -59,10 +59,10 @@ class Tuning:
     def best_trial(self) -> Trial:
         """The complete trial with the best value, the first of several. ValueError if none is."""
         sign = 1.0 if self.mode == "max" else -1.0
-        complete = [trial for trial in self.trials if trial.state == "complete" and trial.value is not None]
+        complete = [trial for trial in self.trials if trial.state == "complete"]
         if not complete:
             raise ValueError(f"no trial is complete:\n{self}")
-        return max(complete, key=lambda trial: sign * (trial.value or 0.0))
+        return max(complete, key=lambda trial: sign * trial.value)
 
     @property
     def best(self) -> Point:
@@ -72,28 +72,36 @@ class Tuning:
     @property
     def best_value(self) -> float:
         """The value of `best_trial`."""
-        value = self.best_trial.value
-        assert value is not None
-        return value
+        return self.best_trial.value
 
     def rows(self) -> list[dict[str, Any]]:
-        """One dict per trial, for a data frame: its number, parameters, value, state, epochs and seconds."""
+        """One dict per trial, for a data frame: its parameters, value, state, epochs and seconds.
+
+        A result with the name of a parameter, such as "epochs", is listed as "epochs (result)".
+        """
+        parameters = {name for trial in self.trials for name in trial.point}
         return [
             {
-                "trial": number,
                 **trial.point,
-                self.monitor: trial.value,
-                "state": trial.state,
-                "epochs": len(trial.curve),
-                "seconds": trial.seconds,
+                **{
+                    f"{name} (result)" if name in parameters else name: value
+                    for name, value in (
+                        (self.monitor, trial.value),
+                        ("state", trial.state),
+                        ("epochs", len(trial.curve)),
+                        ("seconds", trial.seconds),
+                    )
+                },
             }
-            for number, trial in enumerate(self.trials)
+            for trial in self.trials
         ]
 
     def _table(self) -> list[list[str]]:
         rows = self.rows()
-        names = list(rows[0]) if rows else ["trial", self.monitor]
-        return [names] + [["" if row[name] is None else short(row[name]) for name in names] for row in rows]
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        return [["trial", *names]] + [
+            [str(number), *(short(row.get(name, "")) for name in names)] for number, row in enumerate(rows)
+        ]
 
     def _errors(self) -> list[str]:
         return [f"trial {i} {each.state}: {each.error}" for i, each in enumerate(self.trials) if each.error]

@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def draw_trials(
-    values: Sequence[tuple[str, float | None]], *, name: str, mode: str, log: bool = False
-) -> Figure:
+def draw_trials(values: Sequence[tuple[str, float]], *, name: str, mode: str, log: bool = False) -> Figure:
     """Draw the (state, value) of each trial, and the best value so far of the complete ones.
 
     `mode` is "max" or "min". Raises ValueError if no trial has a finite value.
@@ -24,7 +22,7 @@ def draw_trials(
     drawn = [
         (number, state == "complete", value)
         for number, (state, value) in enumerate(values, 1)
-        if value is not None and math.isfinite(value)
+        if math.isfinite(value)
     ]
     if not drawn:
         raise ValueError("no trial has a value: there is nothing to draw")

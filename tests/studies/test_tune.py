@@ -120,8 +120,10 @@ def test_the_table_has_a_row_per_trial(found):
     lines = str(found).splitlines()
     assert lines[0].split() == ["trial", "lr", "hidden", "dropout", "val_loss", "state", "epochs", "seconds"]
     assert len(lines) == 9
-    assert [row["trial"] for row in found.rows()] == list(range(8))
+    assert [row["lr"] for row in found.rows()] == [trial.point["lr"] for trial in found.trials]
     assert found._repr_html_().count("<tr>") == 9
+    row = tune(lambda epochs: {"loss": epochs}, {"epochs": [7]}, monitor="loss", trials=1).rows()[0]
+    assert (row["epochs"], row["epochs (result)"]) == (7, 0)
     assert repr(found) == "<Tuning of 8 trials>"
 
 
