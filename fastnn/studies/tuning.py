@@ -100,11 +100,13 @@ class Tuning:
         rows = self.rows()
         names = list(dict.fromkeys(name for row in rows for name in row))
         return [["trial", *names]] + [
-            [str(number), *(short(row.get(name, "")) for name in names)] for number, row in enumerate(rows)
+            [str(number), *(short(row.get(name, "")) for name in names)] for number, row in enumerate(rows, 1)
         ]
 
     def _errors(self) -> list[str]:
-        return [f"trial {i} {each.state}: {each.error}" for i, each in enumerate(self.trials) if each.error]
+        return [
+            f"trial {i} {each.state}: {each.error}" for i, each in enumerate(self.trials, 1) if each.error
+        ]
 
     def __str__(self) -> str:
         return "\n".join([*aligned(self._table()), *self._errors()])
