@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 from collections.abc import Callable, Sequence
@@ -36,7 +37,9 @@ def check_workers(jobs: int | str, executor: object) -> None:
     if kind in PORTS:
         _require(kind)
     if address is not None:
-        _reach(kind, address)
+        _reach(kind, address, f"{kind}://{address}")
+    elif kind == "ray":
+        _reach_cluster()
 
 
 def run_elsewhere(executor: Any, train: Train, places: Sequence[Place], jobs: int | str, add: Add) -> None:
@@ -96,7 +99,16 @@ def _require(kind: str) -> None:
         raise ImportError(f"an executor of {kind} needs {package}: pip install 'fastnn-kernels[{kind}]'")
 
 
-def _reach(kind: str, address: str) -> None:
+def _reach_cluster() -> None:
+    """Raise ConnectionError unless something listens at RAY_ADDRESS; `ray.init` would try for 80 s."""
+    import ray
+
+    _, _, address = os.environ.get("RAY_ADDRESS", "").rpartition("://")
+    if ":" in address and not ray.is_initialized():  # not "auto" or "local"
+        _reach("ray", address, f"{address}, of the environment variable RAY_ADDRESS")
+
+
+def _reach(kind: str, address: str, shown: str) -> None:
     """Raise ConnectionError unless a scheduler listens at "host:port".
 
     Both kinds begin to talk when a client connects; a web server, such as Dask's dashboard, does not, and
@@ -110,7 +122,7 @@ def _reach(kind: str, address: str) -> None:
     except (OSError, UnicodeError) as error:  # UnicodeError: of an invalid host name
         start = {"dask": "dask scheduler", "ray": "ray start --head --ray-client-server-port 10001"}[kind]
         raise ConnectionError(
-            f"no scheduler answers at {kind}://{address} ({error}): check the address, or start one: {start}"
+            f"no scheduler answers at {shown} ({error}): check the address, or start one: {start}"
         ) from error
 
 

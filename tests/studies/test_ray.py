@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import sys
 
 import pytest
 
 import fastnn as fn
 from fastnn.studies import on_ray
+from fastnn.studies.executors import check_workers
 from tests.studies import test_sweep
 from tests.studies.test_sweep import GRID, build, curves
 from tests.studies.workers import first_time, sent_by_value
@@ -57,6 +59,17 @@ def test_the_arrays_stay_in_shared_memory():
 
     study = fn.sweep(uses, {"number": [1, 2, 3]}, seeds=[0], executor="ray", progress=False)
     assert [member.values for member in study.members] == [{"writable": 0, "sum": x.sum()}] * 3
+
+
+def test_an_unreachable_ray_address_is_reported_at_once(monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{found.getsockname()[1]}")
+        with pytest.raises(ConnectionError, match=r"no scheduler answers at .*variable RAY_ADDRESS"):
+            check_workers("auto", "ray")
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    check_workers("auto", "ray")
 
 
 def test_another_address_is_rejected_while_connected():
