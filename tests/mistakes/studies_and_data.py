@@ -8,7 +8,7 @@ SWEEP, WATCH, ORDERS = (
     "tests/training/test_orders.py",
 )
 CSV, FORMATS = "tests/data/test_csv.py", "tests/data/test_mnist_formats.py"
-EXECUTORS, UNTRUSTED = "tests/studies/test_executors.py", "tests/cli/test_untrusted_files.py"
+UNTRUSTED = "tests/cli/test_untrusted_files.py"
 OWN_DATA, PREDICT = "tests/cli/test_own_data.py", "tests/cli/test_predict.py"
 CONFIGURATION, COMPLEXITY = "tests/cli/test_settings_file.py", "tests/complexity/test_complexity.py"
 
@@ -97,27 +97,6 @@ MISTAKES = (
         "                set_num_threads(_threads_before)\n",
         "                pass\n",
         (SWEEP,),
-    ),
-    Mistake(
-        "the first thread of a worker that ends restores the number of threads for all",
-        "fastnn/studies/sweep.py",
-        "            _limited -= 1\n            if _limited == 0:",
-        "            _limited -= 1\n            if True:",
-        (EXECUTORS,),
-    ),
-    Mistake(
-        "a dead worker process ends the sweep",
-        "fastnn/studies/executors.py",
-        "if attempt == RETRIES:",
-        "if True:",
-        (EXECUTORS,),
-    ),
-    Mistake(
-        "a worker with another version of fastnn trains",
-        "fastnn/studies/parcel.py",
-        "if (found := _versions()) != self._versions:",
-        "if (found := _versions()) is None:",
-        (EXECUTORS,),
     ),
     Mistake(
         "Ctrl-C loses what is done",
