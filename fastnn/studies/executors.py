@@ -138,11 +138,15 @@ def _by_joblib(train: Train, places: Sequence[Place], jobs: int | str, add: Add)
     # "auto": as joblib.parallel_config says (None), or else all cores (-1).
     auto = None if joblib.effective_n_jobs() > 1 else -1
     count = auto if isinstance(jobs, str) else jobs
+    backend, _ = joblib.parallel.get_active_backend()
+    # That of Ray cannot return each result when it is ready.
+    at_once = getattr(backend, "supports_return_generator", False)
+    parallel = joblib.Parallel(n_jobs=count, return_as="generator_unordered" if at_once else "list")
     left = dict(enumerate(places))
     for attempt in range(RETRIES + 1):
         tasks = [joblib.delayed(_numbered)(index, train, *place) for index, place in left.items()]
         try:
-            for index, member in joblib.Parallel(n_jobs=count, return_as="generator_unordered")(tasks):
+            for index, member in parallel(tasks):
                 del left[index]
                 add(member)
         except BrokenProcessPool:

@@ -61,6 +61,18 @@ def test_the_arrays_stay_in_shared_memory():
     assert [member.values for member in study.members] == [{"writable": 0, "sum": x.sum()}] * 3
 
 
+def test_joblib_passes_runs_on_to_ray():
+    joblib = pytest.importorskip("joblib")
+    pytest.importorskip("ray.util.joblib").register_ray()
+
+    def quick(lr, seed):
+        return {"loss": lr + seed}
+
+    with joblib.parallel_config(backend="ray", n_jobs=2):
+        study = fn.sweep(quick, {"lr": [1, 2]}, seeds=[0, 1], executor="joblib", progress=False)
+    assert [member.values["loss"] for member in study.members] == [1, 2, 2, 3]
+
+
 def test_an_unreachable_ray_address_is_reported_at_once(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with socket.socket() as found:
