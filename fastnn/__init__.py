@@ -88,8 +88,11 @@ from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
 from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
+from fastnn.studies.space import Range
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
+from fastnn.studies.tune import tune
+from fastnn.studies.tuning import Tuning
 from fastnn.training.callbacks import Callback, EarlyStopping, StopWhenStill, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
@@ -159,6 +162,7 @@ __all__ = [
     "Param",
     "Poisson",
     "RMSprop",
+    "Range",
     "ReLU",
     "Report",
     "Reshape",
@@ -174,6 +178,7 @@ __all__ = [
     "TensorBoard",
     "Trainer",
     "Training",
+    "Tuning",
     "absolute_error",
     "augment",
     "backend",
@@ -220,6 +225,7 @@ __all__ = [
     "sweep",
     "to_torch",
     "top_units",
+    "tune",
     "viz",
 ]
 

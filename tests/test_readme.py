@@ -69,6 +69,8 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
 def test_few_blocks_do_not_run():
     marked = [f"{name(page)}: {block.mark}" for page in PAGES for block in blocks(page) if not block.runs]
     assert marked == [
+        "docs/guide/clusters.md: not run: needs a cluster",
+        "docs/guide/clusters.md: not run: needs a cluster",
         "docs/guide/data.md: not run: reads data sets, or downloads them",
         "docs/guide/data.md: not run: downloads pictures",
         "docs/guide/logging.md: not run: needs an account",

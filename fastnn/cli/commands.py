@@ -41,7 +41,8 @@ def sweep(
         seeds: Seeds of the runs: a range such as 0:3 (0, 1 and 2), or a list such as 0,1,2.
         jobs: Number of runs that train at the same time, on one thread each. Default: the number of
             threads that fastnn uses.
-        executor: Where the runs train: threads (of this process) or joblib (several processes).
+        executor: Where the runs train: threads (of this process), joblib (several processes),
+            dask://host:port, ray, or ray://host:port.
         out: Folder to write to. Default: a new folder in runs/.
         resume: Continue the interrupted sweep in the folder given by --out.
         no_download: Fail instead of downloading missing data.

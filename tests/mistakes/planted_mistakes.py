@@ -28,6 +28,7 @@ import augmentation
 import core
 import curves
 import exchange_and_logs
+import executors
 import insight
 import limits
 import losses_and_activations
@@ -65,6 +66,7 @@ MISTAKES = (
     *small_layers.MISTAKES,
     *objects.MISTAKES,
     *exchange_and_logs.MISTAKES,
+    *executors.MISTAKES,
     *onnx_files.MISTAKES,
 )
 
