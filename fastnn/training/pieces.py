@@ -46,15 +46,18 @@ def batch_sizes(count: int, batch_size: int, smallest: int = 1, *, drop_last: bo
     return sizes
 
 
-def piece_sizes(model: Layer, loss: Loss, shape: Shape, count: int, size: int) -> Array:
+def piece_sizes(
+    model: Layer, loss: Loss, shape: Shape, count: int, size: int, option: str = "micro_batch"
+) -> Array:
     """The sizes of the pieces of a mini-batch of `count` samples of this shape: `size`, and the rest.
 
-    Raises ValueError if the model or the loss cannot be computed in such pieces.
+    Raises ValueError, which names the `option` that asks for them, if the model or the loss cannot be
+    computed in such pieces.
     """
     if getattr(loss.value_and_gradient, "__func__", None) is not Loss.value_and_gradient:
         raise ValueError(
-            f"micro_batch needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
-            "value_and_gradient: override evaluate, which is passed the reduction, or leave out micro_batch"
+            f"{option} needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
+            f"value_and_gradient: override evaluate, which is passed the reduction, or leave out {option}"
         )
     smallest = model.smallest_batch(shape)
     if size < smallest:
