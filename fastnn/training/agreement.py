@@ -13,7 +13,7 @@ from fastnn.optim.optimizers import Optimizer
 from fastnn.states import held_by
 from fastnn.training.fingerprint import describe, describe_array, describe_data
 from fastnn.training.options import described_values
-from fastnn.training.processes import Processes
+from fastnn.training.processes import BATCH, WEIGHTS, Processes
 from fastnn.training.samples import Samples
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def compare_trainers(trainer: Trainer, *, is_compared: bool) -> None:
 def compare_batches(processes: Processes, batch: Samples) -> None:
     """Raise `ProcessError` if the processes have different mini-batches."""
     processes.meet()
-    processes.compare({"batch": describe_data(batch)})
+    processes.compare({BATCH: describe_data(batch)})
 
 
 def describe_state(model: Layer, optimizer: Optimizer) -> dict[str, Any]:
@@ -44,9 +44,7 @@ def describe_state(model: Layer, optimizer: Optimizer) -> dict[str, Any]:
     states = {path: optimizer.state(param) for path, param in model.named_parameters()}
     return {
         **{words: found[name] for name, words in OF_ENVIRONMENT.items()},
-        "weights (fn.manual_seed(0) before the model is built makes them equal)": {
-            name: describe_array(held.master) for name, held in held_by(model).items()
-        },
+        WEIGHTS: {name: describe_array(held.master) for name, held in held_by(model).items()},
         "state of the optimizer": {
             path: {"steps": state.steps, **{name: describe_array(array) for name, array in state.items()}}
             for path, state in states.items()

@@ -71,7 +71,7 @@ def fit(
     history: History | None = None,
     progress: bool | str | None = None,
     watch: bool = True,
-    communicator: Communicator | None = None,
+    communicator: Communicator | Processes | None = None,
     **options: Unpack[TrainingKeywords],
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.

@@ -50,7 +50,7 @@ class Loop(ABC):
         try:
             training.tell("on_train_begin")
             self._epochs()
-            training.trainer.processes.meet(reason=training.reason)
+            training.reason = training.trainer.processes.end(training.reason)
             training.history.stopped = training.reason
             self._save()
             self._validate_last()

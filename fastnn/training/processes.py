@@ -31,6 +31,13 @@ T = TypeVar("T")
 FAILED, STEPPING, VALIDATING, LOSS, CORRECT = range(5)
 COUNTS = 5
 
+# Names in descriptions, and what to do about a difference there.
+WEIGHTS, BATCH = "weights", "batch"
+HINTS = {
+    WEIGHTS: "call fn.manual_seed(0) before the model is built, or load its weights",
+    BATCH: "pass the whole batch in each process, which takes its share",
+}
+
 
 class ProcessError(RuntimeError):
     """Another process of a training failed, or differs from this one; the message says which and why."""
@@ -115,6 +122,10 @@ class Processes:
         Those that are about to make one are told that this process has ended the training, for this `reason`.
         """
 
+    def end(self, reason: str | None) -> str | None:
+        """Wait until all processes have ended the training; returns the first reason that one of them has."""
+        return reason
+
     def add_up(self, loss: float, correct: int) -> tuple[float, int]:
         """Sum the gradients, the losses and the numbers of correct outputs of all processes.
 
@@ -179,11 +190,12 @@ class SeveralProcesses(Processes):
         other = next(rank for rank, each in enumerate(texts) if each != texts[0])
         words = "is", f"but in process {other} it is"
         found = differences(json.loads(texts[0]), json.loads(texts[other]), words=words)
-        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
+        hints = "".join(f": {hint}" for name, hint in HINTS.items() if found[0].startswith(f"{name}."))
         self._is_failure_known = True
         raise ProcessError(
             f"the processes must train the same model on the same data with the same settings, but process "
-            f"{other} differs from process 0: {'; '.join(found[:5])}{more}"
+            f"{other} differs from process 0: {'; '.join(found[:3])}{more}{hints}"
         )
 
     def begin(self, flat: Flat) -> None:
@@ -203,6 +215,10 @@ class SeveralProcesses(Processes):
             raise ProcessError(
                 "some processes validate where others end: do callbacks decide alike in all of them?"
             )
+
+    def end(self, reason: str | None) -> str | None:
+        self.meet(reason=reason)
+        return next((each for each in self.gather(reason) if each is not None), None)
 
     def add_up(self, loss: float, correct: int) -> tuple[float, int]:
         counts = self._sum({STEPPING: 1, LOSS: loss, CORRECT: correct})

@@ -1,0 +1,44 @@
+"""`mpirun -n 2 fastnn train ...`: the processes that train together, and how many threads each uses."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+from fastnn.config import get_num_threads, set_num_threads
+from fastnn.training.launchers import launched
+from fastnn.training.processes import ALONE, Processes, check_launcher, processes_of
+
+
+def started_processes() -> Processes:
+    """The processes that mpirun or srun started with this one; `ALONE` if there are no others.
+
+    Raises ImportError if mpi4py or its MPI library is missing, RuntimeError if it belongs to another MPI
+    library than mpirun.
+    """
+    started = launched()
+    if started.size == 1:
+        return ALONE
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # RuntimeError: there is mpi4py, but no MPI library
+        raise ImportError(
+            f"{started.launcher} started {started.size} processes, which need mpi4py to train together: "
+            f"pip install 'fastnn-kernels[mpi]' ({error})"
+        ) from error
+    check_launcher()
+    return processes_of(MPI.COMM_WORLD)
+
+
+def share_threads(processes: Processes, threads: int | None) -> None:
+    """Set the number of threads; None: divide the CPUs of this machine among its processes."""
+    if threads is None and processes.size > 1:
+        places = processes.gather((platform.node(), _affinity()))
+        threads = max(1, get_num_threads() // places.count(places[processes.rank]))
+    if threads is not None:
+        set_num_threads(threads)
+
+
+def _affinity() -> tuple[int, ...]:
+    """The CPUs to which the launcher has bound this process, as far as the system tells."""
+    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()
