@@ -13,20 +13,25 @@ from fastnn.training.processes import ALONE, Processes, check_launcher, processe
 def started_processes() -> Processes:
     """The processes that mpirun or srun started with this one; `ALONE` if there are no others.
 
-    Raises ImportError if mpi4py or its MPI library is missing, RuntimeError if it belongs to another MPI
-    library than mpirun.
+    Raises ImportError if mpi4py or its MPI library is missing, `ProcessError` if it uses another MPI library
+    than mpirun.
     """
     started = launched()
     if started.size == 1:
         return ALONE
     try:
+        import mpi4py
+
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # RuntimeError: there is mpi4py, but no MPI library
         raise ImportError(
-            f"{started.launcher} started {started.size} processes, which need mpi4py to train together: "
-            f"pip install 'fastnn-kernels[mpi]' ({error})"
+            f"mpirun of {started.launcher} started {started.size} processes, which need mpi4py and an MPI "
+            f"library to train together: pip install 'fastnn-kernels[mpi]' ({error})"
         ) from error
-    check_launcher()
+    check_launcher()  # first, since MPI ends a process that another library's mpirun has started
+    if not MPI.Is_initialized():
+        MPI.Init_thread()
     return processes_of(MPI.COMM_WORLD)
 
 

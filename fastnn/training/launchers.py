@@ -18,7 +18,7 @@ class Launched(NamedTuple):
 VARIABLES = (
     ("Open MPI", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     ("MVAPICH", "MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
-    ("MPICH or Intel MPI", "PMI_RANK", "PMI_SIZE"),
+    ("MPICH", "PMI_RANK", "PMI_SIZE"),  # and Intel MPI, which is made of it
     # srun --mpi=pmix sets no PMI_SIZE. SLURM_PROCID alone is no sign of MPI: sbatch sets it, too.
     ("SLURM", "PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
 )

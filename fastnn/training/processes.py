@@ -40,7 +40,7 @@ HINTS = {
 
 
 class ProcessError(RuntimeError):
-    """Another process of a training failed, or differs from this one; the message says which and why."""
+    """Another process of a training failed, or differs from this one, or cannot be reached; the message says why."""
 
 
 class StoppedElsewhere(Exception):  # noqa: N818 (no error: the training ends here, too)
@@ -150,8 +150,8 @@ class SeveralProcesses(Processes):
     def __deepcopy__(self, memo: dict[int, Any]) -> SeveralProcesses:
         return self
 
-    def __reduce__(self) -> str:
-        return "ALONE"
+    def __reduce__(self) -> tuple[type[Processes], tuple[()]]:
+        return Processes, ()
 
     @contextmanager
     def joined(self) -> Iterator[None]:
@@ -280,7 +280,7 @@ class SeveralProcesses(Processes):
 def processes_of(communicator: Communicator | Processes | None) -> Processes:
     """The processes of a communicator of mpi4py; `ALONE` for None, and for a communicator of one process.
 
-    Raises TypeError for anything else, and RuntimeError if the launcher belongs to another MPI library than
+    Raises TypeError for anything else, and `ProcessError` if the launcher belongs to another MPI library than
     mpi4py.
     """
     if communicator is None:
@@ -299,16 +299,22 @@ def processes_of(communicator: Communicator | Processes | None) -> Processes:
 
 
 def check_launcher() -> None:
-    """Raise RuntimeError if several processes were started, but each is alone in the world of mpi4py."""
+    """Raise `ProcessError` if several processes were started by another MPI library than that of mpi4py.
+
+    Then each process is alone in its world, or ends when MPI starts in it, which has not yet happened if
+    `mpi4py.rc.initialize` is False.
+    """
     started = launched()
     if started.size == 1:
         return
     from mpi4py import MPI
 
-    if MPI.COMM_WORLD.Get_size() == 1:
-        library = MPI.Get_library_version().splitlines()[0].partition(",")[0].strip()
-        raise RuntimeError(
-            f"{started.launcher} started {started.size} processes, but mpi4py uses another MPI library "
-            f"({' '.join(library.split())}), so that each process is alone: use the "
-            "mpirun of that library, or let mpi4py use the other one (docs: guide/mpi)"
+    library, version = MPI.get_vendor()
+    is_foreign = "Open MPI" in (library, started.launcher) and started.launcher not in (library, "SLURM")
+    if is_foreign or (MPI.Is_initialized() and MPI.COMM_WORLD.Get_size() == 1):
+        used = f"{library} {'.'.join(map(str, version))}"
+        raise ProcessError(
+            f"mpirun of {started.launcher} started {started.size} processes, but mpi4py uses another MPI "
+            f"library, {used}: use the mpirun of {library}, or let mpi4py use the other library "
+            "(docs: guide/mpi)"
         )
