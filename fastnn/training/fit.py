@@ -36,7 +36,7 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.orders import check_order
-from fastnn.training.pieces import batch_sizes, piece_sizes
+from fastnn.training.pieces import batch_sizes, check_summable, piece_sizes
 from fastnn.training.plans import StepLock
 from fastnn.training.processes import Communicator, Processes, processes_of
 from fastnn.training.progress import Progress
@@ -265,8 +265,8 @@ class _Run:
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
         if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
-        elif self.processes.size > 1:
-            piece_sizes(self.model, self.loss, samples.x.shape[1:], count, count, "communicator")
+        if self.processes.size > 1:
+            check_summable(self.loss, "communicator")
         StepLock(self.model).exclusive()
 
     def description(self) -> dict[str, Any]:

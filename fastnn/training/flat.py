@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnn._validation import Array
+from fastnn._validation import Array, Shape
 from fastnn.kernels import aligned_empty
 from fastnn.layers import Layer
+from fastnn.recording import changes
 from fastnn.recording.recorder import calls_python
 from fastnn.training.processes import COUNTS
 
@@ -28,6 +29,7 @@ class FlatGradients:
         self.params = [param for param in model.parameters() if not param.frozen]
         self.buffers = model.buffers()
         self._random_states = [*model.random_states()]
+        self.states = [*self._random_states, *(buffer.writable_master() for buffer in self.buffers)]
         line = LINE // dtype.itemsize
         sizes = [held.size for held in (*self.params, *self.buffers)]
         starts = np.cumsum([0] + [-(-size // line) * line for size in sizes])
@@ -43,14 +45,27 @@ class FlatGradients:
         self._calls_python = calls_python(model)
         for param, view in zip(self.params, self._gradients, strict=True):
             param.use_grad_sum_buffer(view)
+        self._model, self._version = model, changes.count
+        self._smallest: dict[Shape, int] = {}
 
     def is_of(self, model: Layer) -> bool:
         """Whether it still has the trained parameters of the model."""
+        version = changes.count
+        # Python code may have changed something that reports no changes, as for plans.
+        if (model is self._model and version == self._version) and not self._calls_python:
+            return True
+        self._version = version
         moving = [param for param in model.parameters() if not param.frozen]
         return len(moving) == len(self.params) and all(
             param is own and param.grad_sum_buffer() is view
             for param, own, view in zip(moving, self.params, self._gradients, strict=True)
         )
+
+    def smallest_share(self, shape: Shape) -> int:
+        """The fewest samples of this shape that the model accepts in training."""
+        if shape not in self._smallest:
+            self._smallest[shape] = self._model.smallest_batch(shape)
+        return self._smallest[shape]
 
     def begin_update(self, counter: int, augment_state: Array) -> None:
         """Prepare for an update whose random numbers start at `counter`, which is the same everywhere."""

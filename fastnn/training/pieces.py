@@ -46,19 +46,12 @@ def batch_sizes(count: int, batch_size: int, smallest: int = 1, *, drop_last: bo
     return sizes
 
 
-def piece_sizes(
-    model: Layer, loss: Loss, shape: Shape, count: int, size: int, option: str = "micro_batch"
-) -> Array:
+def piece_sizes(model: Layer, loss: Loss, shape: Shape, count: int, size: int) -> Array:
     """The sizes of the pieces of a mini-batch of `count` samples of this shape: `size`, and the rest.
 
-    Raises ValueError, which names the `option` that asks for them, if the model or the loss cannot be
-    computed in such pieces.
+    Raises ValueError if the model or the loss cannot be computed in such pieces.
     """
-    if getattr(loss.value_and_gradient, "__func__", None) is not Loss.value_and_gradient:
-        raise ValueError(
-            f"{option} needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
-            f"value_and_gradient: override evaluate, which is passed the reduction, or leave out {option}"
-        )
+    check_summable(loss, "micro_batch")
     smallest = model.smallest_batch(shape)
     if size < smallest:
         raise ValueError(
@@ -66,6 +59,15 @@ def piece_sizes(
             f"need at least {smallest} samples at once. Use larger pieces, or LayerNorm instead of batch norm"
         )
     return batch_sizes(count, size, smallest)
+
+
+def check_summable(loss: Loss, option: str) -> None:
+    """Raise ValueError, which names the `option` that needs it, if the losses of pieces cannot be summed."""
+    if getattr(loss.value_and_gradient, "__func__", None) is not Loss.value_and_gradient:
+        raise ValueError(
+            f"{option} needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
+            f"value_and_gradient: override evaluate, which is passed the reduction, or leave out {option}"
+        )
 
 
 def batch_divisor(loss: Loss, samples: Samples, index: Array | None) -> float:

@@ -40,7 +40,7 @@ HINTS = {
 
 
 class ProcessError(RuntimeError):
-    """Another process of a training failed, or differs from this one, or cannot be reached; the message says why."""
+    """Another process of a training failed, differs from this one, or cannot be reached."""
 
 
 class StoppedElsewhere(Exception):  # noqa: N818 (no error: the training ends here, too)

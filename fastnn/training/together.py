@@ -5,18 +5,22 @@ processes get the whole mini-batch, so each knows the divisor, and the shares ma
 gradients of all processes; then each makes the same update, with the same bits.
 
 The sum does not overlap with the backward pass. It could only start with the last layer's gradient, and of
-nets like these the first layer has most of the weights, whose gradient comes last: of 784-128-64-32-10, 91 %.
+nets like these the first layer has most of the weights, whose gradient comes last: of 784-128-64-32-10, 90 %.
 """
 
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 
 from fastnn._validation import Array
+from fastnn.states import arrays_restored_on_failure
 from fastnn.training.flat import FlatGradients
-from fastnn.training.pieces import batch_divisor, piece_sizes, summed_gradients
+from fastnn.training.options import piece_size
+from fastnn.training.pieces import batch_divisor, check_summable, piece_sizes, summed_gradients
+from fastnn.training.plans import RUN_SECONDS, Refused
 from fastnn.training.processes import Processes
 from fastnn.training.samples import Samples
 from fastnn.training.steps import Steps
@@ -33,6 +37,7 @@ class StepsTogether(Steps):
     _flat: FlatGradients | None = None
     _total_loss: Array  # (1,) float64: the loss of the mini-batch
     _has_compared_data = False
+    _held_back: BaseException | None = None  # the error of an update, to be raised by the next one
 
     def begin_sums(self) -> FlatGradients:
         """The array in which the processes sum, for the parameters that are trained now."""
@@ -54,8 +59,10 @@ class StepsTogether(Steps):
         total = len(samples) if index is None else len(index)
         start, stop = self.processes.share(total)
         flat, before = self.begin_sums(), self.correct
-        with self.processes.joined(), self._restored_on_failure():
-            check_shares(self, samples, total)
+        changed = [*flat.states, self._updates, self.augment_state, self._correct]
+        with self.processes.joined(), arrays_restored_on_failure(changed, self._updates):
+            check_summable(self.loss, "communicator")
+            check_shares(flat.smallest_share(samples.x.shape[1:]), self.processes.size, total)
             flat.begin_update(self.updates * DRAWS, self.augment_state)
             divisor = batch_divisor(self.loss, samples, index)
             self._piece_factor[0] = 1 / divisor
@@ -83,16 +90,41 @@ class StepsTogether(Steps):
             flat.clear_gradients()
             flat.use_gradients()
             return 0.0
-        own = stop - start
-        sizes = piece_sizes(
-            self.model, self.loss, samples.x.shape[1:], own, min(self.micro_batch or own, own), "communicator"
-        )
-        if len(sizes) == 1:
+        if (size := piece_size(self, stop - start)) is None:
             flat.clear_gradients(if_python=True)
+            sizes = np.array([stop - start])
             return float(self._losses_of_pieces(samples, index, start, sizes, count, self._share)[0])
+        sizes = piece_sizes(self.model, self.loss, samples.x.shape[1:], stop - start, size)
         with summed_gradients(self.model.parameters()):
             losses = self._losses_of_pieces(samples, index, start, sizes, count, self._piece)
         return float(np.cumsum(losses)[-1])
+
+    def _updates_together(
+        self, samples: Samples, order: Array, losses: Array, rates: Array | None, size: int, count: bool
+    ) -> int:
+        """Do what `updates_from` does together with other processes, for `RUN_SECONDS`.
+
+        Another process may make fewer updates in one call, as long as all make the same ones.
+        """
+        if self._held_back is not None:
+            error, self._held_back = self._held_back, None
+            raise error
+        stop = time.monotonic() + RUN_SECONDS
+        for done in range(len(losses)):
+            if rates is not None:
+                self.optimizer.lr = float(rates[done])
+            try:
+                losses[done] = self._update_together(samples, order[done * size : (done + 1) * size], count)
+            except BaseException as error:
+                if done == 0:
+                    raise
+                # The losses before it must be recorded first, and it cannot be raised again by another try.
+                self._held_back = error
+                return done
+            is_still = self.change is not None and self.change.is_still
+            if time.monotonic() >= stop or is_still:
+                return done + 1
+        return len(losses)
 
     def _compare_first(self, batch: Samples) -> None:
         """Raise `ProcessError` if this is the first mini-batch, and not the same in all processes."""
@@ -123,7 +155,8 @@ class StepsTogether(Steps):
         if recorded is None:
             self._plans.record(self, kind, [], lambda recorder: self._change_weights_for_plan())
         else:
-            self._replay(recorded, recorded.step, target=lambda: self._total_loss)
+            outcome = self._replay(recorded, recorded.step, target=lambda: self._total_loss)
+            assert not isinstance(outcome, Refused), "an update has no batch that could be refused"
         self._plans.last = last
 
     def _change_weights_for_plan(self) -> Array:
@@ -131,12 +164,11 @@ class StepsTogether(Steps):
         return self._total_loss
 
 
-def check_shares(trainer: StepsTogether, samples: Samples, total: int) -> None:
-    """Raise ValueError if a mini-batch of `total` samples leaves a process fewer than the model needs."""
-    size, smallest = trainer.processes.size, trainer.model.smallest_batch(samples.x.shape[1:])
-    if smallest > 1 and total // size < smallest:
+def check_shares(smallest: int, processes: int, total: int) -> None:
+    """Raise ValueError if a mini-batch of `total` samples leaves a process fewer than `smallest`."""
+    if smallest > 1 and total // processes < smallest:
         raise ValueError(
-            f"{size} processes share a mini-batch of {total} samples, but layers of the model, such as batch "
-            f"norm, need at least {smallest} samples in each. Use larger batches, fewer processes, or "
+            f"{processes} processes share a mini-batch of {total} samples, but layers of the model, such as "
+            f"batch norm, need at least {smallest} samples in each. Use larger batches, fewer processes, or "
             "LayerNorm instead of batch norm"
         )

@@ -149,6 +149,7 @@ class Trainer(StepsTogether):
         self._updates, self._correct = writable(self._updates), writable(self._correct)
         self.augment_state = writable(self.augment_state)
         self._piece_factor, self._total_loss = np.empty(1), np.empty(1)
+        self._flat = None  # the parameters of a copy have buffers of their own
 
     def start_random_streams(self) -> None:
         """Start the streams of dropout and augmentation of this process, as functions of `key`."""
@@ -258,11 +259,10 @@ class Trainer(StepsTogether):
         with self._step_lock.exclusive(), remember:
             self._follow_weights()
             if self.rates is not None:
-                rates = self.rates.of(self.updates, len(losses) if self.processes.size == 1 else 1)
+                rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
             if self.processes.size > 1:
-                losses[0] = self._update_together(samples, order[:batch_size], count)
-                return 1
+                return self._updates_together(samples, order, losses, rates, batch_size, count)
             if (size := piece_size(self, batch_size)) is not None:
                 losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
                 return 1
