@@ -254,17 +254,22 @@ class SeveralProcesses(Processes):
         reports = {rank: report for rank, (_, report) in enumerate(values) if report is not None}
         self._is_failure_known = bool(reports)
         if reports:
-            raise self._error_of(error, reports) from error
+            agreed = self._error_of(error, reports)
+            raise agreed from (error if agreed is not error else agreed.__cause__)
         return [each for each, _ in values]
 
     def _error_of(self, own: BaseException | None, reports: Mapping[int, _Report]) -> BaseException:
-        """What this process raises, where processes failed: its own error, or one that names the first."""
-        rank, first = next(iter(reports.items()))
-        if all(report.is_nonfinite for report in reports.values()):
-            return own or NonFiniteError(first.text)
+        """What this process raises, where processes failed: its own error, or one that names the first.
+
+        A loss that is not finite may end the training without an error (`on_nonfinite`), so it must be the
+        only problem, and the same in all processes.
+        """
+        others = [(rank, report) for rank, report in reports.items() if not report.is_nonfinite]
+        if not others:
+            return own or NonFiniteError(next(iter(reports.values())).text)
         if own is not None and not isinstance(own, NonFiniteError):
             return own
-        rank, first = next((r, report) for r, report in reports.items() if not report.is_nonfinite)
+        rank, first = others[0]
         return ProcessError(f"process {rank} of {self.size} failed: {first.text}")
 
     def _call(self, function: Callable[[], T]) -> T:

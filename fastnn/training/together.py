@@ -21,7 +21,7 @@ from fastnn.training.flat import FlatGradients
 from fastnn.training.options import piece_size
 from fastnn.training.pieces import batch_divisor, check_summable, piece_sizes, summed_gradients
 from fastnn.training.plans import RUN_SECONDS, Refused
-from fastnn.training.processes import Processes
+from fastnn.training.processes import ALONE, Processes
 from fastnn.training.samples import Samples
 from fastnn.training.steps import Steps
 
@@ -33,7 +33,7 @@ DRAWS = 1 << 20
 class StepsTogether(Steps):
     """The base class of `Trainer` that takes steps together with other processes."""
 
-    processes: Processes
+    processes: Processes = ALONE  # in the class because older pickles do not have it
     _flat: FlatGradients | None = None
     _total_loss: Array  # (1,) float64: the loss of the mini-batch
     _has_compared_data = False

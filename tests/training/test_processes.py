@@ -195,6 +195,22 @@ def test_nan_in_one_process_ends_the_training_in_all(on_nonfinite, plan):
     assert len(one[0]["updates"]["loss"]) == 6
 
 
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_norm_that_is_not_finite_changes_nothing_in_any_process(plan):
+    def run(communicator):
+        model = fn.Sequential(net()).to(np.float64)
+        model[0][2].weight.value = 1e160 * model[0][2].weight.value
+        options = {"loss": "absolute_error", "clip_norm": 1.0, "optimizer": "sgd", "plan": plan}
+        trainer = fn.Trainer(model, communicator=communicator, seed=0, **options)
+        before = [param.value for param in model.parameters()]
+        for _ in range(2):
+            with pytest.raises(fn.NonFiniteError, match="norm of the gradients is inf"):
+                trainer.step(X, np.eye(3)[LABELS])
+        return all(map(np.array_equal, before, [param.value for param in model.parameters()]))
+
+    assert together(2, run) == [True, True]
+
+
 class Stop(fn.Callback):
     def __init__(self, rank, update):
         self.rank, self.update = rank, update
