@@ -2,9 +2,9 @@
 
     pip install 'fastnn-kernels[mpi]' mpich && python bench/mpi_efficiency.py
 
-1. Starts `mpirun` with 1, 2 and 4 processes, one thread each, and times updates of `fn.Trainer` on the same
-   batch (strong scaling). The efficiency is T(1) / (P T(P)). Processes beyond the number of CPUs take turns,
-   and say nothing about the method.
+1. Starts `mpirun` with 1, 2 and 4 processes, one thread each, and times epochs of `fn.fit` on byte images,
+   with the same batch for all numbers of processes (strong scaling). The efficiency is T(1) / (P T(P)).
+   Processes beyond the number of CPUs take turns, and say nothing about the method.
 2. Times the sum of all processes alone, by its size.
 3. Computes the same for 8 to 1,000 processes on paper. An update takes
 
@@ -52,29 +52,49 @@ SIZES = 64, 4096, 65_536, 524_288, 4_194_304  # bytes of a sum
 PROCESSES = 8, 32, 128, 1000
 
 
-def trainer_of(net: str, communicator: Any) -> fn.Trainer:
-    fn.manual_seed(0)
-    return fn.Trainer(NETS[net](), optimizer=fn.SGD(0.01), seed=0, communicator=communicator)
+class Clock(fn.Callback):
+    """Measures the seconds of each epoch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def on_epoch_begin(self, training: fn.Training) -> None:
+        self.started = time.perf_counter()
+
+    def on_epoch_end(self, training: fn.Training, values: object) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
 
 
-def data(batch: int) -> tuple[np.ndarray, np.ndarray]:
+class UpdateClock(Clock):
+    """Measures the seconds of each update."""
+
+    def on_update(self, training: fn.Training, loss: float) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self.started)
+        self.started = now
+
+    def on_epoch_end(self, training: fn.Training, values: object) -> None:
+        pass
+
+
+def train(net: str, batch: int, communicator: Any, updates: int, clock: Clock) -> list[float]:
+    """Train for 4 epochs of `updates` updates; returns what the clock measured, without the first value."""
     generator = np.random.default_rng(0)
-    return generator.random((batch, 784), np.float32), generator.integers(0, 10, batch)
+    rows = batch * updates
+    x, y = generator.integers(0, 256, (rows, 784), np.uint8), generator.integers(0, 10, rows)
+    fn.manual_seed(0)
+    options = {"optimizer": fn.SGD(0.01), "batch_size": batch, "epochs": 4, "seed": 0, "watch": False}
+    fn.fit(NETS[net](), (x, y), callbacks=clock, communicator=communicator, **options)
+    return clock.seconds[1:]
 
 
-def times_of(function: Callable[[], object], repetitions: int) -> list[float]:
-    """Seconds of each call, after three that do not count."""
-    times = []
-    for _ in range(repetitions + 3):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return times[3:]
+def seconds_per_update(net: str, batch: int, communicator: Any, updates: int) -> float:
+    return statistics.median(train(net, batch, communicator, updates, Clock())) / updates
 
 
-def repetitions_for(seconds: float, batch: int) -> int:
+def updates_for(seconds: float, batch: int) -> int:
     """How many updates to time: the same in all processes, so not by the clock."""
-    return max(20, int(seconds * 2e5 / (batch + 100)))
+    return min(max(5, int(seconds * 5e4 / (batch + 50))), 1000)
 
 
 def worker(seconds: float) -> None:
@@ -86,13 +106,15 @@ def worker(seconds: float) -> None:
     steps, sums = {}, {}
     for net in NETS:
         for batch in BATCHES:
-            trainer = trainer_of(net, world)
-            x, y = data(batch)
-            times = times_of(lambda t=trainer, x=x, y=y: t.step(x, y), repetitions_for(seconds, batch))
-            steps[f"{net} {batch}"] = statistics.median(times)
+            updates = updates_for(seconds, batch)
+            steps[f"{net} {batch}"] = seconds_per_update(net, batch, world, updates)
     for size in SIZES:
-        array = np.zeros(size // 4, np.float32)
-        sums[size] = statistics.median(times_of(lambda a=array: world.Allreduce(None, a), 200))
+        array, times = np.zeros(size // 4, np.float32), []
+        for _ in range(200):
+            start = time.perf_counter()
+            world.Allreduce(None, array)
+            times.append(time.perf_counter() - start)
+        sums[size] = statistics.median(times)
     if world.Get_rank() == 0:
         print(json.dumps({"steps": steps, "sums": sums}))
 
@@ -152,19 +174,12 @@ class Simulated:
             pass
 
 
-def simulated(net: str, batch: int, world: Simulated, repetitions: int) -> float:
-    """Seconds of an update in a simulated world."""
-    trainer = trainer_of(net, world)
-    x, y = data(batch)
-    return statistics.median(times_of(lambda: trainer.step(x, y), repetitions))
-
-
 def row_costs(net: str, seconds: float) -> tuple[float, float]:
     """The fixed seconds of an update that is made together, and those of each row (least squares)."""
     rows, times = (1, 8, 64, 512), []
     for count in rows:  # two processes, so that this one has `count` rows; the network costs nothing
         world = Simulated(2, 0.0, math.inf, None)
-        times.append(simulated(net, 2 * count, world, repetitions_for(seconds, count)))
+        times.append(seconds_per_update(net, 2 * count, world, updates_for(seconds, count)))
     weights = 1 / np.array(times)  # relative errors
     columns = np.stack([np.ones(len(rows)), np.array(rows)], axis=1)
     fixed, row = np.linalg.lstsq(columns * weights[:, None], np.ones(len(rows)), rcond=None)[0]
@@ -204,13 +219,13 @@ def show_paper(seconds: float) -> list[dict[str, Any]]:
                     added = sum_on_paper(processes, size, latency, bandwidth)
                     hidden = max(0.0, added - sum_on_paper(processes, first, latency, bandwidth))
                     overlapped = compute + added - min(hidden, 2 / 3 * own * row)
+                    updates = updates_for(seconds / 4, own)
                     world = Simulated(processes, latency, bandwidth, None)
-                    count = repetitions_for(seconds / 4, own)
-                    found = simulated(net, batch, world, count)
-                    share = Simulated(2, 0.0, math.inf, None)
-                    trainer, (x, y) = trainer_of(net, share), data(2 * own)
-                    others = np.array(times_of(lambda t=trainer, x=x, y=y: t.step(x, y), count))
-                    slow = simulated(net, batch, Simulated(processes, latency, bandwidth, others), count)
+                    found = seconds_per_update(net, batch, world, updates)
+                    free = Simulated(2, 0.0, math.inf, None)
+                    others = np.array(train(net, 2 * own, free, updates, UpdateClock()))
+                    world = Simulated(processes, latency, bandwidth, others)
+                    slow = seconds_per_update(net, batch, world, updates)
                     values = {
                         "paper": alone / processes / (compute + added),
                         "overlap": alone / processes / overlapped,
