@@ -121,6 +121,7 @@ class Trainer(StepsTogether):
         self._correct = np.zeros(1, np.int64)
         self._piece_factor, self._total_loss = np.empty(1), np.empty(1)
         self.augment_state = np.zeros(2, np.uint64)
+        self._flat = None
         self.processes = processes_of(communicator)
         with self.processes.joined():
             if self.processes.size > 1:
