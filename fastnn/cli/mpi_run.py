@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 
 from fastnn.config import get_num_threads, set_num_threads
+from fastnn.training.agreement import place
 from fastnn.training.launchers import launched
 from fastnn.training.processes import ALONE, Processes, check_launcher, processes_of
 
@@ -36,14 +36,13 @@ def started_processes() -> Processes:
 
 
 def share_threads(processes: Processes, threads: int | None) -> None:
-    """Set the number of threads; None: divide the CPUs of this machine among its processes."""
+    """Set the number of threads; None: divide the CPUs among the processes that share them.
+
+    OMP_NUM_THREADS counts for each process, as everywhere.
+    """
     if threads is None and processes.size > 1:
-        places = processes.gather((platform.node(), _affinity()))
-        threads = max(1, get_num_threads() // places.count(places[processes.rank]))
+        sharing = processes.gather(place()).count(place())
+        if "OMP_NUM_THREADS" not in os.environ:
+            threads = max(1, get_num_threads() // sharing)
     if threads is not None:
         set_num_threads(threads)
-
-
-def _affinity() -> tuple[int, ...]:
-    """The CPUs to which the launcher has bound this process, as far as the system tells."""
-    return tuple(sorted(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else ()

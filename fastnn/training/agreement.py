@@ -54,7 +54,7 @@ def describe_state(model: Layer, optimizer: Optimizer) -> dict[str, Any]:
 
 def _warn_of_crowding(processes: Processes) -> None:
     """Warn if the processes on this machine have more threads together than it has CPUs for them."""
-    threads, own = get_num_threads(), (platform.node(), _cpus())
+    threads, own = get_num_threads(), place()
     others = processes.gather((own, threads))
     here = [rank for rank, (place, _) in enumerate(others) if place == own]
     total, cpus = sum(others[rank][1] for rank in here), len(own[1])
@@ -65,8 +65,8 @@ def _warn_of_crowding(processes: Processes) -> None:
         )
 
 
-def _cpus() -> tuple[int, ...]:
-    """The CPUs that this process may use."""
+def place() -> tuple[str, tuple[int, ...]]:
+    """The machine of this process, and the CPUs there that it may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+        return platform.node(), tuple(sorted(os.sched_getaffinity(0)))
+    return platform.node(), tuple(range(os.cpu_count() or 1))
