@@ -98,6 +98,7 @@ from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.inspection import inspect
+from fastnn.training.processes import ProcessError
 from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.surface import loss_surface
@@ -161,6 +162,7 @@ __all__ = [
     "Optimizer",
     "Param",
     "Poisson",
+    "ProcessError",
     "RMSprop",
     "Range",
     "ReLU",

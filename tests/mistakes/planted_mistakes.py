@@ -39,6 +39,7 @@ import onnx_files
 import pieces
 import plans
 import pools_norms_convolutions
+import processes
 import rates
 import small_layers
 import studies_and_data
@@ -55,6 +56,7 @@ MISTAKES = (
     *model_files.MISTAKES,
     *plans.MISTAKES,
     *pieces.MISTAKES,
+    *processes.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *curves.MISTAKES,
