@@ -11,18 +11,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastnn.history import History
 from fastnn.layers import Layer
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
-from fastnn.studies.study import Member, Point
+from fastnn.studies.study import Member
 from fastnn.training.interrupts import stopped_by
 from fastnn.training.turns import Turns, Updates, can_join, make_together, take_turn
 
-Place = tuple[Point, int]
+if TYPE_CHECKING:
+    from fastnn.studies.parcel import Place
 
 # The number of runs that share a thread: two vectors of 16 lanes.
 MOST_RUNS = 32

@@ -101,6 +101,8 @@ def can_join(updates: Updates) -> bool:
     training = updates.training
     if any(type(callback) is not SparingWatch for callback in training.callbacks):
         return False
+    if training.trainer.processes.size > 1:
+        return False
     plan = training.trainer.recorded_update(training.samples, updates.batch_size, updates.count)
     size = sum(param.size for param in training.model.parameters())
     return plan is not None and plan.likeness is not None and size <= MOST_WEIGHTS

@@ -18,7 +18,7 @@ def data(kind="labels", dtype=np.float32, count=203):
     y = rng.integers(0, 3, count)
     x = rng.random((count, 6)) + np.eye(3, 6)[y]
     x = np.round(100 * x).astype(np.uint8) if dtype == np.uint8 else x.astype(dtype)
-    targets = {"labels": y, "numbers": x[:, :3].astype(np.float32) / 2, "binary": np.eye(3)[y][:, :1]}
+    targets = {"labels": y, "numbers": x[:, :3].astype(np.float32) / 2, "binary": np.eye(3)[y][:, :2]}
     return x, targets[kind]
 
 
@@ -98,7 +98,7 @@ LOSSES = {
     "squared_error": ("numbers", 3),
     "huber": ("numbers", 3),
     "absolute_error": ("numbers", 3),
-    "binary_cross_entropy": ("binary", 1),
+    "binary_cross_entropy": ("binary", 2),
 }
 
 
@@ -228,6 +228,9 @@ ALONE = {
     "RMSprop": lambda: Runs(optimizer=fn.RMSprop),
     "many weights": lambda: Runs(lambda: net(hidden=(2000,)), epochs=1),
     "sample weights": lambda: Runs(data=lambda: (*data(), np.linspace(0, 1, 203))),
+    "a single output": lambda: Runs(
+        lambda: net(1), data=lambda: (data()[0], data()[1][:, None] > 0), loss="binary_cross_entropy"
+    ),
     "few outputs of many features": lambda: Runs(
         lambda: fn.Sequential(fn.Linear(300, 3)),
         data=lambda: (np.ones((64, 300), np.float32), np.zeros(64, int)),

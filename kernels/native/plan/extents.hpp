@@ -76,7 +76,9 @@ inline bool describe(const Call &call, Extents &found) {
         case DENSE_FORWARD: {
             const auto [batch, M, K, N] = call.sizes<DenseSizes>();
             add(M * K, real), add(K * N, real), add(N, real), add(M * N, real);
-            return batch == 1 && (K < TOGETHER_CHUNKS_FROM || N > TOGETHER_CHUNKS_UP_TO);
+            const bool has_vectors_of_features = N == 1 && K > 1;  // single_output in dense_narrow.hpp
+            return batch == 1 && !has_vectors_of_features &&
+                   (K < TOGETHER_CHUNKS_FROM || N > TOGETHER_CHUNKS_UP_TO);
         }
         case DENSE_DX: {
             const auto [batch, M, K, N] = call.sizes<DenseSizes>();
