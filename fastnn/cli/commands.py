@@ -228,7 +228,7 @@ def reproduce(
     Args:
         ids: Experiments, such as s1.part5; s1 stands for all of that report, all for all.
         out: Folder for the results. Those that it has are not computed again.
-        variant: Variant of the experiments, such as as-written. Default: corrected.
+        variant: Variant of the experiments, such as as-written, for those that have it. Default: corrected.
         quick: Take seconds per experiment, on fewer data; nothing is judged.
         jobs: Number of experiments to run at the same time. Default: the number of threads.
         redraw: Fill tables and figures again from the stored trainings.
