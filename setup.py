@@ -70,6 +70,10 @@ else:
 ISA_FILES = ("conv", "tiles", "patch_tiles", "dense_update", "norm", "dense", "loss")
 ISA_FILES += ("pointwise", "group_norm", "data", "lanes", "act", "optim", "embedding", "probe", "module")
 
+# Those of the instructions for bf16, which no level includes: a module of its own, built beside v4.
+BF16_FILES = ("dense_bf16", "module")
+BF16_FLAGS = ["-mavx512bf16"]
+
 # The Cython modules, too.
 CYTHON_FILES = ("plan", "pool_aot", "conv_aot", "loss_aot", "augment_aot", "core", "act_aot", "optim_aot")
 CYTHON_FILES += (
@@ -78,6 +82,7 @@ CYTHON_FILES += (
     "probe",
     "data_aot",
     "dense_aot",
+    "dense_bf16_aot",
     "norm_aot",
     "group_norm_aot",
     "embedding_aot",
@@ -190,18 +195,22 @@ class IncrementalBuild(build_ext):
             os.remove(other)
 
 
-isa_modules = [
-    extension(
-        f"isa_{level}",
-        [f"kernels/native/isa/{name}.cpp" for name in ISA_FILES],
+def isa_module(name, files, flags):
+    """The extension module with the kernels for one instruction set."""
+    return extension(
+        f"isa_{name}",
+        [f"kernels/native/isa/{file}.cpp" for file in files],
         # Warnings are the business of tests/native/sanitize.py: GCC 12 has thousands of false ones about its
         # own header of AVX-512 (its bug 105593).
-        [*LEVELS[level], "-w"],
+        [*flags, "-w"],
         include_dirs=["kernels/native"],
-        define_macros=[("ISA", level)],
+        define_macros=[("ISA", name)],
     )
-    for level in wanted_levels()
-]
+
+
+isa_modules = [isa_module(level, ISA_FILES, LEVELS[level]) for level in wanted_levels()]
+if "v4" in wanted_levels():
+    isa_modules.append(isa_module("v4bf16", BF16_FILES, [*LEVELS["v4"], *BF16_FLAGS]))
 cython_modules = [
     extension(
         name,

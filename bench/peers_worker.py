@@ -36,6 +36,12 @@ def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     import fastnn as fn
 
     fn.set_num_threads(threads)
+    return fastnn_trainer(net).step, batches_of(net)
+
+
+def fastnn_trainer(net: Net, **options: Any) -> Any:
+    import fastnn as fn
+
     by_name = {"relu": fn.ReLU, "sigmoid": fn.Sigmoid, "tanh": fn.Tanh, "flatten": fn.Flatten}
     layers: list[fn.Layer] = []
     for layer, shape, weights in parts_with_weights(net):
@@ -55,8 +61,7 @@ def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
         if isinstance(layer, (Dense, Conv)):
             layers[-1].weight.value, layers[-1].bias.value = weights
     optimizer = {"sgd": fn.SGD, "adam": fn.Adam}[net.optimizer](net.lr)
-    trainer = fn.Trainer(fn.Sequential(*layers), loss=net.loss, optimizer=optimizer, seed=0)
-    return trainer.step, batches_of(net)
+    return fn.Trainer(fn.Sequential(*layers), loss=net.loss, optimizer=optimizer, seed=0, **options)
 
 
 def torch_model(net: Net) -> Any:

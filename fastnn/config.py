@@ -70,7 +70,7 @@ def show_config() -> None:
     """Print versions, backend, instruction set and threads: include them in a bug report."""
     from importlib import metadata
 
-    from fastnn.kernels import cpu
+    from fastnn.kernels import core, cpu
 
     found = environment()
     rows = {
@@ -79,7 +79,8 @@ def show_config() -> None:
         "machine": f"{found['processor']} ({found['machine']}), {os.cpu_count()} CPUs",
         "backend": found["backend"],
         "instruction set": (
-            f"{found['instruction_set']} (this machine can run: {', '.join(cpu.supported())})"
+            f"{found['instruction_set']}{' with bf16' if core.has_bf16() else ''} "
+            f"(this machine can run: {', '.join(cpu.supported())})"
         ),
         "threads": found["threads"],
     }

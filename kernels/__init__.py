@@ -1,4 +1,4 @@
-"""The compute kernels: their names, the choice of the backend that runs them, and the allocation of buffers.
+"""The compute kernels: their names, the choice of the backend and the precision, the allocation of buffers.
 
 `ops.dense_forward(x, w, b, y)` runs the kernel of the backend chosen by `backend(...)`, by the
 environment variable FASTNN_BACKEND, or else the first of `BACKENDS`. See README.md for the contract.
@@ -45,7 +45,7 @@ def _kernels_of(family: str) -> tuple[str, ...]:
 FAMILIES = {
     family: _kernels_of(family)
     for family in (
-        *("dense", "conv", "pool", "norm", "group_norm", "embedding", "act", "elementwise"),
+        *("dense", "dense_bf16", "conv", "pool", "norm", "group_norm", "embedding", "act", "elementwise"),
         *("loss", "pointwise", "optim", "random", "data", "augment"),
     )
 }
@@ -140,6 +140,44 @@ class _Ops:
 
 
 ops = _Ops()
+
+
+# "bf16" while the products of dense layers round their operands to bf16 in the current context.
+_precision: ContextVar[str | None] = ContextVar("fastnn_precision", default=None)
+
+
+@contextmanager
+def products_in(precision: str | None) -> Iterator[None]:
+    """Compute the products of dense layers in this precision inside the `with` block: "bf16", or None."""
+    token = _precision.set(precision)
+    try:
+        yield
+    finally:
+        _precision.reset(token)
+
+
+def in_same_precision(function: Callable[[], None]) -> Callable[[], None]:
+    """The function, to be called later with the current precision of products."""
+    precision = _precision.get()
+    return function if precision is None else products_in(precision)(function)
+
+
+def check_bf16() -> None:
+    """Raise RuntimeError if the active backend cannot compute in bf16: "aot" on some machines."""
+    if active_backend() == "aot":
+        from fastnn.kernels import core
+
+        core.check_bf16()
+
+
+class _Products:
+    """The kernels `dense_forward`, `dense_dx` and `dense_dw` of `ops` in the current precision."""
+
+    def __getattr__(self, kernel: str) -> Kernel:
+        return ops.__getattr__(f"{kernel}_bf16" if _precision.get() else kernel)
+
+
+products = _Products()
 
 
 def empty(shape: tuple[int, ...], dtype: np.typing.DTypeLike) -> Array:

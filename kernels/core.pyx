@@ -18,6 +18,7 @@ cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
         double probe_flop[2]
 
     const uint64_t TABLE_LAYOUT
+    void add_kernels(Table &table, const Table &more)
 
 cdef extern from "plan/recording.hpp" namespace "fastnn" nogil:
     void record(const Call &call) except +
@@ -46,17 +47,18 @@ cdef extern from * nogil:
 # Calls with more FLOP than this, which take longer than about a microsecond, release the GIL.
 cdef double WORK_TO_RELEASE_GIL = 1e5
 
-cdef const Table *table = NULL
+cdef Table table
 _isa = None
+_has_bf16 = False
 
 
 cdef int execute(Call *call) except -1:
     cdef bint done
     if call.work < WORK_TO_RELEASE_GIL:
-        done = execute_call(table[0], call[0], threads)
+        done = execute_call(table, call[0], threads)
     else:
         with nogil:
-            done = execute_call(table[0], call[0], threads)
+            done = execute_call(table, call[0], threads)
     if not done:
         raise MemoryError("no memory for the scratch buffer of a kernel")
     record(call[0])
@@ -69,7 +71,7 @@ cdef int note(Call *call) except -1:
 
 
 cdef bint run(Call *call) noexcept nogil:
-    return execute_call(table[0], call[0], threads)
+    return execute_call(table, call[0], threads)
 
 
 cdef const Table *kernels() noexcept nogil:
@@ -85,20 +87,48 @@ cdef void close() noexcept nogil:
 
 
 def select_isa(name):
-    """Use the kernels built for `name`. Raises ValueError unless it is one of `cpu.supported()`."""
-    global table, _isa
+    """Use the kernels built for `name`, with "v4" also those for bf16 if the machine has them.
+
+    Raises ValueError unless `name` is one of `cpu.supported()`.
+    """
+    global table, _isa, _has_bf16
     if name not in cpu.supported():
         raise ValueError(
             f"this machine cannot run {name!r}, or it is not built: "
             f"choose one of {', '.join(cpu.supported())}"
         )
+    cdef const Table *loaded = load_table(name)
+    cdef const Table *bf16 = load_table("v4bf16") if name == "v4" and cpu.supports_bf16() else NULL
+    table = loaded[0]
+    if bf16 != NULL:
+        add_kernels(table, bf16[0])
+    _isa, _has_bf16 = name, bf16 != NULL
+
+
+cdef const Table *load_table(str name) except NULL:
+    """The table of kernels of a module. Raises ImportError if it is of another build."""
     module = f"fastnn.kernels.isa_{name}"
     capsule = importlib.import_module(module).table
     cdef const Table *loaded = <const Table *> PyCapsule_GetPointer(capsule, f"{module}.table".encode())
     if loaded.layout != TABLE_LAYOUT:
         raise ImportError(f"{module} is of another build than fastnn.kernels.core: reinstall fastnn")
-    table = loaded
-    _isa = name
+    return loaded
+
+
+def has_bf16():
+    """Return whether the kernels in use include those with operands in bf16."""
+    return _has_bf16
+
+
+def check_bf16():
+    """Raise RuntimeError unless `has_bf16()`."""
+    if not _has_bf16:
+        raise RuntimeError(
+            "bf16 needs a processor with AVX512_BF16 (AMD since Zen 4, Intel Xeon since Sapphire Rapids) and "
+            f"the instruction set \"v4\"; the kernels in use are for {_isa!r}"
+            + ("" if _isa != "v4" else " without AVX512_BF16")
+            + ". Leave out precision=\"bf16\", or emulate it, slowly, with fn.backend(\"ref\")"
+        )
 
 
 def isa():

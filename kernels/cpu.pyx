@@ -26,10 +26,12 @@ cdef extern from *:
                __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                __builtin_cpu_supports("avx512vl");
     }
+    static int runs_bf16() { return runs_v4() && __builtin_cpu_supports("avx512bf16"); }
     #else
     static int runs_v2() { return 0; }
     static int runs_v3() { return 0; }
     static int runs_v4() { return 0; }
+    static int runs_bf16() { return 0; }
     #endif
     #if defined(__aarch64__)
     static const int IS_ARM64 = 1;
@@ -40,6 +42,7 @@ cdef extern from *:
     bint runs_v2()
     bint runs_v3()
     bint runs_v4()
+    bint runs_bf16()
     bint IS_ARM64
 
 
@@ -58,10 +61,16 @@ def levels():
 
 def supported():
     """Return the instruction sets that are built and that CPU and operating system support, best first."""
-    beside = [str(Path(__file__).parent)]
-    return tuple(
-        name for name, runs in _LEVELS.items() if runs and PathFinder.find_spec(f"isa_{name}", beside)
-    )
+    return tuple(name for name, runs in _LEVELS.items() if runs and _is_built(name))
+
+
+def supports_bf16():
+    """Return whether the bf16 kernels, which complete those of "v4", are built and can run here."""
+    return runs_bf16() and _is_built("v4bf16")
+
+
+def _is_built(name):
+    return PathFinder.find_spec(f"isa_{name}", [str(Path(__file__).parent)]) is not None
 
 
 def available_threads():

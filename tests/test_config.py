@@ -50,8 +50,9 @@ def test_show_config_prints_the_backend(capsys, backend):
 def test_show_config_prints_the_instruction_set(capsys, settings):
     for isa in cpu.supported():
         core.select_isa(isa)
+        with_bf16 = " with bf16" if isa == "v4" and cpu.supports_bf16() else ""
         assert shown(capsys)["instruction set"] == (
-            f"{isa} (this machine can run: {', '.join(cpu.supported())})"
+            f"{isa}{with_bf16} (this machine can run: {', '.join(cpu.supported())})"
         )
 
 

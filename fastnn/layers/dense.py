@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from fastnn._validation import Array, Shape, float_type, positive_int
 from fastnn.init import Initializer, initial_param
-from fastnn.kernels import empty, ops
+from fastnn.kernels import empty, ops, products
 from fastnn.layers.base import Layer
 from fastnn.param import Param
 from fastnn.recording.recorder import Backward
@@ -70,17 +70,17 @@ class Linear(Layer):
     def forward(self, x: Array, *, train: bool = False) -> tuple[Array, Backward]:
         weight, bias = self.weight, self.bias
         y: Array = empty((len(x), *self.output_shape(x.shape[1:])), x.dtype)
-        ops.dense_forward(x, weight.master, None if bias is None else bias.master, y)
+        products.dense_forward(x, weight.master, None if bias is None else bias.master, y)
 
         def backward(dy: Array, *, need_dx: bool = True) -> Array | None:
             if not weight.frozen:
-                ops.dense_dw(x, dy, weight.grad_buffer())
+                products.dense_dw(x, dy, weight.grad_buffer())
             if bias is not None and not bias.frozen:
                 ops.dense_db(dy, bias.grad_buffer())
             if not need_dx:
                 return None
             dx: Array = empty(x.shape, x.dtype)
-            ops.dense_dx(dy, weight.master, dx)
+            products.dense_dx(dy, weight.master, dx)
             return dx
 
         return y, backward

@@ -25,7 +25,8 @@ CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
 POOLS = ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx")
 
 # Fused and plain matrix products, whose sizes are number of matrices, M, K, N.
-PRODUCTS = ("dense_forward", "dense_dx", "dense_dw", "dense_dw_sgd", "dense_dw_adam")
+IN_FLOAT = ("dense_forward", "dense_dx", "dense_dw", "dense_dw_sgd", "dense_dw_adam")
+PRODUCTS = (*IN_FLOAT, *(f"{name}_bf16" for name in IN_FLOAT))
 
 
 @dataclass(frozen=True)

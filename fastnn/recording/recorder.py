@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastnn._validation import Array, Shape
-from fastnn.kernels import Kernel, active_recorder, aligned_empty, ops, record_with
+from fastnn.kernels import Kernel, active_recorder, aligned_empty, in_same_precision, ops, record_with
 from fastnn.kernels.plan import Plan
 
 
@@ -119,7 +119,7 @@ class Recorder:
         """Call the function now, unrecorded, and at this point of every replayed step."""
         with record_with(None):
             function()
-        self.plan.callback(function)
+        self.plan.callback(in_same_precision(function))
         self.has_callbacks = True
 
     def call_layer(self, layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:

@@ -30,9 +30,13 @@ from dataclasses import dataclass, field, fields
 from functools import wraps
 from typing import Any, TypedDict, TypeVar, cast
 
+import numpy as np
+
 from fastnn._attributes import Check, Declared
 from fastnn._validation import clipping_bound, flag, one_of, optional, positive_int, within
 from fastnn.augment import Augmentation, Together
+from fastnn.kernels import check_bf16
+from fastnn.layers import Layer
 from fastnn.optim.ema import EMA, ema_of
 from fastnn.optim.schedules import Schedule, schedule_of
 from fastnn.training.spellings import check_names, check_positions
@@ -57,6 +61,12 @@ def _schedule(value: Any, name: str) -> Schedule:
 
 def _ema(value: Any, name: str) -> EMA:
     return ema_of(value)
+
+
+def _precision(value: Any, name: str) -> str:
+    one_of("bf16")(value, name)
+    check_bf16()
+    return str(value)
 
 
 def _itself(value: Any) -> Any:
@@ -132,6 +142,9 @@ class TrainingOptions(Declared):
     micro_batch: int | None = field(default=None, metadata=option(optional(positive_int)))
     """Samples to compute at once: the gradients of a larger batch are summed piece by piece."""
 
+    precision: str | None = field(default=None, metadata=option(optional(_precision)))
+    """Precision of the operands of dense layers: "bf16", or None for that of the model."""
+
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
@@ -156,6 +169,7 @@ class TrainingKeywords(TypedDict, total=False):
     clip_value: float | None
     ema: float | EMA | None
     micro_batch: int | None
+    precision: str | None
 
 
 OPTION_NAMES = tuple(each.name for each in fields(TrainingOptions))
@@ -191,9 +205,19 @@ def recorded_values(options: TrainingOptions) -> list[object]:
 def described_values(options: TrainingOptions) -> dict[str, Any]:
     """The options that change the result of a training, by name."""
     values = {name: described(getattr(options, name)) for name, described in _DESCRIBED}
-    if values["micro_batch"] is None:  # older checkpoints do not have it
-        del values["micro_batch"]
+    for name in ("micro_batch", "precision"):  # older checkpoints do not have them
+        if values[name] is None:
+            del values[name]
     return values
+
+
+def check_precision(precision: str | None, model: Layer) -> None:
+    """Raise ValueError if the model cannot be trained in this precision."""
+    if precision is not None and model.dtype != np.float32:
+        raise ValueError(
+            f"precision={precision!r} needs a float32 model, whose products it rounds, got {model.dtype}: "
+            'call model.to("float32") before the training'
+        )
 
 
 def takes_options(function: F) -> F:

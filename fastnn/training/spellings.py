@@ -42,7 +42,8 @@ for _names, _here in {
     "device": "nothing: fastnn computes on the CPU",
     "comm mpi distributed world": "communicator=MPI.COMM_WORLD, after `from mpi4py import MPI`",
     "num_workers n_jobs workers": "fn.set_num_threads(count) before the training",
-    "dtype precision": "model.to(dtype) before the training",
+    "dtype": "model.to(dtype) before the training",
+    "amp autocast mixed_precision use_amp": 'precision="bf16"',
 }.items():
     OTHER_SPELLINGS |= dict.fromkeys(_names.split(), _here)
 

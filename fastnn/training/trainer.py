@@ -26,6 +26,7 @@ from fastnn.training.options import (
     IN_MEMORY,
     OPTION_NAMES,
     TrainingKeywords,
+    check_precision,
     piece_size,
     recorded_values,
     takes_options,
@@ -71,6 +72,12 @@ class Trainer(StepsTogether):
     batch norm), so the bits depend on `micro_batch`, but not on the number of threads or on plans. `p.grad`
     is the sum after such a step.
 
+    `precision="bf16"` rounds the operands of the products of dense layers to bf16 (8 bits of precision, the
+    range of float32), forward and backward; sums, weights, optimizer state and everything else stay float32,
+    and so do predictions and validation. It needs a float32 model and, with the backend "aot", a processor
+    with AVX512_BF16, where such products are up to twice as fast (see the guide); the other backends emulate
+    it. Convolutions are computed in float32.
+
     `communicator`, such as mpi4py's `MPI.COMM_WORLD`, lets several processes train together, all running this
     program: each computes the gradient of its share of the rows of a batch, and one call sums the gradients
     of all. All of them call `step` with the same, whole batch, and get the same loss and the same weights, to
@@ -81,7 +88,8 @@ class Trainer(StepsTogether):
 
     All options may be changed between steps, in all processes: `trainer.clip_norm = 1.0`.
 
-    Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
+    Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once,
+    or if the processor has no bf16.
     """
 
     _step_lock: StepLock
@@ -159,7 +167,9 @@ class Trainer(StepsTogether):
         self.augment_state[:] = augmentation_state(self.key, self.processes.rank)
 
     def _apply_option(self, name: str, value: Any) -> None:
-        if name == "schedule":
+        if name == "precision":
+            check_precision(value, self.model)
+        elif name == "schedule":
             if self.rates is not None:  # the rate before this schedule, not the last one that it set
                 self.optimizer.lr = self.rates.lr
             self.rates = None if value is None else Rates(value, self.optimizer.lr, self._length)

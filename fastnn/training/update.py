@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager
 from fastnn import metrics
 from fastnn._validation import Array
 from fastnn.augment import Together
-from fastnn.kernels import active_recorder, ops
+from fastnn.kernels import active_recorder, ops, products_in
 from fastnn.kernels.plan import WeightChange
 from fastnn.layers import Layer
 from fastnn.losses import Loss
@@ -114,7 +114,8 @@ class Updates(TrainingOptions):
         losses.
         """
         x, target = samples.mini_batch(index, self._augmentation, self.augment_state)
-        outputs, backward = run_layer(self.model, x, True)
+        with products_in(self.precision):
+            outputs, backward = run_layer(self.model, x, True)
         reduction = "sum" if is_piece else None
         loss, dy = run_loss(self.loss, outputs, target, samples.weights(index), reduction)
         self._reject_nonfinite(loss, target=target)
@@ -122,7 +123,8 @@ class Updates(TrainingOptions):
             metrics.count_correct(outputs, target, self._correct, binary=self.loss.binary)
         if is_piece:
             ops.multiply(self._piece_factor, dy)
-        backward(dy, need_dx=False)
+        with products_in(self.precision):
+            backward(dy, need_dx=False)
         return loss
 
     def _change_weights(self) -> None:

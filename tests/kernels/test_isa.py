@@ -122,7 +122,7 @@ disassembled = pytest.mark.skipif(
 
 
 @disassembled
-@pytest.mark.parametrize("module", [name for name in EXTENSIONS if name not in ("isa_v3", "isa_v4")])
+@pytest.mark.parametrize("module", sorted(EXTENSIONS.keys() - {"isa_v3", "isa_v4", "isa_v4bf16"}))
 def test_baseline_has_no_avx_instruction(module):
     instructions = list(first_bytes(module))
     assert len(instructions) > 100
@@ -143,7 +143,16 @@ def test_v3_has_no_avx512_instruction():
 @disassembled
 @pytest.mark.skipif("isa_v4" not in EXTENSIONS, reason="v4 is not built")
 def test_v4_uses_whole_registers():
-    assert any(byte in EVEX and "%zmm" in text for byte, text in first_bytes("isa_v4"))
+    instructions = list(first_bytes("isa_v4"))
+    assert any(byte in EVEX and "%zmm" in text for byte, text in instructions)
+    assert not [text for _, text in instructions if "bf16" in text.split()[0]]
+
+
+@disassembled
+@pytest.mark.skipif("isa_v4bf16" not in EXTENSIONS, reason="v4 is not built")
+def test_bf16_uses_its_instructions():
+    instructions = [text.split()[0] for _, text in first_bytes("isa_v4bf16")]
+    assert {"vdpbf16ps", "vcvtne2ps2bf16"} <= set(instructions)
 
 
 # --- subnormal numbers ---
@@ -183,7 +192,8 @@ def in_child_subnormals(modules):
 
 
 def test_nothing_flushes_subnormal_numbers_to_zero():
-    runs = [name for name in EXTENSIONS if not name.startswith("isa_") or name[4:] in cpu.supported()]
+    isas = (*cpu.supported(), *(["v4bf16"] if cpu.supports_bf16() else []))
+    runs = [name for name in EXTENSIONS if not name.startswith("isa_") or name[4:] in isas]
     code = f"{inspect.getsource(in_child_subnormals)}\nin_child_subnormals({runs})"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert child.returncode == 0, child.stderr

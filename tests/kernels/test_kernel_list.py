@@ -9,14 +9,13 @@ from fastnn.kernels import FAMILIES, load
 from fastnn.kernels.plan import kernels
 
 from .cases import CASES
-
-PYTHON_KERNELS = [kernel for family in FAMILIES.values() for kernel in family]
+from .columns import KERNELS
 
 # The rows of kernels.def that belong to Python kernels. The others are internal: fused kernels, checks, ...
 ROWS = [row for row in kernels() if row[1] in FAMILIES]
 
 # Operands that no Python function has, since other calls of the same step provide them.
-INTERNAL = {"dense_dx": {"y"}, "conv_dx": {"y"}, "max_pool_dx": {"y"}} | {
+INTERNAL = {name: {"y"} for name in ("dense_dx", "dense_dx_bf16", "conv_dx", "max_pool_dx")} | {
     name: {"factors"}
     for name in FAMILIES["loss"]
     if name.startswith(("cross_entropy", "focal", "hinge", "weigh_loss"))
@@ -58,7 +57,7 @@ def test_operands_are_parameters_and_outputs_come_last(name, family, operands):
         assert outputs == [parameter for parameter in written if parameter != "loss"]  # reduce_loss writes it
 
 
-@pytest.mark.parametrize("kernel", PYTHON_KERNELS)
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_kernels_write_their_outputs_and_nothing_else(kernel):
     outputs = {
         operand

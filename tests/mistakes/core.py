@@ -333,8 +333,8 @@ MISTAKES = (
     Mistake(
         "gradient of the input taken with the new weights",
         "fastnn/layers/dense.py",
-        "ops.dense_dw(x, dy, weight.grad_buffer())",
-        "ops.dense_dw(x, dy, weight.grad_buffer())\n"
+        "products.dense_dw(x, dy, weight.grad_buffer())",
+        "products.dense_dw(x, dy, weight.grad_buffer())\n"
         "                ops.sgd(weight.grad_buffer(), np.array([0.01, 0, 0, 0]), None, weight.master)",
         (LAYERS,),
     ),

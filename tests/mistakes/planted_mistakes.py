@@ -25,6 +25,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import augmentation
+import bf16
 import core
 import curves
 import exchange_and_logs
@@ -57,6 +58,7 @@ MISTAKES = (
     *model_files.MISTAKES,
     *plans.MISTAKES,
     *pieces.MISTAKES,
+    *bf16.MISTAKES,
     *processes.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,

@@ -28,7 +28,15 @@ namespace {
 using namespace fastnn;
 using std::int64_t;
 
-const Table table = make_table("native driver");
+Table all_kernels() {
+    Table all = make_table("native driver");
+#if defined(__AVX512BF16__)
+    add_kernels(all, make_bf16_table("native driver"));
+#endif
+    return all;
+}
+
+const Table table = all_kernels();
 
 constexpr int MAX_THREADS = 4;
 

@@ -17,6 +17,7 @@
 // The exit code is 0, or 1 after a message that names the failing case.
 
 #include "augment.hpp"
+#include "bf16.hpp"
 #include "cases.hpp"
 #include "fused.hpp"
 #include "images.hpp"
@@ -259,6 +260,7 @@ template <class T> void check_every_kernel() {
     check_weighted_losses<T>();
     check_invalid_indices<T>();
     check_fused_kernels<T>();
+    if constexpr (sizeof(T) == sizeof(float)) check_bf16();
     constexpr int type = sizeof(T) == sizeof(double);
     for (int kernel = 0; kernel < KERNEL_COUNT; ++kernel)
         if (table.kernel[kernel][type] && !has_run[kernel][type])

@@ -25,11 +25,13 @@ Case with(Activation activation, Case c) {
     return c;
 }
 
-template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N) {
+template <class T>
+void check_fused_activations(int64_t M, int64_t K, int64_t N, KernelId forward = DENSE_FORWARD,
+                             KernelId back = DENSE_DX) {
     const Argument x = input(whole<T>(M * K)), w = input(whole<T>(K * N)), b = input(whole<T>(N));
     const Argument dy = input(whole<T>(M * N)), y = output<T>(M * N), dx = output<T>(M * K);
-    const Bytes sums = argument_of(make<T>("dense", DENSE_FORWARD, {1, M, K, N}, {x, w, b, y}), 3);
-    const Bytes gradient = argument_of(make<T>("dx", DENSE_DX, {1, M, K, N}, {dy, w, dx}), 2);
+    const Bytes sums = argument_of(make<T>("dense", forward, {1, M, K, N}, {x, w, b, y}), 3);
+    const Bytes gradient = argument_of(make<T>("dx", back, {1, M, K, N}, {dy, w, dx}), 2);
     const struct {
         Activation code;
         KernelId forward, back;
@@ -38,12 +40,12 @@ template <class T> void check_fused_activations(int64_t M, int64_t K, int64_t N)
     for (const auto &activation : activations) {
         const Bytes active =
             argument_of(make<T>("forward", activation.forward, {M * N}, {input_of(sizeof(T), sums), y}), 1);
-        check(with(activation.code, make<T>("dense_forward with an activation", DENSE_FORWARD, {1, M, K, N},
+        check(with(activation.code, make<T>("dense_forward with an activation", forward, {1, M, K, N},
                                             {x, w, b, expecting(y, active)})));
         const Argument below = input(whole<T>(M * K));
         const Bytes passed = argument_of(
             make<T>("back", activation.back, {M * K}, {below, input_of(sizeof(T), gradient), dx}), 2);
-        check(with(activation.code, make<T>("dense_dx with an activation", DENSE_DX, {1, M, K, N},
+        check(with(activation.code, make<T>("dense_dx with an activation", back, {1, M, K, N},
                                             {dy, w, expecting(dx, passed), below})));
     }
 }

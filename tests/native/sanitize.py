@@ -36,6 +36,9 @@ THREAD = ("-fsanitize=thread",)
 # A flag of /proc/cpuinfo that tells the level: all processors that have it have the rest of the level.
 LEVELS = {"v4": "avx512vl", "v3": "avx2", "v2": "sse4_2"}
 
+# The flag of the instructions for bf16, which some processors with v4 have.
+BF16 = "avx512_bf16"
+
 # The driver asks for more memory than there is, on purpose.
 OPTIONS = "allocator_may_return_null=1:halt_on_error=1"
 TIMEOUT = 900  # seconds: building for AVX-512 takes 4 minutes on a busy machine
@@ -64,6 +67,8 @@ class Configuration:
 def configurations() -> list[Configuration]:
     """All of them, those that take longest first."""
     levels = {name: (f"-march=x86-64-{name}",) for name in runnable_levels()} | {"any": ()}
+    if "v4" in levels and BF16 in processor_flags():
+        levels["v4"] += ("-mavx512bf16",)
     return [
         *(Configuration(f"address {name}", (*ADDRESS, *flags)) for name, flags in levels.items()),
         Configuration("thread any", THREAD, unshuffled(), ("no-fork",)),
@@ -74,8 +79,12 @@ def runnable_levels() -> list[str]:
     """The x86-64 levels of this machine, best first."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return []
-    flags = Path("/proc/cpuinfo").read_text().split()
-    return [level for level, flag in LEVELS.items() if flag in flags]
+    return [level for level, flag in LEVELS.items() if flag in processor_flags()]
+
+
+def processor_flags() -> list[str]:
+    """The words of /proc/cpuinfo, the flags of the processor among them."""
+    return Path("/proc/cpuinfo").read_text().split()
 
 
 def unshuffled() -> tuple[str, ...]:

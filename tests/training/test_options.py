@@ -27,6 +27,7 @@ INVALID = {
     "clip_value": (-1, "clip_value must be a finite number"),
     "ema": (1.0, "decay must be below 1"),
     "micro_batch": (0, "micro_batch must be an integer of at least 1, not 0"),
+    "precision": ("float16", "unknown precision 'float16': choose one of bf16"),
 }
 
 invalid = pytest.mark.parametrize(("name", "value", "message"), [(n, *rest) for n, rest in INVALID.items()])
@@ -133,6 +134,7 @@ def test_plan_key_changes_with_what_is_recorded_and_only_then():
 
 def test_recorded_and_described_options():
     """A new option is recorded and described unless it declares otherwise."""
-    options = TrainingOptions(ema=0.5, micro_batch=2)
+    with fn.backend("ref"):  # which has bf16 on every machine
+        options = TrainingOptions(ema=0.5, micro_batch=2, precision="bf16")
     assert set(OPTION_NAMES) - set(described_values(options)) == {"plan", "fuse", "keep_gradients"}
     assert len(recorded_values(options)) == len(OPTION_NAMES) - 2  # without plan and schedule

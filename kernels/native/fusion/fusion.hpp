@@ -24,13 +24,17 @@ inline Activation gradient_activation(KernelId kernel) {
     }
 }
 
+inline bool takes_activation(KernelId kernel) {
+    return kernel == DENSE_FORWARD || kernel == DENSE_FORWARD_BF16 || kernel == CONV_FORWARD;
+}
+
 // y = f(x w + b): the dense or convolution kernel applies the activation to the output that it just stored.
 inline void fuse_activations(Calls &calls) {
     for (std::size_t i = 0; i + 1 < calls.size(); ++i) {
         Call &affine = calls[i];
         const Call &act = calls[i + 1];
         const Activation activation = forward_activation(act.kernel);
-        if ((affine.kernel != DENSE_FORWARD && affine.kernel != CONV_FORWARD) || !activation) continue;
+        if (!takes_activation(affine.kernel) || !activation) continue;
         if (act["x"] != affine["y"]) continue;
         if (uses(calls, affine["y"]) != 2) continue;  // another call reads x w + b
         affine["y"] = act["y"];
@@ -43,7 +47,7 @@ inline void fuse_activations(Calls &calls) {
 // pool of sigmoids would have to multiply the sum over windows that overlap.)
 inline bool takes_gradient_of(KernelId kernel, Activation activation) {
     if (kernel == MAX_POOL_DX) return activation == RELU;
-    return activation && (kernel == DENSE_DX || kernel == CONV_DX);
+    return activation && (kernel == DENSE_DX || kernel == DENSE_DX_BF16 || kernel == CONV_DX);
 }
 
 // dx = f'(x) (dy w^T): the dense or convolution kernel, or the pool, applies the gradient of the activation
@@ -67,6 +71,8 @@ inline void fuse_activation_gradients(Calls &calls) {
 inline KernelId with_update(KernelId gradient, KernelId update) {
     if (gradient == DENSE_DW && update == SGD) return DENSE_DW_SGD;
     if (gradient == DENSE_DW && update == ADAM) return DENSE_DW_ADAM;
+    if (gradient == DENSE_DW_BF16 && update == SGD) return DENSE_DW_SGD_BF16;
+    if (gradient == DENSE_DW_BF16 && update == ADAM) return DENSE_DW_ADAM_BF16;
     if (gradient == DENSE_DB && update == SGD) return DENSE_DB_SGD;
     if (gradient == DENSE_DB && update == ADAM) return DENSE_DB_ADAM;
     return KERNEL_COUNT;
@@ -97,8 +103,9 @@ inline bool inputs_change(const Calls &calls, std::size_t begin, std::size_t end
 inline void fuse_updates(Calls &calls) {
     for (std::size_t i = 0; i < calls.size(); ++i) {
         const Call gradient = calls[i];
-        if (gradient.kernel != DENSE_DW && gradient.kernel != DENSE_DB) continue;
-        const void *const stored = gradient[gradient.kernel == DENSE_DW ? "dw" : "db"];
+        const bool of_bias = gradient.kernel == DENSE_DB;
+        if (!of_bias && gradient.kernel != DENSE_DW && gradient.kernel != DENSE_DW_BF16) continue;
+        const void *const stored = gradient[of_bias ? "db" : "dw"];
         const auto [batch, M, K, N] = gradient.sizes<DenseSizes>();
         if (uses(calls, stored) != 2 || batch != 1 || M > MOST_FUSED_ROWS) continue;
         const auto reads = [=](const Call &call) { return uses(call, stored) > 0; };

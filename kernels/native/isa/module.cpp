@@ -1,6 +1,6 @@
 // The kernels compiled for one instruction set, as an extension module that exports nothing but a capsule
 // with their table. All files of this folder are compiled once for each instruction set, with its flags and
-// its name as ISA.
+// its name as ISA; dense_bf16.cpp and this one also with AVX512_BF16, as a module of their own.
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -12,10 +12,16 @@
 #define JOIN(a, b) JOIN_(a, b)
 #define MODULE_NAME "fastnn.kernels.isa_" AS_STRING(ISA)
 
+#if defined(__AVX512BF16__)
+constexpr auto MAKE_TABLE = fastnn::make_bf16_table;
+#else
+constexpr auto MAKE_TABLE = fastnn::make_table;
+#endif
+
 PyMODINIT_FUNC JOIN(PyInit_isa_, ISA)() {
     static PyModuleDef definition = {PyModuleDef_HEAD_INIT, MODULE_NAME, nullptr, -1, nullptr,
                                      nullptr, nullptr, nullptr, nullptr};
-    static fastnn::Table table = fastnn::make_table(AS_STRING(ISA));
+    static fastnn::Table table = MAKE_TABLE(AS_STRING(ISA));
     PyObject *module = PyModule_Create(&definition);
     if (!module) return nullptr;
     PyObject *capsule = PyCapsule_New(&table, MODULE_NAME ".table", nullptr);

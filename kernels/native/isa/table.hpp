@@ -24,6 +24,7 @@ void fill_act(Table &table);
 void fill_conv(Table &table);
 void fill_data(Table &table);
 void fill_dense(Table &table);
+void fill_dense_bf16(Table &table);
 void fill_dense_update(Table &table);
 void fill_embedding(Table &table);
 void fill_group_norm(Table &table);
@@ -51,6 +52,15 @@ inline Table make_table(const char *isa) {
     fill_optim(table);
     fill_pointwise(table);
     fill_probe(table);
+    return table;
+}
+
+// The table of the kernels that need AVX512_BF16, and nothing else: they are added to the table of v4.
+inline Table make_bf16_table(const char *isa) {
+    Table table{};
+    table.layout = TABLE_LAYOUT;
+    table.isa = isa;
+    fill_dense_bf16(table);
     return table;
 }
 

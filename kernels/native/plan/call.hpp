@@ -97,6 +97,18 @@ struct Table {
     Kernel lanes[KERNEL_COUNT][2];     // or null
 };
 
+// Enters the kernels of `more` into a table.
+inline void add_kernels(Table &table, const Table &more) {
+    for (int id = 0; id < KERNEL_COUNT; ++id)
+        for (const int type : {0, 1}) {
+            if (!more.kernel[id][type]) continue;
+            table.kernel[id][type] = more.kernel[id][type];
+            table.scratch[id][type] = more.scratch[id][type];
+            table.prepare[id][type] = more.prepare[id][type];
+            table.finish[id][type] = more.finish[id][type];
+        }
+}
+
 // A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of
 // kernels with their operands, and the sizes of the structures.
 constexpr std::uint64_t table_layout() {
