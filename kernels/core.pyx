@@ -28,25 +28,34 @@ cdef extern from "plan/executor.hpp" namespace "fastnn" nogil:
     bint open_session(int threads, double work)
     void close_session()
 
-# The number of threads that a call may use. threadpoolctl finds these two functions by their names
-# (fastnn/_threadpools.py).
+# Atomic, since other threads may be in a call while one is set. threadpoolctl finds the two functions, which
+# get and set the number of threads that a call may use, by their names (fastnn/_threadpools.py).
 cdef extern from * nogil:
     """
     #include <atomic>
 
-    static std::atomic<int> fastnn_threads{1};
+    #include "plan/call.hpp"
 
-    extern "C" __attribute__((visibility("default"))) int fastnn_get_num_threads() { return fastnn_threads; }
-    extern "C" __attribute__((visibility("default"))) void fastnn_set_num_threads(int count) {
+    #if defined(_WIN32)
+    #define FASTNN_EXPORT extern "C" __declspec(dllexport)
+    #else
+    #define FASTNN_EXPORT extern "C" __attribute__((visibility("default")))
+    #endif
+
+    static std::atomic<int> fastnn_threads{1};
+    static std::atomic<const fastnn::Table *> fastnn_table{nullptr};
+
+    FASTNN_EXPORT int fastnn_get_num_threads() { return fastnn_threads; }
+    FASTNN_EXPORT void fastnn_set_num_threads(int count) {
         if (count > 0) fastnn_threads = count;
     }
     """
     int threads "fastnn_threads"
+    const Table *table "fastnn_table"  # the kernels in use
 
 # Calls with more FLOP than this, which take longer than about a microsecond, release the GIL.
 cdef double WORK_TO_RELEASE_GIL = 1e5
 
-cdef const Table *table = NULL
 _isa = None
 
 
@@ -104,7 +113,7 @@ def isa():
 
 def probe_flop(dtype):
     """Return the FLOP of one round of `probe.fma_seconds` on one thread, in "float32" or "float64"."""
-    return table.probe_flop[("float32", "float64").index(str(dtype))]
+    return table[0].probe_flop[("float32", "float64").index(str(dtype))]
 
 
 def set_num_threads(int count):

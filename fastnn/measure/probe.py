@@ -122,7 +122,7 @@ def _measurements(threads: int) -> dict[str, Callable[[], float]]:
 def _saved(path: Path) -> Figures | None:
     """Read saved figures; None if the file is missing or damaged."""
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     valid = isinstance(saved, dict) and all(isinstance(value, float) for value in saved.values())
@@ -136,7 +136,7 @@ def _label(count: int) -> str:
 def _processor() -> str:
     """Name of the processor."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

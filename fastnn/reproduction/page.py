@@ -43,7 +43,7 @@ def write(out: Path, items: Mapping[str, str], path: Path) -> list[dict[str, Any
 
 def page(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
     """Return the page as HTML."""
-    style = files("fastnn.reproduction").joinpath("page.css").read_text()
+    style = files("fastnn.reproduction").joinpath("page.css").read_text("utf-8")
     by_id: dict[str, list[Mapping[str, Any]]] = {}
     for result in sorted(results, key=_place):
         by_id.setdefault(result["id"], []).append(result)
