@@ -51,8 +51,8 @@ FLAGS = [
     "-pthread",
 ]
 
-# A Python for both kinds of Mac compiles for both in one call of the compiler, but instruction sets need a call
-# each: compile for this Mac alone. cibuildwheel sets the same two variables.
+# A Python for both kinds of Mac compiles for both in one call of the compiler, but instruction sets need a
+# call each: compile for this Mac alone. cibuildwheel sets the same two variables.
 if sysconfig.get_platform().endswith("-universal2"):
     os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
     if os.environ["ARCHFLAGS"] == f"-arch {platform.machine()}":
@@ -194,7 +194,7 @@ class IncrementalBuild(build_ext):
 
     def unit(self, ext, source):
         source = Path(source)
-        macros = [f"-D{name}={value}" for name, value in ext.define_macros]
+        macros = [f"-D{name}={value}" for name, value in (*self.compiler.macros, *ext.define_macros)]
         return Unit(
             source,
             Path("build", "objects", PYTHON, ext.name.rpartition(".")[2], f"{source.stem}.o"),

@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-MODULES = [
-    path
-    for folder in ("fastnn", "kernels", "experiments")
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if (ROOT / "fastnn" / "kernels") not in path.parents and (ROOT / "fastnn/experiments") not in path.parents
-]
+LINKS = {ROOT / "fastnn" / "kernels", ROOT / "fastnn" / "experiments"}  # of an editable install
 
 # What Windows lacks, by the documentation of Python.
 POSIX_MODULES = {"crypt", "curses", "fcntl", "grp", "posix", "pty", "pwd", "readline", "resource", "syslog"}
@@ -49,6 +44,18 @@ WITH_A_COUNTERPART = {
 }
 
 
+@pytest.fixture(scope="module")
+def trees():
+    """The name and the syntax tree of every module."""
+    folders = ROOT / "fastnn", ROOT / "kernels", ROOT / "experiments"
+    paths = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8")))
+        for path in paths
+        if not LINKS & set(path.parents)
+    ]
+
+
 def names_of_posix(tree):
     """Yield the modules of POSIX that a syntax tree imports, and the names of POSIX_NAMES in it."""
     for node in ast.walk(tree):
@@ -66,13 +73,8 @@ def test_names_of_posix_are_found():
     assert sorted(names_of_posix(ast.parse(program))) == ["fcntl", "os.fork", "pwd", "signal.alarm"]
 
 
-def test_functions_of_posix_have_a_counterpart():
-    used = {
-        (path.relative_to(ROOT).as_posix(), name)
-        for path in MODULES
-        for name in names_of_posix(ast.parse(path.read_text("utf-8")))
-    }
-    assert used == WITH_A_COUNTERPART
+def test_functions_of_posix_have_a_counterpart(trees):
+    assert {(name, found) for name, tree in trees for found in names_of_posix(tree)} == WITH_A_COUNTERPART
 
 
 WITHOUT_POSIX = f"""
@@ -130,11 +132,6 @@ def test_unspecified_encodings_are_found():
     assert sorted(unspecified_encodings(ast.parse(program))) == [1, 3, 5]
 
 
-def test_text_has_an_encoding():
+def test_text_has_an_encoding(trees):
     """Windows has another one than UTF-8 for each language."""
-    found = {
-        (path.relative_to(ROOT).as_posix(), line)
-        for path in MODULES
-        for line in unspecified_encodings(ast.parse(path.read_text("utf-8")))
-    }
-    assert found == set()
+    assert [(name, line) for name, tree in trees for line in unspecified_encodings(tree)] == []
