@@ -50,7 +50,7 @@ class Machine:
 
 MACHINES = (
     Machine("Linux, ARM64", "aarch64-linux-musl", emulators=("qemu-aarch64-static", "qemu-aarch64")),
-    Machine("Windows, x86-64", "x86_64-windows-gnu", ("-march=x86_64_v3",), ("wine64", "wine")),
+    Machine("Windows, x86-64", "x86_64-windows-gnu", ("-march=x86_64_v3",), ("wine64", "wine", "/usr/lib/wine/wine64")),
     Machine("macOS, ARM64", "aarch64-macos"),
     Machine("macOS, x86-64", "x86_64-macos", ("-march=x86_64_v3",)),
 )

@@ -5,8 +5,8 @@
 
 Each build has a folder and an environment of its own. The repaired wheels must be equal to the last byte and
 smaller than 10 MB; one of them is installed into an empty environment and used there without a PATH. With
-`--zig`, Zig compiles for glibc 2.28, as the images of manylinux_2_28 do. Without, the compiler of this machine
-does, and the wheel may need a glibc as new as that here. The exit code is 1 if something is wrong.
+`--zig`, Zig compiles for glibc 2.28, as the images of manylinux_2_28 do. Without, this machine's compiler
+does, and the wheel may need a glibc as new as its own. The exit code is 1 if something is wrong.
 """
 
 import argparse
