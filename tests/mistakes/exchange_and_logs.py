@@ -69,7 +69,7 @@ MISTAKES = (
     Mistake(
         "an event file named by a function of POSIX",
         "fastnn/loggers/tensorboard.py",
-        "{platform.node()}",
+        "{socket.gethostname()}",
         "{os.uname().nodename}",
         ("tests/test_portability.py",),
     ),
