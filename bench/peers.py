@@ -1,4 +1,4 @@
-"""Time whole training steps of fastnn, PyTorch, JAX, Keras and scikit-learn in one run on the same cores.
+"""Time whole training steps of fastnn, PyTorch, JAX, scikit-learn and others in one run on the same cores.
 
     pip install -e '.[peers]' && python bench/peers.py --threads 1 2 --json peers.json
 
@@ -13,7 +13,7 @@ Nets A to D and I to L are multi-layer perceptrons, E to H have convolutions: H 
 with tanh, J a binary decision about a table, K a softmax regression on all samples at once. The number behind
 a letter is the size of the mini-batch. Images are (N, H, W, C) for fastnn, Keras and JAX, whose CPU
 convolutions prefer that layout; PyTorch takes part with (N, C, H, W) and with channels_last. scikit-learn has
-no convolutions. Keras runs on JAX and is optional (`pip install keras`).
+no convolutions. Keras (on JAX) and tinygrad (which needs clang) are optional: `pip install keras tinygrad`.
 
 Dropout masks differ between frameworks, so the losses of a net with dropout are compared with all rates set
 to 0; then the net is built again and timed with its rates. Below the table of the convolutional nets stands
@@ -24,9 +24,12 @@ and earlier nets (use `--nets G` for one net alone).
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import json
 import os
+import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -40,7 +43,7 @@ from peers_nets import NETS
 from peers_worker import CONTESTANTS, takes_part
 from tqdm import tqdm
 
-OPTIONAL = ("keras",)
+OPTIONAL = ("keras", "tinygrad")
 WORKER = Path(__file__).with_name("peers_worker.py")
 
 
@@ -209,10 +212,17 @@ def tables(results: list[Result], threads: int, peak_gflops: float | None) -> st
     return "\n\n".join(filter(None, parts))
 
 
-def as_json(results: list[Result]) -> dict[str, Any]:
+def versions(contestants: list[str]) -> dict[str, str]:
+    """The version of each library that takes part, by its name on PyPI."""
+    packages = {"fastnn": "fastnn-kernels", "sklearn": "scikit-learn"}
+    names = dict.fromkeys(re.match("[a-z]+", contestant)[0] for contestant in contestants)
+    return {name: importlib.metadata.version(packages.get(name, name)) for name in names}
+
+
+def as_json(results: list[Result], machine: dict[str, Any]) -> dict[str, Any]:
     """The results in the format that `fastnn compare` reads: a subset of pytest-benchmark's."""
     return {
-        "machine_info": {"cpus": os.cpu_count()},
+        "machine_info": machine,
         "benchmarks": [
             {
                 "group": f"training step {r.threads}t",
@@ -233,11 +243,13 @@ def as_json(results: list[Result]) -> dict[str, Any]:
 
 
 def installed() -> list[str]:
-    """The contestants without the optional ones that are not installed, each of which gets a line."""
-    missing = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
-    for name in missing:
-        print(f"{name} does not take part: pip install {name}", file=sys.stderr)
-    return [name for name in CONTESTANTS if name not in missing]
+    """The contestants without the optional ones that cannot run here, each of which gets a line."""
+    reasons = {name: f"pip install {name}" for name in OPTIONAL if importlib.util.find_spec(name) is None}
+    if "tinygrad" not in reasons and shutil.which("clang") is None:
+        reasons["tinygrad"] = "it compiles with clang, which is not on PATH"
+    for name, reason in reasons.items():
+        print(f"{name} does not take part: {reason}", file=sys.stderr)
+    return [name for name in CONTESTANTS if name not in reasons]
 
 
 def main() -> None:
@@ -261,7 +273,14 @@ def main() -> None:
     for threads in options.threads:
         print(tables(results, threads, peaks[threads]), end="\n\n")
     if options.json:
-        options.json.write_text(json.dumps(as_json(results), indent=1))
+        machine = {
+            "machine": probe.heading(),
+            "cpus": os.cpu_count(),
+            "fma_gflops": peaks,
+            "versions": versions(options.contestants),
+            "command": " ".join(["python", "bench/peers.py", *sys.argv[1:]]),
+        }
+        options.json.write_text(json.dumps(as_json(results, machine), indent=1) + "\n")
 
 
 if __name__ == "__main__":

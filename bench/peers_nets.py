@@ -7,9 +7,10 @@ connected layer (K, N).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -196,6 +197,7 @@ NETS = {
 
 
 Weights = tuple[np.ndarray, np.ndarray]
+Step = Callable[[Any, Any], float]  # an update from a prepared mini-batch; returns the loss before it
 
 
 def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]]:
@@ -213,6 +215,11 @@ def parts_with_weights(net: Net) -> Iterator[tuple[Layer, Shape, Weights | None]
         elif layer == "batch norm":
             weights = np.ones(shape[-1], np.float32), np.zeros(shape[-1], np.float32)
         yield layer, shape, weights
+
+
+def rows_by_channel(weight: np.ndarray, image: Shape) -> np.ndarray:
+    """Reorder the rows of W (H W C, N) to C, H, W, the order in which PyTorch flattens an image."""
+    return weight.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
 
 
 def batches_of(net: Net) -> list[tuple[np.ndarray, np.ndarray]]:

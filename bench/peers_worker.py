@@ -21,16 +21,15 @@ from peers_nets import (
     Conv,
     Dense,
     Dropout,
-    Layer,
     MaxPool,
     Net,
     Shape,
+    Step,
     batches_of,
     parts_with_weights,
+    rows_by_channel,
 )
-
-# One training step on a prepared mini-batch; returns the loss before the update.
-Step = Callable[[Any, Any], float]
+from peers_optional import keras_step, tinygrad_step
 
 
 def fastnn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
@@ -91,11 +90,6 @@ def torch_model(net: Net) -> Any:
                 layers[-1].weight.copy_(torch.from_numpy(start.copy()))
                 layers[-1].bias.copy_(torch.from_numpy(weights[1]))
     return nn.Sequential(*layers)
-
-
-def rows_by_channel(weight: np.ndarray, image: Shape) -> np.ndarray:
-    """Reorder the rows of W (H W C, N) to C, H, W, the order in which PyTorch flattens an image."""
-    return weight.reshape(*image, -1).transpose(2, 0, 1, 3).reshape(weight.shape)
 
 
 def torch_step(
@@ -269,55 +263,6 @@ def sklearn_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
     return step, batches
 
 
-def keras_step(net: Net, threads: int) -> tuple[Step, list[Any]]:
-    """Keras 3 with the JAX backend: `train_on_batch`, compiled. Images are (N, H, W, C)."""
-    os.environ["KERAS_BACKEND"] = "jax"
-    import keras
-
-    model = keras.Sequential([keras.Input(net.sample), *map(keras_layer, net.layers)])
-    given = [value for _, _, weights in parts_with_weights(net) if weights is not None for value in weights]
-    for variable, value in zip(model.trainable_weights, given, strict=True):
-        variable.assign(value)
-    make = {"sgd": keras.optimizers.SGD, "adam": partial(keras.optimizers.Adam, epsilon=1e-8)}[net.optimizer]
-    model.compile(make(net.lr), keras_loss(net), jit_compile=True)
-
-    def step(x: np.ndarray, y: np.ndarray) -> float:
-        model.reset_metrics()  # or the losses of earlier steps are averaged in
-        return float(model.train_on_batch(x, y))
-
-    return step, batches_of(net)
-
-
-def keras_layer(layer: Layer) -> Any:
-    import keras
-
-    match layer:
-        case Dense(outputs):
-            return keras.layers.Dense(outputs)
-        case Conv(outputs, size, padding):
-            return keras.layers.Conv2D(outputs, size, padding="same" if padding else "valid")
-        case MaxPool(size):
-            return keras.layers.MaxPooling2D(size)
-        case Dropout(rate):
-            return keras.layers.Dropout(rate)
-        case "batch norm":
-            return keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)
-        case "flatten":
-            return keras.layers.Flatten()
-        case _:
-            return keras.layers.Activation(layer)
-
-
-def keras_loss(net: Net) -> Any:
-    import keras
-
-    if net.loss == "squared_error":
-        return lambda y, outputs: keras.ops.mean((outputs - y) ** 2) / 2
-    if net.loss == "binary_cross_entropy":
-        return keras.losses.BinaryCrossentropy(from_logits=True)
-    return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-
-
 CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
     "fastnn": fastnn_step,
     "torch": torch_step,
@@ -326,6 +271,7 @@ CONTESTANTS: dict[str, Callable[[Net, int], tuple[Step, list[Any]]]] = {
     "torch.compile channels_last": partial(torch_step, compiled=True, channels_last=True),
     "jax": jax_step,
     "keras": keras_step,
+    "tinygrad": tinygrad_step,
     "sklearn": sklearn_step,
 }
 

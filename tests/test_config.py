@@ -8,6 +8,7 @@ import pytest
 
 import fastnn as fn
 from fastnn import kernels
+from fastnn.config import processor
 from fastnn.kernels import core, cpu
 
 
@@ -36,7 +37,7 @@ def test_show_config_prints_versions_and_machine(capsys):
     assert rows["fastnn"] == fn.__version__
     assert rows["python"] == platform.python_version()
     assert rows["numpy"] == np.__version__
-    assert rows["machine"] == f"{platform.machine()}, {os.cpu_count()} CPUs"
+    assert rows["machine"] == f"{processor()} ({platform.machine()}), {os.cpu_count()} CPUs"
     assert rows["backend"] == kernels.active_backend()
 
 

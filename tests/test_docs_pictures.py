@@ -18,8 +18,8 @@ def draw(script, *arguments):
     return subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
 
 
-def benchmark(contestant, threads, median):
-    info = {"shape": "B 784-300-10 sigmoid b50 sgd", "contestant": contestant, "threads": threads}
+def benchmark(contestant, threads, median, shape="B 784-300-10 sigmoid b50 sgd"):
+    info = {"shape": shape, "contestant": contestant, "threads": threads, "flop": 10e6}
     return {"stats": {"median": median}, "extra_info": info}
 
 
@@ -58,3 +58,34 @@ def test_chart_takes_the_best_variant_within_the_threads(tmp_path):
     assert ">200 us, 4.0x<" in two
     assert ">900 us, 18.0x<" in two
     assert ">//<" in two  # broken off
+
+
+def test_committed_tables_are_up_to_date(tmp_path):
+    for page in (DOCS.parent / "README.md", DOCS / "performance.md"):
+        copy = tmp_path / page.name
+        copy.write_text(page.read_text())
+        draw("step_tables.py", DOCS / "pictures" / "speed.json", copy)
+        assert copy.read_text() == page.read_text(), f"{page.name}: run docs/pictures/step_tables.py"
+        assert "<!-- end of steps -->" in page.read_text()
+
+
+def test_tables_have_the_marked_nets_in_their_order(tmp_path):
+    run = [
+        benchmark(name, threads, seconds / threads, shape)
+        for shape in ("A 4-4 relu b2 sgd", "H32 LeNet-5 b32 adam")
+        for name, seconds in (("fastnn", 100e-6), ("jax", 250e-6), ("keras", 1e-6))
+        for threads in (1, 2)
+    ]
+    machine = {"fma_gflops": {"1": 200.0, "2": 400.0}}
+    (tmp_path / "run.json").write_text(json.dumps({"machine_info": machine, "benchmarks": run}))
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- steps H32 A, peak -->\nold\n<!-- end of steps -->\nafter\n")
+    draw("step_tables.py", tmp_path / "run.json", page)
+    before, marker, head, _, first, second, end, after = page.read_text().splitlines()
+    assert (before, after) == ("before", "after")
+    assert (marker, end) == ("<!-- steps H32 A, peak -->", "<!-- end of steps -->")
+    assert head.count("of the peak") == 2
+    assert first == (
+        "| LeNet-5; batch 32, Adam | 100 | 250 (JAX) | 2.50 | 50 % | 50.0 | 125 (JAX) | 2.50 | 50 % |"
+    )
+    assert second.startswith("| 4-4 ReLU; batch 2, SGD | 100 |")

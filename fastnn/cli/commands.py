@@ -241,15 +241,17 @@ def reproduce(
     reproduce_run.reproduce(ids, out=out, variant=variant, quick=quick, jobs=jobs, redraw=redraw)
 
 
-def report(folder: Path = Path("runs/reports")) -> None:
+def report(folder: Path = Path("runs/reports"), markdown: Path | None = None) -> None:
     """Write the page about reproduced experiments.
 
     Args:
         folder: Folder that fastnn reproduce wrote.
+        markdown: File for a summary in Markdown.
     """
     from fastnn.cli import reproduce_run
 
-    print(f"written to {reproduce_run.report(folder)}")
+    for path in reproduce_run.report(folder, markdown):
+        print(f"written to {path}")
 
 
 def profile(

@@ -267,7 +267,14 @@ def _parser(
     subcommands.add_subcommand("reproduce", reproduce, help="Run the experiments of reports.")
 
     report = ArgumentParser(description="Write the page about reproduced experiments.")
-    report.add_function_arguments(commands.report, as_group=False, as_positional=True)
+    report.add_argument(
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path("runs/reports"),
+        help="Folder that fastnn reproduce wrote. Default: runs/reports.",
+    )
+    report.add_function_arguments(commands.report, as_group=False, skip={"folder"})
     subcommands.add_subcommand("report", report, help="Write the page about reproduced experiments.")
 
     profile = ArgumentParser(description="Print how long each kernel call of a training step takes.")

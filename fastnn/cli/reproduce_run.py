@@ -8,7 +8,8 @@ from pathlib import Path
 from fastnn import get_num_threads
 from fastnn.cli.run_folder import locked
 from fastnn.data import DatasetNotFoundError
-from fastnn.reproduction import page, runner
+from fastnn.files import write_atomic
+from fastnn.reproduction import markdown, page, runner
 from fastnn.reproduction.experiment import Experiment, chosen, known_experiments, known_items
 from fastnn.reproduction.runner import Outcome, Run
 from fastnn.tables import aligned
@@ -61,12 +62,15 @@ def reproduce(
     return outcomes
 
 
-def report(out: Path) -> Path:
-    """Write the page about the results in a folder, and return its path."""
+def report(out: Path, summary: Path | None = None) -> list[Path]:
+    """Write the page about the results in a folder, and a summary in Markdown; returns their paths."""
     results = page.write(out, known_items(), out / PAGE)
     rows = sum(len(result["rows"]) for result in results)
     print(f"{len(results)} results, {rows} rows")
-    return out / PAGE
+    if summary is None:
+        return [out / PAGE]
+    write_atomic(summary, markdown.summary(results, known_items()).encode())
+    return [out / PAGE, summary]
 
 
 def _run(experiment: Experiment, variant: str | None, quick: bool, out: Path) -> Run:

@@ -7,7 +7,6 @@ and saved in the user's cache folder, because a measurement takes a few seconds.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn._validation import Array
+from fastnn.config import processor
 from fastnn.files import cache_folder, write_atomic
 
 # Sizes in bytes that fit well into the first, second and third level of cache, and into none of them.
@@ -91,7 +91,7 @@ def heading() -> str:
     """Name the processor and the instruction set of the figures."""
     from fastnn.kernels import core
 
-    return f"{_processor()}, instruction set {core.isa()}"
+    return f"{processor()}, instruction set {core.isa()}"
 
 
 def cache_file(threads: int) -> Path | None:
@@ -101,7 +101,7 @@ def cache_file(threads: int) -> Path | None:
     """
     from fastnn.kernels import core
 
-    name = "-".join("".join(c if c.isalnum() else " " for c in _processor()).split())
+    name = "-".join("".join(c if c.isalnum() else " " for c in processor()).split())
     try:
         return cache_folder() / f"probe-{name}-{core.isa()}-{threads}.json"
     except FileNotFoundError:
@@ -131,15 +131,6 @@ def _saved(path: Path) -> Figures | None:
 
 def _label(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
-
-
-def _processor() -> str:
-    """Name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -4,55 +4,40 @@ from __future__ import annotations
 
 import base64
 import html
-import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from fastnn.files import write_atomic
-from fastnn.reproduction import store
+from fastnn.reproduction.results import VERDICTS, Result, by_experiment, coverage, environment, results_in
 
 LARGEST_SVG = 400_000  # bytes; beyond, the page holds the PNG
 KINDS = {".svg": "image/svg+xml", ".png": "image/png"}
-VERDICTS = {
-    "good": ("matches", "claim holds", "drawn"),
-    "bad": ("differs", "claim does not hold"),
-    "other": ("measured", "stand-in", "quick"),
-}
 
 
-def write(out: Path, items: Mapping[str, str], path: Path) -> list[dict[str, Any]]:
+def write(out: Path, items: Mapping[str, str], path: Path) -> list[Result]:
     """Write the page about the results in the folder `out`, and return the results.
 
     `items` are the items of the reports with their texts: those without a result are listed as not run.
     Raises FileNotFoundError if there is no result.
     """
-    results = [
-        {**found, "folder": folder.parent}
-        for folder in sorted(out.glob(f"*/*/{store.RESULT}"))
-        if not folder.parent.name.startswith(store.PARTIAL)
-        and (found := store.finished(folder.parent)) is not None
-    ]
-    if not results:
-        raise FileNotFoundError(f"{out} has no results: run fastnn reproduce --out {out} first")
+    results = results_in(out)
     write_atomic(path, page(results, items).encode())
     return results
 
 
-def page(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
+def page(results: Sequence[Result], items: Mapping[str, str]) -> str:
     """Return the page as HTML."""
     style = files("fastnn.reproduction").joinpath("page.css").read_text("utf-8")
-    by_id: dict[str, list[Mapping[str, Any]]] = {}
-    for result in sorted(results, key=_place):
-        by_id.setdefault(result["id"], []).append(result)
+    groups = by_experiment(results)
     body = [
         "<h1>Reports reproduced with fastnn</h1>",
         _machine(results),
         "<h2>Coverage</h2>",
         _coverage(results, items),
-        *(_experiment(group) for group in by_id.values()),
+        _contents(groups),
+        *(_experiment(group) for group in groups),
         _missing(results, items),
     ]
     return (
@@ -65,40 +50,29 @@ def page(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
     )
 
 
-def _machine(results: Sequence[Mapping[str, Any]]) -> str:
-    """Versions and machine; several values if the results come from several machines."""
-    found: dict[str, dict[str, None]] = {}
-    for result in results:
-        for name, value in result["environment"].items():
-            found.setdefault(name, {})[str(value)] = None
-    seconds = sum(result["seconds"] for result in results)
-    rows = [(name.replace("_", " "), ", ".join(values)) for name, values in found.items()]
-    rows.append(("time of all trainings", f"{seconds / 60:.1f} minutes"))
-    return (
-        "<dl>"
-        + "".join(f"<div><dt>{_(name)}</dt><dd>{_(value)}</dd></div>" for name, value in rows)
-        + "</dl>"
-    )
+def _machine(results: Sequence[Result]) -> str:
+    """Versions, machine and time as a list of definitions."""
+    rows = (f"<div><dt>{_(name)}</dt><dd>{_(value)}</dd></div>" for name, value in environment(results))
+    return f"<dl>{''.join(rows)}</dl>"
 
 
-def _coverage(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
+def _coverage(results: Sequence[Result], items: Mapping[str, str]) -> str:
     """A line for each report: the number of its items with a row, and the verdicts of the rows."""
-    names = [name for names in VERDICTS.values() for name in names]
-    covered = {row["item"] for result in results for row in result["rows"]}
-    lines = []
-    for report in sorted({_report(item) for item in (*items, *covered)}):
-        counts = Counter(
-            row["verdict"] for result in results for row in result["rows"] if _report(row["item"]) == report
-        )
-        wanted = [item for item in items if _report(item) == report]
-        done = sum(item in covered for item in wanted)
-        cells = [f"<td>{counts[name] or ''}</td>" for name in names]
-        lines.append(f"<tr><th>{_(report)}</th><td>{done} of {len(wanted)}</td>{''.join(cells)}</tr>")
-    heading = "".join(f"<th>{_(name)}</th>" for name in ("report", "items", *names))
-    return f'<div class="scroll"><table class="numbers"><tr>{heading}</tr>{"".join(lines)}</table></div>'
+    heading, *rows = coverage(results, items)
+    lines = (
+        f"<tr><th>{_(row[0])}</th>{''.join(f'<td>{_(cell)}</td>' for cell in row[1:])}</tr>" for row in rows
+    )
+    first = "".join(f"<th>{_(name)}</th>" for name in heading)
+    return f'<div class="scroll"><table class="numbers"><tr>{first}</tr>{"".join(lines)}</table></div>'
 
 
-def _experiment(variants: Sequence[Mapping[str, Any]]) -> str:
+def _contents(groups: Sequence[Sequence[Result]]) -> str:
+    """Links to the experiments."""
+    links = (f'<li><a href="#{_(group[0]["id"])}">{_(group[0]["id"])}</a></li>' for group in groups)
+    return f"<nav><ul>{''.join(links)}</ul></nav>"
+
+
+def _experiment(variants: Sequence[Result]) -> str:
     """A section: the variants of an experiment side by side."""
     first = variants[0]
     stand_in = f'<p class="note">Stand-in: {_(first["stand_in"])}</p>' if first.get("stand_in") else ""
@@ -109,16 +83,17 @@ def _experiment(variants: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _variant(result: Mapping[str, Any]) -> str:
+def _variant(result: Result) -> str:
     name = result["variant"] + (", quick" if result["quick"] else "")
-    parameters = ", ".join(f"{key} {value}" for key, value in result["depends_on"]["parameters"].items())
+    parameters = [f"{key} {value}" for key, value in result["depends_on"]["parameters"].items()]
+    about = "; ".join(filter(None, [", ".join(parameters), f"{result['seconds']:.1f} s"]))
     rows = "".join(_row(row) for row in result["rows"])
     heading = "".join(
         f"<th>{cell}</th>" for cell in ("item", "what", "expected", "got", "tolerance", "verdict")
     )
     figures = "".join(_figure(result["folder"], figure, result["rows"]) for figure in result["figures"])
     return (
-        f'<h3>{_(name)}</h3><p class="note">{_(parameters)}; {result["seconds"]:.1f} s</p>'
+        f'<h3>{_(name)}</h3><p class="note">{_(about)}</p>'
         f'<div class="scroll"><table class="rows"><tr>{heading}</tr>{rows}</table></div>'
         f'<div class="figures">{figures}</div>'
     )
@@ -158,20 +133,10 @@ def _figure(folder: Path, figure: Mapping[str, Any], rows: Sequence[Mapping[str,
     return f'<figure><img src="data:{KINDS[path.suffix]};base64,{content}" alt="{_(caption)}">{text}</figure>'
 
 
-def _missing(results: Sequence[Mapping[str, Any]], items: Mapping[str, str]) -> str:
+def _missing(results: Sequence[Result], items: Mapping[str, str]) -> str:
     covered = {row["item"] for result in results for row in result["rows"]}
     missing = [f"<li>{_(item)}: {_(text)}</li>" for item, text in items.items() if item not in covered]
     return f"<h2>Not run</h2><ul>{''.join(missing)}</ul>" if missing else ""
-
-
-def _place(result: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Sort key: numbers in ids by their value, full runs before quick ones, what is corrected first."""
-    words = [(int(word) if word.isdecimal() else 0, word) for word in re.split(r"(\d+)", result["id"])]
-    return words, result["quick"], result["variant"] == "as-written", result["variant"]
-
-
-def _report(item: str) -> str:
-    return item.partition("-")[0]
 
 
 def _(text: Iterable[str] | object) -> str:

@@ -1,6 +1,7 @@
 """The comparison with other frameworks: all train the same network; FLOP, times and memory are right."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -45,12 +46,18 @@ def losses(contestant, net):
     return [step(x, y) for x, y in batches]
 
 
+def skip_unless_installed(contestant):
+    pytest.importorskip(contestant.split()[0])
+    if contestant == "tinygrad" and shutil.which("clang") is None:
+        pytest.skip("tinygrad compiles with clang")
+
+
 @ignore_keras_and_numpy
-@pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax", "keras"])
+@pytest.mark.parametrize("contestant", ["torch", "torch channels_last", "jax", "keras", "tinygrad"])
 def test_peers_train_the_same_network(contestant):
     from peers_nets import MaxPool
 
-    pytest.importorskip(contestant.split()[0])
+    skip_unless_installed(contestant)
     net = small_net("batch norm", "tanh", MaxPool(2), "sigmoid")
     ours = losses("fastnn", net)
     assert len(set(ours)) == len(ours) == 8
@@ -58,12 +65,12 @@ def test_peers_train_the_same_network(contestant):
 
 
 @ignore_keras_and_numpy
-@pytest.mark.parametrize("contestant", ["torch", "jax", "keras", "sklearn"])
+@pytest.mark.parametrize("contestant", ["torch", "jax", "keras", "tinygrad", "sklearn"])
 @pytest.mark.parametrize("loss", ["squared_error", "binary_cross_entropy", "cross_entropy"])
 def test_peers_train_a_perceptron_with_the_same_loss(contestant, loss):
     from peers_nets import mlp
 
-    pytest.importorskip(contestant)
+    skip_unless_installed(contestant)
     widths = (3, 5, 1) if loss == "binary_cross_entropy" else (3, 5, 4)
     net = mlp(widths, "tanh", 16, "adam", 0.01, loss)
     ours = losses("fastnn", net)
@@ -82,9 +89,12 @@ def test_optional_contestants_are_left_out_with_a_line(monkeypatch, capsys):
 
     import peers
 
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "keras" not in peers.installed()
-    assert "keras does not take part: pip install keras" in capsys.readouterr().err
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "keras" else "found")
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    assert not {"keras", "tinygrad"} & set(peers.installed())
+    lines = capsys.readouterr().err
+    assert "keras does not take part: pip install keras" in lines
+    assert "tinygrad does not take part: it compiles with clang" in lines
 
 
 def test_losses_are_compared_without_dropout(monkeypatch):
@@ -112,7 +122,7 @@ def test_contestants_of_each_network():
     from peers_worker import CONTESTANTS, takes_part
 
     mlp, cnn = ({name for name in CONTESTANTS if takes_part(name, NETS[net])} for net in "AE")
-    assert mlp == {"fastnn", "torch", "torch.compile", "jax", "keras", "sklearn"}
+    assert mlp == {"fastnn", "torch", "torch.compile", "jax", "keras", "tinygrad", "sklearn"}
     assert cnn == set(CONTESTANTS) - {"sklearn"}
     assert not takes_part("sklearn", NETS["K"])
 

@@ -67,6 +67,10 @@ POOLINGS = (
     pooling((3, 1, 40, 16), (1, 7), (1, 2), (0, 3)),
     pooling((2, 7, 23, 1), (2, 2)),  # few channels: whole vectors that reach into later pixels
     pooling((2, 9, 17, 6), (3, 2)),
+    pooling((2, 5, 39, 12), (2, 2)),  # several periods of a narrow row of windows
+    pooling((1, 7, 14, 15), (3, 3)),
+    pooling((1, 4, 15, 15), (2, 7)),  # a period that is too long
+    pooling((2, 4, 6, 24), (2, 2)),  # the last vectors of channels overlap
     pooling((0, 5, 5, 2), (2, 2)),
     pooling((2, 0, 0, 2), (2, 2)),
     pooling((2, 5, 5, 0), (2, 2)),

@@ -257,9 +257,30 @@ MISTAKES = (
     Mistake(
         "pixels behind the last window keep what was there",
         "kernels/native/families/pool.hpp",
-        "clear(top + r * row + g.Q * width * g.C, top + (r + 1) * row);",
-        "",
-        (GRID,),
+        "clear(top + r * row + covered, top + (r + 1) * row);",
+        "clear(top + r * row + covered, top + r * row + covered);",
+        (POOL, GRID),
+    ),
+    Mistake(
+        "the last channels of a pool's gradient are left out",
+        "kernels/native/families/pool_tiles.hpp",
+        "body(C - LANES<T>);",
+        "if (C % LANES<T> == 0) body(C - LANES<T>);",
+        (POOL, GRID),
+    ),
+    Mistake(
+        "the first row of a narrow window takes all gradients",
+        "kernels/native/families/pool.hpp",
+        "winner == column + tap_number<T>(r * g.S));",
+        "winner == column);",
+        (POOL, GRID),
+    ),
+    Mistake(
+        "the pattern of a narrow row of windows does not move on",
+        "kernels/native/families/pool_tiles.hpp",
+        "if (++k == period_) k = 0, at += advance_;",
+        "if (++k == period_) k = 0;",
+        (POOL, GRID),
     ),
     Mistake(
         "pools store whole vectors beyond the last pixel of a row",

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "families/act.hpp"
+#include "families/pool_tiles.hpp"
 #include "plan/call.hpp"
 #include "simd/simd.hpp"
 
@@ -212,31 +213,41 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
     }
 }
 
-// The images of dx that a part owns, if the windows are tiles: each window writes its pixels, so dy and taps
+// The rows of windows that a part owns, if the windows tile the image: each writes its pixels, so dy and taps
 // are read once. f as in gather_windows.
-template <class T, int R, int S, class F>
-void scatter_windows(const Windows &g, const T *dy, const T *taps, T *dx, Range lines, F f) {
-    const std::int64_t height = R ? R : g.R, width = R ? S : g.S, row = g.W * g.C;
+template <class T, class F>
+void spread_over_tiles(const Windows &g, const T *dy, const T *taps, T *dx, Range lines, F f) {
+    const bool is_narrow = g.C < LANES<T>;
+    const TileRow<T> narrow(g.Q, g.S, is_narrow ? g.C : 0);
+    const std::int64_t row = g.W * g.C, covered = g.Q * g.S * g.C;
     const auto clear = [=](std::int64_t begin, std::int64_t end) {
         std::memset(dx + begin, 0, std::size_t(end - begin) * sizeof(T));
     };
     for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const std::int64_t n = line / g.P, p = line % g.P, top = (n * g.H + p * height) * row;
-        for (std::int64_t r = 0; r < height; ++r) {
-            // Whole vectors reach into pixels of the row that follow in it.
-            for_row<T>(g.Q, g.C, [=](std::int64_t q, std::int64_t c, int lanes) {
-                const std::int64_t at = (line * g.Q + q) * g.C + c;
-                const Vec<T> gradient = load_n(dy + at, lanes);
-                const IntVec<T> winner = IntVec<T>(load_n(taps + at, lanes));
-                for (std::int64_t s = 0; s < width; ++s) {
-                    const std::int64_t pixel = top + r * row + (q * width + s) * g.C + c;
-                    const Vec<T> won = select<T>(winner == tap_number<T>(r * width + s), gradient, Vec<T>{});
-                    store_n(dx + pixel, f(Vec<T>{} + won, pixel, lanes), lanes);
-                }
+        const std::int64_t n = line / g.P, p = line % g.P, top = (n * g.H + p * g.R) * row;
+        const T *const gradients = dy + line * g.Q * g.C, *const winners = taps + line * g.Q * g.C;
+        const auto write = [&](std::int64_t pixel, int lanes, Vec<T> gradient, auto won) INLINED {
+            store_n(dx + pixel, f(Vec<T>{} + select<T>(won, gradient, Vec<T>{}), pixel, lanes), lanes);
+        };
+        if (is_narrow)
+            narrow.for_vectors([&](std::int64_t e, int lanes, IntVec<T> column, auto spread) INLINED {
+                const Vec<T> gradient = spread(gradients);
+                const IntVec<T> winner = IntVec<T>(spread(winners));
+                for (std::int64_t r = 0; r < g.R; ++r)
+                    write(top + r * row + e, lanes, gradient, winner == column + tap_number<T>(r * g.S));
             });
-            clear(top + r * row + g.Q * width * g.C, top + (r + 1) * row);
-        }
-        if (p == g.P - 1) clear(top + height * row, (n + 1) * g.H * row);
+        else
+            for (std::int64_t q = 0; q < g.Q; ++q)
+                for_overlapping_vectors<T>(g.C, [&](std::int64_t c) INLINED {
+                    const Vec<T> gradient = load(gradients + q * g.C + c);
+                    const IntVec<T> winner = IntVec<T>(load(winners + q * g.C + c));
+                    for (std::int64_t r = 0; r < g.R; ++r)
+                        for (std::int64_t s = 0; s < g.S; ++s)
+                            write(top + r * row + (q * g.S + s) * g.C + c, LANES<T>, gradient,
+                                  winner == tap_number<T>(r * g.S + s));
+                });
+        for (std::int64_t r = 0; r < g.R; ++r) clear(top + r * row + covered, top + (r + 1) * row);
+        if (p == g.P - 1) clear(top + g.R * row, (n + 1) * g.H * row);
     }
 }
 
@@ -248,11 +259,8 @@ template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     const T *const dy = call.in<T>(op::dy), *const taps = call.in<T>(op::taps), *const y = call.in<T>(op::y);
     T *const dx = call.out<T>(op::dx);
     const auto run = [&](auto f) {
-        if (g.P > 0 && g.C > 0 && g.windows_tile_the_image()) {
-            const Range lines = share(g.N * g.P, part, parts);
-            if (g.R == 2 && g.S == 2) return scatter_windows<T, 2, 2>(g, dy, taps, dx, lines, f);
-            return scatter_windows<T, 0, 0>(g, dy, taps, dx, lines, f);
-        }
+        if (g.P > 0 && g.windows_tile_the_image() && (g.C >= LANES<T> || TileRow<T>::fits(g.S, g.C)))
+            return spread_over_tiles(g, dy, taps, dx, share(g.N * g.P, part, parts), f);
         const auto won = [=](std::int64_t at, std::int64_t place, int n) {
             const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
             return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});

@@ -202,6 +202,32 @@ template <class T> inline Vec<T> look_up(const T *table, typename VectorOf<T>::i
 }
 #endif
 
+// v[index], lane by lane.
+template <class T> inline Vec<T> shuffled(Vec<T> v, typename VectorOf<T>::integer index);
+#if defined(__AVX512F__)
+template <> inline Vec<float> shuffled<float>(Vec<float> v, IntVec<float> index) {
+    return _mm512_permutexvar_ps((__m512i)index, v);
+}
+template <> inline Vec<double> shuffled<double>(Vec<double> v, IntVec<double> index) {
+    return _mm512_permutexvar_pd((__m512i)index, v);
+}
+#elif defined(__AVX2__)
+template <> inline Vec<float> shuffled<float>(Vec<float> v, IntVec<float> index) {
+    return _mm256_permutevar8x32_ps(v, (__m256i)index);
+}
+template <> inline Vec<double> shuffled<double>(Vec<double> v, IntVec<double> index) {
+    // Lanes of 4 bytes: 2 index and 2 index + 1.
+    const IntVec<double> halves = 2 * index | (2 * index + 1) << 32;
+    return (Vec<double>)_mm256_permutevar8x32_ps((__m256)v, (__m256i)halves);
+}
+#else
+template <class T> inline Vec<T> shuffled(Vec<T> v, typename VectorOf<T>::integer index) {
+    Vec<T> found{};
+    for (int i = 0; i < LANES<T>; ++i) found[i] = v[index[i]];
+    return found;
+}
+#endif
+
 // Lanes FROM... of the vectors a and b, as if b followed a.
 template <int... FROM, class V> inline auto lanes(V a, V b) {
 #if __has_builtin(__builtin_shufflevector)
