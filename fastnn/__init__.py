@@ -88,13 +88,17 @@ from fastnn.optim.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 from fastnn.param import Buffer, Param
 from fastnn.reproduction import Experiment, Report
 from fastnn.rng import manual_seed
+from fastnn.studies.space import Range
 from fastnn.studies.study import Study
 from fastnn.studies.sweep import sweep
+from fastnn.studies.tune import tune
+from fastnn.studies.tuning import Tuning
 from fastnn.training.callbacks import Callback, EarlyStopping, StopWhenStill, Training
 from fastnn.training.evaluation import evaluate, gradients
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
 from fastnn.training.inspection import inspect
+from fastnn.training.processes import ProcessError
 from fastnn.training.rate_test import find_lr
 from fastnn.training.resume import Checkpoint
 from fastnn.training.surface import loss_surface
@@ -158,7 +162,9 @@ __all__ = [
     "Optimizer",
     "Param",
     "Poisson",
+    "ProcessError",
     "RMSprop",
+    "Range",
     "ReLU",
     "Report",
     "Reshape",
@@ -174,6 +180,7 @@ __all__ = [
     "TensorBoard",
     "Trainer",
     "Training",
+    "Tuning",
     "absolute_error",
     "augment",
     "backend",
@@ -220,6 +227,7 @@ __all__ = [
     "sweep",
     "to_torch",
     "top_units",
+    "tune",
     "viz",
 ]
 

@@ -276,6 +276,10 @@ class Param(_Held):
             self._grad_sum = aligned_empty(self.shape, self.dtype)
         return self._grad_sum
 
+    def use_grad_sum_buffer(self, buffer: Array) -> None:
+        """Use `buffer` as the array that `grad_sum_buffer` returns."""
+        self._grad_sum = buffer
+
     def drop_grad(self) -> None:
         """Drop the gradient."""
         if self._grad is not None:

@@ -53,13 +53,19 @@ def restored_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[
 
     The update is done when it is counted in `updates` (1,).
     """
-    count = int(updates[0])
-    before = _copies([*model.states(), *more])
+    with arrays_restored_on_failure([*model.states(), *more], updates):
+        yield
+
+
+@contextmanager
+def arrays_restored_on_failure(arrays: list[Array], updates: Array) -> Iterator[None]:
+    """Restore the arrays if the `with` block raises before its update is counted in `updates` (1,)."""
+    count, before = int(updates[0]), _copies(arrays)
     try:
         yield
     except BaseException:
         if updates[0] == count:  # otherwise Ctrl-C came after the update
-            _restore([*model.states(), *more], before)
+            _restore(arrays, before)
         raise
 
 

@@ -26,6 +26,7 @@ ALONE = (
     "plan/test_memory.py",
     "plan/test_threads.py",
     "training/test_fork.py",
+    "training/test_mpi.py",
     "training/test_resume.py",
     "test_structure.py",
 )

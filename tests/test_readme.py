@@ -69,6 +69,8 @@ def test_python_blocks_run_in_order(page, tmp_path, monkeypatch):
 def test_few_blocks_do_not_run():
     marked = [f"{name(page)}: {block.mark}" for page in PAGES for block in blocks(page) if not block.runs]
     assert marked == [
+        "docs/guide/clusters.md: not run: needs a cluster",
+        "docs/guide/clusters.md: not run: needs a cluster",
         "docs/guide/data.md: not run: reads data sets, or downloads them",
         "docs/guide/data.md: not run: downloads pictures",
         "docs/guide/logging.md: not run: needs an account",
@@ -97,11 +99,13 @@ def commands():
 
 @pytest.mark.parametrize("command", list(dict.fromkeys(commands())))
 def test_commands_are_understood(command, tmp_path, monkeypatch):
-    words = shlex.split(re.sub(r"^(\w+=\S+ )+", "", command))
+    words = shlex.split(re.sub(r"^(\w+=\S+ )*(mpirun -n \d+ )?", "", command))
     if words[0] == "fastnn":
         monkeypatch.chdir(tmp_path)
         write_settings(tmp_path)
         assert callable(main._parse([main._with_underscores(word) for word in words[1:]]))
+    elif words[:3] == ["python", "-m", "mpi4py"]:
+        assert words[3:] == ["script.py"]
     elif words[0] == "python":
         script = (ROOT / words[1]).read_text()
         options = [word.partition("=")[0] for word in words[2:] if word.startswith("--")]

@@ -101,7 +101,7 @@ def test_import_scan_finds_known_imports():
 
 
 HEAVY = {"numba", "matplotlib", "sklearn", "scipy", "torch", "tqdm", "jsonargparse", "safetensors", "pooch"}
-HEAVY |= {"keras", "onnx", "tensorboardX"}
+HEAVY |= {"dask", "distributed", "keras", "mpi4py", "onnx", "optuna", "ray", "tensorboardX"}
 HEAVY |= {"threadpoolctl"}  # 2 ms, and it sets an environment variable
 
 

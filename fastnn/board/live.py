@@ -54,6 +54,7 @@ class LivePage(Callback):
     >>> fn.fit(model, (x, y), epochs=10, callbacks=page)
     """
 
+    in_first_process_only = True
     show_url: bool
 
     def __init__(self, port: int = 0, *, show_url: bool = True) -> None:

@@ -41,7 +41,8 @@ def sweep(
         seeds: Seeds of the runs: a range such as 0:3 (0, 1 and 2), or a list such as 0,1,2.
         jobs: Number of runs that train at the same time, on one thread each. Default: the number of
             threads that fastnn uses.
-        executor: Where the runs train: threads (of this process) or joblib (several processes).
+        executor: Where the runs train: threads (of this process), joblib (several processes),
+            dask://host:port, ray, or ray://host:port.
         out: Folder to write to. Default: a new folder in runs/.
         resume: Continue the interrupted sweep in the folder given by --out.
         no_download: Fail instead of downloading missing data.
@@ -227,7 +228,7 @@ def reproduce(
     Args:
         ids: Experiments, such as s1.part5; s1 stands for all of that report, all for all.
         out: Folder for the results. Those that it has are not computed again.
-        variant: Variant of the experiments, such as as-written. Default: corrected.
+        variant: Variant of the experiments, such as as-written, for those that have it. Default: corrected.
         quick: Take seconds per experiment, on fewer data; nothing is judged.
         jobs: Number of experiments to run at the same time. Default: the number of threads.
         redraw: Fill tables and figures again from the stored trainings.

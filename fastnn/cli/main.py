@@ -18,12 +18,14 @@ from jsonargparse.typing import PositiveInt
 from fastnn import __version__, show_config
 from fastnn.cli import commands, find_rate, onnx_files, own_settings, settings, train_run
 from fastnn.cli.parser import ArgumentParser, fail
-from fastnn.cli.run_folder import lenient_output, plain_warnings
+from fastnn.cli.run_folder import lenient_output, plain_warnings, silent_unless
 from fastnn.cli.shorthands import shorthands_of
 from fastnn.data import DatasetNotFoundError
 from fastnn.files import user_path
 from fastnn.reproduction.runner import ExperimentError
 from fastnn.training.finite import NonFiniteError
+from fastnn.training.launchers import launched
+from fastnn.training.processes import ProcessError
 
 # What `fastnn train` calls the data of the user; the parser chooses between the kinds by the path.
 OWN_DATA = {
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Usage errors raise SystemExit with code 2; --help and --version raise SystemExit with code 0.
     """
     words = [_with_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
-    with lenient_output() as outputs, plain_warnings():
+    with silent_unless(launched().rank == 0), lenient_output() as outputs, plain_warnings():
         code = _run(words)
     lost = next((output.error for output in outputs if output.error is not None), None)
     return code if lost is None else code or _failed(f"error: cannot print: {lost.strerror}", FAILED)
@@ -55,7 +57,7 @@ def _run(words: list[str]) -> int:
     except DatasetNotFoundError as error:
         return _failed(f"error: {error}", MISSING_DATA)
     # Errors that users can correct. Any other exception is a bug and keeps its traceback.
-    except (ValueError, OSError, ImportError, NonFiniteError, ExperimentError) as error:
+    except (ValueError, OSError, ImportError, NonFiniteError, ExperimentError, ProcessError) as error:
         return _failed(f"error: {error}", FAILED)
     except MemoryError as error:
         return _failed(f"error: not enough memory: {error}", FAILED)
@@ -74,6 +76,9 @@ def _parse(words: list[str]) -> Callable[[], object]:
     shorthands, words = shorthands_of(words)
     parser = _parser(words, shorthands, file_settings)
     options = parser.parse_args(words)
+    started = launched()
+    if started.size > 1 and options.command != "train":
+        fail(f"fastnn {options.command}", f"this command runs in one process, not in {started.size}")
     if options.command == "config":
         return show_config
     if options.command != "train":
@@ -92,6 +97,8 @@ def _parse(words: list[str]) -> Callable[[], object]:
         run_settings = type(own_settings.ALL_PRESETS[dataset]["mlp"])(dataset=dataset, **chosen)
     except ValueError as error:  # an unknown activation, a negative learning rate, ...
         fail(f"fastnn train {dataset}", str(error))
+    if finds_rate and started.size > 1:
+        fail("fastnn train --find-lr", f"this command runs in one process, not in {started.size}")
     if finds_rate:
         return partial(find_rate.run, run_settings, out=out, download=not no_download)
     return partial(

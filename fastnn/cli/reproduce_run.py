@@ -43,7 +43,7 @@ def reproduce(
     Raises ValueError for an unknown experiment or variant; at the end DatasetNotFoundError if data were
     missing, ExperimentError if an experiment failed.
     """
-    experiments = chosen(ids, known_experiments())
+    experiments = chosen(ids, known_experiments(), variant)
     runs = [_run(each, variant, quick, out) for each in experiments]
     for run in runs:
         run.parameters  # noqa: B018  fails for an unknown variant

@@ -146,6 +146,20 @@ class Output:
 
 
 @contextlib.contextmanager
+def silent_unless(speaks: bool) -> Iterator[None]:
+    """Print nothing in the `with` block, unless `speaks`: the first of several processes speaks for all."""
+    if speaks:
+        yield
+        return
+    with (
+        open(os.devnull, "w") as null,
+        contextlib.redirect_stdout(null),
+        contextlib.redirect_stderr(null),
+    ):
+        yield
+
+
+@contextlib.contextmanager
 def plain_warnings() -> Iterator[None]:
     """Print warnings as lines "fastnn: warning: ...", without the place in the code."""
     before = warnings.formatwarning

@@ -34,8 +34,9 @@ from fastnn.config import environment
 from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.kernels import active_backend, backend
+from fastnn.studies.executors import check_workers
 from fastnn.studies.study import Member, Study
-from fastnn.studies.sweep import check_different, check_workers, points_of, seeds_of, sweep
+from fastnn.studies.sweep import check_different, points_of, seeds_of, sweep
 
 STUDY, TABLE, BANDS = "study.json", "table.txt", "bands.png"
 # Settings that decide which data are loaded, or how the process computes.
@@ -87,7 +88,7 @@ def run(
         grid: The values to try for each setting, such as {"optimizer.lr": [0.1, 0.3]}.
         seeds: Seeds of the runs.
         jobs: Number of runs that train at the same time, as in `fn.sweep`.
-        executor: "threads" or "joblib", as in `fn.sweep`.
+        executor: Where the runs train, as in `fn.sweep`.
         out: Folder to write to. Default: the first unused runs/sweep-<data>-<number>.
         resume: Continue the interrupted sweep in `out`.
         download: Whether missing data may be downloaded.
@@ -99,6 +100,7 @@ def run(
         ValueError: If a setting is invalid, or if `out` has a different sweep.
         FileExistsError: If `out` has a sweep or a run and `resume` is False.
         DatasetNotFoundError: If the data set is missing.
+        ConnectionError: If the scheduler of `executor` does not answer.
     """
     if settings.validation == 0:
         settings = dataclasses.replace(settings, validation=VALIDATION)
@@ -132,7 +134,7 @@ def run(
             with backend(settings.backend or active_backend()):
                 sweep(build, points, seeds=seeds, jobs=jobs, executor=executor, study=study)
         except RuntimeError as error:
-            if len(study.failed) < len(study):
+            if not study.failed or len(study.failed) < len(study):
                 raise
             raise ValueError(f"all {len(study)} runs failed: {study.failed[0].error}") from error
         finally:

@@ -36,6 +36,7 @@ from fastnn._validation import Array
 from fastnn.board import LivePage
 from fastnn.cli import run_drawings
 from fastnn.cli.description import DATA, Description, named
+from fastnn.cli.mpi_run import share_threads, started_processes
 from fastnn.cli.named_data import Part
 from fastnn.cli.own_data import Loaded, absolute, folder_name, load, prepared, source_of
 from fastnn.cli.own_settings import OwnSettings, check_weights, names_of_settings
@@ -43,7 +44,7 @@ from fastnn.cli.run_drawings import CURVES, draw_test, draw_training
 from fastnn.cli.run_folder import Results, locked
 from fastnn.cli.run_progress import PrintedHistory, Stopwatch
 from fastnn.cli.settings import Settings, describe
-from fastnn.config import environment, set_num_threads
+from fastnn.config import environment
 from fastnn.documents import read_json
 from fastnn.files import write_atomic
 from fastnn.history import History
@@ -55,6 +56,7 @@ from fastnn.training.callbacks import Callback
 from fastnn.training.evaluation import evaluate
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.launchers import launched
 from fastnn.training.options import option_values
 from fastnn.training.resume import Checkpoint
 from fastnn.weights import save
@@ -78,7 +80,8 @@ def train(
 ) -> Path:
     """Train a network, evaluate it on the test set, and write the results into a folder.
 
-    Prints the progress, seeds the default generator and sets the number of threads.
+    Prints the progress, seeds the default generator and sets the number of threads. The processes that mpirun
+    has started train together; the first one prints and writes.
 
     Args:
         settings: Settings of the run.
@@ -98,30 +101,47 @@ def train(
         FileExistsError: If `out` has a run, and neither `overwrite` nor `resume` is True.
         DatasetNotFoundError: If the data set is missing.
         ValueError: If the settings do not fit the data set or the run to resume.
+        ProcessError: If another process has failed.
     """
-    settings = absolute(settings)
-    _resumes(settings, out, overwrite, resume)  # fail before the data are loaded
-    page = nullcontext() if port is None else LivePage(port)
-    loaded = load(settings, download=download)
-    check_layers(settings, loaded.description)
-
-    if settings.threads is not None:
-        set_num_threads(settings.threads)
-    with backend(settings.backend or active_backend()), page as callback:
-        description, training, validation = prepared(settings, loaded)
-        arguments = fit_arguments(settings, description, training, validation)
-        folder = new_folder(folder_name(settings)) if out is None else out
-        with locked(folder):
-            resumes = out is not None and _resumes(settings, out, overwrite, resume)
-            if not resumes:
-                _empty(folder)
-            config = {"settings": plain(settings), "environment": environment()}
-            if isinstance(settings, OwnSettings):
-                write_json(folder / DATA, description.as_dict(), indent=2)
-            write_json(folder / CONFIG, config, indent=2)
-            _announce(settings, description, arguments, len(loaded.test[0]))
-            _train_and_write(folder, settings, arguments, description, loaded, callback)
+    processes = started_processes()
+    with processes.joined():
+        settings = absolute(settings)
+        # Fail before the data are loaded.
+        processes.from_first(lambda: _resumes(settings, out, overwrite, resume))
+        page = nullcontext() if port is None or not processes.is_first else LivePage(port)
+        if not processes.is_first:
+            processes.gather(None)  # the first process downloads the data alone
+        loaded = load(settings, download=download)
+        if processes.is_first:
+            processes.gather(None)
+        check_layers(settings, loaded.description)
+        share_threads(processes, settings.threads)
+        with backend(settings.backend or active_backend()), page as callback:
+            description, training, validation = prepared(settings, loaded)
+            arguments = fit_arguments(settings, description, training, validation)
+            folder = processes.from_first(lambda: new_folder(folder_name(settings)) if out is None else out)
+            if not processes.is_first:
+                checkpoint = Checkpoint(folder / CHECKPOINT)
+                fit(**arguments, callbacks=Stopwatch(), checkpoint=checkpoint, communicator=processes)
+            else:
+                with locked(folder):
+                    resumes = out is not None and _resumes(settings, out, overwrite, resume)
+                    _begin(folder, settings, description, resumes)
+                    _announce(settings, description, arguments, len(loaded.test[0]))
+                    arguments["communicator"] = processes
+                    _train_and_write(folder, settings, arguments, description, loaded, callback)
+            processes.gather(None)  # the first process has written the results
     return folder
+
+
+def _begin(folder: Path, settings: Settings, description: Description, resumes: bool) -> None:
+    """Write what is known before the training, into a folder that is emptied unless the run `resumes`."""
+    if not resumes:
+        _empty(folder)
+    if isinstance(settings, OwnSettings):
+        write_json(folder / DATA, description.as_dict(), indent=2)
+    found = environment() | ({"processes": launched().size} if launched().size > 1 else {})
+    write_json(folder / CONFIG, {"settings": plain(settings), "environment": found}, indent=2)
 
 
 def _train_and_write(

@@ -25,6 +25,8 @@ class _EpochFile(Callback):
     it repeats.
     """
 
+    in_first_process_only = True
+
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = user_path(os.fspath(path))
         self._rows: list[Row] = []

@@ -58,6 +58,8 @@ class TensorBoard(Callback):
         ImportError: If tensorboardX, or Pillow for images, is not installed: the extra `tensorboard`.
     """
 
+    in_first_process_only = True
+
     def __init__(
         self,
         folder: str | os.PathLike[str],

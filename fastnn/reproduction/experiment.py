@@ -114,8 +114,12 @@ def known_items() -> dict[str, str]:
     return items
 
 
-def chosen(ids: Iterable[str], known: Mapping[str, Experiment]) -> list[Experiment]:
+def chosen(
+    ids: Iterable[str], known: Mapping[str, Experiment], variant: str | None = None
+) -> list[Experiment]:
     """Return the experiments with these ids, in order; "all" stands for all, "s1" for all of that report.
+
+    Of several for which an id stands, those that have the variant are chosen, if there are any.
 
     Raises ValueError, with the nearest ids, for an unknown one.
     """
@@ -132,5 +136,8 @@ def chosen(ids: Iterable[str], known: Mapping[str, Experiment]) -> list[Experime
             near = difflib.get_close_matches(wanted, known, n=3) or list(known)
             names = ", ".join(near)
             raise ValueError(f"unknown experiment {wanted!r}: choose from {names}, or all")
+        having = [experiment for experiment in matching if variant in experiment.variants]
+        if wanted not in known and having:
+            matching = having
         picked.update((experiment.id, experiment) for experiment in matching)
     return list(picked.values())

@@ -215,7 +215,7 @@ class Study:
         members = [
             {
                 **vars(member),
-                "point": {name: _plain(value) for name, value in member.point.items()},
+                "point": {name: plain(value) for name, value in member.point.items()},
                 "history": None if member.history is None else member.history.as_dict(),
             }
             for member in self._members.values()
@@ -261,7 +261,7 @@ def _member(written: dict[str, Any]) -> Member:
 
 def point_key(point: Point) -> str:
     """Identify a point by a text, which is the same before and after the point was saved."""
-    return json.dumps({name: _plain(value) for name, value in sorted(point.items())})
+    return json.dumps({name: plain(value) for name, value in sorted(point.items())})
 
 
 def _key(point: Point, seed: int) -> tuple[str, int]:
@@ -271,24 +271,24 @@ def _key(point: Point, seed: int) -> tuple[str, int]:
 
 def label_of(point: Point) -> str:
     """Describe a point, such as "lr 0.1, hidden 64"."""
-    return ", ".join(f"{name} {_short(value)}" for name, value in point.items())
+    return ", ".join(f"{name} {short(value)}" for name, value in point.items())
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """Format a parameter briefly: 0.1, adam, 784-128-10."""
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, (tuple, list)):
-        return "-".join(map(_short, value))
-    return str(_plain(value))
+        return "-".join(map(short, value))
+    return str(plain(value))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Convert a parameter to a value that JSON can represent."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (tuple, list)):
-        return [_plain(each) for each in value]
+        return [plain(each) for each in value]
     if isinstance(value, np.generic):
         return value.item()
     return getattr(value, "__name__", None) or str(value)
@@ -312,4 +312,4 @@ def _spread(numbers: Iterable[float]) -> Spread:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, Spread) else _short(value)
+    return str(value) if isinstance(value, Spread) else short(value)

@@ -1,4 +1,4 @@
-"""Train many small networks at the same time, one thread each, in one process or with joblib in several."""
+"""Train many small networks at the same time, one thread each, in one process, several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastnn._validation import choose, flag, positive_int, warn
+from fastnn._validation import flag, warn
 from fastnn.config import get_num_threads, set_num_threads
 from fastnn.history import History
 from fastnn.kernels import active_backend, backend
 from fastnn.rng import manual_seed
+from fastnn.studies.executors import check_workers, run_elsewhere
 from fastnn.studies.study import Member, Point, Study, point_key
-from fastnn.training.callbacks import callbacks_of
+from fastnn.training.callbacks import Callback, callbacks_of
 from fastnn.training.fit import fit
 from fastnn.training.interrupts import stopped_by
 from fastnn.training.watch import GradientWatch, SparingWatch
 
-Build = Callable[..., Mapping[str, Any] | History]
-Place = tuple[Point, int]
+if TYPE_CHECKING:
+    import distributed
 
-EXECUTORS = {
-    "threads": "threads of this process, which share the data",
-    "joblib": "the workers of joblib: processes, or as set by joblib.parallel_config",
-}
+    from fastnn.studies.parcel import Place
+
+Build = Callable[..., Mapping[str, Any] | History]
 
 
 def sweep(
@@ -42,7 +43,7 @@ def sweep(
     *,
     seeds: Iterable[int] = range(3),
     jobs: int | str = "auto",
-    executor: str = "threads",
+    executor: str | distributed.Client = "threads",
     study: Study | None = None,
     progress: bool | None = None,
     watch: bool = True,
@@ -61,11 +62,15 @@ def sweep(
         grid: Values to try for each parameter, {parameter: values}, in all combinations; or a list of points,
             {parameter: value}.
         seeds: Seeds of the runs at each point, different non-negative integers.
-        jobs: Number of runs at the same time. "auto": the number of threads that fastnn uses.
+        jobs: Number of runs at the same time. "auto": the number of threads that fastnn uses, or, with Dask
+            and Ray, which accept nothing else, as many as the workers take.
         executor: "threads" trains in threads of this process, which share the data; during the sweep, all
             fastnn calls in the process compute on one thread. "joblib" trains in the workers of joblib:
-            processes by default, or Dask and Ray:
-            `with joblib.parallel_config(backend="dask"): fn.sweep(..., executor="joblib")`.
+            processes by default, or as `joblib.parallel_config` says. "dask://host:port", with the address
+            of a scheduler, or a `distributed.Client` trains on the workers of a Dask cluster. "ray" trains on
+            the cluster that `ray.init()` finds, or else on this machine; "ray://host:port" names the server.
+            Dask and Ray send `build` and what it refers to, such as the data, once to each worker. Wherever
+            a worker dies, its runs start again on another one, up to three times.
         study: Study to add the runs to. After Ctrl-C it has the finished runs; a sweep that gets it again
             trains the missing and the failed ones.
         progress: Whether to show a progress bar. None: only if the error stream is a terminal.
@@ -78,21 +83,21 @@ def sweep(
 
     Raises:
         ValueError: If the grid, the seeds, the jobs or the executor are invalid.
-        TypeError: If the grid or the seeds have the wrong type, or if `build` does not take the parameters.
+        TypeError: If the grid or the seeds have the wrong type, or if `build` does not take the parameters or
+            cannot be sent to another process.
+        ImportError: If the library of the executor is missing; or if a worker has another version of fastnn,
+            or cannot import the modules that `build` uses.
+        ConnectionError: If no scheduler answers, or if it disappears.
         RuntimeError: If all runs failed; the message has the first traceback.
     """
     points, numbers = points_of(grid), seeds_of(seeds)
     check_workers(jobs, executor)
     flag(watch, "watch")
-    if not callable(build):
-        raise TypeError(f"build must be a function of the parameters, not {build!r}")
-    for point in points:
-        _check_arguments(build, point)
+    check_build(build, points)
     check_different(points)
     study = Study() if study is None else study
     order = [(point, seed) for point in points for seed in numbers]
     missing = [place for place in order if not study.has(*place)]
-    run = _in_threads if executor == "threads" else _by_joblib
     try:
         with _bar(len(order), progress) as bar:
 
@@ -101,18 +106,15 @@ def sweep(
                 bar.update(sum(study.has(*place) for place in order) - bar.n)
 
             bar.update(len(order) - len(missing))
-            run(partial(train_member, build, watch=watch), missing, jobs, add)
+            if executor == "threads":
+                _in_threads(partial(train_member, build, watch=watch), missing, jobs, add)
+            elif missing:
+                train = _TrainInWorker(build, watch, active_backend())
+                run_elsewhere(executor, train, missing, jobs, add)
     finally:
         study.sort(order)
     _report(study)
     return study
-
-
-def check_workers(jobs: int | str, executor: str) -> None:
-    """Raise ValueError if the executor is unknown, or if `jobs` is neither "auto" nor a positive integer."""
-    choose(executor, EXECUTORS, "executor")
-    if jobs != "auto":
-        positive_int(jobs, "jobs")
 
 
 def points_of(grid: Mapping[str, Iterable[Any]] | Sequence[Point]) -> list[Point]:
@@ -161,6 +163,14 @@ def check_different(points: Sequence[Point]) -> None:
         seen[key] = point
 
 
+def check_build(build: Build, points: Iterable[Point]) -> None:
+    """Raise TypeError unless `build` is a function that takes the parameters of all points."""
+    if not callable(build):
+        raise TypeError(f"build must be a function of the parameters, not {build!r}")
+    for point in points:
+        _check_arguments(build, point)
+
+
 def _check_arguments(build: Build, point: Point) -> None:
     """Raise TypeError if `build` cannot be called with the parameters of `point`."""
     try:
@@ -185,10 +195,12 @@ def _seed_argument(build: Build, seed: int) -> dict[str, int]:
     return {"seed": seed} if takes_all or "seed" in parameters else {}
 
 
-def train_member(build: Build, point: Point, seed: int, *, watch: bool = True) -> Member:
+def train_member(
+    build: Build, point: Point, seed: int, *, watch: bool = True, callbacks: Sequence[Callback] = ()
+) -> Member:
     """Run one training and return its results. An exception is stored in the member, not raised.
 
-    `watch` is as in `sweep`.
+    `watch` is as in `sweep`; `callbacks` join those that `build` returns.
     """
     started = time.perf_counter()
     try:
@@ -198,7 +210,7 @@ def train_member(build: Build, point: Point, seed: int, *, watch: bool = True) -
         if isinstance(result, Mapping) and not isinstance(result, History) and "model" in result:
             options = {"seed": seed, "progress": False, **result, "watch": False}
             model, data = options.pop("model"), options.pop("data", None)
-            callbacks = callbacks_of(options.get("callbacks"))
+            callbacks = [*callbacks_of(options.get("callbacks")), *callbacks]
             watches = [callback for callback in callbacks if isinstance(callback, GradientWatch)]
             if watch and not watches:
                 watches = [SparingWatch(silent=True)]
@@ -227,11 +239,11 @@ def _values(result: object) -> dict[str, float]:
     return {str(name): float(value) for name, value in result.items()}
 
 
-Train = Callable[[Point, int], Member]
-
-
 def _in_threads(
-    train: Train, places: Sequence[Place], jobs: int | str, add: Callable[[Member], None]
+    train: Callable[[Point, int], Member],
+    places: Sequence[Place],
+    jobs: int | str,
+    add: Callable[[Member], None],
 ) -> None:
     """Train in threads of this process. Calls `add` with each run when it ends."""
     workers = get_num_threads() if isinstance(jobs, str) else jobs
@@ -264,35 +276,44 @@ def _in_threads(
                     add(future.result())
 
 
+_limit = threading.Lock()
+_limited = 0  # users of `_one_thread_each` in this process
+_threads_before = 1  # before the first of them
+
+
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let the kernels compute on one thread, and restore the number of threads at the end."""
-    before = get_num_threads()
-    set_num_threads(1)
+    """Let the kernels compute on one thread, and restore the number of threads when the last user ends.
+
+    The threads of a worker, of Dask or of joblib, enter and leave in any order.
+    """
+    global _limited, _threads_before
+    with _limit:
+        if _limited == 0:
+            _threads_before = get_num_threads()
+            set_num_threads(1)
+        _limited += 1
     try:
         yield
     finally:
-        set_num_threads(before)
+        with _limit:
+            _limited -= 1
+            if _limited == 0:
+                set_num_threads(_threads_before)
 
 
-def _by_joblib(train: Train, places: Sequence[Place], jobs: int | str, add: Callable[[Member], None]) -> None:
-    """Train in the workers of joblib. Calls `add` with each run when it ends."""
-    try:
-        import joblib
-    except ImportError as error:
-        raise ImportError('executor="joblib" needs joblib: pip install joblib') from error
-    # "auto": as joblib.parallel_config says (None), or else all cores (-1).
-    auto = None if joblib.effective_n_jobs() > 1 else -1
-    count = auto if isinstance(jobs, str) else jobs
-    tasks = (joblib.delayed(_train_in_worker)(train, *place, active_backend()) for place in places)
-    for member in joblib.Parallel(n_jobs=count, return_as="generator_unordered")(tasks):
-        add(member)
+@dataclass(frozen=True)
+class _TrainInWorker:
+    """Call `train_member` in a context of its own, in this process or another one."""
 
+    build: Build
+    watch: bool
+    backend: str
 
-def _train_in_worker(train: Train, point: Point, seed: int, backend_name: str) -> Member:
-    """Call `train` in a context of its own, in this process or another one."""
-    with _one_thread_each(), backend(backend_name):
-        return contextvars.copy_context().run(train, point, seed)
+    def __call__(self, point: Point, seed: int) -> Member:
+        with _one_thread_each(), backend(self.backend):
+            context = contextvars.copy_context()
+            return context.run(train_member, self.build, point, seed, watch=self.watch)
 
 
 def _bar(total: int, progress: bool | None) -> Any:

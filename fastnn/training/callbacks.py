@@ -101,20 +101,30 @@ class Training(Declared):
         """Whether a callback overrides `on_update`."""
         return any(type(callback).on_update is not Callback.on_update for callback in self.callbacks)
 
+    @property
+    def _called(self) -> list[Callback]:
+        """The callbacks that this process calls."""
+        return [each for each in self.callbacks if self.is_first or not type(each).in_first_process_only]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the only one, or the first of several (`communicator`): it writes files."""
+        return self.trainer.processes.is_first
+
     def tell(self, event: str, *details: object) -> None:
         """Call the method `event` of all callbacks, in order."""
-        for callback in self.callbacks:
+        for callback in self._called:
             getattr(callback, event)(self, *details)
 
     def tell_end(self) -> None:
         """Call `on_train_end` of all callbacks, in order, also of those after one that raises."""
         with ExitStack() as calls:
-            for callback in reversed(self.callbacks):
+            for callback in reversed(self._called):
                 calls.callback(callback.on_train_end, self)
 
     def tell_exception(self, error: BaseException) -> None:
         """Call `on_exception` of all callbacks, in order; what they raise becomes a note of `error`."""
-        for callback in self.callbacks:
+        for callback in self._called:
             try:
                 callback.on_exception(self, error)
             except Exception as another:
@@ -132,6 +142,9 @@ class Callback(Declared):
 
     monitor: str | None = None
     """The value of an epoch that the callback needs, such as "val_loss"; `fit` checks that it will exist."""
+
+    in_first_process_only: ClassVar[bool] = False
+    """Whether, of several processes (`communicator`), only the first calls it, because it writes files."""
 
     def on_train_begin(self, training: Training) -> None:
         """Called before the first update, and again when a training is resumed."""

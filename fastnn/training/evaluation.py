@@ -7,7 +7,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from fastnn._validation import Array
 from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.training.batches import DATA, Batches
+from fastnn.training.processes import ALONE, Processes
 from fastnn.training.samples import Data, DataOrBatches, Samples, check_data, check_model
 
 MEANS = ("mean", "batch_mean")  # reductions
@@ -125,6 +126,15 @@ def parts_of_data(data: Samples | Batches, epoch: int) -> Iterable[Samples]:
     return [data] if isinstance(data, Samples) else data.epoch(epoch)
 
 
+class _Evaluated(NamedTuple):
+    """The results of one batch: its summed loss, and how many decisions are correct, or their weights."""
+
+    loss: float
+    correct: int
+    right: float
+    outputs: tuple[Array, Array, Array | None] | None  # and targets and weights, for metrics
+
+
 def evaluate_parts(
     model: Layer,
     loss: Loss,
@@ -132,43 +142,63 @@ def evaluate_parts(
     batch_size: int = 1024,
     *,
     metrics: Mapping[str, Metric] = MappingProxyType({}),
+    processes: Processes = ALONE,
 ) -> dict[str, float]:
-    """Evaluate checked samples in parts, in batches of `batch_size`; `evaluate` describes the result."""
-    # Outputs, targets and weights of all batches, for metrics.
-    batches: list[tuple[Array, Array, Array | None]] = []
-    total = divisor = decisions = right = count = 0.0
-    correct = np.zeros(1, np.int64)
-    is_mean = loss.reduction in MEANS
+    """Evaluate checked samples in parts, in batches of `batch_size`; `evaluate` describes the result.
+
+    Several processes take turns with the batches. The result has the same bits as that of one process.
+    """
+    results: dict[int, _Evaluated] = {}  # by the number of the batch
+    divisor = decisions = count = 0.0
+    number, is_mean = 0, loss.reduction in MEANS
     for samples in parts:
         decided = decisions_of(model, loss, samples)
         rows = rows_at_once(samples.x, batch_size)
         for start in range(0, len(samples), rows):
-            index = np.arange(start, min(start + rows, len(samples)))
-            x, target = samples.batch(index)
-            outputs, _ = model.forward(x)
-            weight = samples.weights(index)
-            total += float(loss.value(outputs, target, "sum", weight)[0])
-            if decided and weight is None:
-                counting.count_correct(outputs, target, correct, binary=loss.binary)
-            elif decided and weight is not None:
-                right += _weighted_correct(outputs, target, weight, loss.binary)
-            if metrics:
-                batches.append(_counted(outputs, samples.target[index], weight))
+            if number % processes.size == processes.rank:
+                index = np.arange(start, min(start + rows, len(samples)))
+                results[number] = _evaluate_batch(model, loss, samples, index, decided > 0, bool(metrics))
+            number += 1
         divisor += loss.divisor(samples.target, samples.weight) if is_mean else 0
         count += mean_divisor(loss, samples) or 0.0
         if decided:
             weighted = samples.weight is not None
             decisions += _weight_of_decisions(model, loss, samples) if weighted else decided
+    processes.meet(validating=True)
+    for others in processes.gather(results):
+        results |= others
+    total = right = 0.0
+    ordered = [results[each] for each in range(number)]
+    for each in ordered:
+        total, right = total + each.loss, right + each.right
     if is_mean:
         total /= divisor or math.nan  # all class weights may be 0
     of_mean = count if loss.reduction == "sum" else None
-    values = summary(total, int(correct[0]) + right, decisions, of_mean)
+    values = summary(total, sum(each.correct for each in ordered) + right, decisions, of_mean)
     if metrics:
+        batches = [each.outputs for each in ordered if each.outputs is not None]
         outputs, target = (np.concatenate([batch[part] for batch in batches]) for part in (0, 1))
         weights = [weight for _, _, weight in batches if weight is not None]
         joined = np.concatenate(weights) if weights else None
         values |= {name: _value(metric, outputs, target, joined) for name, metric in metrics.items()}
     return values
+
+
+def _evaluate_batch(
+    model: Layer, loss: Loss, samples: Samples, index: Array, decides: bool, keep_outputs: bool
+) -> _Evaluated:
+    """Evaluate the samples `index`; `decides` is whether the accuracy applies."""
+    x, target = samples.batch(index)
+    outputs, _ = model.forward(x)
+    weight = samples.weights(index)
+    total = float(loss.value(outputs, target, "sum", weight)[0])
+    correct, right = np.zeros(1, np.int64), 0.0
+    if decides and weight is None:
+        counting.count_correct(outputs, target, correct, binary=loss.binary)
+    elif decides and weight is not None:
+        right = _weighted_correct(outputs, target, weight, loss.binary)
+    kept = _counted(outputs, samples.target[index], weight) if keep_outputs else None
+    return _Evaluated(total, int(correct[0]), right, kept)
 
 
 def _counted(outputs: Array, target: Array, weight: Array | None) -> tuple[Array, Array, Array | None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -89,40 +89,6 @@ def describe_data(samples: Samples | Batches | None) -> Any:
     # Older checkpoints do not have the factor: it was always the default one, or the option `scale`.
     usual = samples.scale == default_factor(samples.x.dtype)
     return described if usual else {**described, "factor of x": samples.scale}
-
-
-def differences(before: object, now: object) -> list[str]:
-    """The differences between two descriptions, such as "batch_size was 32, is 64"."""
-    old, new = dict(_leaves(before)), dict(_leaves(now))
-    found = []
-    for path in {**old, **new}:
-        if path not in new:
-            difference = f"was {_shown(old[path])}, is missing"
-        elif path not in old:
-            difference = f"was missing, is {_shown(new[path])}"
-        elif old[path] != new[path]:
-            difference = f"was {_shown(old[path])}, is {_shown(new[path])}"
-        else:
-            continue
-        found.append(f"{path[:200]} {difference}")
-    return found
-
-
-def _shown(value: object) -> str:
-    """The value as text, which is cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
-
-
-def _leaves(value: object, path: str = "") -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _leaves(item, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, (list, tuple)):
-        for index, item in enumerate(value):
-            yield from _leaves(item, f"{path}[{index}]")
-    else:
-        yield path, value
 
 
 def _is_state(owner: object, name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Unpack
 
 import numpy as np
@@ -20,6 +20,7 @@ from fastnn.layers import Layer
 from fastnn.losses import Loss, reducing_loss
 from fastnn.optim.optimizers import Optimizer, optimizer_of
 from fastnn.training import checks
+from fastnn.training.agreement import describe_state
 from fastnn.training.callbacks import Callback, Callbacks, Training, callbacks_of, with_state
 from fastnn.training.evaluation import Metric, Metrics, metrics_of, pairs_of
 from fastnn.training.fingerprint import describe, describe_data
@@ -35,10 +36,11 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.orders import check_order
-from fastnn.training.pieces import batch_sizes, piece_sizes
+from fastnn.training.pieces import batch_sizes, check_summable, piece_sizes
 from fastnn.training.plans import StepLock
+from fastnn.training.processes import Communicator, Processes, processes_of
 from fastnn.training.progress import Progress
-from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint
+from fastnn.training.resume import Checkpoint, CheckpointWriter, checkpoint_of, find_checkpoint, restore
 from fastnn.training.samples import DataOrBatches, Samples
 from fastnn.training.stream_loop import StreamLoop
 from fastnn.training.trainer import Trainer
@@ -69,6 +71,7 @@ def fit(
     history: History | None = None,
     progress: bool | str | None = None,
     watch: bool = True,
+    communicator: Communicator | Processes | None = None,
     **options: Unpack[TrainingKeywords],
 ) -> History:
     """Train `model` on data (x, y) by mini-batches; returns the history.
@@ -127,71 +130,95 @@ def fit(
     ReLUs, where checking costs next to nothing (an `fn.GradientWatch` among the callbacks checks after every
     epoch).
 
+    Several processes: `communicator`, such as mpi4py's `MPI.COMM_WORLD`, lets the processes that `mpirun`
+    started train one model together, as described in `Trainer`: all of them call `fit` with the same
+    arguments, and end with the same weights and the same history. Each computes its share of every batch and
+    of every validation. The first one writes the checkpoint, shows the progress, and calls the callbacks that
+    write files; the others call all other callbacks, too. What ends the training in one of them ends it in
+    all.
+
     Raises ValueError or TypeError for invalid arguments, before anything changes; `NonFiniteError` as
-    described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training.
+    described in `Trainer`; `CheckpointError` for a checkpoint that is damaged or belongs to another training;
+    `fn.ProcessError` if another process has failed, or has other data or settings.
     """
-    how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
-    sets = named_sets(validation)
-    checkpoint = checkpoint_of(checkpoint)
-    reading = Reading(
-        batch_size=positive_int(batch_size, "batch_size"),
-        drop_last=flag(drop_last, "drop_last"),
-        epochs=positive_int(epochs, "epochs"),
-        steps_per_epoch=steps_per_epoch,
-        shuffle=shuffle,
-        order=order,
-        seed=None if seed is None else rng.check_seed(seed),
-        has_checkpoint=checkpoint is not None,
-        validate_every=interval(validate_every, sets),
-    )
-    # Before an iterator gives its first batch, which would be lost.
-    optimizer, named, called = optimizer_of(optimizer), metrics_of(pairs), callbacks_of(callbacks)
-    history, shown = checks.history_of(history), Progress(progress, reading.epochs)
-    checks.check_checkpoint(checkpoint, resume)
-    with opened(model, chosen, how, data, sets, reading) as given:
-        run = _Run(
-            model=model,
-            data=given,
-            loss=chosen,
-            optimizer=optimizer,
-            reading=reading,
-            options=how,
-            metrics=named,
-            callbacks=called,
+    processes = processes_of(communicator)
+    with processes.training():
+        how, chosen, pairs = TrainingOptions(**options), reducing_loss(loss), pairs_of(metrics)
+        sets = named_sets(validation)
+        checkpoint = checkpoint_of(checkpoint)
+        reading = Reading(
+            batch_size=positive_int(batch_size, "batch_size"),
+            drop_last=flag(drop_last, "drop_last"),
+            epochs=positive_int(epochs, "epochs"),
+            steps_per_epoch=steps_per_epoch,
+            shuffle=shuffle,
+            order=order,
+            seed=None if seed is None else rng.check_seed(seed),
+            has_checkpoint=checkpoint is not None,
+            validate_every=interval(validate_every, sets),
         )
-        run.check()
-        description = {} if checkpoint is None else run.description()
-        saved = None if checkpoint is None else find_checkpoint(checkpoint, description, epochs, resume)
-        try:
-            check_finite(given.known, how.on_nonfinite)
-        except NonFiniteError as error:
-            if how.on_nonfinite == "raise":
-                raise
-            history.stopped = str(error)
+        # Before an iterator gives its first batch, which would be lost.
+        optimizer, named, called = optimizer_of(optimizer), metrics_of(pairs), callbacks_of(callbacks)
+        history = checks.history_of(history)
+        shown = Progress(progress if processes.is_first else False, reading.epochs)
+        processes.from_first(lambda: checks.check_checkpoint(checkpoint, resume))
+        with opened(model, chosen, how, data, sets, reading) as given:
+            run = _Run(
+                model=model,
+                data=given,
+                loss=chosen,
+                optimizer=optimizer,
+                reading=reading,
+                options=how,
+                metrics=named,
+                callbacks=called,
+                processes=processes,
+            )
+            run.check()
+            is_described = checkpoint is not None or processes.size > 1
+            description = run.description() if is_described else {}
+            run.compare(description, checkpoint, resume)
+            saved = None
+            if checkpoint is not None:
+                find = partial(find_checkpoint, checkpoint, description, epochs, resume)
+                saved = processes.from_first(find)
+            try:
+                check_finite(given.known, how.on_nonfinite)
+            except NonFiniteError as error:
+                if how.on_nonfinite == "raise":
+                    raise
+                history.stopped = str(error)
+                return history
+            checks.check_metrics(
+                model, chosen, given.samples, given.validation, run.metrics, asked=[name for name, _ in pairs]
+            )
+            if how.scale is None and feeding_of(model) is None:
+                _warn_of_pixels(model, given.samples)
+            history.stopped = None
+            trainer = run.trainer()
+            try:
+                if processes.size > 1:
+                    trainer.begin_sums()
+                training = Training(
+                    *(trainer, history, run.watched(watch and processes.is_first), epochs, given.samples),
+                    validation_sets=given.held_out,
+                    validate_every=reading.validate_every,
+                    total_updates=run.updates,
+                    is_stream=given.batches is not None,
+                )
+                writer = None
+                if checkpoint is not None and processes.is_first:
+                    writer = CheckpointWriter(checkpoint, training, description, saved)
+                elif checkpoint is not None and saved is not None:
+                    restore(training, saved, checkpoint.path)
+                if processes.size > 1:
+                    trainer.start_random_streams()
+                run.loop(training, writer, shown).run()
+                processes.meet()  # nobody has failed to write
+            finally:
+                if trainer.rates is not None:
+                    trainer.optimizer.lr = trainer.rates.lr
             return history
-        checks.check_metrics(
-            model, chosen, given.samples, given.validation, run.metrics, asked=[name for name, _ in pairs]
-        )
-        if how.scale is None and feeding_of(model) is None:
-            _warn_of_pixels(model, given.samples)
-        history.stopped = None
-        trainer = run.trainer()
-        try:
-            training = Training(
-                *(trainer, history, run.watched(watch), epochs, given.samples),
-                validation_sets=given.held_out,
-                validate_every=reading.validate_every,
-                total_updates=run.updates,
-                is_stream=given.batches is not None,
-            )
-            writer = (
-                None if checkpoint is None else CheckpointWriter(checkpoint, training, description, saved)
-            )
-            run.loop(training, writer, shown).run()
-        finally:
-            if trainer.rates is not None:
-                trainer.optimizer.lr = trainer.rates.lr
-        return history
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +233,13 @@ class _Run:
     options: TrainingOptions
     metrics: dict[str, Metric]
     callbacks: list[Callback]
+    processes: Processes
 
     @cached_property
     def sizes(self) -> Array:
         """The sizes of the mini-batches of an epoch. Raises ValueError if the model cannot use them."""
         samples, batch_size = self.data.samples, self.reading.batch_size
-        smallest = checks.smallest_batch(self.model, samples, batch_size)
+        smallest = checks.smallest_batch(self.model, samples, batch_size, self.processes.size)
         return batch_sizes(len(samples), batch_size, smallest, drop_last=self.reading.drop_last)
 
     @property
@@ -237,6 +265,8 @@ class _Run:
         count = len(samples) if self.data.batches else min(self.reading.batch_size, len(samples))
         if (size := piece_size(self.options, count)) is not None:  # raises if they cannot be made
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
+        if self.processes.size > 1:
+            check_summable(self.loss, "communicator")
         StepLock(self.model).exclusive()
 
     def description(self) -> dict[str, Any]:
@@ -253,6 +283,7 @@ class _Run:
                 # Older checkpoints do not have these.
                 **({"drop_last": True} if self.reading.drop_last else {}),
                 **({} if every is None else {"validate_every": every}),
+                **({} if self.processes.size == 1 else {"processes": self.processes.size}),
                 "epochs": None if self.options.schedule is None else self.reading.epochs,
                 "order": self.data.order,
                 "seed": self.reading.seed,
@@ -263,6 +294,13 @@ class _Run:
             }
         )
         return description
+
+    def compare(self, description: dict[str, Any], checkpoint: Checkpoint | None, resume: bool | str) -> None:
+        """Raise `ProcessError` unless all processes have the same data, model and settings."""
+        if self.processes.size > 1:
+            settings = {"epochs": self.reading.epochs, "checkpoint": checkpoint is not None, "resume": resume}
+            state = describe_state(self.model, self.optimizer)
+            self.processes.compare({**description, **settings, **state})
 
     def _described_validation(self) -> Any:
         """A description of the validation sets. Older checkpoints have at most one, without a name."""
@@ -278,6 +316,7 @@ class _Run:
             seed=self.reading.seed,
             total_updates=self.updates,
             updates_per_epoch=self.per_epoch,
+            communicator=self.processes,
             **option_values(self.options),
         )
 

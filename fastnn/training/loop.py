@@ -27,6 +27,7 @@ from fastnn.training.evaluation import (
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.interrupts import ctrl_c_between_updates
 from fastnn.training.orders import indices
+from fastnn.training.processes import StoppedElsewhere
 from fastnn.training.progress import Progress
 from fastnn.training.resume import CheckpointWriter
 from fastnn.training.samples import Samples
@@ -49,6 +50,7 @@ class Loop(ABC):
         try:
             training.tell("on_train_begin")
             self._epochs()
+            training.reason = training.trainer.processes.end(training.reason)
             training.history.stopped = training.reason
             self._save()
             self._validate_last()
@@ -78,6 +80,8 @@ class Loop(ABC):
                 if values is None:  # a callback stopped the training in the middle of the epoch
                     return
                 self._end_epoch(values | (self._validate() if self._validation_is_due() else {}))
+        except StoppedElsewhere as stop:
+            training.stop(str(stop))
         except NonFiniteError as error:
             if training.trainer.on_nonfinite == "raise":  # a callback may have changed it
                 raise
@@ -109,7 +113,9 @@ class Loop(ABC):
         with nullcontext() if trainer.ema is None else trainer.ema.applied(trainer.model):
             for name, data in self.validation.items():
                 parts = parts_of_data(data, self.training.epoch)
-                found = evaluate_parts(trainer.model, trainer.loss, parts, metrics=self.metrics)
+                found = evaluate_parts(
+                    *(trainer.model, trainer.loss, parts), metrics=self.metrics, processes=trainer.processes
+                )
                 values |= prefixed(name, found)
         return values
 

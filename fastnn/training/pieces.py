@@ -51,11 +51,7 @@ def piece_sizes(model: Layer, loss: Loss, shape: Shape, count: int, size: int) -
 
     Raises ValueError if the model or the loss cannot be computed in such pieces.
     """
-    if getattr(loss.value_and_gradient, "__func__", None) is not Loss.value_and_gradient:
-        raise ValueError(
-            f"micro_batch needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
-            "value_and_gradient: override evaluate, which is passed the reduction, or leave out micro_batch"
-        )
+    check_summable(loss, "micro_batch")
     smallest = model.smallest_batch(shape)
     if size < smallest:
         raise ValueError(
@@ -63,6 +59,15 @@ def piece_sizes(model: Layer, loss: Loss, shape: Shape, count: int, size: int) -
             f"need at least {smallest} samples at once. Use larger pieces, or LayerNorm instead of batch norm"
         )
     return batch_sizes(count, size, smallest)
+
+
+def check_summable(loss: Loss, option: str) -> None:
+    """Raise ValueError, which names the `option` that needs it, if the losses of pieces cannot be summed."""
+    if getattr(loss.value_and_gradient, "__func__", None) is not Loss.value_and_gradient:
+        raise ValueError(
+            f"{option} needs the sum of the losses of each piece, but {type(loss).__name__} overrides "
+            f"value_and_gradient: override evaluate, which is passed the reduction, or leave out {option}"
+        )
 
 
 def batch_divisor(loss: Loss, samples: Samples, index: Array | None) -> float:

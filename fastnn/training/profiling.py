@@ -11,6 +11,7 @@ from fastnn._sources import Features
 from fastnn.config import get_num_threads
 from fastnn.measure.profile import Profile, profile_plan
 from fastnn.training.options import piece_size
+from fastnn.training.processes import ALONE
 from fastnn.training.samples import check_data
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def profile_step(trainer: Trainer, x: Features, y: npt.ArrayLike, steps: int) ->
     Raises RuntimeError if steps are not planned, or computed in pieces, and the errors of `Trainer.step`.
     """
     twin = copy.deepcopy(trainer)
+    twin.processes = ALONE
     samples = check_data(twin.model, twin.loss, (x, y), twin.scale)
     twin.scale = samples.scale
     twin.model.classes = None  # the labels are encoded already

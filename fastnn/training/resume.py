@@ -29,7 +29,7 @@ from fastnn.param import Param
 from fastnn.states import held_by
 from fastnn.training.callbacks import EarlyStopping, Training, with_state
 from fastnn.training.checkpoint_file import FORMAT, HISTORY, SavedState, digest_of, read_checkpoint
-from fastnn.training.fingerprint import differences
+from fastnn.training.differences import differences
 from fastnn.weights import CheckpointError, quoted
 
 
@@ -119,10 +119,7 @@ class CheckpointWriter:
         remove_leftovers(checkpoint.path)
         check_space(checkpoint.path, self._content())
         if saved is not None:
-            try:
-                _restore(training, saved.arrays, saved.content["state"])
-            except ValueError as error:
-                raise CheckpointError(f"{checkpoint.path} does not fit this training: {error}") from error
+            restore(training, saved, checkpoint.path)
         self._last = time.monotonic()
         self._written = None if saved is None else training.updates
         self._is_failing = False
@@ -286,6 +283,14 @@ def _state(training: Training) -> tuple[dict[str, Array], dict[str, Any]]:
         "parts": parts,
     }
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}, counters
+
+
+def restore(training: Training, saved: SavedState, path: Path) -> None:
+    """Restore a training from a checkpoint. Raises `CheckpointError` if it does not fit."""
+    try:
+        _restore(training, saved.arrays, saved.content["state"])
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit this training: {error}") from error
 
 
 def _restore(training: Training, arrays: dict[str, Array], counters: dict[str, Any]) -> None:

@@ -40,6 +40,7 @@ for _names, _here in {
     "sampler": 'order, such as order="balanced"',
     "resume_from ckpt_path checkpoint_path": "checkpoint",
     "device": "nothing: fastnn computes on the CPU",
+    "comm mpi distributed world": "communicator=MPI.COMM_WORLD, after `from mpi4py import MPI`",
     "num_workers n_jobs workers": "fn.set_num_threads(count) before the training",
     "dtype precision": "model.to(dtype) before the training",
 }.items():

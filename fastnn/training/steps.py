@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Step(Protocol):
-    """`Updates._update` or `Updates._piece`."""
+    """`Updates._update`, `Updates._piece` or `StepsTogether._share`."""
 
     __name__: str
 
@@ -84,20 +84,11 @@ class Steps(Updates):
         """
         total = len(samples) if index is None else len(index)
         sizes = piece_sizes(self.model, self.loss, samples.x.shape[1:], total, size)
-        losses, done = np.empty(len(sizes)), 0
         with self._restored_on_failure():
             divisor = batch_divisor(self.loss, samples, index)
             self._piece_factor[0] = 1 / divisor
             with summed_gradients(self.model.parameters()):
-                while done < len(sizes):
-                    start, stop = done * size, done * size + int(sizes[done])
-                    if index is None:
-                        losses[done] = self._planned_step(samples.part(start, stop), count, self._piece)
-                        done += 1
-                    else:
-                        alike = losses[done : done + np.count_nonzero(sizes[done:] == sizes[done])]
-                        rest = index[start:]
-                        done += self._steps(samples, rest, alike, None, stop - start, count, self._piece)
+                losses = self._losses_of_pieces(samples, index, 0, sizes, count, self._piece)
             # In order: how `sum` and np.sum round depends on their versions.
             loss = np.cumsum(losses)[-1:] / divisor
             if math.isnan(divisor):  # the class weights say why
@@ -106,10 +97,29 @@ class Steps(Updates):
             self._change_weights()
         return float(loss[0])
 
+    def _losses_of_pieces(
+        self, samples: Samples, index: Array | None, start: int, sizes: Array, count: bool, step: Step
+    ) -> Array:
+        """Take a `step` on each of the successive pieces of the samples `index` that begin with `start`.
+
+        Returns the summed losses of each piece. `step` is `_piece` or `_share`, `count` is as in `_update`.
+        """
+        losses, done = np.empty(len(sizes)), 0
+        while done < len(sizes):
+            size = int(sizes[done])
+            if index is None:
+                losses[done] = self._planned_step(samples.part(start, start + size), count, step)
+                taken = 1
+            else:
+                alike = losses[done : done + np.count_nonzero(sizes[done:] == size)]
+                taken = self._steps(samples, index[start:], alike, None, size, count, step)
+            done, start = done + taken, start + taken * size
+        return losses
+
     def _planned_step(self, samples: Samples, count: bool, step: Step) -> float:
         """Replay the recorded `step` for batches of this kind, or record it, or run it layer by layer.
 
-        `step` is `_update` or `_piece`.
+        `step` is `_update`, `_piece` or `_share`.
         """
         if not self._uses_plans():
             return float(step(samples, count=count)[0])
@@ -153,7 +163,7 @@ class Steps(Updates):
         count: bool,
         step: Step,
     ) -> int:
-        """Take one or more steps, as `updates_from` does; `step` is `_update` or `_piece`."""
+        """Take one or more steps, as `updates_from` does; `step` is `_update`, `_piece` or `_share`."""
         if not samples.readable:
             return self._steps_from_source(samples, order, losses, rates, batch_size, count, step)
         index = order[:batch_size]

@@ -12,12 +12,19 @@ from fastnn.layers import Layer
 ORDER_OF_SAMPLES, RANDOM_LAYER, AUGMENTATION = 0, 1, 2
 
 
-def seed_layers(model: Layer, key: int) -> None:
-    """Start the streams of all random layers, such as dropout."""
+def seed_layers(model: Layer, key: int, process: int = 0) -> None:
+    """Start the streams of all random layers, such as dropout; those of each process are independent."""
     for index, state in enumerate(model.random_states()):
-        state[:] = rng.counter_generator(key, RANDOM_LAYER, index).integers(2**63), 0
+        path = (RANDOM_LAYER, index, *_own(process))
+        state[:] = rng.counter_generator(key, *path).integers(2**63), 0
 
 
-def augmentation_state(key: int) -> Array:
+def augmentation_state(key: int, process: int = 0) -> Array:
     """The state of the augmentation, (key, number of batches), which every augmented batch advances."""
-    return np.array([rng.counter_generator(key, AUGMENTATION).integers(2**63), 0], np.uint64)
+    path = (AUGMENTATION, *_own(process))
+    return np.array([rng.counter_generator(key, *path).integers(2**63), 0], np.uint64)
+
+
+def _own(process: int) -> tuple[int, ...]:
+    """The end of the path of a process; the first one has the streams of a training in one process."""
+    return (process,) if process else ()

@@ -30,16 +30,17 @@ from fastnn.training.options import (
     takes_options,
 )
 from fastnn.training.plans import Plans, RecordedStep, Refused, StepLock
+from fastnn.training.processes import Communicator, Processes, processes_of
 from fastnn.training.profiling import profile_step
 from fastnn.training.samples import Samples, check_data, trainable_model, warn_if_not_logits
-from fastnn.training.steps import Steps
 from fastnn.training.streams import augmentation_state, seed_layers
+from fastnn.training.together import StepsTogether
 
 # The attributes that a plan depends on.
 PLAN_DEPENDS_ON = frozenset(("model", "loss", "optimizer", "change", *OPTION_NAMES))
 
 
-class Trainer(Steps):
+class Trainer(StepsTogether):
     """A model with its loss and its optimizer, trained step by step.
 
     `optimizer` is a name or an object; None is `fn.Adam(lr=0.003)`. `seed` keys all random layers (dropout);
@@ -69,7 +70,15 @@ class Trainer(Steps):
     batch norm), so the bits depend on `micro_batch`, but not on the number of threads or on plans. `p.grad`
     is the sum after such a step.
 
-    All options may be changed between steps: `trainer.clip_norm = 1.0`.
+    `communicator`, such as mpi4py's `MPI.COMM_WORLD`, lets several processes train together, all running this
+    program: each computes the gradient of its share of the rows of a batch, and one call sums the gradients
+    of all. All of them call `step` with the same, whole batch, and get the same loss and the same weights, to
+    the last bit. The result is that of one process, up to rounding, but batch norm takes the statistics of
+    each share and averages the running ones, and dropout and `augment` draw anew for each share. The
+    processes compare models, settings and the first batch at the start. An error in one of them is raised in
+    all: an `fn.ProcessError` names the process.
+
+    All options may be changed between steps, in all processes: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once.
     """
@@ -92,6 +101,7 @@ class Trainer(Steps):
         seed: int | None = None,
         total_updates: int | None = None,
         updates_per_epoch: int | None = None,
+        communicator: Communicator | Processes | None = None,
         **options: Unpack[TrainingKeywords],
     ) -> None:
         self.model = model
@@ -108,11 +118,18 @@ class Trainer(Steps):
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
-        self.key = rng.key(seed)
-        seed_layers(model, self.key)
-        self.augment_state = augmentation_state(self.key)
         self._correct = np.zeros(1, np.int64)
-        self._piece_factor = np.empty(1)
+        self._piece_factor, self._total_loss = np.empty(1), np.empty(1)
+        self.augment_state = np.zeros(2, np.uint64)
+        self._flat = None
+        self.processes = processes_of(communicator)
+        with self.processes.joined():
+            if self.processes.size > 1:
+                from fastnn.training.agreement import compare_trainers  # which imports this module
+
+                compare_trainers(self, is_compared=self.processes is communicator)
+            self.key = self.processes.gather(rng.key(seed))[0]
+        self.start_random_streams()
         self._plans = Plans()
         self.plan_key = ()
         self._update_plan_key()
@@ -132,7 +149,13 @@ class Trainer(Steps):
         self._memory = {name: writable(array) for name, array in self._memory.items()}
         self._updates, self._correct = writable(self._updates), writable(self._correct)
         self.augment_state = writable(self.augment_state)
-        self._piece_factor = np.empty(1)
+        self._piece_factor, self._total_loss = np.empty(1), np.empty(1)
+        self._flat = None  # the parameters of a copy have buffers of their own
+
+    def start_random_streams(self) -> None:
+        """Start the streams of dropout and augmentation of this process, as functions of `key`."""
+        seed_layers(self.model, self.key, self.processes.rank)
+        self.augment_state[:] = augmentation_state(self.key, self.processes.rank)
 
     def _apply_option(self, name: str, value: Any) -> None:
         if name == "schedule":
@@ -165,6 +188,10 @@ class Trainer(Steps):
             with self._step_lock.exclusive():
                 if self.rates is not None:
                     self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
+                if self.processes.size > 1:
+                    self.begin_sums()
+                    with self.processes.joined():
+                        return self._checked_step(x, y, sample_weight)
                 plan = self._plans.direct if self._uses_plans() and sample_weight is None else None
                 if plan is not None and not plan.needs_checks and plan.is_current(self) and plan.takes(y):
                     loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
@@ -197,7 +224,8 @@ class Trainer(Steps):
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)
         check_finite([samples], self.on_nonfinite)
         self.check_images(samples)
-        is_cut = piece_size(self, len(samples)) is not None
+        self._compare_first(samples)
+        is_cut = self.processes.size > 1 or piece_size(self, len(samples)) is not None
         whole = ctrl_c_between_updates() if is_cut else nullcontext()  # a plan cannot be interrupted anyway
         with whole, remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates):
             loss = self._update_from_all(samples)
@@ -234,6 +262,8 @@ class Trainer(Steps):
             if self.rates is not None:
                 rates = self.rates.of(self.updates, len(losses))
                 self.optimizer.lr = float(rates[0])
+            if self.processes.size > 1:
+                return self._updates_together(samples, order, losses, rates, batch_size, count)
             if (size := piece_size(self, batch_size)) is not None:
                 losses[0] = self._update_in_pieces(samples, order[:batch_size], size, count)
                 return 1

@@ -240,7 +240,7 @@ def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
         (["--grid", "epochs=1", "--seeds", "x"], "range such as 0:3"),
         (["--grid", "epochs=1", "--seeds", "0,0"], "without repetitions"),
         (["--grid", "epochs=1,1"], "two points of the grid are the same"),
-        (["--grid", "epochs=1", "--executor", "dask"], "choose one of joblib, threads"),
+        (["--grid", "epochs=1", "--executor", "dask"], "choose one of threads, joblib, dask:"),
         (["--grid", "epochs=1", "--jobs", "0"], "jobs must be"),
     ],
 )

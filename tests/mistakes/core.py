@@ -369,7 +369,7 @@ MISTAKES = (
     Mistake(
         "failed step advances the random counters",
         "fastnn/states.py",
-        "            _restore([*model.states(), *more], before)\n        raise",
+        "            _restore(arrays, before)\n        raise",
         "            pass\n        raise",
         (DOOR, PLAN_FAILURES),
     ),

@@ -28,6 +28,7 @@ import augmentation
 import core
 import curves
 import exchange_and_logs
+import executors
 import insight
 import limits
 import losses_and_activations
@@ -38,6 +39,7 @@ import onnx_files
 import pieces
 import plans
 import pools_norms_convolutions
+import processes
 import rates
 import small_layers
 import studies_and_data
@@ -54,6 +56,7 @@ MISTAKES = (
     *model_files.MISTAKES,
     *plans.MISTAKES,
     *pieces.MISTAKES,
+    *processes.MISTAKES,
     *augmentation.MISTAKES,
     *rates.MISTAKES,
     *curves.MISTAKES,
@@ -65,6 +68,7 @@ MISTAKES = (
     *small_layers.MISTAKES,
     *objects.MISTAKES,
     *exchange_and_logs.MISTAKES,
+    *executors.MISTAKES,
     *onnx_files.MISTAKES,
 )
 

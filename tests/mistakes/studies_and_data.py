@@ -94,8 +94,8 @@ MISTAKES = (
     Mistake(
         "the number of threads is not given back",
         "fastnn/studies/sweep.py",
-        "        set_num_threads(before)\n",
-        "        pass\n",
+        "                set_num_threads(_threads_before)\n",
+        "                pass\n",
         (SWEEP,),
     ),
     Mistake(

@@ -277,6 +277,14 @@ def test_experiments_are_chosen_by_id_report_or_all():
         ids("s1.c")
 
 
+def test_of_a_report_those_with_the_variant_are_chosen():
+    plain = tiny.experiment("s1.a", variants={"corrected": {}})
+    known = {each.id: each for each in (plain, tiny.experiment("s1.b"), tiny.experiment("s2.b"))}
+    assert [each.id for each in chosen(["all"], known, "as-written")] == ["s1.b", "s2.b"]
+    assert [each.id for each in chosen(["s1.a"], known, "as-written")] == ["s1.a"]  # which is an error later
+    assert [each.id for each in chosen(["s1"], known, "another")] == ["s1.a", "s1.b"]
+
+
 def test_mistakes_in_a_declaration():
     with pytest.raises(ValueError, match="quick has parameters that full lacks: \\['epochs'\\]"):
         tiny.experiment(quick={"epochs": 1})

@@ -195,7 +195,7 @@ def test_a_sweep_without_a_successful_run_raises():
         ({"seeds": [0.5]}, ValueError, "non-negative integer, not 0.5"),
         ({"jobs": 0}, ValueError, "jobs must be an integer of at least 1, not 0"),
         ({"jobs": "all"}, ValueError, "jobs must be"),
-        ({"executor": "dask"}, ValueError, "choose one of joblib, threads"),
+        ({"executor": "dask"}, ValueError, "choose one of threads, joblib, dask:"),
         ({"build": None}, TypeError, "build must be a function"),
     ],
 )

@@ -24,7 +24,7 @@ template <class T> Product<T> forward_product(const Call &call, const T *x, cons
 }
 template <class T> bool goes_by_chunks(const Call &call) {
     const DenseSizes size = call.sizes<DenseSizes>();
-    return is_narrow<T>(size.N) && size.K >= FEATURES_TO_HALVE;
+    return is_narrow<T>(size.N) && size.K >= FEATURES_TO_HALVE && !is_single<T>(size.K, size.N);
 }
 // Whether the forward pass is a product of many rows by a small matrix; its sums are not halved.
 template <class T> bool forward_has_many_rows(const Call &call) {
@@ -46,6 +46,13 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
     if (goes_by_chunks<T>(call) && NarrowForward<T>::parts_are_chunks(call))
         return NarrowForward<T>(call, 0).run_chunks(call, part, parts);
     for (std::int64_t i = 0; i < size.batch; ++i) {
+        if (is_single<T>(K, N)) {
+            const T *const b = call.in<T>(op::b);
+            single_outputs(share(M, part, parts), K, call.in<T>(op::x) + i * M * K,
+                           call.in<T>(op::w) + i * K, b ? b + i : nullptr, call.activation,
+                           call.out<T>(op::y) + i * M);
+            continue;
+        }
         if (goes_by_chunks<T>(call)) {
             NarrowForward<T>(call, i).run_rows(share(M, part, parts), scratch_of<T>(call, part));
             continue;
@@ -84,6 +91,7 @@ template <class T> void dense_forward_finish(const Call &call) {
 template <class T> Product<T> dw_product(const Call &call, const T *x, const T *dy) {
     const DenseSizes size = call.sizes<DenseSizes>();
     const std::int64_t M = size.M, K = size.K, N = size.N;
+    if (N == 1) return {1, K, M, {dy, 1, 1}, x, false, false};  // one column would fill one lane
     return {K, N, M, {x, 1, K}, dy, false, true};
 }
 template <class T> ManyRowsGradient<T> many_rows_gradient(const Call &call) {

@@ -29,6 +29,42 @@ constexpr int CHUNKS = 8;
 // Rows of y, or of w, that are processed at a time.
 constexpr std::int64_t NARROW_ROWS = 48;
 
+// A single output, as of a regression or a yes/no decision, would fill one lane of each vector: with enough
+// features, vectors run along these instead.
+template <class T> constexpr bool is_single(std::int64_t features, std::int64_t outputs) {
+    return outputs == 1 && features >= LANES<T>;
+}
+
+// y = x w + b for ROWS samples and a single output. Chains of sums take vectors of features in turn.
+template <class T, int ROWS>
+void single_output(std::int64_t K, const T *x, const T *w, const T *b, T *y) {
+    constexpr int CHAINS = 4;
+    Vec<T> sum[ROWS][CHAINS] = {};
+    const auto add = [&](int chain, std::int64_t k, int n) INLINED {
+        const Vec<T> weights = load_n(w + k, n);
+#pragma GCC unroll 2
+        for (int i = 0; i < ROWS; ++i)
+            sum[i][chain] = fma(load_n(x + i * K + k, n), weights, sum[i][chain]);
+    };
+    std::int64_t k = 0;
+    for (; k + CHAINS * LANES<T> <= K; k += CHAINS * LANES<T>)
+#pragma GCC unroll 4
+        for (int chain = 0; chain < CHAINS; ++chain) add(chain, k + chain * LANES<T>, LANES<T>);
+#pragma GCC unroll 4
+    for (int chain = 0; chain < CHAINS; ++chain, k += LANES<T>)
+        if (k < K) add(chain, k, int(K - k < LANES<T> ? K - k : LANES<T>));
+    for (int i = 0; i < ROWS; ++i)
+        y[i] = sum_lanes<T>((sum[i][0] + sum[i][1]) + (sum[i][2] + sum[i][3])) + (b ? *b : T(0));
+}
+
+template <class T>
+void single_outputs(Range rows, std::int64_t K, const T *x, const T *w, const T *b, int activation, T *y) {
+    std::int64_t row = rows.begin;
+    for (; row + 2 <= rows.end; row += 2) single_output<T, 2>(K, x + row * K, w, b, y + row);
+    if (row < rows.end) single_output<T, 1>(K, x + row * K, w, b, y + row);
+    activate(activation, y + rows.begin, rows.end - rows.begin, 1, rows.end - rows.begin);
+}
+
 // If the matrix of the batch is larger than the weights, the parts divide its rows, so that a thread finds
 // the results of its images in its cache from layer to layer. Otherwise the parts divide the weights.
 inline bool parts_are_samples(std::int64_t M, std::int64_t N) { return M > N; }
@@ -177,12 +213,18 @@ void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, c
     const ColumnBlock<T> columns(N, 0);
     for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
         const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;
-        const Tiles tiles(count, tile_rows(columns.vectors));
+        const Tiles tiles(N == 1 ? 0 : count, tile_rows(columns.vectors));
         for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
             const std::int64_t row = tiles.begin(tile);
             tile_of_size<T>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
                                             {dy, N, columns.last, false}, M, {nullptr, 0},
                                             StoreTile<T>{gradient + row * N, N, nullptr, false, true});
+        }
+        for (std::int64_t index = 0; N == 1 && index < ColumnBlock<T>::count(count); ++index) {
+            const ColumnBlock<T> features(count, index);
+            tile_of_size<T>(1, features.vectors, {dy, 1, 1}, {x + k + features.begin, K, features.last, false},
+                            M, {nullptr, 0},
+                            StoreTile<T>{gradient + features.begin, count, nullptr, false, true});
         }
         for_vectors<T>(0, count * N,
                        [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });
