@@ -37,6 +37,7 @@ WITH_A_COUNTERPART = {
     ("fastnn/files.py", "os.fchmod"),
     ("fastnn/files.py", "os.fchown"),
     ("fastnn/prediction.py", "os.register_at_fork"),
+    ("fastnn/training/agreement.py", "os.sched_getaffinity"),
     ("fastnn/training/plans.py", "os.register_at_fork"),
     ("kernels/jit/private_folder.py", "grp"),
     ("kernels/jit/private_folder.py", "os.getuid"),
