@@ -8,12 +8,19 @@ x86-64, where v2 is the floor, neon on ARM64, and any elsewhere:
 
 Objects are kept in build/objects, and only what changed is compiled again (kernels/native/compile_units.py).
 `pip install -v` shows a line for each file that is compiled.
+
+The compiler is GCC or Clang, $CXX if it is set. On Windows it is the Clang of the package ziglang, which pip
+installs for the build: MSVC has no vector types, and GCC does not align the stack for vectors of AVX there
+(its bug 54412). Zig can take the place of the compiler elsewhere, too, if $CC and $CXX name the target:
+
+    CXX="python -m ziglang c++ -target x86_64-linux-gnu.2.28"
 """
 
 import contextlib
 import copy
 import glob
 import os
+import platform
 import shutil
 import sys
 import sysconfig
@@ -44,16 +51,32 @@ FLAGS = [
     "-pthread",
 ]
 
+# A Python for both kinds of Mac compiles for both in one call of the compiler, but instruction sets need a
+# call each: compile for this Mac alone. cibuildwheel sets the same two variables.
+if sysconfig.get_platform().endswith("-universal2"):
+    os.environ.setdefault("ARCHFLAGS", f"-arch {platform.machine()}")
+    if os.environ["ARCHFLAGS"] == f"-arch {platform.machine()}":
+        system = sysconfig.get_platform().removesuffix("universal2")
+        os.environ.setdefault("_PYTHON_HOST_PLATFORM", system + platform.machine())
+
 # The machine that is compiled for, which is another one than this in a cross-compilation.
 MACHINE = sysconfig.get_platform().rpartition("-")[2].lower()
+
+IS_WINDOWS = sys.platform == "win32"
+if IS_WINDOWS:
+    ZIG = f'"{Path(sys.executable).as_posix()}" -m ziglang'
+    TARGET = "aarch64-windows-gnu" if MACHINE == "arm64" else "x86_64-windows-gnu"
+    os.environ.setdefault("CC", f"{ZIG} cc -target {TARGET}")
+    os.environ.setdefault("CXX", f"{ZIG} c++ -target {TARGET}")
 
 # All files of kernels/native/isa are compiled once for each of these; the best one that the machine runs is
 # chosen at import.
 if MACHINE in ("x86_64", "amd64"):
+    X86_64 = "x86_64_" if "ziglang" in os.environ.get("CXX", "") else "x86-64-"  # the spelling of Zig
     LEVELS = {
-        "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
-        "v3": ["-march=x86-64-v3"],
-        "v2": ["-march=x86-64-v2"],
+        "v4": [f"-march={X86_64}v4", "-mprefer-vector-width=512"],
+        "v3": [f"-march={X86_64}v3"],
+        "v2": [f"-march={X86_64}v2"],
         "any": [],
     }
     DEFAULT_LEVELS = "v2,v3,v4"
@@ -157,8 +180,6 @@ class IncrementalBuild(build_ext):
     """Compiles the files of all extensions side by side, and only what changed."""
 
     def build_extensions(self):
-        if self.compiler.compiler_type != "unix":  # not GCC's options
-            return super().build_extensions()
         units = [[self.unit(ext, source) for source in ext.sources] for ext in self.extensions]
         try:
             compile_units(
@@ -173,9 +194,13 @@ class IncrementalBuild(build_ext):
             linked.depends = linked.extra_objects
             self.build_extension(linked)
 
+    def get_export_symbols(self, ext):
+        """None: modules export what they declare, and Zig does not read the lists made for GCC on Windows."""
+        return None
+
     def unit(self, ext, source):
         source = Path(source)
-        macros = [f"-D{name}={value}" for name, value in ext.define_macros]
+        macros = [f"-D{name}={value}" for name, value in (*self.compiler.macros, *ext.define_macros)]
         return Unit(
             source,
             Path("build", "objects", PYTHON, ext.name.rpartition(".")[2], f"{source.stem}.o"),
@@ -226,8 +251,16 @@ setup(
     + cythonize(
         cython_modules,
         include_path=["kernels"],
-        compiler_directives={"language_level": 3, "boundscheck": False, "wraparound": False, "binding": True},
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "binding": True,
+            "freethreading_compatible": True,
+        },
     ),
     cmdclass={"build_ext": IncrementalBuild, "build_py": FreshPackage, "editable_wheel": EditableInstall},
-    options={"build_ext": {"parallel": available_cores()}},
+    options={
+        "build_ext": {"parallel": available_cores()} | ({"compiler": "mingw32"} if IS_WINDOWS else {}),
+    },
 )

@@ -76,7 +76,7 @@ def train_features(p):
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "mnist_train.csv")
         pixels = rng.integers(256, size=(20, 784))
-        with open(path, "w") as file:
+        with open(path, "w", encoding="utf-8") as file:
             for label, row in enumerate(pixels):
                 file.write(",".join(map(str, (label % 10, *row))) + "\n")
         read, labels = fn.data.read_csv(path, label=0)

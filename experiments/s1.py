@@ -263,7 +263,7 @@ def train_cost(p):
             "out": Path(folder),
         }
         fn.complexity.run(widths=p.widths, depths=p.depths, **options)
-        return {"sweeps": json.loads((Path(folder) / "complexity.json").read_text())["sweeps"]}
+        return {"sweeps": json.loads((Path(folder) / "complexity.json").read_text("utf-8"))["sweeps"]}
 
 
 def show_cost(result, report):

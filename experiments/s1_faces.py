@@ -67,7 +67,7 @@ def train_pictures(p):
                 (folder / f"{number}.pgm").write_bytes(picture)
             (folder / "0.pgm").write_bytes(picture)
             (folder / "1.pgm").unlink()
-            (folder.parent / "list.csv").write_text("\n".join(rows))
+            (folder.parent / "list.csv").write_text("\n".join(rows), "utf-8")
             threading.Thread(target=server.serve_forever, args=(0.05,)).start()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # that two are left out

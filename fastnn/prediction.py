@@ -147,7 +147,7 @@ class _Prediction:
 
     def __init__(self, kind: object) -> None:
         self.kind = kind
-        self.version = changes.count
+        self.version = changes.last
         self.recorder: Recorder | None = None
         self.output: Array | None = None
         self.lock = threading.Lock()  # the input and output buffers serve one caller at a time
@@ -183,7 +183,7 @@ if hasattr(os, "register_at_fork"):  # not on Windows
 def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     """The outputs for `x` by a recorded pass; None if there is none for such a batch."""
     found = _predictions.get(model)
-    if found is None or found.output is None or found.version != changes.count or scale is not None:
+    if found is None or found.output is None or found.version is not changes.last or scale is not None:
         return None
     lock = found.lock
     if active_backend() != "aot" or not lock.acquire(blocking=False):
@@ -203,7 +203,7 @@ def _record_if_repeated(model: Predictor, rows: Array) -> None:
         return
     kind = rows.shape, rows.dtype
     found = _predictions.get(model)
-    if found is None or found.kind != kind or found.version != changes.count:
+    if found is None or found.kind != kind or found.version is not changes.last:
         _predictions.set(model, _Prediction(kind))
     elif found.recorder is None and (lock := found.lock).acquire(blocking=False):
         try:

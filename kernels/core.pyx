@@ -29,25 +29,35 @@ cdef extern from "plan/executor.hpp" namespace "fastnn" nogil:
     bint open_session(int threads, double work)
     void close_session()
 
-# The number of threads that a call may use. threadpoolctl finds these two functions by their names
-# (fastnn/_threadpools.py).
+# Atomic, since other threads may be in a call while one is set. threadpoolctl finds the two functions, which
+# get and set the number of threads that a call may use, by their names (fastnn/_threadpools.py).
 cdef extern from * nogil:
     """
     #include <atomic>
 
-    static std::atomic<int> fastnn_threads{1};
+    #include "plan/call.hpp"
 
-    extern "C" __attribute__((visibility("default"))) int fastnn_get_num_threads() { return fastnn_threads; }
-    extern "C" __attribute__((visibility("default"))) void fastnn_set_num_threads(int count) {
+    #if defined(_WIN32)
+    #define FASTNN_EXPORT extern "C" __declspec(dllexport)
+    #else
+    #define FASTNN_EXPORT extern "C" __attribute__((visibility("default")))
+    #endif
+
+    static std::atomic<int> fastnn_threads{1};
+    static std::atomic<const fastnn::Table *> fastnn_table{nullptr};
+
+    FASTNN_EXPORT int fastnn_get_num_threads() { return fastnn_threads; }
+    FASTNN_EXPORT void fastnn_set_num_threads(int count) {
         if (count > 0) fastnn_threads = count;
     }
     """
     int threads "fastnn_threads"
+    const Table *table "fastnn_table"  # the kernels in use
 
 # Calls with more FLOP than this, which take longer than about a microsecond, release the GIL.
 cdef double WORK_TO_RELEASE_GIL = 1e5
 
-cdef Table table
+cdef Table with_bf16  # v4 and the kernels of v4bf16, once they are selected
 _isa = None
 _has_bf16 = False
 
@@ -55,10 +65,10 @@ _has_bf16 = False
 cdef int execute(Call *call) except -1:
     cdef bint done
     if call.work < WORK_TO_RELEASE_GIL:
-        done = execute_call(table, call[0], threads)
+        done = execute_call(table[0], call[0], threads)
     else:
         with nogil:
-            done = execute_call(table, call[0], threads)
+            done = execute_call(table[0], call[0], threads)
     if not done:
         raise MemoryError("no memory for the scratch buffer of a kernel")
     record(call[0])
@@ -71,7 +81,7 @@ cdef int note(Call *call) except -1:
 
 
 cdef bint run(Call *call) noexcept nogil:
-    return execute_call(table, call[0], threads)
+    return execute_call(table[0], call[0], threads)
 
 
 cdef const Table *kernels() noexcept nogil:
@@ -91,7 +101,7 @@ def select_isa(name):
 
     Raises ValueError unless `name` is one of `cpu.supported()`.
     """
-    global table, _isa, _has_bf16
+    global table, with_bf16, _isa, _has_bf16
     if name not in cpu.supported():
         raise ValueError(
             f"this machine cannot run {name!r}, or it is not built: "
@@ -99,9 +109,10 @@ def select_isa(name):
         )
     cdef const Table *loaded = load_table(name)
     cdef const Table *bf16 = load_table("v4bf16") if name == "v4" and cpu.supports_bf16() else NULL
-    table = loaded[0]
-    if bf16 != NULL:
-        add_kernels(table, bf16[0])
+    if bf16 != NULL and with_bf16.layout != TABLE_LAYOUT:
+        with_bf16 = loaded[0]
+        add_kernels(with_bf16, bf16[0])
+    table = loaded if bf16 == NULL else &with_bf16
     _isa, _has_bf16 = name, bf16 != NULL
 
 
@@ -138,7 +149,7 @@ def isa():
 
 def probe_flop(dtype):
     """Return the FLOP of one round of `probe.fma_seconds` on one thread, in "float32" or "float64"."""
-    return table.probe_flop[("float32", "float64").index(str(dtype))]
+    return table[0].probe_flop[("float32", "float64").index(str(dtype))]
 
 
 def set_num_threads(int count):

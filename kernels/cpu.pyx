@@ -2,7 +2,7 @@
 """The instruction sets that this machine supports, and the number of threads that this process may use.
 
 The three x86-64 levels are those of the x86-64 psABI. A level is supported only if the operating system saves
-its registers; the compiler's run-time check includes this. Every ARM64 processor has NEON.
+its registers. Every ARM64 processor has NEON.
 """
 
 import math
@@ -10,39 +10,18 @@ import os
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+cdef extern from "plan/x86_64.hpp" namespace "fastnn":
+    int x86_64_level()
+    bint x86_64_has_bf16()
+
 cdef extern from *:
     """
-    #if defined(__x86_64__)
-    static int runs_v2() {
-        return __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") &&
-               __builtin_cpu_supports("popcnt");
-    }
-    static int runs_v3() {
-        return runs_v2() && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-               __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
-    }
-    static int runs_v4() {
-        return runs_v3() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vl");
-    }
-    static int runs_bf16() { return runs_v4() && __builtin_cpu_supports("avx512bf16"); }
-    #else
-    static int runs_v2() { return 0; }
-    static int runs_v3() { return 0; }
-    static int runs_v4() { return 0; }
-    static int runs_bf16() { return 0; }
-    #endif
     #if defined(__aarch64__)
     static const int IS_ARM64 = 1;
     #else
     static const int IS_ARM64 = 0;
     #endif
     """
-    bint runs_v2()
-    bint runs_v3()
-    bint runs_v4()
-    bint runs_bf16()
     bint IS_ARM64
 
 
@@ -50,7 +29,7 @@ cdef extern from *:
 _LEVELS = (
     {"neon": True, "any": True}
     if IS_ARM64
-    else {"v4": runs_v4(), "v3": runs_v3(), "v2": runs_v2(), "any": True}
+    else {**{f"v{level}": x86_64_level() >= level for level in (4, 3, 2)}, "any": True}
 )
 
 
@@ -66,7 +45,7 @@ def supported():
 
 def supports_bf16():
     """Return whether the bf16 kernels, which complete those of "v4", are built and can run here."""
-    return runs_bf16() and _is_built("v4bf16")
+    return x86_64_has_bf16() and _is_built("v4bf16")
 
 
 def _is_built(name):

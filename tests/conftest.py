@@ -6,8 +6,6 @@ Benchmarks always have the machine for themselves.
 """
 
 import os
-import pwd
-import resource
 import signal
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +15,6 @@ import pytest
 
 import fastnn as fn
 from fastnn import kernels
-
-from .turns import Turns
 
 # Tests of timing, threads, memory, signals and forks: no other test runs at the same time.
 ALONE = (
@@ -75,7 +71,11 @@ def pytest_sessionstart(session):
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     worker = getattr(session.config, "workerinput", None)
-    session.config.turns = Turns(worker["testrunuid"]) if worker else None
+    session.config.turns = None
+    if worker:
+        from .turns import Turns  # not on Windows, where `pytest -n 0` runs the tests
+
+        session.config.turns = Turns(worker["testrunuid"])
 
 
 def pytest_sessionfinish(session):
@@ -173,6 +173,7 @@ def unchanged(snapshot):
 @pytest.fixture
 def homeless(monkeypatch):
     """A user without HOME and without an entry in the password database, as in many containers."""
+    pwd = pytest.importorskip("pwd")
 
     def missing(user):
         raise KeyError(user)
@@ -185,6 +186,7 @@ def homeless(monkeypatch):
 @pytest.fixture
 def full_disk():
     """A `with` block in which every write beyond `size` bytes of a file fails: the kernel sees to it."""
+    resource = pytest.importorskip("resource")
 
     @contextmanager
     def limited(size):

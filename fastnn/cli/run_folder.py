@@ -152,7 +152,7 @@ def silent_unless(speaks: bool) -> Iterator[None]:
         yield
         return
     with (
-        open(os.devnull, "w") as null,
+        open(os.devnull, "w", encoding="utf-8") as null,
         contextlib.redirect_stdout(null),
         contextlib.redirect_stderr(null),
     ):

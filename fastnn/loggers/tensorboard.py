@@ -7,6 +7,7 @@ full disk is an error that nobody sees, until its queue is full and the training
 from __future__ import annotations
 
 import os
+import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
@@ -152,7 +153,7 @@ class TensorBoard(Callback):
 
 def _new_file(folder: Path) -> Path:
     """A name that TensorBoard takes for an event file; names sort by time."""
-    return folder / f"events.out.tfevents.{time.time_ns():020d}.{os.uname().nodename}.{os.getpid()}"
+    return folder / f"events.out.tfevents.{time.time_ns():020d}.{socket.gethostname()}.{os.getpid()}"
 
 
 def _record(step: int = 0, **content: Any) -> bytes:

@@ -122,7 +122,7 @@ def _measurements(threads: int) -> dict[str, Callable[[], float]]:
 def _saved(path: Path) -> Figures | None:
     """Read saved figures; None if the file is missing or damaged."""
     try:
-        saved = json.loads(path.read_text())
+        saved = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     valid = isinstance(saved, dict) and all(isinstance(value, float) for value in saved.values())

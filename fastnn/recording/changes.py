@@ -1,7 +1,8 @@
-"""A global count of changes to anything that a plan may depend on.
+"""The last change to anything that a plan may depend on.
 
-Layers, parameters, losses and optimizers increase the count when one of their attributes is set. A plan
-remembers the count and compares itself with model, loss and optimizer in full only when the count has moved.
+Layers, parameters, losses and optimizers report a change when one of their attributes is set. A plan
+remembers the last change before it was compared with model, loss and optimizer in full, and does so again
+only after another one.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastnn._attributes import Declared
 
-count = 0
+# A new object for each change. A counter could return to an earlier value: without the GIL, two threads that
+# increment it at the same time may both store what the slower one has read.
+last = object()
 
 
 def note() -> None:
     """Report a change."""
-    global count
-    count += 1
+    global last
+    last = object()
 
 
 class Noted(Declared):

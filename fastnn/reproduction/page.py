@@ -29,7 +29,7 @@ def write(out: Path, items: Mapping[str, str], path: Path) -> list[Result]:
 
 def page(results: Sequence[Result], items: Mapping[str, str]) -> str:
     """Return the page as HTML."""
-    style = files("fastnn.reproduction").joinpath("page.css").read_text()
+    style = files("fastnn.reproduction").joinpath("page.css").read_text("utf-8")
     groups = by_experiment(results)
     body = [
         "<h1>Reports reproduced with fastnn</h1>",

@@ -106,7 +106,7 @@ class RecordedStep:
         in_python = self._loss.limits_targets and self._loss.target_range is None
         self._limits_targets = in_python and len(inputs) > 1 and inputs[1].dtype.kind == "f"
         self._plan_key = trainer.plan_key
-        version = changes.count
+        version = changes.last
         self._structure, self._referenced = _structure(trainer, makes_update)
         self._prepare(trainer, version)
 
@@ -123,9 +123,9 @@ class RecordedStep:
         """Whether the trainer's next step is the recorded one; brings hyper-parameters up to date."""
         if trainer.plan_key is not self._plan_key:
             return False
-        version = changes.count
+        version = changes.last
         # Python code may have changed something that reports no changes, such as a list of layers.
-        if version != self._version or self.has_callbacks:
+        if version is not self._version or self.has_callbacks:
             if _structure(trainer, self.makes_update)[0] != self._structure:
                 return False
             self._prepare(trainer, version)
@@ -135,8 +135,8 @@ class RecordedStep:
             self._prepare(trainer, version)
         return True
 
-    def _prepare(self, trainer: PlannedTrainer, version: int) -> None:
-        """Prepare for a step; `version` is the count of changes at which the structure was compared."""
+    def _prepare(self, trainer: PlannedTrainer, version: object) -> None:
+        """Prepare for a step; `version` is the last change before the structure was compared."""
         for param in self.fused:
             param.drop_grad()
         for param, buffer in self._kept:

@@ -1,12 +1,20 @@
 """Check that no other user can put files into a folder, or another folder in its place.
 
-The rules are those of OpenSSH (StrictModes) and sudo, extended by sticky folders such as /tmp.
+The rules are those of OpenSSH (StrictModes) and sudo, extended by sticky folders such as /tmp. Windows has
+access control lists instead of owners and modes; by default only the user can write to the user's profile.
 """
 
-import grp
 import os
-import pwd
 import stat
+from pathlib import Path
+
+try:
+    import grp
+    import pwd
+except ImportError:  # Windows
+    grp = pwd = None
+
+IS_WINDOWS = os.name == "nt"
 
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH  # with POSIX ACLs, the group bits are the mask of all entries
 
@@ -17,8 +25,11 @@ def is_private(folder):
     The folder must belong to the user, and nobody else may write to it. Each parent up to the root must
     belong to the user or to root, because owners can rename its entries. Others may write to a parent only if
     it is sticky, so that they cannot rename the entry that leads to the folder, or if its group has no member
-    but the user. Symbolic links are not followed: the path must be resolved.
+    but the user. Symbolic links are not followed: the path must be resolved. On Windows, the folder must be
+    in the user's profile.
     """
+    if IS_WINDOWS:
+        return folder.is_relative_to(Path(os.path.expanduser("~")).resolve())
     try:
         folders = [os.lstat(path) for path in (folder, *folder.parents)]
     except OSError:
@@ -40,7 +51,7 @@ def is_own_file(path):
     A file of another user may be left from a time when the folder was not private.
     """
     status = os.lstat(path)
-    return stat.S_ISREG(status.st_mode) and status.st_uid == os.getuid()
+    return stat.S_ISREG(status.st_mode) and (IS_WINDOWS or status.st_uid == os.getuid())
 
 
 def _only_own_group(status):

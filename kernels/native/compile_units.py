@@ -44,7 +44,7 @@ class Unit:
 
     def is_up_to_date(self) -> bool:
         try:
-            record = json.loads(self.record.read_text())
+            record = json.loads(self.record.read_text("utf-8"))
             return self.object.exists() and record["digest"] == self._digest(record["files"])
         except (OSError, ValueError, KeyError):
             return False
@@ -64,10 +64,10 @@ class Unit:
         if done.returncode:
             raise CompilationError(f"{' '.join(command)}\n{done.stdout}")
         if rule.exists():
-            read = [self._in_include_folder(file) for file in files_of_rule(rule.read_text())]
+            read = [self._in_include_folder(file) for file in files_of_rule(rule.read_text("utf-8"))]
             # A file that changed meanwhile may have been compiled in its old form: no record, so it is again.
             if all(self._find(file).stat().st_mtime < start for file in read):
-                self.record.write_text(json.dumps({"digest": self._digest(read), "files": read}))
+                self.record.write_text(json.dumps({"digest": self._digest(read), "files": read}), "utf-8")
             rule.unlink()
         return done.stdout
 
@@ -87,9 +87,12 @@ class Unit:
 
 
 def files_of_rule(rule: str) -> list[str]:
-    """The files that an object depends on, from a compiler's rule for make: "x.o: x.cpp x.hpp"."""
+    """The files that an object depends on, from a compiler's rule for make: "x.o: x.cpp x.hpp".
+
+    Compilers put a backslash before spaces and number signs. All others separate the folders of Windows.
+    """
     names = re.split(r"(?<!\\)\s+", rule.replace("\\\n", " ").partition(": ")[2].strip())
-    return [re.sub(r"\\(.)", r"\1", name) for name in names]
+    return [re.sub(r"\\([ #])", r"\1", name) for name in names]
 
 
 # A comment in the files that Cython makes. It names the include folders, NumPy's temporary one among them.

@@ -105,6 +105,18 @@ def test_parent_that_became_a_link_or_a_file(owned, kind):
     assert not owned((ME, 0o700), (ME, 0o700), kind=kind)
 
 
+def test_the_profile_of_the_user_is_private_on_windows(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(private_folder, "IS_WINDOWS", True)
+    monkeypatch.setattr(private_folder, "pwd", None)
+    monkeypatch.delattr(os, "getuid")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert is_private(folder)
+    assert not is_private(tmp_path / "home2")
+    (folder / "entry").write_bytes(b"")
+    assert private_folder.is_own_file(folder / "entry")
+    assert not private_folder.is_own_file(folder)
+
+
 def test_missing_folder_is_not_private(folder):
     assert not is_private(folder / "missing")
 

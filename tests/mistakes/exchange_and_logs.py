@@ -66,4 +66,18 @@ MISTAKES = (
         "                pass\n",
         (EPOCHS,),
     ),
+    Mistake(
+        "an event file named by a function of POSIX",
+        "fastnn/loggers/tensorboard.py",
+        "{socket.gethostname()}",
+        "{os.uname().nodename}",
+        ("tests/test_portability.py",),
+    ),
+    Mistake(
+        "every folder private on Windows",
+        "kernels/jit/private_folder.py",
+        'return folder.is_relative_to(Path(os.path.expanduser("~")).resolve())',
+        "return True",
+        ("tests/kernels/test_private_folder.py",),
+    ),
 )

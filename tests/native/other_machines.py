@@ -48,9 +48,11 @@ class Machine:
         return f"{self.name:16} {outcome:6}  built in {built - start:.0f} s, {ran}", trouble
 
 
+WINE = ("wine64", "wine", "/usr/lib/wine/wine64")
+
 MACHINES = (
     Machine("Linux, ARM64", "aarch64-linux-musl", emulators=("qemu-aarch64-static", "qemu-aarch64")),
-    Machine("Windows, x86-64", "x86_64-windows-gnu", ("-march=x86_64_v3",), ("wine64", "wine")),
+    Machine("Windows, x86-64", "x86_64-windows-gnu", ("-march=x86_64_v3",), WINE),
     Machine("macOS, ARM64", "aarch64-macos"),
     Machine("macOS, x86-64", "x86_64-macos", ("-march=x86_64_v3",)),
 )

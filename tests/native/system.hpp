@@ -11,6 +11,7 @@
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
 #include <windows.h>
+#undef CALLBACK  // is also the name of a kernel
 #else
 #include <sys/mman.h>
 #include <sys/wait.h>

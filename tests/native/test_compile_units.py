@@ -137,3 +137,8 @@ def test_warnings_are_reported(tmp_path):
 def test_rules_for_make_are_read():
     rule = "folder/x.o: x.cpp \\\n in\\ the\\ way/a.hpp \\\n b.hpp\n"
     assert building.files_of_rule(rule) == ["x.cpp", "in the way/a.hpp", "b.hpp"]
+
+
+def test_rules_with_the_paths_of_windows_are_read():
+    rule = "C:\\new\\x.obj: kernels/x.cpp \\\n C:\\my\\ files\\a.hpp \\\n native\\b.hpp\n"
+    assert building.files_of_rule(rule) == ["kernels/x.cpp", "C:\\my files\\a.hpp", "native\\b.hpp"]

@@ -1,5 +1,8 @@
 """Recorded steps in several Python threads."""
 
+import subprocess
+import sys
+import sysconfig
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,6 +64,42 @@ def test_eight_threads_train_their_own_models(features, kernel_threads, snapshot
 
     serial = [train(index, plan=False) for index in range(THREADS)]
     assert in_threads(train) == serial
+
+
+def test_eight_threads_train_and_predict_at_once(snapshot):
+    """Each trains a model of its own and asks one that all share, between its steps."""
+    fn.set_num_threads(2)
+    fn.manual_seed(100)
+    shared = small_net(fn.Tanh())
+    x, _ = batch(100)
+    expected = shared.predict(x).tobytes()
+
+    def train(index, plan=True):
+        fn.manual_seed(index)
+        model = small_net(fn.Dropout(0.2))
+        trainer = fn.Trainer(model, optimizer=fn.Adam(), seed=index, plan=plan)
+        found = []
+        for update in range(40):
+            found.append(trainer.step(*batch(update)))
+            assert shared.predict(x).tobytes() == expected
+            found.append(model.predict(x).tobytes())
+        return found, snapshot(model)
+
+    assert in_threads(train) == [train(index, plan=False) for index in range(THREADS)]
+
+
+def test_no_module_switches_the_gil_on():
+    """A module that does not declare that it needs none would, with a warning."""
+    program = (
+        "import sys, fastnn, fastnn.kernels; "
+        "[fastnn.kernels.load(name) for name in ('aot', 'ref')]; "
+        "print(getattr(sys, '_is_gil_enabled', lambda: True)())"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True
+    )
+    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    assert result.stdout.strip() == str(not free_threaded)
 
 
 def test_one_optimizer_for_the_models_of_eight_threads(snapshot):

@@ -24,6 +24,9 @@ PyMODINIT_FUNC JOIN(PyInit_isa_, ISA)() {
     static fastnn::Table table = MAKE_TABLE(AS_STRING(ISA));
     PyObject *module = PyModule_Create(&definition);
     if (!module) return nullptr;
+#if defined(Py_GIL_DISABLED)
+    PyUnstable_Module_SetGIL(module, Py_MOD_GIL_NOT_USED);
+#endif
     PyObject *capsule = PyCapsule_New(&table, MODULE_NAME ".table", nullptr);
     if (PyModule_AddObjectRef(module, "table", capsule) < 0) {
         Py_XDECREF(capsule);

@@ -2,10 +2,10 @@
 #pragma once
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "plan/call.hpp"
+#include "plan/system.hpp"
 #include "plan/team.hpp"
 
 namespace fastnn {
@@ -16,13 +16,13 @@ constexpr double WORK_PER_THREAD = 2e5;
 // The scratch memory of a calling thread. It only grows.
 class ScratchMemory {
 public:
-    ~ScratchMemory() { std::free(memory_); }
+    ~ScratchMemory() { free_aligned(memory_); }
 
     // At least `bytes` bytes (a multiple of the cache line), or null.
     char *get(std::int64_t bytes) {
         if (bytes > size_) {
-            std::free(memory_);
-            memory_ = static_cast<char *>(std::aligned_alloc(CACHE_LINE, std::size_t(bytes)));
+            free_aligned(memory_);
+            memory_ = static_cast<char *>(aligned_memory(CACHE_LINE, std::size_t(bytes)));
             size_ = memory_ ? bytes : 0;
         }
         return memory_;

@@ -1,9 +1,14 @@
-// What the thread team asks of the operating system: on Linux everything, elsewhere as much as there is.
+// What the executor and the thread team ask of the operating system: on Linux everything, elsewhere as much as
+// there is.
 #pragma once
 
+#include <cstddef>
+#include <cstdlib>
 #include <thread>
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+#include <malloc.h>
+#else
 #include <pthread.h>
 #include <signal.h>
 #endif
@@ -12,6 +17,24 @@
 #endif
 
 namespace fastnn {
+
+// Memory that begins at a multiple of `alignment`, or null; `bytes` is a multiple of it, too. The C library of
+// Windows has no aligned_alloc, because its free() could not release such memory.
+inline void *aligned_memory(std::size_t alignment, std::size_t bytes) {
+#if defined(_WIN32)
+    return _aligned_malloc(bytes, alignment);
+#else
+    return std::aligned_alloc(alignment, bytes);
+#endif
+}
+
+inline void free_aligned(void *memory) {
+#if defined(_WIN32)
+    _aligned_free(memory);
+#else
+    std::free(memory);
+#endif
+}
 
 // Tells the core that this is a spin loop.
 inline void spin_pause() {
