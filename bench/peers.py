@@ -172,7 +172,7 @@ def table(results: list[Result], threads: int, peak_gflops: float | None) -> str
     ]
     for net in dict.fromkeys(result.net for result in results):
         best = best_of(results, net, threads)
-        cells = "".join(_cell(best[name]).rjust(28) for name in names)
+        cells = "".join((_cell(best[name]) if name in best else "").rjust(28) for name in names)
         line = f"{net + ' ' + str(NETS[net]):42}{cells}"
         peer = best_peer(best)
         if peer is not None and "fastnn" in best:
@@ -270,8 +270,6 @@ def main() -> None:
 
     results = race(options.contestants, options.nets, options.threads, options.rounds, options.seconds)
     peaks = {threads: probe.fma_gflops(threads) for threads in options.threads}
-    for threads in options.threads:
-        print(tables(results, threads, peaks[threads]), end="\n\n")
     if options.json:
         machine = {
             "machine": probe.heading(),
@@ -281,6 +279,8 @@ def main() -> None:
             "command": " ".join(["python", "bench/peers.py", *sys.argv[1:]]),
         }
         options.json.write_text(json.dumps(as_json(results, machine), indent=1) + "\n")
+    for threads in options.threads:
+        print(tables(results, threads, peaks[threads]), end="\n\n")
 
 
 if __name__ == "__main__":

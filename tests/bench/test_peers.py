@@ -190,6 +190,7 @@ def test_mlps_and_convolutional_networks_have_separate_tables():
         *(result("fastnn", "A", 1, 1e-4), result("sklearn", "A", 1, 3e-4)),
         *(result("fastnn", "E", 1, 1e-3), result("torch channels_last", "E", 1, 25e-4)),
     ]
+    results.append(result("fastnn", "K", 1, 1e-3))  # without scikit-learn, which needs a hidden layer
     mlp, cnn, memory = peers.tables(results, 1, peak_gflops=100.0).split("\n\n")
     assert "sklearn 1t  3.00x" in mlp
     assert "channels_last" not in mlp
