@@ -75,6 +75,7 @@ def test_few_blocks_do_not_run():
         "docs/guide/data.md: not run: downloads pictures",
         "docs/guide/logging.md: not run: needs an account",
         "docs/guide/saving.md: not run: needs a file of 244 MB",
+        "docs/guide/training.md: not run: needs a processor with AVX512_BF16",
     ]
 
 
