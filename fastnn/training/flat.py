@@ -45,16 +45,16 @@ class FlatGradients:
         self._calls_python = calls_python(model)
         for param, view in zip(self.params, self._gradients, strict=True):
             param.use_grad_sum_buffer(view)
-        self._model, self._version = model, changes.count
+        self._model, self._last_change = model, changes.last
         self._smallest: dict[Shape, int] = {}
 
     def is_of(self, model: Layer) -> bool:
         """Whether it still has the trained parameters of the model."""
-        version = changes.count
+        last = changes.last
         # Python code may have changed something that reports no changes, as for plans.
-        if (model is self._model and version == self._version) and not self._calls_python:
+        if (model is self._model and last is self._last_change) and not self._calls_python:
             return True
-        self._version = version
+        self._last_change = last
         moving = [param for param in model.parameters() if not param.frozen]
         return len(moving) == len(self.params) and all(
             param is own and param.grad_sum_buffer() is view
