@@ -12,8 +12,11 @@ import fastnn as fn
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
-# Keras 3.15 converts its variables in a way that NumPy 2.4 finds outdated.
-ignore_keras_and_numpy = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+# Keras 3.15 converts its variables in a way that NumPy 2.4 finds outdated, and imports parts of PyTorch that
+# are.
+ignore_keras_and_numpy = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning", "ignore:`torch.jit:DeprecationWarning"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -114,7 +114,7 @@ def test_load_reads_the_output_of_peers(run, capsys, monkeypatch):
         for threads in (1, 2)
         for contestant, time in (("torch", 400e-6 / threads), ("fastnn", 50e-6 / threads))
     ]
-    path = run(peers.as_json(results))
+    path = run(peers.as_json(results, {}))
     races = compare.load(path)
     shape = "A 784-128-64-32-10 relu b32 sgd"
     assert [(race.name, race.shape, race.contestants) for race in races] == [
