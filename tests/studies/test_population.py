@@ -12,6 +12,9 @@ from fastnn.kernels import core, cpu
 from fastnn.kernels.population import lanes
 from fastnn.states import held_by
 
+# How many runs are trained together depends on the lanes of a vector.
+wide = pytest.mark.skipif(lanes("float64") < 8, reason="the vectors of this instruction set have few lanes")
+
 
 def data(kind="labels", dtype=np.float32, count=203):
     rng = np.random.default_rng(0)
@@ -168,12 +171,14 @@ def test_schedules_and_validation_have_the_same_bits():
     check_same_bits(lambda: Runs(schedule=fn.schedules.OneCycle(), validation=0.2))
 
 
+@wide
 @pytest.mark.parametrize("jobs", [1, 2, 3])
 def test_more_runs_than_lanes_have_the_same_bits(jobs):
     count = 2 * lanes("float32") + 1
     check_same_bits(Runs, rates=[0.01], seeds=range(count), jobs=jobs)
 
 
+@wide
 def test_models_of_different_shapes_are_trained_with_their_like():
     def runs():
         made = iter([(8,), (5,), (8,), (5, 5), (8,), (5,)])
@@ -185,6 +190,7 @@ def test_models_of_different_shapes_are_trained_with_their_like():
     assert [member.together for member in study.members] == [3, 2, 3, 1, 3, 2]
 
 
+@wide
 @pytest.mark.parametrize("on_nonfinite", ["raise", "stop", "ignore"])
 def test_a_diverging_run_does_not_disturb_the_others(on_nonfinite):
     """At the learning rates 4 and 8, the squared error grows until it is infinite, in different updates."""
@@ -288,6 +294,7 @@ def test_training_inside_build_is_no_part_of_a_population():
     assert [member.together for member in study.members] == [1, 1, 1]
 
 
+@wide
 def test_a_failing_build_leaves_the_other_runs_together():
     def build(lr, seed):
         if seed == 1:
@@ -305,6 +312,7 @@ def test_the_time_of_an_update_is_shared_by_its_runs():
     assert not any(thread.name.startswith("fastnn-sweep") for thread in threading.enumerate())
 
 
+@wide
 def test_a_study_keeps_how_its_runs_were_trained(tmp_path):
     study, _ = results(Runs(), True)
     path = study.save(tmp_path / "study.json")
