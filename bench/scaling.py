@@ -178,7 +178,7 @@ class Stopwatch(fn.Callback):
         self.seconds = seconds
         self.started = self.per_update = 0.0
 
-    def on_update(self, training: fn.Training) -> None:
+    def on_update(self, training: fn.Training, loss: float) -> None:
         if training.updates == 10:
             self.started = time.perf_counter()
         elif training.updates > 10:
