@@ -43,11 +43,11 @@ import pools_norms_convolutions
 import processes
 import rates
 import small_layers
-import studies_and_data
 import sweeps
 import tables_and_groups
 import training_runs
 import vectors_and_copies
+import warnings_orders_files
 
 MISTAKES = (
     *core.MISTAKES,
@@ -66,7 +66,7 @@ MISTAKES = (
     *insight.MISTAKES,
     *limits.MISTAKES,
     *training_runs.MISTAKES,
-    *studies_and_data.MISTAKES,
+    *warnings_orders_files.MISTAKES,
     *sweeps.MISTAKES,
     *vectors_and_copies.MISTAKES,
     *small_layers.MISTAKES,

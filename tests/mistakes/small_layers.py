@@ -47,4 +47,25 @@ MISTAKES = (
         "if (safe < end) sum_round(chunk, tiles, safe, end - safe, true);",
         (EDGES,),
     ),
+    Mistake(
+        "the last features of a single output are left out",
+        "kernels/native/families/dense_narrow.hpp",
+        "        if (k < K) add(chain, k,",
+        "        if (k + LANES<T> <= K) add(chain, k,",
+        (GRID,),
+    ),
+    Mistake(
+        "the bias of a single output is left out",
+        "kernels/native/families/dense_narrow.hpp",
+        "+ (b ? *b : T(0));",
+        "+ T(0);",
+        (GRID,),
+    ),
+    Mistake(
+        "the second block of features of a single output is updated by the first",
+        "kernels/native/families/dense_narrow.hpp",
+        "{x + k + features.begin, K, features.last, false},",
+        "{x + k, K, features.last, false},",
+        (GRID, AS_EAGER),
+    ),
 )
