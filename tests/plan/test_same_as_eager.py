@@ -91,6 +91,9 @@ NETS = {
     "activation twice": lambda: small_net(fn.Sigmoid(), fn.ReLU(), fn.Tanh()),
     "output of a linear layer read twice": lambda: small_net(TanhAfterReLU()),
     "gradient in the place of an output": lambda: small_net(SigmoidInPlace()),
+    "a single output": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 61), fn.Tanh(), fn.Linear(61, 1), fn.Tanh(), fn.Linear(1, CLASSES)),
+    ),
     "sums in two halves": lambda: small_net(fn.ReLU(), fn.Linear(16, 300), fn.Sigmoid(), fn.Linear(300, 16)),
     "dropout first": lambda: fn.Sequential(fn.Dropout(0.3), small_net()),
     "dropout before": lambda: small_net(fn.Dropout(0.3), fn.ReLU()),
