@@ -1,8 +1,6 @@
 """Settings from YAML files and option values, and `fastnn sweep`."""
 
 import json
-import os
-import signal
 
 import pytest
 import yaml
@@ -13,6 +11,8 @@ from fastnn.cli.main import main
 from fastnn.cli.settings import PRESETS, describe
 from fastnn.optim.optimizers import SGD, Adam, RMSprop
 from fastnn.training import turns
+
+from .. import ctrl_c
 
 DIGITS = "dataset: digits\nlayers: [64, 16, 10]\nepochs: 2\noptimizer: {name: sgd, lr: 0.1}\n"
 
@@ -205,7 +205,7 @@ def test_an_interrupted_sweep_is_resumed(here, monkeypatch, capsys):
     def interrupted(settings, *parts):
         calls.append(settings.seed)
         if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGINT)
+            ctrl_c.press()
         return original(settings, *parts)
 
     monkeypatch.setattr(sweep_run, "fit_arguments", interrupted)

@@ -10,7 +10,8 @@ import fastnn as fn
 from fastnn.kernels import core, cpu
 
 from ..kernels.columns import both_types, every_isa
-from .test_same_as_eager import FORMS, NETS
+from .test_batch_forms import FORMS
+from .test_same_as_eager import NETS
 from .twins import CLASSES, FEATURES, batch, small_net
 
 

@@ -179,10 +179,19 @@ def test_schedules_and_validation_have_the_same_bits():
 
 
 @wide
-@pytest.mark.parametrize("jobs", [1, 2, 3])
-def test_more_runs_than_lanes_have_the_same_bits(jobs):
-    count = 2 * lanes("float32") + 1
-    check_same_bits(Runs, rates=[0.01], seeds=range(count), jobs=jobs)
+def test_more_runs_than_lanes_have_the_same_bits():
+    check_same_bits(Runs, rates=[0.01], seeds=range(2 * lanes("float32") + 1))
+
+
+@wide
+@pytest.mark.parametrize("jobs", [2, 3])
+def test_runs_in_several_threads_have_the_same_bits(jobs):
+    """A thread that starts late may find a single run left, which it trains alone."""
+    options = {"rates": [0.01], "seeds": range(2 * lanes("float32") + 1), "jobs": jobs}
+    _, expected = results(Runs(), False, **options)
+    study, found = results(Runs(), True, **options)
+    assert found == expected
+    assert max(member.together for member in study.members) > 1
 
 
 @wide
