@@ -301,7 +301,7 @@ EXPERIMENTS = [
             "rates": (0.01, 0.001, 0.0001),
             "widths": (64, 128, 512, 1024, 4096),
             "batches": (32, 64, 128),
-            "epochs": 300,
+            "epochs": 150,
             "patience": 15,
         },
         quick={"side": 16, "rates": (0.001,), "widths": (16, 4096), "batches": (128,), "epochs": 2},
