@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
@@ -55,13 +56,13 @@ def run_elsewhere(executor: Any, train: Train, places: Sequence[Place], jobs: in
     else:
         from fastnn.studies import on_dask
 
-        with nullcontext(executor) if address is None else on_dask.connected(address) as client:
+        with nullcontext(_client(executor)) if address is None else on_dask.connected(address) as client:
             on_dask.run(client, train, places, add)
 
 
 def _parsed(executor: Any) -> tuple[str, str | None]:
     """Return the kind of executor, "threads", "joblib", "dask" or "ray", and its "host:port"."""
-    if _is_client(executor):
+    if _client(executor) is not None:
         return "dask", None
     name = executor if isinstance(executor, str) else ""
     if name in ("threads", "joblib", "ray"):
@@ -82,12 +83,20 @@ def _parsed(executor: Any) -> tuple[str, str | None]:
     return kind, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _is_client(executor: object) -> bool:
-    """Whether `executor` is a `distributed.Client`; does not import Dask."""
-    return any(
+def _client(executor: Any) -> Any:
+    """Return the Dask client that `executor` is, or that joblib uses, else None. Does not import Dask.
+
+    `joblib.parallel_config("dask")` makes joblib use one. The runs go to its workers without joblib, which
+    waits forever for a task that a worker cannot load: in 1.6.0, an error of Dask itself calls no callback.
+    """
+    if isinstance(executor, str) and executor == "joblib" and "joblib" in sys.modules:
+        backend, _ = sys.modules["joblib"].parallel.get_active_backend()
+        return backend.client if type(backend).__name__ == "DaskDistributedBackend" else None
+    is_client = any(
         base.__name__ == "Client" and base.__module__.startswith("distributed.")
         for base in type(executor).__mro__
     )
+    return executor if is_client else None
 
 
 def _require(kind: str) -> None:

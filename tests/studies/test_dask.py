@@ -105,11 +105,45 @@ def test_a_worker_with_another_version_is_refused_by_name(cluster, executor, tmp
             client.run(lambda: sys.path.remove(str(tmp_path)), workers=[worker])
 
 
-def test_joblib_passes_runs_on_to_dask(cluster):
+@pytest.fixture
+def dask_of_joblib(cluster):
+    """What `executor="joblib"` means while joblib is told to use Dask."""
     joblib = pytest.importorskip("joblib")
     with distributed.Client(cluster), joblib.parallel_config(backend="dask"):
-        study = fn.sweep(build, {"lr": [0.1], "hidden": [12]}, executor="joblib", progress=False)
-    assert curves(study) == curves(fn.sweep(build, {"lr": [0.1], "hidden": [12]}, jobs=1, progress=False))
+        yield
+
+
+def test_runs_for_the_dask_of_joblib_go_to_its_workers(dask_of_joblib):
+    def where(lr):
+        return {"pid": os.getpid()}
+
+    study = fn.sweep(where, {"lr": [1]}, seeds=[0], executor="joblib", progress=False)
+    assert study.members[0].values["pid"] != os.getpid()
+    with pytest.raises(ValueError, match='jobs must be "auto" with dask'):
+        fn.sweep(where, {"lr": [1]}, executor="joblib", jobs=2, progress=False)
+
+
+class Unknown:
+    """A callable that a worker cannot load, since its module is on no worker."""
+
+    def __call__(self, lr):
+        return {"lr": lr}
+
+    def __reduce__(self):
+        return _of_a_missing_module, ()
+
+
+def _of_a_missing_module():
+    raise ModuleNotFoundError("No module named 'my_model'")
+
+
+@pytest.mark.parametrize("kind", ["address", "joblib"])
+def test_a_function_that_workers_cannot_load_is_reported(executor, kind, request):
+    if kind == "joblib":
+        request.getfixturevalue("dask_of_joblib")
+        executor = "joblib"
+    with pytest.raises(ImportError, match=r"cannot load the function build: .*my_model.*: install or copy"):
+        fn.sweep(Unknown(), {"lr": [1]}, seeds=[0], executor=executor, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
