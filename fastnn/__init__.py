@@ -9,6 +9,7 @@
 
 import typing as _typing
 
+import fastnn._checkout as _checkout  # noqa: F401  first: all others need the compiled kernels
 from fastnn import augment, complexity, data, init, losses, metrics, nets, optim, viz
 from fastnn.board import LivePage
 from fastnn.config import get_num_threads, set_num_threads, show_config

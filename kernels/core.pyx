@@ -138,7 +138,7 @@ def check_bf16():
             "bf16 needs a processor with AVX512_BF16 (AMD since Zen 4, Intel Xeon since Sapphire Rapids) and "
             f"the instruction set \"v4\"; the kernels in use are for {_isa!r}"
             + ("" if _isa != "v4" else " without AVX512_BF16")
-            + ". Leave out precision=\"bf16\", or emulate it, slowly, with fn.backend(\"ref\")"
+            + ". Leave out precision=\"bf16\", or emulate it, slowly, with the backend \"ref\""
         )
 
 

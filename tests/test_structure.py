@@ -16,7 +16,7 @@ PACKAGE = ROOT / "fastnn"
 
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
-    {"kernels", "_foreign_names"},
+    {"kernels", "_checkout", "_foreign_names"},
     {"_arrays", "_attributes", "_schema", "_threadpools", "documents", "files", "rng", "tables"},
     {"_sources"},
     {"_validation"},

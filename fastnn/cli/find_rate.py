@@ -21,6 +21,7 @@ def run(settings: Settings, *, out: Path | None = None, download: bool = True) -
     The picture is `find_lr.png` in the folder `out`, which is made, or in the current folder. Returns its
     path. Raises DatasetNotFoundError if the data set is missing, and ValueError if the settings do not fit.
     """
+    settings.check_processor()
     loaded = load(settings, download=download)
     train_run.check_layers(settings, loaded.description)
     if settings.threads is not None:

@@ -14,7 +14,7 @@ from fastnn.augment import Augmentation, Rotate, Scale, Shift, Together
 from fastnn.cli.named_data import DATASETS
 from fastnn.config import MAX_THREADS
 from fastnn.init import initializer
-from fastnn.kernels import BACKENDS
+from fastnn.kernels import BACKENDS, active_backend, backend
 from fastnn.layers import ACTIVATIONS
 from fastnn.losses import loss_function
 from fastnn.optim import schedules
@@ -60,6 +60,8 @@ class Settings:
         batch_size: Number of images per update.
         micro_batch: Number of images to compute at once: a larger batch is computed in pieces of this size,
             whose gradients are summed, in less memory. Default: the whole batch.
+        precision: bf16 to round the operands of dense layers to bf16, faster on processors that have
+            AVX512_BF16. Weights, predictions and everything else stay float32. Default: float32.
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
@@ -92,6 +94,7 @@ class Settings:
     order: str = "random"
     batch_size: int = 32
     micro_batch: int | None = None
+    precision: str | None = None
     epochs: int = 30
     validation: float = 0.0
     validate_every: int | None = None
@@ -106,7 +109,8 @@ class Settings:
         choose(self.schedule, SCHEDULES, "schedule")
         choose(self.order, ORDERS, "order")
         in_range(self.dropout, "dropout", 0, 1)
-        self.options()
+        with backend("ref"):  # has every precision: any machine may read the settings of a run
+            self.options()
         if len(self.layers) < 2:
             raise ValueError(
                 f"layers must have at least two sizes, the pixels and the classes, not {self.layers}"
@@ -137,11 +141,24 @@ class Settings:
             bounded(self.threads, "threads", MAX_THREADS)
 
     def options(self) -> TrainingOptions:
-        """The training options among the settings. Raises ValueError for an invalid one."""
+        """The training options among the settings.
+
+        Raises ValueError for an invalid one, RuntimeError if the active backend lacks the precision here.
+        """
         own = {name: value for name, value in vars(self).items() if name in OPTION_NAMES}
         return TrainingOptions(
             **{**own, "schedule": SCHEDULES[self.schedule](), "augment": self.augmentation()}
         )
+
+    def check_processor(self) -> None:
+        """Raise ValueError if this processor cannot train in the precision of the settings."""
+        if self.precision is None:
+            return
+        with backend(self.backend or active_backend()):
+            try:
+                self.options()
+            except RuntimeError as error:
+                raise ValueError(str(error)) from None
 
     def augmentation(self) -> Augmentation | None:
         """Return the augmentation of the training images; None if rotate, shift and zoom are all 0."""

@@ -97,7 +97,7 @@ def run(
         The folder with the results.
 
     Raises:
-        ValueError: If a setting is invalid, or if `out` has a different sweep.
+        ValueError: If a setting is invalid or does not fit the processor, or if `out` has a different sweep.
         FileExistsError: If `out` has a sweep or a run and `resume` is False.
         DatasetNotFoundError: If the data set is missing.
         ConnectionError: If the scheduler of `executor` does not answer.
@@ -114,6 +114,9 @@ def run(
     seeds = seeds_of(seeds)
     settings = absolute(settings)
     variants = [changed(settings, point) for point in points]  # reject invalid settings before all else
+    if executor == "threads":  # other executors may have other processors
+        for variant in variants:
+            variant.check_processor()
     loaded = load(settings, download=download)
     for variant in variants:
         check_layers(variant, loaded.description)

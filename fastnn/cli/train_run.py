@@ -100,13 +100,14 @@ def train(
         NonFiniteError: If the loss becomes inf or NaN. The results so far are written first.
         FileExistsError: If `out` has a run, and neither `overwrite` nor `resume` is True.
         DatasetNotFoundError: If the data set is missing.
-        ValueError: If the settings do not fit the data set or the run to resume.
+        ValueError: If the settings do not fit the data set, the run to resume or the processor.
         ProcessError: If another process has failed.
     """
     processes = started_processes()
     with processes.joined():
         settings = absolute(settings)
         # Fail before the data are loaded.
+        settings.check_processor()
         processes.from_first(lambda: _resumes(settings, out, overwrite, resume))
         page = nullcontext() if port is None or not processes.is_first else LivePage(port)
         if not processes.is_first:

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from threadpoolctl import threadpool_limits
 
 from fastnn._validation import Array
+from fastnn.kernels import check_bf16
 from fastnn.layers import Layer
 from fastnn.losses import Loss
 from fastnn.optim.optimizers import Optimizer
@@ -29,6 +30,7 @@ from fastnn.sklearn._stopping import Recorder
 from fastnn.training.callbacks import Callback, Training
 from fastnn.training.finite import NonFiniteError
 from fastnn.training.fit import fit
+from fastnn.training.options import check_precision
 
 FLOATS = [np.float64, np.float32]
 NONFINITE = (
@@ -77,7 +79,7 @@ class Network(CallbackSupport, BaseEstimator, ABC):
         "schedule": [None, Schedule],
         "callbacks": [None, Callback, callable, "array-like"],
         "n_threads": [None, Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"auto", "float32", "float64"})],
+        "precision": [StrOptions({"auto", "float32", "float64", "bf16"})],
     }
 
     # --- what a subclass defines ---
@@ -141,6 +143,8 @@ class Network(CallbackSupport, BaseEstimator, ABC):
     ) -> Self:
         self._validate_params()
         first = not hasattr(self, "model_") or not (partial or self.warm_start)
+        if self.precision == "bf16":
+            self._check_bf16(first)
         X, y = self._check_data(X, y, reset=first)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(sample_weight, X, ensure_non_negative=True)
@@ -164,9 +168,8 @@ class Network(CallbackSupport, BaseEstimator, ABC):
         elif self.early_stopping and self._uses_epochs():
             X, target, weight, held_out = self._split(X, target, weight, random)
         if first:
-            self.model_ = self._build(X.shape[1:], self._outputs, random).to(
-                X.dtype if self.precision == "auto" else self.precision
-            )
+            dtype = {"auto": X.dtype, "bf16": "float32"}.get(self.precision, self.precision)
+            self.model_ = self._build(X.shape[1:], self._outputs, random).to(dtype)
             self._reset()
         with self._thread_limit():
             self._optimize(X, target, weight, held_out, random, partial, told)
@@ -175,6 +178,17 @@ class Network(CallbackSupport, BaseEstimator, ABC):
         if told is not None:
             told.end()
         return self
+
+    def _check_bf16(self, first: bool) -> None:
+        """Raise an error unless solver, processor and model, if it is not the `first`, can train in bf16."""
+        if not self._uses_epochs():
+            raise ValueError(
+                "precision='bf16' is for mini-batches, but solver='lbfgs' needs all digits of float64: pass "
+                "precision='auto', or another solver"
+            )
+        check_bf16()
+        if not first:
+            check_precision(self.precision, self.model_)
 
     def _check_data(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
         return validate_data(  # type: ignore[no-any-return]
@@ -248,6 +262,7 @@ class Network(CallbackSupport, BaseEstimator, ABC):
                 order="random" if self.shuffle else "fixed",
                 seed=int(random.randint(2**31)),
                 schedule=self.schedule,
+                precision="bf16" if self.precision == "bf16" else None,
                 callbacks=[recorder, *([] if told is None else [told]), *self._user_callbacks()],
                 on_nonfinite="raise",
                 progress=False,

@@ -267,8 +267,10 @@ _PARAMETERS = """
         `fn.Callback` objects or functions, called after each epoch.
     n_threads : int, default=None
         Number of threads while it trains and predicts; None keeps the setting of the process.
-    precision : {"auto", "float32", "float64"}, default="auto"
-        Type of the computation; "auto" is the type of X. float32 is up to twice as fast.
+    precision : {"auto", "float32", "float64", "bf16"}, default="auto"
+        Type of the computation; "auto" is the type of X. float32 is up to twice as fast. "bf16" trains in
+        float32, but rounds the operands of dense layers to bf16, faster on processors that have AVX512_BF16;
+        predictions are in float32. It is not for "lbfgs".
 """
 
 _ATTRIBUTES = """

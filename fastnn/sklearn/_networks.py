@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,7 @@ class Built(Network):
     optimizer: Any = "adam"
     augment: Augmentation | None = None
     clip_norm: float | None = None
+    micro_batch: int | None = None
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **Network._parameter_constraints,
@@ -39,6 +40,7 @@ class Built(Network):
         "optimizer": [StrOptions(set(OPTIMIZERS)), Optimizer],
         "augment": [None, Augmentation],
         "clip_norm": [None, Interval(Real, 0, None, closed="neither")],
+        "micro_batch": [None, Interval(Integral, 1, None, closed="left")],
     }
 
     def _build(self, input_shape: tuple[int, ...], outputs: int, random: np.random.RandomState) -> Layer:
@@ -65,7 +67,7 @@ class Built(Network):
         return copy.deepcopy(optimizer_of(self.optimizer))
 
     def _options(self) -> dict[str, Any]:
-        return {"clip_norm": self.clip_norm, "augment": self.augment}
+        return {"clip_norm": self.clip_norm, "augment": self.augment, "micro_batch": self.micro_batch}
 
 
 PARAMETERS = """
@@ -73,6 +75,9 @@ PARAMETERS = """
         The optimizer, for example `fn.SGD(lr=0.1, momentum=0.9)`.
     clip_norm : float, default=None
         Bound of the norm of all gradients together.
+    micro_batch : int, default=None
+        Samples to compute at once: a larger mini-batch is computed in pieces of this size, whose gradients
+        are summed, in less memory.
     batch_size, max_iter, shuffle, random_state, tol, verbose, warm_start : as in `MLPClassifier`
     early_stopping, validation_fraction, n_iter_no_change, schedule, callbacks : as in `MLPClassifier`
     n_threads, precision : as in `MLPClassifier`

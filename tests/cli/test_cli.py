@@ -114,7 +114,7 @@ def test_options_reach_the_run(command, tmp_path):
         "train digits --layers=64,16,10 --batch-size 64 --epochs=2 --validation 0.2 --activation tanh "
         "--validate-every 10 "
         "--optimizer.weight-decay 0.001 --optimizer adam --weight_init he_uniform --loss squared_error "
-        "--seed 3 --backend ref --micro-batch 48 --out a/b"
+        "--seed 3 --backend ref --micro-batch 48 --precision bf16 --out a/b"
     )
     process = command(*arguments.split(), folder=tmp_path)
     assert process.returncode == 0, process.stderr
@@ -140,6 +140,7 @@ def test_options_reach_the_run(command, tmp_path):
         "zoom": 0.0,
         "batch_size": 64,
         "micro_batch": 48,
+        "precision": "bf16",
         "epochs": 2,
         "validation": 0.2,
         "validate_every": 10,
@@ -281,6 +282,7 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         (["--layers", "64,0,10"], "each of the layers must be an integer of at least 1, not 0"),
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
         (["--micro-batch", "0"], "micro_batch must be an integer of at least 1, not 0"),
+        (["--precision", "fp16"], "unknown precision 'fp16': choose one of bf16"),
         (["--epochs", "many"], "many"),
         (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
         (["--validate-every", "9"], "validate_every needs images to validate on: pass --validation 0.1"),

@@ -40,4 +40,25 @@ MISTAKES = (
         'default=None, metadata=option(optional(_precision), described=lambda _: None))\n    """Precision',
         (TRAINING,),
     ),
+    Mistake(
+        "the settings of a run in bf16 cannot be read on another processor",
+        "fastnn/cli/settings.py",
+        'with backend("ref"):  # has',
+        'with backend("aot"):  # has',
+        ("tests/cli/test_precision.py::test_run_in_bf16_is_read_on_any_processor",),
+    ),
+    Mistake(
+        "the processor is asked for bf16 after the data are loaded",
+        "fastnn/cli/train_run.py",
+        "        settings.check_processor()\n",
+        "",
+        ("tests/cli/test_precision.py::test_processor_without_bf16_is_named_before_anything_is_written",),
+    ),
+    Mistake(
+        "an estimator with precision='bf16' trains in float32",
+        "fastnn/sklearn/_base.py",
+        'precision="bf16" if self.precision == "bf16" else None',
+        "precision=None",
+        ("tests/sklearn/test_estimators.py::test_bf16_rounds_the_operands_of_float32_networks",),
+    ),
 )

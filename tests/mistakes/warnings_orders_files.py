@@ -332,4 +332,11 @@ MISTAKES = (
         "if process:",
         ("tests/reproduction/test_runner.py",),
     ),
+    Mistake(
+        "a checkout that is not compiled fails with the error of some module",
+        "fastnn/_checkout.py",
+        "and not _is_compiled():",
+        "and find_spec(__name__) is None:",
+        ("tests/test_checkout.py",),
+    ),
 )

@@ -21,6 +21,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import fastnn as fn
+from fastnn.kernels import core, cpu
 from fastnn.sklearn import CNNClassifier, MLPClassifier, MLPRegressor, NNClassifier, NNRegressor
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -162,6 +163,55 @@ def test_options_beyond_scikit_learn_train(digits):
     assert calls == list(range(30))
 
 
+def test_bf16_rounds_the_operands_of_float32_networks(digits):
+    x, y = digits[0][:400], digits[1][:400]
+    models = {}
+    with fn.backend("ref"):  # has bf16 on every machine
+        for precision in ("float32", "bf16"):
+            model = MLPClassifier((16,), precision=precision, max_iter=3, random_state=0)
+            models[precision] = model.partial_fit(x, y).fit(x, y)
+    exact, rounded = models["float32"].coefs_[0], models["bf16"].coefs_[0]
+    assert rounded.dtype == exact.dtype == np.float32
+    assert 2.0**-14 < np.abs(rounded - exact).max() < 2.0**-5
+    assert models["bf16"].predict_proba(x).dtype == np.float32
+
+
+def test_bf16_is_refused_before_anything_changes(digits):
+    x, y = digits[0][:40], digits[1][:40]
+    with pytest.raises(ValueError, match="precision='bf16' is for mini-batches, but solver='lbfgs'"):
+        MLPClassifier(solver="lbfgs", precision="bf16").fit(x, y)
+    model = MLPClassifier(max_iter=1).fit(x, y)
+    before = model.coefs_[0].copy()
+    with fn.backend("ref"), pytest.raises(ValueError, match="needs a float32 model"):
+        model.set_params(precision="bf16").partial_fit(x, y)
+    np.testing.assert_array_equal(model.coefs_[0], before)
+
+
+def test_processor_without_bf16_is_named(digits):
+    isa, lowest = core.isa(), cpu.supported()[-1]
+    if lowest == "v4":
+        pytest.skip("only v4 is built")
+    model = NNClassifier(precision="bf16")
+    core.select_isa(lowest)
+    try:
+        with fn.backend("aot"), pytest.raises(RuntimeError, match="bf16 needs a processor with AVX512_BF16"):
+            model.fit(*digits)
+    finally:
+        core.select_isa(isa)
+    assert not hasattr(model, "model_")
+
+
+def test_pieces_of_a_mini_batch_give_its_update(digits):
+    x, y = digits[0][:300], digits[1][:300]
+    options = {"batch_size": 300, "max_iter": 2, "random_state": 0, "optimizer": "sgd"}
+    sizes = []
+    pieces = NNClassifier(micro_batch=70, callbacks=lambda t: sizes.append(t.trainer.micro_batch), **options)
+    whole, cut = NNClassifier(**options).fit(x, y), pieces.fit(x, y)
+    assert sizes == [70, 70]
+    for one, other in zip(whole.model_.parameters(), cut.model_.parameters(), strict=True):
+        np.testing.assert_allclose(one.value, other.value, rtol=1e-7, atol=1e-9)
+
+
 def test_own_validation_data_stop_the_training(digits):
     x, y = digits
     model = MLPClassifier(random_state=0, early_stopping=True, n_iter_no_change=2, max_iter=200)
@@ -250,6 +300,7 @@ def test_warm_start_continues_and_checks_the_classes(digits):
         ({"solver": "newton"}, "'solver' parameter"),
         ({"dropout": 1.0}, "'dropout' parameter"),
         ({"precision": "float16"}, "'precision' parameter"),
+        ({"precision": "bf16", "solver": "lbfgs"}, "needs all digits of float64"),
     ],
 )
 def test_invalid_parameters_raise(digits, options, message):
