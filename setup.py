@@ -112,6 +112,7 @@ CYTHON_FILES += (
     "elementwise_aot",
     "random_aot",
     "population",
+    "guards",
 )
 
 HEADERS = sorted(

@@ -6,8 +6,6 @@ is recorded; later ones are replayed.
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -19,6 +17,7 @@ from fastnn._validation import Shape, features, positive_int
 from fastnn.feeding import feeding_of, follow, usual_factor
 from fastnn.gather import gather_rows, kernels_can_read
 from fastnn.kernels import active_backend, ops, record_with
+from fastnn.kernels.guards import Lock
 from fastnn.kernels.plan import CheckFailedError
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
@@ -150,7 +149,7 @@ class _Prediction:
         self.version = changes.last
         self.recorder: Recorder | None = None
         self.output: Array | None = None
-        self.lock = threading.Lock()  # the input and output buffers serve one caller at a time
+        self.lock = Lock("this prediction is in progress")  # its buffers serve one caller at a time
 
     def record(self, model: Predictor, rows: Array) -> None:
         """Record a pass on `rows`, unless it calls Python code or computes nothing."""
@@ -166,18 +165,17 @@ class _Prediction:
         recorder.plan.finish(loss, [buffer], fuse_calls=True, fuse_updates=False)
         self.recorder, self.output = recorder, output
 
+    def replay(self, x: object) -> Array | None:
+        """The outputs for `x`; None if it is unlike the recorded batch, or a check of the plan fails."""
+        assert self.recorder is not None
+        assert self.output is not None
+        try:
+            return self.output.copy() if self.recorder.plan.forward(x) else None
+        except CheckFailedError:  # an index out of range: layer by layer, the pass raises the error
+            return None
+
 
 _predictions: PerObject[_Prediction] = PerObject()
-
-
-def _unlock_after_fork() -> None:
-    """Replace the locks in a child process, where the threads that held them do not exist."""
-    for each in _predictions.values():
-        each.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_unlock_after_fork)
 
 
 def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
@@ -185,16 +183,10 @@ def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     found = _predictions.get(model)
     if found is None or found.output is None or found.version is not changes.last or scale is not None:
         return None
-    lock = found.lock
-    if active_backend() != "aot" or not lock.acquire(blocking=False):
+    if active_backend() != "aot":
         return None
-    try:
-        assert found.recorder is not None
-        return found.output.copy() if found.recorder.plan.forward(x) else None
-    except CheckFailedError:  # an index out of range: layer by layer, the pass raises the error
-        return None
-    finally:
-        lock.release()
+    outputs: Array | None = found.lock.run_if_free(found.replay, x)
+    return outputs
 
 
 def _record_if_repeated(model: Predictor, rows: Array) -> None:
@@ -205,8 +197,5 @@ def _record_if_repeated(model: Predictor, rows: Array) -> None:
     found = _predictions.get(model)
     if found is None or found.kind != kind or found.version is not changes.last:
         _predictions.set(model, _Prediction(kind))
-    elif found.recorder is None and (lock := found.lock).acquire(blocking=False):
-        try:
-            found.record(model, rows)
-        finally:
-            lock.release()
+    elif found.recorder is None:
+        found.lock.run_if_free(found.record, model, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -19,11 +20,14 @@ class PerObject(Generic[V]):
         item = self._items.get(id(owner))
         return item[1] if item is not None and item[0]() is owner else None
 
-    def values(self) -> list[V]:
-        """The values of all objects that are alive."""
-        return [value for _, value in list(self._items.values())]
-
     def set(self, owner: object, value: V) -> None:
         """Set the value of `owner`."""
-        key = id(owner)
-        self._items[key] = weakref.ref(owner, lambda _: self._items.pop(key, None)), value
+        self._items[id(owner)] = self._item(owner, value)
+
+    def setdefault(self, owner: object, value: V) -> V:
+        """The value of `owner`; if it has none, `value` is set, by the first of several threads."""
+        return self._items.setdefault(id(owner), self._item(owner, value))[1]
+
+    def _item(self, owner: object, value: V) -> tuple[weakref.ref[object], V]:
+        # Calls nothing but C when the owner dies: Ctrl-C in a Python function there would leave the item.
+        return weakref.ref(owner, partial(self._items.pop, id(owner))), value

@@ -273,7 +273,7 @@ class _Run:
             piece_sizes(self.model, self.loss, samples.x.shape[1:], count, size)
         if self.processes.size > 1:
             check_summable(self.loss, "communicator")
-        StepLock(self.model).exclusive()
+        StepLock(self.model).lock.check()
 
     def description(self) -> dict[str, Any]:
         """Everything that determines the result, for JSON: a checkpoint fits only the run that wrote it."""

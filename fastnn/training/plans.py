@@ -7,8 +7,6 @@ parameters in the same places, the same ones frozen, the same settings. What may
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +17,7 @@ import numpy.typing as npt
 
 from fastnn._validation import Array
 from fastnn.kernels import active_backend, record_with
+from fastnn.kernels.guards import Lock
 from fastnn.kernels.plan import WeightChange
 from fastnn.kernels.population import likeness
 from fastnn.layers import Layer
@@ -261,56 +260,21 @@ class Plans:
         return Plans, ()
 
 
-class _ModelLock:
-    """The lock of one model."""
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-
-
-_locks: PerObject[_ModelLock] = PerObject()
-_making_locks = threading.Lock()
-
-
-def _unlock_after_fork() -> None:
-    """Replace all locks in a child process, where the threads that held them do not exist.
-
-    They are replaced, not released: the thread that forked may itself be in a step, which still releases its
-    own lock when it ends.
-    """
-    global _making_locks
-    _making_locks = threading.Lock()
-    for shared in _locks.values():
-        shared.lock = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    os.register_at_fork(after_in_child=_unlock_after_fork)
+_locks: PerObject[Lock] = PerObject()
 
 
 class StepLock:
     """The lock that is held while a model takes a step, so that no other thread or callback steps it, too."""
 
     def __init__(self, model: Layer) -> None:
-        with _making_locks:
-            self._shared = _locks.get(model) or _ModelLock()
-            _locks.set(model, self._shared)
         self.model = model
-
-    def exclusive(self) -> threading.Lock:
-        """The lock, to be used as a context manager; RuntimeError if it is held.
-
-        Of two threads that ask at the very same moment, one waits. The lock itself is the context manager,
-        because Ctrl-C could interrupt a Python `__enter__` or `__exit__` between the acquisition and the
-        release, and the model would stay locked forever.
-        """
-        lock = self._shared.lock
-        if lock.locked():
-            raise RuntimeError(
+        self.lock = _locks.setdefault(
+            model,
+            Lock(
                 "this model is in the middle of a training step, in another thread or in the code that "
                 "called this: train a copy.deepcopy() of it, or wait"
-            )
-        return lock
+            ),
+        )
 
     def __reduce__(self) -> tuple[type[StepLock], tuple[Layer]]:
         return StepLock, (self.model,)

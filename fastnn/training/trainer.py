@@ -122,7 +122,7 @@ class Trainer(StepsTogether):
             None if updates_per_epoch is None else positive_int(updates_per_epoch, "updates_per_epoch"),
         )
         seed = None if seed is None else rng.check_seed(seed)
-        StepLock(model).exclusive()  # or its random layers would get other keys in the middle of a step
+        StepLock(model).lock.check()  # or its random layers would get other keys in the middle of a step
         warn_if_not_logits(model, self.loss)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
         super().__init__(**options)
@@ -196,23 +196,26 @@ class Trainer(StepsTogether):
         nothing has changed.
         """
         try:
-            with self._step_lock.exclusive():
-                if self.rates is not None:
-                    self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
-                if self.processes.size > 1:
-                    self.begin_sums()
-                    with self.processes.joined():
-                        return self._checked_step(x, y, sample_weight)
-                plan = self._plans.direct if self._uses_plans() and sample_weight is None else None
-                if plan is not None and not plan.needs_checks and plan.is_current(self) and plan.takes(y):
-                    loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
-                    if not isinstance(loss, Refused):
-                        return loss
-                return self._checked_step(x, y, sample_weight)
+            loss: float = self._step_lock.lock.run(self._step, x, y, sample_weight)
+            return loss
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
             return math.nan
+
+    def _step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+        if self.rates is not None:
+            self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
+        if self.processes.size > 1:
+            self.begin_sums()
+            with self.processes.joined():
+                return self._checked_step(x, y, sample_weight)
+        plan = self._plans.direct if self._uses_plans() and sample_weight is None else None
+        if plan is not None and not plan.needs_checks and plan.is_current(self) and plan.takes(y):
+            loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
+            if not isinstance(loss, Refused):
+                return loss
+        return self._checked_step(x, y, sample_weight)
 
     def profile(self, x: Features, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
         """Where the time of a step on the batch x, y goes; print it, or `.plot("step.png")`.
@@ -250,11 +253,11 @@ class Trainer(StepsTogether):
 
         `count` and errors are as in `updates_from`.
         """
-        remember = remembered(self.model, batch.feeding, batch.classes, self.loss, self._updates)
-        with self._step_lock.exclusive(), remember:
-            self._follow_weights()
-            if self.rates is not None:
-                self.optimizer.lr = float(self.rates.of(self.updates, 1)[0])
+        loss: float = self._step_lock.lock.run(self._update_from, batch, count)
+        return loss
+
+    def _update_from(self, batch: Samples, count: bool) -> float:
+        with self.prepared(batch, 1):
             return self._update_from_all(batch, count=count)
 
     def updates_from(
@@ -266,7 +269,14 @@ class Trainer(StepsTogether):
         adds the number of correct outputs to `self.correct`. Raises the errors of `step`, after the updates
         before the one that failed: their losses are in `losses`, their number in `self.updates`.
         """
-        with self.updating(samples, len(losses)) as rates:
+        run = self._step_lock.lock.run
+        done: int = run(self._updates_from, samples, order, losses, batch_size, count)
+        return done
+
+    def _updates_from(
+        self, samples: Samples, order: Array, losses: Array, batch_size: int, count: bool
+    ) -> int:
+        with self.prepared(samples, len(losses)) as rates:
             if self.processes.size > 1:
                 return self._updates_together(samples, order, losses, rates, batch_size, count)
             if (size := piece_size(self, batch_size)) is not None:
@@ -277,14 +287,14 @@ class Trainer(StepsTogether):
             return done
 
     @contextmanager
-    def updating(self, samples: Samples, updates: int) -> Iterator[Array | None]:
-        """Prepare for at most that many updates from the samples, and lock the model until the `with` ends.
+    def prepared(self, samples: Samples, updates: int) -> Iterator[Array | None]:
+        """Prepare for at most that many updates from the samples; the caller holds the lock of the model.
 
         Yields the learning rate of each update; None without a schedule.
         """
         rates: Array | None = None
         remember = remembered(self.model, samples.feeding, samples.classes, self.loss, self._updates)
-        with self._step_lock.exclusive(), remember:
+        with remember:
             self._follow_weights()
             if self.rates is not None:
                 rates = self.rates.of(self.updates, updates)

@@ -12,13 +12,14 @@ import inspect
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial, wraps
 from typing import ParamSpec, TypeVar, cast
 
 from fastnn._validation import Array
+from fastnn.kernels.guards import run_with
 from fastnn.kernels.population import lanes, run_together
 from fastnn.training.callbacks import Training
-from fastnn.training.plans import RUN_SECONDS, RecordedStep
+from fastnn.training.plans import RUN_SECONDS, RecordedStep, StepLock
 from fastnn.training.watch import SparingWatch
 
 P = ParamSpec("P")
@@ -122,15 +123,24 @@ def make_together(requests: Sequence[Updates]) -> list[tuple[int, int] | None]:
     """Make updates of several trainings; of each, returns how many were made, together with how many models.
 
     None for a training whose updates must be made alone: its plan is like no other one, or has kernels that
-    run for a single model only, or its next update fails. Nothing has changed then.
+    run for a single model only, or its next update fails, or another thread uses its model. Nothing has
+    changed then.
     """
+    locks = [StepLock(updates.training.model).lock for updates in requests]
+    results: list[tuple[int, int] | None] = run_with(locks, partial(_make_together, requests))
+    return results
+
+
+def _make_together(requests: Sequence[Updates], locked: list[int]) -> list[tuple[int, int] | None]:
+    """Do what `make_together` does, but only for requests whose places are in `locked`."""
     results: list[tuple[int, int] | None] = [None] * len(requests)
     alike: dict[tuple[int, int], list[_Ready]] = {}
-    with ExitStack() as locks:
-        for place, updates in enumerate(requests):
+    with ExitStack() as preparations:
+        for place in locked:
+            updates = requests[place]
             with suppress(Exception):  # made alone, the updates raise it again
                 trainer, samples = updates.training.trainer, updates.training.samples
-                rates = locks.enter_context(trainer.updating(samples, len(updates.losses)))
+                rates = preparations.enter_context(trainer.prepared(samples, len(updates.losses)))
                 plan = trainer.recorded_update(samples, updates.batch_size, updates.count)
                 if plan is not None and plan.likeness is not None:
                     ready = _Ready(place, updates, plan, rates)

@@ -41,11 +41,14 @@ class ScalarFunction:
     def compiled(self, dtype: np.typing.DTypeLike) -> Any:
         """The loop as a Numba `cfunc` on (in*, ..., out*, n) of that dtype, compiled on first use.
 
+        All threads get the same one, since plans hold its bare address: of several that compile it at the
+        same time, the first one counts.
+
         Raises ImportError without Numba, TypeError if Numba cannot compile the function.
         """
         name = np.dtype(dtype).name
         if name not in self._compiled:
-            self._compiled[name] = self._compile(name)
+            return self._compiled.setdefault(name, self._compile(name))
         return self._compiled[name]
 
     def address(self, dtype: np.typing.DTypeLike) -> int:

@@ -83,6 +83,13 @@ MISTAKES = (
         (PREDICT,),
     ),
     Mistake(
+        "each thread has the machine code of an activation that it has compiled",
+        "kernels/jit/scalar.py",
+        "return self._compiled.setdefault(name, self._compile(name))",
+        "compiled = self._compiled[name] = self._compile(name)\n            return compiled",
+        ("tests/plan/test_threads.py",),
+    ),
+    Mistake(
         "tables in notebooks do not escape their cells",
         "fastnn/tables.py",
         "{escape(cell)}</{tag}>",

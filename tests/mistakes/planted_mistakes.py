@@ -31,6 +31,7 @@ import curves
 import exchange_and_logs
 import executors
 import insight
+import interruptions
 import limits
 import losses_and_activations
 import meaning_of_data
@@ -64,6 +65,7 @@ MISTAKES = (
     *rates.MISTAKES,
     *curves.MISTAKES,
     *insight.MISTAKES,
+    *interruptions.MISTAKES,
     *limits.MISTAKES,
     *training_runs.MISTAKES,
     *warnings_orders_files.MISTAKES,

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from fastnn.kernels.jit.scalar import ScalarFunction
 
 from .twins import CLASSES, batch, small_net
 
@@ -126,6 +127,32 @@ def test_python_layers_in_eight_threads(snapshot):
         trainer = fn.Trainer(model, seed=index, plan=plan)
         losses = [trainer.step(*batch(seed, rows=10 + seed % 2)) for seed in range(40)]
         return losses, snapshot(model)
+
+    assert in_threads(train) == [train(index, plan=False) for index in range(THREADS)]
+
+
+def test_eight_threads_compile_an_activation(monkeypatch):
+    """Each begins to compile it before another one has ended; all get the same machine code."""
+    together, compile_loop = threading.Barrier(THREADS), ScalarFunction._compile
+
+    def compile_together(self, name):
+        together.wait(30)
+        return compile_loop(self, name)
+
+    monkeypatch.setattr(ScalarFunction, "_compile", compile_together)
+    activation = fn.elementwise(lambda x: x * x, lambda x, dy: 2 * x * dy)
+    addresses = in_threads(lambda index: activation.function.address("float32"))
+    assert set(addresses) == {activation.function.address("float32")}
+    x = np.arange(4, dtype=np.float32)
+    assert activation.forward(x)[0].tolist() == [0, 1, 4, 9]
+
+
+def test_eight_threads_train_with_activations_of_their_own(snapshot):
+    def train(index, plan=True):
+        fn.manual_seed(index)
+        model = small_net(fn.elementwise(lambda x: x * index, lambda x, dy: dy * index))
+        trainer = fn.Trainer(model, seed=index, plan=plan)
+        return [trainer.step(*batch(seed)) for seed in range(5)], snapshot(model)
 
     assert in_threads(train) == [train(index, plan=False) for index in range(THREADS)]
 
