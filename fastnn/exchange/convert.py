@@ -68,9 +68,11 @@ def to_torch(model: Layer, *, input_shape: Shape | None = None) -> Any:
             model's first training. It is needed if the model begins with Flatten, takes images of several
             channels, (H, W, C), and was not trained here: without it, such a module flattens what it gets,
             with it, the module takes (N, C, H, W). Convolutions of grey images (H, W) need (H, W, 1).
+            `padding="same"` with strides depends on the size, and is converted for this one.
 
     Raises:
-        ConversionError: If the model has a layer that PyTorch does not have. The message names it.
+        ConversionError: If the model has a layer that PyTorch does not have, or that needs `input_shape`. The
+            message names it.
         TypeError: If `model` is no layer.
         ImportError: If PyTorch is not installed.
     """

@@ -14,7 +14,7 @@ from fastnn._validation import Array, Shape
 from fastnn.exchange import torch_modules
 from fastnn.exchange.errors import ConversionError
 from fastnn.layers import Layer
-from fastnn.layers.conv import Convolution
+from fastnn.layers._geometry import Pair, Window, image_shape
 from fastnn.param import Buffer, Param
 
 
@@ -48,32 +48,33 @@ def _torch_embedding(layer: ours.Embedding) -> list[nn.Module]:
     return [module]
 
 
-def _pixels(layer: Any) -> Any:
-    """The padding in pixels. Raises ConversionError if it depends on the size of the images."""
-    if isinstance(layer, Convolution) and layer._window.stride == (1, 1):  # all images get the same padding
-        sides = layer._window.padding_of((1, 1))
-        return sides[1] if layer.sides == 1 else sides
-    if isinstance(layer.padding, str):
+def pixels(layer: Any, shape: Shape | None = None) -> tuple[Pair, Pair]:
+    """The padding ((above, below), (left, right)) of a convolution or a pool on samples of this shape.
+
+    Raises ConversionError if it depends on the shape, which is not known.
+    """
+    window: Window = layer._window
+    if not isinstance(window.padding, str) or window.stride == (1, 1):  # all images get the same padding
+        return window.padding_of((1, 1))
+    if shape is None:
         raise ConversionError(
-            f'the padding "same" of {layer} depends on the size of the images, which PyTorch has for '
-            "strides of 1 only: build the layer with the padding in pixels"
+            f'the padding "same" of {layer} depends on the size of the images: pass input_shape, or build '
+            "the layer with the padding in pixels"
         )
-    return layer.padding
+    return window.padding_of(image_shape(layer, shape, layer.sides))
 
 
 def _torch_conv(layer: ours.Conv1d | ours.Conv2d) -> list[nn.Module]:
     is_sequence = isinstance(layer, ours.Conv1d)
-    pixels = _pixels(layer)
-    (above, below), (left, right) = ((0, 0), pixels) if is_sequence else pixels
-    symmetric = above == below and left == right
-    padding = left if is_sequence else (above, left)
+    sides = pixels(layer)
+    is_even = all(before == after for before, after in sides)
     module = _bare(
         nn.Conv1d if is_sequence else nn.Conv2d,
         layer.in_channels,
         layer.out_channels,
         layer.filter_size,
         stride=layer.stride,
-        padding=padding if symmetric else 0,
+        padding=_before(sides, layer) if is_even else 0,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
@@ -81,24 +82,39 @@ def _torch_conv(layer: ours.Conv1d | ours.Conv2d) -> list[nn.Module]:
     )
     _set(module.weight, layer.weight, (2, 1, 0) if is_sequence else (3, 2, 0, 1))
     _set(module.bias, layer.bias)
-    if symmetric:
-        return [module]
-    zeros = nn.ZeroPad1d((left, right)) if is_sequence else nn.ZeroPad2d((left, right, above, below))
-    return [zeros, module]
+    return [module] if is_even else [_border(sides, layer), module]
+
+
+def _before(sides: tuple[Pair, Pair], layer: Any) -> tuple[int, ...]:
+    """The padding before each side of the samples of a layer."""
+    return tuple(before for before, _ in sides)[-layer.sides :]
+
+
+def _border(sides: tuple[Pair, Pair], layer: Any) -> nn.Module:
+    """The module that adds zeros around the samples of a layer; negative numbers of them cut pixels off."""
+    (above, below), (left, right) = sides
+    return nn.ZeroPad1d((left, right)) if layer.sides == 1 else nn.ZeroPad2d((left, right, above, below))
 
 
 def _torch_conv_transpose(layer: ours.ConvTranspose2d) -> list[nn.Module]:
-    (above, below), (left, right) = _pixels(layer)
-    if above != below or left != right:
-        raise ConversionError(f"{layer} cuts off different numbers of pixels on two sides, PyTorch the same")
+    """PyTorch cuts off the same number of pixels on two sides; other numbers are cut off by a module."""
+    window = layer._window
+    sides = window.padding_of(window.stride)  # "same": of the image that a single pixel becomes
+    more: tuple[int, ...] = layer.output_padding
+    if layer.padding == "same":
+        more = tuple(
+            step - extent + sum(cut)
+            for step, extent, cut in zip(window.stride, window.extent, sides, strict=True)
+        )
+    is_even = all(before == after for before, after in sides)
     module = _bare(
         nn.ConvTranspose2d,
         layer.in_channels,
         layer.out_channels,
         layer.filter_size,
         stride=layer.stride,
-        padding=(above, left),
-        output_padding=layer.output_padding,
+        padding=_before(sides, layer) if is_even else 0,
+        output_padding=more,
         dilation=layer.dilation,
         groups=layer.groups,
         bias=layer.bias is not None,
@@ -106,7 +122,8 @@ def _torch_conv_transpose(layer: ours.ConvTranspose2d) -> list[nn.Module]:
     )
     _set(module.weight, layer.weight, (3, 2, 0, 1))
     _set(module.bias, layer.bias)
-    return [module]
+    (above, below), (left, right) = sides
+    return [module] if is_even else [module, _border(((-above, -below), (-left, -right)), layer)]
 
 
 def _torch_group_norm(layer: ours.GroupNorm) -> list[nn.Module]:
@@ -150,15 +167,34 @@ def _bare(kind: Any, *arguments: Any, **options: Any) -> Any:
     return nn.utils.skip_init(kind, *arguments, **options)
 
 
-def _torch_avg_pool(layer: ours.AvgPool1d | ours.AvgPool2d) -> list[nn.Module]:
-    kind: Any = nn.AvgPool1d if isinstance(layer, ours.AvgPool1d) else nn.AvgPool2d
-    window = layer.window, layer.stride, _pixels(layer)
-    return [kind(*window, count_include_pad=layer.count_include_pad)]
+def pool_modules(layer: Any, shape: Shape | None) -> list[nn.Module]:
+    """The modules of a pool over samples of this shape.
+
+    PyTorch's pools add the same number of pixels on two sides. If the end needs one more, `ceil_mode` lets
+    the last window go beyond; with a stride of 1, the beginning gets one more, too, whose window is cut off.
+    """
+    sides, kind = pixels(layer, shape), POOLS[type(layer)]
+    is_max = kind in (nn.MaxPool1d, nn.MaxPool2d)
+    options = {} if is_max else {"count_include_pad": layer.count_include_pad}
+    is_even = all(before == after for before, after in sides)
+    if not (is_even or is_max) and layer.count_include_pad:  # `ceil_mode` does not count what is beyond
+        return [_border(sides, layer), kind(layer.window, layer.stride, **options)]
+    more = [
+        int(before != after and step == 1)
+        for (before, after), step in zip(sides, layer._window.stride, strict=True)
+    ]
+    padding = tuple(before + one for (before, _), one in zip(sides, more, strict=True))[-layer.sides :]
+    pool = kind(layer.window, layer.stride, padding, ceil_mode=not is_even, **options)
+    return [pool, _border(((-more[0], 0), (-more[1], 0)), layer)] if any(more) else [pool]
 
 
+POOLS: dict[type[Layer], Any] = {
+    ours.AvgPool1d: nn.AvgPool1d,
+    ours.AvgPool2d: nn.AvgPool2d,
+    ours.MaxPool1d: nn.MaxPool1d,
+    ours.MaxPool2d: nn.MaxPool2d,
+}
 MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
-    ours.AvgPool1d: _torch_avg_pool,
-    ours.AvgPool2d: _torch_avg_pool,
     ours.BatchNorm1d: _torch_batch_norm,
     ours.BatchNorm2d: _torch_batch_norm,
     ours.Conv1d: _torch_conv,
@@ -173,8 +209,6 @@ MODULES: dict[type[Layer], Callable[[Any], list[nn.Module]]] = {
     ours.LayerNorm: lambda layer: [_norm(layer, layer.shape, ())],
     ours.LeakyReLU: lambda layer: [nn.LeakyReLU(layer.slope)],
     ours.Linear: _torch_linear,
-    ours.MaxPool1d: lambda layer: [nn.MaxPool1d(layer.window, layer.stride, _pixels(layer))],
-    ours.MaxPool2d: lambda layer: [nn.MaxPool2d(layer.window, layer.stride, _pixels(layer))],
     ours.ReLU: lambda layer: [nn.ReLU()],
     ours.SiLU: lambda layer: [nn.SiLU()],
     ours.Sigmoid: lambda layer: [nn.Sigmoid()],

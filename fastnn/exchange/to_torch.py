@@ -16,7 +16,7 @@ from fastnn._validation import Shape
 from fastnn.channel_order import reorder_inputs, reorder_outputs, takes_sequences, to_channels_first
 from fastnn.exchange import torch_modules
 from fastnn.exchange.errors import ConversionError, check_same, random_batch
-from fastnn.exchange.layer_modules import MODULES, image_norm
+from fastnn.exchange.layer_modules import MODULES, image_norm, pixels, pool_modules
 from fastnn.exchange.layout import to_array, to_tensor
 from fastnn.feeding import sample_shape
 from fastnn.layers import Layer
@@ -175,6 +175,9 @@ def _conv(chain: _Chain, layer: ours.Conv1d | ours.Conv2d | ours.ConvTranspose2d
     if shape is not None and len(shape) == layer.sides:
         raise ValueError(f"PyTorch's samples need an axis for the channel: pass input_shape={(*shape, 1)}")
     chain.channels_first()
+    if not isinstance(layer, ours.ConvTranspose2d):  # its padding does not depend on the shape
+        sides = pixels(layer, shape)
+        layer.padding = sides[1] if layer.sides == 1 else sides
     chain.add(layer, channels=layer.out_channels)
 
 
@@ -225,7 +228,8 @@ def _flatten(chain: _Chain, layer: Layer, name: str) -> None:
 
 def _pool(chain: _Chain, layer: Layer, name: str) -> None:
     chain.channels_first()
-    chain.add(layer, channels=MANY if chain.stage.channels is None else chain.stage.channels)
+    for module in pool_modules(layer, chain.stage.shape):
+        chain.add(module, channels=MANY if chain.stage.channels is None else chain.stage.channels)
 
 
 def _global_pool(chain: _Chain, layer: ours.GlobalAvgPool1d | ours.GlobalAvgPool2d, name: str) -> None:

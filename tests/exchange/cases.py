@@ -19,6 +19,7 @@ CASES = {
         (7, 6, 4),
     ),
     "Conv2d, dilation": (lambda: chain(fn.Conv2d(2, 3, 3, dilation=2, padding="same")), (7, 6, 2)),
+    "Conv2d, same": (lambda: chain(fn.Conv2d(2, 3, (3, 4), stride=2, padding="same")), (8, 5, 2)),
     "Conv2d, padding of one side": (
         lambda: chain(fn.Conv2d(2, 3, 2, padding=((1, 0), (0, 2)))),
         (5, 6, 2),

@@ -80,4 +80,25 @@ MISTAKES = (
         "return True",
         ("tests/kernels/test_private_folder.py",),
     ),
+    Mistake(
+        "PyTorch's pools get an uneven padding as if it were even",
+        "fastnn/exchange/layer_modules.py",
+        "padding, ceil_mode=not is_even, **options)",
+        "padding, ceil_mode=False, **options)",
+        ("tests/exchange/test_same_padding.py",),
+    ),
+    Mistake(
+        "PyTorch's convolutions get a strided padding of the wrong shape",
+        "fastnn/exchange/layer_modules.py",
+        "return window.padding_of(image_shape(layer, shape, layer.sides))",
+        "return window.padding_of((1, 1))",
+        ("tests/exchange/test_same_padding.py",),
+    ),
+    Mistake(
+        "PyTorch's transposed convolution cuts off both sides alike",
+        "fastnn/exchange/layer_modules.py",
+        "_border(((-above, -below), (-left, -right)), layer)",
+        "_border(((-below, -above), (-right, -left)), layer)",
+        ("tests/exchange/test_same_padding.py",),
+    ),
 )
