@@ -60,6 +60,8 @@ class Settings:
         batch_size: Number of images per update.
         micro_batch: Number of images to compute at once: a larger batch is computed in pieces of this size,
             whose gradients are summed, in less memory. Default: the whole batch.
+        sync_batch_norm: Whether batch norm takes the statistics of a batch over all processes that mpirun has
+            started, not over the share of each: true or false.
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
@@ -92,6 +94,7 @@ class Settings:
     order: str = "random"
     batch_size: int = 32
     micro_batch: int | None = None
+    sync_batch_norm: bool = False
     epochs: int = 30
     validation: float = 0.0
     validate_every: int | None = None

@@ -3,8 +3,9 @@
 All processes make the same collective calls in the same order. There are two kinds:
 
 - `gather` collects a small object of each process. Before a training, it is the only kind.
-- `add_up` sums one flat array, with the gradients of an update. While there is such an array (`flat`), every
-  collective call begins with it, and a few counts in it tell what each process is about to do.
+- Sums of arrays. `add_up` sums the gradients of an update, `add_up_moments` the statistics of batch norm in
+  the middle of one. While there are such arrays (`flat`), every collective call begins with the same one
+  (`first`), and a few counts in it tell what each process is about to do.
 
 So a process that fails can always join the next call of the others, whatever it is, and tell them: `joined`
 does that for a block of code. Otherwise they would wait for it forever.
@@ -28,8 +29,8 @@ from fastnn.training.launchers import launched
 T = TypeVar("T")
 
 # What each process adds to the counts of a sum.
-FAILED, STEPPING, VALIDATING, LOSS, CORRECT = range(5)
-COUNTS = 5
+FAILED, STEPPING, NORMALISING, VALIDATING, LOSS, CORRECT = range(6)
+COUNTS = 6
 
 # Names in descriptions, and what to do about a difference there.
 WEIGHTS, BATCH = "weights", "batch"
@@ -57,9 +58,15 @@ class Communicator(Protocol):
 
 
 class Flat(Protocol):
-    """One array that holds everything to sum; its last `COUNTS` elements are `counts`."""
+    """The flat arrays that hold everything to sum.
 
-    array: Array
+    Every collective call begins with the sum of `first`, whose last `COUNTS` elements are `counts`. In front
+    of them are the gradients, or, if moments must be summed in the middle of an update, room for these; the
+    gradients are then in `rest`, which an update sums after `first`. Otherwise `rest` is empty.
+    """
+
+    first: Array
+    rest: Array
     counts: Array
 
 
@@ -133,6 +140,13 @@ class Processes:
         """
         return loss, correct
 
+    def add_up_moments(self, moments: Array) -> Array:
+        """The sums of this array of moments over all processes, in the middle of an update.
+
+        Raises what `add_up` raises, and `ProcessError` unless all processes sum moments now.
+        """
+        return moments
+
 
 ALONE = Processes()
 
@@ -164,7 +178,7 @@ class SeveralProcesses(Processes):
             if self._is_failure_known:
                 raise
             if self._flat is not None:
-                self._flat.array.fill(0)
+                self._flat.first.fill(0)
                 self._sum({FAILED: 1})
             self._gather(None, error)
 
@@ -204,7 +218,7 @@ class SeveralProcesses(Processes):
     def meet(self, *, validating: bool = False, reason: str | None = None) -> None:
         assert self._flat is not None
         while True:
-            self._flat.array.fill(0)
+            self._flat.first.fill(0)
             counts = self._sum({VALIDATING: int(validating)})
             if counts[FAILED]:
                 self.gather(None)
@@ -221,7 +235,31 @@ class SeveralProcesses(Processes):
         return next((each for each in self.gather(reason) if each is not None), None)
 
     def add_up(self, loss: float, correct: int) -> tuple[float, int]:
+        assert self._flat is not None
         counts = self._sum({STEPPING: 1, LOSS: loss, CORRECT: correct})
+        self._check_that_all_step(counts)
+        if (rest := self._flat.rest).size:
+            self._sum_in_place(rest)
+        return float(counts[LOSS]), round(float(counts[CORRECT]))
+
+    def add_up_moments(self, moments: Array) -> Array:
+        assert self._flat is not None
+        if moments.size > len(self._flat.first) - COUNTS:
+            raise ValueError(
+                f"sync_batch_norm=True: a batch norm layer with {moments.shape[1]} channels is not among the "
+                "layers that the model knows: assign it to an attribute of the layer that calls it"
+            )
+        self._flat.first.fill(0)
+        place = self._flat.first[: moments.size].reshape(moments.shape)
+        place[...] = moments
+        self._check_that_all_step(self._sum({STEPPING: 1, NORMALISING: 1}))
+        return place.copy()
+
+    def _check_that_all_step(self, counts: Array) -> None:
+        """Raise an error unless all processes are at the same point of an update; `counts` are the sums.
+
+        Raises `StoppedElsewhere` if a process has ended the training for a reason.
+        """
         if counts[FAILED]:
             self.gather(None)
         if counts[STEPPING] < self.size:
@@ -233,19 +271,26 @@ class SeveralProcesses(Processes):
                     "one: all processes must get the same batches"
                 )
             raise StoppedElsewhere(reason)
-        return float(counts[LOSS]), round(float(counts[CORRECT]))
+        if counts[NORMALISING] not in (0, self.size):
+            raise ProcessError(
+                "sync_batch_norm=True needs the same batch norm layers in all processes, but in this update "
+                "some processes ran more of them than others: does a layer of yours skip its batch norm?"
+            )
 
     def _sum(self, counts: Mapping[int, float]) -> Array:
-        """Sum the flat array, with these counts, over all processes; returns the sums of the counts."""
+        """Sum the first array, with these counts, over all processes; returns the sums of the counts."""
         assert self._flat is not None
         flat = self._flat
         flat.counts[:] = 0
         with np.errstate(over="ignore"):  # a float64 loss may be inf as float32
             for place, value in counts.items():
                 flat.counts[place] = value
-        self._call(lambda: self._communicator.Allreduce(None, flat.array))  # None: in place
+        self._sum_in_place(flat.first)
         self._is_failure_known = False
         return flat.counts
+
+    def _sum_in_place(self, array: Array) -> None:
+        self._call(lambda: self._communicator.Allreduce(None, array))  # None: in place
 
     def _gather(self, value: T, error: BaseException | None) -> list[T]:
         """The values of all processes; raises in all of them if one passes an error."""

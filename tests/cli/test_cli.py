@@ -140,6 +140,7 @@ def test_options_reach_the_run(command, tmp_path):
         "zoom": 0.0,
         "batch_size": 64,
         "micro_batch": 48,
+        "sync_batch_norm": False,
         "epochs": 2,
         "validation": 0.2,
         "validate_every": 10,
