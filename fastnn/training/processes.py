@@ -33,10 +33,12 @@ FAILED, STEPPING, NORMALISING, VALIDATING, LOSS, CORRECT = range(6)
 COUNTS = 6
 
 # Names in descriptions, and what to do about a difference there.
-WEIGHTS, BATCH = "weights", "batch"
+DATA, WEIGHTS, BATCH, INSTRUCTION_SET = "data", "weights", "batch", "instruction set"
 HINTS = {
+    DATA: "pass all data in each process, which takes its share of every batch",
     WEIGHTS: "call fn.manual_seed(0) before the model is built, or load its weights",
     BATCH: "pass the whole batch in each process, which takes its share",
+    INSTRUCTION_SET: "set the environment variable FASTNN_ISA to the lower one in all processes",
 }
 
 
@@ -205,11 +207,10 @@ class SeveralProcesses(Processes):
         words = "is", f"but in process {other} it is"
         found = differences(json.loads(texts[0]), json.loads(texts[other]), words=words)
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        hints = "".join(f": {hint}" for name, hint in HINTS.items() if found[0].startswith(f"{name}."))
         self._is_failure_known = True
         raise ProcessError(
             f"the processes must train the same model on the same data with the same settings, but process "
-            f"{other} differs from process 0: {'; '.join(found[:3])}{more}{hints}"
+            f"{other} differs from process 0: {'; '.join(found[:3])}{more}{_hint(found[:3])}"
         )
 
     def begin(self, flat: Flat) -> None:
@@ -227,7 +228,8 @@ class SeveralProcesses(Processes):
             self.gather((True, reason))
         if counts[VALIDATING] not in (0, self.size):
             raise ProcessError(
-                "some processes validate where others end: do callbacks decide alike in all of them?"
+                f"{counts[VALIDATING]:.0f} of {self.size} processes validate, but the others have ended the "
+                "training: callbacks must decide alike in all processes"
             )
 
     def end(self, reason: str | None) -> str | None:
@@ -267,8 +269,8 @@ class SeveralProcesses(Processes):
             rank, reason = next((rank, reason) for rank, (has_ended, reason) in answers if has_ended)
             if reason is None:
                 raise ProcessError(
-                    f"process {rank} of {self.size} makes no more updates, where process {self.rank} makes "
-                    "one: all processes must get the same batches"
+                    f"process {rank} of {self.size} makes no more updates, but process {self.rank} makes "
+                    "one: pass the same batches, and make the same number of updates, in all processes"
                 )
             raise StoppedElsewhere(reason)
         if counts[NORMALISING] not in (0, self.size):
@@ -323,8 +325,19 @@ class SeveralProcesses(Processes):
         except Exception as error:  # of MPI: nobody can be told any more
             self._is_failure_known = True
             raise ProcessError(
-                f"process {self.rank} of {self.size} can no longer reach the others: {error}"
+                f"process {self.rank} of {self.size} can no longer reach the others ({error}): one of "
+                "them has ended, or makes another call. Start all of them again; with checkpoint=path, a "
+                "training resumes"
             ) from error
+
+
+def _hint(found: list[str]) -> str:
+    """What to do about the first of these differences that has a hint, after a colon; empty if none has."""
+    for difference in found:
+        for name, hint in HINTS.items():
+            if difference.startswith((f"{name}.", f"{name} ")):
+                return f": {hint}"
+    return ""
 
 
 def processes_of(communicator: Communicator | Processes | None) -> Processes:
@@ -341,6 +354,11 @@ def processes_of(communicator: Communicator | Processes | None) -> Processes:
         raise TypeError(
             "communicator must be one of mpi4py, such as MPI.COMM_WORLD after `from mpi4py import MPI`, not "
             f"{communicator!r:.100}"
+        )
+    if not communicator:
+        raise ValueError(
+            "communicator is MPI.COMM_NULL, to which no process belongs: let only the processes of a group "
+            "train with the communicator of that group"
         )
     if communicator.Get_size() > 1:
         return SeveralProcesses(communicator)
