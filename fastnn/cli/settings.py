@@ -62,6 +62,8 @@ class Settings:
             whose gradients are summed, in less memory. Default: the whole batch.
         precision: bf16 to round the operands of dense layers to bf16, faster on processors that have
             AVX512_BF16. Weights, predictions and everything else stay float32. Default: float32.
+        sync_batch_norm: Whether batch norm takes the statistics of a batch over all processes that mpirun has
+            started, not over the share of each: true or false.
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.
@@ -95,6 +97,7 @@ class Settings:
     batch_size: int = 32
     micro_batch: int | None = None
     precision: str | None = None
+    sync_batch_norm: bool = False
     epochs: int = 30
     validation: float = 0.0
     validate_every: int | None = None

@@ -12,6 +12,7 @@ from fastnn._validation import Array, Shape, float_type, positive_int, within
 from fastnn.init import initial_param
 from fastnn.kernels import empty, ops
 from fastnn.layers.base import Layer
+from fastnn.layers.shared_batch import SharedBatch, shared_batch
 from fastnn.param import Buffer, Param
 from fastnn.recording.recorder import Backward
 
@@ -67,7 +68,9 @@ class _BatchNorm(Layer):
         self.output_shape(x.shape[1:])
         rows = x.reshape(-1, self.channels)
         gamma, beta, epsilon = self.gamma, self.beta, self.epsilon
-        mean, var = self._moments(rows) if train else (self.running_mean.master, self.running_var.master)
+        shared = shared_batch(len(rows)) if train else None
+        running = self.running_mean.master, self.running_var.master
+        mean, var = self._moments(rows, shared) if train else running
         y: Array = empty(rows.shape, x.dtype)
         ops.batch_norm_forward(rows, mean, var, _master(gamma), _master(beta), epsilon, y)
 
@@ -82,14 +85,16 @@ class _BatchNorm(Layer):
                 return None
             dx: Array = empty(rows.shape, x.dtype)
             sums = (dgamma, dbeta) if through_moments else (None, None)
+            if through_moments and shared is not None:
+                sums = shared.sums_for_dx(dgamma, dbeta)
             ops.batch_norm_dx(rows, dy, mean, var, _master(gamma), epsilon, *sums, dx)
             return dx.reshape(x.shape)
 
         return y.reshape(x.shape), backward
 
-    def _moments(self, rows: Array) -> tuple[Array, Array]:
+    def _moments(self, rows: Array, shared: SharedBatch | None) -> tuple[Array, Array]:
         """Return mean and biased variance of the batch, and update the running statistics."""
-        if len(rows) < 2:
+        if len(rows) < 2 and shared is None:
             raise ValueError(
                 f"{self} normalises by batch statistics in training and needs more than one value "
                 f"per channel, got {len(rows)}"
@@ -98,7 +103,14 @@ class _BatchNorm(Layer):
         ops.batch_moments(rows, mean, var)
         running = self.running_mean.writable_master(), self.running_var.writable_master()
         before = empty((2, self.channels), rows.dtype)  # a plan restores these if its step fails
-        ops.running_moments(mean, var, len(rows), self.momentum, *running, before)
+
+        def update_running(count: int) -> None:
+            ops.running_moments(mean, var, count, self.momentum, *running, before)
+
+        if shared is None:
+            update_running(len(rows))
+        else:
+            shared.take_moments(mean, var, running[0], update_running)
         return mean, var
 
     def arguments(self) -> dict[str, Any]:

@@ -117,10 +117,14 @@ class Recorder:
 
     def callback(self, function: Callable[[], None]) -> None:
         """Call the function now, unrecorded, and at this point of every replayed step."""
+        self.insert(in_same_precision(function))
+        self.has_callbacks = True
+
+    def insert(self, function: Callable[[], None]) -> None:
+        """Do the same for a function of fastnn, which changes nothing that a plan depends on."""
         with record_with(None):
             function()
-        self.plan.callback(in_same_precision(function))
-        self.has_callbacks = True
+        self.plan.callback(function)
 
     def call_layer(self, layer: HasForward, x: Array, train: bool) -> tuple[Array, Backward]:
         """Run `layer.forward` as a callback, and its backward function as another one."""
@@ -256,6 +260,19 @@ def _given(weight: Array | None, reduction: str | None) -> tuple[Any, ...]:
     if reduction is not None:
         return weight, reduction
     return () if weight is None else (weight,)
+
+
+def run_between_kernels(function: Callable[[], None]) -> None:
+    """Run a function of fastnn that only writes to arrays from `kernels.empty` and to training states.
+
+    It is recorded if a step is.
+    """
+    recorder = active_recorder()
+    if recorder is None:
+        function()
+    else:
+        assert isinstance(recorder, Recorder)
+        recorder.insert(function)
 
 
 def run_function(owner: object, function: Callable[[], None]) -> None:

@@ -29,22 +29,27 @@ from fastnn.training.validation_sets import check_distinct
 TRIED_SAMPLES = 256
 
 
-def smallest_batch(model: Layer, samples: Samples, batch_size: int, processes: int = 1) -> int:
+def smallest_batch(
+    model: Layer, samples: Samples, batch_size: int, processes: int = 1, *, sync_batch_norm: bool = False
+) -> int:
     """The fewest samples per mini-batch that the model accepts in training, shared by some processes.
 
     Raises ValueError if there are fewer in the data, or in each mini-batch.
     """
     smallest = model.smallest_batch(samples.x.shape[1:])
-    if smallest > 1:
+    if sync_batch_norm:
+        smallest = max(smallest, processes)
+    elif smallest > 1:
         smallest *= processes
     available = min(batch_size, len(samples))
     if available < smallest:
         shared = f" that {processes} processes share" if processes > 1 else ""
+        synchronised = ", sync_batch_norm=True" if processes > 1 and not sync_batch_norm else ""
         what = f"batch_size={batch_size}" if batch_size < smallest else f"a data set of {len(samples)}"
         raise ValueError(
             f"the model cannot be trained with {what}: its layers, such as batch norm, need at least "
-            f"{smallest} samples in a mini-batch{shared}. Use larger batches, or LayerNorm instead of batch "
-            "norm"
+            f"{smallest} samples in a mini-batch{shared}. Use larger batches{synchronised}, or LayerNorm "
+            "instead of batch norm"
         )
     return smallest
 

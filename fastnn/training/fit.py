@@ -119,8 +119,8 @@ def fit(
     that gives access to the averages); validation then uses the averages. `micro_batch=512` computes larger
     mini-batches in pieces of 512 samples and sums their gradients: the same updates, up to rounding, in less
     memory and in the cache. `precision="bf16"` computes dense layers in bf16, faster on processors that have
-    it. `micro_batch`, `precision`, `plan`, `fuse`, `keep_gradients` and `on_nonfinite` are described in
-    `Trainer`.
+    it. `micro_batch`, `precision`, `plan`, `fuse`, `keep_gradients`, `on_nonfinite` and `sync_batch_norm` are
+    described in `Trainer`.
 
     The run: `history` continues the curves of an earlier one. It is filled during training, so after Ctrl-C,
     which ends the training between two updates, it holds the finished part. `callbacks`, one or several, are
@@ -244,7 +244,10 @@ class _Run:
     def sizes(self) -> Array:
         """The sizes of the mini-batches of an epoch. Raises ValueError if the model cannot use them."""
         samples, batch_size = self.data.samples, self.reading.batch_size
-        smallest = checks.smallest_batch(self.model, samples, batch_size, self.processes.size)
+        smallest = checks.smallest_batch(
+            *(self.model, samples, batch_size, self.processes.size),
+            sync_batch_norm=self.options.sync_batch_norm,
+        )
         return batch_sizes(len(samples), batch_size, smallest, drop_last=self.reading.drop_last)
 
     @property

@@ -1,4 +1,4 @@
-"""What the processes of a training add up in each update, in one flat array, so that one call sums it."""
+"""What the processes of a training add up in each update, in a flat array, so that one call sums it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from fastnn._validation import Array, Shape
 from fastnn.kernels import aligned_empty
 from fastnn.layers import Layer
+from fastnn.layers.shared_batch import ROWS_OF_MOMENTS
 from fastnn.recording import changes
 from fastnn.recording.recorder import calls_python
 from fastnn.training.processes import COUNTS
@@ -17,6 +18,9 @@ LINE = 64  # bytes of a cache line, at which the part of each parameter starts
 class FlatGradients:
     """The gradients of all parameters that are not frozen, the changes of all buffers, and the counts.
 
+    With `sums_moments`, the counts are in an array of their own, behind room for the moments of any batch
+    norm (`processes.Flat`).
+
     The gradients are computed in the flat array itself: its parts are the gradient buffers of the parameters,
     and, where several pieces are summed, the buffers of their sums. Running statistics differ between the
     processes after a step, since each normalises its own rows. They become the averages over the processes,
@@ -24,7 +28,7 @@ class FlatGradients:
     so that these are the running statistics of the average batch statistics.
     """
 
-    def __init__(self, model: Layer) -> None:
+    def __init__(self, model: Layer, sums_moments: bool) -> None:
         dtype = model.dtype
         self.params = [param for param in model.parameters() if not param.frozen]
         self.buffers = model.buffers()
@@ -33,10 +37,16 @@ class FlatGradients:
         line = LINE // dtype.itemsize
         sizes = [held.size for held in (*self.params, *self.buffers)]
         starts = np.cumsum([0] + [-(-size // line) * line for size in sizes])
-        self.array: Array = aligned_empty((int(starts[-1]) + COUNTS,), dtype)
-        self.array.fill(0)  # also what lies between the parts
-        self.counts = self.array[-COUNTS:]
-        parts = [self.array[start : start + size] for start, size in zip(starts, sizes, strict=False)]
+        array: Array = aligned_empty((int(starts[-1]) + COUNTS,), dtype)
+        array.fill(0)  # also what lies between the parts
+        self.first, self.rest = array, array[:0]
+        self.sums_moments = sums_moments
+        if sums_moments:
+            # No layer has more channels than its running mean, which is one of the buffers.
+            channels = max((buffer.size for buffer in self.buffers), default=0)
+            self.first, self.rest = np.zeros(ROWS_OF_MOMENTS * channels + COUNTS), array
+        self.counts = self.first[-COUNTS:]
+        parts = [array[start : start + size] for start, size in zip(starts, sizes, strict=False)]
         shapes = [held.shape for held in (*self.params, *self.buffers)]
         views = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
         self._gradients, self._changes = views[: len(self.params)], views[len(self.params) :]
@@ -48,8 +58,10 @@ class FlatGradients:
         self._model, self._last_change = model, changes.last
         self._smallest: dict[Shape, int] = {}
 
-    def is_of(self, model: Layer) -> bool:
-        """Whether it still has the trained parameters of the model."""
+    def is_of(self, model: Layer, sums_moments: bool) -> bool:
+        """Whether it still has the trained parameters of the model, and room for moments if needed."""
+        if sums_moments != self.sums_moments:
+            return False
         last = changes.last
         # Python code may have changed something that reports no changes, as for plans.
         if (model is self._model and last is self._last_change) and not self._calls_python:

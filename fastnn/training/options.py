@@ -145,11 +145,24 @@ class TrainingOptions(Declared):
     precision: str | None = field(default=None, metadata=option(optional(_precision)))
     """Precision of the operands of dense layers: "bf16", or None for that of the model."""
 
+    sync_batch_norm: bool = field(default=False, metadata=option(flag))
+    """Normalise by the samples of all processes in batch norm, not by those of each one."""
+
     def _checked_attribute(self, name: str, value: Any) -> Any:
         value = super()._checked_attribute(name, value)
         if name in OPTION_NAMES:
+            self._check_pieces(**{name: value})
             self._apply_option(name, value)
         return value
+
+    def _check_pieces(self, **changed: Any) -> None:
+        """Raise ValueError if batch norm must normalise whole mini-batches, but they are cut in pieces."""
+        new = {"micro_batch": self.micro_batch, "sync_batch_norm": self.sync_batch_norm, **changed}
+        if new["sync_batch_norm"] and new["micro_batch"] is not None:
+            raise ValueError(
+                "sync_batch_norm=True normalises by the statistics of the whole mini-batch, but "
+                f"micro_batch={new['micro_batch']} by those of each piece: leave one of them out"
+            )
 
     def _apply_option(self, name: str, value: Any) -> None:
         """Act on the checked value of an option just before it is stored; an error rejects it."""
@@ -170,6 +183,7 @@ class TrainingKeywords(TypedDict, total=False):
     ema: float | EMA | None
     micro_batch: int | None
     precision: str | None
+    sync_batch_norm: bool
 
 
 OPTION_NAMES = tuple(each.name for each in fields(TrainingOptions))
@@ -205,8 +219,8 @@ def recorded_values(options: TrainingOptions) -> list[object]:
 def described_values(options: TrainingOptions) -> dict[str, Any]:
     """The options that change the result of a training, by name."""
     values = {name: described(getattr(options, name)) for name, described in _DESCRIBED}
-    for name in ("micro_batch", "precision"):  # older checkpoints do not have them
-        if values[name] is None:
+    for name in ("micro_batch", "precision", "sync_batch_norm"):  # older checkpoints do not have them
+        if not values[name]:
             del values[name]
     return values
 

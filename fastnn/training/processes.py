@@ -3,8 +3,9 @@
 All processes make the same collective calls in the same order. There are two kinds:
 
 - `gather` collects a small object of each process. Before a training, it is the only kind.
-- `add_up` sums one flat array, with the gradients of an update. While there is such an array (`flat`), every
-  collective call begins with it, and a few counts in it tell what each process is about to do.
+- Sums of arrays. `add_up` sums the gradients of an update, `add_up_moments` the statistics of batch norm in
+  the middle of one. While there are such arrays (`flat`), every collective call begins with the same one
+  (`first`), and a few counts in it tell what each process is about to do.
 
 So a process that fails can always join the next call of the others, whatever it is, and tell them: `joined`
 does that for a block of code. Otherwise they would wait for it forever.
@@ -28,14 +29,16 @@ from fastnn.training.launchers import launched
 T = TypeVar("T")
 
 # What each process adds to the counts of a sum.
-FAILED, STEPPING, VALIDATING, LOSS, CORRECT = range(5)
-COUNTS = 5
+FAILED, STEPPING, NORMALISING, VALIDATING, LOSS, CORRECT = range(6)
+COUNTS = 6
 
 # Names in descriptions, and what to do about a difference there.
-WEIGHTS, BATCH = "weights", "batch"
+DATA, WEIGHTS, BATCH, INSTRUCTION_SET = "data", "weights", "batch", "instruction set"
 HINTS = {
+    DATA: "pass all data in each process, which takes its share of every batch",
     WEIGHTS: "call fn.manual_seed(0) before the model is built, or load its weights",
     BATCH: "pass the whole batch in each process, which takes its share",
+    INSTRUCTION_SET: "set the environment variable FASTNN_ISA to the lower one in all processes",
 }
 
 
@@ -57,9 +60,15 @@ class Communicator(Protocol):
 
 
 class Flat(Protocol):
-    """One array that holds everything to sum; its last `COUNTS` elements are `counts`."""
+    """The flat arrays that hold everything to sum.
 
-    array: Array
+    Every collective call begins with the sum of `first`, whose last `COUNTS` elements are `counts`. In front
+    of them are the gradients, or, if moments must be summed in the middle of an update, room for these; the
+    gradients are then in `rest`, which an update sums after `first`. Otherwise `rest` is empty.
+    """
+
+    first: Array
+    rest: Array
     counts: Array
 
 
@@ -133,6 +142,13 @@ class Processes:
         """
         return loss, correct
 
+    def add_up_moments(self, moments: Array) -> Array:
+        """The sums of this array of moments over all processes, in the middle of an update.
+
+        Raises what `add_up` raises, and `ProcessError` unless all processes sum moments now.
+        """
+        return moments
+
 
 ALONE = Processes()
 
@@ -164,7 +180,7 @@ class SeveralProcesses(Processes):
             if self._is_failure_known:
                 raise
             if self._flat is not None:
-                self._flat.array.fill(0)
+                self._flat.first.fill(0)
                 self._sum({FAILED: 1})
             self._gather(None, error)
 
@@ -191,11 +207,10 @@ class SeveralProcesses(Processes):
         words = "is", f"but in process {other} it is"
         found = differences(json.loads(texts[0]), json.loads(texts[other]), words=words)
         more = f"; and {len(found) - 3} more" if len(found) > 3 else ""
-        hints = "".join(f": {hint}" for name, hint in HINTS.items() if found[0].startswith(f"{name}."))
         self._is_failure_known = True
         raise ProcessError(
             f"the processes must train the same model on the same data with the same settings, but process "
-            f"{other} differs from process 0: {'; '.join(found[:3])}{more}{hints}"
+            f"{other} differs from process 0: {'; '.join(found[:3])}{more}{_hint(found[:3])}"
         )
 
     def begin(self, flat: Flat) -> None:
@@ -204,7 +219,7 @@ class SeveralProcesses(Processes):
     def meet(self, *, validating: bool = False, reason: str | None = None) -> None:
         assert self._flat is not None
         while True:
-            self._flat.array.fill(0)
+            self._flat.first.fill(0)
             counts = self._sum({VALIDATING: int(validating)})
             if counts[FAILED]:
                 self.gather(None)
@@ -213,7 +228,8 @@ class SeveralProcesses(Processes):
             self.gather((True, reason))
         if counts[VALIDATING] not in (0, self.size):
             raise ProcessError(
-                "some processes validate where others end: do callbacks decide alike in all of them?"
+                f"{counts[VALIDATING]:.0f} of {self.size} processes validate, but the others have ended the "
+                "training: callbacks must decide alike in all processes"
             )
 
     def end(self, reason: str | None) -> str | None:
@@ -221,7 +237,31 @@ class SeveralProcesses(Processes):
         return next((each for each in self.gather(reason) if each is not None), None)
 
     def add_up(self, loss: float, correct: int) -> tuple[float, int]:
+        assert self._flat is not None
         counts = self._sum({STEPPING: 1, LOSS: loss, CORRECT: correct})
+        self._check_that_all_step(counts)
+        if (rest := self._flat.rest).size:
+            self._sum_in_place(rest)
+        return float(counts[LOSS]), round(float(counts[CORRECT]))
+
+    def add_up_moments(self, moments: Array) -> Array:
+        assert self._flat is not None
+        if moments.size > len(self._flat.first) - COUNTS:
+            raise ValueError(
+                f"sync_batch_norm=True: a batch norm layer with {moments.shape[1]} channels is not among the "
+                "layers that the model knows: assign it to an attribute of the layer that calls it"
+            )
+        self._flat.first.fill(0)
+        place = self._flat.first[: moments.size].reshape(moments.shape)
+        place[...] = moments
+        self._check_that_all_step(self._sum({STEPPING: 1, NORMALISING: 1}))
+        return place.copy()
+
+    def _check_that_all_step(self, counts: Array) -> None:
+        """Raise an error unless all processes are at the same point of an update; `counts` are the sums.
+
+        Raises `StoppedElsewhere` if a process has ended the training for a reason.
+        """
         if counts[FAILED]:
             self.gather(None)
         if counts[STEPPING] < self.size:
@@ -229,23 +269,30 @@ class SeveralProcesses(Processes):
             rank, reason = next((rank, reason) for rank, (has_ended, reason) in answers if has_ended)
             if reason is None:
                 raise ProcessError(
-                    f"process {rank} of {self.size} makes no more updates, where process {self.rank} makes "
-                    "one: all processes must get the same batches"
+                    f"process {rank} of {self.size} makes no more updates, but process {self.rank} makes "
+                    "one: pass the same batches, and make the same number of updates, in all processes"
                 )
             raise StoppedElsewhere(reason)
-        return float(counts[LOSS]), round(float(counts[CORRECT]))
+        if counts[NORMALISING] not in (0, self.size):
+            raise ProcessError(
+                "sync_batch_norm=True needs the same batch norm layers in all processes, but in this update "
+                "some processes ran more of them than others: does a layer of yours skip its batch norm?"
+            )
 
     def _sum(self, counts: Mapping[int, float]) -> Array:
-        """Sum the flat array, with these counts, over all processes; returns the sums of the counts."""
+        """Sum the first array, with these counts, over all processes; returns the sums of the counts."""
         assert self._flat is not None
         flat = self._flat
         flat.counts[:] = 0
         with np.errstate(over="ignore"):  # a float64 loss may be inf as float32
             for place, value in counts.items():
                 flat.counts[place] = value
-        self._call(lambda: self._communicator.Allreduce(None, flat.array))  # None: in place
+        self._sum_in_place(flat.first)
         self._is_failure_known = False
         return flat.counts
+
+    def _sum_in_place(self, array: Array) -> None:
+        self._call(lambda: self._communicator.Allreduce(None, array))  # None: in place
 
     def _gather(self, value: T, error: BaseException | None) -> list[T]:
         """The values of all processes; raises in all of them if one passes an error."""
@@ -278,8 +325,19 @@ class SeveralProcesses(Processes):
         except Exception as error:  # of MPI: nobody can be told any more
             self._is_failure_known = True
             raise ProcessError(
-                f"process {self.rank} of {self.size} can no longer reach the others: {error}"
+                f"process {self.rank} of {self.size} can no longer reach the others ({error}): one of "
+                "them has ended, or makes another call. Start all of them again; with checkpoint=path, a "
+                "training resumes"
             ) from error
+
+
+def _hint(found: list[str]) -> str:
+    """What to do about the first of these differences that has a hint, after a colon; empty if none has."""
+    for difference in found:
+        for name, hint in HINTS.items():
+            if difference.startswith((f"{name}.", f"{name} ")):
+                return f": {hint}"
+    return ""
 
 
 def processes_of(communicator: Communicator | Processes | None) -> Processes:
@@ -296,6 +354,11 @@ def processes_of(communicator: Communicator | Processes | None) -> Processes:
         raise TypeError(
             "communicator must be one of mpi4py, such as MPI.COMM_WORLD after `from mpi4py import MPI`, not "
             f"{communicator!r:.100}"
+        )
+    if not communicator:
+        raise ValueError(
+            "communicator is MPI.COMM_NULL, to which no process belongs: let only the processes of a group "
+            "train with the communicator of that group"
         )
     if communicator.Get_size() > 1:
         return SeveralProcesses(communicator)

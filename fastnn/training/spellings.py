@@ -28,6 +28,7 @@ for _names, _here in {
     "accumulate_grad_batches gradient_accumulation_steps accumulation_steps iter_size": (
         "micro_batch, the samples to compute at once: batch_size / steps"
     ),
+    "sync_batchnorm sync_bn": "sync_batch_norm",
     "random_state random_seed rng": "seed",
     "initial_epoch warm_start": "history=history, which continues an earlier history",
     "early_stopping patience n_iter_no_change": "callbacks=[fn.EarlyStopping(patience=...)]",

@@ -16,6 +16,7 @@ import time
 import numpy as np
 
 from fastnn._validation import Array
+from fastnn.layers.shared_batch import batches_shared
 from fastnn.states import arrays_restored_on_failure
 from fastnn.training.flat import FlatGradients
 from fastnn.training.options import piece_size
@@ -41,8 +42,8 @@ class StepsTogether(Steps):
 
     def begin_sums(self) -> FlatGradients:
         """The array in which the processes sum, for the parameters that are trained now."""
-        if self._flat is None or not self._flat.is_of(self.model):
-            self._flat = FlatGradients(self.model)
+        if self._flat is None or not self._flat.is_of(self.model, self.sync_batch_norm):
+            self._flat = FlatGradients(self.model, self.sync_batch_norm)
         self.processes.begin(self._flat)
         return self._flat
 
@@ -62,11 +63,15 @@ class StepsTogether(Steps):
         changed = [*flat.states, self._updates, self.augment_state, self._correct]
         with self.processes.joined(), arrays_restored_on_failure(changed, self._updates):
             check_summable(self.loss, "communicator")
-            check_shares(flat.smallest_share(samples.x.shape[1:]), self.processes.size, total)
+            if self.sync_batch_norm:
+                check_synchronised_shares(self.processes.size, total)
+            else:
+                check_shares(flat.smallest_share(samples.x.shape[1:]), self.processes.size, total)
             flat.begin_update(self.updates * DRAWS, self.augment_state)
             divisor = batch_divisor(self.loss, samples, index)
             self._piece_factor[0] = 1 / divisor
-            loss = self._gradient_of_share(flat, samples, index, start, stop, count)
+            with batches_shared(self.processes.add_up_moments if self.sync_batch_norm else None):
+                loss = self._gradient_of_share(flat, samples, index, start, stop, count)
             flat.put_changes((stop - start) / total)
             loss, correct = self.processes.add_up(loss, self.correct - before)
             self.correct = before + correct
@@ -169,6 +174,15 @@ def check_shares(smallest: int, processes: int, total: int) -> None:
     if smallest > 1 and total // processes < smallest:
         raise ValueError(
             f"{processes} processes share a mini-batch of {total} samples, but layers of the model, such as "
-            f"batch norm, need at least {smallest} samples in each. Use larger batches, fewer processes, or "
-            "LayerNorm instead of batch norm"
+            f"batch norm, need at least {smallest} samples in each. Use larger batches, fewer processes, "
+            "sync_batch_norm=True, or LayerNorm instead of batch norm"
+        )
+
+
+def check_synchronised_shares(processes: int, total: int) -> None:
+    """Raise ValueError if a mini-batch of `total` samples leaves a process none, with `sync_batch_norm`."""
+    if total < processes:
+        raise ValueError(
+            f"{processes} processes share a mini-batch of {total} samples, but sync_batch_norm=True needs at "
+            "least one sample in each. Use larger batches or fewer processes"
         )

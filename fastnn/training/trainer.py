@@ -86,6 +86,10 @@ class Trainer(StepsTogether):
     processes compare models, settings and the first batch at the start. An error in one of them is raised in
     all: an `fn.ProcessError` names the process.
 
+    `sync_batch_norm=True` lets batch norm take the statistics of the whole batch, as in one process, where it
+    changes nothing. Each of its layers then waits twice per step for all processes, which need at least one
+    sample each. It excludes `micro_batch`.
+
     All options may be changed between steps, in all processes: `trainer.clip_norm = 1.0`.
 
     Raises ValueError or TypeError for invalid options, RuntimeError when two threads step one model at once,

@@ -141,6 +141,7 @@ def test_options_reach_the_run(command, tmp_path):
         "batch_size": 64,
         "micro_batch": 48,
         "precision": "bf16",
+        "sync_batch_norm": False,
         "epochs": 2,
         "validation": 0.2,
         "validate_every": 10,

@@ -135,16 +135,16 @@ MISTAKES = (
     Mistake(
         "moments updated twice",
         "fastnn/layers/norm.py",
-        "ops.running_moments(mean, var, len(rows), self.momentum, *running, before)",
-        "ops.running_moments(mean, var, len(rows), self.momentum, *running, before)\n"
-        "        ops.running_moments(mean, var, len(rows), self.momentum, *running, before)",
+        "ops.running_moments(mean, var, count, self.momentum, *running, before)",
+        "ops.running_moments(mean, var, count, self.momentum, *running, before)\n"
+        "            ops.running_moments(mean, var, count, self.momentum, *running, before)",
         (LAYERS,),
     ),
     Mistake(
         "moments of the batch in evaluation",
         "fastnn/layers/norm.py",
-        "self._moments(rows) if train else",
-        "self._moments(rows) if len(rows) > 1 else",
+        "self._moments(rows, shared) if train else",
+        "self._moments(rows, shared) if len(rows) > 1 else",
         (LAYERS,),
     ),
     Mistake(

@@ -57,6 +57,16 @@ def check_the_result_is_that_of_one_process(folder):
         np.testing.assert_allclose(one.value, other.value, rtol=1e-9, atol=1e-12)
 
 
+def check_batch_norm_over_all_processes(folder):
+    alone, together = (net(fn.BatchNorm1d(16)) for _ in range(2))
+    expected, _ = fit(alone, None, sync_batch_norm=True)
+    found, _ = check_alike(fit(together, sync_batch_norm=True))
+    for name, curve in expected["epochs"].items():
+        np.testing.assert_allclose(found["epochs"][name], curve, rtol=1e-10)
+    for one, other in zip(together.buffers(), alone.buffers(), strict=True):
+        np.testing.assert_allclose(one.value, other.value, rtol=1e-9)
+
+
 def check_whole_numbers_are_exact(folder):
     x, y = (np.random.default_rng(0).integers(-3, 4, (32, width)).astype(np.float32) for width in (6, 3))
     steps = []

@@ -28,6 +28,7 @@ INVALID = {
     "ema": (1.0, "decay must be below 1"),
     "micro_batch": (0, "micro_batch must be an integer of at least 1, not 0"),
     "precision": ("float16", "unknown precision 'float16': choose one of bf16"),
+    "sync_batch_norm": ("yes", "sync_batch_norm must be True or False"),
 }
 
 invalid = pytest.mark.parametrize(("name", "value", "message"), [(n, *rest) for n, rest in INVALID.items()])
@@ -86,6 +87,19 @@ def test_assignment_is_checked_like_the_argument(name, value, message):
     assert one.plan_key is key
 
 
+def test_batch_norm_over_all_processes_excludes_pieces():
+    pattern = "sync_batch_norm=True normalises .* whole mini-batch, but micro_batch=4 by those of each piece"
+    with pytest.raises(ValueError, match=pattern):
+        trainer(sync_batch_norm=True, micro_batch=4)
+    one = trainer(micro_batch=4)
+    with pytest.raises(ValueError, match=pattern):
+        one.sync_batch_norm = True
+    one.micro_batch, one.sync_batch_norm = None, True
+    with pytest.raises(ValueError, match=pattern):
+        one.micro_batch = 4
+    assert (one.micro_batch, one.sync_batch_norm) == (None, True)
+
+
 def test_schedule_that_does_not_fit_the_trainer_changes_nothing():
     one = trainer(schedule=fn.schedules.Warmup(3), ema=0.9)
     before, rates, key = one.schedule, one.rates, one.plan_key
@@ -136,5 +150,7 @@ def test_recorded_and_described_options():
     """A new option is recorded and described unless it declares otherwise."""
     with fn.backend("ref"):  # which has bf16 on every machine
         options = TrainingOptions(ema=0.5, micro_batch=2, precision="bf16")
-    assert set(OPTION_NAMES) - set(described_values(options)) == {"plan", "fuse", "keep_gradients"}
+    others = {"plan", "fuse", "keep_gradients", "sync_batch_norm"}
+    assert set(OPTION_NAMES) - set(described_values(options)) == others
+    assert described_values(TrainingOptions(sync_batch_norm=True))["sync_batch_norm"] is True
     assert len(recorded_values(options)) == len(OPTION_NAMES) - 2  # without plan and schedule

@@ -1,17 +1,14 @@
 """What one process of a training meets, all learn: differences, errors, the end, checkpoints."""
 
-import sys
 import threading
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.training import agreement, launchers
-from fastnn.training.processes import ALONE, check_launcher, processes_of
+from fastnn.training import agreement
 
-from .team import together
+from .team import ThreadCommunicator, together
 
 RNG = np.random.default_rng(0)
 X = RNG.standard_normal((100, 6)).astype(np.float32)
@@ -42,7 +39,10 @@ DIFFERENCES = {
     "epochs": (lambda rank: {"epochs": 3 + rank}, "epochs is 3, but in process 1 it is 4"),
     "optimizer": (lambda rank: {"optimizer": fn.SGD(0.5 + rank)}, "optimizer.lr is 0.5, but in process 1"),
     "loss": (lambda rank: {"loss": ["cross_entropy", "focal"][rank]}, "loss"),
-    "data": (lambda rank: {"data": (X + rank, LABELS)}, "data.x is 'float32"),
+    "data": (
+        lambda rank: {"data": (X + rank, LABELS)},
+        "data.x is 'float32.*: pass all data in each process, which takes its share of every batch",
+    ),
     "labels": (lambda rank: {"data": (X, (LABELS + rank) % 3)}, "data.y is 'int64"),
     "validation": (lambda rank: {"validation": (X[rank:], LABELS[rank:])}, "validation.x is 'float32"),
     "model": (lambda rank: {"model": fn.Sequential(*[net(), fn.Tanh()][: 2 - rank])}, r"model\.layers\[1\]"),
@@ -85,6 +85,9 @@ def test_another_version_or_instruction_set_is_named(monkeypatch):
     for error in together(2, fit):
         assert "version of fastnn is '0.1.0', but in process 1 it is '9.9'" in str(error)
         assert "instruction set is " in str(error)
+        assert str(error).endswith(
+            "set the environment variable FASTNN_ISA to the lower one in all processes"
+        )
 
 
 def test_trainers_and_their_first_batches_are_compared():
@@ -244,7 +247,7 @@ def test_streams_of_other_lengths_are_named():
         return fn.fit(net(), batches, communicator=communicator, epochs=2, seed=0)
 
     for error in together(2, run):
-        assert "process 1 of 2 makes no more updates, where process 0 makes one" in str(error)
+        assert "process 1 of 2 makes no more updates, but process 0 makes one: pass the same" in str(error)
 
 
 def test_batch_norm_needs_two_samples_in_each_process():
@@ -328,67 +331,28 @@ def test_lost_processes_are_reported():
         def allgather(self, sendobj):
             raise RuntimeError("MPI_ERR_PROC_FAILED")
 
-    with pytest.raises(fn.ProcessError, match="process 1 of 2 can no longer reach the others: MPI_ERR_PROC"):
+    message = r"process 1 of 2 can no longer reach the others \(MPI_ERR_PROC_FAILED\): one of them has ended"
+    with pytest.raises(fn.ProcessError, match=message):
         fit(Broken())
 
 
-@pytest.mark.parametrize(("launcher", "rank", "size"), launchers.VARIABLES)
-def test_launchers_are_recognised(launcher, rank, size, monkeypatch):
-    for _, *names in launchers.VARIABLES:
-        for name in names:
-            monkeypatch.delenv(name, raising=False)
-    assert launchers.launched() == (0, 1, "")
-    monkeypatch.setenv(rank, "3")
-    assert launchers.launched() == (0, 1, "")
-    monkeypatch.setenv(size, "4")
-    assert launchers.launched() == (3, 4, launcher)
+def test_processes_that_validate_where_others_end_are_counted():
+    def run(communicator):
+        trainer = fn.Trainer(net(), communicator=communicator, seed=0)
+        trainer.begin_sums()
+        trainer.processes.meet(validating=communicator.rank == 0)
+
+    for error in together(3, run):
+        assert str(error).startswith("1 of 3 processes validate, but the others have ended the training")
 
 
-class FakeMPI:
-    """What `from mpi4py import MPI` gives, for a library."""
+def test_a_communicator_without_processes_is_refused():
+    class Null(ThreadCommunicator):
+        def __bool__(self):  # as in mpi4py
+            return False
 
-    def __init__(self, library, size):
-        self.library, self.size = library, size
-        self.COMM_WORLD = self
-
-    def get_vendor(self):
-        return self.library, (5, 0)
-
-    def Is_initialized(self):  # noqa: N802
-        return True
-
-    def Get_size(self):  # noqa: N802
-        return self.size
-
-    Get_rank = Allreduce = allgather = None
-
-
-@pytest.mark.parametrize(
-    ("variables", "library", "size", "fits"),
-    [
-        (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), "MPICH", 1, False),
-        (("PMI_RANK", "PMI_SIZE"), "Open MPI", 1, False),
-        (("PMI_RANK", "PMI_SIZE"), "MPICH", 1, False),  # of another build
-        (("PMI_RANK", "PMI_SIZE"), "Intel MPI", 2, True),
-        (("PMIX_RANK", "SLURM_STEP_NUM_TASKS"), "Open MPI", 2, True),
-        (("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"), "Open MPI", 2, True),
-    ],
-)
-def test_another_mpi_library_than_that_of_mpirun(variables, library, size, fits, monkeypatch):
-    for _, *names in launchers.VARIABLES:
-        for name in names:
-            monkeypatch.delenv(name, raising=False)
-    fake = ModuleType("mpi4py")
-    fake.MPI = FakeMPI(library, size)
-    monkeypatch.setitem(sys.modules, "mpi4py", fake)
-    assert processes_of(FakeMPI(library, 1)) is ALONE  # not started by mpirun
-    for name, value in zip(variables, "02", strict=True):
-        monkeypatch.setenv(name, value)
-    if fits:
-        check_launcher()
-    else:
-        with pytest.raises(fn.ProcessError, match=f"started 2 processes, but mpi4py uses .*{library} 5.0"):
-            processes_of(FakeMPI(library, 1))
+    with pytest.raises(ValueError, match=r"communicator is MPI\.COMM_NULL, to which no process belongs"):
+        fit(Null(0, [], None))
 
 
 def test_crowded_processors_are_reported():
