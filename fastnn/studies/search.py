@@ -54,23 +54,28 @@ class SeededSampler(optuna.samplers.BaseSampler):
 
 
 class Pruning(Callback):
-    """Report the monitored value after each epoch, and stop the training if the pruner says so."""
+    """Report the value of a curve after each epoch, and stop the training if the pruner says so."""
 
-    monitor: str
+    curve: str  # not `monitor`, which `fit` checks: its error would fail one trial after the other
     trial: Any
     pruned: bool
 
-    def __init__(self, monitor: str, trial: Any) -> None:
-        self.monitor, self.trial = monitor, trial
+    def __init__(self, curve: str, trial: Any) -> None:
+        self.curve, self.trial = curve, trial
         self.pruned = False
         self._reports = 0
 
     def on_validation(self, training: Training, values: Mapping[str, float]) -> None:
-        self.on_epoch_end(training, values)
+        self._report(training, values)
 
     def on_epoch_end(self, training: Training, values: Mapping[str, float]) -> None:
-        if self.monitor in values:
-            self.trial.report(values[self.monitor], step=self._reports)
+        self._report(training, values)
+        if self.curve not in values and training.validate_every is None:
+            training.stop(f"it has no curve {self.curve!r}")
+
+    def _report(self, training: Training, values: Mapping[str, float]) -> None:
+        if self.curve in values:
+            self.trial.report(values[self.curve], step=self._reports)
             self._reports += 1
             if self.trial.should_prune():
                 self.pruned = True
@@ -136,9 +141,14 @@ def _storage(storage: Any) -> Any:
     """A path becomes a journal file, which several machines may share; all else is as Optuna takes it."""
     if not isinstance(storage, (str, os.PathLike)) or "://" in str(storage):
         return storage
-    from optuna.storages.journal import JournalFileBackend, JournalStorage
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock, JournalStorage
 
-    return JournalStorage(JournalFileBackend(str(user_path(storage))))
+    # An absolute path: the lock is a link to the file, and Optuna 5.0.0 waits forever for the lock that a
+    # killed process has left behind if the link leads nowhere, as "runs/search.log" does inside of "runs".
+    path = os.path.abspath(user_path(storage))
+    # Windows lets only administrators make links.
+    lock = JournalFileOpenLock(path) if os.name == "nt" else None
+    return JournalStorage(JournalFileBackend(path, lock))
 
 
 def _pruner(pruner: Any) -> optuna.pruners.BasePruner:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastnn._validation import flag, in_range
+from fastnn._validation import as_float, flag
 from fastnn.studies.study import Point, plain
 
 Choices = dict[Any, Any]  # the values, by what Optuna stores for them
@@ -32,7 +33,8 @@ class Range:
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
-            in_range(getattr(self, name), name, -np.inf)
+            if not math.isfinite(as_float(end := getattr(self, name))):
+                raise ValueError(f"{name} must be a finite number, not {end!r}")
         flag(self.log, "log")
         if not self.low < self.high:
             raise ValueError(f"low must be below high, got {self.low} and {self.high}")
@@ -84,6 +86,11 @@ def _choices(name: str, values: Iterable[Any]) -> Choices:
     if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
         raise TypeError(f"the space must have an fn.Range or a list of choices for {name!r}, not {values!r}")
     listed = list(values)
+    if isinstance(values, tuple) and len(values) == 2 and as_float(values[0]) < as_float(values[1]):
+        raise TypeError(  # other libraries write ranges so
+            f"the space has {values!r} for {name!r}: pass the list {listed!r} for two choices, or the range "
+            f"fn.Range{values!r}"
+        )
     choices = {_label(value): value for value in listed}
     if not choices or len(choices) < len(listed):
         raise ValueError(f"the choices for {name!r} must be different, and at least one, not {listed!r}")

@@ -110,8 +110,8 @@ def _finish(study: Any, trial: Any, member: Member, monitor: str, pruned: bool) 
     error = member.error
     if error is None and monitor not in member.values:
         raise ValueError(
-            f"the training has no result {monitor!r}, only {', '.join(member.values) or 'none'}: build must "
-            "return a validation set, or pass another monitor"
+            f"the training has no result {monitor!r}, only {', '.join(member.values) or 'none'}: pass "
+            "another monitor, or let build return a validation set"
         )
     if error is None and not math.isfinite(member.values[monitor]):
         error = f"{monitor} is {member.values[monitor]}"
