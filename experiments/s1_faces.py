@@ -120,7 +120,7 @@ def accuracies(model, sets):
 def train_search(p):
     """Train at all points of the grid, several at a time; the widest nets one by one, on all cores.
 
-    Each update of 4096 units reads and writes 270 MB of weights and moments: two at a time would wait for
+    Each update of 4096 units reads and writes 470 MB of weights and moments: two at a time would wait for
     the memory.
     """
     sets = faces(p.side)
