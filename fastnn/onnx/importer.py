@@ -22,6 +22,7 @@ from fastnn.onnx.batch import Batch, LayoutError, channels_last
 from fastnn.onnx.errors import ModelFormatError
 from fastnn.onnx.folding import FOLDERS, MOST_ELEMENTS, fold
 from fastnn.onnx.graph_writer import LAYOUTS, METADATA
+from fastnn.onnx.groups import part_of_group_norm
 from fastnn.onnx.model_file import INDEX_KINDS, Graph, Input, Node, read_graph, shown
 from fastnn.onnx.operators import CONVERTERS, TAKES_PENDING
 from fastnn.onnx.patterns import ARITHMETIC, arithmetic
@@ -125,6 +126,7 @@ class _Reader:
             {source.name: Step(None, start)},
             dict(graph.constants),
             {name: node for node in self._nodes for name in node.outputs},
+            _readers(self._nodes),
             Counter([target, *(name for node in self._nodes if node.op != "Shape" for name in node.inputs)]),
             graph.opset,
             _dtype(graph, source),
@@ -159,7 +161,10 @@ class _Reader:
             raise node.refused(f"its output {shown(extra[0])} is not supported")
         site = Site(node, self._values)
         try:
-            step = arithmetic(site) if node.op in ARITHMETIC else self._layers(site)
+            if node.op in ARITHMETIC:
+                step = arithmetic(site)
+            else:
+                step = part_of_group_norm(site) or self._layers(site)
         except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise error if isinstance(error, ModelFormatError) else node.refused(str(error)) from error
         node.check_attributes()
@@ -211,6 +216,15 @@ def _needed(graph: Graph, target: str) -> list[Node]:
             nodes.append(node)
             wanted |= {name for name in node.inputs if name}
     return nodes[::-1]
+
+
+def _readers(nodes: list[Node]) -> dict[str, list[Node]]:
+    """The nodes that take each value."""
+    readers: dict[str, list[Node]] = {}
+    for node in nodes:
+        for name in node.inputs:
+            readers.setdefault(name, []).append(node)
+    return readers
 
 
 def _target(graph: Graph, output: str | None) -> tuple[str, Any]:

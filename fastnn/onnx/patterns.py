@@ -92,7 +92,9 @@ def _affine(site: Site) -> Step:
         return Step(site.source, site.x)
     if node.op in ("Mul", "Div") and array.size == 1 and np.isfinite(scale).all():
         return Step(site.source, replace(site.x, scale=site.x.scale * float(scale[0])))
-    reason = "a constant must follow a Linear layer or a convolution, whose output nothing else uses"
+    reason = (
+        "a constant must follow a Linear layer, a convolution or a group norm, whose output nothing else uses"
+    )
     return Step(site.source, site.x, error=node.refused(reason))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnn._validation import Array, Shape
-from fastnn.layers import Conv1d, Conv2d, Linear
+from fastnn.layers import Conv1d, Conv2d, GroupNorm, Linear
 from fastnn.onnx.assembly import Step, Steps
 from fastnn.onnx.batch import Batch, LayoutError, reordered
 from fastnn.onnx.model_file import Node, shown
@@ -24,6 +24,7 @@ class Values:
     steps: Steps
     constants: dict[str, Array]
     producers: dict[str, Node]
+    readers: dict[str, list[Node]]
     uses: Counter[str]
     opset: int
     dtype: np.dtype[Any]
@@ -146,6 +147,11 @@ class Site:
         """Let the layer before compute y scale + shift in place of y; whether it can."""
         step = self.last_step()
         layer = None if step is None else step.layers[-1]
+        if isinstance(layer, GroupNorm) and layer.gamma is not None and layer.beta is not None:
+            shift = np.zeros(scale.shape) if shift is None else shift
+            layer.gamma.value = layer.gamma.value * scale
+            layer.beta.value = layer.beta.value * scale + shift
+            return True
         if not isinstance(layer, (Linear, Conv1d, Conv2d)):
             return False
         dtype = self.values.dtype

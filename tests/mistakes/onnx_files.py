@@ -4,6 +4,7 @@ from mistake import Mistake
 
 EXPORT = ("tests/onnx/test_export.py",)
 IMPORT = ("tests/onnx/test_import.py",)
+GROUPS = ("tests/onnx/test_group_norm.py",)
 UNTRUSTED = ("tests/onnx/test_untrusted.py",)
 
 MISTAKES = (
@@ -62,5 +63,26 @@ MISTAKES = (
         "        if self.are_indices:\n",
         "        if False:\n",
         UNTRUSTED,
+    ),
+    Mistake(
+        "groups of an ONNX graph are a group norm although another node reads them",
+        "fastnn/onnx/groups.py",
+        "values.uses[name] == len(readers) == 1",
+        "len(readers) >= 1",
+        GROUPS,
+    ),
+    Mistake(
+        "groups of an ONNX graph are a group norm although they get another shape",
+        "fastnn/onnx/groups.py",
+        "return tuple(sizes[1:]) == values.file_shape(source)[1:]",
+        "return True",
+        GROUPS,
+    ),
+    Mistake(
+        "the bias of a group norm of PyTorch is lost",
+        "fastnn/onnx/site.py",
+        "layer.beta.value * scale + shift",
+        "layer.beta.value * scale",
+        GROUPS,
     ),
 )

@@ -78,9 +78,9 @@ MISTAKES = (
     ),
     Mistake(
         "moments are summed around 0, where those of large numbers cancel",
-        "fastnn/layers/shared_batch.py",
-        "offset = mean - near.astype(np.float64)",
-        "near = np.zeros_like(near)\n                offset = mean - near",
+        "fastnn/layers/norm.py",
+        "shared.take_moments(mean, var, running[0], update_running)",
+        "shared.take_moments(mean, var, np.zeros_like(mean), update_running)",
         (SYNC,),
     ),
     Mistake(

@@ -117,19 +117,20 @@ def test_whole_numbers_are_exact(count):
     assert together(count, step) == [step(None)] * count
 
 
-def test_inputs_far_from_0_keep_their_variance():
-    """float32 with mean 1,000 and variance 1; once the running mean is close, nothing cancels."""
-    x = (1000 + X).astype(np.float32)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_inputs_far_from_0_keep_their_variance(dtype):
+    """It is 1, and the mean 1,000 (float32) or 1,000,000: squares around the running mean hardly cancel."""
+    x = (X + {np.float32: 1e3, np.float64: 1e6}[dtype]).astype(dtype)
 
-    def step(communicator=None):
-        model = build(lambda: fn.Sequential(fn.BatchNorm1d(6), fn.Linear(6, 3)), np.float32)
+    def variance(communicator=None):
+        model = build(lambda: fn.Sequential(fn.BatchNorm1d(6, momentum=1.0), fn.Linear(6, 3)), dtype)
         trainer = fn.Trainer(model, optimizer=fn.SGD(0.0), communicator=communicator, sync_batch_norm=True)
-        for _ in range(3):
-            trainer.step(x, LABELS)
+        trainer.step(x, LABELS)  # the running mean is then that of the batch
+        trainer.step(x, LABELS)
         return model.buffers()[1].value
 
-    for found in together(2, step):
-        np.testing.assert_allclose(found, step(), rtol=1e-5)
+    for found in together(2, variance):
+        np.testing.assert_allclose(found, variance(), rtol={np.float32: 1e-5, np.float64: 1e-9}[dtype])
 
 
 def test_calls_of_an_update():
@@ -152,20 +153,21 @@ def test_in_one_process_it_changes_nothing():
 
 
 def test_it_may_change_between_steps():
-    def run(communicator, choices):
+    def run(communicator, *choices):
         trainer = fn.Trainer(build(), communicator=communicator, seed=0, optimizer=fn.SGD(0.1))
+        trainer.begin_sums()  # for a step without it
         for choice in choices:
             trainer.sync_batch_norm = choice
             trainer.step(X[:16], LABELS[:16])
         return held(trainer.model)
 
-    alone = run(None, [True, True])
-    for found in together(2, partial(run, choices=[True, True])):
-        np.testing.assert_allclose(found[2], alone[2], rtol=1e-9)
-    one, other = together(2, partial(run, choices=[False, True, False]))
+    alone = run(None, True, True)
+    for values in together(2, lambda communicator: run(communicator, True, True)):
+        for value, wanted in zip(values, alone, strict=True):
+            np.testing.assert_allclose(value, wanted, rtol=1e-9, atol=1e-12)
+    one, other = together(2, lambda communicator: run(communicator, True, False))
     assert all(map(np.array_equal, one, other))
-    own, _ = together(2, partial(run, choices=[False, False, False]))
-    assert not np.allclose(one[2], own[2], rtol=1e-6)
+    assert not np.allclose(one[2], alone[2], rtol=1e-6)
 
 
 def around_norm(skip=lambda: False):

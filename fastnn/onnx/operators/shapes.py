@@ -51,6 +51,11 @@ def flatten(site: Site) -> Result:
 
 
 def reshape(site: Site) -> Result:
+    return _to(site, new_shape(site))
+
+
+def new_shape(site: Site) -> Shape:
+    """The shape of a sample in the file that a Reshape gives. Raises ModelFormatError if it is invalid."""
     sizes = site.needed(1)
     if sizes.ndim != 1 or not 1 <= sizes.size <= 8 or sizes.dtype.kind not in "iu":
         raise site.node.refused("the new shape must be a list of 1 to 8 integers")
@@ -69,7 +74,7 @@ def reshape(site: Site) -> Result:
     # The batch axis must stay: -1 with all other sizes given, the copied one, or the fixed size of the file.
     if math.prod(sides) != size or batch < -1:
         raise site.node.refused(f"the shape {[batch, *sides]} does not keep the batch axis of {old}")
-    return _to(site, tuple(sides))
+    return tuple(sides)
 
 
 def squeeze(site: Site) -> Result:
