@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, ClassVar
 
@@ -26,24 +25,21 @@ from fastnn._validation import (
 from fastnn.classes import Classes
 from fastnn.feeding import Feeding
 from fastnn.kernels import aligned_empty
+from fastnn.kernels.guards import Setting
 from fastnn.recording.changes import Noted
 
 # How many more elements parameters and buffers may have in this context; None: any number.
 _room: ContextVar[int | None] = ContextVar("fastnn_room", default=None)
 
 
-@contextmanager
-def limited(elements: int) -> Iterator[None]:
+def limited(elements: int) -> AbstractContextManager[None]:
     """Let all parameters and buffers made in the `with` block have at most `elements` elements together.
 
     A file of a few bytes can describe a layer that does not fit into memory: the constructor then raises
     ValueError before it takes the memory.
     """
-    token = _room.set(elements)
-    try:
-        yield
-    finally:
-        _room.reset(token)
+    limit: AbstractContextManager[None] = Setting(_room, elements)
+    return limit
 
 
 def check_room(shape: Shape) -> None:

@@ -7,11 +7,12 @@ threads nor on the order of unrelated calls.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 
 import numpy as np
+
+from fastnn.kernels.guards import Setting
 
 _generator: ContextVar[np.random.Generator | None] = ContextVar("fastnn_generator", default=None)
 
@@ -34,14 +35,10 @@ def default_generator() -> np.random.Generator:
     return generator
 
 
-@contextmanager
-def separate_generator() -> Iterator[None]:
+def separate_generator() -> AbstractContextManager[None]:
     """Use another default generator, which always starts alike, in the `with` block."""
-    token = _generator.set(counter_generator(0))
-    try:
-        yield
-    finally:
-        _generator.reset(token)
+    separate: AbstractContextManager[None] = Setting(_generator, counter_generator(0))
+    return separate
 
 
 def key(seed: int | None) -> int:

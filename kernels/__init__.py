@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
+
+from fastnn.kernels.guards import Setting
 
 # Best first, the reference last.
 BACKENDS = ("aot", "jit", "ref")
@@ -83,19 +85,14 @@ def active_backend() -> str:
     return _active.get()
 
 
-@contextmanager
-def backend(name: str) -> Iterator[None]:
+def backend(name: str) -> AbstractContextManager[None]:
     """Run the kernels called inside the `with` block on backend `name`: "aot", "jit" or "ref".
 
     The choice applies to the current context only, so threads do not affect each other.
     Raises ValueError for an unknown name.
     """
     load(name)
-    token = _active.set(name)
-    try:
-        yield
-    finally:
-        _active.reset(token)
+    return Setting(_active, name)
 
 
 class Recorder(Protocol):
@@ -117,14 +114,9 @@ def active_recorder() -> Recorder | None:
     return _recorder.get()
 
 
-@contextmanager
-def record_with(recorder: Recorder | None) -> Iterator[None]:
+def record_with(recorder: Recorder | None) -> AbstractContextManager[None]:
     """Record the kernels called inside the `with` block with `recorder`; None suspends recording."""
-    token = _recorder.set(recorder)
-    try:
-        yield
-    finally:
-        _recorder.reset(token)
+    return Setting(_recorder, recorder)
 
 
 class _Ops:
@@ -146,20 +138,22 @@ ops = _Ops()
 _precision: ContextVar[str | None] = ContextVar("fastnn_precision", default=None)
 
 
-@contextmanager
-def products_in(precision: str | None) -> Iterator[None]:
+def products_in(precision: str | None) -> AbstractContextManager[None]:
     """Compute the products of dense layers in this precision inside the `with` block: "bf16", or None."""
-    token = _precision.set(precision)
-    try:
-        yield
-    finally:
-        _precision.reset(token)
+    return Setting(_precision, precision)
 
 
 def in_same_precision(function: Callable[[], None]) -> Callable[[], None]:
     """The function, to be called later with the current precision of products."""
     precision = _precision.get()
-    return function if precision is None else products_in(precision)(function)
+    if precision is None:
+        return function
+
+    def run() -> None:
+        with products_in(precision):
+            function()
+
+    return run
 
 
 def check_bf16() -> None:

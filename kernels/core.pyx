@@ -34,6 +34,7 @@ cdef extern from "plan/executor.hpp" namespace "fastnn" nogil:
 cdef extern from * nogil:
     """
     #include <atomic>
+    #include <mutex>
 
     #include "plan/call.hpp"
 
@@ -50,9 +51,32 @@ cdef extern from * nogil:
     FASTNN_EXPORT void fastnn_set_num_threads(int count) {
         if (count > 0) fastnn_threads = count;
     }
+
+    // Limits calls to one thread from the first `begin` to the last `end`, of any threads in any order.
+    class OneThread {
+    public:
+        void begin() {
+            const std::lock_guard<std::mutex> guard(mutex);
+            if (users++ == 0) before = fastnn_threads.exchange(1);
+        }
+        void end() {
+            const std::lock_guard<std::mutex> guard(mutex);
+            if (--users == 0) fastnn_threads = before;
+        }
+
+    private:
+        std::mutex mutex;
+        int users = 0;
+        int before = 1;
+    };
+
+    static OneThread fastnn_one_thread;
     """
     int threads "fastnn_threads"
+    void fastnn_set_num_threads(int count)
     const Table *table "fastnn_table"  # the kernels in use
+    void begin_one_thread "fastnn_one_thread.begin"()
+    void end_one_thread "fastnn_one_thread.end"()
 
 # Calls with more FLOP than this, which take longer than about a microsecond, release the GIL.
 cdef double WORK_TO_RELEASE_GIL = 1e5
@@ -163,6 +187,57 @@ def set_num_threads(int count):
 def get_num_threads():
     """Return the number of threads that a call may use."""
     return threads
+
+
+cdef class Threads:
+    """Lets a call use up to `count` threads inside a `with` block; see `guards.Setting`."""
+
+    cdef int count
+    cdef int before  # 0 outside of the block
+
+    def __init__(self, int count):
+        self.count = count
+
+    def __enter__(self):
+        before = threads
+        set_num_threads(self.count)
+        self.before = before
+
+    def __exit__(self, *error):
+        self._restore()
+
+    def __dealloc__(self):
+        self._restore()
+
+    cdef void _restore(self) noexcept:
+        if self.before:
+            fastnn_set_num_threads(self.before)
+            self.before = 0
+
+
+cdef class OneThreadEach:
+    """Lets each call use one thread inside a `with` block; see `guards.Setting`.
+
+    The number of threads is restored when the last of several users leaves its block. They may be in
+    different threads, and enter and leave in any order.
+    """
+
+    cdef bint is_entered
+
+    def __enter__(self):
+        begin_one_thread()
+        self.is_entered = True
+
+    def __exit__(self, *error):
+        self._leave()
+
+    def __dealloc__(self):
+        self._leave()
+
+    cdef void _leave(self) noexcept:
+        if self.is_entered:
+            self.is_entered = False
+            end_one_thread()
 
 
 def _best_isa():

@@ -1,13 +1,15 @@
 # distutils: language = c++
-"""Locks that Ctrl-C cannot leave locked.
+"""Locks that Ctrl-C cannot leave locked, and settings that it cannot leave behind.
 
-Since Python 3.14, a KeyboardInterrupt can come between the call that takes a lock and the block that gives
-it back, even in `with lock:`. It cannot come between two lines of compiled code: here, one call takes the
-lock, runs a function and gives the lock back.
+A KeyboardInterrupt can come between the call that changes something and the `try` whose `finally` changes it
+back; since Python 3.14 also in `with lock:`. It cannot come between two lines of compiled code: here, one
+call takes a lock, runs a function and gives the lock back. A setting ends with its `with` block or, if the
+block was never entered or left, with the object: only the interrupted `with` statement refers to it.
 """
 
 import os
 
+cimport cython
 from libcpp.vector cimport vector
 
 cdef extern from * nogil:
@@ -100,6 +102,32 @@ def run_with(locks, function):
         for place in range(taken.size()):
             lock = held[place]
             lock.native.give_back(taken[place])
+
+
+@cython.no_gc  # or its attributes might be gone in __dealloc__
+cdef class Setting:
+    """Sets a context variable inside a `with` block, of which it must be the only user."""
+
+    cdef object variable
+    cdef object value
+    cdef object token
+
+    def __init__(self, variable, value):
+        self.variable, self.value = variable, value
+
+    def __enter__(self):
+        self.token = self.variable.set(self.value)
+
+    def __exit__(self, *error):
+        self._reset()
+
+    def __dealloc__(self):
+        self._reset()
+
+    cdef _reset(self):
+        token, self.token = self.token, None
+        if token is not None:
+            self.variable.reset(token)
 
 
 def _begin_generation():

@@ -125,7 +125,7 @@ cdef class WeightChange:
 
 
 cdef class Plan:
-    """The calls of a training step: record between `start` and `stop`, `finish`, then `step` or `run`."""
+    """The calls of a training step: `record` them, `finish`, then `step` or `run`."""
 
     cdef NativePlan plan
     cdef list callbacks
@@ -138,13 +138,13 @@ cdef class Plan:
         self.callbacks = []
         self.inputs = []
 
-    def start(self):
-        """Record the calls that this thread makes from now on."""
+    def record(self, kernel, arguments):
+        """Call `kernel(*arguments)` and record the calls that it makes in this thread."""
         record_into(&self.plan.calls)
-
-    def stop(self):
-        """Stop recording."""
-        record_into(NULL)
+        try:
+            kernel(*arguments)
+        finally:
+            record_into(NULL)
 
     def check_zero(self, cnp.ndarray count):
         """Record a check: the step fails here unless count (1,) int64 is zero."""

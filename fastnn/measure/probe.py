@@ -7,8 +7,8 @@ and saved in the user's cache folder, because a measurement takes a few seconds.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def fma_gflops(threads: int = 1, *, dtype: str = "float32", repeats: int = 20) -
     from fastnn.kernels import core, probe
 
     sink, rounds = np.zeros(64, dtype), 400_000
-    with _threads(threads):
+    with core.Threads(threads):
         seconds: float = min(probe.fma_seconds(sink, rounds) for _ in range(repeats))
     flop: float = core.probe_flop(dtype)
     return flop * rounds * threads / seconds / 1e9
@@ -44,12 +44,12 @@ def bandwidth(size: int, threads: int = 1, *, update: bool = False, repeats: int
         update: Also write the bytes back; each byte then counts twice.
         repeats: Number of runs.
     """
-    from fastnn.kernels import probe
+    from fastnn.kernels import core, probe
 
     data = np.ones(size // 4, np.float32)
     rounds = max(1, 2**26 // size)
     run: Callable[[Array, int], float] = probe.update_seconds if update else probe.read_seconds
-    with _threads(threads):
+    with core.Threads(threads):
         run(data, rounds)
         seconds = min(run(data, rounds) for _ in range(repeats))
     return (2 if update else 1) * data.nbytes * rounds / seconds / 1e9
@@ -131,16 +131,3 @@ def _saved(path: Path) -> Figures | None:
 
 def _label(count: int) -> str:
     return f"{count} thread{'s' if count > 1 else ''}"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set the number of threads of the kernels, and restore it at the end."""
-    from fastnn.kernels import core
-
-    before = core.get_num_threads()
-    core.set_num_threads(count)
-    try:
-        yield
-    finally:
-        core.set_num_threads(before)

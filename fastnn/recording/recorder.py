@@ -95,11 +95,7 @@ class Recorder:
 
         def run(*arguments: Any) -> None:
             self.keep.append(arguments)
-            try:  # also around `start`, since Ctrl-C may come right after it
-                self.plan.start()
-                kernel(*arguments)
-            finally:
-                self.plan.stop()
+            self.plan.record(kernel, arguments)
 
         return run
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextvars
 import inspect
 import itertools
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastnn._validation import flag, warn
-from fastnn.config import get_num_threads, set_num_threads
+from fastnn.config import get_num_threads
 from fastnn.history import History
-from fastnn.kernels import active_backend, backend
+from fastnn.kernels import active_backend, backend, core
 from fastnn.rng import manual_seed
 from fastnn.studies.executors import check_workers, run_elsewhere
 from fastnn.studies.study import Member, Point, Study, point_key
@@ -265,35 +263,9 @@ def _in_threads(
 ) -> None:
     """Train in threads of this process. Calls `add` with each run when it ends."""
     workers = get_num_threads() if isinstance(jobs, str) else jobs
-    with _one_thread_each():
+    with core.OneThreadEach():
         train = partial(turns_of(train_member), build, watch=watch)
         train_in_turns(train, places, workers, add, together=population)
-
-
-_limit = threading.Lock()
-_limited = 0  # users of `_one_thread_each` in this process
-_threads_before = 1  # before the first of them
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let the kernels compute on one thread, and restore the number of threads when the last user ends.
-
-    The threads of a worker, of Dask or of joblib, enter and leave in any order.
-    """
-    global _limited, _threads_before
-    with _limit:
-        if _limited == 0:
-            _threads_before = get_num_threads()
-            set_num_threads(1)
-        _limited += 1
-    try:
-        yield
-    finally:
-        with _limit:
-            _limited -= 1
-            if _limited == 0:
-                set_num_threads(_threads_before)
 
 
 @dataclass(frozen=True)
@@ -305,7 +277,7 @@ class _TrainInWorker:
     backend: str
 
     def __call__(self, point: Point, seed: int) -> Member:
-        with _one_thread_each(), backend(self.backend):
+        with core.OneThreadEach(), backend(self.backend):
             context = contextvars.copy_context()
             return context.run(train_member, self.build, point, seed, watch=self.watch)
 

@@ -5,24 +5,22 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from types import FrameType
+
+from fastnn.kernels.guards import Setting
 
 _stop: ContextVar[threading.Event | None] = ContextVar("fastnn_stop", default=None)
 
 
-@contextmanager
-def stopped_by(event: threading.Event) -> Iterator[None]:
+def stopped_by(event: threading.Event) -> AbstractContextManager[None]:
     """Make trainings in this context raise KeyboardInterrupt after the update during which `event` is set.
 
     Only the main thread receives Ctrl-C: the event passes it on to trainings in other threads.
     """
-    token = _stop.set(event)
-    try:
-        yield
-    finally:
-        _stop.reset(token)
+    stop: AbstractContextManager[None] = Setting(_stop, event)
+    return stop
 
 
 @contextmanager
@@ -51,7 +49,8 @@ def ctrl_c_between_updates() -> Iterator[Callable[[], None]]:
 
     def delay(number: int, frame: FrameType | None) -> None:
         nonlocal pending
-        if pending:
+        if pending:  # it may come in the middle of the `finally` below
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             raise KeyboardInterrupt
         pending = True
 

@@ -7,9 +7,9 @@ EXECUTORS = "tests/studies/test_executors.py"
 MISTAKES = (
     Mistake(
         "the first thread of a worker that ends restores the number of threads for all",
-        "fastnn/studies/sweep.py",
-        "            _limited -= 1\n            if _limited == 0:",
-        "            _limited -= 1\n            if True:",
+        "kernels/core.pyx",
+        "if (--users == 0) fastnn_threads = before;",
+        "--users, fastnn_threads = before;",
         (EXECUTORS,),
     ),
     Mistake(

@@ -3,6 +3,7 @@
 from mistake import Mistake
 
 LOCKS = "tests/plan/test_interruptions.py"
+SETTINGS = "tests/test_interrupted_settings.py"
 
 # A lock that bytecodes take and give back, as `with threading.Lock()` does.
 PYTHON_LOCK = """
@@ -59,6 +60,34 @@ MISTAKES = (
         "            lock.native.give_back(taken[place])\n",
         "            lock.native.give_back(0)\n",
         (LOCKS,),
+    ),
+    Mistake(
+        "Ctrl-C in a with statement leaves a setting behind",
+        "kernels/guards.pyx",
+        "    def __dealloc__(self):\n        self._reset()\n",
+        "",
+        (SETTINGS,),
+    ),
+    Mistake(
+        "Ctrl-C in a with statement leaves one thread behind",
+        "kernels/core.pyx",
+        "    def __dealloc__(self):\n        self._leave()\n",
+        "",
+        (SETTINGS,),
+    ),
+    Mistake(
+        "kernels are recorded after a call that raised",
+        "kernels/plan.pyx",
+        "        finally:\n            record_into(NULL)\n",
+        "        except ValueError:\n            record_into(NULL)\n",
+        (SETTINGS,),
+    ),
+    Mistake(
+        "a second Ctrl-C can leave the first one delayed for ever",
+        "fastnn/training/interrupts.py",
+        "            signal.signal(signal.SIGINT, signal.default_int_handler)\n            raise",
+        "            raise",
+        (SETTINGS,),
     ),
     Mistake(
         "a child process has the locks of its parent's threads",

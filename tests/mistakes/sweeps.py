@@ -21,9 +21,9 @@ MISTAKES = (
     ),
     Mistake(
         "the number of threads is not given back",
-        "fastnn/studies/sweep.py",
-        "                set_num_threads(_threads_before)\n",
-        "                pass\n",
+        "kernels/core.pyx",
+        "            self.is_entered = False\n            end_one_thread()\n",
+        "            self.is_entered = False\n",
         (SWEEP,),
     ),
     Mistake(
