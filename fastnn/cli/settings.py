@@ -62,8 +62,8 @@ class Settings:
             whose gradients are summed, in less memory. Default: the whole batch.
         precision: bf16 to round the operands of dense layers to bf16, faster on processors that have
             AVX512_BF16. Weights, predictions and everything else stay float32. Default: float32.
-        sync_batch_norm: Whether batch norm takes the statistics of a batch over all processes that mpirun has
-            started, not over the share of each: true or false.
+        sync_batch_norm: true to take the statistics of batch norm over all processes that mpirun has started,
+            not over the share of each. Default: false.
         epochs: Number of passes over the training set.
         validation: Fraction of the training images to hold out for validation, in [0, 1). They are drawn at
             random, the same fraction of each class; their loss and accuracy are reported after every epoch.

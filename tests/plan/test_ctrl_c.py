@@ -45,13 +45,20 @@ def in_child_interruptions(kind, times):
             [state.tobytes() for state in model.random_states()],
         )
 
+    def seconds_of_start():
+        started = time.perf_counter()
+        fn.fit(make()[0], (x[:size], y[:size]), optimizer=fn.Adam(), batch_size=size, epochs=1)
+        return time.perf_counter() - started
+
     ends = []  # (updates done, losses, contents), to be compared with one run that is not interrupted
     randomness = random.Random(0)
     signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
     for _ in range(times):
         model, optimizer, history = make()[0], fn.Adam(), fn.History()
         options = {"batch_size": size, "shuffle": False, "seed": 1, "history": history}
-        interrupted, slowest = False, 0.08 if kind == "long epochs" else 0.04
+        interrupted = False
+        # On a busy machine, most moments would come before the first update.
+        slowest = max(0.08 if kind == "long epochs" else 0.04, 10 * seconds_of_start())
         try:
             signal.setitimer(signal.ITIMER_REAL, randomness.uniform(0.0005, slowest))
             fn.fit(model, (x, y), optimizer=optimizer, epochs=epochs, **options)
