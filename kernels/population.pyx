@@ -47,7 +47,7 @@ def lanes(dtype):
 
 
 def likeness(plan):
-    """Return the same number for plans of the same kernels with the same sizes and settings.
+    """Return the same number for plans of the same kernels with the same operands, sizes and settings.
 
     None if a kernel of the plan can only run for one model at a time.
     """
@@ -58,7 +58,10 @@ def likeness(plan):
     return hash(
         tuple(
             [
-                (call.kernel, call.is_double, call.activation, tuple(call.size), tuple(call.scalar))
+                (
+                    *(call.kernel, call.is_double, call.activation, tuple(call.size), tuple(call.scalar)),
+                    tuple([array != NULL for array in call.array]),  # which operands it has
+                )
                 for call in own.calls
             ]
         )

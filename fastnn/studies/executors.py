@@ -69,8 +69,9 @@ def _parsed(executor: Any) -> tuple[str, str | None]:
         return name, None
     kind, separator, _ = name.partition("://")
     if kind not in PORTS or not separator:
+        dask = f" (dask://{name.removeprefix('tcp://')})" if kind == "tcp" else ""  # as Dask writes it
         raise ValueError(
-            f"unknown executor {executor!r:.80}: choose one of threads, joblib, dask://host:port, ray, "
+            f"unknown executor {executor!r:.80}: choose one of threads, joblib, dask://host:port{dask}, ray, "
             "ray://host:port, or a distributed.Client"
         )
     try:

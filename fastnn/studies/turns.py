@@ -13,11 +13,15 @@ from dataclasses import replace
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fastnn.history import History
 from fastnn.layers import Layer
 from fastnn.optim.ema import EMA
 from fastnn.optim.optimizers import Optimizer
 from fastnn.optim.schedules import Schedule
+from fastnn.param import Param
+from fastnn.states import held_by
 from fastnn.studies.study import Member
 from fastnn.training.interrupts import stopped_by
 from fastnn.training.turns import Turns, Updates, can_join, make_together, take_turn
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 
 # The number of runs that share a thread: two vectors of 16 lanes.
 MOST_RUNS = 32
+# No further run begins in a thread while the data of its runs have more bytes: each may have made its own.
+MOST_BYTES = 1 << 29
 
 
 def train_in_turns(
@@ -43,6 +49,7 @@ def train_in_turns(
     and the updates of models of one architecture are made together. All others run one after the other.
     """
     waiting, ended, stop = deque(places), list[Member](), threading.Event()
+    models = _ModelsInTraining()
     rounds = -(-len(places) // (workers * MOST_RUNS)) or 1
     most = -(-len(places) // (workers * rounds)) if together else 1
     news = SimpleQueue[int]()  # how many threads end
@@ -53,7 +60,7 @@ def train_in_turns(
 
     def work() -> None:
         try:
-            with _Thread(train, stop) as thread:
+            with _Thread(train, stop, models) as thread:
                 thread.run(waiting, most, end)
         finally:
             news.put(1)
@@ -82,7 +89,38 @@ def _is_changed(argument: object) -> bool:
     """Whether a training changes the argument of `fit`: runs that share it follow one another."""
     if isinstance(argument, Schedule):
         return not argument.is_fixed
-    return isinstance(argument, (EMA, History, Layer, Optimizer))
+    return isinstance(argument, (EMA, History, Optimizer))
+
+
+class _ModelsInTraining:
+    """The models of the runs in progress, in all threads, none of which may share what a training changes.
+
+    Runs that follow one another would not do: `build` may have given the shared layers new weights already.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._changed: set[int] = set()
+
+    def add(self, model: object) -> set[int]:
+        """Add a model; returns what to `remove` in the end. Raises ValueError if it shares something."""
+        if not isinstance(model, Layer):  # `fit` says so
+            return set()
+        held = [each for each in held_by(model).values() if not (isinstance(each, Param) and each.frozen)]
+        changed = {id(each) for each in (*held, *model.random_states())}
+        with self._lock:
+            if changed & self._changed:
+                raise ValueError(
+                    "the model has layers of another run in progress: build must make new layers in each "
+                    "call, or the runs must follow one another, with jobs=1 and population=False"
+                )
+            self._changed |= changed
+        return changed
+
+    def remove(self, changed: set[int]) -> None:
+        """Remove a model after its run."""
+        with self._lock:
+            self._changed -= changed
 
 
 class _Run:
@@ -92,7 +130,8 @@ class _Run:
     member: Member | None = None
 
     def __init__(self) -> None:
-        self.changed: set[int] = set()  # the ids of the objects that it changes
+        self.changed: set[int] = set()  # the ids of the objects that it changes, but the model
+        self.model: set[int] = set()  # what `_ModelsInTraining.add` returned
         self._context = contextvars.copy_context()  # with a default generator of its own
         self._seconds, self._together = 0.0, 1
 
@@ -135,8 +174,10 @@ class _Run:
 class _Thread:
     """The runs of one thread. A context manager, which stops those that are still in progress."""
 
-    def __init__(self, train: Callable[..., Turns[Member]], stop: threading.Event) -> None:
-        self._train, self._stop = train, stop
+    def __init__(
+        self, train: Callable[..., Turns[Member]], stop: threading.Event, models: _ModelsInTraining
+    ) -> None:
+        self._train, self._stop, self._models = train, stop, models
         self._runs: list[_Run] = []
 
     def __enter__(self) -> _Thread:
@@ -153,7 +194,7 @@ class _Thread:
         Calls `end` with each run that has ended.
         """
         while waiting or self._runs:
-            while len(self._runs) < most:
+            while not self._runs or (len(self._runs) < most and self._data_bytes() < MOST_BYTES):
                 try:
                     place = waiting.popleft()
                 except IndexError:  # other threads take from it, too
@@ -163,9 +204,16 @@ class _Thread:
             self._take_turns()
             self._end_runs(end)
 
+    def _data_bytes(self) -> int:
+        """The bytes of the features of all runs; arrays that several of them share count once."""
+        features = [run.updates.training.samples.x for run in self._runs]
+        sizes = {each.ctypes.data: each.nbytes for each in features if isinstance(each, np.ndarray)}
+        return sum(sizes.values())
+
     def _end_runs(self, end: Callable[[Member], None]) -> None:
         for run in self._runs:
             if run.member is not None:
+                self._models.remove(run.model)
                 end(run.member)
         self._runs = [run for run in self._runs if run.member is None]
 
@@ -174,6 +222,7 @@ class _Thread:
         run = _Run()
 
         def begin(arguments: Mapping[str, Any]) -> None:
+            run.model = self._models.add(arguments["model"])
             run.changed = {id(value) for value in arguments.values() if _is_changed(value)}
             for other in self._runs:
                 if other.changed & run.changed:

@@ -69,6 +69,8 @@ def in_one_turn(turns: Callable[P, Turns[R]]) -> Callable[P, R]:
                 updates = take_turn(training, updates)
         except StopIteration as end:
             return cast(R, end.value)
+        finally:  # a second Ctrl-C can come here, while the training holds back the first one
+            training.close()
 
     signature = inspect.signature(turns)
     result = str(signature.return_annotation).removeprefix("Turns[").removesuffix("]")

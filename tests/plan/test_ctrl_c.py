@@ -2,8 +2,11 @@
 
 import signal
 
+import numpy as np
 import pytest
 
+import fastnn as fn
+from fastnn.training import turns
 from tests.kernels.children import run_child
 
 only_with_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
@@ -262,3 +265,23 @@ def in_child_two_interruptions():
 
 def test_a_second_ctrl_c_ends_the_step_that_is_at_it():
     run_child(in_child_two_interruptions)
+
+
+def test_an_interruption_between_two_turns_ends_the_training(monkeypatch):
+    """It still exists in the traceback; then Ctrl-C must be handled as before the training."""
+    ended = []
+
+    class Ends(fn.Callback):
+        def on_exception(self, training, error):
+            ended.append(error)
+
+    def interrupted(training, updates):
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(turns, "take_turn", interrupted)
+    with pytest.raises(KeyboardInterrupt) as error:
+        fn.fit(fn.Sequential(fn.Linear(2, 2)), (np.ones((4, 2)), np.zeros(4, int)), callbacks=Ends())
+    assert error.traceback
+    assert ended
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -78,10 +78,15 @@ def test_a_wrong_address_is_rejected(executor):
         check_workers("auto", executor)
 
 
-@pytest.mark.parametrize("executor", ["dask", "tcp://a:8786", "Ray", None, 3, ["threads"], b"ray", object()])
+@pytest.mark.parametrize("executor", ["dask", "http://a:8786", "Ray", None, 3, ["threads"], b"ray", object()])
 def test_an_unknown_executor_is_rejected(executor):
     with pytest.raises(ValueError, match=r"unknown executor .*dask://host:port, ray, ray://"):
         check_workers("auto", executor)
+
+
+def test_the_address_that_dask_prints_is_corrected():
+    with pytest.raises(ValueError, match=r"'tcp://a:8786': .* \(dask://a:8786\), ray, "):
+        check_workers("auto", "tcp://a:8786")
 
 
 def test_the_workers_of_a_cluster_are_not_counted_by_jobs():
