@@ -19,7 +19,7 @@
    processes, whose times are drawn from those of this one: what the paper leaves out.
 
 `overlap` is the efficiency on paper if the sum of every layer but the first were made during the backward
-pass, as far as it fits: what the sum in one piece costs at most.
+pass, as far as it fits: what the sum in one piece costs at most. `mpi_overlap.py` looks at that more closely.
 """
 
 from __future__ import annotations
@@ -53,23 +53,23 @@ PROCESSES = 8, 32, 128, 1000
 
 
 class Clock(fn.Callback):
-    """Measures the seconds of each epoch."""
+    """Measures the seconds of each epoch; `now` tells the time."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
+        self.now, self.seconds = now, list[float]()
 
     def on_epoch_begin(self, training: fn.Training) -> None:
-        self.started = time.perf_counter()
+        self.started = self.now()
 
     def on_epoch_end(self, training: fn.Training, values: object) -> None:
-        self.seconds.append(time.perf_counter() - self.started)
+        self.seconds.append(self.now() - self.started)
 
 
 class UpdateClock(Clock):
     """Measures the seconds of each update."""
 
     def on_update(self, training: fn.Training, loss: float) -> None:
-        now = time.perf_counter()
+        now = self.now()
         self.seconds.append(now - self.started)
         self.started = now
 
@@ -88,8 +88,10 @@ def train(net: str, batch: int, communicator: Any, updates: int, clock: Clock) -
     return clock.seconds[1:]
 
 
-def seconds_per_update(net: str, batch: int, communicator: Any, updates: int) -> float:
-    return statistics.median(train(net, batch, communicator, updates, Clock())) / updates
+def seconds_per_update(
+    net: str, batch: int, communicator: Any, updates: int, now: Callable[[], float] = time.perf_counter
+) -> float:
+    return statistics.median(train(net, batch, communicator, updates, Clock(now))) / updates
 
 
 def updates_for(seconds: float, batch: int) -> int:
@@ -119,12 +121,17 @@ def worker(seconds: float) -> None:
         print(json.dumps({"steps": steps, "sums": sums}))
 
 
-def measured(mpirun: str, processes: int, seconds: float) -> dict[str, Any]:
+def started(processes: int, *words: str, **variables: str) -> Any:
+    """Start a script in several processes, with these environment variables; returns the JSON it prints."""
+    place = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    mpirun = shutil.which("mpirun", path=place)
+    if mpirun is None:
+        sys.exit("there is no mpirun: pip install mpich")
     version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, check=True).stdout
     options = ["--oversubscribe", "--allow-run-as-root"] if "Open MPI" in version else []
-    command = [mpirun, *options, "-n", str(processes), sys.executable, __file__]
-    command += ["--worker", "--seconds", str(seconds)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    command = [mpirun, *options, "-n", str(processes), sys.executable, *words]
+    environment = {**os.environ, **variables}
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return json.loads(result.stdout.splitlines()[-1])
 
 
@@ -175,15 +182,33 @@ class Simulated:
 
 
 def row_costs(net: str, seconds: float) -> tuple[float, float]:
-    """The fixed seconds of an update that is made together, and those of each row (least squares)."""
-    rows, times = (1, 8, 64, 512), []
+    """The fixed seconds of an update that is made together, and those of each row (least squares).
+
+    They are seconds of the CPU, since a process that computes alone waits for nobody but other programs.
+    """
+    rows, times = (2, 8, 64, 512), []  # batch norm needs two
     for count in rows:  # two processes, so that this one has `count` rows; the network costs nothing
-        world = Simulated(2, 0.0, math.inf, None)
-        times.append(seconds_per_update(net, 2 * count, world, updates_for(seconds, count)))
+        world, updates = Simulated(2, 0.0, math.inf, None), updates_for(seconds, count)
+        times.append(seconds_per_update(net, 2 * count, world, updates, time.process_time))
     weights = 1 / np.array(times)  # relative errors
     columns = np.stack([np.ones(len(rows)), np.array(rows)], axis=1)
     fixed, row = np.linalg.lstsq(columns * weights[:, None], np.ones(len(rows)), rcond=None)[0]
     return max(float(fixed), 0.0), float(row)
+
+
+def on_paper(
+    costs: tuple[float, float], batch: int, processes: int, sums: tuple[float, float]
+) -> tuple[float, float]:
+    """The efficiency with the sum after the backward pass, and with as much of it during it as fits.
+
+    `costs` are those of `row_costs`, `sums` the seconds of the sum of all layers and of the first one alone.
+    """
+    fixed, row = costs
+    own, (added, of_first) = math.ceil(batch / processes), sums
+    after = fixed + own * row + added
+    hidden = min(max(0.0, added - of_first), 2 / 3 * own * row)
+    alone = (fixed + batch * row) / processes
+    return alone / after, alone / (after - hidden)
 
 
 def show_measured(results: dict[int, dict[str, Any]]) -> None:
@@ -214,11 +239,9 @@ def show_paper(seconds: float) -> list[dict[str, Any]]:
             for batch in BATCHES:
                 for processes in PROCESSES:
                     own = math.ceil(batch / processes)
-                    compute = fixed + own * row
                     alone = fixed + batch * row
-                    added = sum_on_paper(processes, size, latency, bandwidth)
-                    hidden = max(0.0, added - sum_on_paper(processes, first, latency, bandwidth))
-                    overlapped = compute + added - min(hidden, 2 / 3 * own * row)
+                    sums = tuple(sum_on_paper(processes, each, latency, bandwidth) for each in (size, first))
+                    paper, overlap = on_paper((fixed, row), batch, processes, sums)
                     updates = updates_for(seconds / 4, own)
                     world = Simulated(processes, latency, bandwidth, None)
                     found = seconds_per_update(net, batch, world, updates)
@@ -227,8 +250,8 @@ def show_paper(seconds: float) -> list[dict[str, Any]]:
                     world = Simulated(processes, latency, bandwidth, others)
                     slow = seconds_per_update(net, batch, world, updates)
                     values = {
-                        "paper": alone / processes / (compute + added),
-                        "overlap": alone / processes / overlapped,
+                        "paper": paper,
+                        "overlap": overlap,
                         "simulated": alone / processes / found,
                         "stragglers": alone / processes / slow,
                     }
@@ -252,11 +275,8 @@ def main() -> None:
     if options.worker:
         worker(options.seconds)
         return
-    place = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    mpirun = shutil.which("mpirun", path=place)
-    if mpirun is None:
-        sys.exit("there is no mpirun: pip install mpich")
-    results = {count: measured(mpirun, count, options.seconds) for count in options.processes}
+    words = (__file__, "--worker", "--seconds", str(options.seconds))
+    results = {count: started(count, *words) for count in options.processes}
     show_measured(results)
     fn.set_num_threads(1)
     paper = show_paper(options.seconds)

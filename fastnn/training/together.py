@@ -4,8 +4,8 @@ The gradient of a mini-batch is a sum over its rows, divided by one divisor, as 
 processes get the whole mini-batch, so each knows the divisor, and the shares may be uneven. One call sums the
 gradients of all processes; then each makes the same update, with the same bits.
 
-The sum does not overlap with the backward pass. It could only start with the last layer's gradient, and of
-nets like these the first layer has most of the weights, whose gradient comes last: of 784-128-64-32-10, 90 %.
+The sum does not overlap with the backward pass. On one machine, it would take the same CPUs; on several, MPI
+may need a thread of its own for that. docs/guide/mpi.md has the figures.
 """
 
 from __future__ import annotations
