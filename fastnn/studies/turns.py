@@ -92,19 +92,19 @@ def _is_changed(argument: object) -> bool:
     return isinstance(argument, (EMA, History, Optimizer))
 
 
-def _changes(arguments: Mapping[str, Any]) -> dict[int, str]:
-    """What a training with these arguments of `fit` changes: names by the id of the object.
+def _changes(arguments: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What a training with these arguments of `fit` changes: names and objects.
 
     An optimizer keeps a state for each parameter, so that several trainings can use it at the same time,
     unless a schedule sets its learning rate.
     """
-    found = {id(value): name for name, value in arguments.items() if _is_changed(value)}
+    found = [(name, value) for name, value in arguments.items() if _is_changed(value)]
     if arguments.get("schedule") is None:
-        found.pop(id(arguments.get("optimizer")), None)
+        found = [(name, value) for name, value in found if name != "optimizer"]
     model = arguments["model"]
     if isinstance(model, Layer):
         held = [each for each in held_by(model).values() if not (isinstance(each, Param) and each.frozen)]
-        found |= {id(each): "layers" for each in (*held, *model.random_states())}
+        found += [("layers", each) for each in (*held, *model.random_states())]
     return found
 
 
@@ -116,24 +116,26 @@ class _InProgress:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._changed: set[int] = set()
+        self._changed: dict[int, object] = {}  # by id; kept alive, or another object could get the id
 
-    def add(self, changes: Mapping[int, str]) -> Set[int]:
+    def add(self, changes: Sequence[tuple[str, object]]) -> Set[int]:
         """Add what a run changes; returns what to `remove` in the end. Raises ValueError if it is shared."""
+        added = {id(value): value for _, value in changes}
         with self._lock:
-            if shared := changes.keys() & self._changed:
-                names = sorted({changes[each] for each in shared})
+            if shared := added.keys() & self._changed.keys():
+                names = sorted({name for name, value in changes if id(value) in shared})
                 raise ValueError(
                     f"another run in progress has the same {' and '.join(names)}: build must make new ones "
                     "in each call, or the runs must follow one another, with jobs=1 and population=False"
                 )
-            self._changed |= changes.keys()
-        return changes.keys()
+            self._changed |= added
+        return added.keys()
 
     def remove(self, changed: Set[int]) -> None:
         """Remove what a run has changed."""
         with self._lock:
-            self._changed -= changed
+            for each in changed:
+                del self._changed[each]
 
 
 class _Run:

@@ -44,7 +44,7 @@ MISTAKES = (
     Mistake(
         "runs in progress share layers",
         "fastnn/studies/turns.py",
-        "if shared := changes.keys() & self._changed:",
+        "if shared := added.keys() & self._changed.keys():",
         "if shared := set():",
         (SHARED,),
     ),

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import weakref
 from contextlib import nullcontext
 
 import numpy as np
@@ -59,6 +60,18 @@ def test_runs_in_progress_cannot_share_layers(whole, jobs):
         fn.sweep(build, [{}], jobs=jobs, study=study, progress=False)
     assert [member.error is None for member in study.members] == [True, False, True]
     assert not fn.sweep(build, [{}], seeds=[0, 1], jobs=1, progress=False, population=False).failed
+
+
+def test_the_objects_of_a_run_in_progress_keep_their_ids():
+    """Otherwise those of a new run could have them, and would count as shared."""
+    in_progress, model = turns._InProgress(), net()
+    kept = weakref.ref(model[0].weight)
+    added = in_progress.add(turns._changes({"model": model}))
+    del model
+    assert kept() is not None
+    in_progress.remove(added)
+    del added
+    assert kept() is None
 
 
 @pytest.mark.parametrize("what", ["optimizer", "optimizer with a schedule", "history"])
