@@ -56,8 +56,8 @@ def sweep(
     Args:
         build: Function of the parameters, called as `build(**point, seed=seed)`, or without `seed` if it has
             no such argument. It returns the arguments of `fn.fit` as a dict, {"model": ..., "data": ...},
-            with a new model in each call; or it trains by itself and returns a `History` or a dict
-            {name: number} of results.
+            with a new model and optimizer in each call; or it trains by itself and returns a `History` or a
+            dict {name: number} of results.
             `fn.manual_seed(seed)` is called before it, and `fit` gets seed=seed.
         grid: Values to try for each parameter, {parameter: values}, in all combinations; or a list of points,
             {parameter: value}.

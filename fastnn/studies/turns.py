@@ -6,7 +6,7 @@ import contextvars
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -49,7 +49,7 @@ def train_in_turns(
     and the updates of models of one architecture are made together. All others run one after the other.
     """
     waiting, ended, stop = deque(places), list[Member](), threading.Event()
-    models = _ModelsInTraining()
+    in_progress = _InProgress()
     rounds = -(-len(places) // (workers * MOST_RUNS)) or 1
     most = -(-len(places) // (workers * rounds)) if together else 1
     news = SimpleQueue[int]()  # how many threads end
@@ -60,7 +60,7 @@ def train_in_turns(
 
     def work() -> None:
         try:
-            with _Thread(train, stop, models) as thread:
+            with _Thread(train, stop, in_progress) as thread:
                 thread.run(waiting, most, end)
         finally:
             news.put(1)
@@ -92,35 +92,50 @@ def _is_changed(argument: object) -> bool:
     return isinstance(argument, (EMA, History, Optimizer))
 
 
-class _ModelsInTraining:
-    """The models of the runs in progress, in all threads, none of which may share what a training changes.
+def _changes(arguments: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """What a training with these arguments of `fit` changes: names and objects.
 
-    Runs that follow one another would not do: `build` may have given the shared layers new weights already.
+    An optimizer keeps a state for each parameter, so that several trainings can use it at the same time,
+    unless a schedule sets its learning rate.
+    """
+    found = [(name, value) for name, value in arguments.items() if _is_changed(value)]
+    if arguments.get("schedule") is None:
+        found = [(name, value) for name, value in found if name != "optimizer"]
+    model = arguments["model"]
+    if isinstance(model, Layer):
+        held = [each for each in held_by(model).values() if not (isinstance(each, Param) and each.frozen)]
+        found += [("layers", each) for each in (*held, *model.random_states())]
+    return found
+
+
+class _InProgress:
+    """What the runs in progress change, in all threads: no two of them the same.
+
+    Of layers, runs that follow one another would not do: `build` may have given them new weights already.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._changed: set[int] = set()
+        self._changed: dict[int, object] = {}  # by id; kept alive, or another object could get the id
 
-    def add(self, model: object) -> set[int]:
-        """Add a model; returns what to `remove` in the end. Raises ValueError if it shares something."""
-        if not isinstance(model, Layer):  # `fit` says so
-            return set()
-        held = [each for each in held_by(model).values() if not (isinstance(each, Param) and each.frozen)]
-        changed = {id(each) for each in (*held, *model.random_states())}
+    def add(self, changes: Sequence[tuple[str, object]]) -> Set[int]:
+        """Add what a run changes; returns what to `remove` in the end. Raises ValueError if it is shared."""
+        added = {id(value): value for _, value in changes}
         with self._lock:
-            if changed & self._changed:
+            if shared := added.keys() & self._changed.keys():
+                names = sorted({name for name, value in changes if id(value) in shared})
                 raise ValueError(
-                    "the model has layers of another run in progress: build must make new layers in each "
-                    "call, or the runs must follow one another, with jobs=1 and population=False"
+                    f"another run in progress has the same {' and '.join(names)}: build must make new ones "
+                    "in each call, or the runs must follow one another, with jobs=1 and population=False"
                 )
-            self._changed |= changed
-        return changed
+            self._changed |= added
+        return added.keys()
 
-    def remove(self, changed: set[int]) -> None:
-        """Remove a model after its run."""
+    def remove(self, changed: Set[int]) -> None:
+        """Remove what a run has changed."""
         with self._lock:
-            self._changed -= changed
+            for each in changed:
+                del self._changed[each]
 
 
 class _Run:
@@ -130,8 +145,8 @@ class _Run:
     member: Member | None = None
 
     def __init__(self) -> None:
-        self.changed: set[int] = set()  # the ids of the objects that it changes, but the model
-        self.model: set[int] = set()  # what `_ModelsInTraining.add` returned
+        self.shareable: set[int] = set()  # the ids of what only runs that follow one another can share
+        self.added: Set[int] = set()  # what `_InProgress.add` returned
         self._context = contextvars.copy_context()  # with a default generator of its own
         self._seconds, self._together = 0.0, 1
 
@@ -175,9 +190,9 @@ class _Thread:
     """The runs of one thread. A context manager, which stops those that are still in progress."""
 
     def __init__(
-        self, train: Callable[..., Turns[Member]], stop: threading.Event, models: _ModelsInTraining
+        self, train: Callable[..., Turns[Member]], stop: threading.Event, in_progress: _InProgress
     ) -> None:
-        self._train, self._stop, self._models = train, stop, models
+        self._train, self._stop, self._in_progress = train, stop, in_progress
         self._runs: list[_Run] = []
 
     def __enter__(self) -> _Thread:
@@ -213,20 +228,26 @@ class _Thread:
     def _end_runs(self, end: Callable[[Member], None]) -> None:
         for run in self._runs:
             if run.member is not None:
-                self._models.remove(run.model)
+                self._release(run)
                 end(run.member)
         self._runs = [run for run in self._runs if run.member is None]
+
+    def _release(self, run: _Run) -> None:
+        """Let other runs change what a run that has ended has changed."""
+        self._in_progress.remove(run.added)
+        run.added = set()
 
     def _begin(self, place: Place) -> None:
         """Begin a run, and unless its updates can be made together with others, end it, too."""
         run = _Run()
 
         def begin(arguments: Mapping[str, Any]) -> None:
-            run.model = self._models.add(arguments["model"])
-            run.changed = {id(value) for value in arguments.values() if _is_changed(value)}
+            run.shareable = {id(value) for value in arguments.values() if _is_changed(value)}
             for other in self._runs:
-                if other.changed & run.changed:
+                if other.shareable & run.shareable:
                     other.finish()
+                    self._release(other)
+            run.added = self._in_progress.add(_changes(arguments))
 
         run.begin(self._stoppable(self._train(*place, begin=begin)))
         self._runs.append(run)

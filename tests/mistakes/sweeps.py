@@ -3,6 +3,7 @@
 from mistake import Mistake
 
 SWEEP, POPULATION = "tests/studies/test_sweep.py", "tests/studies/test_population.py"
+SHARED = "tests/studies/test_shared.py"
 
 MISTAKES = (
     Mistake(
@@ -36,30 +37,37 @@ MISTAKES = (
     Mistake(
         "runs that share an optimizer train at the same time",
         "fastnn/studies/turns.py",
-        "if other.changed & run.changed:",
+        "if other.shareable & run.shareable:",
         "if False:",
-        (POPULATION,),
+        (SHARED,),
     ),
     Mistake(
         "runs in progress share layers",
         "fastnn/studies/turns.py",
-        "if changed & self._changed:",
-        "if False:",
-        (POPULATION,),
+        "if shared := added.keys() & self._changed.keys():",
+        "if shared := set():",
+        (SHARED,),
+    ),
+    Mistake(
+        "threads share an optimizer whose learning rate a schedule sets",
+        "fastnn/studies/turns.py",
+        'if arguments.get("schedule") is None:',
+        "if True:",
+        (SHARED,),
     ),
     Mistake(
         "frozen layers count as shared",
         "fastnn/studies/turns.py",
         "if not (isinstance(each, Param) and each.frozen)]",
         "if True]",
-        (POPULATION,),
+        (SHARED,),
     ),
     Mistake(
-        "a model counts as in training after its run",
+        "a model counts as in progress after its run",
         "fastnn/studies/turns.py",
-        "                self._models.remove(run.model)\n",
+        "                self._release(run)\n",
         "",
-        (POPULATION,),
+        (SHARED,),
     ),
     Mistake(
         "updates with and without momentum count as alike",

@@ -11,7 +11,6 @@ import fastnn as fn
 from fastnn.kernels import core, cpu
 from fastnn.kernels.population import lanes
 from fastnn.states import held_by
-from fastnn.studies import turns
 
 # How many runs are trained together depends on the lanes of a vector.
 wide = pytest.mark.skipif(lanes("float64") < 4, reason="the vectors of this instruction set have few lanes")
@@ -208,15 +207,6 @@ def test_models_of_different_shapes_are_trained_with_their_like():
 
 
 @wide
-@pytest.mark.parametrize("own", [True, False])
-def test_runs_with_much_data_of_their_own_are_not_held_in_memory_at_once(own, monkeypatch):
-    shared = data(dtype=np.float64)
-    monkeypatch.setattr(turns, "MOST_BYTES", 2 * shared[0].nbytes)
-    study, _ = results(Runs(data=lambda: data(dtype=np.float64) if own else shared), True)
-    assert {member.together for member in study.members} == {2 if own else size_of_group(6)}
-
-
-@wide
 def test_updates_with_and_without_momentum_are_made_with_their_like():
     members = check_same_bits(
         lambda: Runs(optimizer=lambda lr: fn.SGD(lr=lr, momentum=0.9 * (lr > 0.01))), rates=[0.01, 0.02]
@@ -293,61 +283,6 @@ def test_population_false_trains_each_run_alone():
     assert [member.together for member in study.members] == [1] * 6
     with pytest.raises(TypeError, match="population must be True or False"):
         fn.sweep(Runs(), {"lr": [0.1]}, population="no")
-
-
-def test_runs_that_share_an_object_follow_one_another():
-    """The schedule reads the learning rate of the shared optimizer at the start of each run."""
-
-    def shared(population):
-        optimizer, schedule = fn.SGD(lr=0.1), fn.schedules.Plateau("loss", patience=0, threshold=0.5)
-
-        def build(hidden):
-            model = net(hidden=(hidden,))
-            return {
-                "model": model,
-                "data": data(),
-                "optimizer": optimizer,
-                "schedule": schedule,
-                "epochs": 4,
-            }
-
-        study = fn.sweep(
-            build, {"hidden": [8]}, seeds=range(4), jobs=1, progress=False, population=population
-        )
-        return json.dumps([member.history.as_dict() for member in study.members])
-
-    assert shared(True) == shared(False)
-
-
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("whole", [True, False], ids=["the model", "a layer"])
-def test_runs_in_progress_cannot_share_layers(whole, jobs):
-    """Build may have given them new weights in the middle of a training. Run 2 has layers of its own."""
-    shared, begun, rejected = net(), threading.Event(), threading.Event()
-
-    def hold(training):  # run 0, until the other thread is done with run 1
-        begun.set()
-        assert rejected.wait(60)
-
-    def build(seed):
-        model = net() if seed == 2 else shared if whole else fn.Sequential(shared[0], fn.ReLU(), net()[2])
-        if jobs == 2 and seed == 1:
-            assert begun.wait(60)
-        if seed == 2:
-            rejected.set()
-        return {"model": model, "data": data(), "callbacks": [hold] if jobs == 2 and seed == 0 else []}
-
-    study = fn.Study()
-    with pytest.warns(UserWarning, match="1 of 3 runs failed, .*: build must make new layers in each call"):
-        fn.sweep(build, [{}], jobs=jobs, study=study, progress=False)
-    assert [member.error is None for member in study.members] == [True, False, True]
-    assert not fn.sweep(build, [{}], seeds=[0, 1], jobs=1, progress=False, population=False).failed
-
-
-def test_runs_share_frozen_layers():
-    shared = fn.Linear(6, 8)
-    shared.weight.trainable = shared.bias.trainable = False
-    check_same_bits(lambda: Runs(lambda: fn.Sequential(shared, fn.ReLU(), fn.Linear(8, 3))), together=False)
 
 
 def test_training_inside_build_is_no_part_of_a_population():
