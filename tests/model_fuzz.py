@@ -10,7 +10,6 @@ import argparse
 import copy
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -31,6 +30,7 @@ from fastnn.architecture import describe
 from fastnn.weights import RECORD
 from tests.json_mutations import json_mutations
 from tests.mutations import mutations
+from tests.systems import peak_memory
 
 GOLDEN = Path(__file__).parent / "golden" / "format1.safetensors"
 MOST_MEMORY = 256 << 20  # the file has 6 KB
@@ -57,14 +57,14 @@ def content(model):
 
 def load(path):
     """Load a file within limits of time and memory; None for `CheckpointError`."""
-    start, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, memory = time.perf_counter(), peak_memory()
     try:
         return fn.load(path)
     except fn.CheckpointError:
         return None
     finally:
         assert time.perf_counter() - start < MOST_SECONDS
-        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) << 10 < MOST_MEMORY
+        assert peak_memory() - memory < MOST_MEMORY
 
 
 def fuzz(count, seed=0):

@@ -12,6 +12,7 @@ import pytest
 
 from fastnn import files
 from fastnn.files import atomic_file, cache_folder, remove_leftovers, user_path, write_atomic
+from tests.systems import needs_pipes
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_other_hard_links_keep_the_old_content(tmp_path, path):
 # --- files that are not regular ---
 
 
+@needs_pipes
 @pytest.mark.parametrize("linked", [False, True])
 def test_fifo_is_written_and_not_replaced(tmp_path, path, linked):
     fifo = tmp_path / "fifo" if linked else path

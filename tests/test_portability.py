@@ -69,6 +69,32 @@ def names_of_posix(tree):
             yield from POSIX_NAMES & {f"{node.value.id}.{node.attr}"}
 
 
+@pytest.fixture(scope="module")
+def trees_of_tests():
+    """The name and the syntax tree of every module with tests, and of those that they import."""
+    paths = sorted((ROOT / "tests").rglob("*.py"))
+    alone = {ROOT / "tests" / "mistakes", ROOT / "tests" / "native", ROOT / "tests" / "wheels"}  # programs
+    return [
+        (path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8")))
+        for path in paths
+        if not alone & set(path.parents)
+    ]
+
+
+def test_tests_are_collected_without_posix(trees_of_tests):
+    """A module that imports one of POSIX when it is loaded loses all its tests on Windows."""
+    loaded = {
+        (name, found)
+        for name, tree in trees_of_tests
+        for found in names_of_posix(ast.Module([node for node in tree.body if is_import(node)], []))
+    }
+    assert loaded == {("tests/turns.py", "fcntl")}  # only imported by the processes of pytest-xdist
+
+
+def is_import(node):
+    return isinstance(node, (ast.Import, ast.ImportFrom))
+
+
 def test_names_of_posix_are_found():
     program = "import os, pwd\nfrom fcntl import flock\nfrom signal import alarm\nos.fork(); os.getpid()"
     assert sorted(names_of_posix(ast.parse(program))) == ["fcntl", "os.fork", "pwd", "signal.alarm"]

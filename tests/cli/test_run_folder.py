@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import os
 import subprocess
 import sys
@@ -218,6 +217,7 @@ def windows(monkeypatch):
     from fastnn import files
     from fastnn.cli import run_folder
 
+    fcntl = pytest.importorskip("fcntl", reason="this is Windows")
     flock, busy = fcntl.flock, fcntl.LOCK_EX | fcntl.LOCK_NB
 
     def locking(descriptor, mode, nbytes):

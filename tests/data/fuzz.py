@@ -10,7 +10,6 @@ import argparse
 import gzip
 import multiprocessing
 import pickle
-import resource
 import sys
 import tempfile
 import time
@@ -27,6 +26,7 @@ if __name__ == "__main__":
 
 from fastnn.data import DatasetError, cifar10, image_folder, mnist, read_csv, read_idx, write_idx
 from tests.mutations import mutations
+from tests.systems import peak_memory
 
 # Valid files are below 20 KB. Headers claim any size, and Pillow allocates what it allows: 89 million pixels
 # of 4 bytes, 341 MiB.
@@ -161,7 +161,7 @@ def fuzz(reader: str, count: int, seed: int = 0) -> Counter[str]:
     a file takes too much time or memory.
     """
     outcomes: Counter[str] = Counter()
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    memory = peak_memory()
     with tempfile.TemporaryDirectory() as name, warnings.catch_warnings(action="ignore"):
         files = list(READERS[reader](Path(name)))
         for number, (content, file, read) in enumerate(files):
@@ -184,14 +184,14 @@ def fuzz(reader: str, count: int, seed: int = 0) -> Counter[str]:
                     Path(tempfile.gettempdir(), f"fuzz-{reader}-{path.name}").write_bytes(damaged)
                     raise
                 assert time.perf_counter() - start < MOST_SECONDS
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
-    assert grown << 10 < MOST_MEMORY, f"{grown} KiB"
+    grown = peak_memory() - memory
+    assert grown < MOST_MEMORY, f"{grown >> 10} KiB"
     return outcomes
 
 
 def _report(reader: str, count: int, seed: int) -> None:
     outcomes = fuzz(reader, count, seed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+    peak = peak_memory() >> 20
     print(f"{reader}: {outcomes.total()} files, {dict(outcomes)}, peak {peak} MiB", flush=True)
 
 

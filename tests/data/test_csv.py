@@ -10,6 +10,7 @@ import pytest
 import fastnn as fn
 from fastnn.data import DatasetError, DatasetNotFoundError, read_csv
 from fastnn.kernels.jit import csv_cells
+from tests.systems import needs_pipes
 
 csv_module = importlib.import_module("fastnn.data.csv")
 
@@ -327,7 +328,7 @@ def test_every_cell_is_visited_a_bounded_number_of_times(csv, monkeypatch):
         assert len(calls) < len(text) / 1000
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@needs_pipes
 def test_a_pipe_is_rejected_without_blocking(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="not a regular file"):

@@ -13,6 +13,7 @@ import pytest
 
 from fastnn.data import DatasetError, DatasetNotFoundError, read_idx, write_idx
 from tests.mutations import mutations
+from tests.systems import needs_pipes
 
 DTYPES = ["uint8", "int8", "int16", "int32", "float32", "float64"]
 
@@ -277,7 +278,7 @@ def test_a_folder_is_rejected(path):
         read_idx(path)
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@needs_pipes
 def test_a_pipe_is_rejected_without_blocking(path):
     os.mkfifo(path)
     with pytest.raises(DatasetError, match="some-idx: not a regular file"):

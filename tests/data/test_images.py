@@ -10,6 +10,7 @@ from PIL import Image
 
 import fastnn as fn
 from fastnn.data import DatasetError, DatasetNotFoundError, image_folder, resize
+from tests.systems import needs_pipes
 
 
 def gradient(height=12, width=8):
@@ -162,6 +163,7 @@ def test_transparent_grey_of_16_bits_becomes_white(folder):
     assert x[0].tolist() == [[255, 2]]
 
 
+@needs_pipes
 def test_broken_links_and_special_files_are_reported_as_such(folder):
     save(folder / "a" / "1.png")
     (folder / "a" / "2.png").symlink_to("nowhere")

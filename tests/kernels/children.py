@@ -5,12 +5,13 @@ The source of a function `in_child_*` runs there on its own, within a time limit
 
 import inspect
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.systems import kill_with_children
 
 # Lets a child import the tests. Appended, so that `import fastnn` finds the installed package first.
 TESTS_ON_PATH = f"import sys; sys.path.append({str(Path(__file__).resolve().parents[2])!r})"
@@ -39,7 +40,7 @@ def run_child(function, *arguments, limit=60, **environment):
         try:
             output, errors = child.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            kill_with_children(child)
             output, errors = child.communicate()
             pytest.fail(f"still running after {limit} s; so far: {output}{errors}")
     assert child.returncode == 0, f"status {child.returncode}: {output}{errors}"

@@ -16,14 +16,12 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import core, load
+from tests.systems import needs_linux
 
 from . import cases, group_norm_cases, loss_cases, norm_cases, pool_cases, table_cases
 from .case import Case
 from .children import TESTS_ON_PATH
 from .columns import KERNELS, LEVELS, both_types, every_isa
-
-only_linux = pytest.mark.skipif(sys.platform != "linux", reason="protects pages with Linux's mprotect")
-
 
 # --- sizes around every block ---
 
@@ -341,19 +339,19 @@ def assert_survives(isa, calls):
         pytest.fail(f"{isa}, {case}: {reason}")
 
 
-@only_linux
+@needs_linux
 @every_isa
 @both_types
 def test_nothing_is_touched_beyond_the_arrays(dtype, isa):
     assert_survives(isa, walled_calls(dtype))
 
 
-@only_linux
+@needs_linux
 def test_every_kernel_is_tried_at_walls():
     assert {case.kernel for case in walled_cases()} == set(KERNELS)
 
 
-@only_linux
+@needs_linux
 @pytest.mark.parametrize(("kernel", "where"), [("read before", "beginning"), ("read behind", "end")])
 def test_walls_are_walls(kernel, where):
     calls = [("first", "gather_labels", dict.fromkeys(("source", "index", "out"), np.zeros(5, np.int64)))]

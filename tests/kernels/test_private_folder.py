@@ -1,8 +1,6 @@
 """Which folders are private enough to load compiled code from: owners and modes up to the root."""
 
-import grp
 import os
-import pwd
 import stat
 from types import SimpleNamespace
 
@@ -11,6 +9,9 @@ import pytest
 
 from fastnn.kernels.jit import numba_cache, private_folder
 from fastnn.kernels.jit.private_folder import is_private
+
+pwd = pytest.importorskip("pwd", reason="folders of Windows have no owners in numbers")
+grp = pytest.importorskip("grp")
 
 ME, ROOT, OTHER = 1000, 0, 1001
 OWN_GROUP, SHARED_GROUP = 1000, 100

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import FAMILIES, core, load
+from tests.systems import needs_tasks
 
 from . import cases, group_norm_cases, loss_cases, norm_cases, pool_cases, table_cases
 from .case import Arrays, Case
@@ -211,7 +212,7 @@ def print_threads_used(threads):
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="counts threads in Linux's /proc")
+@needs_tasks
 def test_large_cases_use_all_threads():
     """Or the test above would compare one thread with one thread."""
     # To compile a user's function the child loads Numba, which has a thread of its own.

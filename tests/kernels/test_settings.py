@@ -5,12 +5,9 @@ import os
 import pytest
 
 from fastnn.kernels import core, cpu
+from tests.systems import needs_affinity
 
 from .children import run_child
-
-needs_affinity = pytest.mark.skipif(
-    not hasattr(os, "sched_setaffinity"), reason="threads cannot be bound to CPUs here"
-)
 
 
 def in_child_settings(cpus=None):

@@ -9,17 +9,14 @@ import numpy as np
 import pytest
 
 from fastnn.kernels import core, cpu, load
+from tests.systems import needs_fork
 
 from .children import run_child
-
-only_posix = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-
 
 # --- fork ---
 
 
 def in_child_fork():
-    import os
 
     import numpy as np
 
@@ -57,7 +54,6 @@ def in_child_fork():
 
 
 def in_child_fork_among_threads():
-    import os
     import threading
     import warnings
 
@@ -95,7 +91,7 @@ def in_child_fork_among_threads():
     assert not wrong
 
 
-@only_posix
+@needs_fork
 @pytest.mark.parametrize("function", [in_child_fork, in_child_fork_among_threads])
 def test_team_survives_fork(function):
     run_child(function)
@@ -123,7 +119,7 @@ def in_child_multiprocessing():
         assert pool.map(product, range(20)) == [300] * 20
 
 
-@only_posix
+@needs_fork
 def test_team_survives_a_pool_of_processes():
     run_child(in_child_multiprocessing)
 
@@ -234,7 +230,6 @@ def test_instruction_set_may_change_while_others_compute():
 
 
 def in_child_exit(how):
-    import os
     import sys
     import threading
     import time
@@ -277,7 +272,7 @@ def in_child_exit(how):
 
 
 @pytest.mark.parametrize(
-    "how", ["at once", "asleep", "busy", "from a thread", pytest.param("in a fork", marks=only_posix)]
+    "how", ["at once", "asleep", "busy", "from a thread", pytest.param("in a fork", marks=needs_fork)]
 )
 def test_interpreter_exits_at_once(how):
     asked = float(run_child(in_child_exit, how))
@@ -285,7 +280,6 @@ def test_interpreter_exits_at_once(how):
 
 
 def in_child_interrupt():
-    import os
     import signal
     import threading
     import time
@@ -312,7 +306,7 @@ def in_child_interrupt():
         assert (y == 200).all()
 
 
-@only_posix
+@needs_fork
 def test_ctrl_c_ends_a_loop_of_calls():
     run_child(in_child_interrupt)
 

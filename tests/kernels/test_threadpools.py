@@ -5,6 +5,7 @@ import os
 import pytest
 
 from fastnn.kernels import core
+from tests.systems import needs_tasks
 
 from .children import run_child
 
@@ -84,7 +85,7 @@ def in_child_threads():
     assert threads() == before + 2
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="needs Linux's list of threads")
+@needs_tasks
 def test_limited_kernels_start_no_threads():
     run_child(in_child_threads)
 

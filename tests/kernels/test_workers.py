@@ -4,11 +4,10 @@ import os
 
 import pytest
 
+from tests.systems import needs_tasks
+
 from .children import run_child
 
-needs_tasks = pytest.mark.skipif(
-    not os.path.exists("/proc/self/task"), reason="needs Linux's list of a process's threads"
-)
 needs_two_cpus = pytest.mark.skipif(
     not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs two CPUs"
 )

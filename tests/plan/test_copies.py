@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn as fn
+from tests.systems import needs_fork
 
 from .twins import batch, small_net
 
@@ -117,7 +118,7 @@ def test_saved_weights_loaded_between_steps(twins, tmp_path):
     pair.run()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@needs_fork
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_recorded_steps_in_a_forked_child(twins):
     fn.set_num_threads(3)

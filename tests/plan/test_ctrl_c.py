@@ -8,14 +8,12 @@ import pytest
 import fastnn as fn
 from fastnn.training import turns
 from tests.kernels.children import run_child
-
-only_with_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="there is no timer here")
+from tests.systems import needs_timer
 
 
 def in_child_interruptions(kind, times):
     """Interrupt `fit` at random moments; whatever was done must be exactly so many updates."""
     import random
-    import signal
     import time
 
     import numpy as np
@@ -96,7 +94,7 @@ def in_child_interruptions(kind, times):
     print(sorted(count for count, _, _ in ends))
 
 
-@only_with_timer
+@needs_timer
 @pytest.mark.parametrize("kind", ["short epochs", "long epochs", "python"])
 def test_interruptions_at_random_moments(kind):
     print(run_child(in_child_interruptions, kind, 50))
@@ -105,7 +103,6 @@ def test_interruptions_at_random_moments(kind):
 def in_child_steps_by_hand(times, counted):
     """Interrupt a loop of recorded steps: each was taken as a whole or not at all, and the next one works."""
     import random
-    import signal
 
     import numpy as np
 
@@ -142,12 +139,12 @@ def in_child_steps_by_hand(times, counted):
     trainer.step(x, y)
 
 
-@only_with_timer
+@needs_timer
 def test_interrupted_steps_by_hand_are_whole_and_the_model_stays_usable():
     run_child(in_child_steps_by_hand, 1000, False)
 
 
-@only_with_timer
+@needs_timer
 def test_interrupted_steps_by_hand_are_counted():
     run_child(in_child_steps_by_hand, 1000, True)
 
@@ -155,7 +152,6 @@ def test_interrupted_steps_by_hand_are_counted():
 def in_child_draws(times):
     """Interrupt steps with a layer in Python: one that counted has kept its draw, another has not drawn."""
     import random
-    import signal
 
     import numpy as np
 
@@ -185,14 +181,13 @@ def in_child_draws(times):
         assert interrupted == times
 
 
-@only_with_timer
+@needs_timer
 def test_a_step_that_counts_keeps_its_draws():
     run_child(in_child_draws, 300)
 
 
 def in_child_bar_is_interrupted(when):
     """Ctrl-C while the progress bar is made or thrown away, where Python ignores exceptions."""
-    import signal
 
     import numpy as np
     import tqdm.auto
@@ -232,7 +227,6 @@ def test_the_progress_bar_swallows_no_interruption(when):
 
 def in_child_two_interruptions():
     """A second Ctrl-C does not wait for the end of the update; the counters are still whole."""
-    import signal
 
     import numpy as np
 

@@ -1,12 +1,11 @@
 """Recorded steps do not leak memory."""
 
-import sys
-
 import pytest
 
 from tests.kernels.children import run_child
+from tests.systems import needs_linux
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")
+pytestmark = needs_linux
 
 
 def in_child_steps(kind, warm_up, steps):

@@ -1,7 +1,6 @@
 """What `fit` refuses before anything changes, and the sizes of mini-batches that it makes fit."""
 
 import pickle
-import sys
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ import pytest
 import fastnn as fn
 from fastnn.rng import default_generator
 from fastnn.training.pieces import batch_sizes
+from tests.systems import needs_modes
 
 
 def data(count=65, classes=3):
@@ -261,7 +261,7 @@ def test_bad_call_changes_nothing(name, unchanged):
     assert optimizer.lr == 0.1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="folders have no modes there")
+@needs_modes
 def test_checkpoint_in_a_read_only_folder_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(PermissionError, match="is not writable"):

@@ -20,6 +20,7 @@ from fastnn.optim.schedules import Plateau
 from fastnn.training.checkpoint_file import digest_of
 from tests.json_mutations import json_mutations
 from tests.mutations import mutations
+from tests.systems import needs_pipes
 
 COUNT = int(os.environ.get("FASTNN_FUZZ", "300"))
 
@@ -294,6 +295,7 @@ def test_failing_state_of_a_callback_of_the_user_restores_all_other_parts(tmp_pa
     assert parts.content() == before
 
 
+@needs_pipes
 def test_folder_or_fifo_as_a_checkpoint_is_refused(tmp_path, data):
     with pytest.raises(IsADirectoryError, match="is a folder: a checkpoint is a file"):
         Parts().fit(tmp_path, data)

@@ -1,12 +1,11 @@
 """A process that is forked while another thread trains can use the model."""
 
-import os
-
 import pytest
 
 from tests.kernels.children import run_child
+from tests.systems import needs_fork
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+pytestmark = needs_fork
 
 
 def in_child_forks(when):

@@ -13,6 +13,7 @@ import pytest
 import fastnn as fn
 from fastnn.optim.schedules import OneCycle, Plateau
 from tests.kernels.children import TESTS_ON_PATH
+from tests.systems import needs_kill
 
 
 def images(count=210):
@@ -216,7 +217,7 @@ def start(path, out):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills processes as POSIX does")
+@needs_kill
 def test_training_killed_twenty_times_ends_with_the_same_bits(tmp_path):
     began = time.perf_counter()
     with start(tmp_path / "whole.checkpoint", tmp_path / "whole") as whole:

@@ -10,6 +10,7 @@ import pytest
 import fastnn as fn
 from fastnn._sources import stored
 from fastnn.training.orders import indices
+from tests.systems import needs_linux
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(1000, 6)).astype(np.float32)
@@ -253,7 +254,7 @@ with h5py.File(path) as file:
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
+@needs_linux
 def test_memory_is_bounded(tmp_path):
     """A child process trains on a file of 800 MB (zeros, compressed) with less than 160 MB."""
     h5py = pytest.importorskip("h5py")
@@ -325,7 +326,7 @@ print(int(status["VmHWM"].split()[0]) // 1024)  # ru_maxrss includes the parent 
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS")
+@needs_linux
 def test_a_training_on_a_file_needs_less_memory_than_the_file(tmp_path):
     """1.5 GiB of features with 1 GiB of address space; a training takes a few blocks of 4 MB."""
     pytest.importorskip("h5py")
