@@ -29,8 +29,11 @@ from fastnn.training.launchers import launched
 T = TypeVar("T")
 
 # What each process adds to the counts of a sum.
-FAILED, STEPPING, NORMALISING, VALIDATING, LOSS, CORRECT = range(6)
-COUNTS = 6
+FAILED, STEPPING, NORMALISING, VALIDATING, ROWS, LOSS, CORRECT = range(7)
+COUNTS = 7
+
+# Rows are counted modulo this number, so that their sum over 4,096 processes is exact in float32.
+ROWS_MODULUS = 4096
 
 # Names in descriptions, and what to do about a difference there.
 DATA, WEIGHTS, BATCH, INSTRUCTION_SET = "data", "weights", "batch", "instruction set"
@@ -135,10 +138,11 @@ class Processes:
         """Wait until all processes have ended the training; returns the first reason that one of them has."""
         return reason
 
-    def add_up(self, loss: float, correct: int) -> tuple[float, int]:
+    def add_up(self, loss: float, correct: int, rows: int) -> tuple[float, int]:
         """Sum the gradients, the losses and the numbers of correct outputs of all processes.
 
-        Raises `StoppedElsewhere` if another process has ended the training.
+        `rows` is the size of the mini-batch that they share. Raises `StoppedElsewhere` if another process has
+        ended the training, and `ProcessError` if the mini-batches of the processes differ in size.
         """
         return loss, correct
 
@@ -236,12 +240,19 @@ class SeveralProcesses(Processes):
         self.meet(reason=reason)
         return next((each for each in self.gather(reason) if each is not None), None)
 
-    def add_up(self, loss: float, correct: int) -> tuple[float, int]:
+    def add_up(self, loss: float, correct: int, rows: int) -> tuple[float, int]:
         assert self._flat is not None
-        counts = self._sum({STEPPING: 1, LOSS: loss, CORRECT: correct})
+        rows_told = rows % ROWS_MODULUS
+        counts = self._sum({STEPPING: 1, ROWS: rows_told, LOSS: loss, CORRECT: correct})
         self._check_that_all_step(counts)
         if (rest := self._flat.rest).size:
             self._sum_in_place(rest)
+        # After `rest`, which a process that sees no difference, since its rows are the mean, would sum alone.
+        if counts[ROWS] != self.size * rows_told:
+            raise ProcessError(
+                f"the processes share a mini-batch of {rows} rows in process {self.rank} of {self.size}, but "
+                f"of another number in others: {HINTS[BATCH]}"
+            )
         return float(counts[LOSS]), round(float(counts[CORRECT]))
 
     def add_up_moments(self, moments: Array) -> Array:

@@ -73,7 +73,7 @@ class StepsTogether(Steps):
             with batches_shared(self.processes.add_up_moments if self.sync_batch_norm else None):
                 loss = self._gradient_of_share(flat, samples, index, start, stop, count)
             flat.put_changes((stop - start) / total)
-            loss, correct = self.processes.add_up(loss, self.correct - before)
+            loss, correct = self.processes.add_up(loss, self.correct - before, total)
             self.correct = before + correct
             flat.take_changes()
             self._total_loss[0] = loss / divisor

@@ -35,6 +35,13 @@ MISTAKES = (
         (TOGETHER,),
     ),
     Mistake(
+        "mini-batches of other sizes in other processes go unnoticed",
+        "fastnn/training/processes.py",
+        "if counts[ROWS] != self.size * rows_told:",
+        "if counts[ROWS] < 0:",
+        (PROCESSES,),
+    ),
+    Mistake(
         "all processes draw the same dropout masks",
         "fastnn/training/streams.py",
         "return (process,) if process else ()",

@@ -109,6 +109,22 @@ def test_trainers_and_their_first_batches_are_compared():
         assert "pass the whole batch in each process" in str(error)
 
 
+@pytest.mark.parametrize("sizes", [(20, 10), (10, 20, 15)])  # 15 is the mean: this process sees no difference
+@pytest.mark.parametrize("sync_batch_norm", [False, True])
+def test_later_batches_of_another_size_are_an_error_in_all_processes(sizes, sync_batch_norm):
+    def run(communicator):
+        fn.manual_seed(0)
+        model = fn.Sequential(fn.Linear(6, 8), fn.BatchNorm1d(8), fn.Linear(8, 3))
+        trainer = fn.Trainer(model, communicator=communicator, seed=0, sync_batch_norm=sync_batch_norm)
+        for count in (50, sizes[communicator.rank], 50):
+            trainer.step(X[:count], LABELS[:count])
+
+    errors = together(len(sizes), run)
+    assert all(isinstance(error, fn.ProcessError) for error in errors)
+    assert "a mini-batch of 10 rows in process" in str(errors[sizes.index(10)])
+    assert "pass the whole batch in each process" in str(errors[sizes.index(10)])
+
+
 def test_processes_without_seed_share_a_key():
     def run(communicator):
         fn.manual_seed(communicator.rank)
