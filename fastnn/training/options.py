@@ -64,7 +64,8 @@ def _ema(value: Any, name: str) -> EMA:
 
 
 def _precision(value: Any, name: str) -> str:
-    one_of("bf16")(value, name)
+    if value != "bf16":
+        raise ValueError(f'{name} must be "bf16", or left out for that of the model, not {value!r:.80}')
     check_bf16()
     return str(value)
 

@@ -283,7 +283,10 @@ def test_a_diverging_run_writes_its_results_and_fails(command, tmp_path):
         (["--layers", "64,0,10"], "each of the layers must be an integer of at least 1, not 0"),
         (["--batch-size", "0"], "batch_size must be an integer of at least 1, not 0"),
         (["--micro-batch", "0"], "micro_batch must be an integer of at least 1, not 0"),
-        (["--precision", "fp16"], "unknown precision 'fp16': choose one of bf16"),
+        (
+            ["--precision", "fp16"],
+            "precision must be \"bf16\", or left out for that of the model, not 'fp16'",
+        ),
         (["--epochs", "many"], "many"),
         (["--validation", "1"], "validation must be below 1, so that some images are left to train on"),
         (["--validate-every", "9"], "validate_every needs images to validate on: pass --validation 0.1"),

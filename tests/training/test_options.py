@@ -27,7 +27,7 @@ INVALID = {
     "clip_value": (-1, "clip_value must be a finite number"),
     "ema": (1.0, "decay must be below 1"),
     "micro_batch": (0, "micro_batch must be an integer of at least 1, not 0"),
-    "precision": ("float16", "unknown precision 'float16': choose one of bf16"),
+    "precision": ("float16", "precision must be \"bf16\", or left out for that of the model, not 'float16'"),
     "sync_batch_norm": ("yes", "sync_batch_norm must be True or False"),
 }
 
