@@ -48,6 +48,20 @@ MISTAKES = (
         (EDGES,),
     ),
     Mistake(
+        "all blocks of a gradient's columns take the features of the first",
+        "kernels/native/families/dense_rows_dw.hpp",
+        "{b_ + m * columns_ + column, columns_, last, padded, ahead}",
+        "{b_ + m * columns_, columns_, last, padded, ahead}",
+        (GRID, EDGES),
+    ),
+    Mistake(
+        "the last block of a gradient's columns ends as the others",
+        "kernels/native/families/dense_rows_dw.hpp",
+        "const int last = int(width - (block - 1) * LANES<T>);",
+        "const int last = LANES<T>;",
+        (EDGES,),
+    ),
+    Mistake(
         "the last features of a single output are left out",
         "kernels/native/families/dense_narrow.hpp",
         "        if (k < K) add(chain, k,",
