@@ -44,6 +44,10 @@ COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245
 # in chunks.
 MANY = (239, 240, 241, 251, 289)
 CHUNKED = ((5, 3, 2047), (5, 3, 2048), (17, 33, 2051), (3, 18, 2049))
+# Gradients of weights in several rounds of rows, with rows of x in several blocks.
+ROUNDS = ((300, 10, 390), (263, 7, 241), (170, 3, 2100))
+# Few outputs and sums in chunks, with groups of rows in the lanes of vectors and without.
+FEW_OUTPUTS = (2, 3, 5, 6, 9, 10, 12, 13, 16)
 BATCHES = ((), (), (2,), (), (1,), (3,), (0,))
 
 
@@ -58,8 +62,10 @@ def sides():
     for (rows, columns), terms in product(((5, 17), (13, 133), (247, 33)), HALVED):
         yield (3,), rows, columns, terms
         yield (), rows, columns, terms
-    for sizes in (*COPIED, *CHUNKED):
+    for sizes in (*COPIED, *CHUNKED, *ROUNDS):
         yield (), *sizes
+    for rows, columns, terms in product((16, 17, 49), FEW_OUTPUTS, (256, 263, 300)):
+        yield (), rows, columns, terms
     for rows, columns, terms in product(MANY, (1, 3, 8, 9, 33), (1, 7, 17)):
         yield (), rows, columns, terms
 

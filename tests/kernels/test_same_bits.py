@@ -254,6 +254,8 @@ MATRICES = (
     (200, 100, 40),
     (133, 601, 20),
     (60, 521, 2),  # sums in chunks
+    (70, 300, 10),  # the same; groups of rows in the lanes of vectors, and the rest by tiles
+    (37, 263, 5),
     (600, 301, 203),
     (250, 5, 3),  # many rows, a small matrix
     (300, 40, 20),

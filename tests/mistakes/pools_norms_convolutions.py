@@ -248,7 +248,7 @@ MISTAKES = (
     ),
     Mistake(
         "one chunk of a long sum with few outputs lost",
-        "kernels/native/families/dense_narrow.hpp",
+        "kernels/native/families/dense_narrow_forward.hpp",
         "for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];",
         "for (int c = 0; c < CHUNKS - 2; c += 2 * width) sum[c] += sum[c + width];",
         (GRID,),

@@ -12,7 +12,7 @@ MISTAKES = (
     ),
     Mistake(
         "second vector of few outputs lost",
-        "kernels/native/families/dense_narrow.hpp",
+        "kernels/native/families/dense_narrow_forward.hpp",
         "for (int j = 0; j < VECTORS; ++j) store(",
         "for (int j = 0; j < 1; ++j) store(",
         (GRID,),

@@ -214,6 +214,7 @@ template <class T> void check_fused_kernels() {
     check_fused_updates<T>(MOST_FUSED_ROWS, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
     check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
     check_fused_activations<T>(MANY_ROWS + 5, LANES<T> + 1, THIN<T>);
+    check_fused_activations<T>(2 * LANES<T> + 1, FEATURES_TO_HALVE + 1, THIN<T> + 1);
 }
 
 }  // namespace

@@ -104,6 +104,12 @@ template <class T> void check_dense() {
     for (int64_t outputs = 1; outputs <= THIN<T>; ++outputs) check_dense<T>(1, MANY_ROWS + 5, 9, outputs);
     for (int64_t vectors = 1; vectors <= TILE_COLUMNS; ++vectors)
         check_dense<T>(1, MANY_ROWS + 7, 3, vectors * LANES<T>);
+    // Few outputs and sums in chunks, with groups of rows in lanes and a rest.
+    for (int64_t outputs = 2; outputs <= NARROW_OUTPUTS; ++outputs)
+        check_dense<T>(1, 3 * LANES<T> + 1, FEATURES_TO_HALVE + 7, outputs);
+    // dw in several rounds, where rows of x are several blocks.
+    for (const int64_t rows : {MANY_ROWS, MANY_ROWS + 150})
+        check_dense<T>(1, rows, 8 * BLOCK<T> + 3, 10);
     for (const int64_t rows : {2047, 2048, 2051}) {
         check_dense<T>(1, rows, 5, 3);
         check_dense<T>(1, rows, 3, LANES<T> + 1);

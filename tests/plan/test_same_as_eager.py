@@ -95,6 +95,9 @@ NETS = {
         *(fn.Linear(FEATURES, 61), fn.Tanh(), fn.Linear(61, 1), fn.Tanh(), fn.Linear(1, CLASSES)),
     ),
     "sums in two halves": lambda: small_net(fn.ReLU(), fn.Linear(16, 300), fn.Sigmoid(), fn.Linear(300, 16)),
+    "few outputs of many features": lambda: small_net(
+        *(fn.Linear(16, 300), fn.ReLU(), fn.Linear(300, 5), fn.Tanh(), fn.Linear(5, 16))
+    ),
     "dropout first": lambda: fn.Sequential(fn.Dropout(0.3), small_net()),
     "dropout before": lambda: small_net(fn.Dropout(0.3), fn.ReLU()),
     "dropout behind": lambda: small_net(fn.ReLU(), fn.Dropout(0.3)),

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "families/act.hpp"
-#include "families/dense_narrow.hpp"
+#include "families/dense_narrow_forward.hpp"
 #include "families/dense_rows.hpp"
 #include "families/dense_rows_dw.hpp"
 #include "gemm/gemm.hpp"

@@ -13,7 +13,7 @@
 #pragma once
 
 #include "gemm/pack.hpp"
-#include "gemm/transpose.hpp"
+#include "gemm/row_lanes.hpp"
 #include "plan/call.hpp"
 
 namespace fastnn {
@@ -95,18 +95,8 @@ template <class T, int N> [[gnu::noinline]] void multiply_thin(const Strip<T> &s
         const int height = int(rows - first < LANES<T> ? rows - first : LANES<T>);
         Vec<T> sum[SPAN] = {};
         const auto add = [&](std::int64_t k, int width) INLINED {
-            Vec<T> block[LANES<T>];
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES<T>; ++i)
-                block[i] = i < height ? load_n(a + (first + i) * depth + k, width) : Vec<T>{};
-            transpose_block<T>(block);
-#pragma GCC unroll 16
-            for (int i = 0; i < LANES<T>; ++i)
-                if (i < width) {
-#pragma GCC unroll 8
-                    for (int n = 0; n < N; ++n)
-                        sum[n] = fma(block[i], broadcast(panel[(k + i) * LANES<T> + n]), sum[n]);
-                }
+            add_row_lanes<T, N>(a + first * depth + k, depth, height, width, panel + k * LANES<T>, LANES<T>,
+                                sum);
         };
         std::int64_t k = 0;
         for (; k + LANES<T> <= depth; k += LANES<T>) add(k, LANES<T>);
