@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
+
 import numpy as np
 
 from fastnn._validation import Array, Shape
@@ -13,6 +16,11 @@ from fastnn.recording.recorder import calls_python
 from fastnn.training.processes import COUNTS
 
 LINE = 64  # bytes of a cache line, at which the part of each parameter starts
+
+
+def _are_the_same(ones: Sequence[object], others: Sequence[object]) -> bool:
+    """Whether both hold the same objects in the same order."""
+    return len(ones) == len(others) and all(map(operator.is_, ones, others))
 
 
 class FlatGradients:
@@ -59,7 +67,7 @@ class FlatGradients:
         self._smallest: dict[Shape, int] = {}
 
     def is_of(self, model: Layer, sums_moments: bool) -> bool:
-        """Whether it still has the trained parameters of the model, and room for moments if needed."""
+        """Whether it still fits the trained parameters and the states of the model, and `sums_moments`."""
         if sums_moments != self.sums_moments:
             return False
         last = changes.last
@@ -68,10 +76,10 @@ class FlatGradients:
             return True
         self._last_change = last
         moving = [param for param in model.parameters() if not param.frozen]
-        return len(moving) == len(self.params) and all(
-            param is own and param.grad_sum_buffer() is view
-            for param, own, view in zip(moving, self.params, self._gradients, strict=True)
-        )
+        if not (_are_the_same(moving, self.params) and _are_the_same(model.states(), self.states)):
+            return False
+        views = zip(moving, self._gradients, strict=True)
+        return all(param.grad_sum_buffer() is view for param, view in views)
 
     def smallest_share(self, shape: Shape) -> int:
         """The fewest samples of this shape that the model accepts in training."""

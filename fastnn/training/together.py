@@ -21,7 +21,7 @@ from fastnn.states import arrays_restored_on_failure
 from fastnn.training.flat import FlatGradients
 from fastnn.training.options import piece_size
 from fastnn.training.pieces import batch_divisor, check_summable, piece_sizes, summed_gradients
-from fastnn.training.plans import RUN_SECONDS, Refused
+from fastnn.training.plans import RUN_SECONDS, Plans, Refused
 from fastnn.training.processes import ALONE, Processes
 from fastnn.training.samples import Samples
 from fastnn.training.steps import Steps
@@ -44,6 +44,7 @@ class StepsTogether(Steps):
         """The array in which the processes sum, for the parameters that are trained now."""
         if self._flat is None or not self._flat.is_of(self.model, self.sync_batch_norm):
             self._flat = FlatGradients(self.model, self.sync_batch_norm)
+            self._plans = Plans()  # the recorded steps write to the array before it
         self.processes.begin(self._flat)
         return self._flat
 

@@ -42,6 +42,20 @@ MISTAKES = (
         (PROCESSES,),
     ),
     Mistake(
+        "the statistics of a batch norm that replaces another one stay those of each process",
+        "fastnn/training/flat.py",
+        " and _are_the_same(model.states(), self.states)",
+        "",
+        (TOGETHER,),
+    ),
+    Mistake(
+        "recorded steps write the gradients to an array that is no longer summed",
+        "fastnn/training/together.py",
+        "            self._plans = Plans()  # the recorded steps write to the array before it\n",
+        "",
+        (TOGETHER,),
+    ),
+    Mistake(
         "all processes draw the same dropout masks",
         "fastnn/training/streams.py",
         "return (process,) if process else ()",

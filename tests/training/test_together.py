@@ -175,6 +175,45 @@ def test_batch_norm_averages_the_running_statistics_of_the_shares():
         np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+def test_a_batch_norm_that_replaces_another_one_is_averaged_too():
+    def run(communicator):
+        fn.manual_seed(0)
+        first, last = fn.Linear(6, 4), fn.Linear(4, 3)
+        model = fn.Sequential(first, fn.BatchNorm1d(4, affine=False), last).to(np.float64)
+        trainer = fn.Trainer(model, communicator=communicator, seed=0)
+        trainer.step(X, LABELS)
+        model.layers = [first, norm := fn.BatchNorm1d(4, affine=False).to(np.float64), last]
+        trainer.step(X, LABELS)
+        return [buffer.value.tolist() for buffer in norm.buffers()]
+
+    one, other = together(2, run)
+    assert one == other
+
+
+@pytest.mark.parametrize("plan", [True, False])
+def test_a_layer_in_python_that_makes_its_buffer_anew(plan):
+    class Mean(fn.Layer):
+        def __init__(self):
+            self.mean = fn.Buffer(np.zeros(6))
+
+        def forward(self, x, *, train=False):
+            if train:
+                self.mean = fn.Buffer(x.mean(axis=0))
+            return x - self.mean.master, lambda dy, *, need_dx=True: dy
+
+    def run(communicator):
+        model = fn.Sequential(Mean(), net())
+        trainer = fn.Trainer(model, communicator=communicator, seed=0, plan=plan)
+        before = model[1][1].weight.value
+        losses = [trainer.step(X[:16], LABELS[:16]) for _ in range(4)]
+        assert len(set(losses)) == 4
+        return losses, (model[1][1].weight.value - before).tolist()
+
+    one, other = together(2, run)
+    assert one == other
+    assert one[1] == together(2, run)[0][1]
+
+
 def test_a_buffer_that_training_does_not_change_keeps_its_bits():
     class Shifted(fn.Layer):
         def __init__(self):
