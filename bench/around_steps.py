@@ -1,7 +1,9 @@
-"""Measure what surrounds the training steps of net A: an epoch of `fit`, predicting one row, memory growth.
+"""Measure what surrounds training steps: `Trainer.step`, an epoch of `fit`, one prediction, memory growth.
 
     pip install -e '.[peers]' && FASTNN_DATA=... python bench/around_steps.py
 
+Prints first how much longer `Trainer.step` takes than the recorded kernels alone, for the net 4-32-16-4 on
+batches of 32 and of 10,000: in CPU time of one thread, the smallest of many rounds. All else is about net A.
 Prints, for one and for two threads: the time of an epoch of MNIST with `fit` (uint8 images), and its ratio to
 the same number of `Trainer.step` calls; the time of `model.predict` for one row and of PyTorch's `model(x)`
 under `inference_mode`; and how much memory the process gains in 100,000 steps. The contestants take turns
@@ -9,6 +11,7 @@ over many rounds; the figures are medians.
 """
 
 import argparse
+import math
 import os
 import statistics
 import time
@@ -44,6 +47,26 @@ def batches(x, y):
     """Eight mini-batches (x, y) with float32 pixels in [0, 1]."""
     rows = [slice(begin, begin + BATCH) for begin in range(0, 8 * BATCH, BATCH)]
     return [((x[part].reshape(BATCH, -1) / 255).astype(np.float32), y[part]) for part in rows]
+
+
+def beyond_kernels(batch, steps, rounds=200):
+    """The seconds by which `Trainer.step` takes longer than the kernels that it runs."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(batch, 4)).astype(np.float32), rng.integers(0, 4, batch)
+    trainer = fn.Trainer(fn.nets.mlp([4, 32, 16, 4]), optimizer="sgd")
+    for _ in range(3):
+        trainer.step(x, y)
+    plan, losses = trainer.last_plan.plan, np.empty(steps)
+    kernels, whole = [], []
+    for _ in range(rounds):
+        start = time.thread_time()
+        plan.run(x, 0, losses, math.inf)  # the same batch again and again
+        middle = time.thread_time()
+        for _ in range(steps):
+            trainer.step(x, y)
+        kernels.append(middle - start)
+        whole.append(time.thread_time() - middle)
+    return (min(whole) - min(kernels)) / steps
 
 
 def epoch_beside_steps(x, y):
@@ -100,6 +123,9 @@ def main():
     parser.parse_args()
     (x, y), _ = fn.data.mnist()
     x = x.reshape(len(x), -1)
+    fn.set_num_threads(1)
+    for batch, steps in ((32, 100), (10_000, 4)):
+        print(f"a step on {batch:,} rows: {beyond_kernels(batch, steps) * 1e6:.2f} us beside its kernels")
     for threads in (1, 2):
         fn.set_num_threads(threads)
         torch.set_num_threads(threads)

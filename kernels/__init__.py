@@ -80,9 +80,9 @@ _active: ContextVar[str] = ContextVar(
 )
 
 
-def active_backend() -> str:
-    """The name of the backend that runs the kernels in the current context."""
-    return _active.get()
+# The name of the backend that runs the kernels in the current context. No Python function, since every step
+# asks for it.
+active_backend: Callable[[], str] = _active.get
 
 
 def backend(name: str) -> AbstractContextManager[None]:

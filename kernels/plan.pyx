@@ -11,7 +11,7 @@ from native cimport (
     KERNEL_COUNT, Call, Elements, KernelId, is_output, kernel_family, kernel_id, kernel_name, operand_name,
 )
 
-from fastnn.kernels import core
+from fastnn.kernels import active_backend, core
 
 cdef extern from "plan/change.hpp" namespace "fastnn" nogil:
     cdef cppclass NativeChange "fastnn::WeightChange":
@@ -131,8 +131,10 @@ cdef class Plan:
     cdef list callbacks
     cdef object error  # why the last run ended early, or None
     cdef readonly double work  # approximate FLOP of one step
-    cdef list inputs  # (type number, shape) of the input buffers
+    cdef list inputs  # the input buffers
     cdef WeightChange change
+    cdef tuple guards  # None: `unchanged_step` is not allowed
+    cdef double rate  # the learning rate in the memory of the first update
 
     def __cinit__(self):
         self.callbacks = []
@@ -188,7 +190,7 @@ cdef class Plan:
         for index in range(self.plan.calls.size()):
             self.work += self.plan.calls[index].work
         for array in inputs:
-            self.inputs.append((cnp.PyArray_TYPE(array), (<object> array).shape))
+            self.inputs.append(array)
             self.plan.add_input(array.data)
 
     def step(self, *batch):
@@ -211,6 +213,35 @@ cdef class Plan:
         if self.error is not None:
             raise self.error
         return loss
+
+    def guard(self, tuple guards not None):
+        """Allow `unchanged_step` while each (owner, name, value) holds: the attribute still is that object."""
+        self.guards = guards
+
+    def unchanged_step(self, x, y):
+        """Do what `step` does, if nothing that the plan depends on has changed.
+
+        Otherwise returns None; also if a check fails. There is no Python code in it, which the arrays of a
+        large mini-batch would have driven out of the caches.
+        """
+        cdef double loss
+        if self.guards is None or active_backend() != "aot":
+            return None
+        for owner, name, value in self.guards:
+            if getattr(owner, name) is not value:
+                return None
+        if self.plan.rates.size() and self.plan.rates[0].place[0] != self.rate:
+            return None  # another trainer has written to the memory of the optimizer that both share
+        if len(self.inputs) != 2 or not (self._fits(0, x) and self._fits(1, y)):
+            return None
+        self.plan.bind(0, (<cnp.ndarray> x).data, 0)
+        self.plan.bind(1, (<cnp.ndarray> y).data, 0)
+        self._run(1, &loss, 1.0, NULL, NULL)
+        if self.error is None:
+            return loss
+        if isinstance(self.error, CheckFailedError):
+            return None
+        raise self.error
 
     def forward(self, x):
         """Run the calls once on `x`; return False, without running them, if it is unlike the recorded array.
@@ -238,6 +269,7 @@ cdef class Plan:
         for hyper, scale in places:
             rate.place, rate.scale = <double *> hyper.data, scale
             self.plan.rates.push_back(rate)
+        self.rate = self.plan.rates[0].place[0] if places else 0.0
 
     def run(
         self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
@@ -302,12 +334,12 @@ cdef class Plan:
 
     cdef bint _fits(self, int input, object array):
         """Whether the array can take the place of an input buffer."""
-        if not isinstance(array, cnp.ndarray):
-            return False
+        cdef cnp.ndarray buffer = self.inputs[input]
         return (
-            cnp.PyArray_TYPE(<cnp.ndarray> array) == self.inputs[input][0]
+            isinstance(array, cnp.ndarray)
+            and cnp.PyArray_TYPE(<cnp.ndarray> array) == cnp.PyArray_TYPE(buffer)
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
-            and array.shape == self.inputs[input][1]
+            and cnp.PyArray_SAMESHAPE(<cnp.ndarray> array, buffer)
         )
 
     def native(self):

@@ -140,8 +140,8 @@ class RecordedStep:
             param.drop_grad()
         for param, buffer in self._kept:
             param.use_grad_buffer(buffer)
-        self._refresh(trainer)
         self._version = version  # read before the comparison, since another thread may have changed something
+        self._refresh(trainer)
 
     def _refresh(self, trainer: PlannedTrainer) -> None:
         """Write the hyper-parameters to the memory that the plan reads."""
@@ -156,6 +156,15 @@ class RecordedStep:
         # The memory of one parameter shows whether another trainer with this optimizer wrote another rate.
         self._hyper = read[0][0] if read else np.empty(0)
         self._rate = float(self._hyper[0]) if len(self._hyper) else 0.0
+
+    def allows_unchanged(self, trainer: PlannedTrainer) -> bool:
+        """Let the plan take the next steps by itself until something changes; whether it can.
+
+        It does not notice changes of `plan_key`.
+        """
+        # `_lr`, because the property `lr` would run Python code in every step.
+        self.plan.guard(((changes, "last", self._version), (trainer.optimizer, "_lr", self._lr)))
+        return not (self.needs_checks or self._limits_targets)
 
     def takes(self, y: npt.ArrayLike) -> bool:
         """Whether the loss accepts the values of the targets, as far as the kernels do not check them."""
@@ -212,6 +221,8 @@ class Plans:
         self.last: RecordedStep | None = None
         self.direct: RecordedStep | None = None
         """The last one, if it takes the arrays of a user as they are."""
+        self.unchanged: RecordedStep | None = None
+        """The last one, if it takes them by itself."""
 
     def find(self, trainer: PlannedTrainer, kind: Hashable) -> RecordedStep | None:
         """The recorded step for batches of this kind; None if there is none or it is out of date."""
@@ -222,7 +233,7 @@ class Plans:
         if recorded is not None and not recorded.is_current(trainer):
             self._recorded.clear()
             recorded = None
-        self.last, self.direct = recorded, None
+        self.last, self.direct, self.unchanged = recorded, None, None
         return recorded
 
     def record(

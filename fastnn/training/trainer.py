@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any, ClassVar, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Unpack, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -129,6 +129,7 @@ class Trainer(StepsTogether):
         StepLock(model).lock.check()  # or its random layers would get other keys in the middle of a step
         warn_if_not_logits(model, self.loss)
         self._memory = {name: np.empty(1) for name in IN_MEMORY}  # from where kernels read these options
+        self._plans = Plans()
         super().__init__(**options)
         self._updates = np.zeros(1, np.int64)  # counted by a kernel, which Ctrl-C cannot interrupt
         self._correct = np.zeros(1, np.int64)
@@ -143,7 +144,6 @@ class Trainer(StepsTogether):
                 compare_trainers(self, is_compared=self.processes is communicator)
             self.key = self.processes.gather(rng.key(seed))[0]
         self.start_random_streams()
-        self._plans = Plans()
         self.plan_key = ()
         self._update_plan_key()
 
@@ -171,6 +171,8 @@ class Trainer(StepsTogether):
         self.augment_state[:] = augmentation_state(self.key, self.processes.rank)
 
     def _apply_option(self, name: str, value: Any) -> None:
+        if name in ("plan", "schedule"):  # which plans do not depend on
+            self._plans.unchanged = None
         if name == "precision":
             check_precision(value, self.model)
         elif name == "schedule":
@@ -189,6 +191,7 @@ class Trainer(StepsTogether):
         key = (self.model, self.loss, self.optimizer, self.change, *recorded_values(self))
         if len(key) != len(self.plan_key) or any(a is not b for a, b in zip(key, self.plan_key, strict=True)):
             self.plan_key = key
+            self._plans.unchanged = None
 
     def step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Make one update from the batch x (N, ...), y; returns the loss before the update.
@@ -199,9 +202,14 @@ class Trainer(StepsTogether):
         Raises ValueError or TypeError for data that do not fit, `NonFiniteError` as described above; then
         nothing has changed.
         """
+        unchanged, lock = self._plans.unchanged, self._step_lock.lock
+        if unchanged is not None and sample_weight is None:
+            loss: float | None = lock.run_if_free(unchanged.plan.unchanged_step, x, y)
+            if loss is not None:
+                return loss
+            self._plans.unchanged = None
         try:
-            loss: float = self._step_lock.lock.run(self._step, x, y, sample_weight)
-            return loss
+            return cast(float, lock.run(self._step, x, y, sample_weight))
         except NonFiniteError:
             if self.on_nonfinite == "raise":
                 raise
@@ -214,11 +222,8 @@ class Trainer(StepsTogether):
             self.begin_sums()
             with self.processes.joined():
                 return self._checked_step(x, y, sample_weight)
-        plan = self._plans.direct if self._uses_plans() and sample_weight is None else None
-        if plan is not None and not plan.needs_checks and plan.is_current(self) and plan.takes(y):
-            loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
-            if not isinstance(loss, Refused):
-                return loss
+        if sample_weight is None and (loss := self._direct_step(x, y)) is not None:
+            return loss
         return self._checked_step(x, y, sample_weight)
 
     def profile(self, x: Features, y: npt.ArrayLike, *, steps: int = 200) -> Profile:
@@ -237,6 +242,18 @@ class Trainer(StepsTogether):
         Of a step in pieces, it is the last piece, and `makes_update` is False.
         """
         return self._plans.last
+
+    def _direct_step(self, x: Features, y: npt.ArrayLike) -> float | None:
+        """Replay a plan on the arrays of a user as they are; None if they must be checked."""
+        plan = self._plans.direct if self._uses_plans() else None
+        if plan is None or plan.needs_checks or not plan.is_current(self) or not plan.takes(y):
+            return None
+        loss = self._replay(plan, plan.step, x, y, target=lambda: np.asarray(y))
+        if isinstance(loss, Refused):
+            return None
+        if self.rates is None and self.processes.size == 1:  # nothing to do before the next step
+            self._plans.unchanged = plan if plan.allows_unchanged(self) else None
+        return loss
 
     def _checked_step(self, x: Features, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
         samples = check_data(self.model, self.loss, (x, y, sample_weight), self.scale)

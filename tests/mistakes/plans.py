@@ -6,6 +6,7 @@ PLAN_SAME = "tests/plan/test_same_as_eager.py"
 PLAN_FIT = "tests/plan/test_fit_same.py"
 PLAN_CHANGES = "tests/plan/test_changes.py"
 PLAN_GRADIENTS = "tests/plan/test_gradients.py"
+UNCHANGED = ("tests/plan/test_unchanged_steps.py",)
 
 MISTAKES = (
     Mistake(
@@ -77,6 +78,41 @@ MISTAKES = (
         "            param.drop_grad()",
         "            pass",
         (PLAN_GRADIENTS,),
+    ),
+    Mistake(
+        "a plan that steps by itself does not see that the structure has changed",
+        "fastnn/training/plans.py",
+        'guard(((changes, "last", self._version), (trainer.optimizer, "_lr", self._lr)))',
+        'guard(((trainer.optimizer, "_lr", self._lr),))',
+        UNCHANGED,
+    ),
+    Mistake(
+        "a plan steps by itself although a schedule sets the rate",
+        "fastnn/training/trainer.py",
+        'if name in ("plan", "schedule"):  # which',
+        'if name == "plan":  # which',
+        UNCHANGED,
+    ),
+    Mistake(
+        "a plan steps by itself although the options have changed",
+        "fastnn/training/trainer.py",
+        "            self.plan_key = key\n            self._plans.unchanged = None\n",
+        "            self.plan_key = key\n",
+        UNCHANGED,
+    ),
+    Mistake(
+        "a plan steps by itself with the rate of another trainer",
+        "kernels/plan.pyx",
+        "if self.plan.rates.size() and self.plan.rates[0].place[0] != self.rate:",
+        "if False:",
+        UNCHANGED,
+    ),
+    Mistake(
+        "a plan steps by itself on another backend",
+        "kernels/plan.pyx",
+        'if self.guards is None or active_backend() != "aot":',
+        "if self.guards is None:",
+        UNCHANGED,
     ),
 )
 

@@ -68,7 +68,7 @@ public:
     // `times` (steps, calls), if not null, receives the seconds that each call took.
     std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, const double *rate,
                      double *times, Outcome &outcome) {
-        const Clock::time_point begin = Clock::now();
+        const Clock::time_point begin = steps > 1 ? Clock::now() : Clock::time_point();
         outcome = RAN;
         for (std::int64_t step = 0; step < steps; ++step) {
             for (const InputBuffer &input : inputs)
@@ -81,7 +81,7 @@ public:
             if (outcome != RAN) return step;
             losses[step] = *loss;
             if (change && change->look()) return step + 1;
-            if (since(begin) > seconds) return step + 1;
+            if (step + 1 < steps && since(begin) > seconds) return step + 1;
         }
         return steps;
     }
