@@ -4,6 +4,7 @@ Such a folder also hides an installed package if it is the working directory. A 
 well, with an error that does not say what to do.
 """
 
+from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +12,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def _is_compiled() -> bool:
-    return find_spec("fastnn.kernels") is not None and find_spec("fastnn.kernels.core") is not None
+    kernels = find_spec("fastnn.kernels")
+    # Not `find_spec` again, which would import the package first, and that needs compiled modules.
+    folders = None if kernels is None else kernels.submodule_search_locations
+    return folders is not None and PathFinder.find_spec("core", folders) is not None
 
 
 if (ROOT / "setup.py").exists() and not _is_compiled():

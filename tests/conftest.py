@@ -103,6 +103,15 @@ def seeded():
     fn.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def restored_ctrl_c():
+    """No test changes what Ctrl-C does in those after it, not even one that fails."""
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    after = signal.signal(signal.SIGINT, before)
+    assert after is before
+
+
 @pytest.fixture
 def blobs():
     """64 samples of 6 features around the centres of 3 classes: x float32, y int64."""
