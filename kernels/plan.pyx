@@ -215,7 +215,7 @@ cdef class Plan:
         return loss
 
     def guard(self, tuple guards not None):
-        """Allow `unchanged_step` while each (owner, name, value) holds: the attribute still is that object."""
+        """Allow `unchanged_step` while, of each (owner, name, value), the attribute is still that object."""
         self.guards = guards
 
     def unchanged_step(self, x, y):
