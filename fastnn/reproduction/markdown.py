@@ -23,7 +23,7 @@ def summary(results: Sequence[Result], items: Mapping[str, str]) -> str:
 def _experiment(result: Result) -> list[str]:
     variant = "" if result["variant"] == "corrected" else f" ({result['variant']})"
     rows = [
-        [row["item"], row["what"], row["expected"], row["got"] or row["because"], row["verdict"]]
+        [row["item"], row["what"], row["expected"], _found(row), row["verdict"]]
         for row in result["rows"]
         if row["verdict"] not in SUMMARIZED
     ]
@@ -32,6 +32,12 @@ def _experiment(result: Result) -> list[str]:
     heading = f"### {result['id']}{variant}: {result['title']}"
     stand_in = [f"Stand-in: {result['stand_in']}."] if result["stand_in"] else []
     return [heading, *stand_in, *([_table([HEADING, *rows])] if rows else []), others]
+
+
+def _found(row: Mapping[str, str]) -> str:
+    """What came out, with the reason if it differs from the report; what decides a claim."""
+    reason = row["because"] if row["verdict"] == "differs" or not row["got"] else ""
+    return ": ".join(filter(None, (row["got"], reason)))
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

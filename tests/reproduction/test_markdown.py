@@ -1,5 +1,7 @@
 """The summary of all results in Markdown."""
 
+import pytest
+
 from fastnn.cli.main import main
 from fastnn.reproduction import markdown
 from fastnn.reproduction.results import results_in
@@ -24,6 +26,19 @@ def test_summary_has_what_is_said_beside_what_came_out(tmp_path):
     assert [line.split(" | ")[0] for line in table] == ["| T-1", "| T-2"]  # a figure is only counted
     assert "Figures: 1; further measurements: 0" in text
     assert all(line.count("|") == 6 for line in table)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "got", "shown"),
+    [
+        ("differs", "0.98", "0.98: another set"),
+        ("matches", "0.98", "0.98"),
+        ("claim holds", "", "another set"),
+        ("differs", "", "another set"),
+    ],
+)
+def test_a_difference_has_its_reason(verdict, got, shown):
+    assert markdown._found({"verdict": verdict, "got": got, "because": "another set"}) == shown
 
 
 def test_cells_cannot_end_a_table():
