@@ -1,6 +1,5 @@
 """The thread team with fork, Python threads, signals and interpreter exit."""
 
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +16,7 @@ from .children import run_child
 
 
 def in_child_fork():
+    import os
 
     import numpy as np
 
@@ -54,6 +54,7 @@ def in_child_fork():
 
 
 def in_child_fork_among_threads():
+    import os
     import threading
     import warnings
 
@@ -230,6 +231,7 @@ def test_instruction_set_may_change_while_others_compute():
 
 
 def in_child_exit(how):
+    import os
     import sys
     import threading
     import time
@@ -280,6 +282,7 @@ def test_interpreter_exits_at_once(how):
 
 
 def in_child_interrupt():
+    import os
     import signal
     import threading
     import time
