@@ -11,6 +11,7 @@ from libcpp.vector cimport vector
 from native cimport Call
 
 from fastnn.kernels import cpu
+from fastnn.kernels.guards import check_unused
 
 cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
     ctypedef struct Table:
@@ -199,6 +200,7 @@ cdef class Threads:
         self.count = count
 
     def __enter__(self):
+        check_unused(self.before != 0)
         before = threads
         set_num_threads(self.count)
         self.before = before
@@ -225,6 +227,7 @@ cdef class OneThreadEach:
     cdef bint is_entered
 
     def __enter__(self):
+        check_unused(self.is_entered)
         begin_one_thread()
         self.is_entered = True
 

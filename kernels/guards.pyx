@@ -104,6 +104,12 @@ def run_with(locks, function):
             lock.native.give_back(taken[place])
 
 
+def check_unused(bint is_used):
+    """Raise RuntimeError if a setting is used: the end of an inner block would end the outer one, too."""
+    if is_used:
+        raise RuntimeError("this setting is in use already: make a new one for each with block")
+
+
 @cython.no_gc  # or its attributes might be gone in __dealloc__
 cdef class Setting:
     """Sets a context variable inside a `with` block, of which it must be the only user."""
@@ -116,6 +122,7 @@ cdef class Setting:
         self.variable, self.value = variable, value
 
     def __enter__(self):
+        check_unused(self.token is not None)
         self.token = self.variable.set(self.value)
 
     def __exit__(self, *error):

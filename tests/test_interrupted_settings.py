@@ -69,6 +69,19 @@ def test_settings_end_with_an_exception_and_may_be_nested(name):
     assert value() is before
 
 
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_setting_serves_one_block_after_the_other(name):
+    new, value = SETTINGS[name]
+    before, setting = value(), new()
+    for _ in range(2):
+        with setting:
+            inside = value()
+            with pytest.raises(RuntimeError, match="in use already: make a new one"):
+                setting.__enter__()
+            assert value() is inside
+        assert value() is before
+
+
 def test_kernels_are_not_recorded_after_an_interrupted_one():
     plan, x = Plan(), np.ones(3, np.float32)
 

@@ -22,6 +22,15 @@ def new_trainer(**options):
     )
 
 
+def recorded_twins():
+    """A trainer whose plan is about to step by itself, and one without plans, after the same two steps."""
+    trainer, twin = new_trainer(), new_trainer(plan=False)
+    for each in (twin, trainer):  # in this order, for the plan notices what the twin changes
+        each.step(X, Y)
+        each.step(X, Y)
+    return trainer, twin
+
+
 def weights(trainer):
     return [param.value.copy() for param in trainer.model.parameters()]
 
@@ -112,10 +121,7 @@ def test_eager_steps_stay_eager():
 
 
 def test_other_backend_is_noticed():
-    trainer, twin = new_trainer(), new_trainer(plan=False)
-    for each in (twin, trainer):  # what the twin changes would be noticed
-        each.step(X, Y)
-        each.step(X, Y)
+    trainer, twin = recorded_twins()
     with fn.backend("ref"):  # its bits may be those of the plan
         assert by_plan(trainer) == (twin.step(X, Y), False)
         assert not by_plan(trainer)[1]
@@ -141,20 +147,14 @@ def test_bad_data_raise_and_change_nothing(x, y, error, message):
 
 
 def test_step_during_a_step_is_refused():
-    trainer, twin = new_trainer(), new_trainer(plan=False)
-    for each in (twin, trainer):
-        each.step(X, Y)
-        each.step(X, Y)
+    trainer, twin = recorded_twins()
     with pytest.raises(RuntimeError, match="in the middle of a"):
         trainer._step_lock.lock.run(trainer.step, X, Y)
     assert trainer.step(X, Y) == twin.step(X, Y)
 
 
 def test_other_forms_of_a_batch_are_accepted():
-    trainer, twin = new_trainer(), new_trainer(plan=False)
-    for each in (trainer, twin):
-        each.step(X, Y)
-        each.step(X, Y)
+    trainer, twin = recorded_twins()
     strided = np.repeat(X, 2, axis=0)[::2]
     for x, y in ((strided, Y), (X.tolist(), Y.tolist()), (X[:7], Y[:7]), (X, Y)):
         assert trainer.step(x, y) == twin.step(x, y)
