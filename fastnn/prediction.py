@@ -18,7 +18,6 @@ from fastnn.feeding import feeding_of, follow, usual_factor
 from fastnn.gather import gather_rows, kernels_can_read
 from fastnn.kernels import active_backend, ops, record_with
 from fastnn.kernels.guards import Lock
-from fastnn.kernels.plan import CheckFailedError
 from fastnn.recording import changes
 from fastnn.recording.per_object import PerObject
 from fastnn.recording.recorder import (
@@ -148,7 +147,7 @@ class _Prediction:
         self.kind = kind
         self.version = changes.last
         self.recorder: Recorder | None = None
-        self.output: Array | None = None
+        self.output: Array | None = None  # what the recorded plan writes to
         self.lock = Lock("this prediction is in progress")  # its buffers serve one caller at a time
 
     def record(self, model: Predictor, rows: Array) -> None:
@@ -163,16 +162,8 @@ class _Prediction:
         loss = np.zeros(1)  # a forward pass has no loss, but a plan reads one
         recorder.keep.append(loss)
         recorder.plan.finish(loss, [buffer], fuse_calls=True, fuse_updates=False)
-        self.recorder, self.output = recorder, output
-
-    def replay(self, x: object) -> Array | None:
-        """The outputs for `x`; None if it is unlike the recorded batch, or a check of the plan fails."""
-        assert self.recorder is not None
-        assert self.output is not None
-        try:
-            return self.output.copy() if self.recorder.plan.forward(x) else None
-        except CheckFailedError:  # an index out of range: layer by layer, the pass raises the error
-            return None
+        self.output = output
+        self.recorder = recorder  # last: another thread that sees it uses the output
 
 
 _predictions: PerObject[_Prediction] = PerObject()
@@ -181,11 +172,12 @@ _predictions: PerObject[_Prediction] = PerObject()
 def _replay(model: Predictor, x: object, scale: float | None) -> Array | None:
     """The outputs for `x` by a recorded pass; None if there is none for such a batch."""
     found = _predictions.get(model)
-    if found is None or found.output is None or found.version is not changes.last or scale is not None:
+    if found is None or found.recorder is None or found.version is not changes.last:
         return None
-    if active_backend() != "aot":
+    if scale is not None or active_backend() != "aot":
         return None
-    outputs: Array | None = found.lock.run_if_free(found.replay, x)
+    # If a check fails, such as that of an index out of range, the pass layer by layer raises the error.
+    outputs: Array | None = found.lock.run_if_free(found.recorder.plan.outputs, x, found.output)
     return outputs
 
 

@@ -237,25 +237,19 @@ cdef class Plan:
         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
         self.plan.bind(1, (<cnp.ndarray> y).data, 0)
         self._run(1, &loss, 1.0, NULL, NULL)
-        if self.error is None:
-            return loss
-        if isinstance(self.error, CheckFailedError):
-            return None
-        raise self.error
+        return loss if self._passed() else None
 
-    def forward(self, x):
-        """Run the calls once on `x`; return False, without running them, if it is unlike the recorded array.
+    def outputs(self, x, cnp.ndarray output not None):
+        """Run the calls once on `x` and return a copy of `output`, an array that they write to.
 
-        Raises the exceptions of `step`.
+        Returns None, without running anything, if `x` is unlike the recorded array; also if a check fails.
         """
         cdef double loss
         if not self._fits(0, x):
-            return False
+            return None
         self.plan.bind(0, (<cnp.ndarray> x).data, 0)
         self._run(1, &loss, 1.0, NULL, NULL)
-        if self.error is not None:
-            raise self.error
-        return True
+        return cnp.PyArray_NewCopy(output, cnp.NPY_CORDER) if self._passed() else None
 
     def bind_rates(self, places):
         """Set where the updates read their learning rates.
@@ -331,6 +325,14 @@ cdef class Plan:
         elif outcome == OUT_OF_MEMORY:
             self.error = MemoryError("no memory for the scratch buffer of a kernel")
         return done
+
+    cdef bint _passed(self) except -1:
+        """Whether the last run passed its checks. Raises any other error that ended it early."""
+        if self.error is None:
+            return True
+        if isinstance(self.error, CheckFailedError):
+            return False
+        raise self.error
 
     cdef bint _fits(self, int input, object array):
         """Whether the array can take the place of an input buffer."""

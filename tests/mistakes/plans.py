@@ -114,6 +114,13 @@ MISTAKES = (
         "if self.guards is None:",
         UNCHANGED,
     ),
+    Mistake(
+        "a repeated prediction returns the array that the next one overwrites",
+        "kernels/plan.pyx",
+        "cnp.PyArray_NewCopy(output, cnp.NPY_CORDER)",
+        "output",
+        ("tests/plan/test_predictions.py",),
+    ),
 )
 
 # Printed as JSON by a child process: the command that compiles each extension module, from setup.py.

@@ -127,6 +127,14 @@ def test_outputs_belong_to_the_caller():
         found[...] = np.nan
 
 
+def test_outputs_stay_as_they_are_in_later_predictions():
+    model = small_net()
+    inputs = [batch(seed)[0] for seed in range(6)]
+    found = [model.predict(x) for x in inputs]
+    for outputs, x in zip(found, inputs, strict=True):
+        np.testing.assert_array_equal(outputs, eager(model, x))
+
+
 MISTAKES = {
     "few features": (lambda x: np.ascontiguousarray(x[:, 1:]), {}),
     "flat": (lambda x: x.ravel(), {}),
