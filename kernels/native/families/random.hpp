@@ -1,6 +1,8 @@
 // Counter-based random bits (SplitMix64, Steele, Lea & Flood 2014) and dropout.
 #pragma once
 
+#include <algorithm>
+
 #include "plan/call.hpp"
 
 namespace fastnn {
@@ -23,20 +25,29 @@ inline void random_next(const Call &call, int part, int) {
     ++state[1];
 }
 
+// The words of random bits that are drawn together, a vector of them at a time.
+constexpr std::int64_t WORDS_TOGETHER = 32;
+
 // y_e = x_e * (1 / (1 - rate) if u_e >= rate else 0); two elements share a word of random bits
 template <class T> void dropout(const Call &call, int part, int parts) {
     using op = operands::DROPOUT;
-    const T *x = call.in<T>(op::x);
     const std::uint64_t key = *call.in<std::uint64_t>(op::bits);
-    T *y = call.out<T>(op::y);
     const double rate = call.scalar[0];
-    const std::uint64_t threshold = std::uint64_t(rate * 4294967296.0);
     const T scale = rate < 1 ? T(1 / (1 - rate)) : T(0);
+    // With rate 1 the bits do not matter.
+    const std::uint32_t threshold = rate < 1 ? std::uint32_t(rate * 4294967296.0) : 0;
     const Range range = share(call.sizes<Elements>().count, part, parts, 2);
-    for (std::int64_t e = range.begin; e < range.end; e += 2) {
-        const std::uint64_t word = mix(key + GOLDEN * (std::uint64_t(e) / 2 + 1));
-        y[e] = x[e] * ((word & 0xFFFFFFFFu) >= threshold ? scale : T(0));
-        if (e + 1 < range.end) y[e + 1] = x[e + 1] * ((word >> 32) >= threshold ? scale : T(0));
+    for (std::int64_t e = range.begin; e < range.end; e += 2 * WORDS_TOGETHER) {
+        std::uint32_t half[2 * WORDS_TOGETHER];
+        for (std::int64_t i = 0; i < WORDS_TOGETHER; ++i) {
+            const std::uint64_t word = mix(key + GOLDEN * std::uint64_t(e / 2 + i + 1));
+            half[2 * i] = std::uint32_t(word);
+            half[2 * i + 1] = std::uint32_t(word >> 32);
+        }
+        const T *x = call.in<T>(op::x) + e;
+        T *y = call.out<T>(op::y) + e;
+        const std::int64_t count = std::min(range.end - e, 2 * WORDS_TOGETHER);
+        for (std::int64_t i = 0; i < count; ++i) y[i] = x[i] * (half[i] >= threshold ? scale : T(0));
     }
 }
 
