@@ -63,13 +63,16 @@ template <class T> struct MinimalFiltering<T, 2> {
 template <class T> struct MinimalFiltering<T, 4> {
     static constexpr T SCALE = T(1) / T(9);
 
+    // y + factor x. The factors are powers of 2, so one rounding gives the same bits as two.
+    static Vec<T> sum(Vec<T> y, T factor, Vec<T> x) { return fma(broadcast(factor), x, y); }
+
     template <int I, class Line> static auto pixels(Line x) {
-        if constexpr (I == 0) return (T(4) * x(0) - T(5) * x(2)) + x(4);
-        if constexpr (I == 1) return (x(4) - T(4) * x(2)) + (x(3) - T(4) * x(1));
-        if constexpr (I == 2) return (x(4) - T(4) * x(2)) - (x(3) - T(4) * x(1));
-        if constexpr (I == 3) return (x(4) - x(2)) + T(2) * (x(3) - x(1));
-        if constexpr (I == 4) return (x(4) - x(2)) - T(2) * (x(3) - x(1));
-        if constexpr (I == 5) return (T(4) * x(1) - T(5) * x(3)) + x(5);
+        if constexpr (I == 0) return sum(x(4) - x(2), 4, x(0) - x(2));  // 4 x0 - 5 x2 + x4
+        if constexpr (I == 1) return sum(x(4), -4, x(2)) + sum(x(3), -4, x(1));
+        if constexpr (I == 2) return sum(x(4), -4, x(2)) - sum(x(3), -4, x(1));
+        if constexpr (I == 3) return sum(x(4) - x(2), 2, x(3) - x(1));
+        if constexpr (I == 4) return sum(x(4) - x(2), -2, x(3) - x(1));
+        if constexpr (I == 5) return sum(x(5) - x(3), -4, x(3) - x(1));  // 4 x1 - 5 x3 + x5
     }
     template <int I, class Line> static auto filters(Line w) {
         if constexpr (I == 0) return T(0.75) * w(0);
@@ -81,16 +84,16 @@ template <class T> struct MinimalFiltering<T, 4> {
     }
     template <int I, class Line> static auto outputs(Line m) {
         if constexpr (I == 0) return m(0) + (m(1) + m(2)) + (m(3) + m(4));
-        if constexpr (I == 1) return (m(1) - m(2)) + T(2) * (m(3) - m(4));
-        if constexpr (I == 2) return (m(1) + m(2)) + T(4) * (m(3) + m(4));
-        if constexpr (I == 3) return (m(1) - m(2)) + T(8) * (m(3) - m(4)) + m(5);
+        if constexpr (I == 1) return sum(m(1) - m(2), 2, m(3) - m(4));
+        if constexpr (I == 2) return sum(m(1) + m(2), 4, m(3) + m(4));
+        if constexpr (I == 3) return sum(m(1) - m(2), 8, m(3) - m(4)) + m(5);
     }
     template <int I, class Line> static auto gradients(Line dy) {
         if constexpr (I == 0) return dy(0);
         if constexpr (I == 1) return (dy(0) + dy(2)) + (dy(1) + dy(3));
         if constexpr (I == 2) return (dy(0) + dy(2)) - (dy(1) + dy(3));
-        if constexpr (I == 3) return (dy(0) + T(4) * dy(2)) + T(2) * (dy(1) + T(4) * dy(3));
-        if constexpr (I == 4) return (dy(0) + T(4) * dy(2)) - T(2) * (dy(1) + T(4) * dy(3));
+        if constexpr (I == 3) return sum(sum(dy(0), 4, dy(2)), 2, sum(dy(1), 4, dy(3)));
+        if constexpr (I == 4) return sum(sum(dy(0), 4, dy(2)), -2, sum(dy(1), 4, dy(3)));
         if constexpr (I == 5) return dy(3);
     }
     template <int I, class Line> static auto filter_gradients(Line du) {
