@@ -276,6 +276,25 @@ def test_batch_sizes_and_threads(size, optimizer, dtype, isa, twins):
         pair.step(x, generator.integers(0, 11, rows))
 
 
+@every_isa
+@both_types
+@pytest.mark.parametrize("optimizer", ["sgd", "nesterov, decay", "adam"])
+@pytest.mark.parametrize("rows", [1, 3, 4, 5, 40])
+def test_small_batches_and_few_outputs(rows, optimizer, dtype, isa, twins):
+    for outputs in range(2, 19):
+        pair = twins(
+            lambda outputs=outputs: fn.Sequential(fn.Linear(53, 35), fn.Tanh(), fn.Linear(35, outputs)).to(
+                dtype
+            ),
+            optimizer=OPTIMIZERS[optimizer],
+        )
+        generator = np.random.default_rng(outputs)
+        for threads in (1, 2, 3):
+            fn.set_num_threads(threads)
+            x = generator.normal(size=(rows, 53)).astype(dtype)
+            pair.step(x, generator.integers(0, outputs, rows))
+
+
 @both_types
 def test_results_do_not_depend_on_the_number_of_threads(dtype, twins, snapshot):
     """A whole run on each number of threads, recording included."""

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "families/act.hpp"
+#include "families/dense_few.hpp"
 #include "families/dense_narrow_forward.hpp"
 #include "families/dense_rows.hpp"
 #include "families/dense_rows_dw.hpp"
@@ -113,6 +114,11 @@ template <class T> void dense_dw(const Call &call, int part, int parts) {
     for (std::int64_t i = 0; i < size.batch; ++i) {
         const T *x = call.in<T>(op::x) + i * M * K, *dy = call.in<T>(op::dy) + i * M * N;
         T *dw = call.out<T>(op::dw) + i * K * N;
+        if (has_few_rows(M) && !is_narrow<T>(N)) {
+            few_rows_dw(share(K, part, parts, LANES<T>), M, K, N, x, dy,
+                        [=](std::int64_t e, Vec<T> sum, int n) { store_n(dw + e, sum, n); });
+            continue;
+        }
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{dw + row * N + column, N};
         };
@@ -156,6 +162,17 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
                         [=, activation = call.activation](std::int64_t row, std::int64_t rows) {
                             deactivate(activation, y + row * K, dx + row * K, K, 1, rows * K);
                         });
+        }
+        return;
+    }
+    if (has_few_rows(M)) {
+        const Range rows = share(K, part, parts, LANES<T>);
+        for (std::int64_t i = 0; i < size.batch; ++i) {
+            const std::int64_t first = i * M * K + rows.begin;
+            few_rows_dx(rows, M, K, N, call.in<T>(op::dy) + i * M * N, call.in<T>(op::w) + i * K * N,
+                        call.out<T>(op::dx) + i * M * K);
+            deactivate(call.activation, call.in<T>(op::y) + first, call.out<T>(op::dx) + first, K, M,
+                       rows.end - rows.begin);
         }
         return;
     }

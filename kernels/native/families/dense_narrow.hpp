@@ -91,34 +91,4 @@ void narrow_dx(std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, cons
     }
 }
 
-template <class T> constexpr std::int64_t narrow_update_bytes(std::int64_t N) {
-    return (NARROW_ROWS * N + LANES<T>)*std::int64_t(sizeof(T));
-}
-
-// Updates w with dw = x^T dy, in one pass over all elements of some rows.  x (M, K), dy (M, N) -> w (K, N)
-template <class T, class Update>
-void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
-                   const Update &update, int part, int parts, T *gradient) {
-    const Range mine = share(K, part, parts, LANES<T>);
-    const ColumnBlock<T> columns(N, 0);
-    for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
-        const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;
-        const Tiles tiles(N == 1 ? 0 : count, tile_rows(columns.vectors));
-        for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
-            const std::int64_t row = tiles.begin(tile);
-            tile_of_size<T>(int(tiles.length(tile)), columns.vectors, {x + k + row, 1, K},
-                                            {dy, N, columns.last, false}, M, {nullptr, 0},
-                                            StoreTile<T>{gradient + row * N, N, nullptr, false, true});
-        }
-        for (std::int64_t index = 0; N == 1 && index < ColumnBlock<T>::count(count); ++index) {
-            const ColumnBlock<T> features(count, index);
-            tile_of_size<T>(1, features.vectors, {dy, 1, 1}, {x + k + features.begin, K, features.last, false},
-                            M, {nullptr, 0},
-                            StoreTile<T>{gradient + features.begin, count, nullptr, false, true});
-        }
-        for_vectors<T>(0, count * N,
-                       [=](std::int64_t e, int n) { update(k * N + e, load_n(gradient + e, n), n); });
-    }
-}
-
 }  // namespace fastnn

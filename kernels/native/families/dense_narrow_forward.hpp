@@ -180,7 +180,7 @@ private:
         const auto add = [&, first = x + row * K](std::int64_t k, int width) INLINED {
 #pragma GCC unroll 16
             for (int i = 0; i < LANES<T>; i += VECTORS_PER_LINE) fetch_ahead(next + (k + i) * LANES<T>);
-            add_row_lanes<T, OUTPUTS>(first + k, K, LANES<T>, width, w + k * OUTPUTS, OUTPUTS, sum);
+            add_row_lanes<T, OUTPUTS>(first + k, K, LANES<T>, width, w + k * OUTPUTS, OUTPUTS, 1, sum);
         };
         std::int64_t k = chunks.begin(chunk);
         const std::int64_t end = chunks.begin(chunk + 1);

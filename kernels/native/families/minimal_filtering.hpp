@@ -7,20 +7,9 @@
 // SIMD vector of channels. In float32, F(2, 3) loses almost no precision and F(4, 3) about three bits.
 #pragma once
 
-#include <utility>
-
 #include "simd/simd.hpp"
 
 namespace fastnn {
-
-// Calls body(std::integral_constant<int, I>) for I = 0, ..., COUNT - 1.
-template <class Body, int... I>
-[[gnu::always_inline]] inline void for_constants(Body body, std::integer_sequence<int, I...>) {
-    (body(std::integral_constant<int, I>()), ...);
-}
-template <int COUNT, class Body> [[gnu::always_inline]] inline void for_constants(Body body) {
-    for_constants(body, std::make_integer_sequence<int, COUNT>());
-}
 
 template <class T, int OUTPUTS> struct MinimalFiltering;
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "families/dense.hpp"
+#include "families/dense_narrow_update.hpp"
 #include "families/optim.hpp"
 
 namespace fastnn {
@@ -44,8 +45,8 @@ template <class T> struct DescendTile {
 
 // Scratch memory: for the product, then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
-    const std::int64_t N = call.sizes<DenseSizes>().N;
-    if (is_narrow<T>(N)) return {0, 0, narrow_update_bytes<T>(N)};
+    const DenseSizes size = call.sizes<DenseSizes>();
+    if (is_narrow<T>(size.N)) return {0, 0, narrow_update_bytes<T>(size.M, size.N)};
     const Product<T> product = update_product<T>(call);
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
@@ -59,6 +60,9 @@ void dense_dw_update(const Call &call, int part, int parts) {
     if (is_narrow<T>(N))
         return narrow_update(size.M, size.K, N, call.in<T>(op::x), call.in<T>(op::dy),
                              Update<T>(call, op::hyper), part, parts, scratch_of<T>(call, part));
+    if (has_few_rows(size.M))
+        return few_rows_dw(share(size.K, part, parts, LANES<T>), size.M, size.K, N, call.in<T>(op::x),
+                           call.in<T>(op::dy), Update<T>(call, op::hyper));
     const Product<T> product = update_product<T>(call);
     T *const tile = scratch_of<T>(call, part) + whole_lines(product.scratch().each) / std::int64_t(sizeof(T));
     const Update<T> update(call, op::hyper);
@@ -79,9 +83,11 @@ void dense_dw_update(const Call &call, int part, int parts) {
 // The same for SGD, whose formula without momentum is short enough to run on a tile in registers.
 template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     using op = operands::DENSE_DW_SGD;
-    const std::int64_t N = call.sizes<DenseSizes>().N;
+    const DenseSizes size = call.sizes<DenseSizes>();
+    const std::int64_t N = size.N;
     const bool has_momentum = call.array[op::v];
-    if (has_momentum || is_narrow<T>(N)) return dense_dw_update<T, SgdUpdate>(call, part, parts);
+    if (has_momentum || is_narrow<T>(N) || has_few_rows(size.M))
+        return dense_dw_update<T, SgdUpdate>(call, part, parts);
     const SgdUpdate<T> update(call, op::hyper);
     const auto store = [=](std::int64_t row, std::int64_t column) {  // not called: there is one round
         return StoreTile<T>{update.p + row * N + column, N};

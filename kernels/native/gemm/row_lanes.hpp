@@ -6,11 +6,11 @@
 namespace fastnn {
 
 // Adds the first `width` terms of LANES rows of `a` times w, in ascending order: lane i of sum[n] is the sum
-// of row i and column n. The rows are `row` elements apart, those of w `w_row`; rows from `height` on are
-// absent. The square of `a` is transposed in registers.
+// of row i and column n. The rows are `row` elements apart, the terms of w `w_row` and its columns `w_column`;
+// rows from `height` on are absent. The square of `a` is transposed in registers.
 template <class T, int N, int SUMS>
 INLINED inline void add_row_lanes(const T *a, std::int64_t row, int height, int width, const T *w,
-                                  std::int64_t w_row, Vec<T> (&sum)[SUMS]) {
+                                  std::int64_t w_row, std::int64_t w_column, Vec<T> (&sum)[SUMS]) {
     static_assert(N <= SUMS);
     Vec<T> square[LANES<T>];
 #pragma GCC unroll 16
@@ -21,7 +21,7 @@ INLINED inline void add_row_lanes(const T *a, std::int64_t row, int height, int 
     for (int k = 0; k < LANES<T>; ++k)
         if (k < width) {
 #pragma GCC unroll 16
-            for (int n = 0; n < N; ++n) sum[n] = fma(square[k], broadcast(w[k * w_row + n]), sum[n]);
+            for (int n = 0; n < N; ++n) sum[n] = fma(square[k], broadcast(w[k * w_row + n * w_column]), sum[n]);
         }
 }
 

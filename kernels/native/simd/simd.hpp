@@ -354,4 +354,13 @@ template <class V> inline V smaller(V a, V b) { return a < b ? a : b; }
 // x clamped to [low, high]; nan stays nan.
 template <class V> inline V clamp(V x, V low, V high) { return smaller(high, larger(low, x)); }
 
+// Calls body(std::integral_constant<int, I>) for I = 0, ..., COUNT - 1.
+template <class Body, int... I>
+[[gnu::always_inline]] inline void for_constants(Body body, std::integer_sequence<int, I...>) {
+    (body(std::integral_constant<int, I>()), ...);
+}
+template <int COUNT, class Body> [[gnu::always_inline]] inline void for_constants(Body body) {
+    for_constants(body, std::make_integer_sequence<int, COUNT>());
+}
+
 }  // namespace fastnn
