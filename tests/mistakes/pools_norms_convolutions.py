@@ -207,8 +207,8 @@ MISTAKES = (
     Mistake(
         "a large tile of Winograd's algorithm takes the wrong pixels",
         "kernels/native/families/minimal_filtering.hpp",
-        "return (T(4) * x(1) - T(5) * x(3)) + x(5);",
-        "return (T(4) * x(1) - T(5) * x(3)) + x(4);",
+        "return sum(x(5) - x(3), -4, x(3) - x(1));",
+        "return sum(x(4) - x(3), -4, x(3) - x(1));",
         (CONV,),
     ),
     Mistake(
@@ -228,8 +228,8 @@ MISTAKES = (
     Mistake(
         "gradient of the filters from the last group of tiles only",
         "kernels/native/families/winograd.hpp",
-        "du + (W::SIDE * I + j) * g.filter_plane() + channels.begin * g.O, group.begin > 0);",
-        "du + (W::SIDE * I + j) * g.filter_plane() + channels.begin * g.O, false);",
+        "channels.begin * g.O, g.O,\n                           group.begin > 0);",
+        "channels.begin * g.O, g.O,\n                           false);",
         (GRID,),
     ),
     Mistake(

@@ -1,8 +1,9 @@
-"""Mistakes in the products of large batches and small layers."""
+"""Mistakes in the products of large batches and small layers, of batches of a few rows, and in dropout."""
 
 from mistake import EDGES, GRID, Mistake
 
 AS_EAGER = "tests/plan/test_same_as_eager.py"
+FEW_ROWS = "tests/kernels/test_few_rows.py"
 
 MISTAKES = (
     Mistake(
@@ -105,9 +106,37 @@ MISTAKES = (
     ),
     Mistake(
         "the second block of features of a single output is updated by the first",
-        "kernels/native/families/dense_narrow.hpp",
-        "{x + k + features.begin, K, features.last, false},",
-        "{x + k, K, features.last, false},",
+        "kernels/native/families/dense_narrow_update.hpp",
+        "{x + features.begin, K, features.last, false},",
+        "{x, K, features.last, false},",
         (GRID, AS_EAGER),
+    ),
+    Mistake(
+        "every vector of a run of gradients has the first outputs",
+        "kernels/native/families/dense_narrow_update.hpp",
+        "load(factors + j % PERIOD * LANES<T>)",
+        "load(factors)",
+        (AS_EAGER,),
+    ),
+    Mistake(
+        "gradients of the weights from the first of a few rows alone",
+        "kernels/native/families/dense_few.hpp",
+        "sum = fma(element[m], factor[m][j], sum);",
+        "sum = fma(element[m], factor[0][j], sum);",
+        (FEW_ROWS,),
+    ),
+    Mistake(
+        "every one of a few rows has the input gradient of the first",
+        "kernels/native/families/dense_few.hpp",
+        "dy + n, 1, N, sum);",
+        "dy + n, 1, 0, sum);",
+        (FEW_ROWS,),
+    ),
+    Mistake(
+        "two neighbours are dropped together",
+        "kernels/native/families/random.hpp",
+        "half[2 * i + 1] = std::uint32_t(word >> 32);",
+        "half[2 * i + 1] = std::uint32_t(word);",
+        (GRID,),
     ),
 )
