@@ -135,6 +135,48 @@ def test_training_and_files_without_the_functions_of_posix(tmp_path):
     assert result.returncode == 0, result.stderr
 
 
+# Calls that may wait without end, during which Windows does not tell the main thread of Ctrl-C, and why each
+# of them is none, or does not wait in the main thread or for long. Others use `fastnn._waiting.next_of`.
+WAITS = {
+    ("fastnn/_sources/stored.py", "result"): "of a read, in a step, whose end Ctrl-C waits for",
+    ("fastnn/_sources/streams.py", "get"): "in a thread",
+    ("fastnn/board/server.py", "join"): "0.05 s",
+    ("fastnn/data/fetching.py", "result"): "of a download that has ended",
+    ("fastnn/layers/shared_batch.py", "get"): "of a ContextVar",
+    ("fastnn/param.py", "get"): "of a ContextVar",
+    ("fastnn/reproduction/runner.py", "join"): "of a process that ends",
+    ("fastnn/rng.py", "get"): "of a ContextVar",
+    ("fastnn/studies/on_dask.py", "as_completed"): "waits 0.1 s at a time",
+    ("fastnn/studies/on_dask.py", "result"): "of a run that has ended",
+    ("fastnn/studies/turns.py", "result"): "of a thread that has ended",
+    ("fastnn/training/interrupts.py", "get"): "of a ContextVar",
+    ("kernels/__init__.py", "get"): "of a ContextVar",
+    ("kernels/native/compile_units.py", "result"): "when the package is built",
+}
+
+
+def waits_without_end(tree):
+    """Yield the names of the functions without a time limit that a syntax tree waits with."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            waits = node.func.attr in ("acquire", "get", "join", "result", "wait")
+            if waits and not (node.args or node.keywords):
+                yield node.func.attr
+        elif isinstance(node, ast.alias) and node.name == "as_completed":
+            yield node.name
+
+
+def test_waits_without_end_are_found():
+    program = "from a import as_completed\nq.get()\nt.join()\nf.result(); lock.acquire(); event.wait()"
+    found = ["acquire", "as_completed", "get", "join", "result", "wait"]
+    assert sorted(waits_without_end(ast.parse(program))) == found
+    assert not list(waits_without_end(ast.parse("q.get(timeout=1)\nt.join(3)\nd.get(k)")))
+
+
+def test_ctrl_c_ends_every_wait_on_windows(trees):
+    assert {(name, found) for name, tree in trees for found in waits_without_end(tree)} == set(WAITS)
+
+
 def unspecified_encodings(tree):
     """Yield the lines of a syntax tree that read or write text in an encoding that depends on the system."""
     for node in ast.walk(tree):

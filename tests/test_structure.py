@@ -17,7 +17,7 @@ PACKAGE = ROOT / "fastnn"
 # Every module and package, lowest first: it may import those of lower rows, and its own package.
 ORDER = [
     {"kernels", "_checkout", "_foreign_names"},
-    {"_arrays", "_attributes", "_schema", "_threadpools", "documents", "files", "rng", "tables"},
+    {"_arrays", "_attributes", "_schema", "_threadpools", "_waiting", "documents", "files", "rng", "tables"},
     {"_sources"},
     {"_validation"},
     {"classes", "config", "gather", "masks", "recording"},

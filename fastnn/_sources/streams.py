@@ -10,7 +10,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from queue import Empty, Queue, SimpleQueue
+from queue import Queue, SimpleQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,9 +20,8 @@ from fastnn._arrays import Array, as_array
 from fastnn._sources.base import Source
 from fastnn._sources.items import has_items, is_hugging_face, part_of, parts_of
 from fastnn._sources.rows import feature_rows
+from fastnn._waiting import next_of
 
-# Look for Ctrl-C this often (seconds) while the source computes a mini-batch.
-WAIT = 0.1
 # After an error, wait at most this long (seconds) for a source that is in the middle of a mini-batch.
 WAIT_AFTER_ERROR = 1.0
 
@@ -107,7 +106,6 @@ class Reader:
         self.stream = stream
         self._unrequested = limit
         self._requests: SimpleQueue[bool] = SimpleQueue()
-        # Not a SimpleQueue: in Python 3.11 its `get` forgets the timeout when a signal comes.
         self._results: Queue[Batch | _Failure | None] = Queue()
         self._is_reading = False
         self._thread = threading.Thread(
@@ -141,12 +139,7 @@ class Reader:
         """
         if not self._is_reading:
             return None
-        while True:
-            try:
-                result = self._results.get(timeout=WAIT)
-                break
-            except Empty:
-                check()
+        result = next_of(self._results, check)
         if isinstance(result, Batch):
             self._request()
             return result

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -196,8 +197,6 @@ def board(folder: Path = Path("runs"), port: int = 0) -> None:
         folder: Folder with the runs; folders in it are searched, too.
         port: Port of the page on this computer; 0 takes a free one.
     """
-    import threading
-
     from fastnn.board import runs, server
 
     if not folder.is_dir():
@@ -211,7 +210,8 @@ def board(folder: Path = Path("runs"), port: int = 0) -> None:
             "fastnn train digits, and press Read again on the page",
             flush=True,
         )
-    threading.Event().wait()
+    while True:  # Ctrl-C ends a sleep on every system
+        time.sleep(3600)
 
 
 def reproduce(

@@ -11,13 +11,15 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from queue import Queue
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastnn._waiting import next_of
 from fastnn.data.errors import DatasetError
 from fastnn.data.image_files import check_classes
 from fastnn.data.images import Bytes, check_size, pillow, read_image
@@ -251,10 +253,14 @@ def _download(
 
     for temporary in store.glob(".*.tmp"):
         remove_leftovers(store / temporary.name[1:65])
+    ended = Queue[Future[list[str]]]()
     pool = ThreadPoolExecutor(WORKERS, "fastnn-download")
     try:
         running = {pool.submit(fetch, digest): digest for digest in same}
-        for future in _bar(as_completed(running), "downloading", progress, len(running)):
+        for future in running:
+            future.add_done_callback(ended.put)
+        for _ in _bar(running, "downloading", progress):
+            future = next_of(ended)
             # result() raises other errors, such as a full disk.
             for row, reason in zip(same[running[future]], future.result(), strict=False):
                 skip(row, reason)
@@ -270,8 +276,8 @@ def _counted(skipped: Iterable[SkippedImage]) -> str:
     return listed + ", ..." * (len(reasons) > MOST_REASONS)
 
 
-def _bar(steps: Iterable[Any], what: str, progress: bool | None, total: int | None = None) -> Any:
+def _bar(steps: Iterable[Any], what: str, progress: bool | None) -> Any:
     from tqdm import tqdm
 
     disable = None if progress is None else not progress
-    return tqdm(steps, what, total, leave=False, disable=disable)
+    return tqdm(steps, what, leave=False, disable=disable)

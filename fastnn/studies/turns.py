@@ -10,11 +10,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from queue import SimpleQueue
+from queue import Queue
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastnn._waiting import next_of
 from fastnn.history import History
 from fastnn.layers import Layer
 from fastnn.optim.ema import EMA
@@ -52,7 +53,7 @@ def train_in_turns(
     in_progress = _InProgress()
     rounds = -(-len(places) // (workers * MOST_RUNS)) or 1
     most = -(-len(places) // (workers * rounds)) if together else 1
-    news = SimpleQueue[int]()  # how many threads end
+    news = Queue[int]()  # how many threads end
 
     def end(member: Member) -> None:
         ended.append(member)
@@ -71,7 +72,7 @@ def train_in_turns(
     try:
         threads = [pool.submit(contextvars.copy_context().run, work) for _ in range(workers)]
         while running:
-            running -= news.get()
+            running -= next_of(news)
             while added < len(ended):
                 add(ended[added])
                 added += 1
