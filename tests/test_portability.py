@@ -146,8 +146,6 @@ WAITS = {
     ("fastnn/param.py", "get"): "of a ContextVar",
     ("fastnn/reproduction/runner.py", "join"): "of a process that ends",
     ("fastnn/rng.py", "get"): "of a ContextVar",
-    ("fastnn/studies/on_dask.py", "as_completed"): "waits 0.1 s at a time",
-    ("fastnn/studies/on_dask.py", "result"): "of a run that has ended",
     ("fastnn/studies/turns.py", "result"): "of a thread that has ended",
     ("fastnn/training/interrupts.py", "get"): "of a ContextVar",
     ("kernels/__init__.py", "get"): "of a ContextVar",

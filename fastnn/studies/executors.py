@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 Add = Callable[[Member], None]
 
 CONNECT_SECONDS = 5
+ASK_SECONDS = 1  # between two questions for the workers of a cluster, while no run ends
+ALONE_SECONDS = 15  # a worker that dies may be started again in the meantime
 RETRIES = 3  # of runs whose worker died, as many as Dask has
 PORTS = {"dask": 8786, "ray": 10001}  # the defaults of the Dask scheduler and of the Ray Client server
 
@@ -41,6 +45,37 @@ def check_workers(jobs: int | str, executor: object) -> None:
         _reach(kind, address, f"{kind}://{address}")
     elif kind == "ray":
         _reach_cluster()
+
+
+class Workers:
+    """Watches whether a cluster has workers, and warns once each time that none is left.
+
+    `count` asks for their number, `cluster` names the cluster, and `start` is the command that starts one.
+    """
+
+    def __init__(self, cluster: str, start: str, count: Callable[[], float]) -> None:
+        self.advice = f"start one ({start})"
+        self._cluster, self._count = cluster, count
+        self._asked, self._seen, self._warned = -math.inf, -math.inf, False
+
+    def check(self) -> None:
+        """Ask for the workers, at most once a second; warn if there was none at first, or for 15 s.
+
+        A cluster that does not answer has ended or will be back: what waits for its runs notices that.
+        """
+        if time.monotonic() < self._asked + ASK_SECONDS:
+            return
+        with suppress(OSError):
+            count = self._count()
+            self._asked = time.monotonic()
+            if count:
+                self._seen, self._warned = self._asked, False
+            elif not self._warned and self._asked > self._seen + ALONE_SECONDS:
+                self._warned = True
+                warn(
+                    f"{self._cluster} has no worker: the sweep waits for one: {self.advice}, or stop the "
+                    "sweep with Ctrl-C"
+                )
 
 
 def run_elsewhere(executor: Any, train: Train, places: Sequence[Place], jobs: int | str, add: Add) -> None:

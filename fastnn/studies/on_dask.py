@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from importlib import metadata
+from queue import Queue
 from typing import Any
 
-from fastnn._validation import warn
-from fastnn.studies.executors import CONNECT_SECONDS
+from fastnn._waiting import next_of
+from fastnn.studies.executors import CONNECT_SECONDS, Workers
 from fastnn.studies.parcel import (
     DISTRIBUTION,
     Parcel,
@@ -19,6 +21,8 @@ from fastnn.studies.parcel import (
     run_member,
 )
 from fastnn.studies.study import Member
+
+RESULT_SECONDS = 10  # to fetch the result of a run that has ended
 
 
 @contextmanager
@@ -38,32 +42,47 @@ def run(client: Any, train: Train, places: Sequence[Place], add: Callable[[Membe
     """Train all places on the workers of `client`. Calls `add` with each run when it ends.
 
     The scheduler starts the runs of a dead worker again on another one. A run that has lost more workers than
-    Dask's setting `distributed.scheduler.allowed-failures` (3) counts as failed.
+    Dask's setting `distributed.scheduler.allowed-failures` (3) counts as failed. Raises ConnectionError if
+    the scheduler is gone, or if there was no worker for as long as `no-workers-timeout` says.
     """
     import dask
-    from distributed import KilledWorker, as_completed
+    from distributed import KilledWorker
+    from distributed.scheduler import NoWorkerError
 
     _check(client)
+    where = client.scheduler.address
+    workers = Workers(f"the Dask cluster {where}", f"dask worker {where}", lambda: len(client.nthreads()))
+    workers.check()
     parcel = Parcel(train, places)
     # A task that returns the parcel, rather than `scatter`: the scheduler can give it to a worker that starts
     # later, and again if all workers that had it die. Its size is no mistake, which Dask would warn of.
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": 2**60}):
         shared = client.submit(_same, parcel, pure=False)
     futures = {client.submit(run_member, shared, index, pure=False): index for index in range(len(places))}
+    ended = Queue[Any]()
+    for future in futures:
+        future.add_done_callback(ended.put)
     try:
-        for future in as_completed(list(futures), loop=client.loop):
-            index = futures.pop(future)
-            if future.status == "finished":
-                add(future.result())
-            elif future.status == "error" and isinstance(error := future.exception(), KilledWorker):
-                add(lost_member(places[index], error))
-            elif future.status == "error":
-                future.result()  # raises
-            else:
-                where = client.scheduler.address
+        while futures:
+            future = next_of(ended, workers.check)
+            try:
+                member = future.result(RESULT_SECONDS)
+            except KilledWorker as error:
+                member = lost_member(places[futures[future]], error)
+            except NoWorkerError as error:
+                raise ConnectionError(
+                    f"the Dask cluster {where} had no worker for {error.timeout:g} s, as long as its setting "
+                    f"distributed.scheduler.no-workers-timeout allows: {workers.advice} and sweep again"
+                ) from error
+            except CancelledError as error:
                 raise ConnectionError(
                     f"the Dask scheduler at {where} is gone, or a client cancelled the runs"
-                )
+                ) from error
+            except TimeoutError:  # the worker that has the result has died: the run starts again
+                future.add_done_callback(ended.put)
+                continue
+            del futures[future]
+            add(member)
     finally:
         client.cancel(list(futures))
 
@@ -77,8 +96,6 @@ def _check(client: Any) -> None:
     if client.status != "running" or client.asynchronous:
         raise ValueError(f"the client must be connected and not asynchronous, not {client!r}")
     found: dict[str, object] = client.run(metadata.version, DISTRIBUTION, on_error="return")
-    if not found:
-        warn(f"the Dask cluster {client.scheduler.address} has no worker yet: the sweep waits for one")
     try:
         found["scheduler"] = client.run_on_scheduler(metadata.version, DISTRIBUTION)
     except metadata.PackageNotFoundError as error:

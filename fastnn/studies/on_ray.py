@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from importlib import metadata
 from typing import Any
 
-from fastnn.studies.executors import RETRIES
+from fastnn.studies.executors import ASK_SECONDS, RETRIES, Workers
 from fastnn.studies.parcel import (
     DISTRIBUTION,
     Parcel,
@@ -52,12 +52,19 @@ def run(train: Train, places: Sequence[Place], add: Callable[[Member], None]) ->
     from ray.exceptions import RayError, RayTaskError
 
     _check(ray)
+    address = ray.get_runtime_context().gcs_address
+    workers = Workers(
+        f"the Ray cluster {address}",
+        f"ray start --address {address}",
+        lambda: ray.cluster_resources().get("CPU", 0.0),
+    )
     shared = ray.put(Parcel(train, places))
     task = ray.remote(run_member).options(max_retries=RETRIES)
     results = {task.remote(shared, index): index for index in range(len(places))}
     try:
         while results:
-            for result in ray.wait(list(results))[0]:
+            workers.check()
+            for result in ray.wait(list(results), timeout=ASK_SECONDS)[0]:
                 index = results.pop(result)
                 try:
                     member = ray.get(result)

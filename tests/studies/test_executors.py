@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from importlib import util
 
@@ -18,7 +19,7 @@ import pytest
 import fastnn as fn
 from fastnn.cli.main import main
 from fastnn.studies import executors, parcel
-from fastnn.studies.executors import check_workers
+from fastnn.studies.executors import Workers, check_workers
 from fastnn.studies.study import Member
 from tests.kernels.children import TESTS_ON_PATH
 from tests.studies.workers import first_time
@@ -67,6 +68,59 @@ def test_the_command_line_makes_no_folder_for_an_unreachable_scheduler(
     assert main(["sweep", str(tmp_path / "settings.yaml"), *grid, "--executor", executor]) == 1
     assert f"error: no scheduler answers at {executor}" in capsys.readouterr().err
     assert not (tmp_path / "sweep").exists()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The seconds that the executors read from a clock, in a list."""
+    seconds = [100.0]
+    monkeypatch.setattr(executors.time, "monotonic", lambda: seconds[0])
+    return seconds
+
+
+def said_by(workers):
+    """The warnings of one check."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        workers.check()
+    return [str(each.message) for each in caught]
+
+
+def test_a_cluster_without_workers_is_reported_once_each_time(clock):
+    answers = iter([2, 0, 0, 0, 1, 0, 0])
+    workers = Workers("the cluster", "dask worker a", lambda: next(answers))
+    said = []
+    for _ in range(7):
+        said.append(said_by(workers))
+        clock[0] += 10
+    advice = "start one (dask worker a), or stop the sweep with Ctrl-C"
+    warned = [f"the cluster has no worker: the sweep waits for one: {advice}"]
+    assert said == [[], [], warned, [], [], [], warned]  # after more than 15 s
+
+
+def test_a_cluster_that_begins_without_workers_is_reported_at_once(clock):
+    assert said_by(Workers("the cluster", "dask worker a", lambda: 0))
+
+
+def test_a_cluster_is_asked_at_most_once_a_second(clock):
+    asked = []
+
+    def count():
+        asked.append(clock[0])
+        return 1
+
+    workers = Workers("the cluster", "dask worker a", count)
+    for _ in range(6):
+        workers.check()
+        clock[0] += 0.5
+    assert asked == [100, 101, 102]
+
+
+def test_a_cluster_that_does_not_answer_is_no_error(clock):
+    def count():
+        raise OSError("closed")
+
+    assert not said_by(Workers("the cluster", "dask worker a", count))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sweeps on a real Ray of two CPUs on this machine."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -10,6 +11,7 @@ import pytest
 import fastnn as fn
 from fastnn.studies import on_ray
 from fastnn.studies.executors import check_workers
+from tests.kernels.children import run_child
 from tests.studies import test_sweep
 from tests.studies.test_sweep import GRID, build, curves
 from tests.studies.workers import first_time, sent_by_value
@@ -59,6 +61,35 @@ def test_the_arrays_stay_in_shared_memory():
 
     study = fn.sweep(uses, {"number": [1, 2, 3]}, seeds=[0], executor="ray", progress=False)
     assert [member.values for member in study.members] == [{"writable": 0, "sum": x.sum()}] * 3
+
+
+def in_child_no_cpu_is_left():
+    """Ctrl-C comes after 3 s."""
+    import os
+    import signal
+    import threading
+    import time
+    import warnings
+
+    import ray
+
+    import fastnn as fn
+
+    ray.init("local", num_cpus=0, include_dashboard=False, log_to_driver=False)
+    threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    started = time.monotonic()
+    with warnings.catch_warnings(record=True) as caught:
+        try:
+            fn.sweep(lambda lr: {"lr": lr}, {"lr": [1]}, seeds=[0], executor="ray", progress=False)
+        except KeyboardInterrupt:
+            print("ended in time:", 3 <= time.monotonic() - started < 20)
+    print(*(each.message for each in caught if issubclass(each.category, UserWarning)))
+
+
+def test_a_cluster_without_cpus_is_reported_and_ctrl_c_ends_the_wait():
+    printed = run_child(in_child_no_cpu_is_left, limit=120)
+    advice = r"start one \(ray start --address \1\), or stop the sweep with Ctrl-C"
+    assert re.fullmatch(rf"ended in time: True\nthe Ray cluster (\S+) has no worker: .*: {advice}\n", printed)
 
 
 def test_joblib_passes_runs_on_to_ray():
