@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
+
+# What it means that a description has no such entry: older checkpoints lack some, others are there if set.
+ABSENT: dict[str, Any] = {
+    **dict.fromkeys(("batch.factor of x", "data.factor of x", "validation.factor of x")),
+    "drop_last": False,
+    "micro_batch": None,
+    "precision": None,
+    "processes": 1,
+    "sync_batch_norm": False,
+    "validate_every": None,
+}
 
 
 def differences(before: object, now: object, words: tuple[str, str] = ("was", "is")) -> list[str]:
     """The differences between two descriptions, such as "batch_size was 32, is 64"."""
     was, is_now = words
     old, new = dict(_leaves(before)), dict(_leaves(now))
-    found = []
-    for path in {**old, **new}:
-        if path not in new:
-            difference = f"{was} {_shown(old[path])}, {is_now} missing"
-        elif path not in old:
-            difference = f"{was} missing, {is_now} {_shown(new[path])}"
-        elif old[path] != new[path]:
-            difference = f"{was} {_shown(old[path])}, {is_now} {_shown(new[path])}"
-        else:
-            continue
-        found.append(f"{path[:200]} {difference}")
-    return found
+    return [
+        f"{path[:200]} {was} {_shown(old, path)}, {is_now} {_shown(new, path)}"
+        for path in {**old, **new}
+        if path not in old or path not in new or old[path] != new[path]
+    ]
 
 
-def _shown(value: object) -> str:
-    """The value as text, which is cut if it is long."""
-    text = repr(value)
+def _shown(leaves: Mapping[str, object], path: str) -> str:
+    """The value at a path as text, which is cut if it is long."""
+    found = {**ABSENT, **leaves}
+    text = repr(found[path]) if path in found else "missing"
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

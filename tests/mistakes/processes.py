@@ -167,4 +167,11 @@ MISTAKES = (
         "",
         ("tests/training/test_options.py",),
     ),
+    Mistake(
+        "a setting that only one process has is called missing",
+        "fastnn/training/differences.py",
+        "found = {**ABSENT, **leaves}",
+        "found = leaves",
+        (PROCESSES,),
+    ),
 )

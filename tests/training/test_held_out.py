@@ -152,7 +152,7 @@ def test_drop_last_changes_nothing_where_batches_fit():
 def test_drop_last_belongs_to_the_description_of_a_checkpoint(tmp_path):
     path = tmp_path / "run"
     fn.fit(new_model(), (X, Y), seed=0, checkpoint=path)
-    with pytest.raises(fn.CheckpointError, match="drop_last was missing, is True"):
+    with pytest.raises(fn.CheckpointError, match="drop_last was False, is True"):
         fn.fit(new_model(), (X, Y), seed=0, checkpoint=path, drop_last=True)
 
 

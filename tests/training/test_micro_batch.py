@@ -227,7 +227,7 @@ def test_a_checkpoint_resumes_with_the_same_bits_and_knows_micro_batch(tmp_path)
     train(tmp_path / "run", 1)
     with pytest.raises(fn.CheckpointError, match="micro_batch was 7, is 8"):
         train(tmp_path / "run", 3, 8)
-    with pytest.raises(fn.CheckpointError, match="micro_batch was 7, is missing"):
+    with pytest.raises(fn.CheckpointError, match="micro_batch was 7, is None"):
         train(tmp_path / "run", 3, None)
     assert train(tmp_path / "run", 3) == train(tmp_path / "whole", 3)
 

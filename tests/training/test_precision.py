@@ -139,5 +139,5 @@ def test_checkpoint_of_another_precision_is_refused(tmp_path):
     with fn.backend("ref"):
         options = {"epochs": 1, "seed": 0, "checkpoint": tmp_path / "run.npz"}
         fn.fit(fn.Linear(7, 3), (X, Y), **options)
-        with pytest.raises(fn.CheckpointError, match="precision was missing, is 'bf16'"):
+        with pytest.raises(fn.CheckpointError, match="precision was None, is 'bf16'"):
             fn.fit(fn.Linear(7, 3), (X, Y), **options, precision="bf16")

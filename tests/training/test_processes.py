@@ -50,6 +50,21 @@ DIFFERENCES = {
         lambda rank: {"model": net(rank)},
         r"weights\.0\.bias is .*: call fn\.manual_seed\(0\) before the model is built",
     ),
+    # Descriptions have these settings only if they are set.
+    "sync_batch_norm": (
+        lambda rank: {"sync_batch_norm": rank == 0},
+        "sync_batch_norm is True, but in process 1 it is False$",
+    ),
+    "micro_batch": (
+        lambda rank: {"micro_batch": [None, 10][rank]},
+        "micro_batch is None, but in process 1 it is 10$",
+    ),
+    "drop_last": (lambda rank: {"drop_last": rank == 1}, "drop_last is False, but in process 1 it is True$"),
+    "validate_every": (
+        lambda rank: {"validation": (X, LABELS), "validate_every": [2, "epoch"][rank]},
+        "validate_every is 2, but in process 1 it is None$",
+    ),
+    "scale": (lambda rank: {"scale": 1.0 + rank}, "data.factor of x is None, but in process 1 it is 2.0"),
     "checkpoint": (lambda rank: {"checkpoint": [None, "c"][rank]}, "checkpoint is False, but in process 1"),
     "callback": (
         lambda rank: {"callbacks": fn.EarlyStopping("loss", patience=1 + rank)},
@@ -97,6 +112,12 @@ def test_trainers_and_their_first_batches_are_compared():
     for error in together(2, differing):
         assert isinstance(error, fn.ProcessError)
         assert "optimizer.lr is 1.0, but in process 1 it is 2.0" in str(error)
+
+    def synchronised(communicator):
+        return fn.Trainer(net(), communicator=communicator, sync_batch_norm=communicator.rank == 1)
+
+    for error in together(2, synchronised):
+        assert str(error).endswith("sync_batch_norm is False, but in process 1 it is True")
 
     def own_share(communicator):
         trainer = fn.Trainer(net(), communicator=communicator)

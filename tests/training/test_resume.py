@@ -268,6 +268,7 @@ def test_resume_requires_or_forbids_a_checkpoint(tmp_path):
             "optimizer.class was 'fastnn.optim.optimizers.Adam', is 'fastnn.optim.optimizers.SGD'",
         ),
         ({"clip_norm": 1.0}, "clip_norm was None, is 1.0"),
+        ({"micro_batch": 4}, "micro_batch was None, is 4"),
         ({"augment": None}, "augment.class was"),
         ({"schedule": OneCycle()}, "schedule was None, is missing"),
     ],

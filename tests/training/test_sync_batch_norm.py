@@ -310,14 +310,6 @@ def test_each_process_needs_a_sample():
         assert "share a mini-batch of 3 samples, but sync_batch_norm=True needs at least one" in str(error)
 
 
-def test_a_difference_between_the_processes_is_named():
-    def run(communicator):
-        return train(communicator, sync_batch_norm=communicator.rank == 0)
-
-    for error in together(2, run):
-        assert "sync_batch_norm is True, but in process 1 it is missing" in str(error)
-
-
 def test_a_checkpoint_resumes_with_the_same_bits(tmp_path):
     def run(communicator, path, epochs):
         return train(communicator, checkpoint=tmp_path / path, epochs=epochs)
