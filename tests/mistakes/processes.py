@@ -161,6 +161,20 @@ MISTAKES = (
         (SYNC,),
     ),
     Mistake(
+        "the fused gradient of batch norm takes the sums of its own process",
+        "kernels/native/fusion/norm_fusion.hpp",
+        "std::pair(&fused_dx, &norm_dx)",
+        "std::pair(&fused_dx, &sums)",
+        (SYNC,),
+    ),
+    Mistake(
+        "batch norm over all processes is not fused",
+        "kernels/native/fusion/norm_fusion.hpp",
+        "is_kernel(calls, found.sums() + 1, CALLBACK)",
+        "false",
+        (SYNC,),
+    ),
+    Mistake(
         "batch norm over all processes may be computed in pieces",
         "fastnn/training/options.py",
         "            self._check_pieces(**{name: value})\n",

@@ -98,6 +98,34 @@ def test_the_same_bits_each_time_with_plans_and_without(net):
     assert same_bits(*results[0], *results[1], *results[2])
 
 
+FUSED = {"norm_relu_pool_forward", "norm_relu_pool_sums", "norm_relu_pool_dx"}
+SEPARATE = {"batch_norm_forward", "batch_norm_sums", "batch_norm_dx", "relu_dx", "max_pool_dx"}
+
+
+def two_blocks():
+    first = fn.Conv2d(2, 18, 3, padding=1), fn.BatchNorm2d(18), fn.ReLU(), fn.MaxPool2d(2)
+    second = fn.Conv2d(18, 5, 2), fn.BatchNorm2d(5), fn.ReLU()
+    return fn.Sequential(*first, *second, fn.Flatten(), fn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norm_relu_and_pool_are_fused_around_the_sums_with_the_same_bits(dtype):
+    def run(communicator, fuse):
+        model = build(two_blocks, dtype)
+        options = {"optimizer": fn.SGD(0.1), "sync_batch_norm": True, "seed": 0, "fuse": fuse}
+        trainer = fn.Trainer(model, communicator=communicator, **options)
+        losses = [trainer.step(IMAGES[:rows], LABELS[:rows]) for rows in (20, 20, 7, 7)]
+        kernels = {name for name, *_ in trainer._plans.last.plan.calls()}
+        return losses, [value.tobytes() for value in held(model)], kernels
+
+    (*fused, kernels), _ = together(2, partial(run, fuse=True))
+    (*plain, separate), _ = together(2, partial(run, fuse=False))
+    assert fused == plain
+    assert kernels >= FUSED
+    assert not kernels & SEPARATE
+    assert separate >= SEPARATE
+
+
 @pytest.mark.parametrize("count", [2, 4])
 def test_whole_numbers_are_exact(count):
     """Columns with mean 0 and variance 4 are divided by 2: no sum rounds, so the bits are those of one."""

@@ -9,10 +9,9 @@ namespace fastnn {
 // The positions of the three layers' calls; -1 where there is no such call.
 struct NormReluPool {
     std::ptrdiff_t norm, relu, pool = -1;       // forward
-    std::ptrdiff_t relu_dx = -1, pool_dx = -1;  // backward; batch_norm_sums and batch_norm_dx follow relu_dx
+    std::ptrdiff_t relu_dx = -1, pool_dx = -1, norm_dx = -1;  // backward; batch_norm_sums follows relu_dx
 
     std::ptrdiff_t sums() const { return relu_dx + 1; }
-    std::ptrdiff_t norm_dx() const { return relu_dx + 2; }
 };
 
 // Whether all operands of these names are the same arrays in both calls.
@@ -29,14 +28,17 @@ inline bool find_backward_calls(const Calls &calls, NormReluPool &found) {
         if (calls[i].kernel == RELU_DX && calls[i]["y"] == relu["y"]) found.relu_dx = std::ptrdiff_t(i);
     if (found.relu_dx < 0) return true;
     if (!is_kernel(calls, found.sums(), BATCH_NORM_SUMS)) return false;
-    if (!is_kernel(calls, found.norm_dx(), BATCH_NORM_DX)) return false;
-    const Call &relu_dx = at(found.relu_dx), &sums = at(found.sums()), &norm_dx = at(found.norm_dx());
+    // A callback in between replaces the sums of the rows of this process by those of all processes.
+    const bool is_shared = is_kernel(calls, found.sums() + 1, CALLBACK);
+    found.norm_dx = found.sums() + (is_shared ? 2 : 1);
+    if (!is_kernel(calls, found.norm_dx, BATCH_NORM_DX)) return false;
+    const Call &relu_dx = at(found.relu_dx), &sums = at(found.sums()), &norm_dx = at(found.norm_dx);
     // The gradient between ReLU and norm is written once and read twice.
     if (sums["dy"] != relu_dx["dx"] || norm_dx["dy"] != relu_dx["dx"]) return false;
     if (uses(calls, relu_dx["dx"]) != 3) return false;
     if (!share_operands(norm, sums, {"x", "mean", "var"})) return false;
     if (!share_operands(norm, norm_dx, {"x", "mean", "var", "gamma"})) return false;
-    if (!share_operands(sums, norm_dx, {"dgamma", "dbeta"})) return false;
+    if (!is_shared && !share_operands(sums, norm_dx, {"dgamma", "dbeta"})) return false;
     if (found.pool < 0) return true;
     if (!is_kernel(calls, found.relu_dx - 1, MAX_POOL_DX)) return false;
     found.pool_dx = found.relu_dx - 1;
@@ -76,18 +78,19 @@ inline Call fused_norm(KernelId kernel, const Call &norm, const Call *pool) {
     return call;
 }
 
-// Replaces the backward calls [pool_dx,] relu_dx, batch_norm_sums, batch_norm_dx by two fused ones.
+// Replaces the backward calls [pool_dx,] relu_dx, batch_norm_sums, [callback,] batch_norm_dx by two fused ones
+// around the callback.
 inline void fuse_backward(Calls &calls, const NormReluPool &at, const Call *pool) {
     const std::size_t first = std::size_t(pool ? at.pool_dx : at.relu_dx);
     const Call &norm = calls[std::size_t(at.norm)], &relu_dx = calls[std::size_t(at.relu_dx)];
-    Call &sums = calls[std::size_t(at.sums())], &norm_dx = calls[std::size_t(at.norm_dx())];
+    Call &sums = calls[std::size_t(at.sums())], &norm_dx = calls[std::size_t(at.norm_dx)];
     Call fused_sums = fused_norm(NORM_RELU_POOL_SUMS, norm, pool);
     Call fused_dx = fused_norm(NORM_RELU_POOL_DX, norm, pool);
-    for (Call *fused : {&fused_sums, &fused_dx}) {
+    for (const auto &[fused, separate] : {std::pair(&fused_sums, &sums), std::pair(&fused_dx, &norm_dx)}) {
         (*fused)["dy"] = calls[first]["dy"];
         (*fused)["taps"] = pool ? (*pool)["taps"] : nullptr;
-        (*fused)["dgamma"] = sums["dgamma"];
-        (*fused)["dbeta"] = sums["dbeta"];
+        (*fused)["dgamma"] = (*separate)["dgamma"];
+        (*fused)["dbeta"] = (*separate)["dbeta"];
     }
     fused_dx["dx"] = norm_dx["dx"];
     fused_sums.work = sums.work + relu_dx.work;
