@@ -131,6 +131,7 @@ cdef class Plan:
     cdef list callbacks
     cdef object error  # why the last run ended early, or None
     cdef readonly double work  # approximate FLOP of one step
+    cdef bint in_bf16  # whether kernels that not all instruction sets have are among the calls
     cdef list inputs  # the input buffers
     cdef WeightChange change
     cdef tuple guards  # None: `unchanged_step` is not allowed
@@ -187,8 +188,11 @@ cdef class Plan:
         if fuse_calls:
             fuse(self.plan.calls, fuse_updates)
         self.work = 0
+        self.in_bf16 = False
         for index in range(self.plan.calls.size()):
             self.work += self.plan.calls[index].work
+            if kernel_name(self.plan.calls[index].kernel).endswith(b"_bf16"):
+                self.in_bf16 = True
         for array in inputs:
             self.inputs.append(array)
             self.plan.add_input(array.data)
@@ -314,6 +318,8 @@ cdef class Plan:
         cdef Outcome outcome = RAN
         cdef int64_t done
         cdef bint opened
+        if self.in_bf16:  # after `select_isa`, its calls would do nothing
+            core.check_bf16()
         self.error = None
         with nogil:
             opened = open_session(self.work)

@@ -1,9 +1,10 @@
 """Recorded steps in bf16 have the bits of eager ones, fused or not, on any number of threads."""
 
+import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn.kernels import core
+from fastnn.kernels import core, cpu
 
 from .twins import batch, small_net
 
@@ -46,6 +47,25 @@ def test_fused_kernels_run(twins):
 def test_pieces(twins):
     pair = twins(optimizer=fn.Adam, micro_batch=8, precision="bf16")
     pair.run(3)
+
+
+@pytest.mark.skipif(cpu.supported()[-1] == "v4", reason="only v4 is built")
+def test_a_step_after_another_instruction_set_was_selected_is_refused():
+    """Its kernels for bf16 are not there: a recorded step would leave the products out."""
+    trainer = fn.Trainer(small_net(), precision="bf16")
+    trainer.step(*batch())
+    before = [param.value for param in trainer.model.parameters()]
+    isa = core.isa()
+    core.select_isa(cpu.supported()[-1])
+    try:
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="the kernels in use are for"):
+                trainer.step(*batch())
+    finally:
+        core.select_isa(isa)
+    after = [param.value for param in trainer.model.parameters()]
+    assert all(map(np.array_equal, before, after))
+    trainer.step(*batch())
 
 
 class Wrapped(fn.Layer):
