@@ -271,7 +271,7 @@ MISTAKES = (
     Mistake(
         "the first row of a narrow window takes all gradients",
         "kernels/native/families/pool.hpp",
-        "winner == column + tap_number<T>(r * g.S));",
+        "winner == column + tap_number<T>(r * g_.S));",
         "winner == column);",
         (POOL, GRID),
     ),
@@ -292,8 +292,8 @@ MISTAKES = (
     Mistake(
         "gradient of ReLU lost below a pool",
         "kernels/native/families/pool.hpp",
-        "relu_gradient<T>(load_n(y + pixel, n), sum)",
-        "(void(pixel), void(n), sum)",
+        "return relu_gradient<T>(fetch(y_), fetch(dy_));",
+        "return fetch(dy_);",
         (PLAN_SAME,),
     ),
     Mistake(

@@ -125,17 +125,6 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
         }
 }
 
-// Calls body(n, lines) for the output rows that a part owns, of N images with P rows each.
-template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int part, int parts, Body body) {
-    const Range mine = share(N * P, part, parts);
-    for (std::int64_t line = mine.begin; line < mine.end;) {
-        const std::int64_t n = line / P, left = mine.end - line, rest = (n + 1) * P - line;
-        const std::int64_t count = left < rest ? left : rest;
-        body(n, Range{line - n * P, line - n * P + count});
-        line += count;
-    }
-}
-
 // Returns whether no filter reaches beyond the image.
 template <class T> inline bool stays_inside(const Geometry &g, const Correlation<T> &c) {
     return g.padding[0] == 0 && g.padding[1] == 0 && c.rows(g.P) <= g.H && c.width() <= g.W;

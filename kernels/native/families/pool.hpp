@@ -82,27 +82,28 @@ template <class T, class Body> INLINED inline void for_row(std::int64_t Q, std::
     for (; q < Q; ++q) for_vectors<T>(0, C, [=](std::int64_t c, int n) { body(q, c, n); });
 }
 
-// The rows of y that a part owns, if no window reaches beyond the image. Windows of R x S, or g.R x g.S if R
-// = 0.
+// A row of y, if no window reaches beyond the image: x begins at the first pixel of its windows. Windows of R x
+// S, or g.R x g.S if R = 0.
 template <class T, int R, int S>
-void max_pool_lines(const Call &call, const Windows &g, int part, int parts) {
-    using op = operands::MAX_POOL_FORWARD;
-    const Range lines = share(g.N * g.P, part, parts);
+void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
     const std::int64_t height = R ? R : g.R, width = R ? S : g.S;
     const std::int64_t column = g.C, row = g.W * column, step = g.stride[1] * column;
-    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const T *const x = call.in<T>(op::x) + (line / g.P * g.H + line % g.P * g.stride[0]) * row;
-        T *const y = call.out<T>(op::y) + line * g.Q * column;
-        T *const taps = call.out<T>(op::taps) + line * g.Q * column;
-        for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
-            const T *const corner = x + q * step + c;
-            Largest<T> largest;
-            for (std::int64_t r = 0; r < height; ++r)
-                for (std::int64_t s = 0; s < width; ++s)
-                    largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
-            largest.write(y + q * column + c, taps + q * column + c, n);
-        });
-    }
+    for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
+        const T *const corner = x + q * step + c;
+        Largest<T> largest;
+        for (std::int64_t r = 0; r < height; ++r)
+            for (std::int64_t s = 0; s < width; ++s)
+                largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
+        largest.write(y + q * column + c, taps + q * column + c, n);
+    });
+}
+
+// `count` rows of y in succession, likewise.
+template <class T>
+void max_pool_lines(const Windows &g, std::int64_t count, const T *x, T *y, T *taps) {
+    const auto line = g.R == 2 && g.S == 2 ? max_pool_line<T, 2, 2> : max_pool_line<T, 0, 0>;
+    const std::int64_t pixels = g.stride[0] * g.W * g.C, outputs = g.Q * g.C;
+    for (std::int64_t p = 0; p < count; ++p) line(g, x + p * pixels, y + p * outputs, taps + p * outputs);
 }
 
 // The maximum of each window, and its tap r S + s: the first of equal maxima, or the last nan. A window
@@ -111,10 +112,13 @@ void max_pool_lines(const Call &call, const Windows &g, int part, int parts) {
 template <class T> void max_pool_forward(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_FORWARD;
     const Windows g(call);
-    if (g.C > 0 && g.windows_stay_inside()) {
-        if (g.R == 2 && g.S == 2) return max_pool_lines<T, 2, 2>(call, g, part, parts);
-        return max_pool_lines<T, 0, 0>(call, g, part, parts);
-    }
+    if (g.C > 0 && g.windows_stay_inside())
+        return for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
+            const std::int64_t output = (n * g.P + lines.begin) * g.Q * g.C;
+            max_pool_lines(g, lines.end - lines.begin,
+                           call.in<T>(op::x) + (n * g.H + lines.begin * g.stride[0]) * g.W * g.C,
+                           call.out<T>(op::y) + output, call.out<T>(op::taps) + output);
+        });
     for_windows(g, part, parts, [&](std::int64_t output, std::int64_t corner, Range rows, Range columns) {
         const bool sees = rows.begin < rows.end && columns.begin < columns.end;
         const std::int64_t first = sees ? rows.begin * g.S + columns.begin : 0;
@@ -185,17 +189,14 @@ private:
     std::int64_t outputs_, size_, stride_, padding_, begin_ = 0, end_ = 0, at_ = 0;
 };
 
-// dx = f(sum of term(at, place, n) over the windows that contain the pixel, pixel, n), for n channels at a
-// time: `at` is the offset of the window's channels in dy, `place` the tap of the pixel in the window,
-// `pixel` the offset of its channels in dx.
+// dx = f(sum of term(at, place, n) over the windows that contain the pixel), for n channels at a time: `at` is
+// the offset of the window's channels in dy, `place` the tap of the pixel in the window. Some rows of image
+// `n`, to which dx belongs.
 template <class T, class Term, class F>
-inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term term, F f) {
-    if (g.W == 0 || g.C == 0) return;
-    const Range lines = share(g.N * g.H, part, parts);
+inline void gather_lines(const Windows &g, std::int64_t n, Range lines, T *dx, Term term, F f) {
+    if (g.C == 0) return;
     SeenBy below(g, 0);
-    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const std::int64_t n = line / g.H, h = line % g.H;
-        if (h == 0) below = SeenBy(g, 0);
+    for (std::int64_t h = lines.begin; h < lines.end; ++h) {
         const Range ps = below.move_to(h);
         SeenBy beside(g, 1);
         for (std::int64_t w = 0; w < g.W; ++w) {
@@ -206,73 +207,112 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
                     for (std::int64_t q = qs.begin; q < qs.end; ++q)
                         sum += term(((n * g.P + p) * g.Q + q) * g.C + c,
                                     below.place(p) * g.S + beside.place(q), lanes);
-                const std::int64_t pixel = (line * g.W + w) * g.C + c;
-                store_n(dx + pixel, f(sum, pixel, lanes), lanes);
+                store_n(dx + (h * g.W + w) * g.C + c, f(sum), lanes);
             });
         }
     }
 }
 
-// The rows of windows that a part owns, if the windows tile the image: each writes its pixels, so dy and taps
-// are read once. f as in gather_windows.
-template <class T, class F>
-void spread_over_tiles(const Windows &g, const T *dy, const T *taps, T *dx, Range lines, F f) {
-    const bool is_narrow = g.C < LANES<T>;
-    const TileRow<T> narrow(g.Q, g.S, is_narrow ? g.C : 0);
-    const std::int64_t row = g.W * g.C, covered = g.Q * g.S * g.C;
-    const auto clear = [=](std::int64_t begin, std::int64_t end) {
-        std::memset(dx + begin, 0, std::size_t(end - begin) * sizeof(T));
-    };
-    for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-        const std::int64_t n = line / g.P, p = line % g.P, top = (n * g.H + p * g.R) * row;
-        const T *const gradients = dy + line * g.Q * g.C, *const winners = taps + line * g.Q * g.C;
-        const auto write = [&](std::int64_t pixel, int lanes, Vec<T> gradient, auto won) INLINED {
-            store_n(dx + pixel, f(Vec<T>{} + select<T>(won, gradient, Vec<T>{}), pixel, lanes), lanes);
-        };
-        if (is_narrow)
-            narrow.for_vectors([&](std::int64_t e, int lanes, IntVec<T> column, auto spread) INLINED {
-                const Vec<T> gradient = spread(gradients);
-                const IntVec<T> winner = IntVec<T>(spread(winners));
-                for (std::int64_t r = 0; r < g.R; ++r)
-                    write(top + r * row + e, lanes, gradient, winner == column + tap_number<T>(r * g.S));
-            });
-        else
-            for (std::int64_t q = 0; q < g.Q; ++q)
-                for_overlapping_vectors<T>(g.C, [&](std::int64_t c) INLINED {
-                    const Vec<T> gradient = load(gradients + q * g.C + c);
-                    const IntVec<T> winner = IntVec<T>(load(winners + q * g.C + c));
-                    for (std::int64_t r = 0; r < g.R; ++r)
-                        for (std::int64_t s = 0; s < g.S; ++s)
-                            write(top + r * row + (q * g.S + s) * g.C + c, LANES<T>, gradient,
-                                  winner == tap_number<T>(r * g.S + s));
-                });
-        for (std::int64_t r = 0; r < g.R; ++r) clear(top + r * row + covered, top + (r + 1) * row);
-        if (p == g.P - 1) clear(top + g.R * row, (n + 1) * g.H * row);
-    }
+// The same for the rows of all images that a part owns.
+template <class T, class Term, class F>
+inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term term, F f) {
+    for_lines(g.N, g.H, part, parts, [&](std::int64_t n, Range lines) {
+        gather_lines(g, n, lines, dx + n * g.H * g.W * g.C, term, f);
+    });
 }
 
-// dx = sum of dy over the windows whose maximum is this pixel. In plans, times the derivative of ReLU at its
-// output y. dy, taps (N, P, Q, C), y (N, H, W, C) or null -> dx (N, H, W, C)
+// The gradient of max pooling and, if it is OF_RELU, of the ReLU below it. The ReLU's output at the pixel that
+// wins a window is the window's output y, so dy is multiplied with the derivative before it is passed on.
+// dy, taps, y (N, P, Q, C); y may be null if it is not OF_RELU.
+template <class T, bool OF_RELU> class MaxPoolGradient {
+public:
+    MaxPoolGradient(const Windows &g, const T *dy, const T *taps, const T *y)
+        : g_(g), dy_(dy), taps_(taps), y_(y),
+          spreads_(g.P > 0 && g.windows_tile_the_image() && (g.C >= LANES<T> || TileRow<T>::fits(g.S, g.C))),
+          narrow_(g.Q, g.S, spreads_ && g.C < LANES<T> ? g.C : 0) {}
+
+    // The rows of pixels that a part owns.  dx (N, H, W, C)
+    void run(T *dx, int part, int parts) const {
+        for_lines(g_.N, units(), part, parts, [&](std::int64_t n, Range lines) {
+            lines_of_image(n, lines, dx + n * g_.H * g_.W * g_.C);
+        });
+    }
+    // A single image.  dx (H, W, C)
+    void image(std::int64_t n, T *dx) const { lines_of_image(n, {0, units()}, dx); }
+
+private:
+    // An image is divided by rows of windows if they tile it, else by rows of pixels.
+    std::int64_t units() const { return spreads_ ? g_.P : g_.H; }
+
+    void lines_of_image(std::int64_t n, Range lines, T *dx) const {
+        if (spreads_) return spread(n, lines, dx);
+        const auto won = [=](std::int64_t at, std::int64_t place, int lanes) {
+            const IntVec<T> winner = IntVec<T>(load_n(taps_ + at, lanes));
+            const Vec<T> passed = gradient([=](const T *from) INLINED { return load_n(from + at, lanes); });
+            return select<T>(winner == tap_number<T>(place), passed, Vec<T>{});
+        };
+        gather_lines(g_, n, lines, dx, won, [](Vec<T> sum) { return sum; });
+    }
+
+    // What passes of the gradients that fetch(dy) returns.
+    template <class Fetch> INLINED Vec<T> gradient(Fetch fetch) const {
+        if constexpr (OF_RELU)
+            return relu_gradient<T>(fetch(y_), fetch(dy_));
+        else
+            return fetch(dy_);
+    }
+
+    // Each window writes its pixels, so dy and taps are read once.
+    void spread(std::int64_t n, Range lines, T *dx) const {
+        const std::int64_t row = g_.W * g_.C, covered = g_.Q * g_.S * g_.C;
+        const auto clear = [=](std::int64_t begin, std::int64_t end) {
+            std::memset(dx + begin, 0, std::size_t(end - begin) * sizeof(T));
+        };
+        const auto write = [=](std::int64_t pixel, int lanes, Vec<T> passed, auto won) INLINED {
+            store_n(dx + pixel, Vec<T>{} + select<T>(won, passed, Vec<T>{}), lanes);
+        };
+        for (std::int64_t p = lines.begin; p < lines.end; ++p) {
+            const std::int64_t top = p * g_.R * row, line = (n * g_.P + p) * g_.Q * g_.C;
+            if (g_.C < LANES<T>)
+                narrow_.for_vectors([&](std::int64_t e, int lanes, IntVec<T> column, auto fetch) INLINED {
+                    const Vec<T> passed =
+                        gradient([&](const T *from) INLINED { return fetch(from + line); });
+                    const IntVec<T> winner = IntVec<T>(fetch(taps_ + line));
+                    for (std::int64_t r = 0; r < g_.R; ++r)
+                        write(top + r * row + e, lanes, passed, winner == column + tap_number<T>(r * g_.S));
+                });
+            else
+                for (std::int64_t q = 0; q < g_.Q; ++q)
+                    for_overlapping_vectors<T>(g_.C, [&](std::int64_t c) INLINED {
+                        const std::int64_t at = line + q * g_.C + c;
+                        const Vec<T> passed = gradient([=](const T *from) INLINED { return load(from + at); });
+                        const IntVec<T> winner = IntVec<T>(load(taps_ + at));
+                        for (std::int64_t r = 0; r < g_.R; ++r)
+                            for (std::int64_t s = 0; s < g_.S; ++s)
+                                write(top + r * row + (q * g_.S + s) * g_.C + c, LANES<T>, passed,
+                                      winner == tap_number<T>(r * g_.S + s));
+                    });
+            for (std::int64_t r = 0; r < g_.R; ++r) clear(top + r * row + covered, top + (r + 1) * row);
+            if (p == g_.P - 1) clear(top + g_.R * row, g_.H * row);
+        }
+    }
+
+    const Windows g_;
+    const T *const dy_, *const taps_, *const y_;
+    const bool spreads_;
+    const TileRow<T> narrow_;
+};
+
+// dx = sum of dy over the windows whose maximum is this pixel. In plans, times the derivative of the ReLU
+// below, whose maximum over a window is y. dy, taps (N, P, Q, C), y (N, P, Q, C) or null -> dx (N, H, W, C)
 template <class T> void max_pool_dx(const Call &call, int part, int parts) {
     using op = operands::MAX_POOL_DX;
     const Windows g(call);
     const T *const dy = call.in<T>(op::dy), *const taps = call.in<T>(op::taps), *const y = call.in<T>(op::y);
-    T *const dx = call.out<T>(op::dx);
-    const auto run = [&](auto f) {
-        if (g.P > 0 && g.windows_tile_the_image() && (g.C >= LANES<T> || TileRow<T>::fits(g.S, g.C)))
-            return spread_over_tiles(g, dy, taps, dx, share(g.N * g.P, part, parts), f);
-        const auto won = [=](std::int64_t at, std::int64_t place, int n) {
-            const IntVec<T> winner = IntVec<T>(load_n(taps + at, n));
-            return select<T>(winner == tap_number<T>(place), load_n(dy + at, n), Vec<T>{});
-        };
-        gather_windows(g, dx, part, parts, won, f);
-    };
     if (call.activation == RELU)
-        run([=](Vec<T> sum, std::int64_t pixel, int n) {
-            return relu_gradient<T>(load_n(y + pixel, n), sum);
-        });
+        MaxPoolGradient<T, true>(g, dy, taps, y).run(call.out<T>(op::dx), part, parts);
     else
-        run([](Vec<T> sum, std::int64_t, int) { return sum; });
+        MaxPoolGradient<T, false>(g, dy, taps, y).run(call.out<T>(op::dx), part, parts);
 }
 
 // dx = sum over the windows that contain the pixel of dy / (R S), or of dy / (pixels inside the image) if
@@ -290,12 +330,12 @@ template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
             return load_n(dy + at, n) * mean.of(rows, columns);
         };
         gather_windows(g, call.out<T>(op::dx), part, parts, weighted,
-                       [](Vec<T> sum, std::int64_t, int) { return sum; });
+                       [](Vec<T> sum) { return sum; });
         return;
     }
     const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };
     gather_windows(g, call.out<T>(op::dx), part, parts, seen,
-                   [factor = mean.whole](Vec<T> sum, std::int64_t, int) { return sum * factor; });
+                   [factor = mean.whole](Vec<T> sum) { return sum * factor; });
 }
 
 }  // namespace fastnn

@@ -50,6 +50,16 @@ inline bool takes_gradient_of(KernelId kernel, Activation activation) {
     return activation && (kernel == DENSE_DX || kernel == DENSE_DX_BF16 || kernel == CONV_DX);
 }
 
+// The array from which the fused kernel finds the derivative of an activation with the output `y`: for a pool
+// its own output, which is smaller, if it is still there. Null if there is none.
+inline void *output_for_gradient(const Calls &calls, const Call &affine, void *y) {
+    if (affine.kernel != MAX_POOL_DX) return y;
+    for (const Call &pool : calls)
+        if (pool.kernel == MAX_POOL_FORWARD && pool["taps"] == affine["taps"] && pool["x"] == y)
+            return times_written(calls, pool["y"]) == 1 ? pool["y"] : nullptr;
+    return nullptr;
+}
+
 // dx = f'(x) (dy w^T): the dense or convolution kernel, or the pool, applies the gradient of the activation
 // below it.
 inline void fuse_activation_gradients(Calls &calls) {
@@ -60,8 +70,10 @@ inline void fuse_activation_gradients(Calls &calls) {
         if (!takes_gradient_of(affine.kernel, activation)) continue;
         if (act["dy"] != affine["dx"] || uses(calls, affine["dx"]) != 2) continue;
         if (act["y"] == act["dx"]) continue;  // the fused kernel would overwrite y before it reads it
+        void *const y = output_for_gradient(calls, affine, act["y"]);
+        if (!y) continue;
         affine["dx"] = act["dx"];
-        affine["y"] = act["y"];
+        affine["y"] = y;
         affine.activation = activation;
         calls.erase(calls.begin() + std::ptrdiff_t(i) + 1);
     }

@@ -158,4 +158,15 @@ inline Range share(std::int64_t count, int part, int parts, std::int64_t unit = 
     return {begin, std::min(end, count)};
 }
 
+// Calls body(n, lines) for the rows that a part owns, of N images with P rows each.
+template <class Body> inline void for_lines(std::int64_t N, std::int64_t P, int part, int parts, Body body) {
+    const Range mine = share(N * P, part, parts);
+    for (std::int64_t line = mine.begin; line < mine.end;) {
+        const std::int64_t n = line / P, left = mine.end - line, rest = (n + 1) * P - line;
+        const std::int64_t count = left < rest ? left : rest;
+        body(n, Range{line - n * P, line - n * P + count});
+        line += count;
+    }
+}
+
 }  // namespace fastnn

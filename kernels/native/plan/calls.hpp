@@ -26,6 +26,11 @@ inline bool writes(const Call &call, const void *data) {
     return false;
 }
 
+// How many calls write the array that begins at `data`.
+inline std::ptrdiff_t times_written(const Calls &calls, const void *data) {
+    return std::count_if(calls.begin(), calls.end(), [=](const Call &call) { return writes(call, data); });
+}
+
 // Whether there is a call at `index` and it is one of this kernel.
 inline bool is_kernel(const Calls &calls, std::ptrdiff_t index, KernelId kernel) {
     return index >= 0 && index < std::ptrdiff_t(calls.size()) && calls[std::size_t(index)].kernel == kernel;
