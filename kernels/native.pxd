@@ -85,7 +85,7 @@ cdef extern from "plan/call.hpp" namespace "fastnn" nogil:
         KernelId kernel
         int is_double
         void *array[10]
-        int64_t size[16]
+        int64_t size[18]
         double scalar[2]
         int activation
         double work

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Kernels whose sizes are N, H, W, C, R, S, C / groups, O, P, Q, strides and so on.
-CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw")
+CONVOLUTIONS = ("conv_forward", "conv_dx", "conv_dw", "conv_pool_forward", "conv_pool_dw")
 
 # Kernels whose sizes are N, H, W, C, R, S and so on.
 POOLS = ("max_pool_forward", "max_pool_dx", "avg_pool_forward", "avg_pool_dx")

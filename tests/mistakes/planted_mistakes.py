@@ -30,6 +30,7 @@ import core
 import curves
 import exchange_and_logs
 import executors
+import fused_images
 import insight
 import interruptions
 import limits
@@ -53,6 +54,7 @@ import warnings_orders_files
 MISTAKES = (
     *core.MISTAKES,
     *pools_norms_convolutions.MISTAKES,
+    *fused_images.MISTAKES,
     *tables_and_groups.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,

@@ -8,7 +8,6 @@ CHECKPOINT = "tests/test_weights.py"
 PLAN_SAME = "tests/plan/test_same_as_eager.py"
 MOMENTS = "tests/plan/test_running_moments.py"
 CONV = "tests/kernels/test_conv.py"
-FUSION = "tests/plan/test_norm_fusion.py"
 
 MISTAKES = (
     Mistake(
@@ -330,28 +329,6 @@ MISTAKES = (
         "if (all_finite(dw, gradient.elements())) continue;",
         "continue;",
         (CONV,),
-    ),
-    # --- batch norm, ReLU and max pooling at once ---
-    Mistake(
-        "pixels beyond the windows take the gradient of the next image",
-        "kernels/native/fusion/norm_relu_pool.hpp",
-        "return q_ < g_.Q && h_ < g_.P * g_.R;",
-        "return q_ < g_.Q;",
-        (FUSION,),
-    ),
-    Mistake(
-        "gradient comes back through a ReLU that was 0",
-        "kernels/native/fusion/norm_relu_pool.hpp",
-        "return block_.each(relu_gradient<T>, z, dz);",
-        "return dz;",
-        (FUSION,),
-    ),
-    Mistake(
-        "windows with gaps fused",
-        "kernels/native/fusion/norm_fusion.hpp",
-        "pool.sizes<PoolSizes>().windows_tile_the_image()",
-        "pool.sizes<PoolSizes>().windows_stay_inside()",
-        (FUSION,),
     ),
     Mistake(
         "same padding forgets a stride that is assigned later",

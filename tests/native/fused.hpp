@@ -4,6 +4,7 @@
 #include "cases.hpp"
 #include "fusion/dense_update.hpp"
 #include "gemm/row_sums.hpp"
+#include "plan/algorithms.hpp"
 
 namespace {
 
@@ -135,6 +136,41 @@ void check_fused_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int
                              {dy, taps, expecting(dx, passed), largest})));
 }
 
+// A convolution by 3 x 3 filters, with ReLU and a pool by windows of R x S: the fused kernels against the six
+// separate.
+template <class T>
+void check_conv_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t groups, int64_t O, int64_t padding,
+                     int64_t R, int64_t S) {
+    using Tap = std::conditional_t<sizeof(T) == sizeof(double), int64_t, std::int32_t>;
+    const int64_t P = H + 2 * padding - 2, Q = W + 2 * padding - 2, pixels = N * P * Q * O;
+    std::vector<int64_t> conv{N, H, W, C, 3, 3, C / groups, O, P, Q, 1, 1, padding, padding, 1, 1};
+    const std::vector<int64_t> pool{N, P, Q, O, R, S, P / R, Q / S, R, S, 0, 0};
+    std::vector<int64_t> sizes = conv;
+    sizes.insert(sizes.end(), {R, S});
+    const int64_t outputs = N * (P / R) * (Q / S) * O, filters = 9 * C / groups * O;
+    const Argument x = input(whole<T>(N * H * W * C)), w = input(whole<T>(filters)), b = input(whole<T>(O));
+    const Argument dy = input(whole<T>(outputs)), between = output<T>(pixels), y = output<T>(outputs);
+    const Argument taps = output(std::vector<Tap>(std::size_t(outputs)));
+    const auto again = [](Bytes bytes) { return input_of(sizeof(T), std::move(bytes)); };
+
+    const Argument active =
+        again(argument_of(with(RELU, make<T>("conv", CONV_FORWARD, conv, {x, w, b, between})), 3));
+    const auto pooled = result_of(make<T>("pool", MAX_POOL_FORWARD, pool, {active, y, taps}), 1);
+    check(with(RELU, make<T>("conv_pool_forward", CONV_POOL_FORWARD, sizes,
+                             {x, w, b, expecting(y, pooled[1]), expecting(taps, pooled[2])})));
+
+    const Argument largest = again(pooled[1]), winners = input_of(sizeof(Tap), pooled[2]);
+    const Bytes dz = argument_of(
+        with(RELU, make<T>("pool back", MAX_POOL_DX, pool, {dy, winners, between, largest})), 2);
+    const Bytes dw = argument_of(make<T>("dw", CONV_DW, conv, {x, again(dz), output<T>(filters)}), 2);
+    const Bytes db = argument_of(make<T>("db", DENSE_DB, {1, N * P * Q, 0, O}, {again(dz), output<T>(O)}), 1);
+    for (const bool stored : {false, true})
+        check(with(RELU,
+                   make<T>("conv_pool_dw", CONV_POOL_DW, sizes,
+                           {x, dy, expecting(output<T>(filters), dw), winners, largest,
+                            expecting(output<T>(O), db), stored ? expecting(between, dz) : Argument{}})));
+}
+
 // Batch norm, ReLU and a pool by windows of R x S, or none: the fused kernels against the seven separate.
 template <class T>
 void check_norm_relu_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, bool pooled) {
@@ -190,6 +226,11 @@ template <class T> void check_fused_images() {
             check_fused_pool<T>(3, 7, 9, C, 2, 2, stride);
             check_fused_pool<T>(2, 6, 11, C, 2, 1, stride);
         }
+    }
+    for (const int64_t O : {1, 5, LANES<T> + 3}) {  // images of 64 outputs, whose sums begin anew
+        check_conv_pool<T>(IMAGE_CHUNKS + 1, 10, 10, 2, 1, O, 0, 2, 3);
+        check_conv_pool<T>(IMAGE_CHUNKS, 4, 32, 2, 1, 2 * O, 1, 3, 5);
+        check_conv_pool<T>(IMAGE_CHUNKS, 10, 18, 4, 2, 2 * O, 0, 8, 1);
     }
     for (const int C : {1, LANES<T> + 3, CHANNEL_VECTORS * LANES<T> + 1})
         for (const bool pooled : {false, true}) {

@@ -12,27 +12,11 @@
 #include "families/depthwise.hpp"
 #include "families/planes.hpp"
 #include "families/scatter.hpp"
-#include "gemm/transpose.hpp"
 #include "families/winograd.hpp"
+#include "gemm/transpose.hpp"
+#include "plan/algorithms.hpp"
 
 namespace fastnn {
-
-// The side of Winograd's output tiles for a convolution of C channels to O channels of P x Q pixels, or 0 to
-// use another algorithm. Winograd's algorithm needs enough channels to fill vectors and to repay the
-// transforms, and few tiles that reach beyond the outputs. The choice must not depend on the number of
-// images, because the bits of an image must not.
-inline int winograd_side(const Geometry &g, std::int64_t C, std::int64_t O, std::int64_t P, std::int64_t Q) {
-    // Transformed filters for the larger tiles take 4 times the memory of the filters. They should fit into a
-    // cache, since a batch of few images spends most of its time on transforming them.
-    constexpr std::int64_t MOST_WEIGHTS = 128 * 128;
-    for (int i = 0; i < 2; ++i)
-        if (g.stride[i] != 1 || g.dilation[i] != 1) return 0;
-    if (g.R != 3 || g.S != 3 || g.groups() != 1 || C < 16 || O < 16) return 0;
-    const std::int64_t direct = P * Q * 9;
-    const std::int64_t small = (P + 1) / 2 * ((Q + 1) / 2) * 16, large = (P + 3) / 4 * ((Q + 3) / 4) * 36;
-    if (C * O <= MOST_WEIGHTS && 4 * large <= 3 * direct && 5 * large <= 4 * small) return 4;
-    return 4 * small <= 3 * direct ? 2 : 0;
-}
 
 // body(Winograd<T, side>) of these sizes, those of a convolution or of its gradient.
 template <class T, class Body> inline auto with_side(int side, const Winograd<T, 2> &w, Body body) {
@@ -40,14 +24,11 @@ template <class T, class Body> inline auto with_side(int side, const Winograd<T,
     return side == 2 ? body(w) : body(wide);
 }
 
-inline int forward_side(const Geometry &g) { return winograd_side(g, g.C, g.O, g.P, g.Q); }
-inline bool forward_by_winograd(const Geometry &g) { return forward_side(g) != 0; }
 template <class T, class Body> inline auto with_winograd(const Geometry &g, Body body) {
     const Winograd<T, 2> w{g.N, g.H, g.W, g.C, g.P, g.Q, g.O, g.padding[0], g.padding[1]};
     return with_side<T>(forward_side(g), w, body);
 }
 
-inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
 inline Depthwise depthwise_of(const Geometry &g) {
     return {g.H,
             g.W,
@@ -109,39 +90,41 @@ template <class T> void conv_forward_prepare(const Call &call, int part, int par
     }
 }
 
+// The rows `lines` of the outputs of image n, unless Winograd's algorithm makes them.  y (lines, Q, O)
+template <class T>
+void forward_lines(const Call &call, const Geometry &g, std::int64_t n, Range lines, T *memory, T *y) {
+    using op = operands::CONV_FORWARD;  // the same positions for CONV_POOL_FORWARD
+    const T *const image = call.in<T>(op::x) + n * g.H * g.W * g.C;
+    const T *const w = call.in<T>(op::w), *const b = call.in<T>(op::b);
+    if (forward_by_planes<T>(g))
+        return PlaneConvolution<T>(g).forward(
+            image, w, b, lines, memory, y,
+            [&](T *results, std::int64_t outputs, std::int64_t count, std::int64_t apart) {
+                activate(call.activation, results, apart, outputs, count);
+            });
+    const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
+        activate(call.activation, pixels, g.O, count, width);
+    };
+    if (is_depthwise(g)) return depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
+    const T *const panels = packs_filters<T>(g) ? reinterpret_cast<const T *>(call.scratch) : nullptr;
+    const Correlation<T> c(g);
+    correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
+}
+
 // y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
 template <class T> void conv_forward(const Call &call, int part, int parts) {
     using op = operands::CONV_FORWARD;
     const Geometry g(call);
-    T *const memory = scratch_of<T>(call, part), *const filters = reinterpret_cast<T *>(call.scratch);
-    const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
-        activate(call.activation, pixels, g.O, count, width);
-    };
-    if (forward_by_winograd(g))
-        return with_winograd<T>(g, [&](const auto &w) {
-            winograd_forward(w, call.in<T>(op::x), filters, call.in<T>(op::b), memory, part, parts,
-                             call.out<T>(op::y), apply);
-        });
-    if (forward_by_planes<T>(g)) {
-        const PlaneConvolution<T> by(g);
+    T *const memory = scratch_of<T>(call, part), *const y = call.out<T>(op::y);
+    if (!forward_by_winograd(g))
         return for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
-            by.forward(call.in<T>(op::x) + n * g.H * g.W * g.C, call.in<T>(op::w), call.in<T>(op::b), lines,
-                       memory, call.out<T>(op::y) + n * g.P * g.Q * g.O,
-                       [&](T *results, std::int64_t outputs, std::int64_t count, std::int64_t apart) {
-                           activate(call.activation, results, apart, outputs, count);
-                       });
+            forward_lines(call, g, n, lines, memory, y + (n * g.P + lines.begin) * g.Q * g.O);
         });
-    }
-    const T *const panels = packs_filters<T>(g) ? filters : nullptr;
-    const Correlation<T> c(g);
-    for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
-        const T *image = call.in<T>(op::x) + n * g.H * g.W * g.C, *w = call.in<T>(op::w),
-                *b = call.in<T>(op::b);
-        T *const y = call.out<T>(op::y) + n * g.P * g.Q * g.O;
-        if (is_depthwise(g))
-            depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
-        else
-            correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
+    with_winograd<T>(g, [&](const auto &w) {
+        winograd_forward(w, call.in<T>(op::x), reinterpret_cast<T *>(call.scratch), call.in<T>(op::b), memory,
+                         part, parts, y, [&](T *pixels, std::int64_t count, std::int64_t width) {
+                             activate(call.activation, pixels, g.O, count, width);
+                         });
     });
 }
 
@@ -261,12 +244,13 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
     for_lines(g.N, g.H, part, parts, [&](std::int64_t n, Range lines) {
         const T *dy = call.in<T>(op::dy) + n * g.P * g.Q * g.O;
-        T *const dx = call.out<T>(op::dx) + n * g.H * g.W * g.C;
+        T *const image = call.out<T>(op::dx) + n * g.H * g.W * g.C;
+        T *const dx = image + lines.begin * g.W * g.C;
         if (is_depthwise(g)) {
             if (g.stride[0] == 1 && g.stride[1] == 1)
                 depthwise_forward<T>(turned_depthwise(g), dy, filters, no_bias, lines, dx, go_back);
             else
-                depthwise_dx(depthwise_of(g), dy, call.in<T>(op::w), lines, dx, go_back);
+                depthwise_dx(depthwise_of(g), dy, call.in<T>(op::w), lines, image, go_back);
             return;
         }
         canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
@@ -274,18 +258,9 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
     });
 }
 
-constexpr std::int64_t IMAGE_CHUNKS = 16;
-
 inline bool dw_by_winograd(const Geometry &g) { return g.N > 0 && forward_by_winograd(g); }
 
-// The gradient of small filters is summed over chunks of the images. Each chunk belongs to a part, which pads
-// only its own images and finds its results in its cache. The gradient of larger filters is cut into tiles,
-// and each part reads all images.
-template <class T> bool dw_by_images(const Geometry &g) {
-    constexpr std::int64_t BYTES = 1 << 14;
-    return g.N >= IMAGE_CHUNKS && !is_depthwise(g) && !forward_by_winograd(g) &&
-           FilterGradient<T>(g).elements() * std::int64_t(sizeof(T)) <= BYTES;
-}
+template <class T> bool dw_by_images(const Geometry &g) { return sums_filters_by_images(g, sizeof(T)); }
 
 // With more outputs than these, the gradients of the filters are faster as products, although lanes are idle
 // (AVX-512, 28x28x1 by 3x3 to 8: 98 us, by planes 117; to 6 by 5x5: 150, by planes 117).
@@ -330,9 +305,10 @@ template <class T> bool all_finite(const T *x, std::int64_t count) {
     return sum_lanes<T>(sum) == 0;
 }
 
-// Computes the sums over the chunks of images that the part owns.
-template <class T>
-void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts,
+// Computes the sums over the chunks of images that the part owns. dy_of(n) returns the gradients of the
+// outputs of image n; it is called image by image, for a chunk once or twice.
+template <class T, class Gradients>
+void gradients_by_images(const Geometry &g, const T *x, Gradients dy_of, T *memory, int part, int parts,
                          T *sums) {
     const FilterGradient<T> gradient(g);
     const std::int64_t chunks = image_chunks(g);
@@ -341,21 +317,22 @@ void gradients_by_images(const Geometry &g, const T *x, const T *dy, T *memory, 
         const Range images = {g.N * chunk / chunks, g.N * (chunk + 1) / chunks};
         T *const dw = sums + chunk * gradient.elements();
         if (dw_by_planes<T>(g)) {
-            PlaneConvolution<T>(g).gradients(x, dy, images, memory, dw);
+            PlaneConvolution<T>(g).gradients(x, dy_of, images, memory, dw);
             // The planes have pixels that no tap reads; their products with 0 are nan where a pixel is not
             // finite. Only then, the sums are made again, without these pixels.
             if (all_finite(dw, gradient.elements())) continue;
         }
-        gradient.sum(x, dy, images, {0, gradient.count()}, memory, dw);
+        gradient.sum(x, dy_of, images, {0, gradient.count()}, memory, dw);
     }
 }
 
 // Computes the sums over all images, for the tiles of dw that the part owns.
-template <class T>
-void gradients_by_tiles(const Geometry &g, const T *x, const T *dy, T *memory, int part, int parts, T *dw) {
+template <class T, class Gradients>
+void gradients_by_tiles(const Geometry &g, const T *x, Gradients dy_of, T *memory, int part, int parts,
+                        T *dw) {
     const FilterGradient<T> gradient(g);
     const Range mine = share(gradient.count(), part, parts);
-    gradient.sum(x, dy, {0, mine.begin < mine.end ? g.N : 0}, mine, memory, dw);
+    gradient.sum(x, dy_of, {0, mine.begin < mine.end ? g.N : 0}, mine, memory, dw);
 }
 
 // dw[r, s, c, o] = sum over images and pixels.
@@ -364,6 +341,7 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     using op = operands::CONV_DW;
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part);
+    const auto dy_of = [&, dy = call.in<T>(op::dy)](std::int64_t n) { return dy + n * g.P * g.Q * g.O; };
     if (dw_by_winograd(g))
         with_winograd<T>(g, [&](const auto &w) {
             winograd_dw(w, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
@@ -372,15 +350,14 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     else if (is_depthwise(g))
         depthwise_gradients(g, call.in<T>(op::x), call.in<T>(op::dy), part, parts, call.out<T>(op::dw));
     else if (dw_by_planes<T>(g) || dw_by_images<T>(g))
-        gradients_by_images(g, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
+        gradients_by_images(g, call.in<T>(op::x), dy_of, memory, part, parts,
                             reinterpret_cast<T *>(call.scratch));
     else
-        gradients_by_tiles(g, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
-                           call.out<T>(op::dw));
+        gradients_by_tiles(g, call.in<T>(op::x), dy_of, memory, part, parts, call.out<T>(op::dw));
 }
 
 template <class T> void conv_dw_finish(const Call &call) {
-    using op = operands::CONV_DW;
+    using op = operands::CONV_DW;  // the same positions for CONV_POOL_DW
     const Geometry g(call);
     const T *const sums = reinterpret_cast<const T *>(call.scratch);
     const std::int64_t elements = FilterGradient<T>(g).elements();

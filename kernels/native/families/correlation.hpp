@@ -10,14 +10,13 @@
 #include <cstring>
 
 #include "gemm/pack.hpp"
+#include "plan/call.hpp"
 
 namespace fastnn {
 
 // The sizes of a call, in this order.
 struct Geometry : ConvSizes {
     explicit Geometry(const Call &call) : ConvSizes(call.sizes<ConvSizes>()) {}
-    std::int64_t groups() const { return C / channels; }
-    std::int64_t outputs() const { return O / groups(); }  // of a group
 };
 
 // The range of i in [0, count) with 0 <= offset + i step < size.
@@ -91,8 +90,8 @@ private:
     }
 };
 
-// Computes the rows `lines` of the output y (P, Q, O) of a convolution, from a canvas that starts with the
-// rows that the first of them reads; w (R, S, channels, O), or its packed `panels` unless null; b (O,) or
+// Computes the rows `lines` of the output of a convolution, y (lines, Q, O), from a canvas that starts with
+// the rows that the first of them reads; w (R, S, channels, O), or its packed `panels` unless null; b (O,) or
 // null. `after(pixels, count, width)` is called for `width` channels of `count` neighbouring pixels once
 // complete.
 template <class T, class After>
@@ -116,11 +115,11 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
                 for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                     const std::int64_t q = tiles.begin(tile);
                     patches.data = line + q * patches.row;
-                    place.c = y + (p * c.Q + q) * O + first;
+                    place.c = y + ((p - lines.begin) * c.Q + q) * O + first;
                     tile_of_size<T>(int(tiles.length(tile)), block.vectors, patches, filters, runs, none,
                                     place);
                 }
-                after(y + p * c.Q * O + first, c.Q, block.width);
+                after(y + (p - lines.begin) * c.Q * O + first, c.Q, block.width);
             }
         }
 }
@@ -168,18 +167,19 @@ template <class T> struct FilterGradient {
     std::int64_t elements() const { return g.R * g.S * g.channels * g.O; }
     std::int64_t count() const { return g.R * places * of_line; }  // of tiles
 
-    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. Padded copies of the images
-    // go to `memory`.
-    void sum(const T *x, const T *dy, Range images, Range mine, T *memory, T *dw) const {
+    // dw[r, s, c, o] = sum over these images and their pixels, for these tiles. dy_of(n) returns the
+    // gradients of the outputs of image n. Padded copies of the images go to `memory`.
+    template <class Gradients>
+    void sum(const T *x, Gradients dy_of, Range images, Range mine, T *memory, T *dw) const {
         const Tiles chunks = chunks_of_lines(g);
         for (std::int64_t n = images.begin; n < images.end; ++n) {
-            const T *const image = x + n * g.H * g.W * g.C;
+            const T *const image = x + n * g.H * g.W * g.C, *const dy = dy_of(n);
             const Canvas<T> canvas = seen_by(g, c, image, {0, g.P}, memory);
             for (std::int64_t chunk = 0; chunk < chunks.count; ++chunk) {
                 const Range lines = {chunks.begin(chunk), chunks.begin(chunk + 1)};
                 const bool adds = n > images.begin || chunk > 0;
                 for (std::int64_t tile = mine.begin; tile < mine.end; ++tile)
-                    sum_lines(canvas, dy + n * g.P * g.Q * g.O, lines, tile, adds, dw);
+                    sum_lines(canvas, dy, lines, tile, adds, dw);
             }
         }
     }

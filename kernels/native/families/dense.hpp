@@ -244,25 +244,42 @@ template <class T> ScratchNeeds dense_db_scratch(const Call &call) {
 // of its additions (10000x4: 7.0 -> 4.7 us).
 constexpr std::int64_t CHUNKS_TOGETHER = 4;
 
-// The sums of dy over the rows of up to CHUNKS_TOGETHER chunks, for one block of its columns.
+// The sums over up to CHUNKS_TOGETHER chunks from `first` on, for one block of columns. `rows` are those of
+// the first chunk and all after it.
 template <class T, class B>
-inline void sum_chunks(const T *dy, const Chunks<T> &chunks, std::int64_t first, std::int64_t end, B block) {
+inline void sum_chunks(const T *rows, const Chunks<T> &chunks, std::int64_t first, std::int64_t end,
+                       B block) {
     const std::int64_t N = chunks.C;
-    if (N <= 2 * LANES<T> && first + CHUNKS_TOGETHER <= end && chunks.rows(first + CHUNKS_TOGETHER - 1).end % CHUNK_ROWS == 0) {
+    if (N <= 2 * LANES<T> && first + CHUNKS_TOGETHER <= end &&
+        chunks.rows(first + CHUNKS_TOGETHER - 1).end % CHUNK_ROWS == 0) {
         typename B::Values sum[CHUNKS_TOGETHER];
         for (auto &each : sum) each = block.all(0);
         for (std::int64_t m = 0; m < CHUNK_ROWS; ++m)
             for (std::int64_t i = 0; i < CHUNKS_TOGETHER; ++i)
-                sum[i] = block.each(PLUS, sum[i], block.load(dy + ((first + i) * CHUNK_ROWS + m) * N));
+                sum[i] = block.each(PLUS, sum[i], block.load(rows + (i * CHUNK_ROWS + m) * N));
         for (std::int64_t i = 0; i < CHUNKS_TOGETHER; ++i) block.store(chunks.sums(first + i, 0), sum[i]);
         return;
     }
     for (std::int64_t chunk = first; chunk < end && chunk < first + CHUNKS_TOGETHER; ++chunk) {
         auto sum = block.all(0);
-        for (std::int64_t m = chunks.rows(chunk).begin; m < chunks.rows(chunk).end; ++m)
-            sum = block.each(PLUS, sum, block.load(dy + m * N));
+        const auto [begin, stop] = chunks.rows(chunk);
+        for (std::int64_t m = begin; m < stop; ++m, rows += N) sum = block.each(PLUS, sum, block.load(rows));
         block.store(chunks.sums(chunk, 0), sum);
     }
+}
+
+// The sums over the chunks `mine`, whose rows are `rows`.
+template <class T> void sum_chunks(const T *rows, const Chunks<T> &chunks, Range mine) {
+    for (std::int64_t chunk = mine.begin; chunk < mine.end; chunk += CHUNKS_TOGETHER)
+        for_blocks<T>(chunks.C, [&](auto block) {
+            sum_chunks(rows + (chunk - mine.begin) * CHUNK_ROWS * chunks.C, chunks, chunk, mine.end, block);
+        });
+}
+
+// db = the sums of all chunks together.
+template <class T> void add_chunks(const Chunks<T> &chunks, T *db) {
+    const double *const sums = chunks.add_up(0);
+    for (std::int64_t n = 0; n < chunks.C; ++n) db[n] = T(sums[n]);
 }
 
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
@@ -273,9 +290,7 @@ template <class T> void dense_db(const Call &call, int part, int parts) {
     if (sums_chunks(call)) {
         const Chunks<T> chunks = db_chunks<T>(call);
         const Range mine = share(chunks.count(), part, parts);
-        for (std::int64_t chunk = mine.begin; chunk < mine.end; chunk += CHUNKS_TOGETHER)
-            for_blocks<T>(N, [&](auto block) { sum_chunks(call.in<T>(op::dy), chunks, chunk, mine.end, block); });
-        return;
+        return sum_chunks(call.in<T>(op::dy) + mine.begin * CHUNK_ROWS * N, chunks, mine);
     }
     for (std::int64_t i = 0; i < size.batch; ++i) {
         T *db = call.out<T>(op::db) + i * N;
@@ -286,10 +301,7 @@ template <class T> void dense_db(const Call &call, int part, int parts) {
 
 template <class T> void dense_db_finish(const Call &call) {
     using op = operands::DENSE_DB;
-    if (!sums_chunks(call)) return;
-    const Chunks<T> chunks = db_chunks<T>(call);
-    const double *const sums = chunks.add_up(0);
-    for (std::int64_t n = 0; n < chunks.C; ++n) call.out<T>(op::db)[n] = T(sums[n]);
+    if (sums_chunks(call)) add_chunks(db_chunks<T>(call), call.out<T>(op::db));
 }
 
 }  // namespace fastnn

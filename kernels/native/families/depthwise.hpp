@@ -35,8 +35,8 @@ struct Depthwise {
     }
 };
 
-// Computes some channels of COUNT neighbouring outputs of a row whose filter columns `s` are all in the
-// image.
+// Computes some channels of COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `s` are all
+// in the image.
 template <class T, int COUNT>
 inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T *b, std::int64_t p,
                              std::int64_t q, Range rows, Range columns, std::int64_t c, int n, T *y) {
@@ -55,16 +55,16 @@ inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T
         }
     }
 #pragma GCC unroll 8
-    for (int i = 0; i < COUNT; ++i) store_n(y + (p * g.Q + q + i) * g.C + c, sum[i], n);
+    for (int i = 0; i < COUNT; ++i) store_n(y + (q + i) * g.C + c, sum[i], n);
 }
 
-// The rows `lines` of y = b + x * w.  x (H, W, C), w (R, S, C), b (C,) or null -> y (P, Q, C)
+// The rows `lines` of y = b + x * w.  x (H, W, C), w (R, S, C), b (C,) or null -> y (lines, Q, C)
 // `after(pixels, count, width)` is called for each row when it is complete.
 template <class T, class After>
 void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, Range lines, T *y,
                        After after) {
     const Range inner = g.inner();
-    for (std::int64_t p = lines.begin; p < lines.end; ++p) {
+    for (std::int64_t p = lines.begin; p < lines.end; ++p, y += g.Q * g.C) {
         const Range rows = g.rows(p);
         for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
             const auto at_the_edge = [&](std::int64_t begin, std::int64_t end) {
@@ -79,7 +79,7 @@ void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, R
                 depthwise_pixels<T, 4>(g, x, w, b, p, q, rows, {0, g.S}, c, n, y);
             at_the_edge(q, g.Q);
         });
-        after(y + p * g.Q * g.C, g.Q, g.C);
+        after(y, g.Q, g.C);
     }
 }
 

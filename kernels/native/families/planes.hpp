@@ -184,7 +184,7 @@ template <class T> struct PlaneConvolution {
         return tap_bytes() + (planes.elements() + g.O * apart()) * std::int64_t(sizeof(T));
     }
 
-    // y = activation(b + x * w) for the rows `lines` of an image.
+    // y = activation(b + x * w) for the rows `lines` of an image.  y (lines, Q, O)
     template <class Apply>
     void forward(const T *x, const T *w, const T *b, Range lines, T *memory, T *y, Apply apply) const {
         const Memory of{*this, memory};
@@ -204,28 +204,31 @@ template <class T> struct PlaneConvolution {
             apply(of.results, g.O, positions, apart());
             for (std::int64_t p = now.begin; p < now.end; ++p)
                 join_channels(of.results + (p - now.begin) * planes.width, apart(), g.Q, g.O,
-                              y + p * g.Q * g.O);
+                              y + (p - lines.begin) * g.Q * g.O);
         }
     }
 
     std::int64_t sum_elements() const { return planes.taps() * g.O * LANES<T>; }
     std::int64_t dw_bytes() const { return bytes() + sum_elements() * std::int64_t(sizeof(T)); }
 
-    // dw[r, s, c, o] = sum over some images and their pixels.
-    void gradients(const T *x, const T *dy, Range images, T *memory, T *dw) const {
+    // dw[r, s, c, o] = sum over some images and their pixels. dy_of(n) returns the gradients of the outputs
+    // of image n.
+    template <class Gradients>
+    void gradients(const T *x, Gradients dy_of, Range images, T *memory, T *dw) const {
         const Memory of{*this, memory};
         T *const sums = memory + bytes() / std::int64_t(sizeof(T));
         planes.list_taps(of.taps);
         std::memset(sums, 0, std::size_t(sum_elements()) * sizeof(T));
         std::memset(of.results, 0, std::size_t(g.O * apart()) * sizeof(T));
         const Tiles taps(planes.taps(), PLANE_TAPS), outputs(g.O, GRADIENT_ROWS);
-        for (std::int64_t n = images.begin; n < images.end; ++n)
+        for (std::int64_t n = images.begin; n < images.end; ++n) {
+            const T *const dy = dy_of(n);
             for (std::int64_t first = 0; first < g.P; first += planes.rows) {
                 const Range now = {first, std::min(first + planes.rows, g.P)};
                 const std::int64_t positions = planes.positions(now.end - now.begin);
                 planes.draw(x + n * g.H * g.W * g.C, now, of.pixels);
                 for (std::int64_t p = now.begin; p < now.end; ++p)
-                    split_channels(dy + (n * g.P + p) * g.Q * g.O, g.O, g.Q, g.O,
+                    split_channels(dy + p * g.Q * g.O, g.O, g.Q, g.O,
                                    of.results + (p - now.begin) * planes.width, apart());
                 // The last vector ends behind them, where a longer chunk may have left its gradients.
                 for (std::int64_t o = 0; o < g.O; ++o) store(of.results + o * apart() + positions, Vec<T>{});
@@ -240,6 +243,7 @@ template <class T> struct PlaneConvolution {
                             });
                         });
             }
+        }
         for (std::int64_t e = 0; e < planes.taps() * g.O; ++e)
             dw[e] = sum_lanes<T>(load(sums + e * LANES<T>));
     }

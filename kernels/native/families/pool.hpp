@@ -16,6 +16,7 @@
 namespace fastnn {
 
 struct Windows : PoolSizes {
+    explicit Windows(const PoolSizes &sizes) : PoolSizes(sizes) {}
     explicit Windows(const Call &call) : PoolSizes(call.sizes<PoolSizes>()) {}
 };
 
@@ -82,8 +83,8 @@ template <class T, class Body> INLINED inline void for_row(std::int64_t Q, std::
     for (; q < Q; ++q) for_vectors<T>(0, C, [=](std::int64_t c, int n) { body(q, c, n); });
 }
 
-// A row of y, if no window reaches beyond the image: x begins at the first pixel of its windows. Windows of R x
-// S, or g.R x g.S if R = 0.
+// A row of y, if no window reaches beyond the image: x begins at the first pixel of its windows. Windows of R
+// x S, or g.R x g.S if R = 0.
 template <class T, int R, int S>
 void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
     const std::int64_t height = R ? R : g.R, width = R ? S : g.S;
@@ -189,9 +190,9 @@ private:
     std::int64_t outputs_, size_, stride_, padding_, begin_ = 0, end_ = 0, at_ = 0;
 };
 
-// dx = f(sum of term(at, place, n) over the windows that contain the pixel), for n channels at a time: `at` is
-// the offset of the window's channels in dy, `place` the tap of the pixel in the window. Some rows of image
-// `n`, to which dx belongs.
+// dx = f(sum of term(at, place, n) over the windows that contain the pixel), for n channels at a time: `at`
+// is the offset of the window's channels in dy, `place` the tap of the pixel in the window. Some rows of
+// image `n`, to which dx (H, W, C) belongs.
 template <class T, class Term, class F>
 inline void gather_lines(const Windows &g, std::int64_t n, Range lines, T *dx, Term term, F f) {
     if (g.C == 0) return;
@@ -221,8 +222,8 @@ inline void gather_windows(const Windows &g, T *dx, int part, int parts, Term te
     });
 }
 
-// The gradient of max pooling and, if it is OF_RELU, of the ReLU below it. The ReLU's output at the pixel that
-// wins a window is the window's output y, so dy is multiplied with the derivative before it is passed on.
+// The gradient of max pooling and, if it is OF_RELU, of the ReLU below it. The ReLU's output at the pixel
+// that wins a window is the window's output y, so dy is multiplied with the derivative before it passes.
 // dy, taps, y (N, P, Q, C); y may be null if it is not OF_RELU.
 template <class T, bool OF_RELU> class MaxPoolGradient {
 public:
@@ -285,7 +286,8 @@ private:
                 for (std::int64_t q = 0; q < g_.Q; ++q)
                     for_overlapping_vectors<T>(g_.C, [&](std::int64_t c) INLINED {
                         const std::int64_t at = line + q * g_.C + c;
-                        const Vec<T> passed = gradient([=](const T *from) INLINED { return load(from + at); });
+                        const Vec<T> passed =
+                            gradient([=](const T *from) INLINED { return load(from + at); });
                         const IntVec<T> winner = IntVec<T>(load(taps_ + at));
                         for (std::int64_t r = 0; r < g_.R; ++r)
                             for (std::int64_t s = 0; s < g_.S; ++s)

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "fusion/norm_fusion.hpp"
+#include "fusion/pool_fusion.hpp"
 #include "plan/calls.hpp"
 
 namespace fastnn {
@@ -139,6 +140,8 @@ inline void fuse(Calls &calls, bool updates) {
     fuse_norms(calls);
     fuse_activations(calls);
     fuse_activation_gradients(calls);
+    fuse_pools(calls);
+    fuse_pool_gradients(calls);
     if (updates) fuse_updates(calls);
 }
 

@@ -4,13 +4,13 @@
 // L1 cache.
 #pragma once
 
+#include "plan/algorithms.hpp"
 #include "plan/call.hpp"
 #include "simd/simd.hpp"
 
 namespace fastnn {
 
-constexpr std::int64_t CHUNK_ROWS = 64;  // of 256 bytes, which a block has at most: 16 KiB
-constexpr int CHANNEL_VECTORS = 4;       // of a block
+constexpr int CHANNEL_VECTORS = 4;  // of a block
 
 inline constexpr auto PLUS = [](auto a, auto b) { return a + b; };
 inline constexpr auto MINUS = [](auto a, auto b) { return a - b; };

@@ -23,7 +23,7 @@ struct Call {
     KernelId kernel{};
     int is_double = 0;               // the float type: 0 float, 1 double
     void *array[MAX_OPERANDS] = {};  // the operands, in the order of kernels.def
-    std::int64_t size[16] = {};      // one of the structures of sizes.hpp
+    std::int64_t size[18] = {};      // one of the structures of sizes.hpp
     double scalar[2] = {};
     int activation = NO_ACTIVATION;  // only in plans
     double work = 0;                 // approximate FLOP; determines the number of threads

@@ -28,6 +28,9 @@ struct DenseSizes {
 // Images x (N, H, W, C), filters (R, S, channels, O), outputs y (N, P, Q, O); the pairs are (rows, columns).
 struct ConvSizes {
     std::int64_t N, H, W, C, R, S, channels, O, P, Q, stride[2], padding[2], dilation[2];
+
+    std::int64_t groups() const { return C / channels; }
+    std::int64_t outputs() const { return O / groups(); }  // of a group
 };
 
 // Images x (N, H, W, C), windows of R x S pixels, outputs y (N, P, Q, C).
@@ -41,6 +44,17 @@ struct PoolSizes {
     }
     // Whether, in addition, the windows neither overlap nor leave gaps, except at the end of the image.
     bool windows_tile_the_image() const { return windows_stay_inside() && R == stride[0] && S == stride[1]; }
+};
+
+// A convolution and a max pool of its outputs, whose windows tile them.
+struct ConvPoolSizes {
+    ConvSizes conv;
+    std::int64_t window[2];
+
+    PoolSizes pool() const {
+        const auto [R, S] = window;
+        return {conv.N, conv.P, conv.Q, conv.O, R, S, conv.P / R, conv.Q / S, {R, S}, {0, 0}};
+    }
 };
 
 // `count` logits (..., C), the elements of all axes.

@@ -1,0 +1,108 @@
+// Convolution, activation and max pooling in one pass over the images, forward and backward. Only plans use
+// these kernels, if the windows neither overlap nor reach beyond the outputs of the convolution.
+//
+// The outputs of the convolution are the largest arrays of such layers, and the pool reads them once. Here
+// they, and their gradients, are rows or an image in scratch memory, which stays in the cache. All formulas
+// and the order of all sums are those of conv.hpp, act.hpp, pool.hpp and dense.hpp, so the results are the
+// same bit for bit.
+//
+// Sizes: ConvPoolSizes, which begin with those of the convolution.
+#pragma once
+
+#include "families/conv.hpp"
+#include "families/dense.hpp"
+#include "families/pool.hpp"
+
+namespace fastnn {
+
+inline Windows pool_of(const Call &call) { return Windows(call.sizes<ConvPoolSizes>().pool()); }
+
+// The rows of windows that are computed together: their pixels stay in the L2 cache.
+template <class T> std::int64_t rows_together(const Windows &pool) {
+    constexpr std::int64_t BYTES = 1 << 16;
+    const std::int64_t row = pool.R * pool.W * pool.C * std::int64_t(sizeof(T));
+    return std::clamp<std::int64_t>(row ? BYTES / row : 1, 1, std::max<std::int64_t>(pool.P, 1));
+}
+
+// The elements of scratch memory of a part that the convolution itself needs, in front of those of the pool.
+template <class T> std::int64_t elements_before(const ScratchNeeds &conv) {
+    return whole_lines(conv.each) / std::int64_t(sizeof(T));
+}
+template <class T> ScratchNeeds with_elements(const ScratchNeeds &conv, std::int64_t elements) {
+    return {conv.zeroed, conv.shared, (elements_before<T>(conv) + elements) * std::int64_t(sizeof(T))};
+}
+
+template <class T> ScratchNeeds conv_pool_forward_scratch(const Call &call) {
+    const Windows pool = pool_of(call);
+    return with_elements<T>(conv_forward_scratch<T>(call), rows_together<T>(pool) * pool.R * pool.W * pool.C);
+}
+
+// The maximum of each window of f(b + x * w), and its tap.
+// x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y, taps (N, P, Q, O) of the pool
+template <class T> void conv_pool_forward(const Call &call, int part, int parts) {
+    using op = operands::CONV_POOL_FORWARD;
+    const Geometry g(call);
+    const Windows pool = pool_of(call);
+    const std::int64_t together = rows_together<T>(pool);
+    T *const memory = scratch_of<T>(call, part);
+    T *const pixels = memory + elements_before<T>(conv_forward_scratch<T>(call));
+    for_lines(pool.N, pool.P, part, parts, [&](std::int64_t n, Range lines) {
+        for (std::int64_t first = lines.begin; first < lines.end; first += together) {
+            const std::int64_t end = std::min(first + together, lines.end);
+            forward_lines(call, g, n, {first * pool.R, end * pool.R}, memory, pixels);
+            const std::int64_t output = (n * pool.P + first) * pool.Q * pool.C;
+            max_pool_lines(pool, end - first, pixels, call.out<T>(op::y) + output,
+                           call.out<T>(op::taps) + output);
+        }
+    });
+}
+
+// The sums of db over chunks of rows, behind those of dw in the shared scratch memory.
+template <class T> Chunks<T> conv_db_chunks(const Call &call) {
+    const Geometry g(call);
+    return {call.scratch + whole_lines(conv_dw_scratch<T>(call).shared), g.N * g.P * g.Q, g.O, 1};
+}
+
+template <class T> ScratchNeeds conv_pool_dw_scratch(const Call &call) {
+    const Geometry g(call);
+    ScratchNeeds needs = with_elements<T>(conv_dw_scratch<T>(call), g.P * g.Q * g.O);
+    needs.shared = whole_lines(needs.shared) + conv_db_chunks<T>(call).needs().shared;
+    return needs;
+}
+
+// The gradients of an image are made right before dw and db are summed over them. The pixels of an image are
+// whole chunks of db's rows (pool_fusion.hpp).
+// x (N, H, W, C), dy, taps, y (N, P, Q, O) of the pool, y is null without ReLU
+// -> dw (R, S, channels, O), db (O,) or null, dz (N, P, Q, O) of the convolution or null
+template <class T, bool OF_RELU> void gradients_through_pool(const Call &call, int part, int parts) {
+    using op = operands::CONV_POOL_DW;
+    const Geometry g(call);
+    const MaxPoolGradient<T, OF_RELU> of_pool(pool_of(call), call.in<T>(op::dy), call.in<T>(op::taps),
+                                              call.in<T>(op::y));
+    const std::int64_t pixels = g.P * g.Q, chunks = pixels / CHUNK_ROWS;
+    T *const memory = scratch_of<T>(call, part), *const dz = call.out<T>(op::dz);
+    T *const own = memory + elements_before<T>(conv_dw_scratch<T>(call));
+    const Chunks<T> of_db = conv_db_chunks<T>(call);
+    const auto dz_of = [&](std::int64_t n) -> const T * {
+        T *const image = dz ? dz + n * pixels * g.O : own;
+        of_pool.image(n, image);
+        if (call.array[op::db]) sum_chunks(image, of_db, {n * chunks, (n + 1) * chunks});
+        return image;
+    };
+    gradients_by_images(g, call.in<T>(op::x), dz_of, memory, part, parts,
+                        reinterpret_cast<T *>(call.scratch));
+}
+
+template <class T> void conv_pool_dw(const Call &call, int part, int parts) {
+    if (call.activation == RELU)
+        gradients_through_pool<T, true>(call, part, parts);
+    else
+        gradients_through_pool<T, false>(call, part, parts);
+}
+
+template <class T> void conv_pool_dw_finish(const Call &call) {
+    conv_dw_finish<T>(call);
+    if (T *const db = call.out<T>(operands::CONV_POOL_DW::db)) add_chunks(conv_db_chunks<T>(call), db);
+}
+
+}  // namespace fastnn
