@@ -240,15 +240,22 @@ CONVOLUTIONS = (
     Convolution((2, 9, 8, 33), (3, 3, 130)),
     Convolution((1, 6, 7, 20), (3, 3, 18), padding=(0, 3)),
     Convolution((1, 3, 15, 33), (1, 1, 130)),
+    Convolution((2, 6, 8, 18), (1, 1, 20), stride=(2, 3)),  # pixels without outputs, also behind the last ones
+    Convolution((2, 5, 4, 6), (1, 1, 10), stride=(1, 2), groups=2),
     # Depthwise: wide enough for all kinds of neighbouring outputs, strides, filters beyond the image.
     Convolution((2, 6, 19, 17), (3, 3, 17), padding=(1, 1), groups=17),
     Convolution((1, 9, 12, 4), (3, 5, 4), stride=(2, 3), padding=(1, 2), dilation=(1, 2), groups=4),
     Convolution((2, 2, 3, 33), (5, 4, 33), padding=(2, 3), groups=33),
+    Convolution((2, 7, 25, 5), (3, 3, 5), stride=(2, 2), padding=(1, 1), groups=5),
+    Convolution((1, 8, 17, 18), (5, 5, 18), padding=(2, 2), groups=18),
     # Vectors along the pixels: one output and several, strides, several chunks of rows, the last one shorter.
     Convolution((2, 9, 21, 3), (3, 2, 1), padding=(1, 2)),
     Convolution((3, 11, 47, 2), (3, 2, 5), stride=(2, 3), padding=(1, 2), dilation=(1, 2)),
     Convolution((2, 47, 40, 1), (5, 5, 6)),
     Convolution((2, 45, 39, 1), (3, 3, 6)),  # a shorter last chunk, whose last vector ends in another row
+    Convolution((2, 28, 28, 1), (5, 5, 6)),  # read in place
+    Convolution((1, 71, 36, 1), (5, 5, 5)),  # read in place but for a shorter last chunk
+    Convolution((2, 12, 21, 2), (3, 7, 4), padding=(1, 0)),  # rows of positions that are not whole halves
     Convolution((1, 7, 18, 2), (3, 3, 9), padding=(1, 1)),
     # Gradients that are scattered: more images than a tile, filter rows that meet only some rows, none of dy.
     Convolution((15, 8, 9, 6), (5, 5, 16)),
@@ -280,8 +287,9 @@ def cases():
             yield Case("dense_dx", dense_dx, matrices, whole)
             yield Case("dense_dw", dense_dw, matrices, whole)
             yield Case("dense_db", dense_db, (batch, M, N), whole)
-    for rows in (511, 512, 1000):  # a plain sum, then chunks
-        yield Case("dense_db", dense_db, ((), rows, 67), whole=True)
+    for rows in (511, 512, 1000):  # a plain sum, then chunks, of several rows side by side if they are short
+        for columns in (67, 6, 5, 1):
+            yield Case("dense_db", dense_db, ((), rows, columns), whole=True)
     for shape in SHAPES:
         yield Case("relu_forward", forward, (shape,), whole=True)
         yield Case("relu_dx", backward, (shape,), whole=True)

@@ -188,6 +188,8 @@ def walled_cases():
             yield Case("dense_dx", cases.dense_dx, (batch, M, K, N))
             yield Case("dense_dw", cases.dense_dw, (batch, M, K, N))
             yield Case("dense_db", cases.dense_db, (batch, M, N))
+    for columns in (1, 6, 7):  # short rows side by side
+        yield Case("dense_db", cases.dense_db, ((), 1003, columns))
     for kernel in ("dense_forward", "dense_dx", "dense_dw"):  # on several threads, and long sums
         bias = (True,) if kernel == "dense_forward" else ()
         several = ((63, 99, 71), (67, 257, 9), (9, 67, 257), (257, 9, 67), (1, 513, 3))

@@ -90,36 +90,50 @@ template <class T> void conv_forward_prepare(const Call &call, int part, int par
     }
 }
 
-// The rows `lines` of the outputs of image n, unless Winograd's algorithm makes them.  y (lines, Q, O)
-template <class T>
-void forward_lines(const Call &call, const Geometry &g, std::int64_t n, Range lines, T *memory, T *y) {
+// Computes rows of the outputs of an image, unless Winograd's algorithm makes them.
+template <class T> class ForwardLines {
+public:
+    ForwardLines(const Call &call, const Geometry &g, T *memory)
+        : call(call), g(g), memory(memory), planes(g, forward_by_planes<T>(g) ? memory : nullptr) {}
+
+    // The rows `lines` of image n.  y (lines, Q, O)
+    void operator()(std::int64_t n, Range lines, T *y) const {
+        const T *const image = call.in<T>(op::x) + n * g.H * g.W * g.C;
+        const T *const w = call.in<T>(op::w), *const b = call.in<T>(op::b);
+        if (forward_by_planes<T>(g))
+            return planes.forward(
+                image, w, b, lines, y,
+                [&](T *results, std::int64_t outputs, std::int64_t count, std::int64_t apart) {
+                    activate(call.activation, results, apart, outputs, count);
+                });
+        const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
+            activate(call.activation, pixels, g.O, count, width);
+        };
+        if (is_depthwise(g)) return depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
+        const T *const panels = packs_filters<T>(g) ? reinterpret_cast<const T *>(call.scratch) : nullptr;
+        const Correlation<T> c(g);
+        correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
+    }
+
+private:
     using op = operands::CONV_FORWARD;  // the same positions for CONV_POOL_FORWARD
-    const T *const image = call.in<T>(op::x) + n * g.H * g.W * g.C;
-    const T *const w = call.in<T>(op::w), *const b = call.in<T>(op::b);
-    if (forward_by_planes<T>(g))
-        return PlaneConvolution<T>(g).forward(
-            image, w, b, lines, memory, y,
-            [&](T *results, std::int64_t outputs, std::int64_t count, std::int64_t apart) {
-                activate(call.activation, results, apart, outputs, count);
-            });
-    const auto apply = [&](T *pixels, std::int64_t count, std::int64_t width) {
-        activate(call.activation, pixels, g.O, count, width);
-    };
-    if (is_depthwise(g)) return depthwise_forward(depthwise_of(g), image, w, b, lines, y, apply);
-    const T *const panels = packs_filters<T>(g) ? reinterpret_cast<const T *>(call.scratch) : nullptr;
-    const Correlation<T> c(g);
-    correlate(c, seen_by(g, c, image, lines, memory), lines, w, panels, b, g.O, y, apply);
-}
+    const Call &call;
+    const Geometry &g;
+    T *const memory;
+    const PlaneConvolution<T> planes;
+};
 
 // y = b + x * w.  x (N, H, W, C), w (R, S, channels, O), b (O,) or null -> y (N, P, Q, O)
 template <class T> void conv_forward(const Call &call, int part, int parts) {
     using op = operands::CONV_FORWARD;
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part), *const y = call.out<T>(op::y);
-    if (!forward_by_winograd(g))
+    if (!forward_by_winograd(g)) {
+        const ForwardLines<T> forward(call, g, memory);
         return for_lines(g.N, g.P, part, parts, [&](std::int64_t n, Range lines) {
-            forward_lines(call, g, n, lines, memory, y + (n * g.P + lines.begin) * g.Q * g.O);
+            forward(n, lines, y + (n * g.P + lines.begin) * g.Q * g.O);
         });
+    }
     with_winograd<T>(g, [&](const auto &w) {
         winograd_forward(w, call.in<T>(op::x), reinterpret_cast<T *>(call.scratch), call.in<T>(op::b), memory,
                          part, parts, y, [&](T *pixels, std::int64_t count, std::int64_t width) {
@@ -317,7 +331,7 @@ void gradients_by_images(const Geometry &g, const T *x, Gradients dy_of, T *memo
         const Range images = {g.N * chunk / chunks, g.N * (chunk + 1) / chunks};
         T *const dw = sums + chunk * gradient.elements();
         if (dw_by_planes<T>(g)) {
-            PlaneConvolution<T>(g).gradients(x, dy_of, images, memory, dw);
+            PlaneConvolution<T>(g, memory).gradients(x, dy_of, images, dw);
             // The planes have pixels that no tap reads; their products with 0 are nan where a pixel is not
             // finite. Only then, the sums are made again, without these pixels.
             if (all_finite(dw, gradient.elements())) continue;

@@ -46,10 +46,11 @@ template <class T> void conv_pool_forward(const Call &call, int part, int parts)
     const std::int64_t together = rows_together<T>(pool);
     T *const memory = scratch_of<T>(call, part);
     T *const pixels = memory + elements_before<T>(conv_forward_scratch<T>(call));
+    const ForwardLines<T> forward(call, g, memory);
     for_lines(pool.N, pool.P, part, parts, [&](std::int64_t n, Range lines) {
         for (std::int64_t first = lines.begin; first < lines.end; first += together) {
             const std::int64_t end = std::min(first + together, lines.end);
-            forward_lines(call, g, n, {first * pool.R, end * pool.R}, memory, pixels);
+            forward(n, {first * pool.R, end * pool.R}, pixels);
             const std::int64_t output = (n * pool.P + first) * pool.Q * pool.C;
             max_pool_lines(pool, end - first, pixels, call.out<T>(op::y) + output,
                            call.out<T>(op::taps) + output);

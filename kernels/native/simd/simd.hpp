@@ -245,6 +245,31 @@ template <int HALF, class V, int... I> inline auto half_of(V v, std::integer_seq
     return lanes<(HALF * int(sizeof...(I)) + I)...>(v, v);
 }
 
+// Half a vector from each of two places.
+template <class T> constexpr int HALF = LANES<T> / 2;
+#if defined(__AVX512DQ__)
+inline Vec<float> load_halves(const float *a, const float *b) {
+    return _mm512_insertf32x8(_mm512_castps256_ps512(_mm256_loadu_ps(a)), _mm256_loadu_ps(b), 1);
+}
+inline Vec<double> load_halves(const double *a, const double *b) {
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(_mm256_loadu_pd(a)), _mm256_loadu_pd(b), 1);
+}
+#elif defined(__AVX__)
+inline Vec<float> load_halves(const float *a, const float *b) {
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(a)), _mm_loadu_ps(b), 1);
+}
+inline Vec<double> load_halves(const double *a, const double *b) {
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(a)), _mm_loadu_pd(b), 1);
+}
+#else
+template <class T> inline Vec<T> load_halves(const T *a, const T *b) {
+    T halves[LANES<T>];
+    std::memcpy(halves, a, HALF<T> * sizeof(T));
+    std::memcpy(halves + HALF<T>, b, HALF<T> * sizeof(T));
+    return load(halves);
+}
+#endif
+
 // v * s, computed in double and rounded once.
 inline Vec<double> times_in_double(Vec<double> v, double s) { return v * s; }
 template <int... I>
