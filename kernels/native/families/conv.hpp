@@ -29,19 +29,6 @@ template <class T, class Body> inline auto with_winograd(const Geometry &g, Body
     return with_side<T>(forward_side(g), w, body);
 }
 
-inline Depthwise depthwise_of(const Geometry &g) {
-    return {g.H,
-            g.W,
-            g.C,
-            g.P,
-            g.Q,
-            g.R,
-            g.S,
-            {g.stride[0], g.stride[1]},
-            {g.padding[0], g.padding[1]},
-            {g.dilation[0], g.dilation[1]}};
-}
-
 // Packs filters that are so large that each block of outputs is read from the L2 cache; unpacked, each of its
 // rows would be in a page of its own (27x27x96->256 by 5x5 on Zen 4: 60 -> 112 GFLOP/s).
 template <class T> bool packs_filters(const Geometry &g) {

@@ -19,6 +19,8 @@ struct Geometry : ConvSizes {
     explicit Geometry(const Call &call) : ConvSizes(call.sizes<ConvSizes>()) {}
 };
 
+inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
+
 // The range of i in [0, count) with 0 <= offset + i step < size.
 inline Range seen_within(std::int64_t offset, std::int64_t step, std::int64_t count, std::int64_t size) {
     const auto reach = [=](std::int64_t limit) {  // how many i have offset + i step < limit

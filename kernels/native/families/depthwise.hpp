@@ -1,13 +1,15 @@
 // Depthwise convolution: each channel is a group with a filter of its own. This is no matrix product, so
 // vectors run along the channels. Images are read in place; filter taps outside of the image are skipped.
 //
-// Letters as in conv_ref.py, with O = C. Sums run over r and s in ascending order; the sums of dw run over n,
-// p and q, with separate sums for even and odd q.
+// Letters as in conv_ref.py, with O = C. Sums run over r and s in ascending order; those of dw over n, p and
+// q, with a sum of its own for each row of outputs.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "families/correlation.hpp"
+#include "gemm/transpose.hpp"
 
 namespace fastnn {
 
@@ -35,27 +37,78 @@ struct Depthwise {
     }
 };
 
-// Computes some channels of COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `s` are all
-// in the image.
-template <class T, int COUNT>
+inline Depthwise depthwise_of(const Geometry &g) {
+    return {g.H,
+            g.W,
+            g.C,
+            g.P,
+            g.Q,
+            g.R,
+            g.S,
+            {g.stride[0], g.stride[1]},
+            {g.padding[0], g.padding[1]},
+            {g.dilation[0], g.dilation[1]}};
+}
+
+// The size of filter rows and the distance of outputs, if they are constants of the compilation: pixels that
+// several outputs read are loaded only once then.
+template <int SIZE, int STRIDE> struct Taps {
+    static constexpr bool KNOWN = SIZE > 0;
+};
+using AnyTaps = Taps<0, 0>;
+
+// Computes COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `columns` are all in the image. (Channels
+// innermost: with the pixels innermost, which may be a multiple of 2 KiB apart, lines push each other out of
+// the L1 cache.)
+template <class T, int COUNT, int SIZE, int STRIDE>
 inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T *b, std::int64_t p,
-                             std::int64_t q, Range rows, Range columns, std::int64_t c, int n, T *y) {
-    const std::int64_t apart = g.stride[1] * g.C, step = g.dilation[1] * g.C;
-    Vec<T> sum[COUNT];
-    const Vec<T> bias = b ? load_n(b + c, n) : Vec<T>{};
+                             std::int64_t q, Range rows, Range columns, T *y, Taps<SIZE, STRIDE> taps) {
+    const std::int64_t C = g.C, next = g.dilation[0] * g.W * C, step = g.dilation[1] * C;
+    const std::int64_t apart = g.stride[1] * C, filter_row = g.S * C;
+    const T *const seen = x + g.corner(p, q, rows.begin) + columns.begin * step;
+    const T *const filters = w + (rows.begin * g.S + columns.begin) * C;
+    T *const to = y + q * C;
+    for_vectors<T>(0, C, [=](std::int64_t c, int n) {
+        Vec<T> sum[COUNT];
+        const Vec<T> bias = b ? load_n(b + c, n) : Vec<T>{};
 #pragma GCC unroll 8
-    for (int i = 0; i < COUNT; ++i) sum[i] = bias;
-    for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-        const T *seen = x + g.corner(p, q, r) + columns.begin * step + c;
-        const T *filter = w + (r * g.S + columns.begin) * g.C + c;
-        for (std::int64_t s = columns.begin; s < columns.end; ++s, seen += step, filter += g.C) {
-            const Vec<T> weight = load_n(filter, n);
+        for (int i = 0; i < COUNT; ++i) sum[i] = bias;
+        const T *row = seen + c, *filter = filters + c;
+        for (std::int64_t r = rows.begin; r < rows.end; ++r, row += next, filter += filter_row) {
+            const T *pixel = row;
+            if constexpr (taps.KNOWN) {
+                Vec<T> weight[SIZE];
 #pragma GCC unroll 8
-            for (int i = 0; i < COUNT; ++i) sum[i] = fma(load_n(seen + i * apart, n), weight, sum[i]);
+                for (int s = 0; s < SIZE; ++s) weight[s] = load_n(filter + s * C, n);
+#pragma GCC unroll 32
+                for (int j = 0; j < (COUNT - 1) * STRIDE + SIZE; ++j, pixel += C) {
+                    const Vec<T> value = load_n(pixel, n);
+#pragma GCC unroll 8
+                    for (int s = SIZE - 1; s >= 0; --s)
+                        if (j >= s && (j - s) % STRIDE == 0 && (j - s) / STRIDE < COUNT)
+                            sum[(j - s) / STRIDE] = fma(value, weight[s], sum[(j - s) / STRIDE]);
+                }
+            } else {
+                const T *place = filter;
+                for (std::int64_t s = columns.begin; s < columns.end; ++s, pixel += step, place += C) {
+                    const Vec<T> weight = load_n(place, n);
+#pragma GCC unroll 8
+                    for (int i = 0; i < COUNT; ++i)
+                        sum[i] = fma(load_n(pixel + i * apart, n), weight, sum[i]);
+                }
+            }
         }
-    }
 #pragma GCC unroll 8
-    for (int i = 0; i < COUNT; ++i) store_n(y + (q + i) * g.C + c, sum[i], n);
+        for (int i = 0; i < COUNT; ++i) store_n(to + i * C + c, sum[i], n);
+    });
+}
+
+// Calls body(taps) with the constants for which there are kernels of their own.
+template <class Body> inline void with_taps(const Depthwise &g, Body body) {
+    if (g.dilation[1] == 1 && g.S == 3 && g.stride[1] == 1) return body(Taps<3, 1>());
+    if (g.dilation[1] == 1 && g.S == 3 && g.stride[1] == 2) return body(Taps<3, 2>());
+    if (g.dilation[1] == 1 && g.S == 5 && g.stride[1] == 1) return body(Taps<5, 1>());
+    body(AnyTaps());
 }
 
 // The rows `lines` of y = b + x * w.  x (H, W, C), w (R, S, C), b (C,) or null -> y (lines, Q, C)
@@ -66,19 +119,21 @@ void depthwise_forward(const Depthwise &g, const T *x, const T *w, const T *b, R
     const Range inner = g.inner();
     for (std::int64_t p = lines.begin; p < lines.end; ++p, y += g.Q * g.C) {
         const Range rows = g.rows(p);
-        for_vectors<T>(0, g.C, [&](std::int64_t c, int n) {
-            const auto at_the_edge = [&](std::int64_t begin, std::int64_t end) {
-                for (std::int64_t q = begin; q < end; ++q)
-                    depthwise_pixels<T, 1>(g, x, w, b, p, q, rows, g.columns(q), c, n, y);
-            };
+        const auto at_the_edge = [&](std::int64_t begin, std::int64_t end) {
+            for (std::int64_t q = begin; q < end; ++q)
+                depthwise_pixels<T, 1>(g, x, w, b, p, q, rows, g.columns(q), y, AnyTaps());
+        };
+        at_the_edge(0, inner.begin);
+        with_taps(g, [&](auto taps) {
             std::int64_t q = inner.begin;
-            at_the_edge(0, q);
             for (; q + 8 <= inner.end; q += 8)
-                depthwise_pixels<T, 8>(g, x, w, b, p, q, rows, {0, g.S}, c, n, y);
+                depthwise_pixels<T, 8>(g, x, w, b, p, q, rows, {0, g.S}, y, taps);
             for (; q + 4 <= inner.end; q += 4)
-                depthwise_pixels<T, 4>(g, x, w, b, p, q, rows, {0, g.S}, c, n, y);
-            at_the_edge(q, g.Q);
+                depthwise_pixels<T, 4>(g, x, w, b, p, q, rows, {0, g.S}, y, taps);
+            for (; q < inner.end; ++q)
+                depthwise_pixels<T, 1>(g, x, w, b, p, q, rows, {0, g.S}, y, taps);
         });
+        at_the_edge(inner.end, g.Q);
         after(y, g.Q, g.C);
     }
 }
@@ -108,50 +163,68 @@ void depthwise_dx(const Depthwise &g, const T *dy, const T *w, Range lines, T *d
     after(dx + lines.begin * g.W * g.C, count * g.W, g.C);
 }
 
-// Adds the contribution of a row of outputs to some channels of COUNT neighbouring taps of a filter row.
-template <class T, int COUNT>
+// A block of at most this many rows and columns of taps is summed at the same time.
+constexpr int TAPS_TOGETHER = 3;
+
+// Adds the contribution of an output row to some channels of ROWS x COLUMNS taps from (r, s) on.
+template <class T, int ROWS, int COLUMNS>
 inline void depthwise_places(const Depthwise &g, const T *x, const T *dy, std::int64_t p, std::int64_t r,
-                             std::int64_t s, Range outputs, std::int64_t c, int n, T *dw) {
-    T *const place = dw + (r * g.S + s) * g.C + c;
-    const std::int64_t apart = g.dilation[1] * g.C, step = g.stride[1] * g.C;
-    Vec<T> sum[COUNT] = {}, odd[COUNT] = {};  // two dependency chains, to hide the latency of the FMA
-    const T *seen = x + g.corner(p, outputs.begin, r) + s * apart + c;
-    const T *gradient = dy + (p * g.Q + outputs.begin) * g.C + c;
-    std::int64_t q = outputs.begin;
-    for (; q + 2 <= outputs.end; q += 2, seen += 2 * step, gradient += 2 * g.C) {
-        const Vec<T> first = load_n(gradient, n), second = load_n(gradient + g.C, n);
+                             std::int64_t s, Range inner, const Range (&outputs)[COLUMNS], std::int64_t c,
+                             int n, T *dw) {
+    const std::int64_t next = g.dilation[0] * g.W * g.C, apart = g.dilation[1] * g.C;
+    const std::int64_t step = g.stride[1] * g.C;
+    const T *const seen = x + g.corner(p, 0, r) + s * apart + c, *const gradients = dy + p * g.Q * g.C + c;
+    Vec<T> sum[ROWS][COLUMNS] = {};
+    const auto add = [&](std::int64_t q, int j, Vec<T> gradient) INLINED {
 #pragma GCC unroll 4
-        for (int i = 0; i < COUNT; ++i) {
-            sum[i] = fma(load_n(seen + i * apart, n), first, sum[i]);
-            odd[i] = fma(load_n(seen + step + i * apart, n), second, odd[i]);
-        }
+        for (int i = 0; i < ROWS; ++i)
+            sum[i][j] = fma(load_n(seen + q * step + i * next + j * apart, n), gradient, sum[i][j]);
+    };
+#pragma GCC unroll 4
+    for (int j = 0; j < COLUMNS; ++j)
+        for (std::int64_t q = outputs[j].begin; q < std::min(outputs[j].end, inner.begin); ++q)
+            add(q, j, load_n(gradients + q * g.C, n));
+    for (std::int64_t q = inner.begin; q < inner.end; ++q) {
+        const Vec<T> gradient = load_n(gradients + q * g.C, n);
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; ++j) add(q, j, gradient);
     }
-    for (int i = 0; i < COUNT; ++i) {
-        if (q < outputs.end) sum[i] = fma(load_n(seen + i * apart, n), load_n(gradient, n), sum[i]);
-        store_n(place + i * g.C, load_n(place + i * g.C, n) + (sum[i] + odd[i]), n);
+#pragma GCC unroll 4
+    for (int j = 0; j < COLUMNS; ++j)
+        for (std::int64_t q = std::max(outputs[j].begin, inner.end); q < outputs[j].end; ++q)
+            add(q, j, load_n(gradients + q * g.C, n));
+#pragma GCC unroll 4
+    for (int i = 0; i < ROWS; ++i) {
+#pragma GCC unroll 4
+        for (int j = 0; j < COLUMNS; ++j) {
+            T *const place = dw + ((r + i) * g.S + s + j) * g.C + c;
+            store_n(place, load_n(place, n) + sum[i][j], n);
+        }
     }
 }
 
 // Adds an image to dw, for some channels.  x (H, W, C), dy (P, Q, C) -> dw (R, S, C)
 template <class T> void depthwise_dw(const Depthwise &g, const T *x, const T *dy, Range channels, T *dw) {
     const Range inner = g.inner();
-    for_vectors<T>(channels.begin, channels.end, [&](std::int64_t c, int n) {
-        for (std::int64_t p = 0; p < g.P; ++p) {
-            const Range rows = g.rows(p);
-            for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-                std::int64_t s = 0;
-                for (; s + 3 <= g.S; s += 3) depthwise_places<T, 3>(g, x, dy, p, r, s, inner, c, n, dw);
-                for (; s < g.S; ++s) depthwise_places<T, 1>(g, x, dy, p, r, s, inner, c, n, dw);
-                for (s = 0; s < g.S; ++s) {
-                    const Range own = g.outputs(s);
-                    const std::int64_t left = own.end < inner.begin ? own.end : inner.begin;
-                    const std::int64_t right = own.begin > inner.end ? own.begin : inner.end;
-                    for (const Range edge : {Range{own.begin, left}, Range{right, own.end}})
-                        if (edge.begin < edge.end) depthwise_places<T, 1>(g, x, dy, p, r, s, edge, c, n, dw);
-                }
-            }
-        }
-    });
+    const Tiles of_columns(g.S, TAPS_TOGETHER);
+    for (std::int64_t p = 0; p < g.P; ++p) {
+        const Range rows = g.rows(p);
+        const Tiles of_rows(rows.end - rows.begin, TAPS_TOGETHER);
+        const auto add_row = [&](auto height, auto width, std::int64_t r, std::int64_t s) {
+            Range outputs[width];
+            for (int j = 0; j < width; ++j) outputs[j] = g.outputs(s + j);
+            for_vectors<T>(channels.begin, channels.end, [&](std::int64_t c, int n) {
+                depthwise_places<T, height, width>(g, x, dy, p, r, s, inner, outputs, c, n, dw);
+            });
+        };
+        for (std::int64_t i = 0; i < of_rows.count; ++i)
+            for (std::int64_t j = 0; j < of_columns.count; ++j)
+                with_constant<TAPS_TOGETHER>(of_rows.length(i), [&](auto height) {
+                    with_constant<TAPS_TOGETHER>(of_columns.length(j), [&](auto width) {
+                        add_row(height, width, rows.begin + of_rows.begin(i), of_columns.begin(j));
+                    });
+                });
+    }
 }
 
 }  // namespace fastnn
