@@ -3,13 +3,15 @@
 // - 3 x 3 filters over many channels: Winograd's algorithm (winograd.hpp),
 // - one filter per channel: depthwise, vectorized along the channels (depthwise.hpp),
 // - few outputs: vectorized along the pixels (planes.hpp),
-// - gradients of few or strided inputs: products that are scattered (scatter.hpp),
+// - gradients of inputs of 1 x 1 filters: products of pixels, written a stride apart,
+// - gradients of other few or strided inputs: products that are scattered (scatter.hpp),
 // - all others: matrix products of patches (correlation.hpp).
 #pragma once
 
 #include "families/act.hpp"
 #include "families/correlation.hpp"
 #include "families/depthwise.hpp"
+#include "families/pixels.hpp"
 #include "families/planes.hpp"
 #include "families/scatter.hpp"
 #include "families/winograd.hpp"
@@ -171,7 +173,8 @@ template <class T> inline std::int64_t filter_elements(const Geometry &g) {
 // convolution, 12x12x6 by 5x5 to 16, 32 images: 523 -> 114 us with AVX-512, 330 -> 120 us with AVX2; 28x28x8
 // by 3x3 to 16 with stride 2: 1086 -> 224 and 666 -> 216 us.)
 template <class T> bool dx_by_scatter(const Geometry &g) {
-    if (g.groups() != 1 || (g.dilation[1] != 1 && g.S > 1) || dx_by_winograd(g)) return false;
+    if (g.groups() != 1 || (g.dilation[1] != 1 && g.S > 1) || dx_by_winograd(g) || dx_by_pixels(g))
+        return false;
     // An element of dx is read and written again for every sum over r and o, which takes as long as ADDS
     // terms.
     constexpr std::int64_t ADDS = 8;
@@ -193,7 +196,7 @@ template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
         return with_turned_winograd<T>(g, [=](const auto &w) -> ScratchNeeds {
             return {0, (filters + w.filter_elements()) * size, w.forward_elements() * size};
         });
-    return {0, filters * size, is_depthwise(g) ? 0 : turned<T>(g).elements(g.H) * size};
+    return {0, filters * size, is_depthwise(g) || dx_by_pixels(g) ? 0 : turned<T>(g).elements(g.H) * size};
 }
 
 // turned[R - 1 - r, S - 1 - s, o, c] = w[r, s, c, o], in each group. The parts divide the outputs of the
@@ -254,6 +257,7 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
                 depthwise_dx(depthwise_of(g), dy, call.in<T>(op::w), lines, image, go_back);
             return;
         }
+        if (dx_by_pixels(g)) return pixels_dx(g, dy, filters, lines, dx, go_back);
         canvas.draw(dy, g.P, g.Q, g.stride, top, left, lines.begin, c.rows(lines.end - lines.begin));
         correlate<T>(c, canvas, lines, filters, nullptr, no_bias, g.C, dx, go_back);
     });

@@ -66,6 +66,7 @@ template <class T> struct Canvas {
 // A convolution without padding, of a canvas.
 template <class T> struct Correlation {
     std::int64_t P, Q, R, S, channels, groups, stride[2], dilation[2];
+    std::int64_t step = 1;  // neighbouring outputs of a row are this many pixels apart in memory
 
     explicit Correlation(const Geometry &g)
         : P(g.P), Q(g.Q), R(g.R), S(g.S), channels(g.channels), groups(g.groups()),
@@ -110,14 +111,14 @@ inline void correlate(const Correlation<T> &c, const Canvas<T> &canvas, Range li
             const Tiles tiles(c.Q, tile_rows(block.vectors));
             // Only the start addresses differ between tiles.
             Operand<T> patches{nullptr, c.stride[1] * canvas.channels, 1};
-            StoreTile<T> place{nullptr, O, b ? b + first : nullptr};
+            StoreTile<T> place{nullptr, c.step * O, b ? b + first : nullptr};
             const Partial<T> none{};
             for (std::int64_t p = lines.begin; p < lines.end; ++p) {
                 const T *const line = canvas.pixel((p - lines.begin) * c.stride[0], 0) + group * c.channels;
                 for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
                     const std::int64_t q = tiles.begin(tile);
                     patches.data = line + q * patches.row;
-                    place.c = y + ((p - lines.begin) * c.Q + q) * O + first;
+                    place.c = y + ((p - lines.begin) * c.Q + q * c.step) * O + first;
                     tile_of_size<T>(int(tiles.length(tile)), block.vectors, patches, filters, runs, none,
                                     place);
                 }

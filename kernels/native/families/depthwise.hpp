@@ -57,9 +57,9 @@ template <int SIZE, int STRIDE> struct Taps {
 };
 using AnyTaps = Taps<0, 0>;
 
-// Computes COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `columns` are all in the image. (Channels
-// innermost: with the pixels innermost, which may be a multiple of 2 KiB apart, lines push each other out of
-// the L1 cache.)
+// Computes COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `columns` are all in the image.
+// (Channels innermost: with the pixels innermost, which may be a multiple of 2 KiB apart, lines push each
+// other out of the L1 cache.)
 template <class T, int COUNT, int SIZE, int STRIDE>
 inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T *b, std::int64_t p,
                              std::int64_t q, Range rows, Range columns, T *y, Taps<SIZE, STRIDE> taps) {
