@@ -91,10 +91,10 @@ void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
     const std::int64_t column = g.C, row = g.W * column, step = g.stride[1] * column;
     for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
         const T *const corner = x + q * step + c;
-        Largest<T> largest;
+        Largest<T> largest{load_n(corner, n)};
         for (std::int64_t r = 0; r < height; ++r)
             for (std::int64_t s = 0; s < width; ++s)
-                largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
+                if (r + s > 0) largest.meet(load_n(corner + r * row + s * column, n), r * width + s);
         largest.write(y + q * column + c, taps + q * column + c, n);
     });
 }

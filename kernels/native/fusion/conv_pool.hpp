@@ -67,7 +67,8 @@ template <class T> Chunks<T> conv_db_chunks(const Call &call) {
 template <class T> ScratchNeeds conv_pool_dw_scratch(const Call &call) {
     const Geometry g(call);
     ScratchNeeds needs = with_elements<T>(conv_dw_scratch<T>(call), g.P * g.Q * g.O);
-    needs.shared = whole_lines(needs.shared) + conv_db_chunks<T>(call).needs().shared;
+    if (call.array[operands::CONV_POOL_DW::db])
+        needs.shared = whole_lines(needs.shared) + conv_db_chunks<T>(call).needs().shared;
     return needs;
 }
 
