@@ -202,9 +202,9 @@ MISTAKES = (
     ),
     Mistake(
         "Ctrl-C waits for the next batch",
-        "fastnn/_sources/streams.py",
-        "                check()",
-        "                pass",
+        "fastnn/_waiting.py",
+        "            check()\n",
+        "            pass\n",
         (STREAM_ERRORS,),
     ),
 )

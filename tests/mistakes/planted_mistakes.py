@@ -30,6 +30,7 @@ import core
 import curves
 import exchange_and_logs
 import executors
+import few_channels
 import fused_images
 import insight
 import interruptions
@@ -55,6 +56,7 @@ MISTAKES = (
     *core.MISTAKES,
     *pools_norms_convolutions.MISTAKES,
     *fused_images.MISTAKES,
+    *few_channels.MISTAKES,
     *tables_and_groups.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,

@@ -232,20 +232,6 @@ MISTAKES = (
         (GRID,),
     ),
     Mistake(
-        "filters of a depthwise gradient not turned round",
-        "kernels/native/families/conv.hpp",
-        "filters + (g.R * g.S - 1 - place) * g.C, g.C);",
-        "filters + place * g.C, g.C);",
-        (GRID,),
-    ),
-    Mistake(
-        "edge of a depthwise gradient counted twice",
-        "kernels/native/families/depthwise.hpp",
-        "const std::int64_t right = own.begin > inner.end ? own.begin : inner.end;",
-        "const std::int64_t right = own.begin > inner.begin ? own.begin : inner.begin;",
-        (GRID,),
-    ),
-    Mistake(
         "one chunk of a long sum with few outputs lost",
         "kernels/native/families/dense_narrow_forward.hpp",
         "for (int c = 0; c < CHUNKS; c += 2 * width) sum[c] += sum[c + width];",
@@ -301,20 +287,6 @@ MISTAKES = (
         "if (kernel == MAX_POOL_DX) return activation == RELU;",
         "if (kernel == MAX_POOL_DX) return activation;",
         (PLAN_SAME,),
-    ),
-    Mistake(
-        "gradients of an earlier chunk behind the last row",
-        "kernels/native/families/planes.hpp",
-        "store(of.results + o * apart() + positions, Vec<T>{});",
-        "(void)o;",
-        (GRID,),
-    ),
-    Mistake(
-        "channels of the last pixel lost",
-        "kernels/native/gemm/transpose.hpp",
-        "if (k < valid) pixels[(i + SIDE - 1) * channels + c + k] = square[SIDE - 1][k];",
-        "if (k < valid - 1) pixels[(i + SIDE - 1) * channels + c + k] = square[SIDE - 1][k];",
-        (GRID,),
     ),
     Mistake(
         "scattered gradient without its last filter row",
