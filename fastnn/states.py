@@ -6,11 +6,10 @@ The training state is what a forward pass with `train=True` changes: random coun
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-
-import numpy as np
+from contextlib import AbstractContextManager, contextmanager
 
 from fastnn._validation import Array
+from fastnn.kernels.guards import Kept
 from fastnn.layers import Layer
 from fastnn.param import Buffer, Param
 
@@ -20,14 +19,10 @@ def held_by(model: Layer) -> dict[str, Param | Buffer]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-@contextmanager
-def restored(model: Layer) -> Iterator[None]:
+def restored(model: Layer) -> AbstractContextManager[None]:
     """Restore the training state of the model after the `with` block."""
-    before = _copies(model.states())
-    try:
-        yield
-    finally:
-        _restore(model.states(), before)
+    kept: AbstractContextManager[None] = Kept(model.states())
+    return kept
 
 
 @contextmanager
@@ -47,32 +42,15 @@ def restored_gradients(model: Layer) -> Iterator[None]:
                 param.use_grad_buffer(gradient)
 
 
-@contextmanager
-def restored_on_failure(model: Layer, updates: Array, *more: Array) -> Iterator[None]:
+def restored_on_failure(model: Layer, updates: Array, *more: Array) -> AbstractContextManager[None]:
     """Restore the training state and the arrays `more` if the `with` block raises before its update is done.
 
     The update is done when it is counted in `updates` (1,).
     """
-    with arrays_restored_on_failure([*model.states(), *more], updates):
-        yield
+    return arrays_restored_on_failure([*model.states(), *more], updates)
 
 
-@contextmanager
-def arrays_restored_on_failure(arrays: list[Array], updates: Array) -> Iterator[None]:
+def arrays_restored_on_failure(arrays: list[Array], updates: Array) -> AbstractContextManager[None]:
     """Restore the arrays if the `with` block raises before its update is counted in `updates` (1,)."""
-    count, before = int(updates[0]), _copies(arrays)
-    try:
-        yield
-    except BaseException:
-        if updates[0] == count:  # otherwise Ctrl-C came after the update
-            _restore(arrays, before)
-        raise
-
-
-def _copies(states: list[Array]) -> list[Array]:
-    return [np.array(state) for state in states]
-
-
-def _restore(states: list[Array], before: list[Array]) -> None:
-    for state, old in zip(states, before, strict=True):
-        state[:] = old
+    kept: AbstractContextManager[None] = Kept(arrays, done=updates)
+    return kept

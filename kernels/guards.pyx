@@ -10,7 +10,10 @@ block was never entered or left, with the object: only the interrupted `with` st
 import os
 
 cimport cython
+cimport numpy as cnp
 from libcpp.vector cimport vector
+
+cnp.import_array()
 
 cdef extern from * nogil:
     """
@@ -135,6 +138,49 @@ cdef class Setting:
         token, self.token = self.token, None
         if token is not None:
             self.variable.reset(token)
+
+
+@cython.no_gc
+cdef class Kept:
+    """Gives arrays their values back after a `with` block, which begins with those of `others`, if any.
+
+    With `done` (1,), only if the block ends by an exception and has not changed `done`. The arrays must stay
+    in their places. As with a `Setting`, Ctrl-C cannot prevent it, and does not come in the middle of it.
+    """
+
+    cdef list arrays
+    cdef list others
+    cdef list values  # None outside of the block
+    cdef object done
+    cdef object before  # the value of `done`
+
+    def __init__(self, arrays, others=(), done=None):
+        self.arrays, self.others, self.done = list(arrays), list(others), done
+
+    def __enter__(self):
+        check_unused(self.values is not None)
+        self.before = None if self.done is None else self.done[0]
+        self.values = [cnp.PyArray_NewCopy(array, cnp.NPY_ANYORDER) for array in self.arrays]
+        _copy(self.others, self.arrays)
+
+    def __exit__(self, kind, *error):
+        if kind is None and self.done is not None:
+            self.values = None
+        self._restore()
+
+    def __dealloc__(self):
+        self._restore()
+
+    cdef _restore(self):
+        values, self.values = self.values, None
+        if values is not None and (self.done is None or self.done[0] == self.before):
+            _copy(values, self.arrays)
+
+
+cdef _copy(list sources, list targets):
+    """Without the functions of NumPy that call Python code, during which Ctrl-C could come."""
+    for source, target in zip(sources, targets):
+        cnp.PyArray_CopyInto(target, source)
 
 
 def _begin_generation():

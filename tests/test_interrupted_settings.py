@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import fastnn as fn
-from fastnn import kernels, param, rng
+from fastnn import kernels, param, rng, states
 from fastnn.kernels import core
 from fastnn.kernels.plan import Plan
 from fastnn.training import interrupts
 
-from .interruptions import interruptions
+from .interruptions import PACKAGE, interruptions
 
 # The `with` statements of this file, and those of contextlib if a setting should use it.
 HERE = {"files": (__file__, contextlib.__file__)}
@@ -80,6 +80,75 @@ def test_a_setting_serves_one_block_after_the_other(name):
                 setting.__enter__()
             assert value() is inside
         assert value() is before
+
+
+KEEPING = *HERE["files"], f"{PACKAGE}/optim/ema.py", f"{PACKAGE}/states.py"
+
+
+def model_of_many_arrays():
+    fn.manual_seed(0)
+    layers = [(fn.Linear(3, 3), fn.BatchNorm1d(3), fn.Dropout(0.5)) for _ in range(4)]
+    return fn.Sequential(*(layer for three in layers for layer in three))
+
+
+def held(model):
+    return [each.value.tobytes() for each in (*model.parameters(), *model.buffers())]
+
+
+def test_weights_come_back_whatever_interrupts_the_block_of_their_averages():
+    model, ema = model_of_many_arrays(), fn.EMA()
+    ema.begin(model)
+    for each in (*model.parameters(), *model.buffers()):
+        each.value = each.value + 1
+    own = held(model)
+
+    def use():
+        with ema.applied(model):
+            assert held(model)[0] != own[0]
+            "a bytecode".upper()
+
+    for count in interruptions(use, files=KEEPING):
+        assert held(model) == own, count
+    assert held(model) == own
+
+
+def test_states_come_back_whatever_interrupts_the_block():
+    model = model_of_many_arrays()
+    before = [state.tobytes() for state in model.states()]
+
+    def use():
+        with states.restored(model):
+            model.forward(np.ones((2, 3), np.float32), train=True)
+            "a bytecode".upper()
+
+    for count in interruptions(use, files=KEEPING):
+        assert [state.tobytes() for state in model.states()] == before, count
+    assert [state.tobytes() for state in model.states()] == before
+
+
+def test_arrays_come_back_unless_the_update_was_counted():
+    """An interruption leaves neither a part of an update nor takes back what is counted."""
+    updates, arrays = np.zeros(1, np.int64), [np.zeros(3) for _ in range(5)]
+
+    def use():
+        with states.arrays_restored_on_failure(arrays, updates):
+            for array in arrays:
+                array += 1
+            updates[0] += 1
+
+    for count in interruptions(use, files=KEEPING):
+        assert all((array == updates[0]).all() for array in arrays), count
+    assert updates[0] > 1  # some came after the count
+    assert all((array == updates[0]).all() for array in arrays)
+
+
+def test_a_block_that_ends_without_an_update_keeps_its_arrays():
+    updates, array = np.zeros(1, np.int64), np.zeros(3)
+    kept = states.arrays_restored_on_failure([array], updates)
+    with kept:
+        array += 1
+    del kept
+    assert array.tolist() == [1, 1, 1]
 
 
 def test_kernels_are_not_recorded_after_an_interrupted_one():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from fastnn._attributes import Declared
 from fastnn._validation import Array, counter_value, flag, float_type, in_range, writable
 from fastnn.kernels import aligned_empty, ops
+from fastnn.kernels.guards import Kept
 from fastnn.layers import Layer
 from fastnn.param import Buffer, Param
 from fastnn.states import held_by
@@ -70,23 +71,17 @@ class EMA(Declared):
             ops.ema(holder.master, self.counter, self.decay, self.warmup, average)
         ops.advance(self.counter)
 
-    @contextmanager
-    def applied(self, model: Layer) -> Iterator[None]:
+    def applied(self, model: Layer) -> AbstractContextManager[None]:
         """Use the averages as the weights of the model inside the `with` block; no effect before a training.
 
         Raises ValueError if they are averages of another model.
         """
         if not self._averages:
-            yield
-            return
+            return nullcontext()
         held = self._held_by(model)
-        own = {name: holder.master.copy() for name, holder in held.items()}
-        try:
-            self.copy_to(model)
-            yield
-        finally:
-            for name, holder in held.items():
-                holder.writable_master()[...] = own[name]
+        weights = [holder.writable_master() for holder in held.values()]
+        kept: AbstractContextManager[None] = Kept(weights, [self._averages[name] for name in held])
+        return kept
 
     def copy_to(self, model: Layer) -> None:
         """Replace the weights and buffers of the model by the averages; no effect before a training.

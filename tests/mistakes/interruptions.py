@@ -27,6 +27,25 @@ class Lock:
 
 MISTAKES = (
     Mistake(
+        "Ctrl-C leaves the averages in place of the weights",
+        "kernels/guards.pyx",
+        """    def __dealloc__(self):
+        self._restore()
+
+    cdef _restore(self):
+        values, self.values""",
+        """    cdef _restore(self):
+        values, self.values""",
+        (SETTINGS,),
+    ),
+    Mistake(
+        "an update that is counted is taken back",
+        "kernels/guards.pyx",
+        "(self.done is None or self.done[0] == self.before)",
+        "True",
+        (SETTINGS,),
+    ),
+    Mistake(
         "Ctrl-C can come before a model is unlocked",
         "fastnn/training/plans.py",
         "from fastnn.kernels.guards import Lock\n",
