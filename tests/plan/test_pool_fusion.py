@@ -71,6 +71,9 @@ FORWARD_ONLY = {
 NOT_FUSIBLE = {
     "overlapping windows": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(3, stride=2)),
     "gaps between windows": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(2, stride=3)),
+    "gaps, but as many windows as without": lambda: net(
+        conv(6, (16, 14)), fn.ReLU(), fn.MaxPool2d(2, stride=3)
+    ),
     "padded windows": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(2, padding=1)),
     "an activation with another gradient": lambda: net(conv(), fn.Tanh(), fn.MaxPool2d(2)),
     "another reader of the outputs": lambda: net(
