@@ -240,7 +240,7 @@ CONVOLUTIONS = (
     Convolution((2, 9, 8, 33), (3, 3, 130)),
     Convolution((1, 6, 7, 20), (3, 3, 18), padding=(0, 3)),
     Convolution((1, 3, 15, 33), (1, 1, 130)),
-    Convolution((2, 6, 8, 18), (1, 1, 20), stride=(2, 3)),  # pixels without outputs, also at the end
+    Convolution((2, 6, 44, 18), (1, 1, 20), stride=(2, 3)),  # pixels without outputs, also at the end
     Convolution((2, 5, 4, 6), (1, 1, 10), stride=(1, 2), groups=2),
     # Depthwise: wide enough for all kinds of neighbouring outputs, strides, filters beyond the image.
     Convolution((2, 6, 19, 17), (3, 3, 17), padding=(1, 1), groups=17),

@@ -69,7 +69,7 @@ LARGE = (
         for kernel in ("im2col", "col2im")
     ),
     Case("dense_db", cases.dense_db, ((), 1501, 1003)),
-    Case("dense_db", cases.dense_db, ((), 30011, 6)),
+    Case("dense_db", cases.dense_db, ((), 300011, 6)),
     Case("dense_db", cases.dense_db, ((3,), 701, 703)),
     *(Case(f"{name}_forward", cases.forward, ((n,),)) for name, n in (("relu", 400003), ("sigmoid", 40003))),
     Case("elementwise_forward", cases.elementwise_forward, ((100003,),)),

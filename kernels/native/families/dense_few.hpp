@@ -16,17 +16,11 @@ namespace fastnn {
 constexpr int FEW_ROWS = 4;
 inline bool has_few_rows(std::int64_t M) { return 1 <= M && M <= FEW_ROWS; }
 
-// Calls body(std::integral_constant<int, value>) for 1 <= value <= MOST.
-template <int MOST, class Body> inline void as_constant(std::int64_t value, Body body) {
-    if (value == MOST) return body(std::integral_constant<int, MOST>());
-    if constexpr (MOST > 1) as_constant<MOST - 1>(value, body);
-}
-
 // dx = dy w^T for some rows of w, which are the lanes: squares of w are transposed in registers.
 // dy (M, N), w (K, N) -> dx (M, K)
 template <class T>
 void few_rows_dx(Range rows, std::int64_t M, std::int64_t K, std::int64_t N, const T *dy, const T *w, T *dx) {
-    as_constant<FEW_ROWS>(M, [=](auto few) {
+    with_constant<FEW_ROWS>(M, [=](auto few) {
         for_vectors<T>(rows.begin, rows.end, [=](std::int64_t k, int height) {
             Vec<T> sum[few] = {};
             for_vectors<T>(0, N, [&](std::int64_t n, int width) {
@@ -65,8 +59,8 @@ void few_rows_dw(Range rows, std::int64_t M, std::int64_t K, std::int64_t N, con
                  const Update &update) {
     for (std::int64_t index = 0; index < ColumnBlock<T>::count(N); ++index) {
         const ColumnBlock<T> block(N, index);
-        as_constant<FEW_ROWS>(M, [&](auto few) {
-            as_constant<TILE_COLUMNS>(block.vectors, [&](auto vectors) {
+        with_constant<FEW_ROWS>(M, [&](auto few) {
+            with_constant<TILE_COLUMNS>(block.vectors, [&](auto vectors) {
                 few_rows_columns<T, few, vectors>(rows, K, N, block.begin, block.last, x, dy, update);
             });
         });

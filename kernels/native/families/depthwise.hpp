@@ -52,9 +52,7 @@ inline Depthwise depthwise_of(const Geometry &g) {
 
 // The size of filter rows and the distance of outputs, if they are constants of the compilation: pixels that
 // several outputs read are loaded only once then.
-template <int SIZE, int STRIDE> struct Taps {
-    static constexpr bool KNOWN = SIZE > 0;
-};
+template <int SIZE, int STRIDE> struct Taps {};
 using AnyTaps = Taps<0, 0>;
 
 // Computes COUNT neighbouring outputs of row p, y (Q, C), whose filter columns `columns` are all in the image.
@@ -62,7 +60,7 @@ using AnyTaps = Taps<0, 0>;
 // other out of the L1 cache.)
 template <class T, int COUNT, int SIZE, int STRIDE>
 inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T *b, std::int64_t p,
-                             std::int64_t q, Range rows, Range columns, T *y, Taps<SIZE, STRIDE> taps) {
+                             std::int64_t q, Range rows, Range columns, T *y, Taps<SIZE, STRIDE>) {
     const std::int64_t C = g.C, next = g.dilation[0] * g.W * C, step = g.dilation[1] * C;
     const std::int64_t apart = g.stride[1] * C, filter_row = g.S * C;
     const T *const seen = x + g.corner(p, q, rows.begin) + columns.begin * step;
@@ -76,7 +74,7 @@ inline void depthwise_pixels(const Depthwise &g, const T *x, const T *w, const T
         const T *row = seen + c, *filter = filters + c;
         for (std::int64_t r = rows.begin; r < rows.end; ++r, row += next, filter += filter_row) {
             const T *pixel = row;
-            if constexpr (taps.KNOWN) {
+            if constexpr (SIZE > 0) {
                 Vec<T> weight[SIZE];
 #pragma GCC unroll 8
                 for (int s = 0; s < SIZE; ++s) weight[s] = load_n(filter + s * C, n);

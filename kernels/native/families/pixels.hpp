@@ -1,6 +1,7 @@
-// The gradient of the input of 1 x 1 filters. A pixel has at most one output, so that its gradient is a product
-// of the output's gradient and the filters, without neighbours: dy is read in place, and with strides, no zeros
-// are inserted into it (56x56x256 by 1x1 to 512 with stride 2, a single image on Zen 4: 12 -> 2 ms).
+// The gradient of the input of 1 x 1 filters. A pixel has at most one output, so that its gradient is a
+// product of the output's gradient and the filters, without neighbours: dy is read in place, and with
+// strides, no zeros are inserted into it (56x56x256 by 1x1 to 512 with stride 2, one image on Zen 4: 9.2 ->
+// 1.9 ms).
 //
 // Letters as in conv_ref.py. Sums run over o in ascending order.
 #pragma once

@@ -32,10 +32,11 @@ constexpr int GRADIENT_ROWS = TILE_COLUMNS >= 4 ? 6 : 3;
 // is at taps[k] + starts[h].
 template <class T> struct Planes {
     const Geometry &g;
-    const std::int64_t width, row, rows;  // of the planes; of positions; output rows that are computed together
+    const std::int64_t width, row, rows;  // of planes; of positions; output rows that are computed together
 
     Planes(const Geometry &g, std::int64_t rows)
-        : g(g), width(g.Q + reach(1)), row(std::min((g.Q + HALF<T> - 1) / HALF<T> * HALF<T>, width)), rows(rows) {}
+        : g(g), width(g.Q + reach(1)), row(std::min((g.Q + HALF<T> - 1) / HALF<T> * HALF<T>, width)),
+          rows(rows) {}
 
     // Whether the halves of a vector may be in different places.
     bool by_halves() const { return row < width; }
@@ -100,8 +101,8 @@ private:
             }
         }
     }
-    // Copies `rows` rows of `count` pixels, which are `step` elements apart. Whole vectors of a single channel
-    // are stored: zeros, or what follows later, are behind a row.
+    // Copies `rows` rows of `count` pixels, which are `step` elements apart. Whole vectors of a single
+    // channel are stored: zeros, or what follows later, are behind a row.
     static void draw_rows(const T *from, std::int64_t from_row, std::int64_t step, std::int64_t rows,
                           std::int64_t count, std::int64_t channels, T *to, std::int64_t to_row,
                           std::int64_t apart) {
@@ -303,7 +304,8 @@ private:
             planes.by_halves() ? body(constant, std::true_type()) : body(constant, std::false_type());
         });
     }
-    // Calls body(p, at, count) for runs of outputs whose positions `at` are contiguous: output rows from p on.
+    // Calls body(p, at, count) for runs of outputs, rows from p on, whose positions from `at` on are
+    // contiguous.
     template <class Body> void for_runs(Range lines, Body body) const {
         if (planes.row == g.Q) return body(lines.begin, 0, (lines.end - lines.begin) * g.Q);
         for (std::int64_t p = lines.begin; p < lines.end; ++p)

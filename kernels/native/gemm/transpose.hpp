@@ -244,16 +244,8 @@ inline void join_squares(const T *planes, std::int64_t apart, std::int64_t count
     }
 }
 
-// Calls body(std::integral_constant<int, n>()), n from 1 to MOST.
-template <int MOST, class Body> inline void with_constant(std::int64_t n, Body body) {
-    if (n == MOST)
-        body(std::integral_constant<int, MOST>());
-    else if constexpr (MOST > 1)
-        with_constant<MOST - 1>(n, body);
-}
-
-// The pixels that are split and joined by whole vectors. With more channels or few pixels, squares are as fast
-// (AVX-512, 576 pixels of 6 channels: 0.36 -> 0.22 us; of 8: 0.31, 0.32).
+// The pixels that are split and joined by whole vectors. With more channels or few pixels, squares are as
+// fast (AVX-512, 576 pixels of 6 channels: 0.36 -> 0.22 us; of 8: 0.31, 0.32).
 constexpr int MOST_JOINED = 6;
 template <class T> inline std::int64_t in_whole_vectors(std::int64_t count, std::int64_t channels) {
     return channels <= MOST_JOINED && count >= 4 * LANES<T> ? count / LANES<T> * LANES<T> : 0;

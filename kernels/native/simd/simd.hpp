@@ -388,4 +388,12 @@ template <int COUNT, class Body> [[gnu::always_inline]] inline void for_constant
     for_constants(body, std::make_integer_sequence<int, COUNT>());
 }
 
+// Calls body(std::integral_constant<int, n>()), n from 1 to MOST.
+template <int MOST, class Body> inline void with_constant(std::int64_t n, Body body) {
+    if (n == MOST)
+        body(std::integral_constant<int, MOST>());
+    else if constexpr (MOST > 1)
+        with_constant<MOST - 1>(n, body);
+}
+
 }  // namespace fastnn
