@@ -31,8 +31,9 @@ void few_rows_dx(Range rows, std::int64_t M, std::int64_t K, std::int64_t N, con
     });
 }
 
-// Calls update(element, sum, n) for the vectors of some rows of dw = x^T dy, in VECTORS vectors of columns, the
-// last of which has `last` lanes.  x (M, K), dy (M, N) from the first of these columns on, which is `first`
+// Calls update(element, sum, n) for the vectors of some rows of dw = x^T dy: n sums, from this element of dw
+// on. It has VECTORS vectors of columns from column `first` on, the last of them with `last` lanes.
+// x (M, K), dy (M, N)
 template <class T, int M, int VECTORS, class Update>
 void few_rows_columns(Range rows, std::int64_t K, std::int64_t N, std::int64_t first, int last, const T *x,
                       const T *dy, const Update &update) {
@@ -53,7 +54,7 @@ void few_rows_columns(Range rows, std::int64_t K, std::int64_t N, std::int64_t f
     }
 }
 
-// Calls update(element, sum, n) for the vectors of some rows of dw = x^T dy.  x (M, K), dy (M, N)
+// The same for all columns.
 template <class T, class Update>
 void few_rows_dw(Range rows, std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
                  const Update &update) {

@@ -1,11 +1,12 @@
 // The update of the weights of layers with few outputs, computed with the gradient of some rows at a time.
 //
 // Where the batch is small, the gradient of LANES rows of w, one after the other, is computed as N full
-// vectors: element e is x_k dy_n with k = e / N and n = e % N. Lanes of x are repeated by a shuffle, and dy by
-// copies made in advance. A tile would fill N lanes of its vectors, and with a batch of one row its call takes
-// longer than its products.
+// vectors: element e is x_k dy_n with k = e / N and n = e % N. Lanes of x are repeated by a shuffle, and dy
+// by copies made in advance. A tile would fill N lanes of its vectors, and with a batch of one row its call
+// takes longer than its products.
 #pragma once
 
+#include <algorithm>
 #include <numeric>
 
 #include "families/dense_narrow.hpp"
@@ -14,7 +15,8 @@ namespace fastnn {
 
 // The most outputs whose gradients stay in registers.
 template <class T>
-constexpr int MOST_IN_RUN = std::min({int(NARROW_OUTPUTS), NARROW_VECTORS * LANES<T>, MANY_REGISTERS ? 16 : 12});
+constexpr int MOST_IN_RUN =
+    std::min({int(NARROW_OUTPUTS), NARROW_VECTORS * LANES<T>, MANY_REGISTERS ? 16 : 12});
 
 // The most bytes of copies of dy: half of an L1 cache.
 constexpr std::int64_t MOST_COPIES = 16384;
@@ -87,8 +89,8 @@ template <class T> std::int64_t narrow_update_bytes(std::int64_t M, std::int64_t
 
 // The gradient of `count` rows of w, of which x points to the features of the first, by tiles.
 template <class T>
-void narrow_gradient(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy, std::int64_t count,
-                     T *gradient) {
+void narrow_gradient(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
+                     std::int64_t count, T *gradient) {
     if (N == 1) {
         for (std::int64_t index = 0; index < ColumnBlock<T>::count(count); ++index) {
             const ColumnBlock<T> features(count, index);
@@ -114,7 +116,8 @@ template <class T, class Update>
 void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy,
                    const Update &update, int part, int parts, T *scratch) {
     const Range mine = share(K, part, parts, LANES<T>);
-    T *const gradient = scratch, *const copies = scratch + narrow_gradient_bytes<T>(N) / std::int64_t(sizeof(T));
+    T *const gradient = scratch;
+    T *const copies = scratch + narrow_gradient_bytes<T>(N) / std::int64_t(sizeof(T));
     const bool in_runs = RunGradient<T>::suits(M, N);
     const RunGradient<T> run(in_runs ? M : 0, K, N, x, dy, copies);
     for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {

@@ -95,7 +95,8 @@ template <class T, int N> [[gnu::noinline]] void multiply_thin(const Strip<T> &s
         const int height = int(rows - first < LANES<T> ? rows - first : LANES<T>);
         Vec<T> sum[SPAN] = {};
         const auto add = [&](std::int64_t k, int width) INLINED {
-            add_row_lanes<T, N>(a + first * depth + k, depth, height, width, panel + k * LANES<T>, LANES<T>, 1, sum);
+            add_row_lanes<T, N>(a + first * depth + k, depth, height, width, panel + k * LANES<T>, LANES<T>,
+                                1, sum);
         };
         std::int64_t k = 0;
         for (; k + LANES<T> <= depth; k += LANES<T>) add(k, LANES<T>);
