@@ -257,6 +257,17 @@ CONVOLUTIONS = (
     Convolution((1, 71, 36, 1), (5, 5, 5)),  # read in place but for a shorter last chunk
     Convolution((2, 12, 21, 2), (3, 7, 4), padding=(1, 0)),  # rows of positions that are not whole halves
     Convolution((1, 7, 18, 2), (3, 3, 9), padding=(1, 1)),
+    # Outputs that only padding at the end makes, and fewer outputs than there could be.
+    Convolution((3, 32, 32, 1), (2, 2, 6), more=(1, 1)),
+    Convolution((3, 28, 28, 1), (2, 2, 6), more=(1, 1)),
+    Convolution((2, 24, 18, 1), (3, 3, 4), more=(2, 0)),
+    Convolution((2, 24, 18, 1), (3, 3, 4), more=(0, 8)),
+    Convolution((2, 24, 34, 1), (3, 3, 4), more=(-3, -16)),
+    Convolution((3, 4, 5, 3), (1, 1, 6), more=(1, 1)),
+    Convolution((3, 4, 4, 3), (1, 1, 6), stride=(2, 2), more=(1, 1)),
+    Convolution((3, 5, 6, 3), (1, 1, 6), more=(-1, -2)),
+    Convolution((2, 6, 19, 17), (3, 3, 17), groups=17, more=(1, 2)),
+    Convolution((17, 9, 12, 16), (3, 3, 16), more=(2, 1)),
     # Gradients that are scattered: more images than a tile, filter rows that meet only some rows, none of dy.
     Convolution((15, 8, 9, 6), (5, 5, 16)),
     Convolution((2, 11, 10, 3), (5, 3, 7), stride=(2, 2), padding=(3, 1)),

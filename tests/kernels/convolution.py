@@ -14,9 +14,10 @@ class Convolution:
     padding: tuple[int, int] = (0, 0)
     dilation: tuple[int, int] = (1, 1)
     groups: int = 1
+    more: tuple[int, int] = (0, 0)  # outputs behind those of the padding, whose pixels are zeros; or fewer
 
     def __str__(self):
-        pairs = (self.stride, self.padding, self.dilation, (self.groups,))
+        pairs = (self.stride, self.padding, self.dilation, (self.groups,), self.more)
         return "-".join("x".join(map(str, sizes)) for sizes in (self.images, self.filters, *pairs))
 
     @property
@@ -48,10 +49,10 @@ class Convolution:
     @property
     def outputs(self):
         """(N, P, Q, O)."""
-        sides = zip(self.images[1:3], self.filters[:2], *self.steps, strict=True)
+        sides = zip(self.images[1:3], self.filters[:2], *self.steps, self.more, strict=True)
         seen = (
-            (size + 2 * pad - dilation * (taps - 1) - 1) // step + 1
-            for size, taps, step, pad, dilation in sides
+            (size + 2 * pad - dilation * (taps - 1) - 1) // step + 1 + more
+            for size, taps, step, pad, dilation, more in sides
         )
         return self.images[0], *seen, self.filters[2]
 

@@ -36,7 +36,8 @@ def random_convolutions(count):
         ]
         image, taps, stride, padding, dilation = pairs
         sizes = (int(rng.integers(1, 4)), *image, channels * groups), (*taps, outputs * groups)
-        convolution = Convolution(*sizes, stride, padding, dilation, groups)
+        more = tuple(map(int, rng.integers(-1, 3, 2)))
+        convolution = Convolution(*sizes, stride, padding, dilation, groups, more)
         if min(convolution.outputs) > 0:
             found.append(convolution)
     return found

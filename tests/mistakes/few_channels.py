@@ -94,4 +94,18 @@ MISTAKES = (
         "filters + place * g.C, g.C);",
         (GRID,),
     ),
+    Mistake(
+        "an image is read as a plane of another width",
+        "kernels/native/families/planes.hpp",
+        "g.W == width && by_halves()",
+        "by_halves()",
+        (GRID,),
+    ),
+    Mistake(
+        "gradients of pixels behind the end of a row",
+        "kernels/native/families/pixels.hpp",
+        "c.Q = std::min(g.Q, (g.W + g.stride[1] - 1) / g.stride[1]);",
+        "c.Q = g.Q;",
+        (GRID,),
+    ),
 )

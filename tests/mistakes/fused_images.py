@@ -3,6 +3,7 @@
 from mistake import Mistake
 
 NORM_FUSION = "tests/plan/test_norm_fusion.py"
+AS_EAGER = "tests/plan/test_same_as_eager.py"
 POOL_FUSION = "tests/plan/test_pool_fusion.py"
 
 MISTAKES = (
@@ -91,5 +92,19 @@ MISTAKES = (
         'return times_written(calls, pool["y"]) == 1 ? pool["y"] : nullptr;',
         'return pool["y"];',
         (POOL_FUSION,),
+    ),
+    Mistake(
+        "a pool of the same outputs in another shape is fused",
+        "kernels/native/fusion/pool_fusion.hpp",
+        "pool.H == conv.P && pool.W == conv.Q && pool.C == conv.O &&",
+        "true &&",
+        (AS_EAGER,),
+    ),
+    Mistake(
+        "a pool of other channels than those of batch norm is fused",
+        "kernels/native/fusion/norm_fusion.hpp",
+        "windows.C == norm.sizes<MatrixSizes>().C &&",
+        "true &&",
+        (AS_EAGER,),
     ),
 )

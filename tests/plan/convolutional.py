@@ -24,4 +24,16 @@ CONVOLUTIONAL = {
     "group norm": lambda: small_net(
         fn.GroupNorm(4, 16), fn.ReLU(), fn.Reshape(4, 4), fn.GroupNorm(2, 4), fn.Flatten()
     ),
+    "another shape before the pool": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 40), fn.Reshape(4, 5, 2), fn.Conv2d(2, 6, 3, padding=1), fn.ReLU()),
+        *(fn.Reshape(5, 4, 6), fn.MaxPool2d(2), fn.Flatten(), fn.Linear(24, CLASSES)),
+    ),
+    "steps as channels before the pool": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 16), fn.Reshape(8, 2), fn.Conv1d(2, 9, 3, padding=1), fn.ReLU()),
+        *(fn.Reshape(9, 8), fn.MaxPool1d(2), fn.Flatten(), fn.Linear(32, CLASSES)),
+    ),
+    "other channels between batch norm and pool": lambda: fn.Sequential(
+        *(fn.Linear(FEATURES, 64), fn.Reshape(4, 4, 4), fn.BatchNorm2d(4), fn.ReLU()),
+        *(fn.Reshape(4, 2, 8), fn.MaxPool2d(2), fn.Flatten(), fn.Linear(16, CLASSES)),
+    ),
 }

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "gemm/pack.hpp"
+#include "plan/algorithms.hpp"
 #include "plan/call.hpp"
 
 namespace fastnn {
@@ -18,8 +19,6 @@ namespace fastnn {
 struct Geometry : ConvSizes {
     explicit Geometry(const Call &call) : ConvSizes(call.sizes<ConvSizes>()) {}
 };
-
-inline bool is_depthwise(const Geometry &g) { return g.channels == 1 && g.outputs() == 1 && g.groups() > 1; }
 
 // The range of i in [0, count) with 0 <= offset + i step < size.
 inline Range seen_within(std::int64_t offset, std::int64_t step, std::int64_t count, std::int64_t size) {
@@ -66,7 +65,8 @@ template <class T> struct Canvas {
 // A convolution without padding, of a canvas.
 template <class T> struct Correlation {
     std::int64_t P, Q, R, S, channels, groups, stride[2], dilation[2];
-    std::int64_t step = 1;  // neighbouring outputs of a row are this many pixels apart in memory
+    // Neighbouring outputs of a row are this many pixels apart in memory; other than 1 only for a single row.
+    std::int64_t step = 1;
 
     explicit Correlation(const Geometry &g)
         : P(g.P), Q(g.Q), R(g.R), S(g.S), channels(g.channels), groups(g.groups()),

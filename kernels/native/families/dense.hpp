@@ -171,8 +171,9 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
             const std::int64_t first = i * M * K + rows.begin;
             few_rows_dx(rows, M, K, N, call.in<T>(op::dy) + i * M * N, call.in<T>(op::w) + i * K * N,
                         call.out<T>(op::dx) + i * M * K);
-            deactivate(call.activation, call.in<T>(op::y) + first, call.out<T>(op::dx) + first, K, M,
-                       rows.end - rows.begin);
+            if (call.activation)
+                deactivate(call.activation, call.in<T>(op::y) + first, call.out<T>(op::dx) + first, K, M,
+                           rows.end - rows.begin);
         }
         return;
     }

@@ -6,6 +6,7 @@
 // Letters as in conv_ref.py. Sums run over o in ascending order.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "families/correlation.hpp"
@@ -21,13 +22,15 @@ inline bool dx_by_pixels(const Geometry &g) {
 template <class T, class After>
 void pixels_dx(const Geometry &g, const T *dy, const T *filters, Range lines, T *dx, After after) {
     Correlation<T> c(g);
-    c.Q = g.Q, c.channels = g.outputs();
+    // Outputs may lie beyond the image, where only padding is.
+    c.Q = std::min(g.Q, (g.W + g.stride[1] - 1) / g.stride[1]);
+    c.channels = g.outputs();
     c.stride[1] = 1, c.step = g.stride[1];
     for (std::int64_t h = lines.begin; h < lines.end; ++h) {
         T *const row = dx + (h - lines.begin) * g.W * g.C;
         const std::int64_t p = h / g.stride[0];
         const bool is_read = h % g.stride[0] == 0 && p < g.P;
-        if (!is_read || g.stride[1] > 1) std::memset(row, 0, std::size_t(g.W * g.C) * sizeof(T));
+        if (!is_read || c.step > 1 || c.Q < g.W) std::memset(row, 0, std::size_t(g.W * g.C) * sizeof(T));
         if (is_read) {
             // dy is only read through this canvas.
             const Canvas<T> canvas{const_cast<T *>(dy) + p * g.Q * g.O, g.Q, g.O};

@@ -74,16 +74,17 @@ template <class T> struct Planes {
     // The pixels that the output rows `lines` read: in `memory`, or the image itself.
     const T *seen(const T *image, Range lines, T *memory) const {
         // The last tile of fewer rows reads behind them, perhaps behind the image.
-        if (image_is_plane() && lines.end - lines.begin == rows) return image + lines.begin * g.W;
+        if (image_is_plane() && lines.end - lines.begin == rows && lines.end + reach(0) <= g.H)
+            return image + lines.begin * g.W;
         draw(image, lines, memory);
         return memory;
     }
 
 private:
-    // Whether the pixels are a plane as they are, and no half of a vector reaches beyond a row.
+    // Whether the rows of the image are those of a plane, and no half of a vector reaches beyond one.
     bool image_is_plane() const {
         return g.C == 1 && g.stride[0] == 1 && g.stride[1] == 1 && g.padding[0] == 0 && g.padding[1] == 0 &&
-               by_halves() && g.Q % HALF<T> == 0;
+               g.W == width && by_halves() && g.Q % HALF<T> == 0;
     }
     void draw(const T *image, Range lines, T *to) const {
         std::memset(to, 0, std::size_t(elements()) * sizeof(T));

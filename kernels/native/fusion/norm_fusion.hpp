@@ -57,7 +57,10 @@ inline bool find_norm_relu_pool(const Calls &calls, std::ptrdiff_t index, NormRe
     found = {index, index + 1};
     if (is_kernel(calls, index + 2, MAX_POOL_FORWARD)) {
         const Call &pool = calls[std::size_t(index + 2)];
-        if (pool["x"] == relu["y"] && pool.sizes<PoolSizes>().windows_tile_the_image())
+        const PoolSizes windows = pool.sizes<PoolSizes>();
+        // A layer in between may have given the outputs another shape.
+        if (pool["x"] == relu["y"] && windows.C == norm.sizes<MatrixSizes>().C &&
+            windows.windows_tile_the_image())
             found.pool = index + 2;
     }
     if (!find_backward_calls(calls, found)) return false;

@@ -7,10 +7,11 @@
 
 namespace fastnn {
 
-// Whether the fused kernels know these sizes of a convolution and of a pool of its outputs.
+// Whether the fused kernels know these sizes of a convolution and of a pool of its outputs. (A layer in
+// between may have given the outputs another shape.)
 inline bool tiles_outputs(const ConvSizes &conv, const PoolSizes &pool) {
-    return conv.O > 0 && pool.windows_tile_the_image() && pool.P == conv.P / pool.R &&
-           pool.Q == conv.Q / pool.S;
+    return conv.O > 0 && pool.N == conv.N && pool.H == conv.P && pool.W == conv.Q && pool.C == conv.O &&
+           pool.windows_tile_the_image() && pool.P == conv.P / pool.R && pool.Q == conv.Q / pool.S;
 }
 
 // The call of a fused kernel, so far with the operands of the convolution.
