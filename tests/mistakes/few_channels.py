@@ -6,7 +6,7 @@ MISTAKES = (
     Mistake(
         "gradient of pixels without outputs is what was there",
         "kernels/native/families/pixels.hpp",
-        "if (!is_read || g.stride[1] > 1) std::memset",
+        "if (!is_read || c.step > 1 || c.Q < g.W) std::memset",
         "if (!is_read) std::memset",
         (GRID,),
     ),
@@ -34,7 +34,7 @@ MISTAKES = (
     Mistake(
         "a chunk of few rows read in place, and what is behind the image",
         "kernels/native/families/planes.hpp",
-        "if (image_is_plane() && lines.end - lines.begin == rows)",
+        "if (image_is_plane() && lines.end - lines.begin == rows && lines.end + reach(0) <= g.H)",
         "if (image_is_plane())",
         (EDGES,),
     ),

@@ -25,8 +25,8 @@ MISTAKES = (
     Mistake(
         "windows with gaps fused",
         "kernels/native/fusion/norm_fusion.hpp",
-        "pool.sizes<PoolSizes>().windows_tile_the_image()",
-        "pool.sizes<PoolSizes>().windows_stay_inside()",
+        "windows.windows_tile_the_image())",
+        "windows.windows_stay_inside())",
         (NORM_FUSION,),
     ),
     # --- convolution, activation and max pooling at once ---
