@@ -185,6 +185,12 @@ template <class T> void check_conv() {
         check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
         check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);
     }
+    for (const int64_t more : {-2, 1}) {  // fewer outputs than there could be; padding at the end alone
+        check_conv<T>(2, 33, 32, 1, 2, 2, 1, LANES<T> / 2 + 1, 32 + more, 31 + more, 1, 0, 1);
+        check_conv<T>(2, 40, 33, 1, 3, 2, 1, 2, 38 + more, 32, 1, 0, 1);
+        check_conv<T>(3, 4, 5, 6, 1, 1, 6, 7, 4 + more, 5 + more, 1, 0, 1);
+        check_conv<T>(3, 6, 6, 6, 1, 1, 6, 7, 3 + more, 3 + more, 2, 0, 1);
+    }
     check_conv<T>(0, 3, 3, 2, 3, 3, 2, 5, 1, 1, 1, 0, 1);
     check_conv<T>(2, 0, 0, 2, 3, 3, 2, 5, 2, 2, 1, 3, 1);
 }
