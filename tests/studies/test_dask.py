@@ -52,6 +52,7 @@ def test_a_run_that_always_kills_its_worker_fails_and_the_others_continue(execut
         if lr == 2:
             while len(list(tmp_path.iterdir())) < 2:  # Dask also suspects runs that wait for the same worker
                 time.sleep(0.01)
+            time.sleep(1)  # until their results have been fetched: those on this worker die with it
             os.kill(os.getpid(), signal.SIGKILL)
         (tmp_path / f"{lr}").touch()
         return {"lr": lr}
