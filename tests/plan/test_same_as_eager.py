@@ -283,9 +283,9 @@ def test_batch_sizes_and_threads(size, optimizer, dtype, isa, twins):
 def test_small_batches_and_few_outputs(rows, optimizer, dtype, isa, twins):
     for outputs in range(2, 19):
         pair = twins(
-            lambda outputs=outputs: fn.Sequential(fn.Linear(53, 35), fn.Tanh(), fn.Linear(35, outputs)).to(
-                dtype
-            ),
+            lambda outputs=outputs: fn.Sequential(
+                fn.Linear(53, 515), fn.Tanh(), fn.Linear(515, outputs), fn.Tanh(), fn.Linear(outputs, outputs)
+            ).to(dtype),
             optimizer=OPTIMIZERS[optimizer],
         )
         generator = np.random.default_rng(outputs)

@@ -21,15 +21,19 @@ constexpr int MOST_IN_RUN =
 // The most bytes of copies of dy: half of an L1 cache.
 constexpr std::int64_t MOST_COPIES = 16384;
 
+// The features from which the copies pay (with 32 rows and 16x4 weights they take longer than all tiles).
+constexpr std::int64_t FEATURES_TO_COPY = 512;
+
 // Computes the gradient x^T dy of LANES rows of w at a time.  x (M, K), dy (M, N)
 template <class T> class RunGradient {
 public:
-    static bool suits(std::int64_t M, std::int64_t N) {
-        return 2 <= N && N <= MOST_IN_RUN<T> && M * copies_row(N) * std::int64_t(sizeof(T)) <= MOST_COPIES;
+    static bool suits(std::int64_t M, std::int64_t K, std::int64_t N) {
+        return K >= FEATURES_TO_COPY && 2 <= N && N <= MOST_IN_RUN<T> &&
+               M * copies_row(N) * std::int64_t(sizeof(T)) <= MOST_COPIES;
     }
     // Bytes of `copies`: the last row of dy is stored by whole vectors.
-    static std::int64_t bytes(std::int64_t M, std::int64_t N) {
-        return suits(M, N) ? (M * copies_row(N) + NARROW_VECTORS * LANES<T>)*std::int64_t(sizeof(T)) : 0;
+    static std::int64_t bytes(std::int64_t M, std::int64_t K, std::int64_t N) {
+        return suits(M, K, N) ? (M * copies_row(N) + NARROW_VECTORS * LANES<T>)*std::int64_t(sizeof(T)) : 0;
     }
 
     RunGradient(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, const T *dy, T *copies)
@@ -83,8 +87,8 @@ private:
 template <class T> constexpr std::int64_t narrow_gradient_bytes(std::int64_t N) {
     return whole_lines((NARROW_ROWS * N + LANES<T>)*std::int64_t(sizeof(T)));
 }
-template <class T> std::int64_t narrow_update_bytes(std::int64_t M, std::int64_t N) {
-    return narrow_gradient_bytes<T>(N) + RunGradient<T>::bytes(M, N);
+template <class T> std::int64_t narrow_update_bytes(std::int64_t M, std::int64_t K, std::int64_t N) {
+    return narrow_gradient_bytes<T>(N) + RunGradient<T>::bytes(M, K, N);
 }
 
 // The gradient of `count` rows of w, of which x points to the features of the first, by tiles.
@@ -118,7 +122,7 @@ void narrow_update(std::int64_t M, std::int64_t K, std::int64_t N, const T *x, c
     const Range mine = share(K, part, parts, LANES<T>);
     T *const gradient = scratch;
     T *const copies = scratch + narrow_gradient_bytes<T>(N) / std::int64_t(sizeof(T));
-    const bool in_runs = RunGradient<T>::suits(M, N);
+    const bool in_runs = RunGradient<T>::suits(M, K, N);
     const RunGradient<T> run(in_runs ? M : 0, K, N, x, dy, copies);
     for (std::int64_t k = mine.begin; k < mine.end; k += NARROW_ROWS) {
         const std::int64_t count = k + NARROW_ROWS < mine.end ? NARROW_ROWS : mine.end - k;

@@ -46,7 +46,7 @@ template <class T> struct DescendTile {
 // Scratch memory: for the product, then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     const DenseSizes size = call.sizes<DenseSizes>();
-    if (is_narrow<T>(size.N)) return {0, 0, narrow_update_bytes<T>(size.M, size.N)};
+    if (is_narrow<T>(size.N)) return {0, 0, narrow_update_bytes<T>(size.M, size.K, size.N)};
     const Product<T> product = update_product<T>(call);
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
 }
