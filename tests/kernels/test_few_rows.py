@@ -12,6 +12,12 @@ FEW = (1, 2, 3, 4)
 LAYERS = [(1, 1), (5, 1), (1, 40), (37, 3), (100, 10), (53, 16), (16, 17), (70, 64), (131, 203), (700, 303)]
 
 
+def on_each_layer(test):
+    """Parametrizes a test by layer, type, instruction set and number of threads."""
+    test = pytest.mark.parametrize("threads", [1, 3])(test)
+    return every_isa(both_types(pytest.mark.parametrize("layer", LAYERS, ids=str)(test)))
+
+
 @pytest.fixture(autouse=True)
 def chosen_isa(request):
     core.select_isa(request.getfixturevalue("isa"))
@@ -25,10 +31,7 @@ def arrays(layer, rows, dtype):
     return [generator.normal(size=shape).astype(dtype) for shape in shapes]
 
 
-@every_isa
-@both_types
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
-@pytest.mark.parametrize("threads", [1, 3])
+@on_each_layer
 def test_the_gradient_of_an_input_does_not_depend_on_the_batch(layer, threads, dtype, isa):
     fn.set_num_threads(threads)
     _, w, dy = arrays(layer, 5, dtype)
@@ -40,10 +43,7 @@ def test_the_gradient_of_an_input_does_not_depend_on_the_batch(layer, threads, d
         np.testing.assert_array_equal(found, dx[:rows])
 
 
-@every_isa
-@both_types
-@pytest.mark.parametrize("layer", LAYERS, ids=str)
-@pytest.mark.parametrize("threads", [1, 3])
+@on_each_layer
 def test_rows_without_a_gradient_add_nothing_to_that_of_the_weights(layer, threads, dtype, isa):
     fn.set_num_threads(threads)
     x, _, dy = arrays(layer, 5, dtype)

@@ -85,10 +85,6 @@ NOT_FUSIBLE = {
 }
 
 
-def calls(twins):
-    return [name for name, *_ in twins.planned._plans.last.plan.calls()]
-
-
 @every_isa
 @both_types
 @pytest.mark.parametrize("name", FUSIBLE)
@@ -98,8 +94,8 @@ def test_fused_steps_have_the_same_bits(name, dtype, isa, snapshot):
     twins = Twins(snapshot, model=lambda: FUSIBLE[name]().to(dtype))
     for seed in range(3):
         twins.step(*images(seed, dtype=dtype))
-    assert {FORWARD, BACKWARD} <= set(calls(twins))
-    assert not {"max_pool_forward", "max_pool_dx", "conv_dw"} & set(calls(twins))
+    assert {FORWARD, BACKWARD} <= set(twins.calls)
+    assert not {"max_pool_forward", "max_pool_dx", "conv_dw"} & set(twins.calls)
 
 
 @pytest.mark.parametrize("name", FORWARD_ONLY)
@@ -107,8 +103,8 @@ def test_forward_alone_has_the_same_bits(name, snapshot):
     twins = Twins(snapshot, model=FORWARD_ONLY[name])
     for seed in range(3):
         twins.step(*images(seed))
-    assert FORWARD in calls(twins)
-    assert BACKWARD not in calls(twins)
+    assert FORWARD in twins.calls
+    assert BACKWARD not in twins.calls
 
 
 @pytest.mark.parametrize("name", NOT_FUSIBLE)
@@ -116,7 +112,7 @@ def test_other_sequences_are_not_fused(name, snapshot):
     twins = Twins(snapshot, model=NOT_FUSIBLE[name])
     for seed in range(3):
         twins.step(*images(seed))
-    assert not {FORWARD, BACKWARD} & set(calls(twins))
+    assert not {FORWARD, BACKWARD} & set(twins.calls)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -126,8 +122,8 @@ def test_batches_of_any_size_on_any_number_of_threads(rows, threads, snapshot):
     twins = Twins(snapshot, model=FUSIBLE["two convolutions"])
     for seed in range(2):
         twins.step(*images(seed, rows=rows))
-    assert calls(twins).count(FORWARD) == 2
-    assert calls(twins).count(BACKWARD) == (2 if rows >= 16 else 0)
+    assert twins.calls.count(FORWARD) == 2
+    assert twins.calls.count(BACKWARD) == (2 if rows >= 16 else 0)
 
 
 def test_images_of_several_blocks(snapshot):
@@ -137,7 +133,7 @@ def test_images_of_several_blocks(snapshot):
     twins = Twins(snapshot, model=one_block)
     for _ in range(2):
         twins.step(x, y)
-    assert FORWARD in calls(twins)
+    assert FORWARD in twins.calls
 
 
 def one_block():
@@ -164,7 +160,7 @@ def test_outputs_of_the_pool_that_a_layer_overwrites(snapshot):
     twins = Twins(snapshot, model=lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(2), MinusOneInPlace()))
     for seed in range(3):
         twins.step(*images(seed))
-    assert "relu_dx" in calls(twins)
+    assert "relu_dx" in twins.calls
 
 
 @pytest.mark.parametrize("name", ["few outputs", "many outputs", "no activation"])
@@ -177,7 +173,7 @@ def test_nan_and_ties_are_treated_alike(name, snapshot):
     for _ in range(2):
         twins.do(lambda trainer: trainer.step(x, y))
         twins.check()
-    assert {FORWARD, BACKWARD} <= set(calls(twins))
+    assert {FORWARD, BACKWARD} <= set(twins.calls)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -198,7 +194,7 @@ def test_kept_gradients(snapshot):
         twins.step(*images(seed))
         planned, eager = (trainer.model.parameters() for trainer in twins.both)
         assert [p.grad.tobytes() for p in planned] == [p.grad.tobytes() for p in eager]
-    assert calls(twins).count(BACKWARD) == 2
+    assert twins.calls.count(BACKWARD) == 2
 
 
 def test_pieces_of_a_mini_batch(snapshot):

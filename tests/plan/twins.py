@@ -64,6 +64,11 @@ class Twins:
         """Whether the planned one has a recorded step for the batch of its last step."""
         return self.planned._plans.last is not None
 
+    @property
+    def calls(self):
+        """The names of the calls of the recorded step."""
+        return [name for name, *_ in self.planned._plans.last.plan.calls()]
+
     def do(self, change):
         """`change(trainer)` for both."""
         for trainer in self.both:

@@ -3,7 +3,7 @@
 // - 3 x 3 filters over many channels: Winograd's algorithm (winograd.hpp),
 // - one filter per channel: depthwise, vectorized along the channels (depthwise.hpp),
 // - few outputs: vectorized along the pixels (planes.hpp),
-// - gradients of inputs of 1 x 1 filters: products of pixels, written a stride apart,
+// - gradients of inputs of 1 x 1 filters: products of pixels (pixels.hpp),
 // - gradients of other few or strided inputs: products that are scattered (scatter.hpp),
 // - all others: matrix products of patches (correlation.hpp).
 #pragma once

@@ -48,11 +48,11 @@ template <class T> struct Planes {
     std::int64_t taps() const { return g.R * g.S * g.C; }
     std::int64_t starts() const { return (positions(rows) + SLACK) / HALF<T>; }
     // Rounded up to whole cache lines.
-    static std::int64_t whole_vectors(std::int64_t elements) {
+    static std::int64_t in_whole_lines(std::int64_t elements) {
         return whole_lines(elements * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
     }
     std::int64_t elements() const {
-        return whole_vectors(g.stride[0] * g.stride[1] * g.C * plane() + SLACK);
+        return in_whole_lines(g.stride[0] * g.stride[1] * g.C * plane() + SLACK);
     }
 
     void list_taps(std::int64_t *taps) const {
@@ -315,7 +315,7 @@ private:
 
     // Results of an output, or gradients: whole tiles of positions.
     std::int64_t apart() const {
-        return Planes<T>::whole_vectors(planes.positions(planes.rows) + Planes<T>::SLACK);
+        return Planes<T>::in_whole_lines(planes.positions(planes.rows) + Planes<T>::SLACK);
     }
     std::int64_t list_bytes() const {
         return whole_lines((planes.taps() + planes.starts()) * std::int64_t(sizeof(std::int64_t)));

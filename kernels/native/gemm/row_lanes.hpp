@@ -21,7 +21,8 @@ INLINED inline void add_row_lanes(const T *a, std::int64_t row, int height, int 
     for (int k = 0; k < LANES<T>; ++k)
         if (k < width) {
 #pragma GCC unroll 16
-            for (int n = 0; n < N; ++n) sum[n] = fma(square[k], broadcast(w[k * w_row + n * w_column]), sum[n]);
+            for (int n = 0; n < N; ++n)
+                sum[n] = fma(square[k], broadcast(w[k * w_row + n * w_column]), sum[n]);
         }
 }
 

@@ -174,7 +174,7 @@ template <class T, int N> INLINED inline void split_vectors(Vec<T> (&v)[N]) {
 // split_channels for channels that do not fill vectors, or pixels that are not contiguous.
 template <class T>
 inline void split_squares(const T *pixels, std::int64_t step, std::int64_t count, std::int64_t channels,
-                           T *planes, std::int64_t apart) {
+                          T *planes, std::int64_t apart) {
     constexpr int SIDE = QUAD<T>;
     if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
         for (std::int64_t i = 0; i < count; ++i)
@@ -212,7 +212,7 @@ inline void split_squares(const T *pixels, std::int64_t step, std::int64_t count
 // join_channels likewise.
 template <class T>
 inline void join_squares(const T *planes, std::int64_t apart, std::int64_t count, std::int64_t channels,
-                          T *pixels) {
+                         T *pixels) {
     constexpr int SIDE = QUAD<T>;
     if (count < SIDE || channels == 1) {  // 16 bytes of a single channel reach beyond the next pixel
         for (std::int64_t i = 0; i < count; ++i)
