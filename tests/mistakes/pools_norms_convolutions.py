@@ -227,9 +227,23 @@ MISTAKES = (
     Mistake(
         "gradient of the filters from the last group of tiles only",
         "kernels/native/families/winograd.hpp",
-        "channels.begin * g.O, g.O,\n                           group.begin > 0);",
-        "channels.begin * g.O, g.O,\n                           false);",
+        "channels.begin * g.O, g.O, group.begin > 0);",
+        "channels.begin * g.O, g.O, false);",
         (GRID,),
+    ),
+    Mistake(
+        "gradient of the filters with both rows of a pair in the place of the first",
+        "kernels/native/families/winograd.hpp",
+        "const int place = (j < W::SIDE ? I : K) * W::SIDE",
+        "const int place = I * W::SIDE",
+        (CONV,),
+    ),
+    Mistake(
+        "gradient of the filters from half of the channels of a pair that two threads share",
+        "kernels/native/families/winograd.hpp",
+        "const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};",
+        "const Range channels = {0, end < g.C ? end : g.C};",
+        (CONV,),
     ),
     Mistake(
         "one chunk of a long sum with few outputs lost",

@@ -11,6 +11,7 @@
 // inf spreads over its tiles.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "plan/call.hpp"
@@ -26,8 +27,9 @@ template <class T, int OUTPUTS> struct Winograd {
 
     typedef MinimalFiltering<T, OUTPUTS> Transform;
     static constexpr int SIDE = OUTPUTS + 2, PLACES = SIDE * SIDE;
-    // Tiles that are transformed together. Many share the reading of the filters, few stay in the cache.
-    static constexpr std::int64_t GROUP = OUTPUTS == 2 ? 96 : 48, DW_GROUP = 96;
+    // Tiles that are transformed together. Many share the reading of the filters, or of the sums of their
+    // gradients; few stay in the cache.
+    static constexpr std::int64_t GROUP = 8, DW_GROUP = 96;
     // Lines between the planes of two places, so that they do not lie a multiple of 4 KiB apart.
     static constexpr std::int64_t GAP = 64 / sizeof(T);
 
@@ -54,7 +56,9 @@ template <class T, int OUTPUTS> struct Winograd {
     std::int64_t forward_elements() const {
         return PLACES * plane(GROUP, C) + group(GROUP) * products() + 2 * pixel();
     }
-    std::int64_t dw_elements() const { return SIDE * (plane(DW_GROUP, C) + plane(DW_GROUP, O)) + pixel(); }
+    std::int64_t dw_elements() const {
+        return 2 * SIDE * (plane(DW_GROUP, C) + plane(DW_GROUP, O)) + pixel();
+    }
 };
 
 // u = G w G^T for some channels.  w (3, 3, C, O) -> planes of panels (C, O)
@@ -152,8 +156,9 @@ inline void images_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range gro
     });
 }
 
-// Row I of v = B^T x B for a group of tiles.  x (N, H, W, C) -> SIDE planes v (tiles, C), of some channels
-template <int I, class T, int OUTPUTS>
+// Rows I and K of v = B^T x B for a group of tiles.  x (N, H, W, C) -> 2 SIDE planes v (tiles, C), of some
+// channels
+template <int I, int K, class T, int OUTPUTS>
 inline void image_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range group, Range channels,
                                 const T *zeros, T *v) {
     typedef Winograd<T, OUTPUTS> W;
@@ -163,37 +168,47 @@ inline void image_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range
         const T *pixel[SIDE][SIDE];
         find_pixels<SIDE>(x + n * g.H * g.W * g.C, g.H, g.W, g.C, p - g.top, q - g.left, zeros, pixel);
         for_vectors<T>(channels.begin, channels.end, [&](std::int64_t c, int k) INLINED {
-            Vec<T> row[SIDE];
-            for (int j = 0; j < SIDE; ++j)
-                row[j] = W::Transform::template pixels<I>([&](int i)
-                                                              INLINED { return load_n(pixel[i][j] + c, k); });
-            for_constants<SIDE>([&](auto j) INLINED {
-                const auto sum = W::Transform::template pixels<j>([&](int l) INLINED { return row[l]; });
-                store_n(v + j * plane + tile * g.C + c, sum, k);
-            });
+            Vec<T> row[2][SIDE];
+            for (int j = 0; j < SIDE; ++j) {
+                const auto at = [&](int i) INLINED { return load_n(pixel[i][j] + c, k); };
+                row[0][j] = W::Transform::template pixels<I>(at);
+                row[1][j] = W::Transform::template pixels<K>(at);
+            }
+            T *const to = v + tile * g.C + c;
+            for (int i = 0; i < 2; ++i)
+                for_constants<SIDE>([&](auto j) INLINED {
+                    const auto sum =
+                        W::Transform::template pixels<j>([&](int l) INLINED { return row[i][l]; });
+                    store_n(to + (SIDE * i + j) * plane, sum, k);
+                });
         });
     });
 }
 
-// Row I of A dy A^T for a group of tiles.  dy (N, P, Q, O) -> SIDE planes of panels (tiles, O)
-template <int I, class T, int OUTPUTS>
+// Rows I and K of A dy A^T for a group of tiles.  dy (N, P, Q, O) -> 2 * SIDE planes of panels (tiles, O)
+template <int I, int K, class T, int OUTPUTS>
 inline void gradient_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *dy, Range group, const T *zeros,
                                    T *panels) {
     typedef Winograd<T, OUTPUTS> W;
+    constexpr int SIDE = W::SIDE;
     const std::int64_t plane = g.plane(W::DW_GROUP, g.O), rows = group.end - group.begin;
     for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
         const T *pixel[OUTPUTS][OUTPUTS];
         find_pixels<OUTPUTS>(dy + n * g.P * g.Q * g.O, g.P, g.Q, g.O, p, q, zeros, pixel);
         Panels<T>::for_columns(
             g.O, rows, panels, [&](std::int64_t o, int k, T *panel, std::int64_t stride) INLINED {
-                Vec<T> row[OUTPUTS];
-                for (int j = 0; j < OUTPUTS; ++j)
-                    row[j] = W::Transform::template gradients<I>(
-                        [&](int i) INLINED { return load_n(pixel[i][j] + o, k); });
-                for_constants<W::SIDE>([&](auto j) INLINED {
-                    store(panel + tile * stride + j * plane,
-                          W::Transform::template gradients<j>([&](int l) INLINED { return row[l]; }));
-                });
+                Vec<T> row[2][OUTPUTS];
+                for (int j = 0; j < OUTPUTS; ++j) {
+                    const auto at = [&](int i) INLINED { return load_n(pixel[i][j] + o, k); };
+                    row[0][j] = W::Transform::template gradients<I>(at);
+                    row[1][j] = W::Transform::template gradients<K>(at);
+                }
+                T *const to = panel + tile * stride;
+                for (int i = 0; i < 2; ++i)
+                    for_constants<SIDE>([&](auto j) INLINED {
+                        store(to + (SIDE * i + j) * plane,
+                              W::Transform::template gradients<j>([&](int l) INLINED { return row[i][l]; }));
+                    });
             });
     });
 }
@@ -250,6 +265,39 @@ inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Oper
     }
 }
 
+// An array of images through which the tiles pass in order. Its next lines are fetched into L2 between the
+// products, which need no memory; the transforms would wait for each of them, since the hardware fetches
+// ahead only within the few pixels of a row of a tile (14x14x64->64, 128 images on Zen 4: a vector of a tile
+// took 350 cycles of the time-stamp counter instead of 150).
+template <class T> struct Stream {
+    const T *array;
+    std::int64_t elements, image, tiles_of_image, margin;
+
+    // Images with so many rows of so many elements. A tile touches at most `touched` rows beyond the share
+    // of the tiles before it.
+    template <int OUTPUTS>
+    Stream(const Winograd<T, OUTPUTS> &g, const T *array, std::int64_t rows, std::int64_t row,
+           std::int64_t touched)
+        : array(array), elements(g.N * rows * row), image(rows * row),
+          tiles_of_image(g.tile_rows() * g.tile_columns()), margin(touched * row) {}
+
+    // The share of the tiles before this one, in elements.
+    std::int64_t share_before(std::int64_t tile) const {
+        return tile / tiles_of_image * image + tile % tiles_of_image * image / tiles_of_image;
+    }
+
+    // Fetches one of some equal pieces of what these tiles are the first to touch, and nothing from `end` on.
+    // Inlined: GCC drops calls of functions that only fetch.
+    template <bool WRITES> INLINED void fetch(Range tiles, std::int64_t end, int piece, int pieces) const {
+        constexpr std::int64_t LINE = 64 / sizeof(T);
+        const std::int64_t first = std::min(share_before(tiles.begin) + margin, end);
+        const std::int64_t last = std::min(share_before(tiles.end) + margin, end);
+        const Range mine = share(last - first, piece, pieces, LINE);
+        for (std::int64_t e = mine.begin; e < mine.end; e += LINE)
+            __builtin_prefetch(array + first + e, WRITES, 2);
+    }
+};
+
 // y = x * w + b.  x (N, H, W, C), transformed filters u, b (O,) or null -> y (N, P, Q, O); `memory` of
 // forward_elements()
 template <class T, int OUTPUTS, class After>
@@ -262,52 +310,73 @@ void winograd_forward(const Winograd<T, OUTPUTS> &g, const T *x, T *u, const T *
     std::memset(zeros, 0, std::size_t(g.C) * sizeof(T));
     const Range mine = share(g.tiles(), part, parts);
     const Tiles groups(mine.end - mine.begin, W::GROUP);
+    const Stream<T> pixels(g, x, g.H, g.W * g.C, W::SIDE), outputs(g, y, g.P, g.Q * g.O, OUTPUTS);
+    const std::int64_t last_output = outputs.share_before(mine.end);
     for (std::int64_t index = 0; index < groups.count; ++index) {
         const std::int64_t first = mine.begin + groups.begin(index), count = groups.length(index);
         const Range group = {first, first + count};
+        const Range next = {group.end, std::min(group.end + W::GROUP, mine.end)};
         images_of_group(g, x, group, zeros, v);
-        for (int place = 0; place < W::PLACES; ++place)
+        for (int place = 0; place < W::PLACES; ++place) {
+            pixels.template fetch<false>(next, pixels.elements, place, W::PLACES);
+            outputs.template fetch<true>(group, last_output, place, W::PLACES);
             multiply_panels<T>(count, g.O, g.C, {v + place * plane, g.C, 1},
                                {u + place * g.filter_plane(), g.C}, m + place * g.O, g.products(), false);
+        }
         outputs_of_group(g, m, group, b, outside, y, after);
     }
 }
 
-// Adds a group of tiles to row I of du = (B^T x B)^T (A dy A^T), for some channels of x; the first group
-// overwrites du.
-template <int I, class T, int OUTPUTS>
+// Adds a group of tiles to rows I and K of du = (B^T x B)^T (A dy A^T), for some channels of x; the first
+// group overwrites du. `fetch(piece)` is called before each of the 2 * SIDE products.
+template <int I, int K, class T, int OUTPUTS, class Fetch>
 void add_group(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, Range group, Range channels, T *memory,
-               T *du) {
+               T *du, Fetch fetch) {
     typedef Winograd<T, OUTPUTS> W;
+    constexpr int PLANES = 2 * W::SIDE;
     const std::int64_t plane = g.plane(W::DW_GROUP, g.C), of_outputs = g.plane(W::DW_GROUP, g.O);
-    T *const v = memory, *const panels = v + W::SIDE * plane, *const zeros = panels + W::SIDE * of_outputs;
+    T *const v = memory, *const panels = v + PLANES * plane, *const zeros = panels + PLANES * of_outputs;
     const std::int64_t count = group.end - group.begin;
-    image_rows_of_group<I>(g, x, group, channels, zeros, v);
-    gradient_rows_of_group<I>(g, dy, group, zeros, panels);
-    for (int j = 0; j < W::SIDE; ++j)
+    image_rows_of_group<I, K>(g, x, group, channels, zeros, v);
+    gradient_rows_of_group<I, K>(g, dy, group, zeros, panels);
+    for (int j = 0; j < PLANES; ++j) {
+        fetch(j);
+        const int place = (j < W::SIDE ? I : K) * W::SIDE + j % W::SIDE;
         multiply_panels<T>(channels.end - channels.begin, g.O, count,
                            {v + j * plane + channels.begin, 1, g.C}, {panels + j * of_outputs, count},
-                           du + (W::SIDE * I + j) * g.filter_plane() + channels.begin * g.O, g.O,
-                           group.begin > 0);
+                           du + place * g.filter_plane() + channels.begin * g.O, g.O, group.begin > 0);
+    }
 }
 
 // The sums over all tiles of which transform_filters_back makes dw.  x (N, H, W, C), dy (N, P, Q, O) -> du
-// Each part has a `memory` of dw_elements(), and owns rows of places, and of these vectors of channels.
+// Each part has a `memory` of dw_elements(), and owns pairs of rows of places, and of these vectors of
+// channels. A pair has its sums in common (minimal_filtering.hpp): 0 and the last row, 1 and 2, 3 and 4.
 template <class T, int OUTPUTS>
 void winograd_dw(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, T *memory, int part, int parts,
                  T *du) {
     typedef Winograd<T, OUTPUTS> W;
+    constexpr int PAIRS = W::SIDE / 2, PLANES = 2 * W::SIDE;
     std::memset(memory + g.dw_elements() - g.pixel(), 0, std::size_t(g.pixel()) * sizeof(T));
     const std::int64_t vectors = (g.C + LANES<T> - 1) / LANES<T>;
-    const Range mine = share(W::SIDE * vectors, part, parts);
+    const Range mine = share(PAIRS * vectors, part, parts);
+    const int first_pair = int(mine.begin / vectors);
+    const int pairs = int((mine.end + vectors - 1) / vectors) - first_pair;
     const Tiles groups(g.tiles(), W::DW_GROUP);
+    const Stream<T> pixels(g, x, g.H, g.W * g.C, W::SIDE), gradients(g, dy, g.P, g.Q * g.O, OUTPUTS);
     for (std::int64_t index = 0; index < groups.count; ++index) {
         const Range group = {groups.begin(index), groups.begin(index + 1)};
-        for_constants<W::SIDE>([&](auto row) {
-            const std::int64_t begin = (mine.begin - row * vectors) * LANES<T>;
-            const std::int64_t end = (mine.end - row * vectors) * LANES<T>;
+        const Range next = {group.end, std::min(group.end + W::DW_GROUP, g.tiles())};
+        for_constants<PAIRS>([&](auto pair) {
+            const std::int64_t begin = (mine.begin - pair * vectors) * LANES<T>;
+            const std::int64_t end = (mine.end - pair * vectors) * LANES<T>;
             const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};
-            if (channels.begin < channels.end) add_group<row>(g, x, dy, group, channels, memory, du);
+            if (channels.begin >= channels.end) return;
+            constexpr int I = pair ? 2 * pair - 1 : 0, K = pair ? 2 * pair : W::SIDE - 1;
+            add_group<I, K>(g, x, dy, group, channels, memory, du, [&](int plane) {
+                const int piece = (pair - first_pair) * PLANES + plane;
+                pixels.template fetch<false>(next, pixels.elements, piece, pairs * PLANES);
+                gradients.template fetch<false>(next, gradients.elements, piece, pairs * PLANES);
+            });
         });
     }
 }
