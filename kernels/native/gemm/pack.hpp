@@ -37,13 +37,19 @@ template <class T> struct PackedBlocks {
         const std::int64_t together = (first.index / PACKED_BLOCKS + 1) * PACKED_BLOCKS * BLOCK<T>;
         const std::int64_t end = last.begin + last.width < together ? last.begin + last.width : together;
         for (std::int64_t k = 0; k < depth; ++k) {
-            const T *const from = b + k * row;
+            const T *const from = b + k * row + first.begin;
             T *const to = data + (first.index % PACKED_BLOCKS * depth + k) * BLOCK<T>;
-            for (std::int64_t e = first.begin; e < end; e += VECTORS_PER_LINE * LANES<T>)
+            for (std::int64_t e = 0; e < end - first.begin; e += VECTORS_PER_LINE * LANES<T>)
                 __builtin_prefetch(from + ROWS_AHEAD * row + e);
-            for_vectors<T>(0, end - first.begin, [=](std::int64_t e, int n) {
-                store(to + e / BLOCK<T> * depth * BLOCK<T> + e % BLOCK<T>, load_n(from + first.begin + e, n));
-            });
+            if (end - first.begin == PACKED_BLOCKS * BLOCK<T>)
+                for_constants<PACKED_BLOCKS * TILE_COLUMNS>([&](auto j) INLINED {
+                    constexpr int block = j / TILE_COLUMNS, vector = j % TILE_COLUMNS;
+                    store(to + block * depth * BLOCK<T> + vector * LANES<T>, load(from + j * LANES<T>));
+                });
+            else
+                for_vectors<T>(0, end - first.begin, [=](std::int64_t e, int n) {
+                    store(to + e / BLOCK<T> * depth * BLOCK<T> + e % BLOCK<T>, load_n(from + e, n));
+                });
         }
     }
 };
