@@ -196,6 +196,19 @@ def test_memory_that_there_is_not_is_an_error(threads):
         load("aot")["conv_forward"](x, w, None, stride, (0, 0), (1, 1), y)
 
 
+@every_backend
+@both_types
+def test_images_without_pixels(backend, dtype):
+    kernels, one, two = load(backend), (1, 1), (2, 2)
+    x, dy = np.ones((2, 4, 4, 16), dtype), np.ones((2, 2, 4, 16), dtype)
+    no_outputs, no_pixels = np.empty((2, 0, 4, 16), dtype), np.empty((2, 0, 4, 16), dtype)
+    w, dw = np.ones((3, 3, 16, 16), dtype), np.ones((3, 3, 16, 16), dtype)
+    kernels["conv_forward"](x, w, None, one, one, one, no_outputs)
+    kernels["conv_dx"](dy, w, one, two, one, no_pixels)
+    kernels["conv_dw"](x, no_outputs, one, one, one, dw)
+    assert not dw.any()
+
+
 def test_no_memory_is_asked_for_where_none_is_needed():
     conv = Convolution((2, 6, 7, 3), (3, 3, 2))
     x, w, _, *steps, y = (

@@ -239,10 +239,10 @@ MISTAKES = (
         (CONV,),
     ),
     Mistake(
-        "gradient of the filters from half of the channels of a pair that two threads share",
+        "gradient of the filters without the first channels of a part that begins within a pair",
         "kernels/native/families/winograd.hpp",
-        "const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};",
-        "const Range channels = {0, end < g.C ? end : g.C};",
+        "const Range channels = {begin < 0 ? 0 : begin,",
+        "const Range channels = {begin <= 0 ? 0 : begin + 1,",
         (CONV,),
     ),
     Mistake(

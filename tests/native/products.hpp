@@ -171,6 +171,8 @@ template <class T> void check_conv() {
     check_conv<T>(4, 21, 22, 17, 3, 3, 17, BLOCK<T> + 1, 19, 20, 1, 0, 1);
     check_conv<T>(4, 10, 9, 18, 3, 3, 18, LANES<T> + 5, 10, 9, 1, 1, 1);
     check_conv<T>(0, 4, 4, 16, 3, 3, 16, 16, 4, 4, 1, 1, 1);
+    check_conv<T>(2, 4, 4, 16, 3, 3, 16, 16, 0, 4, 1, 1, 1);  // no outputs
+    check_conv<T>(2, 0, 4, 16, 3, 3, 16, 16, 2, 4, 1, 2, 1);  // no pixels
     check_conv<T>(1, 2, 3, 16, 3, 3, 16, 16, 9, 4, 1, 3, 1);
     check_conv<T>(1, 8, 9, 40, 1, 7, 40, BLOCK<T> + 1, 8, 9, 1, 3, 1);  // packed filters
     for (int64_t O = 1; O < LANES<T>; ++O) {                            // vectors along the pixels

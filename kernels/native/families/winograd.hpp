@@ -27,9 +27,16 @@ template <class T, int OUTPUTS> struct Winograd {
 
     typedef MinimalFiltering<T, OUTPUTS> Transform;
     static constexpr int SIDE = OUTPUTS + 2, PLACES = SIDE * SIDE;
-    // Tiles that are transformed together. Many share the reading of the filters, or of the sums of their
-    // gradients; few stay in the cache.
-    static constexpr std::int64_t GROUP = 8, DW_GROUP = 96;
+    // Tiles that are transformed together. A large group reads the filters (or the sums of their gradients)
+    // less often. A small one stays in the cache.
+    static constexpr std::int64_t DW_GROUP = 96;
+    std::int64_t most_tiles() const { return stays_in_cache() ? 8 : 96; }
+    // Whether a group of tiles, its pixels and the filters fit into an L2 cache together. If not, lines that
+    // are fetched for the next group would push them out (14x14x512->512: 7 % slower).
+    bool stays_in_cache() const { return C * O <= 128 * 128; }
+    // Channels of which a part computes the gradients of the filters, or a multiple of them. Half a vector of
+    // AVX-512: two threads share three pairs of rows of 16 channels evenly.
+    static constexpr std::int64_t DW_CHANNELS = 8;
     // Lines between the planes of two places, so that they do not lie a multiple of 4 KiB apart.
     static constexpr std::int64_t GAP = 64 / sizeof(T);
 
@@ -54,7 +61,7 @@ template <class T, int OUTPUTS> struct Winograd {
     std::int64_t pixel() const { return ((C > O ? C : O) + GAP - 1) / GAP * GAP; }
     // Scratch elements that winograd_forward and winograd_dw need for a group of tiles.
     std::int64_t forward_elements() const {
-        return PLACES * plane(GROUP, C) + group(GROUP) * products() + 2 * pixel();
+        return PLACES * plane(most_tiles(), C) + group(most_tiles()) * products() + 2 * pixel();
     }
     std::int64_t dw_elements() const {
         return 2 * SIDE * (plane(DW_GROUP, C) + plane(DW_GROUP, O)) + pixel();
@@ -134,7 +141,7 @@ template <class T, int OUTPUTS>
 inline void images_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range group, const T *zeros, T *v) {
     typedef Winograd<T, OUTPUTS> W;
     constexpr int SIDE = W::SIDE;
-    const std::int64_t plane = g.plane(W::GROUP, g.C);
+    const std::int64_t plane = g.plane(g.most_tiles(), g.C);
     for_tiles(g, group, [&](std::int64_t tile, std::int64_t n, std::int64_t p, std::int64_t q) {
         const T *pixel[SIDE][SIDE];
         find_pixels<SIDE>(x + n * g.H * g.W * g.C, g.H, g.W, g.C, p - g.top, q - g.left, zeros, pixel);
@@ -156,7 +163,7 @@ inline void images_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range gro
     });
 }
 
-// Rows I and K of v = B^T x B for a group of tiles.  x (N, H, W, C) -> 2 SIDE planes v (tiles, C), of some
+// Rows I and K of v = B^T x B for a group of tiles.  x (N, H, W, C) -> 2 * SIDE planes v (tiles, C), of some
 // channels
 template <int I, int K, class T, int OUTPUTS>
 inline void image_rows_of_group(const Winograd<T, OUTPUTS> &g, const T *x, Range group, Range channels,
@@ -265,36 +272,35 @@ inline void multiply_panels(std::int64_t M, std::int64_t N, std::int64_t K, Oper
     }
 }
 
-// An array of images through which the tiles pass in order. Its next lines are fetched into L2 between the
-// products, which need no memory; the transforms would wait for each of them, since the hardware fetches
-// ahead only within the few pixels of a row of a tile (14x14x64->64, 128 images on Zen 4: a vector of a tile
-// took 350 cycles of the time-stamp counter instead of 150).
+// An array of images that the tiles read or write in order. `fetch` brings its next lines into L2 between
+// the products, which need little memory. Otherwise the transforms would wait for each line: the hardware
+// fetches ahead only within the few pixels of a row of a tile (14x14x64->64, 128 images on Zen 4: a vector of
+// a tile took 350 cycles of the time-stamp counter instead of 150).
 template <class T> struct Stream {
     const T *array;
     std::int64_t elements, image, tiles_of_image, margin;
 
-    // Images with so many rows of so many elements. A tile touches at most `touched` rows beyond the share
-    // of the tiles before it.
+    // Each image has `rows` rows of `row` elements. A tile touches `touched` of them.
     template <int OUTPUTS>
     Stream(const Winograd<T, OUTPUTS> &g, const T *array, std::int64_t rows, std::int64_t row,
            std::int64_t touched)
         : array(array), elements(g.N * rows * row), image(rows * row),
-          tiles_of_image(g.tile_rows() * g.tile_columns()), margin(touched * row) {}
+          tiles_of_image(std::max<std::int64_t>(1, g.tile_rows() * g.tile_columns())),
+          margin((touched + g.tile_rows() * OUTPUTS - g.P) * row) {}
 
-    // The share of the tiles before this one, in elements.
+    // The share of the tiles before this one, in elements. What they touch ends at most `margin` later.
     std::int64_t share_before(std::int64_t tile) const {
         return tile / tiles_of_image * image + tile % tiles_of_image * image / tiles_of_image;
     }
 
     // Fetches one of some equal pieces of what these tiles are the first to touch, and nothing from `end` on.
-    // Inlined: GCC drops calls of functions that only fetch.
-    template <bool WRITES> INLINED void fetch(Range tiles, std::int64_t end, int piece, int pieces) const {
+    // Inlined, as the caller must be: GCC drops calls of functions that only fetch.
+    INLINED void fetch(Range tiles, std::int64_t end, int piece, int pieces) const {
         constexpr std::int64_t LINE = 64 / sizeof(T);
         const std::int64_t first = std::min(share_before(tiles.begin) + margin, end);
         const std::int64_t last = std::min(share_before(tiles.end) + margin, end);
         const Range mine = share(last - first, piece, pieces, LINE);
-        for (std::int64_t e = mine.begin; e < mine.end; e += LINE)
-            __builtin_prefetch(array + first + e, WRITES, 2);
+        for (std::int64_t e = mine.begin; e < mine.end; e += LINE) fetch_ahead(array + first + e);
     }
 };
 
@@ -304,22 +310,25 @@ template <class T, int OUTPUTS, class After>
 void winograd_forward(const Winograd<T, OUTPUTS> &g, const T *x, T *u, const T *b, T *memory, int part,
                       int parts, T *y, After after) {
     typedef Winograd<T, OUTPUTS> W;
-    const std::int64_t plane = g.plane(W::GROUP, g.C);
+    const std::int64_t plane = g.plane(g.most_tiles(), g.C);
     T *const v = memory, *const m = v + W::PLACES * plane;
-    T *const zeros = m + g.group(W::GROUP) * g.products(), *const outside = zeros + g.pixel();
+    T *const zeros = m + g.group(g.most_tiles()) * g.products(), *const outside = zeros + g.pixel();
     std::memset(zeros, 0, std::size_t(g.C) * sizeof(T));
     const Range mine = share(g.tiles(), part, parts);
-    const Tiles groups(mine.end - mine.begin, W::GROUP);
+    const Tiles groups(mine.end - mine.begin, g.most_tiles());
     const Stream<T> pixels(g, x, g.H, g.W * g.C, W::SIDE), outputs(g, y, g.P, g.Q * g.O, OUTPUTS);
     const std::int64_t last_output = outputs.share_before(mine.end);
     for (std::int64_t index = 0; index < groups.count; ++index) {
         const std::int64_t first = mine.begin + groups.begin(index), count = groups.length(index);
         const Range group = {first, first + count};
-        const Range next = {group.end, std::min(group.end + W::GROUP, mine.end)};
+        const bool is_last = index + 1 == groups.count;
+        const Range next = {group.end, is_last ? group.end : mine.begin + groups.begin(index + 2)};
         images_of_group(g, x, group, zeros, v);
         for (int place = 0; place < W::PLACES; ++place) {
-            pixels.template fetch<false>(next, pixels.elements, place, W::PLACES);
-            outputs.template fetch<true>(group, last_output, place, W::PLACES);
+            if (g.stays_in_cache()) {
+                pixels.fetch(next, pixels.elements, place, W::PLACES);
+                outputs.fetch(group, last_output, place, W::PLACES);
+            }
             multiply_panels<T>(count, g.O, g.C, {v + place * plane, g.C, 1},
                                {u + place * g.filter_plane(), g.C}, m + place * g.O, g.products(), false);
         }
@@ -349,33 +358,36 @@ void add_group(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, Range gro
 }
 
 // The sums over all tiles of which transform_filters_back makes dw.  x (N, H, W, C), dy (N, P, Q, O) -> du
-// Each part has a `memory` of dw_elements(), and owns pairs of rows of places, and of these vectors of
-// channels. A pair has its sums in common (minimal_filtering.hpp): 0 and the last row, 1 and 2, 3 and 4.
+// Each part has a `memory` of dw_elements(), and owns pairs of rows of places, and of these some channels.
+// Rows 1 and 2 have sums in common, and so have 3 and 4 (minimal_filtering.hpp). Row 0 and the last row,
+// which have none, are the first pair.
 template <class T, int OUTPUTS>
 void winograd_dw(const Winograd<T, OUTPUTS> &g, const T *x, const T *dy, T *memory, int part, int parts,
                  T *du) {
     typedef Winograd<T, OUTPUTS> W;
     constexpr int PAIRS = W::SIDE / 2, PLANES = 2 * W::SIDE;
     std::memset(memory + g.dw_elements() - g.pixel(), 0, std::size_t(g.pixel()) * sizeof(T));
-    const std::int64_t vectors = (g.C + LANES<T> - 1) / LANES<T>;
-    const Range mine = share(PAIRS * vectors, part, parts);
-    const int first_pair = int(mine.begin / vectors);
-    const int pairs = int((mine.end + vectors - 1) / vectors) - first_pair;
+    const std::int64_t units = (g.C + W::DW_CHANNELS - 1) / W::DW_CHANNELS;  // of a pair
+    const Range mine = share(PAIRS * units, part, parts);
+    const int first_pair = int(mine.begin / units);
+    const int pairs = int((mine.end + units - 1) / units) - first_pair;
     const Tiles groups(g.tiles(), W::DW_GROUP);
     const Stream<T> pixels(g, x, g.H, g.W * g.C, W::SIDE), gradients(g, dy, g.P, g.Q * g.O, OUTPUTS);
     for (std::int64_t index = 0; index < groups.count; ++index) {
         const Range group = {groups.begin(index), groups.begin(index + 1)};
-        const Range next = {group.end, std::min(group.end + W::DW_GROUP, g.tiles())};
+        const bool is_last = index + 1 == groups.count;
+        const Range next = {group.end, is_last ? group.end : groups.begin(index + 2)};
         for_constants<PAIRS>([&](auto pair) {
-            const std::int64_t begin = (mine.begin - pair * vectors) * LANES<T>;
-            const std::int64_t end = (mine.end - pair * vectors) * LANES<T>;
+            const std::int64_t begin = (mine.begin - pair * units) * W::DW_CHANNELS;
+            const std::int64_t end = (mine.end - pair * units) * W::DW_CHANNELS;
             const Range channels = {begin < 0 ? 0 : begin, end < g.C ? end : g.C};
             if (channels.begin >= channels.end) return;
             constexpr int I = pair ? 2 * pair - 1 : 0, K = pair ? 2 * pair : W::SIDE - 1;
-            add_group<I, K>(g, x, dy, group, channels, memory, du, [&](int plane) {
+            add_group<I, K>(g, x, dy, group, channels, memory, du, [&](int plane) INLINED {
+                if (!g.stays_in_cache()) return;
                 const int piece = (pair - first_pair) * PLANES + plane;
-                pixels.template fetch<false>(next, pixels.elements, piece, pairs * PLANES);
-                gradients.template fetch<false>(next, gradients.elements, piece, pairs * PLANES);
+                pixels.fetch(next, pixels.elements, piece, pairs * PLANES);
+                gradients.fetch(next, gradients.elements, piece, pairs * PLANES);
             });
         });
     }

@@ -12,10 +12,12 @@ namespace fastnn {
 // peak of x86-64-v3.
 constexpr std::int64_t TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? 40 : 8;
 
-// The same for narrow blocks whose rows are a multiple of ALIASED bytes apart: only 16 of them fit into the
-// few sets of an L1 cache that they share (x86-64-v3, of the peak: 32x512x512 66 -> 73 %, 32x1024x1024 50 ->
-// 71 %; 32x256x256, with rows 1 KiB apart, would fall from 78 to 71 %).
-constexpr std::int64_t ALIASED = 2048, ALIASED_TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? TILES_TO_PACK : 4;
+// The same for narrow blocks of more than ALIASED_ROWS rows that are a multiple of ALIASED bytes apart: they
+// share two of the 64 sets of an L1 cache, or one, and push each other out (forward products in float32 for
+// x86-64-v3, of the peak: 32x512x512 66 -> 73 %, 32x1024x1024 50 -> 71 %; 32x256x256, with rows 1 KiB apart,
+// would fall from 78 to 71 %).
+constexpr std::int64_t ALIASED = 2048, ALIASED_ROWS = 16;
+constexpr std::int64_t ALIASED_TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? TILES_TO_PACK : 4;
 
 // The number of row tiles from which each part owns rows of C.
 constexpr std::int64_t TALL = 40;
@@ -49,11 +51,12 @@ template <class T> struct Product {
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
           parts(parts_are_rows || rows.count >= TALL ? PartsAre::ROWS : PartsAre::COLUMNS),
-          packs_all(rows.count >= (N * sizeof(T) % ALIASED ? TILES_TO_PACK : ALIASED_TILES_TO_PACK)),
+          packs_all(rows.count >= (is_aliased() ? ALIASED_TILES_TO_PACK : TILES_TO_PACK)),
           packs_last(!MASKED_LOADS && N % LANES<T> != 0),
           copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY &&
                  blocks() >= BLOCKS_TO_COPY) {}
 
+    bool is_aliased() const { return N * std::int64_t(sizeof(T)) % ALIASED == 0 && K > ALIASED_ROWS; }
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
     bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
