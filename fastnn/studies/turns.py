@@ -59,11 +59,15 @@ def train_in_turns(
         ended.append(member)
         news.put(0)
 
+    begun, over = list[None](), list[None]()  # an entry for each thread
+
     def work() -> None:
+        begun.append(None)
         try:
             with _Thread(train, stop, in_progress) as thread:
                 thread.run(waiting, most, end)
         finally:
+            over.append(None)
             news.put(1)
 
     # In threads, even if it is one: in the main thread, each training would handle Ctrl-C by itself.
@@ -82,6 +86,8 @@ def train_in_turns(
         stop.set()
         waiting.clear()
         pool.shutdown(wait=True, cancel_futures=True)
+        while len(over) < len(begun):  # a thread whose start Ctrl-C interrupted, which the pool does not know
+            time.sleep(0.01)
         for member in ended[added:]:
             add(member)
 
