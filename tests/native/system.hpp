@@ -10,6 +10,7 @@
 #if defined(_WIN32)
 #define WIN32_LEAN_AND_MEAN
 #define NOMINMAX
+#define NOGDI  // its macros have names such as PLANES
 #include <windows.h>
 #undef CALLBACK  // is also the name of a kernel
 #else
