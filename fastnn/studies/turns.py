@@ -59,35 +59,34 @@ def train_in_turns(
         ended.append(member)
         news.put(0)
 
-    begun, over = list[None](), list[None]()  # an entry for each thread
+    begun: list[threading.Thread] = []
 
     def work() -> None:
-        begun.append(None)
+        begun.append(threading.current_thread())
         try:
             with _Thread(train, stop, in_progress) as thread:
                 thread.run(waiting, most, end)
         finally:
-            over.append(None)
             news.put(1)
 
     # In threads, even if it is one: in the main thread, each training would handle Ctrl-C by itself.
     pool = ThreadPoolExecutor(workers, "fastnn-sweep")
     added, running = 0, workers
     try:
-        threads = [pool.submit(contextvars.copy_context().run, work) for _ in range(workers)]
+        futures = [pool.submit(contextvars.copy_context().run, work) for _ in range(workers)]
         while running:
             running -= next_of(news)
             while added < len(ended):
                 add(ended[added])
                 added += 1
-        for thread in threads:
-            thread.result()
+        for future in futures:
+            future.result()
     finally:  # after Ctrl-C, the runs in progress stop after their current update
         stop.set()
         waiting.clear()
         pool.shutdown(wait=True, cancel_futures=True)
-        while len(over) < len(begun):  # a thread whose start Ctrl-C interrupted, which the pool does not know
-            time.sleep(0.01)
+        for thread in begun:  # the pool does not know a thread whose start Ctrl-C interrupted
+            thread.join()
         for member in ended[added:]:
             add(member)
 

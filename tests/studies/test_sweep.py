@@ -222,8 +222,7 @@ def test_ctrl_c_keeps_the_finished_runs(jobs):
     kept = {m.seed for m in study.members}
     assert 3 not in kept
     assert len(kept & {0, 1, 2}) >= 4 - jobs  # each of the other jobs may still be training one of them
-    while any(thread.name.startswith("fastnn-sweep") for thread in threading.enumerate()):
-        assert time.monotonic() - started < 30  # one whose start was interrupted may still be ending
+    assert not any(thread.name.startswith("fastnn-sweep") for thread in threading.enumerate())
     before = curves(study)
     fn.sweep(build, {"lr": [0.1]}, seeds=range(8), study=study, progress=False)
     assert [curve for curve in curves(study) if curve[1] in kept] == before
