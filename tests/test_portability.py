@@ -146,6 +146,7 @@ WAITS = {
     ("fastnn/param.py", "get"): "of a ContextVar",
     ("fastnn/reproduction/runner.py", "join"): "of a process that ends",
     ("fastnn/rng.py", "get"): "of a ContextVar",
+    ("fastnn/studies/turns.py", "join"): "of a thread that stops after its current update",
     ("fastnn/studies/turns.py", "result"): "of a thread that has ended",
     ("fastnn/training/interrupts.py", "get"): "of a ContextVar",
     ("kernels/__init__.py", "get"): "of a ContextVar",
