@@ -1,11 +1,10 @@
 // exp, expm1, log, log1p, sigmoid, tanh and the normal distribution on vectors, accurate to about one or two
 // ulp over the whole range.
 //
-// The polynomials are Taylor series on a range reduced far enough that they need no fitted coefficients:
-// exp(r) for |r| <= ln(2)/2, and log(m) = 2 atanh(s) for |s| <= 0.172 (the normal distribution has a
-// truncated Chebyshev series, by tests/kernels/fit_normal.py). The reductions are the classical ones (Muller,
-// Elementary Functions, 3rd ed., chapters 5 and 11). tests/kernels/test_vmath.py checks the error bounds over
-// all magnitudes, subnormals, inf and nan.
+// exp(r) for |r| <= ln(2)/2 and the normal distribution are truncated Chebyshev series, computed by
+// tests/kernels/fit_vmath.py; log(m) = 2 atanh(s) for |s| <= 0.172 is a Taylor series. The reductions are the
+// classical ones (Muller, Elementary Functions, 3rd ed., chapters 5 and 11). tests/kernels/test_vmath.py
+// checks the error bounds over all magnitudes, subnormals, inf and nan.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +17,12 @@ namespace fastnn {
 template <class T> struct FloatTraits;
 template <> struct FloatTraits<float> {
     static constexpr int mantissa_bits = 23, bias = 127;
-    static constexpr int exp_terms = 7;              // r^8 / 8! < 0.1 ulp
+    // Of (exp(r) - 1 - r) / r^2, in ascending powers.
+    static constexpr float exp_series[] = {0.5f, 0.16666577f, 0.041666465f, 0.00836317557f, 0.00139336435f};
     static constexpr int log_terms = 4;              // s^10 / 11 < 0.1 ulp
     static constexpr float round_magic = 0x1.8p23f;  // adding it rounds to an integer
     static constexpr float log2_e = 0x1.715476p+0f;
+    static constexpr float ln2 = 0x1.62e430p-1f;
     static constexpr float ln2_high = 0x1.62e4p-1f, ln2_low = 0x1.7f7d1cp-20f;  // high * n is exact
     static constexpr float overflow = 88.8f, underflow = -104.0f;               // exp is inf above, 0 below
     static constexpr float smallest_normal = 0x1p-126f, subnormal_scale = 0x1p25f;
@@ -29,21 +30,28 @@ template <> struct FloatTraits<float> {
 };
 template <> struct FloatTraits<double> {
     static constexpr int mantissa_bits = 52, bias = 1023;
-    static constexpr int exp_terms = 13;  // r^14 / 14! < 0.1 ulp
+    static constexpr double exp_series[] = {
+        0.5,
+        0.16666666666666671,
+        0.041666666666666677,
+        0.0083333333333261403,
+        0.0013888888888879081,
+        0.00019841269874802173,
+        2.4801587336422685e-5,
+        2.7557255423879842e-6,
+        2.7557263300178618e-7,
+        2.5105207064644238e-8,
+        2.0918129886609521e-9,
+    };
     static constexpr int log_terms = 10;  // s^22 / 23 < 0.1 ulp
     static constexpr double round_magic = 0x1.8p52;
     static constexpr double log2_e = 0x1.71547652b82fep+0;
+    static constexpr double ln2 = 0x1.62e42fefa39efp-1;
     static constexpr double ln2_high = 0x1.62e42fefa3800p-1, ln2_low = 0x1.ef35793c76730p-45;
     static constexpr double overflow = 709.8, underflow = -745.2;
     static constexpr double smallest_normal = 0x1p-1022, subnormal_scale = 0x1p54;
     static constexpr int subnormal_shift = 54;
 };
-
-template <class T> constexpr T reciprocal_factorial(int n) {
-    T product = 1;
-    for (int i = 2; i <= n; ++i) product *= T(i);
-    return T(1) / product;
-}
 
 // x = n ln(2) + r, |r| <= ln(2)/2; x within the range where n is a small integer. The low bits of `biased`
 // are n + bias: shifted to the place of the exponent, they are 2^n, if that is a normal number.
@@ -54,20 +62,23 @@ template <class T> struct Reduced {
 
 template <class T> constexpr T biased_magic = FloatTraits<T>::round_magic + T(FloatTraits<T>::bias);
 
-template <class T> INLINED inline Reduced<T> reduce(Vec<T> x) {
+// With `IN_PARTS`, n ln(2) is subtracted in two parts. Otherwise ln(2) has an error, which is one of 0.03 |n|
+// ulp of exp(x) in float32 and 0.2 |n| ulp in float64, and without FMA the product is rounded as well.
+template <class T, bool IN_PARTS = true> INLINED inline Reduced<T> reduce(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> magic = broadcast<T>(biased_magic<T>);
     const Vec<T> biased = fma(x, broadcast<T>(F::log2_e), magic), n = biased - magic;
-    const Vec<T> high = fma(n, broadcast<T>(-F::ln2_high), x);
-    return {n, fma(n, broadcast<T>(-F::ln2_low), high), (Bits<T>)biased};
+    const Vec<T> r = fma(n, broadcast<T>(IN_PARTS ? -F::ln2_high : -F::ln2), x);
+    return {n, IN_PARTS ? fma(n, broadcast<T>(-F::ln2_low), r) : r, (Bits<T>)biased};
 }
 
 // (exp(r) - 1 - r) / r^2 = 1/2! + r/3! + r^2/4! + ...
 template <class T> INLINED inline Vec<T> exp_series(Vec<T> r) {
-    constexpr int terms = FloatTraits<T>::exp_terms;
-    Vec<T> sum = broadcast<T>(reciprocal_factorial<T>(terms));
+    constexpr auto &series = FloatTraits<T>::exp_series;
+    constexpr int terms = std::extent_v<std::remove_reference_t<decltype(series)>>;
+    Vec<T> sum = broadcast(series[terms - 1]);
 #pragma GCC unroll 16
-    for (int i = terms - 1; i >= 2; --i) sum = fma(sum, r, broadcast<T>(reciprocal_factorial<T>(i)));
+    for (int i = terms - 2; i >= 0; --i) sum = fma(sum, r, broadcast(series[i]));
     return sum;
 }
 
@@ -103,7 +114,7 @@ template <class T> INLINED inline Vec<T> exp(Vec<T> x) {
 template <class T> INLINED inline Vec<T> expm1_of_negative(Vec<T> x) {
     using F = FloatTraits<T>;
     const Vec<T> low = broadcast<T>(-T(F::mantissa_bits + 3));  // below, the result rounds to -1
-    const Reduced<T> by = reduce<T>(larger(low, x));
+    const Reduced<T> by = reduce<T, false>(larger(low, x));     // its error is small compared with 1 - exp(x)
     const Vec<T> series = fma(exp_series<T>(by.r), by.r * by.r, by.r);
     const Vec<T> scale = (Vec<T>)(by.biased << F::mantissa_bits);
     return fma(series, scale, scale - T(1));
