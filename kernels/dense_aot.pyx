@@ -36,7 +36,7 @@ def dense_dx(dy, w, dx):
     ady, aw, adx = floats(&call, "dy", dy), floats(&call, "w", w), floats(&call, "dx", dx)
     if not _fit(&call, adx, aw, ady):
         raise shape_error(f"dy (M, N), w (K, N), dx (M, K){BATCHED}", {"dy": dy, "w": w, "dx": dx})
-    call.work += 32.0 * adx.size  # transposing dx, which counts where N is small
+    call.work += 64.0 * adx.size  # transposing dx, which counts where N is small
     execute(&call)
 
 
@@ -61,7 +61,9 @@ def dense_db(dy, db):
     sizes.batch = ady.shape[0] if ady.ndim == 3 else 1
     sizes.M, sizes.K, sizes.N = ady.shape[ady.ndim - 2], 0, ady.shape[ady.ndim - 1]
     call.set_sizes(sizes)
-    call.work = <double> ady.size
+    call.work = 6.0 * ady.size  # reading dy
+    if sizes.batch == 1:
+        call.work += 50.0 * sizes.M  # a row takes a while, even a short one
     execute(&call)
 
 

@@ -32,7 +32,7 @@ MOST_WEIGHTS = 1 << 13
 # Updates are made together if that is faster. An update made alone spends the time of OVERHEAD_FLOP between
 # its kernels. Kernels of a whole vector of models take LANE_COST of the time of as many kernels of single
 # models.
-OVERHEAD_FLOP = 7e4
+OVERHEAD_FLOP = 9e4
 LANE_COST = 0.5
 
 

@@ -49,9 +49,8 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
     for (std::int64_t i = 0; i < size.batch; ++i) {
         if (is_single<T>(K, N)) {
             const T *const b = call.in<T>(op::b);
-            single_outputs(share(M, part, parts), K, call.in<T>(op::x) + i * M * K,
-                           call.in<T>(op::w) + i * K, b ? b + i : nullptr, call.activation,
-                           call.out<T>(op::y) + i * M);
+            single_outputs(share(M, part, parts), K, call.in<T>(op::x) + i * M * K, call.in<T>(op::w) + i * K,
+                           b ? b + i : nullptr, call.activation, call.out<T>(op::y) + i * M);
             continue;
         }
         if (goes_by_chunks<T>(call)) {
@@ -144,9 +143,18 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
     return {0, 0, (DX_ROWS + N) * BLOCK_ROW_BYTES};
 }
 
+// Whether the parts of dense_dx divide the batch: if w has fewer rows and either too few for all parts, or so
+// few elements that they move from core to core sooner than those of dx. The latter only if parts are even.
+template <class T> bool divides_batch(const DenseSizes &size, int parts) {
+    const std::int64_t blocks = ColumnBlock<T>::count(size.M);
+    if (size.K >= size.M) return false;
+    if (size.K < 2 * LANES<T> * parts) return true;
+    return size.K * size.N <= SMALL_MATRIX && (blocks % parts == 0 || blocks >= 4 * parts);
+}
+
 // dx = dy w^T, computed as dx^T = w dy^T: elements of w are broadcast, and only the two small matrices of the
 // batch are transposed (transposing panels of w instead is half as fast at M = 32). The parts divide the rows
-// of w, or of the batch if w has few.
+// of w, or blocks of the batch (divides_batch).
 // dy (B, M, N), w (B, K, N), y of the activation (B, M, K) or null -> dx (B, M, K)
 template <class T> void dense_dx(const Call &call, int part, int parts) {
     using op = operands::DENSE_DX;
@@ -185,7 +193,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
         return;
     }
     const std::int64_t blocks = ColumnBlock<T>::count(M);
-    const bool parts_are_rows = K >= 2 * LANES<T> * parts || K >= M;
+    const bool parts_are_rows = !divides_batch<T>(size, parts);
     const Range of_w = parts_are_rows ? share(K, part, parts, LANES<T>) : Range{0, K};
     const Range of_batch = parts_are_rows ? Range{0, blocks} : share(blocks, part, parts);
     if (of_w.begin >= of_w.end) return;
@@ -241,8 +249,8 @@ template <class T> ScratchNeeds dense_db_scratch(const Call &call) {
     return sums_chunks(call) ? db_chunks<T>(call).needs() : ScratchNeeds{};
 }
 
-// Chunks that are summed at the same time where a row has one or two vectors: a single sum would wait for each
-// of its additions (10000x4: 7.0 -> 4.7 us).
+// Chunks that are summed at the same time where a row has one or two vectors: a single sum would wait for
+// each of its additions (10000x4: 7.0 -> 4.7 us).
 constexpr std::int64_t CHUNKS_TOGETHER = 4;
 
 // The sums over up to CHUNKS_TOGETHER chunks from `first` on, for one block of columns. `rows` are those of
