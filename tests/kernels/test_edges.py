@@ -39,7 +39,7 @@ DEEP_PAIRS = ((1, 3), (5, 17), (67, 9), (133, 65))
 # Sums that are just too short or long enough to be made in two halves.
 HALVED = (255, 256, 257)
 # Rows, columns and terms from which on the left-hand matrix is copied, in one group of rows and in two.
-COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245, 61, 100))
+COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245, 61, 100), (512, 65, 17))
 # Rows from which on a small matrix is multiplied by strips of them, in groups of 48; and sums over many rows,
 # in chunks.
 MANY = (239, 240, 241, 251, 289)

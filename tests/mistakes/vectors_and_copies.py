@@ -31,4 +31,18 @@ MISTAKES = (
         "rest = _mm_movehl_ps(rest, rest);\n        p += 1;",
         (GRID,),
     ),
+    Mistake(
+        "blocks of the next group taken for packed ones",
+        "kernels/native/gemm/gemm.hpp",
+        "packed = PACKED_BLOCKS - index % PACKED_BLOCKS;",
+        "packed = PACKED_BLOCKS;",
+        (EDGES, BITS),
+    ),
+    Mistake(
+        "row tiles of a group of blocks multiplied by the first block alone",
+        "kernels/native/gemm/gemm.hpp",
+        "const ColumnBlock<T> columns(p.N, index);",
+        "const ColumnBlock<T> columns(p.N, block.index);",
+        (GRID, EDGES),
+    ),
 )

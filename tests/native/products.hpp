@@ -90,6 +90,7 @@ template <class T> void check_dense() {
         check_dense<T>(1, rows, DEPTH_TO_COPY, columns);
         check_dense<T>(1, DEPTH_TO_COPY, rows, columns);
     }
+    check_dense<T>(1, ALIASED_ROWS + 1, 512, columns);  // columns of x that push each other out of L1
     check_dense<T>(1, 3, 5, terms);
     // Sums just too short for two halves and just long enough, with few rows and with many.
     for (const int64_t features : {FEATURES_TO_HALVE - 1, FEATURES_TO_HALVE, FEATURES_TO_HALVE + 1})

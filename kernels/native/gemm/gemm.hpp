@@ -9,6 +9,8 @@
 // 2023, arXiv:2301.03598).
 #pragma once
 
+#include <algorithm>
+
 #include "gemm/product.hpp"
 
 namespace fastnn {
@@ -69,23 +71,38 @@ private:
         for (std::int64_t unit = units.begin; unit < units.end;) {
             const ColumnBlock<T> block(p.N, unit / count);
             const bool not_yet = unit == units.begin || block.index % PACKED_BLOCKS == 0 || !p.packs_all;
-            Rows<T> rows_of_b{b + block.begin, p.N, block.last, false, ROWS_AHEAD * p.N};
-            if (p.packs(block.index)) {
-                if (not_yet) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
-                rows_of_b = packed[block];
-            }
+            if (p.packs(block.index) && not_yet) packed.fill(b, p.N, block, ColumnBlock<T>(p.N, last_block));
             const std::int64_t first = unit % count, left = units.end - unit;
             const Range mine = {first, left < count - first ? first + left : count};
-            unit += mine.end - mine.begin;
+            const std::int64_t blocks = first == 0 ? blocks_together(block.index, left / count, depth) : 1;
+            unit += blocks * (mine.end - mine.begin);
             for (std::int64_t tile = mine.begin; tile < mine.end; ++tile) {
                 const Operand<T> a = p.copies ? copied[tile] : in_place(tiles.begin + tile, first_k);
-                work_on_tile(tiles, tiles.begin + tile, block, a, rows_of_b, half, k, depth);
-                rows_of_b.ahead = 0;  // the other tiles find the block in the cache
+                for (std::int64_t index = block.index; index < block.index + blocks; ++index) {
+                    const ColumnBlock<T> columns(p.N, index);
+                    // The first tile fetches the block; the others find it in the cache.
+                    const std::int64_t ahead = tile == mine.begin ? ROWS_AHEAD * p.N : 0;
+                    const Rows<T> rows_of_b =
+                        p.packs(index) ? packed[columns]
+                                       : Rows<T>{b + columns.begin, p.N, columns.last, false, ahead};
+                    work_on_tile(tiles, tiles.begin + tile, columns, a, rows_of_b, half, k, depth);
+                }
             }
             const bool ends = k + depth == p.halves.length(half);
-            if (ends && p.is_halved() && completes(block.index, mine.end - mine.begin, 2 * count, half))
-                add_halves(tiles, block);
+            for (std::int64_t index = block.index; index < block.index + blocks; ++index)
+                if (ends && p.is_halved() && completes(index, mine.end - mine.begin, 2 * count, half))
+                    add_halves(tiles, ColumnBlock<T>(p.N, index));
         }
+    }
+
+    // The number of blocks by which each row tile is multiplied in turn, of `left` whole ones from block
+    // `index` on: those that are packed together, as far as they stay in the L1 cache. The rows of C are then
+    // written by longer pieces, each of them in a page of its own (SGD update of 30x784x900 for x86-64-v3 on
+    // two threads: 550 -> 236 us).
+    std::int64_t blocks_together(std::int64_t index, std::int64_t left, std::int64_t depth) const {
+        const std::int64_t packed = PACKED_BLOCKS - index % PACKED_BLOCKS;
+        const std::int64_t fitting = PACKED_ROWS / std::max<std::int64_t>(1, depth);
+        return p.packs_all ? std::max<std::int64_t>(1, std::min({left, packed, fitting})) : 1;
     }
 
     // Computes one tile.

@@ -12,11 +12,16 @@ namespace fastnn {
 // peak of x86-64-v3.
 constexpr std::int64_t TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? 40 : 8;
 
-// The same for narrow blocks of more than ALIASED_ROWS rows that are a multiple of ALIASED bytes apart: they
-// share two of the 64 sets of an L1 cache, or one, and push each other out (forward products in float32 for
+// Rows that are a multiple of ALIASED bytes apart share two of the 64 sets of an L1 cache, or one, and more
+// than ALIASED_ROWS of them push each other out.
+constexpr std::int64_t ALIASED = 2048, ALIASED_ROWS = 16;
+template <class T> bool is_aliased(std::int64_t rows, std::int64_t row) {
+    return rows > ALIASED_ROWS && row * std::int64_t(sizeof(T)) % ALIASED == 0;
+}
+
+// The number of row tiles from which packing pays if rows of B are aliased (forward products in float32 for
 // x86-64-v3, of the peak: 32x512x512 66 -> 73 %, 32x1024x1024 50 -> 71 %; 32x256x256, with rows 1 KiB apart,
 // would fall from 78 to 71 %).
-constexpr std::int64_t ALIASED = 2048, ALIASED_ROWS = 16;
 constexpr std::int64_t ALIASED_TILES_TO_PACK = BLOCK_ROW_BYTES >= 256 ? TILES_TO_PACK : 4;
 
 // The number of row tiles from which each part owns rows of C.
@@ -26,6 +31,10 @@ constexpr std::int64_t TALL = 40;
 // while packing B: forward product of 512x2048x2048 60 -> 88 % of the peak, dense_dw 67 -> 88 %; dense_dw of
 // 256x1024x1024, with 256 terms per sum, lost 3 %).
 constexpr std::int64_t DEPTH_TO_COPY = BLOCK_ROW_BYTES >= 256 ? 300 : 100, BLOCKS_TO_COPY = 4;
+
+// Whether it pays with fewer terms if A is a transpose whose columns are aliased (dense_dw for x86-64-v3, in
+// % of the peak: 32x1024x1024 68 -> 80, 64x1024x1024 71 -> 86). Wide blocks gain nothing.
+constexpr bool COPIES_ALIASED = BLOCK_ROW_BYTES < 256;
 
 // Rows of C that are computed at a time if they need scratch memory: a copy of this many rows of A with
 // PACKED_ROWS columns takes 1.5 MiB.
@@ -51,12 +60,11 @@ template <class T> struct Product {
         : M(M), N(N), K(K), a(a), b(b), halves(K, halved ? (K + 1) / 2 : K),
           height(tile_rows(ColumnBlock<T>(N, 0).vectors)), rows(M, height),
           parts(parts_are_rows || rows.count >= TALL ? PartsAre::ROWS : PartsAre::COLUMNS),
-          packs_all(rows.count >= (is_aliased() ? ALIASED_TILES_TO_PACK : TILES_TO_PACK)),
+          packs_all(rows.count >= (is_aliased<T>(K, N) ? ALIASED_TILES_TO_PACK : TILES_TO_PACK)),
           packs_last(!MASKED_LOADS && N % LANES<T> != 0),
-          copies(parts == PartsAre::ROWS && rows.count >= TALL && K >= DEPTH_TO_COPY &&
-                 blocks() >= BLOCKS_TO_COPY) {}
+          copies(parts == PartsAre::ROWS && rows.count >= TALL && blocks() >= BLOCKS_TO_COPY &&
+                 (K >= DEPTH_TO_COPY || (COPIES_ALIASED && a.row == 1 && is_aliased<T>(K, a.step)))) {}
 
-    bool is_aliased() const { return N * std::int64_t(sizeof(T)) % ALIASED == 0 && K > ALIASED_ROWS; }
     bool is_halved() const { return halves.count > 1; }
     std::int64_t blocks() const { return ColumnBlock<T>::count(N); }
     bool packs(std::int64_t block) const { return packs_all || (packs_last && block == blocks() - 1); }
