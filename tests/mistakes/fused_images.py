@@ -45,6 +45,27 @@ MISTAKES = (
         (POOL_FUSION,),
     ),
     Mistake(
+        "maxima of all planes stored where those of the first rows belong",
+        "kernels/native/fusion/conv_pool.hpp",
+        "(n * pool.P + now.begin / pool.R) * pool.Q * g.O",
+        "(n * pool.P + lines.begin) * pool.Q * g.O",
+        (POOL_FUSION,),
+    ),
+    Mistake(
+        "planes end in the middle of a window",
+        "kernels/native/families/planes.hpp",
+        "/ even.count / multiple, 1) * multiple;",
+        "/ even.count, multiple);",
+        (POOL_FUSION,),
+    ),
+    Mistake(
+        "pixels of the second column of a window in a plane get the tap of the first",
+        "kernels/native/families/pool.hpp",
+        "every_other<1>(low, high, all), 2 * r + 1);",
+        "every_other<1>(low, high, all), 2 * r);",
+        (POOL_FUSION,),
+    ),
+    Mistake(
         "gradient of the biases summed into the chunks of the first image",
         "kernels/native/fusion/conv_pool.hpp",
         "{n * chunks, (n + 1) * chunks}",

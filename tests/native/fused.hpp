@@ -231,6 +231,9 @@ template <class T> void check_fused_images() {
         check_conv_pool<T>(IMAGE_CHUNKS + 1, 10, 10, 2, 1, O, 0, 2, 3);
         check_conv_pool<T>(IMAGE_CHUNKS, 4, 32, 2, 1, 2 * O, 1, 3, 5);
         check_conv_pool<T>(IMAGE_CHUNKS, 10, 18, 4, 2, 2 * O, 0, 8, 1);
+        check_conv_pool<T>(IMAGE_CHUNKS + 1, 10, 10, 2, 1, O, 0, 3, 2);  // two columns: pooled by planes
+        check_conv_pool<T>(IMAGE_CHUNKS, 66, 11, 1, 1, O, 0, 4, 2);
+        check_conv_pool<T>(IMAGE_CHUNKS, 10, 10, 2, 1, O, 0, 9, 2);  // no window
     }
     for (const int C : {1, LANES<T> + 3, CHANNEL_VECTORS * LANES<T> + 1})
         for (const bool pooled : {false, true}) {

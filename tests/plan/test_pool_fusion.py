@@ -44,6 +44,7 @@ FUSIBLE = {
         *(conv(), fn.ReLU(), fn.MaxPool2d(2)),
         *(fn.Conv2d(6, 12, 3, padding=1), fn.ReLU(), fn.MaxPool2d(2)),
     ),
+    "planes of two outputs, pooled": lambda: net(conv(2), fn.ReLU(), fn.MaxPool2d((3, 2))),
     "windows in the middle of a vector": lambda: net(conv(5), fn.ReLU(), fn.MaxPool2d((3, 5))),
     "a window for the whole image": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(16)),
     "windows of single pixels": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(1)),
@@ -134,6 +135,25 @@ def test_images_of_several_blocks(snapshot):
     for _ in range(2):
         twins.step(x, y)
     assert FORWARD in twins.calls
+
+
+@every_isa
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_planes_of_several_chunks(isa, threads, snapshot):
+    """Windows of 4 rows tile 88 rows, in chunks of 20; threads begin in the middle of an image."""
+    core.select_isa(isa)
+    core.set_num_threads(threads)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(17, 90, 101, 1)).astype(np.float32), np.arange(17) % 3
+    twins = Twins(snapshot, model=chunks_of_planes)
+    for _ in range(2):
+        twins.step(x, y)
+    assert FORWARD in twins.calls
+
+
+def chunks_of_planes():
+    front = fn.Conv2d(1, 2, (3, 2)), fn.ReLU(), fn.MaxPool2d((4, 2)), fn.Flatten()
+    return fn.Sequential(*front, fn.Linear(22 * 50 * 2, 3))
 
 
 def one_block():

@@ -129,12 +129,13 @@ private:
     }
 };
 
-// The number of output rows that are computed together: their results stay in the L1 cache.
-inline std::int64_t plane_lines(const Geometry &g) {
+// The number of output rows that are computed together, a multiple of `multiple`: their results stay in the
+// L1 cache, unless that many rows are too large for it.
+inline std::int64_t plane_lines(const Geometry &g, std::int64_t multiple) {
     constexpr std::int64_t ELEMENTS = 5120;
     const std::int64_t row = std::max<std::int64_t>(g.O * (g.Q + g.S), 1);
     const Tiles even(g.P, std::max<std::int64_t>(ELEMENTS / row, 1));
-    return std::max<std::int64_t>((g.P + even.count - 1) / even.count, 1);
+    return std::max<std::int64_t>((g.P + even.count - 1) / even.count / multiple, 1) * multiple;
 }
 
 // The pixels of vector j: from two places, or where the vectors before end.
@@ -219,13 +220,14 @@ template <class T, int TAPS, int ROWS, bool HALVES>
     }
 }
 
-// A convolution by planes, of some rows of an image. Without memory, it only tells how much a part needs.
+// A convolution by planes, of some rows of an image, of which a multiple of `multiple` are computed together.
+// Without memory, it only tells how much a part needs.
 template <class T> struct PlaneConvolution {
     const Geometry g;
     const Planes<T> planes;
 
-    explicit PlaneConvolution(const Geometry &g, T *memory = nullptr)
-        : g(g), planes(this->g, plane_lines(g)), memory(memory) {
+    explicit PlaneConvolution(const Geometry &g, T *memory = nullptr, std::int64_t multiple = 1)
+        : g(g), planes(this->g, plane_lines(g, multiple)), memory(memory) {
         if (!memory) return;
         planes.list_taps(taps());
         planes.list_starts(starts());
@@ -239,6 +241,17 @@ template <class T> struct PlaneConvolution {
     // y = activation(b + x * w) for the rows `lines` of an image.  y (lines, Q, O)
     template <class Apply>
     void forward(const T *x, const T *w, const T *b, Range lines, T *y, Apply apply) const {
+        for_planes(x, w, b, lines, apply, [&](Range now) {
+            for_runs(now, [&](std::int64_t p, std::int64_t at, std::int64_t count) {
+                join_channels(results() + at, apart(), count, g.O, y + (p - lines.begin) * g.Q * g.O);
+            });
+        });
+    }
+
+    // The same, but calls use(now) after some rows, whose outputs are in the planes of `results`: those of
+    // row p from (p - now.begin) planes.row on.
+    template <class Apply, class Use>
+    void for_planes(const T *x, const T *w, const T *b, Range lines, Apply apply, Use use) const {
         for (std::int64_t first = lines.begin; first < lines.end; first += planes.rows) {
             const Range now = {first, std::min(first + planes.rows, lines.end)};
             const T *const seen = planes.seen(x, now, pixels());
@@ -253,10 +266,14 @@ template <class T> struct PlaneConvolution {
                                                     results() + o * apart() + at, apart());
                 });
             apply(results(), g.O, positions, apart());
-            for_runs(now, [&](std::int64_t p, std::int64_t at, std::int64_t count) {
-                join_channels(results() + at, apart(), count, g.O, y + (p - lines.begin) * g.Q * g.O);
-            });
+            use(now);
         }
+    }
+
+    // Results of an output, or gradients: whole tiles of positions, `apart` from those of the next output.
+    T *results() const { return pixels() + planes.elements(); }
+    std::int64_t apart() const {
+        return Planes<T>::in_whole_lines(planes.positions(planes.rows) + Planes<T>::SLACK);
     }
 
     std::int64_t sum_elements() const { return planes.taps() * g.O * LANES<T>; }
@@ -264,8 +281,7 @@ template <class T> struct PlaneConvolution {
 
     // dw[r, s, c, o] = sum over some images and their pixels. dy_of(n) returns the gradients of the outputs
     // of image n.
-    template <class Gradients>
-    void gradients(const T *x, Gradients dy_of, Range images, T *dw) const {
+    template <class Gradients> void gradients(const T *x, Gradients dy_of, Range images, T *dw) const {
         T *const sums = results() + g.O * apart();
         std::memset(sums, 0, std::size_t(sum_elements()) * sizeof(T));
         if (planes.row > g.Q)  // there are positions between the rows
@@ -309,14 +325,9 @@ private:
     // contiguous.
     template <class Body> void for_runs(Range lines, Body body) const {
         if (planes.row == g.Q) return body(lines.begin, 0, (lines.end - lines.begin) * g.Q);
-        for (std::int64_t p = lines.begin; p < lines.end; ++p)
-            body(p, (p - lines.begin) * planes.row, g.Q);
+        for (std::int64_t p = lines.begin; p < lines.end; ++p) body(p, (p - lines.begin) * planes.row, g.Q);
     }
 
-    // Results of an output, or gradients: whole tiles of positions.
-    std::int64_t apart() const {
-        return Planes<T>::in_whole_lines(planes.positions(planes.rows) + Planes<T>::SLACK);
-    }
     std::int64_t list_bytes() const {
         return whole_lines((planes.taps() + planes.starts()) * std::int64_t(sizeof(std::int64_t)));
     }
@@ -324,7 +335,6 @@ private:
     std::int64_t *taps() const { return reinterpret_cast<std::int64_t *>(memory); }
     std::int64_t *starts() const { return taps() + planes.taps(); }
     T *pixels() const { return memory + list_bytes() / std::int64_t(sizeof(T)); }
-    T *results() const { return pixels() + planes.elements(); }
 
     T *const memory;
 };

@@ -85,8 +85,7 @@ template <class T, class Body> INLINED inline void for_row(std::int64_t Q, std::
 
 // A row of y, if no window reaches beyond the image: x begins at the first pixel of its windows. Windows of R
 // x S, or g.R x g.S if R = 0.
-template <class T, int R, int S>
-void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
+template <class T, int R, int S> void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
     const std::int64_t height = R ? R : g.R, width = R ? S : g.S;
     const std::int64_t column = g.C, row = g.W * column, step = g.stride[1] * column;
     for_row<T>(g.Q, column, [=](std::int64_t q, std::int64_t c, int n) {
@@ -100,11 +99,39 @@ void max_pool_line(const Windows &g, const T *x, T *y, T *taps) {
 }
 
 // `count` rows of y in succession, likewise.
-template <class T>
-void max_pool_lines(const Windows &g, std::int64_t count, const T *x, T *y, T *taps) {
+template <class T> void max_pool_lines(const Windows &g, std::int64_t count, const T *x, T *y, T *taps) {
     const auto line = g.R == 2 && g.S == 2 ? max_pool_line<T, 2, 2> : max_pool_line<T, 0, 0>;
     const std::int64_t pixels = g.stride[0] * g.W * g.C, outputs = g.Q * g.C;
     for (std::int64_t p = 0; p < count; ++p) line(g, x + p * pixels, y + p * outputs, taps + p * outputs);
+}
+
+// Elements FIRST, FIRST + 2, ... of a pair of vectors.
+template <int FIRST, class V, int... I>
+INLINED inline V every_other(V low, V high, std::integer_sequence<int, I...>) {
+    return lanes<(2 * I + FIRST)...>(low, high);
+}
+
+// The same maxima and taps for one channel that has a plane of its own, with rows of pixels `row` apart: of
+// `count` rows of Q windows of R x 2. Whole vectors are read and written, also behind the last row.
+template <class T>
+void max_pool_plane(const T *x, std::int64_t row, std::int64_t count, std::int64_t Q, std::int64_t R, T *y,
+                    T *taps) {
+    constexpr auto all = std::make_integer_sequence<int, LANES<T>>();
+    for (std::int64_t p = 0; p < count; ++p, y += Q, taps += Q)
+        for (std::int64_t q = 0; q < Q; q += LANES<T>) {
+            Largest<T> largest;
+            for (std::int64_t r = 0; r < R; ++r) {
+                const T *const pixels = x + (p * R + r) * row + 2 * q;
+                const Vec<T> low = load(pixels), high = load(pixels + LANES<T>);
+                const Vec<T> even = every_other<0>(low, high, all);
+                if (r == 0)
+                    largest.value = even;
+                else
+                    largest.meet(even, 2 * r);
+                largest.meet(every_other<1>(low, high, all), 2 * r + 1);
+            }
+            largest.write(y + q, taps + q, LANES<T>);
+        }
 }
 
 // The maximum of each window, and its tap r S + s: the first of equal maxima, or the last nan. A window
@@ -276,8 +303,7 @@ private:
             const std::int64_t top = p * g_.R * row, line = (n * g_.P + p) * g_.Q * g_.C;
             if (g_.C < LANES<T>)
                 narrow_.for_vectors([&](std::int64_t e, int lanes, IntVec<T> column, auto fetch) INLINED {
-                    const Vec<T> passed =
-                        gradient([&](const T *from) INLINED { return fetch(from + line); });
+                    const Vec<T> passed = gradient([&](const T *from) INLINED { return fetch(from + line); });
                     const IntVec<T> winner = IntVec<T>(fetch(taps_ + line));
                     for (std::int64_t r = 0; r < g_.R; ++r)
                         write(top + r * row + e, lanes, passed, winner == column + tap_number<T>(r * g_.S));
@@ -331,8 +357,7 @@ template <class T> void avg_pool_dx(const Call &call, int part, int parts) {
             const Range columns = places_inside(q * g.stride[1] - g.padding[1], g.S, g.W);
             return load_n(dy + at, n) * mean.of(rows, columns);
         };
-        gather_windows(g, call.out<T>(op::dx), part, parts, weighted,
-                       [](Vec<T> sum) { return sum; });
+        gather_windows(g, call.out<T>(op::dx), part, parts, weighted, [](Vec<T> sum) { return sum; });
         return;
     }
     const auto seen = [=](std::int64_t at, std::int64_t, int n) { return load_n(dy + at, n); };

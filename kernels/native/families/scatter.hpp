@@ -53,6 +53,7 @@ template <class T> struct ScatteredGradient {
             T *const line = dx + images.begin(tile) * size + h * g.W * g.C;
             for (std::int64_t n = 0; n < images.length(tile); ++n)
                 std::memset(line + n * size, 0, std::size_t(g.W * g.C) * sizeof(T));
+            fetch(dy, tile, h, line);
             add_row(memory, filters, int(images.length(tile)), h, line);
             for (std::int64_t n = 0; n < images.length(tile); ++n) after(line + n * size, g.W, g.C);
         }
@@ -62,6 +63,17 @@ private:
     std::int64_t place(std::int64_t r) const {
         const std::int64_t remainder = r % step, longer = g.R % step;
         return remainder * (g.R / step) + std::min(remainder, longer) + r / step;
+    }
+
+    // The next row of dx, and some of what the next tile copies of dy.
+    INLINED void fetch(const T *dy, std::int64_t tile, std::int64_t h, const T *line) const {
+        const std::int64_t row = g.W * g.C, size = g.P * g.Q * g.O;
+        if (h + 1 < g.H)
+            for (std::int64_t n = 0; n < images.length(tile); ++n)
+                fetch_ahead(line + n * g.H * row + row, row);
+        if (tile + 1 == images.count) return;
+        const std::int64_t next = images.length(tile + 1) * size, begin = next * h / g.H;
+        fetch_ahead(dy + images.begin(tile + 1) * size + begin, next * (h + 1) / g.H - begin);
     }
 
     void copy_images(const T *dy, std::int64_t tile, T *memory) const {

@@ -294,13 +294,12 @@ template <class T> struct Stream {
     }
 
     // Fetches one of some equal pieces of what these tiles are the first to touch, and nothing from `end` on.
-    // Inlined, as the caller must be: GCC drops calls of functions that only fetch.
     INLINED void fetch(Range tiles, std::int64_t end, int piece, int pieces) const {
-        constexpr std::int64_t LINE = 64 / sizeof(T);
+        constexpr std::int64_t LINE = CACHE_LINE / sizeof(T);
         const std::int64_t first = std::min(share_before(tiles.begin) + margin, end);
         const std::int64_t last = std::min(share_before(tiles.end) + margin, end);
         const Range mine = share(last - first, piece, pieces, LINE);
-        for (std::int64_t e = mine.begin; e < mine.end; e += LINE) fetch_ahead(array + first + e);
+        fetch_ahead(array + first + mine.begin, mine.end - mine.begin);
     }
 };
 
