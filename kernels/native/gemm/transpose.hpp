@@ -104,9 +104,8 @@ INLINED inline void transpose_quads(Quad<double> (&row)[2]) {
 template <class T, class Source, int K, int... I>
 INLINED inline Vec<T> merge(Vec<T> merged, const Vec<T> *vectors, std::integer_sequence<int, I...>) {
     constexpr int L = LANES<T>;
-    return lanes<(Source::of(I) / L == K ? L + Source::of(I) % L
-                  : K == 1               ? Source::of(I) % L
-                                         : I)...>(merged, vectors[K]);
+    return lanes<(Source::of(I) / L == K ? L + Source::of(I) % L : K == 1 ? Source::of(I) % L : I)...>(
+        merged, vectors[K]);
 }
 template <class T, class Source, int N, int K = 1>
 INLINED inline Vec<T> gather_lanes(Vec<T> merged, const Vec<T> *vectors) {
