@@ -80,6 +80,7 @@ def run(client: Any, train: Train, places: Sequence[Place], add: Callable[[Membe
                 ) from error
             except TimeoutError:  # the worker that has the result has died: the run starts again
                 future.add_done_callback(ended.put)
+                workers.check()
                 continue
             del futures[future]
             add(member)

@@ -36,6 +36,7 @@ def address(cluster):
 def test_a_cluster_that_loses_all_workers_is_reported_once_and_goes_on(cluster_of, tmp_path, monkeypatch):
     monkeypatch.setattr(executors, "ALONE_SECONDS", 0.5)
     monkeypatch.setattr(executors, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(on_dask, "RESULT_SECONDS", 0.5)  # the worker may leave with the result of a run
     cluster = cluster_of(1)
 
     def slow(number):
