@@ -7,8 +7,8 @@ and where the true value rounds to infinity, infinity counts as the number that 
 The truth of float32 is computed in float64, that of float64 in extended precision.
 
 Monotonic? Between neighbours, exp, log and tanh never step the wrong way (float32: all numbers were tried
-once, with and without fma; here some windows). sigmoid does, by one ulp, at 198,216 of the 0.8 10^9 steps
-between -104 and -2^-35: its quotient of e = exp(-|x|) and 1 + e rounds both.
+once, with and without fma; here some windows). sigmoid does, by one ulp, at 198,216 of the 0.35 10^9 steps
+between -104 and -2^-35 with fma: its quotient of e = exp(-|x|) and 1 + e rounds both.
 """
 
 import sys

@@ -143,8 +143,9 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
     return {0, 0, (DX_ROWS + N) * BLOCK_ROW_BYTES};
 }
 
-// Whether the parts of dense_dx divide the batch: if w has fewer rows and either too few for all parts, or so
-// few elements that they move from core to core sooner than those of dx. The latter only if parts are even.
+// Whether the parts of dense_dx divide the batch: if w has fewer rows than the batch, and either too few for
+// all parts, or so few elements that moving w between the cores costs less than moving dx. In the second case,
+// only if the parts are even.
 template <class T> bool divides_batch(const DenseSizes &size, int parts) {
     const std::int64_t blocks = ColumnBlock<T>::count(size.M);
     if (size.K >= size.M) return false;

@@ -97,8 +97,8 @@ private:
 
     // The number of blocks by which each row tile is multiplied in turn, of `left` whole ones from block
     // `index` on: those that are packed together, as far as they stay in the L1 cache. The rows of C are then
-    // written by longer pieces, each of them in a page of its own (SGD update of 30x784x900 for x86-64-v3 on
-    // two threads: 550 -> 236 us).
+    // written by longer pieces, each of them in a page of its own (step of 784-900-400-10 with 30 rows for
+    // x86-64-v3 on two threads: 955 -> 845 us).
     std::int64_t blocks_together(std::int64_t index, std::int64_t left, std::int64_t depth) const {
         const std::int64_t packed = PACKED_BLOCKS - index % PACKED_BLOCKS;
         const std::int64_t fitting = PACKED_ROWS / std::max<std::int64_t>(1, depth);
