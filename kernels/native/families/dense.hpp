@@ -144,8 +144,8 @@ template <class T> ScratchNeeds dense_dx_scratch(const Call &call) {
 }
 
 // Whether the parts of dense_dx divide the batch: if w has fewer rows than the batch, and either too few for
-// all parts, or so few elements that moving w between the cores costs less than moving dx. In the second case,
-// only if the parts are even.
+// all parts, or so few elements that moving w between the cores costs less than moving dx. In the second
+// case, only if the parts are even.
 template <class T> bool divides_batch(const DenseSizes &size, int parts) {
     const std::int64_t blocks = ColumnBlock<T>::count(size.M);
     if (size.K >= size.M) return false;
