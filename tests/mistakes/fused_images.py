@@ -68,8 +68,8 @@ MISTAKES = (
     Mistake(
         "gradient of the biases summed into the chunks of the first image",
         "kernels/native/fusion/conv_pool.hpp",
-        "{n * chunks, (n + 1) * chunks}",
-        "{0, chunks}",
+        "return {n * count, (n + 1) * count};",
+        "return {0, count};",
         (POOL_FUSION,),
     ),
     Mistake(

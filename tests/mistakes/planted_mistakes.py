@@ -45,6 +45,7 @@ import plans
 import pools_norms_convolutions
 import processes
 import rates
+import skipped_zeros
 import small_layers
 import sweeps
 import tables_and_groups
@@ -57,6 +58,7 @@ MISTAKES = (
     *pools_norms_convolutions.MISTAKES,
     *fused_images.MISTAKES,
     *few_channels.MISTAKES,
+    *skipped_zeros.MISTAKES,
     *tables_and_groups.MISTAKES,
     *losses_and_activations.MISTAKES,
     *meaning_of_data.MISTAKES,

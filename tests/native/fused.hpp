@@ -136,18 +136,18 @@ void check_fused_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int
                              {dy, taps, expecting(dx, passed), largest})));
 }
 
-// A convolution by 3 x 3 filters, with ReLU and a pool by windows of R x S: the fused kernels against the six
-// separate.
+// A convolution by square filters, with ReLU and a pool by windows of R x S: the fused kernels against the
+// six separate.
 template <class T>
 void check_conv_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t groups, int64_t O, int64_t padding,
-                     int64_t R, int64_t S) {
+                     int64_t R, int64_t S, int64_t side = 3) {
     using Tap = std::conditional_t<sizeof(T) == sizeof(double), int64_t, std::int32_t>;
-    const int64_t P = H + 2 * padding - 2, Q = W + 2 * padding - 2, pixels = N * P * Q * O;
-    std::vector<int64_t> conv{N, H, W, C, 3, 3, C / groups, O, P, Q, 1, 1, padding, padding, 1, 1};
+    const int64_t P = H + 2 * padding - side + 1, Q = W + 2 * padding - side + 1, pixels = N * P * Q * O;
+    std::vector<int64_t> conv{N, H, W, C, side, side, C / groups, O, P, Q, 1, 1, padding, padding, 1, 1};
     const std::vector<int64_t> pool{N, P, Q, O, R, S, P / R, Q / S, R, S, 0, 0};
     std::vector<int64_t> sizes = conv;
     sizes.insert(sizes.end(), {R, S});
-    const int64_t outputs = N * (P / R) * (Q / S) * O, filters = 9 * C / groups * O;
+    const int64_t outputs = N * (P / R) * (Q / S) * O, filters = side * side * C / groups * O;
     const Argument x = input(whole<T>(N * H * W * C)), w = input(whole<T>(filters)), b = input(whole<T>(O));
     const Argument dy = input(whole<T>(outputs)), between = output<T>(pixels), y = output<T>(outputs);
     const Argument taps = output(std::vector<Tap>(std::size_t(outputs)));
@@ -160,15 +160,15 @@ void check_conv_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t groups,
                              {x, w, b, expecting(y, pooled[1]), expecting(taps, pooled[2])})));
 
     const Argument largest = again(pooled[1]), winners = input_of(sizeof(Tap), pooled[2]);
-    const Bytes dz = argument_of(
-        with(RELU, make<T>("pool back", MAX_POOL_DX, pool, {dy, winners, between, largest})), 2);
+    const Bytes dz =
+        argument_of(with(RELU, make<T>("pool back", MAX_POOL_DX, pool, {dy, winners, between, largest})), 2);
     const Bytes dw = argument_of(make<T>("dw", CONV_DW, conv, {x, again(dz), output<T>(filters)}), 2);
     const Bytes db = argument_of(make<T>("db", DENSE_DB, {1, N * P * Q, 0, O}, {again(dz), output<T>(O)}), 1);
     for (const bool stored : {false, true})
-        check(with(RELU,
-                   make<T>("conv_pool_dw", CONV_POOL_DW, sizes,
-                           {x, dy, expecting(output<T>(filters), dw), winners, largest,
-                            expecting(output<T>(O), db), stored ? expecting(between, dz) : Argument{}})));
+        check(
+            with(RELU, make<T>("conv_pool_dw", CONV_POOL_DW, sizes,
+                               {x, dy, expecting(output<T>(filters), dw), winners, largest,
+                                expecting(output<T>(O), db), stored ? expecting(between, dz) : Argument{}})));
 }
 
 // Batch norm, ReLU and a pool by windows of R x S, or none: the fused kernels against the seven separate.
@@ -233,7 +233,10 @@ template <class T> void check_fused_images() {
         check_conv_pool<T>(IMAGE_CHUNKS, 10, 18, 4, 2, 2 * O, 0, 8, 1);
         check_conv_pool<T>(IMAGE_CHUNKS + 1, 10, 10, 2, 1, O, 0, 3, 2);  // two columns: pooled by planes
         check_conv_pool<T>(IMAGE_CHUNKS, 66, 11, 1, 1, O, 0, 4, 2);
-        check_conv_pool<T>(IMAGE_CHUNKS, 10, 10, 2, 1, O, 0, 9, 2);  // no window
+        check_conv_pool<T>(IMAGE_CHUNKS, 10, 10, 2, 1, O, 0, 9, 2);                    // no window
+        check_conv_pool<T>(IMAGE_CHUNKS + 1, 12, 12, 4, 1, LANES<T> + O, 0, 2, 2, 5);  // zeros are skipped
+        check_conv_pool<T>(IMAGE_CHUNKS, 8, 8, 3, 1, LANES<T> + O, 2, 3, 2, 5);
+        check_conv_pool<T>(IMAGE_CHUNKS, 12, 36, 1, 1, LANES<T> + O, 0, 2, 2, 5);
     }
     for (const int C : {1, LANES<T> + 3, CHANNEL_VECTORS * LANES<T> + 1})
         for (const bool pooled : {false, true}) {

@@ -98,7 +98,8 @@ template <class T> void check_dense() {
             for (const int64_t batch : {1, 3})
                 for (const int64_t outputs : {BLOCK<T> + 3, int64_t(LANES<T> - 1)})
                     check_dense<T>(batch, rows, features, outputs);
-    // Many rows and a small matrix, of every number of vectors; lanes of rows; dw in chunks, and its transpose.
+    // Many rows and a small matrix, of every number of vectors; lanes of rows; dw in chunks, and its
+    // transpose.
     for (const int64_t more : {-1, 0, 1, 11})
         for (const int64_t outputs : {int64_t(1), THIN<T>, THIN<T> + 1, BLOCK<T> - 1, BLOCK<T> + 3})
             check_dense<T>(more == 1 ? 2 : 1, MANY_ROWS + more, LANES<T> + 1, outputs);
@@ -109,22 +110,24 @@ template <class T> void check_dense() {
     for (int64_t outputs = 2; outputs <= NARROW_OUTPUTS; ++outputs)
         check_dense<T>(1, 3 * LANES<T> + 1, FEATURES_TO_HALVE + 7, outputs);
     // dw in several rounds, where rows of x are several blocks.
-    for (const int64_t rows : {MANY_ROWS, MANY_ROWS + 150})
-        check_dense<T>(1, rows, 8 * BLOCK<T> + 3, 10);
+    for (const int64_t rows : {MANY_ROWS, MANY_ROWS + 150}) check_dense<T>(1, rows, 8 * BLOCK<T> + 3, 10);
     for (const int64_t rows : {2047, 2048, 2051}) {
         check_dense<T>(1, rows, 5, 3);
         check_dense<T>(1, rows, 3, LANES<T> + 1);
     }
 }
 
-// Tests convolutions of integers against plain loops over each filter's taps.
+// Tests convolutions of integers against plain loops over each filter's taps; four of five elements of a
+// sparse dy are 0.
 template <class T>
 void check_conv(int64_t N, int64_t H, int64_t W, int64_t C, int64_t R, int64_t S, int64_t channels, int64_t O,
-                int64_t P, int64_t Q, int64_t stride, int64_t pad, int64_t dilation) {
+                int64_t P, int64_t Q, int64_t stride, int64_t pad, int64_t dilation, bool is_sparse = false) {
     // The sums of Winograd's algorithm need about 20 bits more than its inputs.
     const int64_t most = R == 3 && S == 3 && channels >= 16 && O >= 16 && sizeof(T) == 4 ? 1 : 100;
     const auto x = whole<T>(N * H * W * C, most), w = whole<T>(R * S * channels * O, most);
-    const auto dy = whole<T>(N * P * Q * O, most);
+    auto dy = whole<T>(N * P * Q * O, most);
+    for (T &value : dy)
+        if (is_sparse && random_below(5) > 0) value = 0;
     const auto columns = whole<T>(N * P * Q * R * S * C), b = whole<T>(O);
     std::vector<T> y(dy.size()), dx(x.size()), dw(w.size()), patches(columns.size()), image(x.size());
     for (std::size_t i = 0; i < y.size(); ++i) y[i] = b[i % std::size_t(O)];
@@ -184,7 +187,16 @@ template <class T> void check_conv() {
     for (const int64_t stride : {1, 2, 3})  // gradients that are scattered
         check_conv<T>(14, 8, 9, 6, 5, 5, 6, 16, 8 / stride, 9 / stride, stride, 2, 1);
     check_conv<T>(2, 13, 12, 3, 3, 2, 3, 5, 3, 5, 4, 1, 2);
-    for (const int64_t stride : {1, 2}) {                               // depthwise
+    for (const int64_t N : {1, 17}) {  // zeros that are skipped
+        check_conv<T>(N, 8, 9, 6, 5, 5, 6, 2 * LANES<T>, 4, 5, 1, 0, 1, true);
+        check_conv<T>(N, 8, 9, 3, 5, 5, 3, 2 * LANES<T> + 3, 8, 9, 1, 2, 1, true);
+        check_conv<T>(N, 9, 8, 1, 5, 5, 1, 2 * LANES<T> + 1, 5, 4, 1, 0, 1, true);
+        check_conv<T>(N, 9, 8, 3, 4, 3, 3, 2 * LANES<T>, 8, 9, 1, 3, 1, true);
+        check_conv<T>(N, 9, 8, LANES<T> + 1, 7, 2, LANES<T> + 1, 9, 2, 4, 2, 1, 1, true);
+        check_conv<T>(N, 4, 3, 7, 3, 3, 7, LANES<T>, 6, 7, 1, 2, 1, true);  // pixels that no filter reaches
+        check_conv<T>(N, 6, 6, 7, 3, 3, 7, LANES<T>, 2, 3, 1, 0, 1, true);
+    }
+    for (const int64_t stride : {1, 2}) {  // depthwise
         check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
         check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);
     }

@@ -4,7 +4,8 @@
 // - one filter per channel: depthwise, vectorized along the channels (depthwise.hpp),
 // - few outputs: vectorized along the pixels (planes.hpp),
 // - gradients of inputs of 1 x 1 filters: products of pixels (pixels.hpp),
-// - gradients of other few or strided inputs: products that are scattered (scatter.hpp),
+// - gradients of most other inputs: products that are scattered (scatter.hpp),
+// - gradients of small filters, if most gradients of the outputs are 0: patches of the others (sparse_dw.hpp),
 // - all others: matrix products of patches (correlation.hpp).
 #pragma once
 
@@ -14,6 +15,7 @@
 #include "families/pixels.hpp"
 #include "families/planes.hpp"
 #include "families/scatter.hpp"
+#include "families/sparse_dw.hpp"
 #include "families/winograd.hpp"
 #include "gemm/transpose.hpp"
 #include "plan/algorithms.hpp"
@@ -169,9 +171,10 @@ template <class T> inline std::int64_t filter_elements(const Geometry &g) {
     return whole_lines(g.R * g.S * g.outputs() * g.C * std::int64_t(sizeof(T))) / std::int64_t(sizeof(T));
 }
 
-// Whether scattered products need at most two thirds of the multiplications of vectors. (LeNet's second
-// convolution, 12x12x6 by 5x5 to 16, 32 images: 523 -> 114 us with AVX-512, 330 -> 120 us with AVX2; 28x28x8
-// by 3x3 to 16 with stride 2: 1086 -> 224 and 666 -> 216 us.)
+// Whether scattered products need hardly more multiplications of vectors, since their tiles run along whole
+// rows of filters, and skip zeros (AVX-512, 16 images, before and after: 27x27x24 by 5x5 to 48 with padding,
+// 8.1 and 6.1 ms; 24x24x32 by 5x5 to 32, 4.2 and 3.1 ms. LeNet's second convolution, 12x12x6 by 5x5 to 16, 32
+// images: 523 and 107 us, and 48 us behind a max pool).
 template <class T> bool dx_by_scatter(const Geometry &g) {
     if (g.groups() != 1 || (g.dilation[1] != 1 && g.S > 1) || dx_by_winograd(g) || dx_by_pixels(g))
         return false;
@@ -181,7 +184,7 @@ template <class T> bool dx_by_scatter(const Geometry &g) {
     const auto vectors = [](std::int64_t columns) { return (columns + LANES<T> - 1) / LANES<T>; };
     const double scattered = double(g.P * g.Q * vectors(g.S * g.C)) * double(g.R * g.O + ADDS * g.stride[0]);
     const double turned = double(g.H * g.W * g.S * vectors(g.C)) * double(g.R * g.O);
-    return 3 * scattered <= 2 * turned;
+    return 20 * scattered <= 21 * turned;
 }
 
 template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
@@ -241,8 +244,8 @@ template <class T> void conv_dx(const Call &call, int part, int parts) {
                              parts, call.out<T>(op::dx), go_back);
         });
     if (dx_by_scatter<T>(g))
-        return ScatteredGradient<T>(g).run(call.in<T>(op::dy), filters, memory, part, parts,
-                                           call.out<T>(op::dx), go_back);
+        return ScatteredGradient<T>(g).run(call.in<T>(op::dy), call.in<T>(op::w), filters, memory, part,
+                                           parts, call.out<T>(op::dx), go_back);
     const Correlation<T> c = turned<T>(g);
     const Canvas<T> canvas{memory, c.width(), g.O};
     const std::int64_t top = turned_padding(g, 0), left = turned_padding(g, 1);
@@ -287,7 +290,9 @@ template <class T> ScratchNeeds conv_dw_scratch(const Call &call) {
     const std::int64_t canvas = is_depthwise(g) || stays_inside(g, c) ? 0 : c.elements(g.P) * size;
     const std::int64_t sums = image_chunks(g) * FilterGradient<T>(g).elements() * size;
     if (dw_by_planes<T>(g)) return {0, sums, std::max(canvas, PlaneConvolution<T>(g).dw_bytes())};
-    return {0, dw_by_images<T>(g) ? sums : 0, canvas};
+    if (!dw_by_images<T>(g)) return {0, 0, canvas};
+    const bool may_skip = SparseFilterGradient<T>::suits(g);
+    return {0, sums, canvas + (may_skip ? SparseFilterGradient<T>(g).bytes() : 0)};
 }
 
 // dw[r, s, c] for some channels. The parts divide the vectors of channels.
@@ -302,42 +307,44 @@ void depthwise_gradients(const Geometry &g, const T *x, const T *dy, int part, i
         depthwise_dw(depthwise_of(g), x + n * g.H * g.W * g.C, dy + n * g.P * g.Q * g.C, channels, dw);
 }
 
-template <class T> bool all_finite(const T *x, std::int64_t count) {
-    const Vec<T> sum = accumulate<T>(0, count, Vec<T>{}, [=](Vec<T> sum, std::int64_t e, int n) {
-        const Vec<T> v = load_n(x + e, n);
-        return sum + (v - v);  // 0 or nan
-    });
-    return sum_lanes<T>(sum) == 0;
-}
-
-// Computes the sums over the chunks of images that the part owns. dy_of(n) returns the gradients of the
-// outputs of image n; it is called image by image, for a chunk once or twice.
+// Computes the sums over the chunks of images that the part owns.
 template <class T, class Gradients>
-void gradients_by_images(const Geometry &g, const T *x, Gradients dy_of, T *memory, int part, int parts,
-                         T *sums) {
+void gradients_by_images(const Geometry &g, const T *x, const Gradients &gradients, T *memory, int part,
+                         int parts, T *sums) {
     const FilterGradient<T> gradient(g);
-    const std::int64_t chunks = image_chunks(g);
+    const bool by_planes = dw_by_planes<T>(g), may_skip = !by_planes && SparseFilterGradient<T>::suits(g);
+    const SparseFilterGradient<T> sparse(g, may_skip ? memory : nullptr);
+    const std::int64_t chunks = image_chunks(g), size = g.H * g.W * g.C;
+    const auto summed_image = [&](std::int64_t n) { return gradients.summed_image(n); };
     const Range mine = share(chunks, part, parts);
     for (std::int64_t chunk = mine.begin; chunk < mine.end; ++chunk) {
         const Range images = {g.N * chunk / chunks, g.N * (chunk + 1) / chunks};
         T *const dw = sums + chunk * gradient.elements();
-        if (dw_by_planes<T>(g)) {
-            PlaneConvolution<T>(g, memory).gradients(x, dy_of, images, dw);
+        if (may_skip && gradients.are_sparse(images) &&
+            all_finite(x + images.begin * size, (images.end - images.begin) * size)) {
+            sparse.sum(x, gradients, images, dw);
+            continue;
+        }
+        if (by_planes) {
+            PlaneConvolution<T>(g, memory).gradients(x, summed_image, images, dw);
             // The planes have pixels that no tap reads; their products with 0 are nan where a pixel is not
             // finite. Only then, the sums are made again, without these pixels.
             if (all_finite(dw, gradient.elements())) continue;
         }
-        gradient.sum(x, dy_of, images, {0, gradient.count()}, memory, dw);
+        T *const own = may_skip ? sparse.end() : memory;
+        gradient.sum(x, summed_image, images, {0, gradient.count()}, own, dw);
     }
 }
 
 // Computes the sums over all images, for the tiles of dw that the part owns.
-template <class T, class Gradients>
-void gradients_by_tiles(const Geometry &g, const T *x, Gradients dy_of, T *memory, int part, int parts,
-                        T *dw) {
+template <class T>
+void gradients_by_tiles(const Geometry &g, const T *x, const StoredGradients<T> &gradients, T *memory,
+                        int part, int parts, T *dw) {
     const FilterGradient<T> gradient(g);
     const Range mine = share(gradient.count(), part, parts);
-    gradient.sum(x, dy_of, {0, mine.begin < mine.end ? g.N : 0}, mine, memory, dw);
+    gradient.sum(
+        x, [&](std::int64_t n) { return gradients.image(n); }, {0, mine.begin < mine.end ? g.N : 0}, mine,
+        memory, dw);
 }
 
 // dw[r, s, c, o] = sum over images and pixels.
@@ -346,7 +353,7 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     using op = operands::CONV_DW;
     const Geometry g(call);
     T *const memory = scratch_of<T>(call, part);
-    const auto dy_of = [&, dy = call.in<T>(op::dy)](std::int64_t n) { return dy + n * g.P * g.Q * g.O; };
+    const StoredGradients<T> gradients{call.in<T>(op::dy), g.P * g.Q * g.O};
     if (dw_by_winograd(g))
         with_winograd<T>(g, [&](const auto &w) {
             winograd_dw(w, call.in<T>(op::x), call.in<T>(op::dy), memory, part, parts,
@@ -355,10 +362,10 @@ template <class T> void conv_dw(const Call &call, int part, int parts) {
     else if (is_depthwise(g))
         depthwise_gradients(g, call.in<T>(op::x), call.in<T>(op::dy), part, parts, call.out<T>(op::dw));
     else if (dw_by_planes<T>(g) || dw_by_images<T>(g))
-        gradients_by_images(g, call.in<T>(op::x), dy_of, memory, part, parts,
+        gradients_by_images(g, call.in<T>(op::x), gradients, memory, part, parts,
                             reinterpret_cast<T *>(call.scratch));
     else
-        gradients_by_tiles(g, call.in<T>(op::x), dy_of, memory, part, parts, call.out<T>(op::dw));
+        gradients_by_tiles(g, call.in<T>(op::x), gradients, memory, part, parts, call.out<T>(op::dw));
 }
 
 template <class T> void conv_dw_finish(const Call &call) {

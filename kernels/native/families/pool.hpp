@@ -265,6 +265,7 @@ public:
             lines_of_image(n, lines, dx + n * g_.H * g_.W * g_.C);
         });
     }
+    std::int64_t window() const { return g_.R * g_.S; }  // pixels
     // A single image.  dx (H, W, C)
     void image(std::int64_t n, T *dx) const { lines_of_image(n, {0, units()}, dx); }
 

@@ -4,8 +4,10 @@
 // of those that a stride inserts into it, and S C columns fill vectors that C channels alone would not
 // (LeNet's second convolution, 12x12x6 by 5x5 to 16: 2.2 times fewer pixels; 30 columns instead of 6).
 //
-// Letters as in conv_ref.py. The rows of a tile are images. The sum for an element of dx runs over q in
-// ascending order; each of its terms is a sum over r and o, also in ascending order.
+// Letters as in conv_ref.py. The rows of a tile are images, or rows of an image if there are few images.
+// Where dy is mostly 0 (sparse.hpp), pixels are visited one by one instead, and zeros are skipped. The sum
+// for an element of dx runs over q in ascending order; each of its terms is a sum over r and o, also in
+// ascending order. So all of these give the same bits.
 #pragma once
 
 #include <algorithm>
@@ -13,9 +15,62 @@
 #include <numeric>
 
 #include "families/correlation.hpp"
+#include "families/sparse.hpp"
 #include "gemm/transpose.hpp"
 
 namespace fastnn {
+
+// The pixels of a column of dy and the rows of an image that they are added to, without stride or dilation.
+template <class T> struct SparseColumn {
+    const T *dy;
+    std::int64_t dy_row, O;
+    Range pixels;
+    const T *filters;  // (R, O, row), from the first of the columns to compute on
+    std::int64_t row;
+    T *dx;
+    std::int64_t dx_row, top;
+    Range lines;
+    int last;  // lanes of the last vector
+};
+
+// Adds the terms of a column of pixels: only those of elements that are not 0. The sums of the ROWS lines
+// that a pixel reaches stay in registers while the pixels are visited from below, which is the order of r.
+template <class T, int ROWS, int VECTORS> [[gnu::noinline]] void add_sparse_column(const SparseColumn<T> &c) {
+    Vec<T> sum[ROWS][VECTORS] = {};
+    const auto add = [&c](const Vec<T>(&sums)[VECTORS], std::int64_t h) INLINED {
+        if (h < c.lines.begin || h >= c.lines.end) return;
+        T *const line = c.dx + h * c.dx_row;
+#pragma GCC unroll 2
+        for (int v = 0; v < VECTORS; ++v) {
+            const int n = v + 1 < VECTORS ? LANES<T> : c.last;
+            store_n(line + v * LANES<T>, load_n(line + v * LANES<T>, n) + sums[v], n);
+        }
+    };
+    for (std::int64_t p = c.pixels.end - 1; p >= c.pixels.begin; --p) {
+        const T *const pixel = c.dy + p * c.dy_row;
+        for_vectors<T>(0, c.O, [&](std::int64_t o, int n) INLINED {
+            for (unsigned others = nonzero_lanes<T>(load_n(pixel + o, n)); others;) {
+                const std::int64_t own = o + take_lowest(others);
+                const Vec<T> factor = broadcast(pixel[own]);
+                const T *from = c.filters + own * c.row;
+#pragma GCC unroll 8
+                for (int r = 0; r < ROWS; ++r, from += c.O * c.row) {
+#pragma GCC unroll 2
+                    for (int v = 0; v < VECTORS; ++v)
+                        sum[r][v] = fma(factor, load(from + v * LANES<T>), sum[r][v]);
+                }
+            }
+        });
+        add(sum[ROWS - 1], p + ROWS - 1 - c.top);
+#pragma GCC unroll 8
+        for (int r = ROWS - 1; r >= 0; --r) {
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; ++v) sum[r][v] = r ? sum[r - 1][v] : Vec<T>{};
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = ROWS - 1; r > 0; --r) add(sum[r], c.pixels.begin + r - 1 - c.top);
+}
 
 template <class T> struct ScatteredGradient {
     const Geometry g;
@@ -32,8 +87,10 @@ template <class T> struct ScatteredGradient {
     // A block of columns that starts within a row is loaded by whole vectors, too.
     std::int64_t filter_elements() const { return g.R * g.O * row() + LANES<T>; }
     // The images of a tile are copied, because in place they may be a multiple of 4 KiB apart.
-    std::int64_t image_elements() const { return g.P * g.Q * g.O + CopiedTiles<T>::GAP; }
-    std::int64_t elements() const { return images.length(images.count - 1) * image_elements(); }
+    std::int64_t image_elements() const { return outputs() + CopiedTiles<T>::GAP; }
+    std::int64_t elements() const {
+        return by_lines() ? framed_elements() : images.length(images.count - 1) * image_elements();
+    }
 
     // filters[r, o, s, c] = w[r, s, c, o] for some o, with the r of one remainder modulo `step` together.
     void turn(const T *w, Range outputs, T *filters) const {
@@ -43,23 +100,109 @@ template <class T> struct ScatteredGradient {
                                 filters + (place(r) * g.O + outputs.begin) * row(), row());
     }
 
-    // Computes a part of dx. `after(pixels, count, width)` is called for each row when it is complete.
+    // Computes a part of dx. `after(pixels, count, width)` is called for rows when they are complete.
     template <class After>
-    void run(const T *dy, const T *filters, T *memory, int part, int parts, T *dx, After after) const {
+    void run(const T *dy, const T *w, const T *filters, T *memory, int part, int parts, T *dx,
+             After after) const {
         const Range mine = share(g.N ? images.count * g.H : 0, part, parts);
-        for (std::int64_t unit = mine.begin; unit < mine.end; ++unit) {
-            const std::int64_t tile = unit / g.H, h = unit % g.H, size = g.H * g.W * g.C;
-            if (unit == mine.begin || h == 0) copy_images(dy, tile, memory);
-            T *const line = dx + images.begin(tile) * size + h * g.W * g.C;
-            for (std::int64_t n = 0; n < images.length(tile); ++n)
-                std::memset(line + n * size, 0, std::size_t(g.W * g.C) * sizeof(T));
-            fetch(dy, tile, h, line);
-            add_row(memory, filters, int(images.length(tile)), h, line);
-            for (std::int64_t n = 0; n < images.length(tile); ++n) after(line + n * size, g.W, g.C);
+        const std::int64_t size = g.H * g.W * g.C;
+        const bool may_skip = skips() && mine.begin < mine.end && all_finite(w, g.R * g.S * g.C * g.O);
+        for (std::int64_t unit = mine.begin; unit < mine.end;) {
+            const std::int64_t tile = unit / g.H, first = unit % g.H;
+            const Range lines = {first, std::min(first + mine.end - unit, g.H)};
+            unit += lines.end - lines.begin;
+            const T *const own = dy + images.begin(tile) * outputs();
+            T *const image = dx + images.begin(tile) * size;
+            if (may_skip && is_sparse(own, images.length(tile) * outputs())) {
+                for (std::int64_t n = 0; n < images.length(tile); ++n)
+                    sparse_image(own + n * outputs(), filters, lines, image + n * size, after);
+                continue;
+            }
+            if (by_lines()) {
+                for (std::int64_t n = 0; n < images.length(tile); ++n)
+                    lines_of_image(own + n * outputs(), filters, lines, memory, image + n * size, after);
+                continue;
+            }
+            copy_images(own, images.length(tile), memory);
+            for (std::int64_t h = lines.begin; h < lines.end; ++h) {
+                T *const line = image + h * g.W * g.C;
+                for (std::int64_t n = 0; n < images.length(tile); ++n)
+                    std::memset(line + n * size, 0, std::size_t(g.W * g.C) * sizeof(T));
+                fetch(dy, tile, h, line);
+                add_row(memory, filters, int(images.length(tile)), h, line);
+                for (std::int64_t n = 0; n < images.length(tile); ++n) after(line + n * size, g.W, g.C);
+            }
         }
     }
 
 private:
+    // The most filter rows whose sums fit into registers.
+    static constexpr int MOST_ROWS = 7;
+
+    // Whether elements of dy that are 0 may be skipped.
+    bool skips() const {
+        return g.stride[0] == 1 && g.stride[1] == 1 && g.dilation[0] == 1 && g.R >= 1 && g.R <= MOST_ROWS;
+    }
+
+    std::int64_t outputs() const { return g.P * g.Q * g.O; }  // of an image
+
+    // Whether the rows of a tile are rows of an image, as one or two images would leave a tile almost empty
+    // (14x14x32 by 5x5 to 32, one image: 182 -> 88 us). The zeros must not double the work.
+    bool by_lines() const { return g.stride[0] == 1 && g.N * g.H <= 2 * g.P; }
+    // The rows of zeros above and below dy with which every row of dx meets all rows of the filters.
+    std::int64_t above() const { return std::max<std::int64_t>((g.R - 1) * g.dilation[0] - g.padding[0], 0); }
+    std::int64_t below() const { return std::max<std::int64_t>(g.H + g.padding[0] - g.P, 0); }
+    std::int64_t framed_elements() const { return (above() + g.P + below()) * g.Q * g.O; }
+
+    // The rows `lines` of an image dx (H, W, C), from its dy (P, Q, O).
+    template <class After>
+    void lines_of_image(const T *dy, const T *filters, Range lines, T *memory, T *dx, After after) const {
+        const std::int64_t row = g.Q * g.O, line = g.W * g.C, count = lines.end - lines.begin;
+        T *const first = memory + above() * row;
+        std::fill(memory, first, T(0));
+        std::copy(dy, dy + outputs(), first);
+        std::fill(first + outputs(), memory + framed_elements(), T(0));
+        T *const begin = dx + lines.begin * line;
+        std::fill(begin, begin + count * line, T(0));
+        add_columns(first + (lines.begin + g.padding[0]) * row, row, filters,
+                    {g.O, 1, 0, g.R, -g.dilation[0] * row}, int(count), begin, line);
+        after(begin, count * g.W, g.C);
+    }
+
+    // The rows `lines` of an image dx (H, W, C), from its dy (P, Q, O) that is mostly 0.
+    template <class After>
+    void sparse_image(const T *dy, const T *filters, Range lines, T *dx, After after) const {
+        T *const begin = dx + lines.begin * g.W * g.C;
+        const std::int64_t count = (lines.end - lines.begin) * g.W;
+        std::memset(begin, 0, std::size_t(count * g.C) * sizeof(T));
+        const Range pixels = {std::max<std::int64_t>(lines.begin + g.padding[0] - g.R + 1, 0),
+                              std::min(lines.end + g.padding[0], g.P)};
+        for (std::int64_t q = 0; q < g.Q; ++q) {
+            const std::int64_t left = q - g.padding[1];
+            const Range s = seen_within(left, 1, g.S, g.W);
+            const std::int64_t end = (s.end - s.begin) * g.C;
+            for (std::int64_t column = 0; column < end; column += 2 * LANES<T>) {
+                const std::int64_t width = std::min<std::int64_t>(end - column, 2 * LANES<T>);
+                const bool pair = width > LANES<T>;
+                const SparseColumn<T> own{dy + q * g.O,
+                                          g.Q * g.O,
+                                          g.O,
+                                          pixels,
+                                          filters + s.begin * g.C + column,
+                                          row(),
+                                          dx + (left + s.begin) * g.C + column,
+                                          g.W * g.C,
+                                          g.padding[0],
+                                          lines,
+                                          int(width - (pair ? LANES<T> : 0))};
+                with_constant<MOST_ROWS>(g.R, [&](auto rows) {
+                    pair ? add_sparse_column<T, rows, 2>(own) : add_sparse_column<T, rows, 1>(own);
+                });
+            }
+        }
+        after(begin, count, g.C);
+    }
+
     std::int64_t place(std::int64_t r) const {
         const std::int64_t remainder = r % step, longer = g.R % step;
         return remainder * (g.R / step) + std::min(remainder, longer) + r / step;
@@ -67,7 +210,7 @@ private:
 
     // The next row of dx, and some of what the next tile copies of dy.
     INLINED void fetch(const T *dy, std::int64_t tile, std::int64_t h, const T *line) const {
-        const std::int64_t row = g.W * g.C, size = g.P * g.Q * g.O;
+        const std::int64_t row = g.W * g.C, size = outputs();
         if (h + 1 < g.H)
             for (std::int64_t n = 0; n < images.length(tile); ++n)
                 fetch_ahead(line + n * g.H * row + row, row);
@@ -76,11 +219,10 @@ private:
         fetch_ahead(dy + images.begin(tile + 1) * size + begin, next * (h + 1) / g.H - begin);
     }
 
-    void copy_images(const T *dy, std::int64_t tile, T *memory) const {
-        const std::int64_t size = g.P * g.Q * g.O;
-        for (std::int64_t n = 0; n < images.length(tile); ++n)
-            std::memcpy(memory + n * image_elements(), dy + (images.begin(tile) + n) * size,
-                        std::size_t(size) * sizeof(T));
+    void copy_images(const T *dy, std::int64_t count, T *memory) const {
+        for (std::int64_t n = 0; n < count; ++n)
+            std::memcpy(memory + n * image_elements(), dy + n * outputs(),
+                        std::size_t(outputs()) * sizeof(T));
     }
 
     // Adds the terms of row h of dx, which starts at `line`, for some images.
@@ -94,9 +236,15 @@ private:
         const std::int64_t first = p < g.P ? 0 : (p - g.P + rise) / rise;
         const std::int64_t end = std::min(rows, p < 0 ? 0 : p / rise + 1);
         if (first >= end) return;
-        const Runs runs{g.O, 1, 0, end - first, -rise * g.Q * g.O};
-        const T *const from = dy + (p - first * rise) * g.Q * g.O;
-        const T *const weights = filters + place(r + first * step) * g.O * row();
+        add_columns(dy + (p - first * rise) * g.Q * g.O, image_elements(),
+                    filters + place(r + first * step) * g.O * row(),
+                    {g.O, 1, 0, end - first, -rise * g.Q * g.O}, count, line, g.H * g.W * g.C);
+    }
+
+    // Adds the products of the pixels of a row of dy, from `dy` on, and those of the rows after it in `runs`,
+    // to a row of dx: for `count` rows of tiles, which are dy_step and dx_step elements apart.
+    void add_columns(const T *dy, std::int64_t dy_step, const T *weights, const Runs &runs, int count, T *dx,
+                     std::int64_t dx_step) const {
         for (std::int64_t q = 0; q < g.Q; ++q) {
             const std::int64_t left = q * g.stride[1] - g.padding[1];
             const Range s = seen_within(left, 1, g.S, g.W);
@@ -104,11 +252,15 @@ private:
             if (columns == 0) continue;
             for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns); ++index) {
                 const ColumnBlock<T> block(columns, index);
-                tile_of_size<T>(count, block.vectors, Operand<T>{from + q * g.O, image_elements(), 1},
-                                Rows<T>{weights + s.begin * g.C + block.begin, row(), block.last, true}, runs,
-                                Partial<T>{},
-                                StoreTile<T>{line + (left + s.begin) * g.C + block.begin, g.H * g.W * g.C,
-                                             nullptr, true});
+                const Tiles tiles(count, tile_rows(block.vectors));
+                for (std::int64_t tile = 0; tile < tiles.count; ++tile) {
+                    const std::int64_t first = tiles.begin(tile);
+                    T *const place = dx + first * dx_step + (left + s.begin) * g.C + block.begin;
+                    tile_of_size<T>(int(tiles.length(tile)), block.vectors,
+                                    Operand<T>{dy + q * g.O + first * dy_step, dy_step, 1},
+                                    Rows<T>{weights + s.begin * g.C + block.begin, row(), block.last, true},
+                                    runs, Partial<T>{}, StoreTile<T>{place, dx_step, nullptr, true});
+                }
             }
         }
     }

@@ -143,24 +143,48 @@ template <class T> ScratchNeeds conv_pool_dw_scratch(const Call &call) {
 
 // The gradients of an image are made right before dw and db are summed over them. The pixels of an image are
 // whole chunks of db's rows (pool_fusion.hpp).
+template <class T, bool OF_RELU> class PooledGradients {
+public:
+    PooledGradients(const Call &call, T *own)
+        : of_pool(pool_of(call), call.in<T>(op::dy), call.in<T>(op::taps), call.in<T>(op::y)),
+          of_db(conv_db_chunks<T>(call)), g(call), own(own), dz(call.out<T>(op::dz)),
+          sums_db(call.array[op::db]) {}
+
+    const T *image(std::int64_t n) const {
+        T *const image = dz ? dz + n * g.P * g.Q * g.O : own;
+        of_pool.image(n, image);
+        return image;
+    }
+    // At most one pixel of a window has a gradient.
+    bool are_sparse(Range) const { return of_pool.window() > 1; }
+    T *chunk_sums(std::int64_t n) const { return sums_db ? of_db.sums(chunks(n).begin, 0) : nullptr; }
+    const T *summed_image(std::int64_t n) const {
+        const T *const image = this->image(n);
+        if (sums_db) sum_chunks(image, of_db, chunks(n));
+        return image;
+    }
+
+private:
+    using op = operands::CONV_POOL_DW;
+
+    Range chunks(std::int64_t n) const {
+        const std::int64_t count = g.P * g.Q / CHUNK_ROWS;
+        return {n * count, (n + 1) * count};
+    }
+
+    const MaxPoolGradient<T, OF_RELU> of_pool;
+    const Chunks<T> of_db;
+    const Geometry g;
+    T *const own, *const dz;
+    const bool sums_db;
+};
+
 // x (N, H, W, C), dy, taps, y (N, P, Q, O) of the pool, y is null without ReLU
 // -> dw (R, S, channels, O), db (O,) or null, dz (N, P, Q, O) of the convolution or null
 template <class T, bool OF_RELU> void gradients_through_pool(const Call &call, int part, int parts) {
-    using op = operands::CONV_POOL_DW;
-    const Geometry g(call);
-    const MaxPoolGradient<T, OF_RELU> of_pool(pool_of(call), call.in<T>(op::dy), call.in<T>(op::taps),
-                                              call.in<T>(op::y));
-    const std::int64_t pixels = g.P * g.Q, chunks = pixels / CHUNK_ROWS;
-    T *const memory = scratch_of<T>(call, part), *const dz = call.out<T>(op::dz);
-    T *const own = memory + elements_before<T>(conv_dw_scratch<T>(call));
-    const Chunks<T> of_db = conv_db_chunks<T>(call);
-    const auto dz_of = [&](std::int64_t n) -> const T * {
-        T *const image = dz ? dz + n * pixels * g.O : own;
-        of_pool.image(n, image);
-        if (call.array[op::db]) sum_chunks(image, of_db, {n * chunks, (n + 1) * chunks});
-        return image;
-    };
-    gradients_by_images(g, call.in<T>(op::x), dz_of, memory, part, parts,
+    T *const memory = scratch_of<T>(call, part);
+    const PooledGradients<T, OF_RELU> gradients(call, memory + elements_before<T>(conv_dw_scratch<T>(call)));
+    gradients_by_images(Geometry(call), call.in<T>(operands::CONV_POOL_DW::x), gradients, memory, part, parts,
                         reinterpret_cast<T *>(call.scratch));
 }
 
