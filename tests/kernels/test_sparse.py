@@ -56,7 +56,7 @@ def with_infinite_channel(array, axis):
 def test_skipped_zeros_change_no_bit(convolution, dtype, isa):
     """An infinity forbids to skip zeros, and only its own channel shows it."""
     core.select_isa(isa)
-    core.set_num_threads(2)
+    core.set_num_threads(7)
     x, w, dy = arrays_of(convolution, dtype)
     skipped = input_gradient(convolution, dy, w)
     complete = input_gradient(convolution, dy, with_infinite_channel(w, -2))
@@ -104,3 +104,34 @@ def test_zero_times_nan_is_nan(convolution, bad, isa):
     assert np.isnan(dx).any() and np.isnan(dw).any()
     np.testing.assert_array_equal(np.isnan(filter_gradient(convolution, x, dy)), np.isnan(dw))
     np.testing.assert_array_equal(np.isnan(input_gradient(convolution, dy, w)) >= np.isnan(dx), True)
+
+
+@every_isa
+@both_types
+@every_convolution
+def test_dense_and_sparse_images_in_turn(convolution, dtype, isa):
+    """Exact sums, of whole numbers, whichever images have zeros."""
+    core.select_isa(isa)
+    core.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    x, w, dense = (
+        rng.integers(1, 4, shape).astype(dtype)
+        for shape in (convolution.images, convolution.weights, convolution.outputs)
+    )
+    is_sparse = (np.arange(len(dense)) // 3 % 2 == 1)[:, None, None, None]
+    dy = np.where(is_sparse & (rng.random(dense.shape) < 0.8), dtype(0), dense)
+    dx, dw = np.empty_like(x), np.empty_like(w)
+    load("ref")["conv_dx"](dy, w, *convolution.steps, dx)
+    load("ref")["conv_dw"](x, dy, *convolution.steps, dw)
+    np.testing.assert_array_equal(input_gradient(convolution, dy, w), dx)
+    np.testing.assert_array_equal(filter_gradient(convolution, x, dy), dw)
+
+
+@every_isa
+def test_padding_takes_no_memory(isa):
+    """Rows of zeros around a single image are not stored."""
+    core.select_isa(isa)
+    dy, w = np.ones((1, 3, 5, 16)), np.ones((5, 5, 3, 16))
+    dx = np.full((1, 4, 5, 3), np.nan)
+    load("aot")["conv_dx"](dy, w, (1, 1), (2**24, 0), (1, 1), dx)
+    assert not dx.any()

@@ -9,8 +9,8 @@ MISTAKES = (
     Mistake(
         "zeros skipped though a weight is infinite",
         "kernels/native/families/scatter.hpp",
-        "&& all_finite(w, g.R * g.S * g.C * g.O);",
-        ";",
+        "may_skip = all_finite(w, g.R * g.S * g.C * g.O), ",
+        "",
         (SPARSE,),
     ),
     Mistake(
@@ -42,10 +42,17 @@ MISTAKES = (
         (SPARSE,),
     ),
     Mistake(
-        "as many rows of zeros below as above",
+        "rows of dy instead of the zeros above",
         "kernels/native/families/scatter.hpp",
-        "return std::max<std::int64_t>(g.H + g.padding[0] - g.P, 0);",
-        "return above();",
+        "if (p >= 0 && p < g.P)",
+        "if (p < g.P)",
+        (SPARSE,),
+    ),
+    Mistake(
+        "dense images in the memory of sparse ones",
+        "kernels/native/families/conv.hpp",
+        "may_skip ? sparse.end() : memory",
+        "memory",
         (SPARSE,),
     ),
     Mistake(

@@ -40,6 +40,7 @@ def conv(outputs=6, size=(5, 3), **options):
 FUSIBLE = {
     "few outputs": lambda: net(conv(), fn.ReLU(), fn.MaxPool2d(2)),
     "outputs whose zeros are skipped": lambda: net(conv(17), fn.ReLU(), fn.MaxPool2d(2)),
+    "a gradient for each second pixel": lambda: net(conv(17), fn.MaxPool2d((1, 2))),
     "many outputs": lambda: net(conv(66), fn.ReLU(), fn.MaxPool2d(2)),
     "two convolutions": lambda: net(
         *(conv(), fn.ReLU(), fn.MaxPool2d(2)),

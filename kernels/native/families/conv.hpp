@@ -1,12 +1,13 @@
-// Convolution kernels. The algorithm depends on the geometry of the convolution alone:
+// Convolution kernels. The order of all sums depends on the geometry of the convolution alone:
 //
 // - 3 x 3 filters over many channels: Winograd's algorithm (winograd.hpp),
 // - one filter per channel: depthwise, vectorized along the channels (depthwise.hpp),
 // - few outputs: vectorized along the pixels (planes.hpp),
 // - gradients of inputs of 1 x 1 filters: products of pixels (pixels.hpp),
 // - gradients of most other inputs: products that are scattered (scatter.hpp),
-// - gradients of small filters, if most gradients of the outputs are 0: patches of the others (sparse_dw.hpp),
 // - all others: matrix products of patches (correlation.hpp).
+//
+// Where most of dy is 0, gradients skip the zeros, in the same order (scatter.hpp, sparse_dw.hpp).
 #pragma once
 
 #include "families/act.hpp"
@@ -174,17 +175,20 @@ template <class T> inline std::int64_t filter_elements(const Geometry &g) {
 // Whether scattered products need hardly more multiplications of vectors, since their tiles run along whole
 // rows of filters, and skip zeros (AVX-512, 16 images, before and after: 27x27x24 by 5x5 to 48 with padding,
 // 8.1 and 6.1 ms; 24x24x32 by 5x5 to 32, 4.2 and 3.1 ms. LeNet's second convolution, 12x12x6 by 5x5 to 16, 32
-// images: 523 and 107 us, and 48 us behind a max pool).
+// images: 523 and 107 us, and 48 us behind a max pool). Filters that do not stay in L2 are read again for
+// each pixel, so these products must save a third.
 template <class T> bool dx_by_scatter(const Geometry &g) {
     if (g.groups() != 1 || (g.dilation[1] != 1 && g.S > 1) || dx_by_winograd(g) || dx_by_pixels(g))
         return false;
     // An element of dx is read and written again for every sum over r and o, which takes as long as ADDS
     // terms.
     constexpr std::int64_t ADDS = 8;
+    constexpr double BYTES = 1 << 20;
     const auto vectors = [](std::int64_t columns) { return (columns + LANES<T> - 1) / LANES<T>; };
     const double scattered = double(g.P * g.Q * vectors(g.S * g.C)) * double(g.R * g.O + ADDS * g.stride[0]);
     const double turned = double(g.H * g.W * g.S * vectors(g.C)) * double(g.R * g.O);
-    return 20 * scattered <= 21 * turned;
+    const double filters = double(g.R * g.S * g.C) * double(g.O) * double(sizeof(T));
+    return scattered <= (filters <= BYTES ? 1.05 : 2.0 / 3) * turned;
 }
 
 template <class T> ScratchNeeds conv_dx_scratch(const Call &call) {
@@ -313,7 +317,7 @@ void gradients_by_images(const Geometry &g, const T *x, const Gradients &gradien
                          int parts, T *sums) {
     const FilterGradient<T> gradient(g);
     const bool by_planes = dw_by_planes<T>(g), may_skip = !by_planes && SparseFilterGradient<T>::suits(g);
-    const SparseFilterGradient<T> sparse(g, may_skip ? memory : nullptr);
+    SparseFilterGradient<T> sparse(g, may_skip ? memory : nullptr);
     const std::int64_t chunks = image_chunks(g), size = g.H * g.W * g.C;
     const auto summed_image = [&](std::int64_t n) { return gradients.summed_image(n); };
     const Range mine = share(chunks, part, parts);

@@ -1,7 +1,8 @@
 // The gradient of a convolution's input as products that are scattered: a pixel (p, q) of dy times the
 // filters is added to the S C contiguous elements of dx that a row of a filter covers. Compared with the
-// convolution of dy by the turned filters (conv.hpp), no product meets a zero, neither of those around dy nor
-// of those that a stride inserts into it, and S C columns fill vectors that C channels alone would not
+// convolution of dy by the turned filters (conv.hpp), no product meets the zeros around dy (except in a tile
+// of a single image) or those that a stride inserts into it, and S C columns fill vectors that C channels
+// alone would not
 // (LeNet's second convolution, 12x12x6 by 5x5 to 16: 2.2 times fewer pixels; 30 columns instead of 6).
 //
 // Letters as in conv_ref.py. The rows of a tile are images, or rows of an image if there are few images.
@@ -106,66 +107,93 @@ template <class T> struct ScatteredGradient {
              After after) const {
         const Range mine = share(g.N ? images.count * g.H : 0, part, parts);
         const std::int64_t size = g.H * g.W * g.C;
-        const bool may_skip = skips() && mine.begin < mine.end && all_finite(w, g.R * g.S * g.C * g.O);
+        bool may_skip = skips(), is_checked = false;  // whether the filters are finite
         for (std::int64_t unit = mine.begin; unit < mine.end;) {
-            const std::int64_t tile = unit / g.H, first = unit % g.H;
+            const std::int64_t tile = unit / g.H, first = unit % g.H, count = images.length(tile);
             const Range lines = {first, std::min(first + mine.end - unit, g.H)};
             unit += lines.end - lines.begin;
             const T *const own = dy + images.begin(tile) * outputs();
             T *const image = dx + images.begin(tile) * size;
-            if (may_skip && is_sparse(own, images.length(tile) * outputs())) {
-                for (std::int64_t n = 0; n < images.length(tile); ++n)
-                    sparse_image(own + n * outputs(), filters, lines, image + n * size, after);
-                continue;
+            if (may_skip && is_sparse(own, count * outputs())) {
+                if (!is_checked) may_skip = all_finite(w, g.R * g.S * g.C * g.O), is_checked = true;
+                if (may_skip) {
+                    // As many lines, but of whole images: each image has pixels of dy above its first line.
+                    for_lines_of(
+                        {lines.begin * count, lines.end * count}, [&](std::int64_t n, Range of_image) {
+                            sparse_image(own + n * outputs(), filters, of_image, image + n * size, after);
+                        });
+                    continue;
+                }
             }
             if (by_lines()) {
-                for (std::int64_t n = 0; n < images.length(tile); ++n)
+                for (std::int64_t n = 0; n < count; ++n)
                     lines_of_image(own + n * outputs(), filters, lines, memory, image + n * size, after);
                 continue;
             }
-            copy_images(own, images.length(tile), memory);
+            copy_images(own, count, memory);
             for (std::int64_t h = lines.begin; h < lines.end; ++h) {
                 T *const line = image + h * g.W * g.C;
-                for (std::int64_t n = 0; n < images.length(tile); ++n)
+                for (std::int64_t n = 0; n < count; ++n)
                     std::memset(line + n * size, 0, std::size_t(g.W * g.C) * sizeof(T));
                 fetch(dy, tile, h, line);
-                add_row(memory, filters, int(images.length(tile)), h, line);
-                for (std::int64_t n = 0; n < images.length(tile); ++n) after(line + n * size, g.W, g.C);
+                add_row(memory, filters, int(count), h, line);
+                for (std::int64_t n = 0; n < count; ++n) after(line + n * size, g.W, g.C);
             }
         }
     }
 
 private:
-    // The most filter rows whose sums fit into registers.
-    static constexpr int MOST_ROWS = 7;
+    // With fewer filter rows than these, there are too few sums to hide the latency of the multiplications;
+    // with more, they do not fit into registers.
+    static constexpr int LEAST_ROWS = 3, MOST_ROWS = 7;
 
     // Whether elements of dy that are 0 may be skipped.
     bool skips() const {
-        return g.stride[0] == 1 && g.stride[1] == 1 && g.dilation[0] == 1 && g.R >= 1 && g.R <= MOST_ROWS;
+        return g.stride[0] == 1 && g.stride[1] == 1 && g.dilation[0] == 1 && g.R >= LEAST_ROWS &&
+               g.R <= MOST_ROWS;
     }
 
     std::int64_t outputs() const { return g.P * g.Q * g.O; }  // of an image
 
-    // Whether the rows of a tile are rows of an image, as one or two images would leave a tile almost empty
-    // (14x14x32 by 5x5 to 32, one image: 182 -> 88 us). The zeros must not double the work.
-    bool by_lines() const { return g.stride[0] == 1 && g.N * g.H <= 2 * g.P; }
-    // The rows of zeros above and below dy with which every row of dx meets all rows of the filters.
-    std::int64_t above() const { return std::max<std::int64_t>((g.R - 1) * g.dilation[0] - g.padding[0], 0); }
-    std::int64_t below() const { return std::max<std::int64_t>(g.H + g.padding[0] - g.P, 0); }
-    std::int64_t framed_elements() const { return (above() + g.P + below()) * g.Q * g.O; }
+    // Calls body(n, lines) for the images whose lines, one image after the other, are in a range.
+    template <class Body> void for_lines_of(Range range, Body body) const {
+        for (std::int64_t line = range.begin; line < range.end;) {
+            const std::int64_t n = line / g.H, end = std::min(range.end - n * g.H, g.H);
+            body(n, Range{line - n * g.H, end});
+            line = n * g.H + end;
+        }
+    }
 
-    // The rows `lines` of an image dx (H, W, C), from its dy (P, Q, O).
+    // Whether the rows of a tile are rows of an image: few images would leave most sums of a tile unused, and
+    // SUMS hide the latency of the multiplications (14x14x32 by 5x5 to 32, one image, AVX-512: 182 -> 88 us).
+    // But there are more such rows than rows of dy.
+    bool by_lines() const {
+        constexpr std::int64_t SUMS = 8;
+        const std::int64_t of_images = std::min(g.N * ColumnBlock<T>(g.S * g.C, 0).vectors, SUMS);
+        return g.stride[0] == 1 && above() <= g.P + g.H && g.H * of_images <= SUMS * g.P;
+    }
+    // Rows of pixels that the first row of dx meets, except for its own.
+    std::int64_t above() const { return (g.R - 1) * g.dilation[0]; }
+    std::int64_t framed_row() const { return g.Q * g.O + CopiedTiles<T>::GAP; }
+    std::int64_t framed_elements() const { return (above() + g.H) * framed_row(); }
+
+    // The rows `lines` of an image dx (H, W, C), from its dy (P, Q, O): a copy has the rows that they meet,
+    // zeros where there are none, so that every row of dx meets all rows of the filters.
     template <class After>
     void lines_of_image(const T *dy, const T *filters, Range lines, T *memory, T *dx, After after) const {
-        const std::int64_t row = g.Q * g.O, line = g.W * g.C, count = lines.end - lines.begin;
-        T *const first = memory + above() * row;
-        std::fill(memory, first, T(0));
-        std::copy(dy, dy + outputs(), first);
-        std::fill(first + outputs(), memory + framed_elements(), T(0));
+        const std::int64_t count = lines.end - lines.begin, line = g.W * g.C, row = framed_row();
+        for (std::int64_t i = 0; i < above() + count; ++i) {
+            const std::int64_t p = lines.begin + g.padding[0] - above() + i;
+            T *const to = memory + i * row;
+            if (p >= 0 && p < g.P)
+                std::copy(dy + p * g.Q * g.O, dy + (p + 1) * g.Q * g.O, to);
+            else
+                std::fill(to, to + row, T(0));
+        }
         T *const begin = dx + lines.begin * line;
         std::fill(begin, begin + count * line, T(0));
-        add_columns(first + (lines.begin + g.padding[0]) * row, row, filters,
-                    {g.O, 1, 0, g.R, -g.dilation[0] * row}, int(count), begin, line);
+        add_columns(memory + above() * row, row, filters, {g.O, 1, 0, g.R, -g.dilation[0] * row}, int(count),
+                    begin, line);
         after(begin, count * g.W, g.C);
     }
 

@@ -1,6 +1,6 @@
-// Arrays of which most elements are 0, such as the gradients that come back through a max pool or a ReLU.
-// Sums leave out the terms with such a factor: adding 0 changes nothing, provided that the other factor is
-// finite.
+// Arrays of which most elements are 0, such as the gradients that come back through a max pool. Sums leave
+// out the terms with such a factor: adding 0 changes nothing, provided that the other factor is finite (but
+// the sign of a sum that underflowed to -0).
 #pragma once
 
 #include "simd/simd.hpp"
@@ -23,6 +23,14 @@ template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
     else
         return unsigned(_mm256_movemask_pd((__m256d)differs));
 }
+#elif defined(__SSE2__)
+template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
+    const auto differs = v != Vec<T>{};
+    if constexpr (sizeof(T) == 4)
+        return unsigned(_mm_movemask_ps((__m128)differs));
+    else
+        return unsigned(_mm_movemask_pd((__m128d)differs));
+}
 #else
 template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
     unsigned bits = 0;
@@ -37,7 +45,7 @@ template <class T> bool is_sparse(const T *x, std::int64_t count) {
     for_vectors<T>(0, count, [&](std::int64_t e, int n) {
         others += __builtin_popcount(nonzero_lanes<T>(load_n(x + e, n)));
     });
-    return 8 * others <= 3 * count;
+    return 3 * others <= count;
 }
 
 template <class T> bool all_finite(const T *x, std::int64_t count) {

@@ -21,9 +21,8 @@ template <class T> struct StoredGradients {
     std::int64_t elements;  // of an image
 
     const T *image(std::int64_t n) const { return dy + n * elements; }
-    bool are_sparse(Range images) const {
-        return is_sparse(image(images.begin), (images.end - images.begin) * elements);
-    }
+    // The first one of some images tells enough, as nothing but speed depends on it.
+    bool are_sparse(Range images) const { return is_sparse(image(images.begin), elements); }
     // Where to write the sums over chunks of pixels, if they are needed; and the image after that is done.
     T *chunk_sums(std::int64_t) const { return nullptr; }
     const T *summed_image(std::int64_t n) const { return image(n); }
@@ -82,28 +81,23 @@ template <class T, int VECTORS, bool HALVES>
 // Without memory, it only tells how much a part needs.
 template <class T> class SparseFilterGradient {
 public:
-    // Whether patches consist of runs, what is read for an image stays in a cache, and finding the pixels
+    // Whether patches consist of runs, what is read of an image stays in a cache, and finding the pixels
     // costs less than is saved if a quarter of them have gradients.
     static bool suits(const Geometry &g) {
-        constexpr std::int64_t BYTES = 1 << 17, FIND = 8;  // FIND: multiplications of vectors, for a pixel
+        constexpr std::int64_t FIND = 8;  // multiplications of vectors that finding a pixel takes
+        constexpr double BYTES = 1 << 17;
         const SparseFilterGradient<T> own(g);
         const std::int64_t taps = g.R * g.S * g.C, outputs = (g.O + LANES<T> - 1) / LANES<T>;
-        return taps > 0 && g.P * g.Q > 0 && own.c.rows_are_runs() && (g.dilation[0] == 1 || g.R == 1) &&
-               chunks_of_lines(g).count == 1 && (own.is_copied || own.vectors() <= MOST_VECTORS) &&
-               (own.copy_elements() + own.canvas_elements()) * std::int64_t(sizeof(T)) <= BYTES &&
-               g.O * (own.vectors() * (own.is_copied ? 1 : 2) + FIND) <= 4 * taps * outputs;
+        const std::int64_t loads = own.vectors() * (own.is_copied ? 1 : 2);
+        const double elements = double(g.Q) * double(own.c.rows(g.P)) * double(own.pitch());
+        return taps > 0 && g.O > 0 && g.P * g.Q > 0 && own.c.rows_are_runs() &&
+               (g.dilation[0] == 1 || g.R == 1) && chunks_of_lines(g).count == 1 &&
+               (own.is_copied || own.vectors() <= MOST_VECTORS) && elements * double(sizeof(T)) <= BYTES &&
+               g.O * (loads + FIND) <= 4 * taps * outputs;
     }
 
     explicit SparseFilterGradient(const Geometry &g, T *memory = nullptr)
-        : g(g), c(g), run(g.S * g.C), is_copied(run >= LANES<T>), by_halves(run <= HALF<T>), memory(memory) {
-        if (!memory) return;
-        for (std::int64_t p = 0, at = 0; p < g.P; ++p)
-            for (std::int64_t q = 0; q < g.Q; ++q, ++at)
-                starts()[at] = is_copied ? (q * c.rows(g.P) + p * g.stride[0]) * pitch()
-                                         : (p * g.stride[0] * c.width() + q * g.stride[1]) * g.C;
-        for (std::int64_t o = 0; o < g.O; ++o) std::fill(plane(o) + g.P * g.Q, plane(o + 1), T(0));
-        std::fill(canvas() + c.elements(g.P), canvas() + c.elements(g.P) + LANES<T>, T(0));
-    }
+        : g(g), c(g), run(g.S * g.C), is_copied(run >= LANES<T>), by_halves(run <= HALF<T>), memory(memory) {}
 
     // What follows its memory.
     T *end() const { return canvas() + canvas_elements(); }
@@ -113,7 +107,8 @@ public:
     }
 
     // dw[r, s, c, o] = sum over these images and their pixels. `gradients` as StoredGradients.
-    template <class Gradients> void sum(const T *x, const Gradients &gradients, Range images, T *dw) const {
+    template <class Gradients> void sum(const T *x, const Gradients &gradients, Range images, T *dw) {
+        prepare();
         const Tiles blocks(vectors(), MOST_VECTORS);
         for (std::int64_t n = images.begin; n < images.end; ++n) {
             split_channels(gradients.image(n), g.O, g.P * g.Q, g.O, plane(0), apart());
@@ -141,6 +136,18 @@ public:
 
 private:
     static constexpr int MOST_VECTORS = 12;  // sums that fit into the registers, beside a factor
+
+    // Writes what stays the same for all images.
+    void prepare() {
+        if (is_prepared) return;
+        is_prepared = true;
+        for (std::int64_t p = 0, at = 0; p < g.P; ++p)
+            for (std::int64_t q = 0; q < g.Q; ++q, ++at)
+                starts()[at] = is_copied ? (q * c.rows(g.P) + p * g.stride[0]) * pitch()
+                                         : (p * g.stride[0] * c.width() + q * g.stride[1]) * g.C;
+        for (std::int64_t o = 0; o < g.O; ++o) std::fill(plane(o) + g.P * g.Q, plane(o + 1), T(0));
+        std::fill(canvas() + c.elements(g.P), canvas() + c.elements(g.P) + LANES<T>, T(0));
+    }
 
     // Between the rows of the sums, and of a copied image.
     std::int64_t pitch() const { return by_halves ? HALF<T> : (run + LANES<T> - 1) / LANES<T> * LANES<T>; }
@@ -186,6 +193,7 @@ private:
     const std::int64_t run;
     const bool is_copied, by_halves;  // images; whether a vector has two rows of a patch
     T *const memory;
+    bool is_prepared = false;
 };
 
 }  // namespace fastnn

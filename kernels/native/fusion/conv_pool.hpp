@@ -156,7 +156,7 @@ public:
         return image;
     }
     // At most one pixel of a window has a gradient.
-    bool are_sparse(Range) const { return of_pool.window() > 1; }
+    bool are_sparse(Range) const { return of_pool.window() > 2; }
     T *chunk_sums(std::int64_t n) const { return sums_db ? of_db.sums(chunks(n).begin, 0) : nullptr; }
     const T *summed_image(std::int64_t n) const {
         const T *const image = this->image(n);
