@@ -29,11 +29,11 @@ MISTAKES = (
         (GRID,),
     ),
     Mistake(
-        "columns of an embedding's gradient shared by two parts",
+        "columns of an embedding's gradient that no part owns",
         "kernels/native/families/embedding.hpp",
         "share(size.D, part, parts, LANES<T>);",
-        "share(size.D, part / 2, (parts + 1) / 2, LANES<T>);",
-        (BITS, GRID),
+        "share(size.D, part, parts + 1, LANES<T>);",
+        (GRID,),
     ),
     Mistake(
         "group norm by the variance of another group",
