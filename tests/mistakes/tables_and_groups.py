@@ -1,6 +1,6 @@
 """The mistakes in embeddings, group norms and transposed convolutions that `planted_mistakes.py` plants."""
 
-from mistake import BITS, GRID, Mistake
+from mistake import GRID, Mistake
 
 EMBEDDING = "tests/layers/test_embedding.py"
 SAME = "tests/layers/test_same_padding.py"
