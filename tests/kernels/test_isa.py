@@ -44,17 +44,17 @@ SAME_BITS = {
 def apart(case):
     """How far other results may be apart, in units of the last place of the largest element.
 
-    The worst are 2.6, and 8 in the gradients of convolutions, sums of thousands of products whose order
-    depends on the instruction set (`planes.hpp`, `scatter.hpp`); but in a warp coordinates are so far apart,
-    and pixels much farther, and Winograd's tiles of 4 x 4 outputs multiply by numbers up to 64 what they have
-    added up (the worst is 37).
+    The worst are 2.6, but 6.8 and 8.2 in the gradients of a convolution's input and filters, sums of hundreds
+    or thousands of products whose order depends on the instruction set (`scatter.hpp`, `planes.hpp`). In a
+    warp coordinates are so far apart, and pixels much farther, and Winograd's tiles of 4 x 4 outputs multiply
+    by numbers up to 64 what they have added up (the worst is 37).
     """
     if case.kernel == "warp":
         return 200
     first = case.parameters[0]
     if isinstance(first, Convolution) and first.may_go_by_winograd:
         return 60
-    return 16 if case.kernel in ("conv_dw", "conv_dx") else 6
+    return {"conv_dx": 8, "conv_dw": 16}.get(case.kernel, 6)
 
 
 @lru_cache(maxsize=2)  # all levels of a kernel and a type follow each other

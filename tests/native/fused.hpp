@@ -160,15 +160,15 @@ void check_conv_pool(int64_t N, int64_t H, int64_t W, int64_t C, int64_t groups,
                              {x, w, b, expecting(y, pooled[1]), expecting(taps, pooled[2])})));
 
     const Argument largest = again(pooled[1]), winners = input_of(sizeof(Tap), pooled[2]);
-    const Bytes dz =
-        argument_of(with(RELU, make<T>("pool back", MAX_POOL_DX, pool, {dy, winners, between, largest})), 2);
+    const Bytes dz = argument_of(
+        with(RELU, make<T>("pool back", MAX_POOL_DX, pool, {dy, winners, between, largest})), 2);
     const Bytes dw = argument_of(make<T>("dw", CONV_DW, conv, {x, again(dz), output<T>(filters)}), 2);
     const Bytes db = argument_of(make<T>("db", DENSE_DB, {1, N * P * Q, 0, O}, {again(dz), output<T>(O)}), 1);
     for (const bool stored : {false, true})
-        check(
-            with(RELU, make<T>("conv_pool_dw", CONV_POOL_DW, sizes,
-                               {x, dy, expecting(output<T>(filters), dw), winners, largest,
-                                expecting(output<T>(O), db), stored ? expecting(between, dz) : Argument{}})));
+        check(with(RELU,
+                   make<T>("conv_pool_dw", CONV_POOL_DW, sizes,
+                           {x, dy, expecting(output<T>(filters), dw), winners, largest,
+                            expecting(output<T>(O), db), stored ? expecting(between, dz) : Argument{}})));
 }
 
 // Batch norm, ReLU and a pool by windows of R x S, or none: the fused kernels against the seven separate.
@@ -233,7 +233,7 @@ template <class T> void check_fused_images() {
         check_conv_pool<T>(IMAGE_CHUNKS, 10, 18, 4, 2, 2 * O, 0, 8, 1);
         check_conv_pool<T>(IMAGE_CHUNKS + 1, 10, 10, 2, 1, O, 0, 3, 2);  // two columns: pooled by planes
         check_conv_pool<T>(IMAGE_CHUNKS, 66, 11, 1, 1, O, 0, 4, 2);
-        check_conv_pool<T>(IMAGE_CHUNKS, 10, 10, 2, 1, O, 0, 9, 2);                    // no window
+        check_conv_pool<T>(IMAGE_CHUNKS, 10, 10, 2, 1, O, 0, 9, 2);  // no window
         check_conv_pool<T>(IMAGE_CHUNKS + 1, 12, 12, 4, 1, LANES<T> + O, 0, 2, 2, 5);  // zeros are skipped
         check_conv_pool<T>(IMAGE_CHUNKS, 8, 8, 3, 1, LANES<T> + O, 2, 3, 2, 5);
         check_conv_pool<T>(IMAGE_CHUNKS, 12, 36, 1, 1, LANES<T> + O, 0, 2, 2, 5);

@@ -98,8 +98,7 @@ template <class T> void check_dense() {
             for (const int64_t batch : {1, 3})
                 for (const int64_t outputs : {BLOCK<T> + 3, int64_t(LANES<T> - 1)})
                     check_dense<T>(batch, rows, features, outputs);
-    // Many rows and a small matrix, of every number of vectors; lanes of rows; dw in chunks, and its
-    // transpose.
+    // Many rows and a small matrix, of every number of vectors; lanes of rows; dw in chunks, and its transpose.
     for (const int64_t more : {-1, 0, 1, 11})
         for (const int64_t outputs : {int64_t(1), THIN<T>, THIN<T> + 1, BLOCK<T> - 1, BLOCK<T> + 3})
             check_dense<T>(more == 1 ? 2 : 1, MANY_ROWS + more, LANES<T> + 1, outputs);
@@ -110,7 +109,8 @@ template <class T> void check_dense() {
     for (int64_t outputs = 2; outputs <= NARROW_OUTPUTS; ++outputs)
         check_dense<T>(1, 3 * LANES<T> + 1, FEATURES_TO_HALVE + 7, outputs);
     // dw in several rounds, where rows of x are several blocks.
-    for (const int64_t rows : {MANY_ROWS, MANY_ROWS + 150}) check_dense<T>(1, rows, 8 * BLOCK<T> + 3, 10);
+    for (const int64_t rows : {MANY_ROWS, MANY_ROWS + 150})
+        check_dense<T>(1, rows, 8 * BLOCK<T> + 3, 10);
     for (const int64_t rows : {2047, 2048, 2051}) {
         check_dense<T>(1, rows, 5, 3);
         check_dense<T>(1, rows, 3, LANES<T> + 1);
@@ -196,7 +196,7 @@ template <class T> void check_conv() {
         check_conv<T>(N, 4, 3, 7, 3, 3, 7, LANES<T>, 6, 7, 1, 2, 1, true);  // pixels that no filter reaches
         check_conv<T>(N, 6, 6, 7, 3, 3, 7, LANES<T>, 2, 3, 1, 0, 1, true);
     }
-    for (const int64_t stride : {1, 2}) {  // depthwise
+    for (const int64_t stride : {1, 2}) {                               // depthwise
         check_conv<T>(2, 5, 21, LANES<T> + 1, 3, 4, 1, LANES<T> + 1, 4, 19, stride, 2, 1);
         check_conv<T>(1, 4, 5, 3, 2, 3, 1, 3, 6, 5, stride, 1, 2);
     }

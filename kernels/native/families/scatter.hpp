@@ -1,9 +1,9 @@
 // The gradient of a convolution's input as products that are scattered: a pixel (p, q) of dy times the
 // filters is added to the S C contiguous elements of dx that a row of a filter covers. Compared with the
-// convolution of dy by the turned filters (conv.hpp), no product meets the zeros around dy (except in a tile
-// of a single image) or those that a stride inserts into it, and S C columns fill vectors that C channels
-// alone would not
-// (LeNet's second convolution, 12x12x6 by 5x5 to 16: 2.2 times fewer pixels; 30 columns instead of 6).
+// convolution of dy by the turned filters (conv.hpp), no product meets a zero that a stride inserts into dy,
+// nor, unless there are few images, one of those around it; and S C columns fill vectors that C channels
+// alone would not (LeNet's second convolution, 12x12x6 by 5x5 to 16: 2.2 times fewer pixels; 30 columns
+// instead of 6).
 //
 // Letters as in conv_ref.py. The rows of a tile are images, or rows of an image if there are few images.
 // Where dy is mostly 0 (sparse.hpp), pixels are visited one by one instead, and zeros are skipped. The sum
@@ -50,7 +50,7 @@ template <class T, int ROWS, int VECTORS> [[gnu::noinline]] void add_sparse_colu
     for (std::int64_t p = c.pixels.end - 1; p >= c.pixels.begin; --p) {
         const T *const pixel = c.dy + p * c.dy_row;
         for_vectors<T>(0, c.O, [&](std::int64_t o, int n) INLINED {
-            for (unsigned others = nonzero_lanes<T>(load_n(pixel + o, n)); others;) {
+            for (unsigned others = nonzero_lanes(load_n(pixel + o, n)); others;) {
                 const std::int64_t own = o + take_lowest(others);
                 const Vec<T> factor = broadcast(pixel[own]);
                 const T *from = c.filters + own * c.row;
@@ -117,7 +117,8 @@ template <class T> struct ScatteredGradient {
             if (may_skip && is_sparse(own, count * outputs())) {
                 if (!is_checked) may_skip = all_finite(w, g.R * g.S * g.C * g.O), is_checked = true;
                 if (may_skip) {
-                    // As many lines, but of whole images: each image has pixels of dy above its first line.
+                    // As many lines, but of one image after the other: a part visits the rows of dy that
+                    // its first line meets, and would do so in every image.
                     for_lines_of(
                         {lines.begin * count, lines.end * count}, [&](std::int64_t n, Range of_image) {
                             sparse_image(own + n * outputs(), filters, of_image, image + n * size, after);
@@ -164,13 +165,13 @@ private:
         }
     }
 
-    // Whether the rows of a tile are rows of an image: few images would leave most sums of a tile unused, and
-    // SUMS hide the latency of the multiplications (14x14x32 by 5x5 to 32, one image, AVX-512: 182 -> 88 us).
-    // But there are more such rows than rows of dy.
+    // Whether the rows of a tile are rows of an image: with few images, a tile has too few sums to hide the
+    // latency of the multiplications, which takes SUMS (14x14x32 by 5x5 to 32, one image, AVX-512: 182 -> 88
+    // us). But an image has more rows than dy.
     bool by_lines() const {
         constexpr std::int64_t SUMS = 8;
-        const std::int64_t of_images = std::min(g.N * ColumnBlock<T>(g.S * g.C, 0).vectors, SUMS);
-        return g.stride[0] == 1 && above() <= g.P + g.H && g.H * of_images <= SUMS * g.P;
+        const std::int64_t sums = std::min(g.N * ColumnBlock<T>(g.S * g.C, 0).vectors, SUMS);
+        return g.stride[0] == 1 && above() <= g.P + g.H && g.H * sums <= SUMS * g.P;
     }
     // Rows of pixels that the first row of dx meets, except for its own.
     std::int64_t above() const { return (g.R - 1) * g.dilation[0]; }

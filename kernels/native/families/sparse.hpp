@@ -9,32 +9,24 @@ namespace fastnn {
 
 // A bit for each lane that is not 0. (A nan is not.)
 #if defined(__AVX512F__)
-template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
-    if constexpr (sizeof(T) == 4)
-        return _mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
-    else
-        return _mm512_cmp_pd_mask((__m512d)v, _mm512_setzero_pd(), _CMP_NEQ_UQ);
-}
+inline unsigned nonzero_lanes(Vec<float> v) { return _mm512_cmp_ps_mask(v, Vec<float>{}, _CMP_NEQ_UQ); }
+inline unsigned nonzero_lanes(Vec<double> v) { return _mm512_cmp_pd_mask(v, Vec<double>{}, _CMP_NEQ_UQ); }
 #elif defined(__AVX__)
-template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
-    const auto differs = v != Vec<T>{};
-    if constexpr (sizeof(T) == 4)
-        return unsigned(_mm256_movemask_ps((__m256)differs));
-    else
-        return unsigned(_mm256_movemask_pd((__m256d)differs));
+inline unsigned nonzero_lanes(Vec<float> v) {
+    return unsigned(_mm256_movemask_ps((__m256)(v != Vec<float>{})));
+}
+inline unsigned nonzero_lanes(Vec<double> v) {
+    return unsigned(_mm256_movemask_pd((__m256d)(v != Vec<double>{})));
 }
 #elif defined(__SSE2__)
-template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
-    const auto differs = v != Vec<T>{};
-    if constexpr (sizeof(T) == 4)
-        return unsigned(_mm_movemask_ps((__m128)differs));
-    else
-        return unsigned(_mm_movemask_pd((__m128d)differs));
+inline unsigned nonzero_lanes(Vec<float> v) { return unsigned(_mm_movemask_ps((__m128)(v != Vec<float>{}))); }
+inline unsigned nonzero_lanes(Vec<double> v) {
+    return unsigned(_mm_movemask_pd((__m128d)(v != Vec<double>{})));
 }
 #else
-template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
+template <class V> INLINED inline unsigned nonzero_lanes(V v) {
     unsigned bits = 0;
-    for (int i = 0; i < LANES<T>; ++i) bits |= unsigned(v[i] != 0) << i;
+    for (unsigned i = 0; i < sizeof(V) / sizeof(v[0]); ++i) bits |= unsigned(v[i] != 0) << i;
     return bits;
 }
 #endif
@@ -43,7 +35,7 @@ template <class T> INLINED inline unsigned nonzero_lanes(Vec<T> v) {
 template <class T> bool is_sparse(const T *x, std::int64_t count) {
     std::int64_t others = 0;
     for_vectors<T>(0, count, [&](std::int64_t e, int n) {
-        others += __builtin_popcount(nonzero_lanes<T>(load_n(x + e, n)));
+        others += __builtin_popcount(nonzero_lanes(load_n(x + e, n)));
     });
     return 3 * others <= count;
 }

@@ -43,9 +43,12 @@ template <class T, int VECTORS, bool HALVES> struct PatchVectors {
     std::int64_t step, rows;
 
     INLINED Vec<T> load(const T *patch, int v) const {
-        if constexpr (!HALVES) return fastnn::load(patch + v * step);
-        const T *const upper = patch + 2 * v * step;
-        return load_halves(upper, 2 * v + 1 < rows ? upper + step : upper);
+        if constexpr (HALVES) {
+            const T *const upper = patch + 2 * v * step;
+            return load_halves(upper, 2 * v + 1 < rows ? upper + step : upper);
+        } else {
+            return fastnn::load(patch + v * step);
+        }
     }
 };
 
@@ -61,7 +64,7 @@ template <class T, int VECTORS, bool HALVES>
         std::uint64_t others = 0;
 #pragma GCC unroll 16
         for (int i = 0; i < CHUNK_ROWS; i += LANES<T>)
-            others |= std::uint64_t(nonzero_lanes<T>(load(dy + i))) << i;
+            others |= std::uint64_t(nonzero_lanes(load(dy + i))) << i;
         T total = 0;
         while (others) {
             const int own = take_lowest(others);
@@ -89,7 +92,8 @@ public:
         const SparseFilterGradient<T> own(g);
         const std::int64_t taps = g.R * g.S * g.C, outputs = (g.O + LANES<T> - 1) / LANES<T>;
         const std::int64_t loads = own.vectors() * (own.is_copied ? 1 : 2);
-        const double elements = double(g.Q) * double(own.c.rows(g.P)) * double(own.pitch());
+        const double rows = double(own.c.rows(g.P)), width = double(own.c.width()) * double(g.C);
+        const double elements = rows * std::max(width, double(g.Q) * double(own.pitch()));
         return taps > 0 && g.O > 0 && g.P * g.Q > 0 && own.c.rows_are_runs() &&
                (g.dilation[0] == 1 || g.R == 1) && chunks_of_lines(g).count == 1 &&
                (own.is_copied || own.vectors() <= MOST_VECTORS) && elements * double(sizeof(T)) <= BYTES &&
