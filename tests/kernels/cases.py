@@ -196,7 +196,8 @@ MATRICES = (
     *(((), *sides) for sides in ((1, 270, 16), (50, 263, 13), (1, 300, 17), (49, 256, 9))),
     # Many rows and a small matrix: all heights of tiles, lanes of rows, dw by its transpose, dw in chunks.
     *(((), *sides) for sides in ((240, 4, 33), (247, 17, 3), (250, 30, 1), (257, 67, 8), (240, 3, 16))),
-    *(((), *sides) for sides in ((2051, 5, 3), (2049, 2, 37), (2050, 33, 4))),
+    *(((), *sides) for sides in ((2051, 5, 3), (2049, 2, 37), (2050, 33, 4), (95, 33, 23), (96, 17, 22))),
+    *(((), *sides) for sides in ((127, 9, 33), (128, 40, 19), (150, 23, 15), (513, 17, 18))),
     *(((B,), *sides) for B, sides in ((2, (241, 6, 10)), (3, (245, 40, 2)))),
 )
 # Elements 1, 15, 16, 17, 33, then larger, more dimensions, and empty.

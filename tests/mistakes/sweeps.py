@@ -14,6 +14,20 @@ MISTAKES = (
         (POPULATION,),
     ),
     Mistake(
+        "models that train together take the last chunk of a batch for all",
+        "kernels/native/families/lanes_dense.hpp",
+        "if (!is_first) sum = element(sums, e) + sum;",
+        "",
+        (POPULATION,),
+    ),
+    Mistake(
+        "models that train together sum a bias's gradient without chunks",
+        "kernels/native/families/lanes_dense.hpp",
+        "if (M < ROWS_TO_CHUNK) {",
+        "if (M < 8 * ROWS_TO_CHUNK) {",
+        (POPULATION,),
+    ),
+    Mistake(
         "the default generator is not seeded",
         "fastnn/studies/sweep.py",
         "        manual_seed(seed)\n",

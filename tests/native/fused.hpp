@@ -260,6 +260,10 @@ template <class T> void check_fused_kernels() {
     const int64_t rows = TALL * tile_rows(TILE_COLUMNS) + 1;
     check_fused_updates<T>(5, rows, BLOCK<T> + 1);
     check_fused_updates<T>(MOST_FUSED_ROWS, rows, (BLOCKS_TO_COPY - 1) * BLOCK<T> + 1);
+    // Gradients in chunks: too few rows and enough, all kinds of rows of sums, the last vector in the last row.
+    for (const int64_t samples : {2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, MOST_FUSED_ROWS})
+        for (const int64_t columns : {int64_t(1), LANES<T> - int64_t(1), BLOCK<T>, BLOCK<T> + 3})
+            check_fused_updates<T>(samples, tile_rows(1) + 3, columns);
     check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
     check_fused_activations<T>(MANY_ROWS + 5, LANES<T> + 1, THIN<T>);
     check_fused_activations<T>(2 * LANES<T> + 1, FEATURES_TO_HALVE + 1, THIN<T> + 1);

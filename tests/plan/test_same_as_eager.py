@@ -256,7 +256,8 @@ def test_optimizers_have_the_bits_of_eager_steps(optimizer, dtype, fuse, isa, tw
 
 # Rows, features and outputs of a product that is worth seven threads.
 SIZES = [(1, 1503, 1001), (2, 1001, 503), (33, 301, 203), (512, 101, 67), (513, 67, 101), (600, 101, 67)]
-SIZES.append((2100, 31, 33))  # a small layer, whose weight gradient is summed in chunks
+# Small layers, whose weight gradient is summed in chunks: of the update, also of few outputs, or of dw.
+SIZES += [(127, 127, 101), (128, 127, 101), (255, 101, 65), (200, 127, 15), (300, 65, 67), (2100, 31, 33)]
 
 
 @every_isa

@@ -165,10 +165,15 @@ def test_sums_over_many_features_have_the_same_bits(features):
 
 @pytest.mark.parametrize("fuse", [True, False])
 @pytest.mark.parametrize(
-    "batch", [{"batch_size": 203}, {"batch_size": 7, "drop_last": True}, {"order": "fixed"}]
+    "batch",
+    [{"batch_size": 203}, {"batch_size": 128}, {"batch_size": 7, "drop_last": True}, {"order": "fixed"}],
+    ids=str,
 )
 def test_batches_have_the_same_bits(batch, fuse):
-    """203 samples: the last batch of 8 is shorter, and one batch of all has an epoch of one update."""
+    """203 samples: the last batch of 8 is shorter, and one batch of all has an epoch of one update.
+
+    From 128 rows on, gradients are summed in chunks.
+    """
     check_same_bits(lambda: Runs(fuse=fuse, **batch))
 
 

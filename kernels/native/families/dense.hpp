@@ -63,7 +63,7 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         if (forward_has_many_rows<T>(call)) {
             ManyRows<T> product(K, N, scratch_of<T>(call, part));
             product.pack(w);
-            product.run(share(M, part, parts, ROWS_TOGETHER), x, b ? b + i * N : nullptr, y,
+            product.run(share(M, part, parts, 16), x, b ? b + i * N : nullptr, y,
                         [=, activation = call.activation](std::int64_t row, std::int64_t rows) {
                             activate(activation, y + row * N, N, 1, rows * N);
                         });
@@ -167,7 +167,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
             T *dx = call.out<T>(op::dx) + i * M * K;
             ManyRows<T> product(N, K, scratch_of<T>(call, part));
             product.pack_transpose(call.in<T>(op::w) + i * K * N);
-            product.run(share(M, part, parts, ROWS_TOGETHER), call.in<T>(op::dy) + i * M * N, nullptr, dx,
+            product.run(share(M, part, parts, 16), call.in<T>(op::dy) + i * M * N, nullptr, dx,
                         [=, activation = call.activation](std::int64_t row, std::int64_t rows) {
                             deactivate(activation, y + row * K, dx + row * K, K, 1, rows * K);
                         });
@@ -235,8 +235,8 @@ inline void sum_rows(const T *dy, std::int64_t M, std::int64_t N, int part, int 
 }
 
 // The number of rows from which the sum is computed in chunks: a single float sum would lose digits, and a
-// single thread would take long.
-constexpr std::int64_t ROWS_TO_CHUNK = 512;
+// single thread would take long, or draw rows out of the caches of the others.
+constexpr std::int64_t ROWS_TO_CHUNK = 2 * CHUNK_ROWS;
 
 inline bool sums_chunks(const Call &call) {
     const DenseSizes size = call.sizes<DenseSizes>();
@@ -286,10 +286,23 @@ template <class T> void sum_chunks(const T *rows, const Chunks<T> &chunks, Range
         });
 }
 
-// db = the sums of all chunks together.
-template <class T> void add_chunks(const Chunks<T> &chunks, T *db) {
+// The sums over the chunks of this part, of all rows dy (M, C).
+template <class T> void sum_chunks(const T *dy, const Chunks<T> &chunks, int part, int parts) {
+    const Range mine = share(chunks.count(), part, parts);
+    sum_chunks(dy + mine.begin * CHUNK_ROWS * chunks.C, chunks, mine);
+}
+
+// Calls body(column, sum, n) for each vector of the sums of all chunks together.
+template <class T, class Body> void add_chunks(const Chunks<T> &chunks, Body body) {
     const double *const sums = chunks.add_up(0);
-    for (std::int64_t n = 0; n < chunks.C; ++n) db[n] = T(sums[n]);
+    for_vectors<T>(0, chunks.C, [=](std::int64_t column, int n) {
+        Vec<T> sum{};
+        for (int lane = 0; lane < n; ++lane) sum[lane] = T(sums[column + lane]);
+        body(column, sum, n);
+    });
+}
+template <class T> void add_chunks(const Chunks<T> &chunks, T *db) {
+    add_chunks(chunks, [=](std::int64_t column, Vec<T> sum, int n) { store_n(db + column, sum, n); });
 }
 
 // db = sum of dy over its rows.  dy (B, M, N) -> db (B, N)
@@ -297,11 +310,7 @@ template <class T> void dense_db(const Call &call, int part, int parts) {
     using op = operands::DENSE_DB;
     const DenseSizes size = call.sizes<DenseSizes>();
     const std::int64_t M = size.M, N = size.N;
-    if (sums_chunks(call)) {
-        const Chunks<T> chunks = db_chunks<T>(call);
-        const Range mine = share(chunks.count(), part, parts);
-        return sum_chunks(call.in<T>(op::dy) + mine.begin * CHUNK_ROWS * N, chunks, mine);
-    }
+    if (sums_chunks(call)) return sum_chunks(call.in<T>(op::dy), db_chunks<T>(call), part, parts);
     for (std::int64_t i = 0; i < size.batch; ++i) {
         T *db = call.out<T>(op::db) + i * N;
         sum_rows(call.in<T>(op::dy) + i * M * N, M, N, part, parts,

@@ -43,9 +43,31 @@ template <class T> struct DescendTile {
     }
 };
 
-// Scratch memory: for the product, then for a tile of the gradient.
+template <class T> ManyRowsGradient<T> chunks_of_update(const Call &call) {
+    using op = operands::DENSE_DW_SGD;  // the same positions for DENSE_DW_ADAM
+    return {call.sizes<DenseSizes>(), call.in<T>(op::x), call.in<T>(op::dy), call.scratch};
+}
+
+// Sums the gradient by chunks of the batch, if it is summed so by several threads.
+template <class T> void dense_dw_update_prepare(const Call &call, int part, int parts) {
+    if (parts > 1) chunks_of_update<T>(call).run(part, parts);
+}
+
+// Updates w with the sums of the chunks.
+template <class T, class Update> void update_by_chunks(const Call &call, int part, int parts, Update update) {
+    const ManyRowsGradient<T> chunks = chunks_of_update<T>(call);
+    if (parts > 1) return chunks.for_sums(part, parts, update);
+    chunks.for_sums_of_tiles(scratch_of<T>(call, part), update);
+}
+
+// Scratch memory: for the sums of chunks, shared only then; or for the product, then for a tile of the
+// gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     const DenseSizes size = call.sizes<DenseSizes>();
+    if (updates_by_chunks(size)) {
+        const ManyRowsGradient<T> chunks = chunks_of_update<T>(call);
+        return {0, chunks.scratch_needs().shared, chunks.tiles_bytes()};
+    }
     if (is_narrow<T>(size.N)) return {0, 0, narrow_update_bytes<T>(size.M, size.K, size.N)};
     const Product<T> product = update_product<T>(call);
     return {0, 0, whole_lines(product.scratch().each) + product.height * BLOCK_ROW_BYTES};
@@ -57,6 +79,7 @@ void dense_dw_update(const Call &call, int part, int parts) {
     using op = operands::DENSE_DW_SGD;  // the same positions for DENSE_DW_ADAM
     const DenseSizes size = call.sizes<DenseSizes>();
     const std::int64_t N = size.N;
+    if (updates_by_chunks(size)) return update_by_chunks<T>(call, part, parts, Update<T>(call, op::hyper));
     if (is_narrow<T>(N))
         return narrow_update(size.M, size.K, N, call.in<T>(op::x), call.in<T>(op::dy),
                              Update<T>(call, op::hyper), part, parts, scratch_of<T>(call, part));
@@ -86,7 +109,7 @@ template <class T> void dense_dw_sgd(const Call &call, int part, int parts) {
     const DenseSizes size = call.sizes<DenseSizes>();
     const std::int64_t N = size.N;
     const bool has_momentum = call.array[op::v];
-    if (has_momentum || is_narrow<T>(N) || has_few_rows(size.M))
+    if (has_momentum || updates_by_chunks(size) || is_narrow<T>(N) || has_few_rows(size.M))
         return dense_dw_update<T, SgdUpdate>(call, part, parts);
     const SgdUpdate<T> update(call, op::hyper);
     const auto store = [=](std::int64_t row, std::int64_t column) {  // not called: there is one round
@@ -103,7 +126,12 @@ template <class T, template <class> class Update>
 void dense_db_update(const Call &call, int part, int parts) {
     using op = operands::DENSE_DB_SGD;  // the same positions for DENSE_DB_ADAM
     const DenseSizes size = call.sizes<DenseSizes>();
+    if (sums_chunks(call)) return sum_chunks(call.in<T>(op::dy), db_chunks<T>(call), part, parts);
     sum_rows(call.in<T>(op::dy), size.M, size.N, part, parts, Update<T>(call, op::hyper));
+}
+
+template <class T, template <class> class Update> void dense_db_update_finish(const Call &call) {
+    if (sums_chunks(call)) add_chunks(db_chunks<T>(call), Update<T>(call, operands::DENSE_DB_SGD::hyper));
 }
 
 }  // namespace fastnn

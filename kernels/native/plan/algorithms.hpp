@@ -1,6 +1,7 @@
 // Which algorithms kernels choose, where the fusion passes must know it. The choice depends on sizes alone.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "plan/sizes.hpp"
@@ -9,6 +10,40 @@ namespace fastnn {
 
 // Rows of a matrix that are summed together (row_sums.hpp). A row of a block has at most 256 bytes: 16 KiB.
 constexpr std::int64_t CHUNK_ROWS = 64;
+
+// A weight gradient that sums over more rows than this is not fused with the update.
+constexpr std::int64_t MOST_FUSED_ROWS = 256;
+
+// The most elements of a matrix of weights that stays in the caches while many rows are multiplied by it.
+constexpr std::int64_t SMALL_MATRIX = 16384;
+
+// The chunks of the batch over which the weight gradient of a small dense layer is summed before the sums are
+// added in order. With two or four threads, each has its rows of x and dy in its own cache, where the other
+// passes left them. In a fused update, many weights of few outputs are one chunk: their forward pass is not
+// divided by rows, and the update is faster across rows of w (narrow_update).
+inline std::int64_t weight_chunks(const DenseSizes &size) {
+    constexpr std::int64_t NARROW = 16, FEW_FEATURES = 128;
+    if (size.M < 2 * CHUNK_ROWS) return 1;
+    if (size.M <= MOST_FUSED_ROWS && size.N < NARROW && size.K > FEW_FEATURES) return 1;
+    return size.M < 512 ? 2 : size.M < 2048 ? 4 : size.M < 16384 ? 8 : 16;
+}
+
+// The most rows of such a chunk.
+inline std::int64_t rows_of_chunk(const DenseSizes &size) {
+    const std::int64_t chunks = weight_chunks(size);
+    return (size.M + chunks - 1) / chunks;
+}
+
+// Whether a matrix of weights stays in the caches while many rows are multiplied by it.
+inline bool is_small_matrix(std::int64_t K, std::int64_t N) {
+    return K > 0 && N > 0 && K <= SMALL_MATRIX / N;
+}
+
+// Whether a fused update sums the gradient by chunks.
+inline bool updates_by_chunks(const DenseSizes &size) {
+    return size.batch == 1 && size.M <= MOST_FUSED_ROWS && is_small_matrix(size.K, size.N) &&
+           weight_chunks(size) > 1;
+}
 
 // The side of Winograd's output tiles for a convolution of C channels to O channels of P x Q pixels, or 0 to
 // use another algorithm. Winograd's algorithm needs enough channels to fill vectors and to repay the

@@ -8,13 +8,11 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "plan/algorithms.hpp"
 #include "plan/kernels.hpp"
 #include "plan/sizes.hpp"
 
 namespace fastnn {
-
-// A weight gradient that sums over more rows than this is not fused with the update.
-constexpr std::int64_t MOST_FUSED_ROWS = 256;
 
 // The activation that a fused dense or convolution kernel applies.
 enum Activation : int { NO_ACTIVATION, RELU, SIGMOID, TANH };
@@ -27,9 +25,10 @@ struct Call {
     double scalar[2] = {};
     int activation = NO_ACTIVATION;  // only in plans
     double work = 0;                 // approximate FLOP; determines the number of threads
-    // Set by the executor: scratch memory, first the bytes that all parts share, then those of each part.
-    char *scratch = nullptr;
-    std::int64_t shared_bytes = 0, scratch_bytes = 0;
+    // Set by the executor: scratch memory that all parts share, and that of the first part; the others follow
+    // `own_stride` bytes apart.
+    char *scratch = nullptr, *own = nullptr;
+    std::int64_t own_stride = 0;
 
     template <class T> const T *in(int i) const { return static_cast<const T *>(array[i]); }
     template <class T> T *out(int i) const { return static_cast<T *>(array[i]); }
@@ -60,7 +59,7 @@ private:
 
 // The scratch memory of a part.
 template <class T> inline T *scratch_of(const Call &call, int part) {
-    return reinterpret_cast<T *>(call.scratch + call.shared_bytes + part * call.scratch_bytes);
+    return reinterpret_cast<T *>(call.own + part * call.own_stride);
 }
 
 // A kernel does part `part` of `parts` of its work. Parts are independent and may run in any order; no bit of
@@ -91,7 +90,7 @@ struct Table {
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
     Scratch scratch[KERNEL_COUNT][2];  // null: the kernel needs no scratch memory
-    Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory before any part begins, or null
+    Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory, if there is any, or null
     Finish finish[KERNEL_COUNT][2];    // or null
     int lane_count[2];                 // the models that a kernel of `lanes` runs for (families/lanes.hpp)
     Kernel lanes[KERNEL_COUNT][2];     // or null

@@ -189,13 +189,13 @@ private:
             const bool is_shared = role.bytes == Extents::SHARED;
             return whole_lines(lanes_ * (is_shared ? std::int64_t(sizeof(char *)) : role.count * role.bytes));
         };
-        std::int64_t scratch = 0;  // for the second halves of the sums of a layer
+        std::int64_t sums = 0;  // of a layer: second halves of its outputs, or chunks of its gradient
         for (const Call &call : calls_)
-            if (call.kernel == DENSE_FORWARD) {
-                const DenseSizes size = call.sizes<DenseSizes>();
-                scratch = std::max(scratch, size.M * size.N * lanes_ * (is_double_ ? 8 : 4));
-            }
-        std::int64_t total = CACHE_LINE + whole_lines(scratch);
+            if (const DenseSizes size = call.sizes<DenseSizes>(); call.kernel == DENSE_FORWARD)
+                sums = std::max(sums, size.M * size.N);
+            else if (is_weight_gradient(call.kernel))
+                sums = std::max(sums, size.K * size.N);
+        std::int64_t total = CACHE_LINE + whole_lines(sums * lanes_ * (is_double_ ? 8 : 4));
         for (const Role &role : roles_) total += bytes_of(role);
         memory_.reset(new (std::nothrow) char[std::size_t(total)]);
         if (!memory_) return false;
@@ -213,6 +213,10 @@ private:
             if (is_elementwise(call.kernel) || call.kernel == CHECK_INDEX) call.size[0] *= lanes_;
         }
         return true;
+    }
+
+    static bool is_weight_gradient(KernelId kernel) {
+        return kernel == DENSE_DW || kernel == DENSE_DW_SGD || kernel == DENSE_DW_ADAM;
     }
 
     // The role of an array of one model, or null.
