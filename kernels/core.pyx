@@ -109,6 +109,10 @@ cdef bint run(Call *call) noexcept nogil:
     return execute_call(table[0], call[0], threads)
 
 
+cdef bint run_alone(Call *call) noexcept nogil:
+    return execute_call(table[0], call[0], 1)
+
+
 cdef const Table *kernels() noexcept nogil:
     return table
 
@@ -264,9 +268,10 @@ select_isa(_best_isa())
 set_num_threads(cpu.available_threads())
 executor = PyCapsule_New(<void *> execute, "fastnn.kernels.core.executor", NULL)
 noter = PyCapsule_New(<void *> note, "fastnn.kernels.core.noter", NULL)
-# For plan.pyx: run a call without the GIL; the kernels of the chosen instruction set; keep the team awake
-# while a plan runs; record this thread's calls.
+# For plan.pyx: run a call without the GIL, on all threads or on one; the kernels of the chosen instruction
+# set; keep the team awake while a plan runs; record this thread's calls.
 runner = PyCapsule_New(<void *> run, "fastnn.kernels.core.runner", NULL)
+lone_runner = PyCapsule_New(<void *> run_alone, "fastnn.kernels.core.lone_runner", NULL)
 tables = PyCapsule_New(<void *> kernels, "fastnn.kernels.core.tables", NULL)
 opener = PyCapsule_New(<void *> open, "fastnn.kernels.core.opener", NULL)
 closer = PyCapsule_New(<void *> close, "fastnn.kernels.core.closer", NULL)

@@ -22,6 +22,12 @@ cdef extern from "plan/change.hpp" namespace "fastnn" nogil:
         void remember()
         cbool look()
 
+cdef extern from "plan/thread_choice.hpp" namespace "fastnn" nogil:
+    const double MOST_WORK_TO_TRY
+    cppclass ThreadChoice:
+        bint alone()
+        bint needs_team(int64_t steps)
+
 cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
         RAN
@@ -46,9 +52,10 @@ cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
         NativeChange *change
         void add_input(const void *data) except +
         void bind(size_t input, char *data, int64_t stride)
+        ThreadChoice choice
         int64_t run(
-            RunCall run_call, int64_t steps, double *losses, double seconds, const double *rate,
-            double *times, Outcome &outcome
+            RunCall run_call, RunCall run_alone, int64_t steps, double *losses, double seconds,
+            const double *rate, double *times, Outcome &outcome
         )
 
 cdef extern from "fusion/fusion.hpp" namespace "fastnn" nogil:
@@ -62,6 +69,7 @@ ctypedef void (*CloseSession)() noexcept nogil
 ctypedef void (*RecordInto)(vector[Call] *) noexcept
 
 cdef RunCall run_call = <RunCall> PyCapsule_GetPointer(core.runner, "fastnn.kernels.core.runner")
+cdef RunCall run_alone = <RunCall> PyCapsule_GetPointer(core.lone_runner, "fastnn.kernels.core.lone_runner")
 cdef OpenSession open_session = <OpenSession> PyCapsule_GetPointer(core.opener, "fastnn.kernels.core.opener")
 cdef CloseSession close_session = <CloseSession> PyCapsule_GetPointer(
     core.closer, "fastnn.kernels.core.closer"
@@ -317,13 +325,18 @@ cdef class Plan:
     ):
         cdef Outcome outcome = RAN
         cdef int64_t done
-        cdef bint opened
+        cdef bint opened = False
+        # A profile shows the calls on all threads.
+        cdef RunCall alone = run_alone if times == NULL and self.work <= MOST_WORK_TO_TRY else NULL
         if self.in_bf16:  # after `select_isa`, its calls would do nothing
             core.check_bf16()
         self.error = None
         with nogil:
-            opened = open_session(self.work)
-            done = self.plan.run(run_call, steps, losses, seconds, rates, times, outcome)
+            if alone == NULL or self.plan.choice.needs_team(steps):
+                opened = open_session(self.work)
+                if not opened:
+                    alone = NULL  # all calls run on one thread anyway
+            done = self.plan.run(run_call, alone, steps, losses, seconds, rates, times, outcome)
             if opened:
                 close_session()
         if outcome == CHECK_FAILED:
@@ -349,6 +362,11 @@ cdef class Plan:
             and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> array)
             and cnp.PyArray_SAMESHAPE(<cnp.ndarray> array, buffer)
         )
+
+    @property
+    def runs_alone(self):
+        """Whether its next step runs on one thread, even if there are more, because that is faster."""
+        return self.plan.choice.alone()
 
     def native(self):
         """The plan as a capsule for population.pyx; valid as long as this object lives."""

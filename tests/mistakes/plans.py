@@ -10,6 +10,20 @@ UNCHANGED = ("tests/plan/test_unchanged_steps.py",)
 
 MISTAKES = (
     Mistake(
+        "a plan keeps to the slower number of threads",
+        "kernels/native/plan/thread_choice.hpp",
+        "alone_ = least_[0] > WORTH * least_[1];",
+        "alone_ = least_[0] < WORTH * least_[1];",
+        ("tests/plan/test_threads.py",),
+    ),
+    Mistake(
+        "steps alone are counted as steps together",
+        "kernels/native/plan/thread_choice.hpp",
+        "double &least = least_[alone()];",
+        "double &least = least_[0];",
+        ("tests/plan/test_threads.py",),
+    ),
+    Mistake(
         "learning rate of the recording for ever",
         "fastnn/training/plans.py",
         "elif trainer.optimizer.lr != self._lr or (len(self._hyper) and self._hyper[0] != self._rate):",

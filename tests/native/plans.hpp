@@ -13,6 +13,7 @@ namespace {
 thread_local int threads_of_plan = 1;
 
 bool run_on_team(Call *call) { return execute_call(table, *call, threads_of_plan); }
+bool run_alone(Call *call) { return execute_call(table, *call, 1); }
 
 // A training step of x -> dropout -> linear -> relu -> linear -> cross-entropy on samples taken by index,
 // with running moments of x. A plain one has neither dropout nor moments. `seed` determines the weights.
@@ -63,7 +64,8 @@ public:
         plan_.bind(0, reinterpret_cast<char *>(order.data()), M * sizeof(int64_t));
         const bool opened = open_session(threads, 1e18);
         const int64_t done =
-            plan_.run(run_on_team, int64_t(found.size()), found.data(), 1e9, nullptr, nullptr, outcome);
+            plan_.run(run_on_team, threads > 1 ? run_alone : nullptr, int64_t(found.size()), found.data(), 1e9,
+                      nullptr, nullptr, outcome);
         if (opened) close_session();
         found_.insert(found_.end(), found.begin(), found.begin() + done);
         return {done, outcome};
@@ -165,6 +167,31 @@ template <class T> void check_plans() {
             if (trained(true, 1 + caller % MAX_THREADS) != expected) fail("a plan has other bits beside others");
         });
     for (std::thread &caller : callers) caller.join();
+}
+
+// Steps of which one takes a microsecond alone and `together` on several threads: the number of those that ran
+// alone.
+int64_t steps_alone(ThreadChoice &choice, double together, int64_t steps) {
+    int64_t count = 0;
+    for (int64_t step = 0; step < steps; ++step) {
+        const bool alone = choice.alone();
+        if (!alone && !choice.needs_team(1)) fail("a step on several threads without a team");
+        count += alone;
+        choice.count(choice.in_trial() ? alone ? 1.0 : together : 0);
+    }
+    return count;
+}
+
+// A plan must find the faster way within a few steps, keep to it, and notice when it changes.
+void check_thread_choice() {
+    ThreadChoice choice;
+    if (steps_alone(choice, 0.6, 30) != 0) fail("a plan runs alone before a trial");
+    if (steps_alone(choice, 0.6, 100000) > 100) fail("a plan runs alone though it is slower");
+    if (steps_alone(choice, 2.0, 200000) < 180000) fail("a plan runs on several threads though it is slower");
+    if (steps_alone(choice, 2.0, 200000) < 199000) fail("a plan tries several threads too often");
+    if (choice.needs_team(1)) fail("a plan that runs alone wakes the other threads");
+    if (!choice.needs_team(100000)) fail("the next trial of a plan has no team");
+    if (steps_alone(choice, 0.6, 200000) > 20000) fail("a plan does not come back to several threads");
 }
 
 // Several models together must have the bits of each alone, and nothing changes in a step that fails for one.

@@ -12,6 +12,7 @@ import pytest
 import fastnn as fn
 from fastnn.kernels.jit.scalar import ScalarFunction
 
+from ..systems import needs_affinity
 from .twins import CLASSES, batch, small_net
 
 THREADS = 8
@@ -256,3 +257,30 @@ def test_predictions_of_a_model_while_another_thread_waits_in_its_step():
             fn.evaluate(model, (x, y))
         model[1].may_go_on.set()
         first.result(30)
+
+
+ON_ONE_CORE = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+import numpy as np
+import fastnn as fn
+
+fn.set_num_threads(2)
+model = fn.Sequential(fn.Linear(30, 64), fn.ReLU(), fn.Linear(64, 64), fn.ReLU(), fn.Linear(64, 1))
+trainer = fn.Trainer(model, optimizer=fn.Adam(), loss="binary_cross_entropy", seed=0)
+x, y = np.ones((128, 30), np.float32), np.zeros((128, 1), np.float32)
+alone = 0
+for _ in range(20_000):
+    trainer.step(x, y)
+    alone += trainer._plans.last is not None and trainer._plans.last.plan.runs_alone
+print(alone)
+"""
+
+
+@needs_affinity
+def test_a_step_runs_on_one_thread_if_two_do_not_gain():
+    """Two threads on one core: each trial may be disturbed, but not most of them."""
+    command = [sys.executable, "-c", ON_ONE_CORE]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(result.stdout) > 10_000

@@ -9,6 +9,7 @@
 #include "plan/call.hpp"
 #include "plan/change.hpp"
 #include "plan/serial.hpp"
+#include "plan/thread_choice.hpp"
 
 namespace fastnn {
 
@@ -46,6 +47,7 @@ public:
     Callback callback = nullptr;
     void *object = nullptr;  // the first argument of callback
     WeightChange *change = nullptr;  // if not null, a run ends after a step that hardly changes the weights
+    ThreadChoice choice;
 
     // Makes the array that begins at `data` an input buffer.
     void add_input(const void *data) {
@@ -66,8 +68,9 @@ public:
     // checks come before its first update.
     // `rate` (steps,), if not null, holds the learning rate of each step, which is written to all `rates`.
     // `times` (steps, calls), if not null, receives the seconds that each call took.
-    std::int64_t run(RunCall run_call, std::int64_t steps, double *losses, double seconds, const double *rate,
-                     double *times, Outcome &outcome) {
+    // `run_alone`, if not null, runs calls on one thread, and does so for a step whenever that is faster.
+    std::int64_t run(RunCall run_call, RunCall run_alone, std::int64_t steps, double *losses, double seconds,
+                     const double *rate, double *times, Outcome &outcome) {
         const Clock::time_point begin = steps > 1 ? Clock::now() : Clock::time_point();
         outcome = RAN;
         for (std::int64_t step = 0; step < steps; ++step) {
@@ -77,8 +80,11 @@ public:
             if (rate)
                 for (const LearningRate &written : rates) *written.place = rate[step] * written.scale;
             if (change) change->remember();
-            outcome = run_step(run_call, times ? times + step * std::int64_t(calls.size()) : nullptr);
+            const Clock::time_point start = choice.in_trial() ? Clock::now() : Clock::time_point();
+            outcome = run_step(run_alone && choice.alone() ? run_alone : run_call,
+                               times ? times + step * std::int64_t(calls.size()) : nullptr);
             if (outcome != RAN) return step;
+            if (run_alone) choice.count(choice.in_trial() ? since(start) : 0);
             losses[step] = *loss;
             if (change && change->look()) return step + 1;
             if (step + 1 < steps && since(begin) > seconds) return step + 1;
