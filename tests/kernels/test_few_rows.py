@@ -9,7 +9,7 @@ from fastnn.kernels import core, load
 from .columns import both_types, every_isa
 
 FEW = (1, 2, 3, 4)
-LAYERS = [(1, 1), (5, 1), (1, 40), (37, 3), (100, 10), (53, 16), (16, 17), (70, 64), (131, 203), (700, 303)]
+LAYERS = [(1, 1), (5, 1), (1, 40), (37, 3), (100, 10), (53, 16), (16, 17), (70, 64), (131, 203), (700, 403)]
 
 
 def on_each_layer(test):
@@ -29,6 +29,19 @@ def arrays(layer, rows, dtype):
     features, outputs = layer
     shapes = (rows, features), (features, outputs), (rows, outputs)
     return [generator.normal(size=shape).astype(dtype) for shape in shapes]
+
+
+@on_each_layer
+def test_outputs_do_not_depend_on_the_batch(layer, threads, dtype, isa):
+    fn.set_num_threads(threads)
+    x, w, _ = arrays(layer, 5, dtype)
+    for b in (None, w[-1].copy()):
+        y = np.empty((5, layer[1]), dtype)
+        load("aot")["dense_forward"](x, w, b, y)
+        for rows in FEW:
+            found = np.full((rows, layer[1]), np.nan, dtype)
+            load("aot")["dense_forward"](x[:rows], w, b, found)
+            np.testing.assert_array_equal(found, y[:rows])
 
 
 @on_each_layer

@@ -147,6 +147,27 @@ MISTAKES = (
         (AS_EAGER,),
     ),
     Mistake(
+        "the second half of the features of a few rows left out",
+        "kernels/native/families/dense_few.hpp",
+        "        add({half, K});\n",
+        "",
+        (FEW_ROWS, GRID),
+    ),
+    Mistake(
+        "outputs behind the last whole vector of a few rows left out",
+        "kernels/native/families/dense_few.hpp",
+        "if (const std::int64_t n = whole * LANES<T>; n < N)",
+        "if (const std::int64_t n = whole * LANES<T>; n + 1 < N)",
+        (FEW_ROWS, GRID),
+    ),
+    Mistake(
+        "no activation of a few rows",
+        "kernels/native/families/dense.hpp",
+        "            activate(call.activation, y, N, M, N);\n",
+        "",
+        (AS_EAGER,),
+    ),
+    Mistake(
         "gradients of the weights from the first of a few rows alone",
         "kernels/native/families/dense_few.hpp",
         "sum = fma(element[m], factor[m][j], sum);",

@@ -69,6 +69,12 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
                         });
             continue;
         }
+        if (parts == 1 && has_few_rows(M)) {
+            const bool is_halved = forward_product(call, x, w).is_halved();
+            few_rows_forward(M, K, N, is_halved ? K / 2 : K, x, w, b ? b + i * N : nullptr, y);
+            activate(call.activation, y, N, M, N);
+            continue;
+        }
         const auto store = [=](std::int64_t row, std::int64_t column) {
             return StoreTile<T>{y + row * N + column, N};
         };
