@@ -19,6 +19,7 @@ cdef KernelId DENSE_DB = kernel_id("dense_db")
 # 256 cache lines of neighbouring cores: 1.3 us; of distant ones 6 us).
 cdef double MOVED = 100.0
 
+# Outputs of a row up to which reading x counts.
 cdef int64_t FEW_OUTPUTS = 16
 
 cdef str BATCHED = ", or all with a leading batch axis"

@@ -26,7 +26,7 @@ cdef extern from "plan/thread_choice.hpp" namespace "fastnn" nogil:
     const double MOST_WORK_TO_TRY
     cppclass ThreadChoice:
         bint alone()
-        bint needs_team(int64_t steps)
+        int64_t alike(int64_t steps)
 
 cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
     ctypedef enum Outcome:
@@ -50,9 +50,9 @@ cdef extern from "plan/plan.hpp" namespace "fastnn" nogil:
         void *object
         vector[LearningRate] rates
         NativeChange *change
+        ThreadChoice choice
         void add_input(const void *data) except +
         void bind(size_t input, char *data, int64_t stride)
-        ThreadChoice choice
         int64_t run(
             RunCall run_call, RunCall run_alone, int64_t steps, double *losses, double seconds,
             const double *rate, double *times, Outcome &outcome
@@ -144,6 +144,7 @@ cdef class Plan:
     cdef WeightChange change
     cdef tuple guards  # None: `unchanged_step` is not allowed
     cdef double rate  # the learning rate in the memory of the first update
+    cdef public bint tries_one_thread  # whether short steps may run on one thread if that is faster
 
     def __cinit__(self):
         self.callbacks = []
@@ -196,6 +197,7 @@ cdef class Plan:
         if fuse_calls:
             fuse(self.plan.calls, fuse_updates)
         self.work = 0
+        self.tries_one_thread = True
         self.in_bf16 = False
         for index in range(self.plan.calls.size()):
             self.work += self.plan.calls[index].work
@@ -280,7 +282,8 @@ cdef class Plan:
     def run(
         self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
     ):
-        """Run steps until `losses` is full or `seconds` have passed, at least one.
+        """Run steps until `losses` is full or `seconds` have passed, at least one; or until other steps follow
+        that run on another number of threads.
 
         A step that hardly changes the weights ends the run, too (`watch`).
 
@@ -326,16 +329,17 @@ cdef class Plan:
         cdef Outcome outcome = RAN
         cdef int64_t done
         cdef bint opened = False
-        # A profile shows the calls on all threads.
-        cdef RunCall alone = run_alone if times == NULL and self.work <= MOST_WORK_TO_TRY else NULL
+        cdef RunCall alone = run_alone if self.tries_one_thread and self.work <= MOST_WORK_TO_TRY else NULL
         if self.in_bf16:  # after `select_isa`, its calls would do nothing
             core.check_bf16()
         self.error = None
         with nogil:
-            if alone == NULL or self.plan.choice.needs_team(steps):
+            if alone == NULL or not self.plan.choice.alone():
                 opened = open_session(self.work)
                 if not opened:
                     alone = NULL  # all calls run on one thread anyway
+            if alone != NULL:
+                steps = self.plan.choice.alike(steps)  # a team without work must not spin
             done = self.plan.run(run_call, alone, steps, losses, seconds, rates, times, outcome)
             if opened:
                 close_session()
@@ -365,7 +369,7 @@ cdef class Plan:
 
     @property
     def runs_alone(self):
-        """Whether its next step runs on one thread, even if there are more, because that is faster."""
+        """Whether its next step runs on one thread if it may use several: that is faster, or it is a trial."""
         return self.plan.choice.alone()
 
     def native(self):

@@ -131,13 +131,17 @@ def profile_plan(plan: Plan, step: Callable[[], object], threads: int, steps: in
     from fastnn.measure import probe
 
     whole = []
-    for _ in range(steps):
-        start = time.perf_counter()
-        step()
-        whole.append(time.perf_counter() - start)
     times = np.empty((steps, len(plan)))
-    for row in times:
-        plan.timed_step(row)
+    plan.tries_one_thread = False  # the profile is that of all threads
+    try:
+        for _ in range(steps):
+            start = time.perf_counter()
+            step()
+            whole.append(time.perf_counter() - start)
+        for row in times:
+            plan.timed_step(row)
+    finally:
+        plan.tries_one_thread = True
     clock = _clock_seconds()
     medians: Array = np.maximum(np.median(times, axis=0) - clock, 0)
     calls = [

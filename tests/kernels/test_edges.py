@@ -42,8 +42,11 @@ HALVED = (255, 256, 257)
 COPIED = ((239, 193, 299), (240, 193, 300), (769, 200, 513), (240, 61, 99), (245, 61, 100), (512, 65, 17))
 # Rows from which on a small matrix is multiplied by strips of them, in groups of 48; and sums over many rows,
 # in chunks.
-MANY = (239, 240, 241, 251, 289)
-CHUNKED = ((5, 3, 2047), (5, 3, 2048), (17, 33, 2051), (3, 18, 2049))
+MANY = (95, 96, 97, 107, 145)
+CHUNKED = (
+    *((5, 3, 127), (17, 15, 128), (18, 33, 129), (3, 17, 255), (9, 16, 257), (33, 7, 511), (5, 17, 513)),
+    *((5, 3, 2047), (5, 3, 2048), (17, 33, 2051), (3, 18, 2049)),
+)
 # Gradients of weights in several rounds of rows, with rows of x in several blocks.
 ROUNDS = ((300, 10, 390), (263, 7, 241), (170, 3, 2100))
 # Few outputs and sums in chunks, with groups of rows in the lanes of vectors and without.

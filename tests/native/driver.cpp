@@ -375,7 +375,6 @@ int main(int argc, char **argv) {
     const std::vector<Expected> some = some_cases();
     check_callers(some);
     check_thread_choice();
-    check_thread_choice();
     check_plans<float>();
     check_populations<float>();
     check_plans<double>();

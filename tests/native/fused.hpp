@@ -264,6 +264,9 @@ template <class T> void check_fused_kernels() {
     for (const int64_t samples : {2 * CHUNK_ROWS - 1, 2 * CHUNK_ROWS, MOST_FUSED_ROWS})
         for (const int64_t columns : {int64_t(1), LANES<T> - int64_t(1), BLOCK<T>, BLOCK<T> + 3})
             check_fused_updates<T>(samples, tile_rows(1) + 3, columns);
+    // So few features that the blocks of columns are narrower.
+    for (const int64_t features : {tile_rows(TILE_COLUMNS) + 1, tile_rows(TILE_COLUMNS - 1) + 1, tile_rows(1)})
+        check_fused_updates<T>(2 * CHUNK_ROWS, features, BLOCK<T>);
     check_fused_activations<T>(rows, 5, BLOCK<T> + 1);
     check_fused_activations<T>(MANY_ROWS + 5, LANES<T> + 1, THIN<T>);
     check_fused_activations<T>(2 * LANES<T> + 1, FEATURES_TO_HALVE + 1, THIN<T> + 1);

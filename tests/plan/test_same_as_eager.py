@@ -258,6 +258,10 @@ def test_optimizers_have_the_bits_of_eager_steps(optimizer, dtype, fuse, isa, tw
 SIZES = [(1, 1503, 1001), (2, 1001, 503), (33, 301, 203), (512, 101, 67), (513, 67, 101), (600, 101, 67)]
 # Small layers, whose weight gradient is summed in chunks: of the update, also of few outputs, or of dw.
 SIZES += [(127, 127, 101), (128, 127, 101), (255, 101, 65), (200, 127, 15), (300, 65, 67), (2100, 31, 33)]
+# Weights that one tile of rows holds, in blocks of columns that are narrower for that.
+SIZES += [
+    (rows, features, hidden) for rows in (128, 250) for features in (8, 10, 13) for hidden in (16, 32, 64)
+]
 
 
 @every_isa

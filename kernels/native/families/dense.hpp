@@ -63,15 +63,15 @@ template <class T> void dense_forward(const Call &call, int part, int parts) {
         if (forward_has_many_rows<T>(call)) {
             ManyRows<T> product(K, N, scratch_of<T>(call, part));
             product.pack(w);
-            product.run(share(M, part, parts, 16), x, b ? b + i * N : nullptr, y,
+            product.run(share(M, part, parts, ROWS_OF_SHARE), x, b ? b + i * N : nullptr, y,
                         [=, activation = call.activation](std::int64_t row, std::int64_t rows) {
                             activate(activation, y + row * N, N, 1, rows * N);
                         });
             continue;
         }
         if (parts == 1 && has_few_rows(M)) {
-            const bool is_halved = forward_product(call, x, w).is_halved();
-            few_rows_forward(M, K, N, is_halved ? K / 2 : K, x, w, b ? b + i * N : nullptr, y);
+            const std::int64_t half = forward_product(call, x, w).halves.length(0);
+            few_rows_forward(M, K, N, half, x, w, b ? b + i * N : nullptr, y);
             activate(call.activation, y, N, M, N);
             continue;
         }
@@ -173,7 +173,7 @@ template <class T> void dense_dx(const Call &call, int part, int parts) {
             T *dx = call.out<T>(op::dx) + i * M * K;
             ManyRows<T> product(N, K, scratch_of<T>(call, part));
             product.pack_transpose(call.in<T>(op::w) + i * K * N);
-            product.run(share(M, part, parts, 16), call.in<T>(op::dy) + i * M * N, nullptr, dx,
+            product.run(share(M, part, parts, ROWS_OF_SHARE), call.in<T>(op::dy) + i * M * N, nullptr, dx,
                         [=, activation = call.activation](std::int64_t row, std::int64_t rows) {
                             deactivate(activation, y + row * K, dx + row * K, K, 1, rows * K);
                         });

@@ -18,10 +18,13 @@
 
 namespace fastnn {
 
-// The number of rows from which these kernels take over: below, threads divide columns rather than rows. (Step
-// of 30-64-64-1 on one thread with 96 and 128 rows: 4 % less time than by register tiles.)
+// The number of rows from which these kernels take over: below, threads divide columns rather than rows.
+// (Step of 30-64-64-1 on one thread with 96 and 128 rows: 4 % less time than by register tiles.)
 constexpr std::int64_t MANY_ROWS = 96;
-constexpr std::int64_t ROWS_TOGETHER = 48;    // of a group: a multiple of all tile heights and lanes
+constexpr std::int64_t ROWS_TOGETHER = 48;  // of a group: a multiple of all tile heights and lanes
+// The shares of the threads are multiples of so many rows: a cache line at least, and not a whole group, so
+// that 128 rows are divided evenly.
+constexpr std::int64_t ROWS_OF_SHARE = 16;
 
 // A group of rows times one panel: c = a panel + bias. Rows of `a` are contiguous.
 template <class T> struct Strip {
@@ -175,10 +178,14 @@ public:
             for (std::int64_t index = 0; index < ColumnBlock<T>::count(columns_); ++index) {
                 const ColumnBlock<T> block(columns_, index);
                 const Rows<T> panel = panels_[block];
-                const Strip<T> strip{a + row * depth_, depth_,
-                                     count,            panel.data,
-                                     bias ? bias + block.begin : nullptr, c + row * columns_ + block.begin,
-                                     columns_,         block.last};
+                const Strip<T> strip{a + row * depth_,
+                                     depth_,
+                                     count,
+                                     panel.data,
+                                     bias ? bias + block.begin : nullptr,
+                                     c + row * columns_ + block.begin,
+                                     columns_,
+                                     block.last};
                 if (columns_ <= THIN<T> && 2 * depth_ >= LANES<T>)
                     multiply_thin<T>(strip, columns_);
                 else

@@ -123,9 +123,11 @@ private:
 
     std::int64_t tile_elements() const { return tile_rows(block_) * BLOCK<T>; }
     std::int64_t chunk_elements() const { return rows_ * row_; }
-    // The sums of a chunk are at the same place whatever the layer, so that no thread writes where another
-    // one has written before.
-    std::int64_t chunk_stride() const { return std::max(chunk_elements(), SMALL_MATRIX); }
+    // The sums of a chunk are at the same place for nearly all layers, so that no thread writes where another
+    // one has written before; and those of different chunks not in the same set of a cache.
+    std::int64_t chunk_stride() const {
+        return std::max(chunk_elements(), SMALL_MATRIX) + 2 * CACHE_LINE / std::int64_t(sizeof(T));
+    }
     T *sums(std::int64_t chunk) const { return sums_ + chunk * chunk_stride(); }
 
     // The sum of all chunks at one place; each has its sums `apart` elements after those of the one before.
@@ -140,7 +142,7 @@ private:
     template <class Body>
     void for_vectors_of_rows(Range rows, const T *sums, std::int64_t row, std::int64_t width,
                              Body body) const {
-        if (row == columns_)
+        if (row == columns_ && width == columns_)
             return for_vectors<T>(rows.begin * row, rows.end * row,
                                   [=](std::int64_t e, int n) { body(e, sums + e, n); });
         for (std::int64_t i = rows.begin; i < rows.end; ++i)

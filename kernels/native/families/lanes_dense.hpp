@@ -152,7 +152,7 @@ template <class T> inline Vec<T> lanes_row_sum(const T *dy, std::int64_t N, std:
     for (std::int64_t m = rows.begin; m < rows.end; ++m) sum += element(dy, m * N + n);
     return sum;
 }
-// The same for db = the sum of the rows of dy.
+// Calls update(e, db_e, LANES) for each element of db = the sum of the rows of dy.
 template <class T, class Update> inline void lanes_for_db(const Call &call, const T *dy, Update update) {
     const auto [batch, M, K, N] = call.sizes<DenseSizes>();
     for (std::int64_t n = 0; n < N; ++n) {

@@ -60,8 +60,8 @@ template <class T, class Update> void update_by_chunks(const Call &call, int par
     chunks.for_sums_of_tiles(scratch_of<T>(call, part), update);
 }
 
-// Scratch memory: for the sums of chunks, shared only then; or for the product, then for a tile of the
-// gradient.
+// Scratch memory: shared for the sums of chunks, which dense_dw_update_prepare makes only then; or for the
+// product, then for a tile of the gradient.
 template <class T> ScratchNeeds dense_dw_update_scratch(const Call &call) {
     const DenseSizes size = call.sizes<DenseSizes>();
     if (updates_by_chunks(size)) {

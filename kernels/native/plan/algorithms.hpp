@@ -1,7 +1,6 @@
 // Which algorithms kernels choose, where the fusion passes must know it. The choice depends on sizes alone.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "plan/sizes.hpp"
@@ -19,8 +18,8 @@ constexpr std::int64_t SMALL_MATRIX = 16384;
 
 // The chunks of the batch over which the weight gradient of a small dense layer is summed before the sums are
 // added in order. With two or four threads, each has its rows of x and dy in its own cache, where the other
-// passes left them. In a fused update, many weights of few outputs are one chunk: their forward pass is not
-// divided by rows, and the update is faster across rows of w (narrow_update).
+// passes left them. In a fused update, the gradient of many features and fewer than 16 outputs is one chunk:
+// narrow_update is faster there.
 inline std::int64_t weight_chunks(const DenseSizes &size) {
     constexpr std::int64_t NARROW = 16, FEW_FEATURES = 128;
     if (size.M < 2 * CHUNK_ROWS) return 1;

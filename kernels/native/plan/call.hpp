@@ -90,7 +90,7 @@ struct Table {
     double probe_flop[2];  // FLOP of one round of probe_fma, [is_double]
     Kernel kernel[KERNEL_COUNT][2];
     Scratch scratch[KERNEL_COUNT][2];  // null: the kernel needs no scratch memory
-    Kernel prepare[KERNEL_COUNT][2];   // fills the shared scratch memory, if there is any, or null
+    Kernel prepare[KERNEL_COUNT][2];   // before the kernel, if the call needs shared scratch; or null
     Finish finish[KERNEL_COUNT][2];    // or null
     int lane_count[2];                 // the models that a kernel of `lanes` runs for (families/lanes.hpp)
     Kernel lanes[KERNEL_COUNT][2];     // or null
@@ -108,6 +108,9 @@ inline void add_kernels(Table &table, const Table &more) {
         }
 }
 
+// To be raised when a field of Call or Table changes its meaning, but not its size.
+constexpr std::uint64_t MEANING_OF_FIELDS = 1;
+
 // A hash (FNV-1a) of what two modules must agree on before one calls kernels of the other: the list of
 // kernels with their operands, and the sizes of the structures.
 constexpr std::uint64_t table_layout() {
@@ -122,6 +125,7 @@ constexpr std::uint64_t table_layout() {
         for (const OperandInfo &operand : kernel.operands)
             if (operand.name) add_text(operand.name);
     }
+    add(MEANING_OF_FIELDS);
     add(sizeof(Call));
     add(sizeof(Table));
     return hash;

@@ -36,18 +36,18 @@ private:
 // The distance between the scratch memories of two parts, unless they need more. It is the same for all
 // calls, so that no thread writes where another has written before: a cache line that another core holds
 // takes 3 to 16 ns to write on Zen 4.
-constexpr std::int64_t OWN_STRIDE = 1 << 20;
+constexpr std::int64_t OWN_STRIDE = (1 << 20) + 2 * CACHE_LINE;
 
 // Gives a call its scratch memory. What is already set is not written again, since that would take the cache
 // line from the other threads. Returns false if there is not enough memory.
 inline bool provide_scratch(const ScratchNeeds &needs, int parts, Call &call) {
     static thread_local ScratchMemory shared, own;
-    const std::int64_t each = whole_lines(needs.each), stride = std::max(each, OWN_STRIDE);
+    const std::int64_t each = whole_lines(needs.each), stride = each ? std::max(each, OWN_STRIDE) : 0;
     std::int64_t bytes = 0;
     if (__builtin_mul_overflow(stride, parts - 1, &bytes)) return false;
     if (__builtin_add_overflow(bytes, each, &bytes)) return false;
     char *const of_all = needs.shared ? shared.get(whole_lines(needs.shared)) : call.scratch;
-    char *const of_first = each ? own.get(bytes) : call.own;
+    char *const of_first = each ? own.get(bytes) : nullptr;
     if ((needs.shared && !of_all) || (each && !of_first)) return false;
     if (call.scratch != of_all) call.scratch = of_all;
     if (call.own != of_first) call.own = of_first;

@@ -189,11 +189,11 @@ private:
             const bool is_shared = role.bytes == Extents::SHARED;
             return whole_lines(lanes_ * (is_shared ? std::int64_t(sizeof(char *)) : role.count * role.bytes));
         };
-        std::int64_t sums = 0;  // of a layer: second halves of its outputs, or chunks of its gradient
+        std::int64_t sums = 0;  // of a layer: the second halves of its outputs, or its gradient of some chunks
         for (const Call &call : calls_)
             if (const DenseSizes size = call.sizes<DenseSizes>(); call.kernel == DENSE_FORWARD)
                 sums = std::max(sums, size.M * size.N);
-            else if (is_weight_gradient(call.kernel))
+            else if (is_weight_gradient(call.kernel) && updates_by_chunks(size))
                 sums = std::max(sums, size.K * size.N);
         std::int64_t total = CACHE_LINE + whole_lines(sums * lanes_ * (is_double_ ? 8 : 4));
         for (const Role &role : roles_) total += bytes_of(role);

@@ -25,8 +25,10 @@ public:
     // Whether the next step belongs to a trial, so that count() must know its time.
     bool in_trial() const { return trial_ < 2 * STEPS; }
 
-    // Whether any of the next `steps` steps may run on several threads.
-    bool needs_team(std::int64_t steps) const { return in_trial() || !alone_ || steps > left_; }
+    // How many of the next `steps` steps are alike: all of them run on one thread, or none.
+    std::int64_t alike(std::int64_t steps) const {
+        return std::min<std::int64_t>(steps, !in_trial() ? left_ : (alone() ? 2 * STEPS : STEPS) - trial_);
+    }
 
     // To be called after each step, with its time if it belonged to a trial.
     void count(double seconds) {
@@ -40,7 +42,8 @@ public:
     }
 
 private:
-    // Steps of a trial in each way. The first ones wake the other threads, and move data between the cores.
+    // Steps of a trial in each way, and those that are not timed: they wake the other threads, and move data
+    // between the cores.
     static constexpr int STEPS = 6, UNCOUNTED = 3;
     // Steps before the first trial, and the fewest and the most between two.
     static constexpr std::int64_t BEFORE = 32, FEWEST = 1000, MOST = 16000;
