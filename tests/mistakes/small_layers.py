@@ -70,13 +70,6 @@ MISTAKES = (
         (AS_EAGER,),
     ),
     Mistake(
-        "vectors of an update go on over the end of a block of columns",
-        "kernels/native/families/dense_rows_dw.hpp",
-        "if (row == columns_ && width == columns_)",
-        "if (row == columns_)",
-        (AS_EAGER,),
-    ),
-    Mistake(
         "the chunks of an update are not summed by two threads",
         "kernels/native/fusion/dense_update.hpp",
         "if (parts > 1) chunks_of_update",
