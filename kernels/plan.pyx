@@ -282,8 +282,8 @@ cdef class Plan:
     def run(
         self, cnp.ndarray index, int64_t stride, double[::1] losses, double seconds, double[::1] rates=None
     ):
-        """Run steps until `losses` is full or `seconds` have passed, at least one; or until other steps follow
-        that run on another number of threads.
+        """Run steps until `losses` is full or `seconds` have passed, at least one; or until steps follow that
+        run on another number of threads.
 
         A step that hardly changes the weights ends the run, too (`watch`).
 
@@ -369,7 +369,7 @@ cdef class Plan:
 
     @property
     def runs_alone(self):
-        """Whether its next step runs on one thread if it may use several: that is faster, or it is a trial."""
+        """Whether its next step runs on one thread, even if there are more: that is faster, or a trial."""
         return self.plan.choice.alone()
 
     def native(self):
