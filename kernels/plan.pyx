@@ -11,8 +11,8 @@ from native cimport (
     KERNEL_COUNT, Call, Elements, KernelId, is_output, kernel_family, kernel_id, kernel_name, operand_name,
 )
 from native_plan cimport (
-    CHECK_FAILED, MOST_WORK_TO_TRY, OUT_OF_MEMORY, RAN, LearningRate, NativeChange, NativePlan, Outcome, RunCall,
-    fuse, uses,
+    CHECK_FAILED, MOST_WORK_TO_TRY, OUT_OF_MEMORY, RAN, LearningRate, NativeChange, NativePlan, Outcome,
+    RunCall, fuse, uses,
 )
 
 from fastnn.kernels import active_backend, core
