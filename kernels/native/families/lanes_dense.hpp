@@ -146,12 +146,14 @@ template <class T, class Update> inline void lanes_for_dw(const Call &call, Upda
                         });
     }
 }
+
 // The sum of a column of dy over some rows.
 template <class T> inline Vec<T> lanes_row_sum(const T *dy, std::int64_t N, std::int64_t n, Range rows) {
     Vec<T> sum{};
     for (std::int64_t m = rows.begin; m < rows.end; ++m) sum += element(dy, m * N + n);
     return sum;
 }
+
 // Calls update(e, db_e, LANES) for each element of db = the sum of the rows of dy.
 template <class T, class Update> inline void lanes_for_db(const Call &call, const T *dy, Update update) {
     const auto [batch, M, K, N] = call.sizes<DenseSizes>();

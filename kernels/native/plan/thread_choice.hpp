@@ -14,7 +14,7 @@
 namespace fastnn {
 
 // The work of the longest step that is tried, as estimated in FLOP (call.work). Longer ones gain by several
-// threads in any case, and a trial on one thread would take long.
+// threads even on distant cores, and a trial on one thread would take long.
 constexpr double MOST_WORK_TO_TRY = 3e7;
 
 class ThreadChoice {
